@@ -1,0 +1,114 @@
+//! What the screen asks of the worker thread, and what it hears back.
+
+use std::path::PathBuf;
+
+use super::settings::Settings;
+use super::trace::{Header, ModelInfo, RouterInfo, Step, Summary};
+
+/// Identifies a run; events of an abandoned run carry an older number and are dropped.
+pub type RunId = u64;
+
+/// Which model to load, and how.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LoadRequest {
+    /// A catalog name, a file, a folder or a hub name; the catalog's default if absent.
+    pub model: Option<String>,
+    pub routers: RouterChoice,
+    /// `auto`, `cpu`, `cuda:N`, `metal`.
+    pub device: String,
+    /// f32 arithmetic throughout.
+    pub exact: bool,
+    pub threads: Option<usize>,
+}
+
+/// Where routers come from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum RouterChoice {
+    /// Those that ship for the model, if there are any.
+    #[default]
+    BuiltIn,
+    None,
+    File(PathBuf),
+}
+
+/// What is run: a prompt's text or its token ids.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Prompt {
+    Text(String),
+    Ids(Vec<u32>),
+}
+
+/// To the worker.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Loads a model, pulling it first if need be. The last one loaded stays until it succeeds.
+    Load(LoadRequest),
+    /// Replaces the routers of the loaded model.
+    Routers(RouterChoice),
+    /// Starts a run; one under way is abandoned.
+    Generate {
+        run: RunId,
+        prompt: Prompt,
+        settings: Box<Settings>,
+    },
+    /// Ends the run under way after the step in work; its summary still comes.
+    Stop,
+}
+
+/// From the worker.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Bytes of the model pulled so far; `what` is a line for the user.
+    Pulling {
+        what: String,
+        done: u64,
+        total: Option<u64>,
+    },
+    /// A stage of loading, in words.
+    Loading(String),
+    Loaded {
+        model: ModelInfo,
+        routers: Option<RouterInfo>,
+        device: String,
+        /// Whether the model has a chat template.
+        chat: bool,
+        /// What the user should know, such as a context that was cut.
+        note: Option<String>,
+    },
+    /// No model: what went wrong and what to do.
+    LoadFailed(String),
+    /// The routers were replaced.
+    RoutersChanged(Option<RouterInfo>),
+    /// Routers could not be replaced; the ones before stay.
+    RoutersFailed(String),
+    Started {
+        run: RunId,
+        header: Box<Header>,
+    },
+    Stepped {
+        run: RunId,
+        step: Box<Step>,
+    },
+    Finished {
+        run: RunId,
+        summary: Summary,
+    },
+    /// The run could not start or broke off.
+    Failed {
+        run: RunId,
+        message: String,
+    },
+}
+
+impl Event {
+    /// The run an event belongs to, if any.
+    pub fn run(&self) -> Option<RunId> {
+        match self {
+            Event::Started { run, .. }
+            | Event::Stepped { run, .. }
+            | Event::Finished { run, .. }
+            | Event::Failed { run, .. } => Some(*run),
+            _ => None,
+        }
+    }
+}

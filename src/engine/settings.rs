@@ -1,0 +1,303 @@
+//! What a run is asked to do: the same for the command line, the screen and a trace's header.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::program::{Action, Program};
+
+/// When routers decide (Dr.LLM, spec §3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// At the prompt; the decisions hold for the whole continuation.
+    #[default]
+    Prompt,
+    /// At every forward pass, so every token has its own program.
+    Token,
+}
+
+impl Scope {
+    pub fn name(self) -> &'static str {
+        match self {
+            Scope::Prompt => "prompt",
+            Scope::Token => "token",
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A user's decision for a layer, everywhere or at some positions. Text form `7=skip`,
+/// `7@12-14=repeat`, `7@12=execute`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Pin {
+    pub layer: usize,
+    /// First and last position (from 0 at the prompt's first token), or every position.
+    pub positions: Option<(usize, usize)>,
+    pub action: Action,
+}
+
+impl Pin {
+    /// Whether the pin holds at `position`.
+    pub fn covers(&self, position: usize) -> bool {
+        self.positions.is_none_or(|(from, to)| (from..=to).contains(&position))
+    }
+
+    /// The positions as a range, `0..=usize::MAX` where it holds everywhere.
+    pub fn range(&self) -> RangeInclusive<usize> {
+        let (from, to) = self.positions.unwrap_or((0, usize::MAX));
+        from..=to
+    }
+}
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.positions {
+            None => write!(f, "{}={}", self.layer, self.action),
+            Some((from, to)) if from == to => write!(f, "{}@{from}={}", self.layer, self.action),
+            Some((from, to)) => write!(f, "{}@{from}-{to}={}", self.layer, self.action),
+        }
+    }
+}
+
+impl FromStr for Pin {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Pin, String> {
+        let usage = || {
+            format!(
+                "'{}' is no pin: expected LAYER=ACTION or LAYER@FROM-TO=ACTION, like 7=skip or 7@12-14=repeat",
+                text.escape_default()
+            )
+        };
+        let (place, action) = text.split_once('=').ok_or_else(usage)?;
+        let action = action.trim().parse()?;
+        let number = |s: &str| s.trim().parse::<usize>().map_err(|_| usage());
+        let (layer, positions) = match place.split_once('@') {
+            None => (number(place)?, None),
+            Some((layer, range)) => {
+                let (from, to) = range.split_once('-').unwrap_or((range, range));
+                (number(layer)?, Some((number(from)?, number(to)?)))
+            }
+        };
+        match positions {
+            Some((from, to)) if from > to => Err(format!("the positions {from}-{to} of pin '{text}' run backwards")),
+            _ => Ok(Pin {
+                layer,
+                positions,
+                action,
+            }),
+        }
+    }
+}
+
+impl Serialize for Pin {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Pin {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// How the next token is drawn.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sampling {
+    /// 0 is greedy.
+    pub temperature: f64,
+    pub top_k: Option<usize>,
+    pub top_p: Option<f64>,
+    /// 1 leaves the logits as they are.
+    pub repetition_penalty: f32,
+    pub seed: u64,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Sampling {
+            temperature: 0.0,
+            top_k: None,
+            top_p: None,
+            repetition_penalty: 1.0,
+            seed: 42,
+        }
+    }
+}
+
+/// The dial's neutral position: the router's own distribution (spec §3).
+pub const NEUTRAL_DIAL: f64 = -0.5;
+
+/// Everything about a run but its prompt, model and routers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    pub scope: Scope,
+    /// −1 skip all … −0.5 the router … 0.5 execute all … 1 repeat all.
+    pub dial: f64,
+    /// Greatest depth of a token, if any.
+    pub budget: Option<usize>,
+    pub pins: Vec<Pin>,
+    /// A program in the place of routers.
+    pub program: Option<Program>,
+    /// In scope `prompt`, ask the routers at every generated token too and record what they would do.
+    pub shadow: bool,
+    pub max_tokens: usize,
+    pub ignore_eos: bool,
+    /// Texts that end the generation.
+    pub stop: Vec<String>,
+    /// The prompt as it is, without the chat template.
+    pub raw: bool,
+    #[serde(flatten)]
+    pub sampling: Sampling,
+    /// Report this many greatest logits with every step.
+    pub logits: usize,
+    /// Report the logits of these ids with every step.
+    pub probe: Vec<u32>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            scope: Scope::Prompt,
+            dial: NEUTRAL_DIAL,
+            budget: None,
+            pins: Vec::new(),
+            program: None,
+            shadow: true,
+            max_tokens: 128,
+            ignore_eos: false,
+            stop: Vec::new(),
+            raw: false,
+            sampling: Sampling::default(),
+            logits: 0,
+            probe: Vec::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// Checks what can be checked once the model's `layers` are known; what depends on routers
+    /// and prompt is checked when the run starts.
+    ///
+    /// # Errors
+    /// A sentence that names the setting, the value and what is allowed.
+    pub fn check(&self, layers: usize) -> Result<(), String> {
+        if !(-1.0..=1.0).contains(&self.dial) {
+            return Err(format!(
+                "the dial is {}: expected -1 (skip all) to 1 (repeat all), -0.5 is the router itself",
+                self.dial
+            ));
+        }
+        if let Some(budget) = self.budget {
+            if budget == 0 || budget > 2 * layers {
+                return Err(format!(
+                    "the budget is {budget}: expected 1 to {} block executions (twice the model's {layers} layers)",
+                    2 * layers
+                ));
+            }
+        }
+        for pin in &self.pins {
+            if pin.layer >= layers {
+                return Err(format!(
+                    "pin '{pin}': there is no layer {}; this model has layers 0-{}",
+                    pin.layer,
+                    layers - 1
+                ));
+            }
+        }
+        if let Some(program) = &self.program {
+            if let Some(layer) = program.layers().iter().find(|&&l| l >= layers) {
+                return Err(format!(
+                    "the program runs layer {layer}; this model has layers 0-{}",
+                    layers - 1
+                ));
+            }
+            if program.depth() > 2 * layers {
+                return Err(format!(
+                    "the program has {} block executions; at most {} are allowed",
+                    program.depth(),
+                    2 * layers
+                ));
+            }
+            if self.budget.is_some_and(|b| program.depth() > b) {
+                return Err(format!(
+                    "the program has depth {}, over the budget of {}: shorten it or raise the budget",
+                    program.depth(),
+                    self.budget.unwrap_or_default()
+                ));
+            }
+        }
+        let sampling = &self.sampling;
+        if !(sampling.temperature.is_finite() && sampling.temperature >= 0.0) {
+            return Err(format!(
+                "the temperature is {}: expected 0 (greedy) or more",
+                sampling.temperature
+            ));
+        }
+        if sampling.top_p.is_some_and(|p| !(p > 0.0 && p <= 1.0)) {
+            return Err(format!(
+                "top-p is {}: expected more than 0, at most 1",
+                sampling.top_p.unwrap_or_default()
+            ));
+        }
+        if sampling.top_k == Some(0) {
+            return Err("top-k is 0: expected at least 1; leave it out to consider all tokens".into());
+        }
+        if !(sampling.repetition_penalty.is_finite() && sampling.repetition_penalty > 0.0) {
+            return Err(format!(
+                "the repetition penalty is {}: expected more than 0, 1 changes nothing",
+                sampling.repetition_penalty
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_round_trip() {
+        for text in ["7=skip", "7@12-14=repeat", "0@3=execute"] {
+            assert_eq!(text.parse::<Pin>().unwrap().to_string(), text);
+        }
+        for (text, part) in [
+            ("7", "is no pin"),
+            ("7=jump", "unknown action"),
+            ("x=skip", "is no pin"),
+            ("7@9-3=skip", "run backwards"),
+            ("7@-3=skip", "is no pin"),
+        ] {
+            assert!(text.parse::<Pin>().unwrap_err().contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn out_of_range_settings_are_refused() {
+        let with = |change: fn(&mut Settings)| {
+            let mut s = Settings::default();
+            change(&mut s);
+            s.check(30).unwrap_err()
+        };
+        assert!(with(|s| s.dial = 1.5).contains("the dial is 1.5"));
+        assert!(with(|s| s.dial = f64::NAN).contains("the dial"));
+        assert!(with(|s| s.budget = Some(0)).contains("1 to 60"));
+        assert!(with(|s| s.budget = Some(61)).contains("1 to 60"));
+        assert!(with(|s| s.pins = vec!["30=skip".parse().unwrap()]).contains("layers 0-29"));
+        assert!(with(|s| s.sampling.temperature = -1.0).contains("temperature"));
+        assert!(with(|s| s.sampling.top_p = Some(0.0)).contains("top-p"));
+        assert!(Settings::default().check(30).is_ok());
+    }
+}

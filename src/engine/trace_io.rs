@@ -1,0 +1,75 @@
+//! JSON lines of a trace: read and written.
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::trace::{Decision, Record, SCHEMA, Trace};
+
+/// See [`Trace::from_json_lines`].
+pub(super) fn read(text: &str) -> Result<Trace> {
+    let mut trace: Option<Trace> = None;
+    let count = text.lines().count();
+    for (index, line) in text.lines().enumerate() {
+        let number = index + 1;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let record: Record = match serde_json::from_str(line) {
+            Ok(record) => record,
+            Err(e) if number == count && !text.ends_with('\n') && e.is_eof() && trace.is_some() => break,
+            Err(e) => return Err(e).with_context(|| format!("line {number} is no trace record")),
+        };
+        match (record, &mut trace) {
+            (Record::Header(header), None) => {
+                ensure!(
+                    header.schema == SCHEMA,
+                    "line {number}: trace schema {} is not supported, this program reads schema {SCHEMA}",
+                    header.schema
+                );
+                let layers = header.model.layers;
+                check(&header.decisions, layers, header.program.layers(), number)?;
+                trace = Some(Trace::new(*header));
+            }
+            (Record::Header(_), Some(_)) => bail!("line {number}: a second header; one file holds one run"),
+            (_, None) => bail!("line {number}: a trace begins with its header line"),
+            (_, Some(t)) if t.summary.is_some() => bail!("line {number}: lines after the summary"),
+            (Record::Token(step), Some(t)) => {
+                check(&step.decisions, t.layers(), step.program.layers(), number)?;
+                let expected = t.header.prompt.len() + t.steps.len();
+                ensure!(
+                    step.position == expected,
+                    "line {number}: position {} where {expected} follows",
+                    step.position
+                );
+                t.steps.push(*step);
+            }
+            (Record::Summary(summary), Some(t)) => t.summary = Some(summary),
+        }
+    }
+    trace.context("the file is empty; a trace begins with its header line")
+}
+
+fn check(decisions: &[Decision], layers: usize, program: &[usize], line: usize) -> Result<()> {
+    ensure!(
+        decisions.len() == layers,
+        "line {line}: {} decisions for {layers} layers",
+        decisions.len()
+    );
+    if let Some(layer) = program.iter().find(|&&l| l >= layers) {
+        bail!("line {line}: the program runs layer {layer}, the model has {layers} layers");
+    }
+    Ok(())
+}
+
+/// See [`Trace::to_json_lines`].
+pub(super) fn write(trace: &Trace) -> String {
+    let header = std::iter::once(Record::Header(Box::new(trace.header.clone())));
+    let steps = trace.steps.iter().map(|s| Record::Token(Box::new(s.clone())));
+    let summary = trace.summary.clone().map(Record::Summary);
+    header.chain(steps).chain(summary).map(|r| line(&r)).collect()
+}
+
+/// One record as a line with its newline.
+pub fn line(record: &Record) -> String {
+    let json = serde_json::to_string(record).expect("trace records have string keys only");
+    json + "\n"
+}

@@ -1,0 +1,57 @@
+//! Text from a model, a file or a user is hostile until escaped: a terminal obeys control
+//! characters.
+
+/// Replaces what a terminal would obey or mis-measure by visible forms: C0 controls by their
+/// pictures (␛, ␉), other controls, bidirectional overrides and unassigned line separators by
+/// `\u{…}`. Newlines and tabs too: callers that want them split lines first.
+pub fn escape_controls(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\0'..='\u{1f}' => out.push(char::from_u32(0x2400 + c as u32).expect("control pictures")),
+            '\u{7f}' => out.push('\u{2421}'),
+            c if is_hostile(c) => out.extend(c.escape_unicode()),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// As [`escape_controls`], but newlines and tabs stay: for text streamed to a terminal.
+pub fn escape_controls_multiline(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for part in text.split_inclusive(['\n', '\t']) {
+        match part.char_indices().next_back() {
+            Some((at, c @ ('\n' | '\t'))) => {
+                out.push_str(&escape_controls(&part[..at]));
+                out.push(c);
+            }
+            _ => out.push_str(&escape_controls(part)),
+        }
+    }
+    out
+}
+
+/// C1 controls, bidirectional controls, line and paragraph separators.
+fn is_hostile(c: char) -> bool {
+    matches!(c, '\u{80}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_a_terminal_obeys_is_left() {
+        let hostile = "a\u{1b}[31mb\r\n\t\u{7f}\u{9b}2J\u{202e}x";
+        let escaped = escape_controls(hostile);
+        assert!(escaped.chars().all(|c| !c.is_control()), "{escaped}");
+        assert_eq!(escaped, "a␛[31mb␍␊␉␡\\u{9b}2J\\u{202e}x");
+        assert_eq!(escape_controls("日本語 é 😀"), "日本語 é 😀");
+    }
+
+    #[test]
+    fn lines_survive_in_streams() {
+        assert_eq!(escape_controls_multiline("a\nb\t\u{1b}c\n"), "a\nb\t␛c\n");
+    }
+}
