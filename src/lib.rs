@@ -10,6 +10,14 @@
 //! Modules import only downwards: `tui`, `cli` → `eval`, `train`, `search` → `engine` → `router`
 //! → `model` → `program`.
 
+pub mod cli;
+pub mod config;
 pub mod engine;
+pub mod eval;
+pub mod model;
 pub mod program;
+pub mod router;
+pub mod search;
 pub mod text;
+pub mod train;
+pub mod tui;

@@ -1,0 +1,1 @@
+//! Training routers from search records (spec §5).
