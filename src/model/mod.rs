@@ -1,1 +1,23 @@
-//! The frozen decoder.
+//! The frozen decoder and what turns text into its tokens and back.
+//!
+//! `config` and `weights` read a model, `block` is one layer as the papers have it, `decoder` runs
+//! one block at a time; `kv` keeps keys and values by pass, `linear` and `kernel` do the products.
+
+pub mod block;
+pub mod chunk;
+pub mod config;
+pub mod decoder;
+pub mod gguf;
+pub mod info;
+mod kernel;
+pub mod kv;
+pub mod linear;
+mod rope;
+pub mod weights;
+
+pub use chunk::Chunk;
+pub use config::{Architecture, ModelConfig};
+pub use decoder::Decoder;
+pub use info::ModelInfo;
+pub use kv::{KvCache, PassKv};
+pub use weights::{Placement, WeightSource};

@@ -1,1 +1,14 @@
-//! Who decides.
+//! Who decides: the routers, and the policy that settles every decision.
+
+pub mod checkpoint;
+pub mod decision;
+pub mod mlp;
+pub mod pin;
+pub mod policy;
+pub mod pooling;
+
+pub use checkpoint::RouterSet;
+pub use decision::{DecidedBy, Decision, RouterInfo};
+pub use mlp::MlpRouter;
+pub use pin::Pin;
+pub use pooling::pool_windows;

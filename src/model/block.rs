@@ -1,0 +1,148 @@
+//! One decoder block: attention and MLP as the Llama and Qwen papers have them.
+//!
+//! Shapes: hidden states are (tokens, hidden_size); one sequence at a time.
+
+use candle_core::{D, Result, Tensor};
+use candle_nn::ops::{rms_norm, silu, softmax_last_dim};
+
+use super::chunk::Chunk;
+use super::config::ModelConfig;
+use super::kv::PassKv;
+use super::linear::Linear;
+use super::rope::Rope;
+
+/// Root-mean-square norm (arXiv 1910.07467) with a learned gain (hidden_size).
+pub struct RmsNorm {
+    gain: Tensor,
+    eps: f32,
+}
+
+impl RmsNorm {
+    pub fn new(gain: Tensor, eps: f64) -> Self {
+        RmsNorm { gain, eps: eps as f32 }
+    }
+
+    /// Normalises the last dimension.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        rms_norm(&x.contiguous()?, &self.gain, self.eps)
+    }
+}
+
+/// h ← h + attention(norm(h)); h ← h + mlp(norm(h)).
+pub struct Block {
+    pub attention_norm: RmsNorm,
+    pub attention: Attention,
+    pub mlp_norm: RmsNorm,
+    pub mlp: Mlp,
+}
+
+impl Block {
+    /// Runs the block over the tokens of `chunk`. With `kv` the tokens also see the pass's
+    /// earlier entries and leave their own; without, only each other.
+    pub fn forward(&self, hidden: &Tensor, chunk: &Chunk, rope: &Rope, kv: Option<&mut PassKv>) -> Result<Tensor> {
+        let normed = self.attention_norm.forward(hidden)?;
+        let hidden = (hidden + self.attention.forward(&normed, chunk, rope, kv)?)?;
+        let normed = self.mlp_norm.forward(&hidden)?;
+        &hidden + self.mlp.forward(&normed)?
+    }
+}
+
+/// Grouped-query attention (arXiv 2305.13245) with rotary positions (arXiv 2104.09864).
+pub struct Attention {
+    pub query: Linear,
+    pub key: Linear,
+    pub value: Linear,
+    pub output: Linear,
+    /// Qwen3 normalises every query and key head, (head_dim).
+    pub query_norm: Option<RmsNorm>,
+    pub key_norm: Option<RmsNorm>,
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+}
+
+impl Attention {
+    pub fn new(config: &ModelConfig, [query, key, value, output]: [Linear; 4], norms: [Option<RmsNorm>; 2]) -> Self {
+        let [query_norm, key_norm] = norms;
+        Attention {
+            query,
+            key,
+            value,
+            output,
+            query_norm,
+            key_norm,
+            heads: config.heads,
+            kv_heads: config.kv_heads,
+            head_dim: config.head_dim,
+        }
+    }
+
+    fn forward(&self, x: &Tensor, chunk: &Chunk, rope: &Rope, kv: Option<&mut PassKv>) -> Result<Tensor> {
+        let tokens = x.dims()[0];
+        let [query, key, value] = Linear::forward_all([&self.query, &self.key, &self.value], x)?;
+        let query = self.turned(query, self.heads, self.query_norm.as_ref(), chunk, rope)?;
+        let key = self.turned(key, self.kv_heads, self.key_norm.as_ref(), chunk, rope)?;
+        let value = value
+            .reshape((tokens, self.kv_heads, self.head_dim))?
+            .transpose(0, 1)?
+            .contiguous()?;
+        let past = kv.as_ref().map_or(0, |kv| kv.len());
+        let (keys, values) = match kv {
+            Some(kv) => kv.append(&key, &value)?,
+            None => (key, value),
+        };
+        // Query heads of a group stand together, so a group's heads are rows of one product:
+        // (kv_heads, groups · tokens, head_dim) × (kv_heads, head_dim, entries).
+        let groups = self.heads / self.kv_heads;
+        let query = query.reshape((self.kv_heads, groups * tokens, self.head_dim))?;
+        let scores = query
+            .matmul(&keys.t()?)?
+            .affine(1.0 / (self.head_dim as f64).sqrt(), 0.0)?;
+        let scores = match chunk.mask(past)? {
+            Some(mask) => scores
+                .reshape((self.kv_heads, groups, tokens, past + tokens))?
+                .broadcast_add(&mask)?
+                .reshape((self.kv_heads, groups * tokens, past + tokens))?,
+            None => scores,
+        };
+        let mixed = softmax_last_dim(&scores)?.matmul(&values)?;
+        let mixed = mixed
+            .reshape((self.heads, tokens, self.head_dim))?
+            .transpose(0, 1)?
+            .reshape((tokens, self.heads * self.head_dim))?;
+        self.output.forward(&mixed)
+    }
+
+    /// Splits (tokens, heads · head_dim) into heads, normalises them where the model does and
+    /// turns them by their positions: (heads, tokens, head_dim).
+    fn turned(&self, x: Tensor, heads: usize, norm: Option<&RmsNorm>, chunk: &Chunk, rope: &Rope) -> Result<Tensor> {
+        let tokens = x.dims()[0];
+        let mut x = x.reshape((tokens, heads, self.head_dim))?;
+        if let Some(norm) = norm {
+            x = norm.forward(&x)?;
+        }
+        let x = x.transpose(0, 1)?.unsqueeze(0)?.contiguous()?;
+        rope.apply(&x, chunk.cos(), chunk.sin())?.squeeze(0)
+    }
+}
+
+/// SwiGLU feed-forward (arXiv 2002.05202): down(silu(gate(x)) · up(x)).
+pub struct Mlp {
+    pub gate: Linear,
+    pub up: Linear,
+    pub down: Linear,
+}
+
+impl Mlp {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let [gate, up] = Linear::forward_all([&self.gate, &self.up], x)?;
+        self.down.forward(&(silu(&gate)? * up)?)
+    }
+}
+
+/// Cosine similarity of the rows of two (tokens, hidden_size) tensors, (tokens): how far a block
+/// moved the hidden state.
+pub fn cosine(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let norm = |x: &Tensor| x.sqr()?.sum(D::Minus1)?.sqrt();
+    (a * b)?.sum(D::Minus1)?.div(&(norm(a)? * norm(b)?)?)
+}

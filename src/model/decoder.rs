@@ -1,0 +1,146 @@
+//! The frozen decoder, one block at a time: embed, run a block, final logits.
+
+use anyhow::{Context, Result, bail};
+use candle_core::{DType, Device, Tensor};
+
+use super::block::{Attention, Block, Mlp, RmsNorm};
+use super::chunk::Chunk;
+use super::config::{Architecture, ModelConfig, RopeScaling};
+use super::kv::PassKv;
+use super::linear::Linear;
+use super::rope::Rope;
+use super::weights::{Embedding, Placement, WeightSource};
+
+/// Embeddings, blocks and head. Knows nothing of programs or routers.
+pub struct Decoder {
+    config: ModelConfig,
+    place: Placement,
+    embedding: Embedding,
+    blocks: Vec<Block>,
+    final_norm: RmsNorm,
+    head: Linear,
+    rope: Rope,
+}
+
+impl Decoder {
+    /// Loads all weights; `progress` hears of each block.
+    ///
+    /// # Errors
+    /// Names the tensor that is missing, damaged or of another shape.
+    pub fn load(
+        mut config: ModelConfig,
+        source: &WeightSource,
+        place: Placement,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Self> {
+        if source.has("rope_freqs.weight") {
+            let factors = source.floats("rope_freqs.weight", &[config.head_dim / 2], &place)?;
+            config.rope_scaling = RopeScaling::Factors(factors.to_dtype(DType::F32)?.to_vec1()?);
+        }
+        let mut blocks = Vec::with_capacity(config.layers);
+        for layer in 0..config.layers {
+            blocks.push(block(&config, source, layer, &place).with_context(|| format!("layer {layer}"))?);
+            progress(layer + 1);
+        }
+        let (vocab, hidden) = (config.vocab_size, config.hidden_size);
+        let head = if source.has("output.weight") {
+            "output"
+        } else {
+            "token_embd"
+        };
+        Ok(Decoder {
+            embedding: source.embedding(vocab, hidden, &place)?,
+            final_norm: norm(&config, source, "output_norm", hidden, &place)?,
+            head: source.linear(head, vocab, hidden, &place)?,
+            rope: Rope::new(&config, place.dtype, &place.device),
+            blocks,
+            config,
+            place,
+        })
+    }
+
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    pub fn device(&self) -> &Device {
+        &self.place.device
+    }
+
+    /// Hidden states before the first block: (tokens, hidden_size).
+    ///
+    /// # Errors
+    /// Ids outside the vocabulary are refused.
+    pub fn embed(&self, ids: &[u32]) -> Result<Tensor> {
+        let vocab = self.config.vocab_size;
+        if let Some(id) = ids.iter().find(|&&id| id as usize >= vocab) {
+            bail!("token id {id} is outside the vocabulary of {vocab}");
+        }
+        let ids = Tensor::new(ids, &self.place.device)?;
+        Ok(self.embedding.lookup(&ids)?.to_dtype(self.place.dtype)?)
+    }
+
+    /// Tokens at `positions`, each seeing itself and those before it in the list.
+    pub fn chunk(&self, positions: &[u32]) -> Result<Chunk> {
+        self.chunk_with_visibility(positions, &|i, j| j <= i)
+    }
+
+    /// Tokens at `positions` where token i sees token j if `visible(i, j)`.
+    pub fn chunk_with_visibility(&self, positions: &[u32], visible: &dyn Fn(usize, usize) -> bool) -> Result<Chunk> {
+        let (dtype, device) = (self.place.dtype, &self.place.device);
+        Ok(Chunk::new(positions, visible, &self.rope, dtype, device)?)
+    }
+
+    /// One execution of a block over (tokens, hidden_size). With `kv` the tokens also see the
+    /// pass's earlier entries and leave theirs.
+    pub fn run_block(
+        &self,
+        layer: usize,
+        hidden: &Tensor,
+        chunk: &Chunk,
+        kv: Option<&mut PassKv>,
+    ) -> candle_core::Result<Tensor> {
+        self.blocks[layer].forward(hidden, chunk, &self.rope, kv)
+    }
+
+    /// Final norm and head: (tokens, hidden_size) → (tokens, vocab_size), f32.
+    pub fn logits(&self, hidden: &Tensor) -> candle_core::Result<Tensor> {
+        let normed = self.final_norm.forward(hidden)?;
+        self.head.forward(&normed)?.to_dtype(DType::F32)
+    }
+}
+
+fn norm(config: &ModelConfig, source: &WeightSource, name: &str, size: usize, place: &Placement) -> Result<RmsNorm> {
+    let gain = source.floats(&format!("{name}.weight"), &[size], place)?;
+    Ok(RmsNorm::new(gain, config.rms_norm_eps))
+}
+
+fn block(config: &ModelConfig, source: &WeightSource, layer: usize, place: &Placement) -> Result<Block> {
+    let name = |part: &str| format!("blk.{layer}.{part}");
+    let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+    let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+    let linear = |part: &str, outputs, inputs| source.linear(&name(part), outputs, inputs, place);
+    let head_norm = |part: &str| match config.architecture {
+        Architecture::Qwen3 => norm(config, source, &name(part), config.head_dim, place).map(Some),
+        _ => Ok(None),
+    };
+    Ok(Block {
+        attention_norm: norm(config, source, &name("attn_norm"), hidden, place)?,
+        attention: Attention::new(
+            config,
+            [
+                linear("attn_q", queries, hidden)?,
+                linear("attn_k", keys, hidden)?,
+                linear("attn_v", keys, hidden)?,
+                linear("attn_output", hidden, queries)?,
+            ],
+            [head_norm("attn_q_norm")?, head_norm("attn_k_norm")?],
+        ),
+        mlp_norm: norm(config, source, &name("ffn_norm"), hidden, place)?,
+        mlp: Mlp {
+            gate: linear("ffn_gate", inner, hidden)?,
+            up: linear("ffn_up", inner, hidden)?,
+            down: linear("ffn_down", hidden, inner)?,
+        },
+    })
+}

@@ -1,0 +1,154 @@
+//! GGUF's 32-column block types, repacked for the kernels.
+
+use candle_core::quantized::GgmlDType;
+use half::f16;
+
+use super::{BLOCK, LANES};
+
+/// Bits of a packed quant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bits {
+    Four,
+    Eight,
+}
+
+impl Bits {
+    /// Bytes of the quants of one block of a group (16 rows × 32 columns).
+    pub const fn quant_bytes(self) -> usize {
+        match self {
+            Bits::Four => LANES * BLOCK / 2,
+            Bits::Eight => LANES * BLOCK,
+        }
+    }
+}
+
+/// One cache line; gives the packed bytes their alignment.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Line([u8; 64]);
+
+/// A weight matrix in packed form.
+pub struct PackedMatrix {
+    rows: usize,
+    cols: usize,
+    bits: Bits,
+    /// For each group and block: 16 scales (f16), 16 offsets (f16), the quants. Eight quants of a
+    /// block: for every 4 columns 16 rows × 4 bytes. Four-bit quants: the low halves of a byte are
+    /// columns 0..16, the high halves columns 16..32.
+    lines: Vec<Line>,
+}
+
+/// One block of one row: w = scale · q + offset.
+struct RowBlock {
+    scale: f16,
+    offset: f16,
+    quants: [u8; BLOCK],
+}
+
+impl PackedMatrix {
+    /// Packs the raw bytes of a GGUF tensor (rows, cols). `None` for types that are not made of
+    /// 32-column blocks.
+    pub fn new(bytes: &[u8], dtype: GgmlDType, rows: usize, cols: usize) -> Option<Self> {
+        let bits = match dtype {
+            GgmlDType::Q4_0 | GgmlDType::Q4_1 => Bits::Four,
+            GgmlDType::Q5_0 | GgmlDType::Q5_1 | GgmlDType::Q8_0 => Bits::Eight,
+            _ => return None,
+        };
+        let size = dtype.type_size();
+        if rows == 0 || cols == 0 || !cols.is_multiple_of(BLOCK) || bytes.len() != rows * cols / BLOCK * size {
+            return None;
+        }
+        let mut matrix = PackedMatrix {
+            rows,
+            cols,
+            bits,
+            lines: Vec::new(),
+        };
+        let blocks = cols / BLOCK;
+        let unit = matrix.unit_lines();
+        matrix.lines = vec![Line([0; 64]); rows.div_ceil(LANES) * blocks * unit];
+        for (row, row_bytes) in bytes.chunks_exact(blocks * size).enumerate() {
+            for (block, raw) in row_bytes.chunks_exact(size).enumerate() {
+                let at = ((row / LANES) * blocks + block) * unit;
+                store(&mut matrix.lines[at..at + unit], row % LANES, bits, &decode(raw, dtype));
+            }
+        }
+        Some(matrix)
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.lines.len() * 64
+    }
+
+    pub(super) fn groups(&self) -> usize {
+        self.rows.div_ceil(LANES)
+    }
+
+    pub(super) fn bits(&self) -> Bits {
+        self.bits
+    }
+
+    fn unit_lines(&self) -> usize {
+        1 + self.bits.quant_bytes() / 64
+    }
+
+    /// The bytes of a group: its blocks one after the other, each 64 bytes of scales and offsets
+    /// and then the quants; aligned to 64.
+    #[inline(always)]
+    pub(super) fn group_bytes(&self, group: usize) -> &[u8] {
+        let lines = self.cols / BLOCK * self.unit_lines();
+        let lines = &self.lines[group * lines..(group + 1) * lines];
+        // SAFETY: `Line` is 64 plain bytes without padding, so the slice is that many initialised
+        // bytes, borrowed for as long as `lines` is.
+        unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * 64) }
+    }
+}
+
+/// Writes one row's block into its group's lines.
+fn store(lines: &mut [Line], lane: usize, bits: Bits, block: &RowBlock) {
+    lines[0].0[2 * lane..2 * lane + 2].copy_from_slice(&block.scale.to_le_bytes());
+    lines[0].0[32 + 2 * lane..34 + 2 * lane].copy_from_slice(&block.offset.to_le_bytes());
+    for (column, &quant) in block.quants.iter().enumerate() {
+        let (half, column) = match bits {
+            Bits::Four => (column / 16, column % 16),
+            Bits::Eight => (0, column),
+        };
+        let byte = &mut lines[1 + column / 4].0[lane * 4 + column % 4];
+        *byte |= quant << (4 * half);
+    }
+}
+
+/// Unpacks one GGUF block, as ggml's `dequantize_row_*` define them.
+fn decode(raw: &[u8], dtype: GgmlDType) -> RowBlock {
+    let half = |at: usize| f16::from_le_bytes([raw[at], raw[at + 1]]);
+    let times = |x: f16, by: f32| f16::from_f32(x.to_f32() * by);
+    let nibbles =
+        |from: usize| -> [u8; BLOCK] { std::array::from_fn(|i| (raw[from + i % 16] >> (4 * (i / 16))) & 0x0f) };
+    let with_fifth = |from: usize, bits: usize| -> [u8; BLOCK] {
+        let fifth = u32::from_le_bytes([raw[bits], raw[bits + 1], raw[bits + 2], raw[bits + 3]]);
+        let low = nibbles(from);
+        std::array::from_fn(|i| low[i] | ((((fifth >> i) & 1) as u8) << 4))
+    };
+    let scale = half(0);
+    let (offset, quants) = match dtype {
+        GgmlDType::Q4_0 => (times(scale, -8.0), nibbles(2)),
+        GgmlDType::Q4_1 => (half(2), nibbles(4)),
+        GgmlDType::Q5_0 => (times(scale, -16.0), with_fifth(6, 2)),
+        GgmlDType::Q5_1 => (half(2), with_fifth(8, 4)),
+        GgmlDType::Q8_0 => (
+            times(scale, -128.0),
+            std::array::from_fn(|i| raw[2 + i].wrapping_add(128)),
+        ),
+        _ => unreachable!("PackedMatrix::new admits 32-column types only"),
+    };
+    RowBlock { scale, offset, quants }
+}

@@ -1,0 +1,84 @@
+use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::{Device, Tensor};
+use rand::{Rng, SeedableRng};
+
+use super::*;
+
+/// Random weights in `dtype`: raw bytes and the values they stand for.
+fn weights(dtype: GgmlDType, rows: usize, cols: usize) -> (Vec<u8>, Vec<f32>) {
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(7);
+    let values: Vec<f32> = (0..rows * cols).map(|_| rng.random_range(-1.0..1.5)).collect();
+    let tensor = Tensor::from_vec(values, (rows, cols), &Device::Cpu).unwrap();
+    let quantised = QTensor::quantize(&tensor, dtype).unwrap();
+    let values = quantised.dequantize(&Device::Cpu).unwrap().flatten_all().unwrap();
+    (quantised.data().unwrap().into_owned(), values.to_vec1().unwrap())
+}
+
+fn reference(w: &[f32], x: &[f32], cols: usize) -> Vec<f64> {
+    let dot = |x: &[f32], w: &[f32]| x.iter().zip(w).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+    x.chunks_exact(cols)
+        .flat_map(|x| w.chunks_exact(cols).map(move |w| dot(x, w)))
+        .collect()
+}
+
+#[test]
+fn every_kernel_agrees_with_the_dequantised_product() {
+    use GgmlDType::*;
+    for dtype in [Q4_0, Q4_1, Q5_0, Q5_1, Q8_0] {
+        for (rows, cols, tokens) in [(16, 32, 1), (40, 96, 1), (35, 576, 5), (64, 64, 9)] {
+            let (raw, w) = weights(dtype, rows, cols);
+            let packed = PackedMatrix::new(&raw, dtype, rows, cols).unwrap();
+            let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(tokens as u64);
+            let x: Vec<f32> = (0..tokens * cols).map(|_| rng.random_range(-3.0..3.0)).collect();
+            let expected = reference(&w, &x, cols);
+            let activations = Activations::new(&x, cols);
+            for kernel in Kernel::available() {
+                let mut y = vec![f32::NAN; tokens * rows];
+                let output = Output {
+                    start: y.as_mut_ptr(),
+                    len: y.len(),
+                    stride: rows,
+                };
+                (0..packed.groups()).for_each(|g| kernel.group(&packed, g, &activations, output));
+                for (found, expected) in y.iter().zip(&expected) {
+                    let error = (f64::from(*found) - expected).abs();
+                    assert!(
+                        error < 2e-3,
+                        "{kernel:?} {dtype:?} {rows}x{cols}: {found} for {expected}"
+                    );
+                }
+            }
+            let [together, again] = matmul([&packed, &packed], &activations);
+            assert_eq!(together, again);
+            assert_eq!(together.len(), tokens * rows);
+        }
+    }
+}
+
+#[test]
+fn a_row_does_not_depend_on_its_neighbours() {
+    let (raw, _) = weights(GgmlDType::Q4_1, 48, 128);
+    let packed = PackedMatrix::new(&raw, GgmlDType::Q4_1, 48, 128).unwrap();
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(3);
+    let x: Vec<f32> = (0..7 * 128).map(|_| rng.random_range(-3.0..3.0)).collect();
+    let [all] = matmul([&packed], &Activations::new(&x, 128));
+    for (row, x) in x.chunks_exact(128).enumerate() {
+        let [alone] = matmul([&packed], &Activations::new(x, 128));
+        assert_eq!(alone, all[row * 48..(row + 1) * 48], "row {row}");
+    }
+}
+
+#[test]
+fn other_types_and_wrong_sizes_are_not_packed() {
+    let (raw, _) = weights(GgmlDType::Q8_0, 2, 64);
+    assert!(PackedMatrix::new(&raw, GgmlDType::F16, 2, 64).is_none());
+    assert!(PackedMatrix::new(&raw[1..], GgmlDType::Q8_0, 2, 64).is_none());
+}
+
+#[test]
+fn zeros_stay_zeros() {
+    let (raw, _) = weights(GgmlDType::Q8_0, 16, 32);
+    let packed = PackedMatrix::new(&raw, GgmlDType::Q8_0, 16, 32).unwrap();
+    let [y] = matmul([&packed], &Activations::new(&[0.0; 32], 32));
+    assert_eq!(y, [0.0; 16]);
+}

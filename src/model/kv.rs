@@ -1,0 +1,69 @@
+//! Key/value slots by pass (spec §2).
+//!
+//! A token's n-th execution of layer l is the pass (l, n); each pass has slots of its own. A token
+//! that did not run a pass leaves no entry there, so lengths differ between passes: a ragged cache.
+
+use std::collections::HashMap;
+
+use candle_core::{Result, Tensor};
+
+/// Keys and values of one pass, in the order of positions.
+#[derive(Clone, Debug, Default)]
+pub struct PassKv {
+    /// Keys and values, each (kv_heads, capacity, head_dim).
+    buffers: Option<(Tensor, Tensor)>,
+    len: usize,
+}
+
+impl PassKv {
+    /// Entries held.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Adds `key` and `value` (kv_heads, tokens, head_dim) and returns all entries, each
+    /// (kv_heads, entries, head_dim).
+    pub fn append(&mut self, key: &Tensor, value: &Tensor) -> Result<(Tensor, Tensor)> {
+        let (kv_heads, tokens, head_dim) = key.dims3()?;
+        let needed = self.len + tokens;
+        let capacity = self.buffers.as_ref().map_or(0, |(k, _)| k.dims()[1]);
+        if needed > capacity {
+            let shape = (kv_heads, (needed * 2).next_multiple_of(64), head_dim);
+            let grow = |old: Option<&Tensor>| -> Result<Tensor> {
+                let new = Tensor::zeros(shape, key.dtype(), key.device())?;
+                if let Some(old) = old {
+                    new.slice_set(&old.narrow(1, 0, self.len)?.contiguous()?, 1, 0)?;
+                }
+                Ok(new)
+            };
+            let old = self.buffers.as_ref();
+            self.buffers = Some((grow(old.map(|b| &b.0))?, grow(old.map(|b| &b.1))?));
+        }
+        let (keys, values) = self.buffers.as_ref().expect("grown above");
+        keys.slice_set(&key.contiguous()?, 1, self.len)?;
+        values.slice_set(&value.contiguous()?, 1, self.len)?;
+        self.len = needed;
+        Ok((keys.narrow(1, 0, needed)?, values.narrow(1, 0, needed)?))
+    }
+}
+
+/// All passes of one sequence.
+#[derive(Clone, Debug, Default)]
+pub struct KvCache {
+    passes: HashMap<(usize, usize), PassKv>,
+}
+
+impl KvCache {
+    /// The slots of the n-th (from 0) execution of `layer`.
+    pub fn pass(&mut self, layer: usize, n: usize) -> &mut PassKv {
+        self.passes.entry((layer, n)).or_default()
+    }
+
+    pub fn clear(&mut self) {
+        self.passes.clear();
+    }
+}

@@ -1,0 +1,84 @@
+//! A linear layer, in whichever form its weights are held.
+
+use candle_core::quantized::QMatMul;
+use candle_core::{CpuStorage, Device, Module, Result, Storage, Tensor};
+
+use super::kernel::{self, Activations, PackedMatrix};
+
+/// y = x · Wᵀ + b.
+pub struct Linear {
+    weight: Weight,
+    /// (outputs)
+    bias: Option<Tensor>,
+}
+
+/// The forms of a weight matrix (outputs, inputs).
+pub enum Weight {
+    /// Four or eight bits for this program's CPU kernels; f32 activations.
+    Packed(PackedMatrix),
+    /// Any GGUF type, by candle's kernels.
+    Quantised(QMatMul),
+    /// Floats in the activations' type.
+    Dense(Tensor),
+}
+
+impl Linear {
+    pub fn new(weight: Weight, bias: Option<Tensor>) -> Self {
+        Linear { weight, bias }
+    }
+
+    /// (tokens, inputs) → (tokens, outputs)
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let [y] = Self::forward_all([self], x)?;
+        Ok(y)
+    }
+
+    /// Several layers on the same input; packed ones share its preparation and the threads.
+    pub fn forward_all<const N: usize>(layers: [&Linear; N], x: &Tensor) -> Result<[Tensor; N]> {
+        let packed = layers.map(|l| match &l.weight {
+            Weight::Packed(p) => Some(p),
+            _ => None,
+        });
+        let outputs = if packed.iter().all(Option::is_some) {
+            packed_products(packed.map(|p| p.expect("all are packed")), x)?
+        } else {
+            let mut outputs = Vec::with_capacity(N);
+            for layer in layers {
+                outputs.push(layer.product(x)?);
+            }
+            outputs
+        };
+        let mut biased = Vec::with_capacity(N);
+        for (layer, y) in layers.iter().zip(outputs) {
+            biased.push(match &layer.bias {
+                Some(bias) => y.broadcast_add(bias)?,
+                None => y,
+            });
+        }
+        Ok(biased.try_into().expect("one output a layer"))
+    }
+
+    fn product(&self, x: &Tensor) -> Result<Tensor> {
+        match &self.weight {
+            Weight::Packed(p) => Ok(packed_products([p], x)?.remove(0)),
+            Weight::Quantised(q) => q.forward(x),
+            Weight::Dense(w) => x.matmul(&w.t()?),
+        }
+    }
+}
+
+fn packed_products<const N: usize>(weights: [&PackedMatrix; N], x: &Tensor) -> Result<Vec<Tensor>> {
+    let (tokens, inputs) = x.dims2()?;
+    let x = x.contiguous()?;
+    let (storage, layout) = x.storage_and_layout();
+    let Storage::Cpu(CpuStorage::F32(values)) = &*storage else {
+        candle_core::bail!("packed weights take f32 activations on the CPU");
+    };
+    let from = layout.start_offset();
+    let activations = Activations::new(&values[from..from + tokens * inputs], inputs);
+    let products = kernel::matmul(weights, &activations);
+    let shaped = products.into_iter().zip(weights);
+    shaped
+        .map(|(y, w)| Tensor::from_vec(y, (tokens, w.rows()), &Device::Cpu))
+        .collect()
+}

@@ -1,0 +1,221 @@
+//! Weights by name, from a GGUF file or from safetensors.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
+use candle_core::safetensors::MmapedSafetensors;
+use candle_core::{DType, Device, Tensor};
+
+use super::gguf::GgufFile;
+use super::kernel::PackedMatrix;
+use super::linear::{Linear, Weight};
+
+/// Where weights come from. Names are GGUF's: `blk.7.attn_q`.
+pub enum WeightSource {
+    Gguf(Box<GgufFile>),
+    Safetensors(Box<MmapedSafetensors>),
+}
+
+/// How weights are held.
+#[derive(Clone, Debug)]
+pub struct Placement {
+    pub device: Device,
+    /// Type of activations and of dense weights.
+    pub dtype: DType,
+    /// Dequantise everything to `dtype`.
+    pub exact: bool,
+}
+
+/// The token embeddings.
+pub enum Embedding {
+    Quantised(QTensor),
+    Dense(Tensor),
+}
+
+impl WeightSource {
+    /// Opens the safetensors files of a Hugging Face folder: one, or those its index names.
+    pub fn open_folder(folder: &Path) -> Result<Self> {
+        let single = folder.join("model.safetensors");
+        let index = folder.join("model.safetensors.index.json");
+        let files = if index.is_file() {
+            let text = std::fs::read_to_string(&index).with_context(|| format!("cannot read {}", index.display()))?;
+            let json: serde_json::Value =
+                serde_json::from_str(&text).with_context(|| format!("{} is damaged", index.display()))?;
+            let map = json["weight_map"].as_object();
+            let map = map.with_context(|| format!("{} has no 'weight_map'", index.display()))?;
+            let mut names: Vec<&str> = map.values().filter_map(|v| v.as_str()).collect();
+            names.sort_unstable();
+            names.dedup();
+            for name in &names {
+                let plain = Path::new(name).components().count() == 1;
+                ensure!(
+                    plain,
+                    "{} names a file outside its folder: '{}'",
+                    index.display(),
+                    name.escape_default()
+                );
+            }
+            names.iter().map(|name| folder.join(name)).collect()
+        } else if single.is_file() {
+            vec![single]
+        } else {
+            bail!(
+                "{} holds neither model.safetensors nor model.safetensors.index.json",
+                folder.display()
+            )
+        };
+        for file in &files {
+            ensure!(file.is_file(), "the weights file {} is missing", file.display());
+        }
+        // SAFETY: the files are mapped read-only; changing a model's file while it runs is outside
+        // what the program supports, as for every reader of safetensors.
+        let tensors = unsafe { MmapedSafetensors::multi(&files) };
+        let tensors = tensors.with_context(|| format!("cannot read the weights in {}", folder.display()))?;
+        Ok(WeightSource::Safetensors(Box::new(tensors)))
+    }
+
+    /// Whether there is a tensor of this name, `.weight` or `.bias` included.
+    pub fn has(&self, name: &str) -> bool {
+        match self {
+            WeightSource::Gguf(file) => file.content.tensor_infos.contains_key(name),
+            WeightSource::Safetensors(tensors) => tensors.get(&hf_name(name)).is_ok(),
+        }
+    }
+
+    /// A tensor as floats, with the shape it must have.
+    pub fn floats(&self, name: &str, shape: &[usize], place: &Placement) -> Result<Tensor> {
+        let tensor = match self {
+            WeightSource::Gguf(file) => quantised(file, name, &place.device)?.dequantize(&place.device)?,
+            WeightSource::Safetensors(tensors) => {
+                let name = hf_name(name);
+                let tensor = tensors.load(&name, &place.device);
+                tensor.with_context(|| format!("the weights have no tensor '{name}'"))?
+            }
+        };
+        ensure!(
+            tensor.dims() == shape,
+            "tensor '{name}' has shape {:?}, the model's config asks for {shape:?}",
+            tensor.dims()
+        );
+        Ok(tensor.to_dtype(place.dtype)?)
+    }
+
+    /// A linear layer (outputs, inputs), with its bias where there is one.
+    pub fn linear(&self, name: &str, outputs: usize, inputs: usize, place: &Placement) -> Result<Linear> {
+        let weight = self.matrix(&format!("{name}.weight"), outputs, inputs, place)?;
+        let bias = format!("{name}.bias");
+        let bias = match self.has(&bias) {
+            true => Some(self.floats(&bias, &[outputs], place)?),
+            false => None,
+        };
+        Ok(Linear::new(weight, bias))
+    }
+
+    fn matrix(&self, name: &str, outputs: usize, inputs: usize, place: &Placement) -> Result<Weight> {
+        let WeightSource::Gguf(file) = self else {
+            return Ok(Weight::Dense(self.floats(name, &[outputs, inputs], place)?));
+        };
+        let info = file.content.tensor_infos.get(name);
+        let info = info.with_context(|| format!("the file has no tensor '{name}'"))?;
+        ensure!(
+            info.shape.dims() == [outputs, inputs],
+            "tensor '{name}' has shape {:?}, the model's metadata asks for [{outputs}, {inputs}]",
+            info.shape.dims()
+        );
+        let float = matches!(info.ggml_dtype, GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16);
+        if place.exact || float {
+            return Ok(Weight::Dense(self.floats(name, &[outputs, inputs], place)?));
+        }
+        if place.device.is_cpu() {
+            let bytes = tensor_bytes(file, name)?;
+            if let Some(packed) = PackedMatrix::new(bytes, info.ggml_dtype, outputs, inputs) {
+                return Ok(Weight::Packed(packed));
+            }
+        }
+        let tensor = quantised(file, name, &place.device)?;
+        Ok(Weight::Quantised(QMatMul::from_qtensor(tensor)?))
+    }
+
+    /// The token embeddings (vocab, hidden).
+    pub fn embedding(&self, vocab: usize, hidden: usize, place: &Placement) -> Result<Embedding> {
+        let name = "token_embd.weight";
+        match self {
+            WeightSource::Gguf(file) if !place.exact => {
+                let tensor = quantised(file, name, &place.device)?;
+                ensure!(
+                    tensor.shape().dims() == [vocab, hidden],
+                    "tensor '{name}' has another shape"
+                );
+                Ok(Embedding::Quantised(tensor))
+            }
+            _ => Ok(Embedding::Dense(self.floats(name, &[vocab, hidden], place)?)),
+        }
+    }
+}
+
+impl Embedding {
+    /// (tokens, hidden), f32 where the embeddings are quantised.
+    pub fn lookup(&self, ids: &Tensor) -> candle_core::Result<Tensor> {
+        match self {
+            Embedding::Quantised(table) => table.embedding(ids),
+            Embedding::Dense(table) => table.index_select(ids, 0),
+        }
+    }
+}
+
+fn quantised(file: &GgufFile, name: &str, device: &Device) -> Result<QTensor> {
+    let info = file.content.tensor_infos.get(name);
+    let info = info.with_context(|| format!("the file has no tensor '{name}'"))?;
+    let mut reader = Cursor::new(&file.mmap[..]);
+    let tensor = info.read(&mut reader, file.content.tensor_data_offset, device);
+    tensor.with_context(|| format!("cannot read tensor '{name}' of {}", file.path.display()))
+}
+
+/// The raw bytes of a tensor.
+fn tensor_bytes<'a>(file: &'a GgufFile, name: &str) -> Result<&'a [u8]> {
+    let info = &file.content.tensor_infos[name];
+    let elements = info.shape.elem_count();
+    let size = elements / info.ggml_dtype.block_size() * info.ggml_dtype.type_size();
+    let start = file.content.tensor_data_offset.checked_add(info.offset);
+    let range = start
+        .and_then(|s| usize::try_from(s).ok())
+        .and_then(|s| Some(s..s.checked_add(size)?));
+    let bytes = range.and_then(|range| file.mmap.get(range));
+    bytes.with_context(|| {
+        format!(
+            "{} is truncated: tensor '{name}' lies past its end",
+            file.path.display()
+        )
+    })
+}
+
+/// The Hugging Face name of a GGUF tensor name.
+fn hf_name(name: &str) -> String {
+    let Some(rest) = name.strip_prefix("blk.") else {
+        return match name {
+            "token_embd.weight" => "model.embed_tokens.weight".into(),
+            "output_norm.weight" => "model.norm.weight".into(),
+            "output.weight" => "lm_head.weight".into(),
+            other => other.into(),
+        };
+    };
+    let (layer, part) = rest.split_once('.').unwrap_or((rest, ""));
+    let (module, suffix) = part.rsplit_once('.').unwrap_or((part, ""));
+    let module = match module {
+        "attn_norm" => "input_layernorm",
+        "attn_q" => "self_attn.q_proj",
+        "attn_k" => "self_attn.k_proj",
+        "attn_v" => "self_attn.v_proj",
+        "attn_output" => "self_attn.o_proj",
+        "attn_q_norm" => "self_attn.q_norm",
+        "attn_k_norm" => "self_attn.k_norm",
+        "ffn_norm" => "post_attention_layernorm",
+        "ffn_gate" => "mlp.gate_proj",
+        "ffn_up" => "mlp.up_proj",
+        "ffn_down" => "mlp.down_proj",
+        other => other,
+    };
+    format!("model.layers.{layer}.{module}.{suffix}")
+}

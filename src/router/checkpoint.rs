@@ -1,0 +1,272 @@
+//! Routers on disk: safetensors in the names of the authors' code, metadata of our own.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use half::{bf16, f16};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use sha2::{Digest, Sha256};
+
+use super::decision::RouterInfo;
+use super::mlp::MlpRouter;
+
+/// Windows of the pooling where a checkpoint does not say: the authors' 8.
+pub const DEFAULT_WINDOWS: usize = 8;
+
+/// The routers of all layers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouterSet {
+    /// One a layer.
+    pub layers: Vec<MlpRouter>,
+    /// Windows of the pooling, W.
+    pub windows: usize,
+    /// Width of the hidden layer, r.
+    pub width: usize,
+    /// Size of the hidden states they read, d.
+    pub hidden_size: usize,
+    /// What the checkpoint says of itself: `base_model`, `config_sha256`, `windows`, `width`,
+    /// `data_sha256`, `format`.
+    pub metadata: HashMap<String, String>,
+    pub info: RouterInfo,
+}
+
+impl RouterSet {
+    /// Reads a checkpoint's bytes; `name` is for messages and the trace.
+    ///
+    /// # Errors
+    /// Damaged files, missing layers and shapes that do not agree are named.
+    pub fn from_bytes(bytes: &[u8], name: &str) -> Result<Self> {
+        let damaged = || format!("{name} is no router checkpoint: it cannot be read as safetensors");
+        let (_, header) = SafeTensors::read_metadata(bytes).with_context(damaged)?;
+        let metadata = header.metadata().clone().unwrap_or_default();
+        let tensors = SafeTensors::deserialize(bytes).with_context(damaged)?;
+        let count = (0..)
+            .take_while(|l| tensors.tensor(&tensor_name(*l, "linear1.weight")).is_ok())
+            .count();
+        ensure!(
+            count > 0,
+            "{name} holds no routers: expected tensors named model.routers.0.linear1.weight and so on"
+        );
+        ensure!(
+            tensors.len() == 4 * count,
+            "{name} holds {} tensors, expected 4 for each of {count} routers",
+            tensors.len()
+        );
+        let first = tensors.tensor(&tensor_name(0, "linear1.weight"))?;
+        let &[width, hidden_size] = first.shape() else {
+            anyhow::bail!(
+                "{name}: model.routers.0.linear1.weight has shape {:?}, expected (r, d)",
+                first.shape()
+            );
+        };
+        let read = |layer: usize, part: &str, shape: &[usize]| -> Result<Vec<f32>> {
+            let tensor_name = tensor_name(layer, part);
+            let tensor = tensors
+                .tensor(&tensor_name)
+                .with_context(|| format!("{name} has no tensor {tensor_name}"))?;
+            ensure!(
+                tensor.shape() == shape,
+                "{name}: {tensor_name} has shape {:?}, expected {shape:?}",
+                tensor.shape()
+            );
+            floats(&tensor).with_context(|| format!("{name}: {tensor_name}"))
+        };
+        let layers = (0..count).map(|layer| {
+            Ok(MlpRouter {
+                w1: read(layer, "linear1.weight", &[width, hidden_size])?,
+                b1: read(layer, "linear1.bias", &[width])?,
+                w2: read(layer, "linear2.weight", &[3, width])?,
+                b2: read(layer, "linear2.bias", &[3])?,
+            })
+        });
+        let windows = match metadata.get("windows") {
+            Some(w) => {
+                let windows = w.parse().ok().filter(|w| (1..=4096).contains(w));
+                windows.with_context(|| format!("{name}: its metadata says windows = '{}'", w.escape_default()))?
+            }
+            None => DEFAULT_WINDOWS,
+        };
+        Ok(RouterSet {
+            layers: layers.collect::<Result<_>>()?,
+            windows,
+            width,
+            hidden_size,
+            info: RouterInfo {
+                name: name.into(),
+                sha256: hex(&Sha256::digest(bytes)),
+                windows,
+                width,
+            },
+            metadata,
+        })
+    }
+
+    /// Reads a checkpoint file.
+    pub fn load(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read the routers {}", path.display()))?;
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+        Self::from_bytes(&bytes, &name)
+    }
+
+    /// Whether the routers fit a model of `layers` layers and `hidden_size` hidden units.
+    ///
+    /// # Errors
+    /// Names both shapes.
+    pub fn check(&self, model: &str, layers: usize, hidden_size: usize) -> Result<()> {
+        ensure!(
+            self.layers.len() == layers && self.hidden_size == hidden_size,
+            "the routers {} are for a model of {} layers with hidden size {}{}; {model} has {layers} layers with \
+             hidden size {hidden_size}. Train routers for it with `drllm-tui train`, or run it with --routers none",
+            self.info.name,
+            self.layers.len(),
+            self.hidden_size,
+            match self.metadata.get("base_model") {
+                Some(base) => format!(" ({})", crate::text::escape_controls(base)),
+                None => String::new(),
+            },
+        );
+        Ok(())
+    }
+
+    /// Writes f32 tensors in the authors' names and the metadata, whole or not at all.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let (r, d) = (self.width, self.hidden_size);
+        let mut tensors = Vec::new();
+        for (layer, router) in self.layers.iter().enumerate() {
+            let parts: [(&str, &[f32], Vec<usize>); 4] = [
+                ("linear1.weight", &router.w1, vec![r, d]),
+                ("linear1.bias", &router.b1, vec![r]),
+                ("linear2.weight", &router.w2, vec![3, r]),
+                ("linear2.bias", &router.b2, vec![3]),
+            ];
+            for (part, values, shape) in parts {
+                let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+                tensors.push((tensor_name(layer, part), shape, bytes));
+            }
+        }
+        let mut views = Vec::new();
+        for (name, shape, bytes) in &tensors {
+            views.push((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes)?));
+        }
+        let bytes = safetensors::serialize(views, Some(self.metadata.clone()))?;
+        let folder = path
+            .parent()
+            .filter(|p| !p.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let write = || -> std::io::Result<()> {
+            let mut file = tempfile::NamedTempFile::new_in(folder)?;
+            file.write_all(&bytes)?;
+            file.as_file().sync_all()?;
+            file.persist(path).map_err(|e| e.error)?;
+            Ok(())
+        };
+        write().with_context(|| format!("cannot write the routers {}", path.display()))
+    }
+}
+
+fn tensor_name(layer: usize, part: &str) -> String {
+    format!("model.routers.{layer}.{part}")
+}
+
+fn floats(tensor: &TensorView) -> Result<Vec<f32>> {
+    let data = tensor.data();
+    Ok(match tensor.dtype() {
+        Dtype::F32 => data
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect(),
+        Dtype::BF16 => data
+            .chunks_exact(2)
+            .map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32())
+            .collect(),
+        Dtype::F16 => data
+            .chunks_exact(2)
+            .map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32())
+            .collect(),
+        other => anyhow::bail!("type {other:?} is not supported; expected F32, BF16 or F16"),
+    })
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn small(layers: usize) -> RouterSet {
+        let (r, d) = (2, 3);
+        let fill = |n: usize, from: usize| (0..n).map(|i| (i + from) as f32 / 4.0).collect::<Vec<_>>();
+        let router = |l: usize| MlpRouter {
+            w1: fill(r * d, l),
+            b1: fill(r, l),
+            w2: fill(3 * r, l),
+            b2: fill(3, l),
+        };
+        RouterSet {
+            layers: (0..layers).map(router).collect(),
+            windows: 4,
+            width: r,
+            hidden_size: d,
+            metadata: HashMap::from([("windows".into(), "4".into()), ("base_model".into(), "tiny".into())]),
+            info: RouterInfo::default(),
+        }
+    }
+
+    #[test]
+    fn saves_and_loads() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("routers.safetensors");
+        let routers = small(3);
+        routers.save(&path).unwrap();
+        let loaded = RouterSet::load(&path).unwrap();
+        assert_eq!((&loaded.layers, loaded.windows), (&routers.layers, 4));
+        assert_eq!(loaded.info.name, "routers.safetensors");
+        assert_eq!(
+            std::fs::read_dir(folder.path()).unwrap().count(),
+            1,
+            "no temporary file is left"
+        );
+    }
+
+    #[test]
+    fn reads_bf16_and_the_default_windows() {
+        let values: Vec<u8> = [1.5f32, -2.0]
+            .iter()
+            .flat_map(|v| bf16::from_f32(*v).to_le_bytes())
+            .collect();
+        let zeros = vec![0u8; 12];
+        let view = |shape: &[usize], bytes: &'static [u8]| TensorView::new(Dtype::BF16, shape.to_vec(), bytes).unwrap();
+        let (values, zeros): (&'static [u8], &'static [u8]) = (values.leak(), zeros.leak());
+        let tensors = vec![
+            ("model.routers.0.linear1.weight", view(&[2, 1], values)),
+            ("model.routers.0.linear1.bias", view(&[2], &zeros[..4])),
+            ("model.routers.0.linear2.weight", view(&[3, 2], zeros)),
+            ("model.routers.0.linear2.bias", view(&[3], &zeros[..6])),
+        ];
+        let bytes = safetensors::serialize(tensors, None).unwrap();
+        let routers = RouterSet::from_bytes(&bytes, "authors").unwrap();
+        assert_eq!(routers.layers[0].w1, [1.5, -2.0]);
+        assert_eq!(routers.windows, 8);
+    }
+
+    #[test]
+    fn refuses_what_does_not_fit_and_says_both_shapes() {
+        let message = small(3).check("big", 30, 576).unwrap_err().to_string();
+        for part in ["3 layers", "hidden size 3", "tiny", "30 layers", "hidden size 576"] {
+            assert!(message.contains(part), "{message}");
+        }
+        assert!(small(3).check("tiny", 3, 3).is_ok());
+        let error = RouterSet::from_bytes(b"not safetensors", "x").unwrap_err().to_string();
+        assert!(error.contains("x is no router checkpoint"), "{error}");
+        let error = RouterSet::load(Path::new("/nowhere/r.safetensors"))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("cannot read the routers"), "{error}");
+    }
+}

@@ -1,0 +1,106 @@
+//! The user's decisions.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::program::Action;
+
+/// A user's decision for a layer, everywhere or at some positions. Text form `7=skip`,
+/// `7@12-14=repeat`, `7@12=execute`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Pin {
+    pub layer: usize,
+    /// First and last position (from 0 at the prompt's first token), or every position.
+    pub positions: Option<(usize, usize)>,
+    pub action: Action,
+}
+
+impl Pin {
+    /// Whether the pin holds at `position`.
+    pub fn covers(&self, position: usize) -> bool {
+        self.positions.is_none_or(|(from, to)| (from..=to).contains(&position))
+    }
+
+    /// The positions as a range, `0..=usize::MAX` where it holds everywhere.
+    pub fn range(&self) -> RangeInclusive<usize> {
+        let (from, to) = self.positions.unwrap_or((0, usize::MAX));
+        from..=to
+    }
+}
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.positions {
+            None => write!(f, "{}={}", self.layer, self.action),
+            Some((from, to)) if from == to => write!(f, "{}@{from}={}", self.layer, self.action),
+            Some((from, to)) => write!(f, "{}@{from}-{to}={}", self.layer, self.action),
+        }
+    }
+}
+
+impl FromStr for Pin {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Pin, String> {
+        let usage = || {
+            format!(
+                "'{}' is no pin: expected LAYER=ACTION or LAYER@FROM-TO=ACTION, like 7=skip or 7@12-14=repeat",
+                text.escape_default()
+            )
+        };
+        let (place, action) = text.split_once('=').ok_or_else(usage)?;
+        let action = action.trim().parse()?;
+        let number = |s: &str| s.trim().parse::<usize>().map_err(|_| usage());
+        let (layer, positions) = match place.split_once('@') {
+            None => (number(place)?, None),
+            Some((layer, range)) => {
+                let (from, to) = range.split_once('-').unwrap_or((range, range));
+                (number(layer)?, Some((number(from)?, number(to)?)))
+            }
+        };
+        match positions {
+            Some((from, to)) if from > to => Err(format!("the positions {from}-{to} of pin '{text}' run backwards")),
+            _ => Ok(Pin {
+                layer,
+                positions,
+                action,
+            }),
+        }
+    }
+}
+
+impl Serialize for Pin {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Pin {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_round_trip() {
+        for text in ["7=skip", "7@12-14=repeat", "0@3=execute"] {
+            assert_eq!(text.parse::<Pin>().unwrap().to_string(), text);
+        }
+        for (text, part) in [
+            ("7", "is no pin"),
+            ("7=jump", "unknown action"),
+            ("x=skip", "is no pin"),
+            ("7@9-3=skip", "run backwards"),
+            ("7@-3=skip", "is no pin"),
+        ] {
+            assert!(text.parse::<Pin>().unwrap_err().contains(part), "{text}");
+        }
+    }
+}
