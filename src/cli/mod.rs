@@ -1,5 +1,6 @@
 //! Subcommands, one file each.
 
+pub mod args;
 pub mod config;
 pub mod progress;
 pub mod run;
