@@ -132,12 +132,12 @@ struct Printer {
     json: bool,
     /// Control characters are harmless in a pipe, and programs there want the text as it is.
     escape: bool,
-    out: std::io::StdoutLock<'static>,
+    out: std::io::Stdout,
 }
 
 impl Printer {
     fn new(json: bool) -> Self {
-        let out = std::io::stdout().lock();
+        let out = std::io::stdout();
         Printer {
             json,
             escape: std::io::stdout().is_terminal(),
