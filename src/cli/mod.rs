@@ -1,1 +1,16 @@
 //! Subcommands, one file each.
+
+pub mod config;
+pub mod progress;
+pub mod run;
+
+/// What the user got wrong in the arguments: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(String);
+
+impl UsageError {
+    pub fn new(message: impl Into<String>) -> Self {
+        UsageError(message.into())
+    }
+}
