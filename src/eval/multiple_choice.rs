@@ -12,7 +12,7 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::tasks::Question;
-use crate::model::{Chunk, Decoder};
+use crate::model::{Chunk, Decoder, Model};
 use crate::program::Program;
 use crate::text::escape_controls;
 
@@ -53,13 +53,25 @@ pub struct EncodedQuestion {
 }
 
 impl EncodedQuestion {
-    /// Encodes a question by the model's tokenizer.
+    /// Encodes a question by a model's tokenizer, the prompt with the begin token where the model
+    /// wants one, without the chat template.
     ///
     /// # Errors
-    /// Names the question where it does not fit the model's `context` positions or a part has no
-    /// tokens.
-    pub fn new(question: &Question, context: usize, encode: impl Fn(&str) -> Result<Vec<u32>>) -> Result<Self> {
-        let prompt = encode(&question.prompt())?;
+    /// Names the question where it does not fit the model's context or a part has no tokens.
+    pub fn for_model(question: &Question, model: &Model) -> Result<Self> {
+        let prompt = model.prompt_ids(&question.prompt(), true)?;
+        Self::new(question, model.decoder.config().context, prompt, |text| {
+            model.tokenizer.encode(text)
+        })
+    }
+
+    /// As [`EncodedQuestion::for_model`], from a prompt that is encoded already.
+    pub fn new(
+        question: &Question,
+        context: usize,
+        prompt: Vec<u32>,
+        encode: impl Fn(&str) -> Result<Vec<u32>>,
+    ) -> Result<Self> {
         let choices = question.choices.iter().map(|choice| encode(&format!(" {choice}")));
         let choices = choices.collect::<Result<Vec<_>>>()?;
         let id = || escape_controls(&question.id);
@@ -301,8 +313,11 @@ mod tests {
             answer: 0,
         };
         let encode = |text: &str| Ok(text.bytes().map(u32::from).collect());
-        assert!(EncodedQuestion::new(&question, 21, encode).is_ok());
-        let error = EncodedQuestion::new(&question, 20, encode).unwrap_err().to_string();
+        let prompt = encode(&question.prompt()).unwrap();
+        assert!(EncodedQuestion::new(&question, 21, prompt.clone(), encode).is_ok());
+        let error = EncodedQuestion::new(&question, 20, prompt, encode)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("question long␛ has 21 tokens"), "{error}");
     }
 }

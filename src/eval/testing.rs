@@ -9,6 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use super::multiple_choice::EncodedQuestion;
 use super::tasks::Question;
 use crate::model::config::RopeScaling;
+use crate::router::{MlpRouter, RouterInfo, RouterSet};
 use crate::model::{Architecture, Decoder, ModelConfig, Placement, WeightSource};
 
 pub const LAYERS: usize = 4;
@@ -33,6 +34,32 @@ fn config() -> ModelConfig {
         rope_scaling: RopeScaling::None,
         rope_interleaved: false,
         tied_embeddings: true,
+    }
+}
+
+/// Routers of the tiny decoder whose biases alone decide: layer 1 is skipped, layer 2 repeated.
+pub fn tiny_routers() -> RouterSet {
+    let router = |layer: usize| {
+        let mut b2 = vec![0.0, 1.0, 0.0];
+        match layer {
+            1 => b2[0] = 3.0,
+            2 => b2[2] = 3.0,
+            _ => {}
+        }
+        MlpRouter {
+            w1: vec![0.0; 2 * HIDDEN],
+            b1: vec![0.0; 2],
+            w2: vec![0.0; 6],
+            b2,
+        }
+    };
+    RouterSet {
+        layers: (0..LAYERS).map(router).collect(),
+        windows: 8,
+        width: 2,
+        hidden_size: HIDDEN,
+        metadata: HashMap::new(),
+        info: RouterInfo::default(),
     }
 }
 
@@ -88,5 +115,5 @@ pub fn question() -> EncodedQuestion {
         choices: ["", "b", "cdef"].map(String::from).into(),
         answer: 1,
     };
-    EncodedQuestion::new(&question, 128, encode).unwrap()
+    EncodedQuestion::new(&question, 128, encode(&question.prompt()).unwrap(), encode).unwrap()
 }
