@@ -144,14 +144,20 @@ pub enum ScopeArg {
     Token,
 }
 
+impl From<ScopeArg> for Scope {
+    fn from(scope: ScopeArg) -> Self {
+        match scope {
+            ScopeArg::Prompt => Scope::Prompt,
+            ScopeArg::Token => Scope::Token,
+        }
+    }
+}
+
 impl DecideArgs {
     /// Writes what was given over `settings`. The program waits for the model's layer count.
     pub fn apply(&self, settings: &mut Settings) {
         if let Some(scope) = self.scope {
-            settings.scope = match scope {
-                ScopeArg::Prompt => Scope::Prompt,
-                ScopeArg::Token => Scope::Token,
-            };
+            settings.scope = scope.into();
         }
         settings.dial = self.dial.unwrap_or(settings.dial);
         settings.budget = self.budget.or(settings.budget);

@@ -184,9 +184,6 @@ mod tests {
             Method::routers(Scope::Token, 0.0, Some(26)).name,
             "routers, token, dial 0, budget 26"
         );
-        assert_eq!(
-            Method::program(Program::from_layers([0, 1, 3])).name,
-            "program 0-1 3"
-        );
+        assert_eq!(Method::program(Program::from_layers([0, 1, 3])).name, "program 0-1 3");
     }
 }

@@ -87,7 +87,11 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn run(threads: usize, stop: &AtomicBool, work: impl Fn(usize) -> Result<Option<usize>> + Sync) -> (Vec<usize>, Result<()>) {
+    fn run(
+        threads: usize,
+        stop: &AtomicBool,
+        work: impl Fn(usize) -> Result<Option<usize>> + Sync,
+    ) -> (Vec<usize>, Result<()>) {
         let mut seen = Vec::new();
         let result = for_each_ordered(3..20, threads, stop, work, |index, value| {
             assert_eq!(index * 10, value);

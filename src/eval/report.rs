@@ -97,9 +97,7 @@ pub struct Report {
     pub rows: Vec<Row>,
 }
 
-const HEADINGS: [&str; 9] = [
-    "task", "method", "n", "acc %", "95 %", "depth", "fixed", "broken", "p",
-];
+const HEADINGS: [&str; 9] = ["task", "method", "n", "acc %", "95 %", "depth", "fixed", "broken", "p"];
 /// Columns of words stand left, numbers right.
 const LEFT: usize = 2;
 
@@ -121,18 +119,18 @@ impl Report {
         };
         let widths: Vec<usize> = (0..HEADINGS.len()).map(width).collect();
         let line = |row: &[String; 9]| {
-            let padded = row.iter().zip(&widths).enumerate().map(|(column, (cell, &w))| match column {
-                ..LEFT => format!("{cell:<w$}"),
-                _ => format!("{cell:>w$}"),
-            });
+            let padded = row
+                .iter()
+                .zip(&widths)
+                .enumerate()
+                .map(|(column, (cell, &w))| match column {
+                    ..LEFT => format!("{cell:<w$}"),
+                    _ => format!("{cell:>w$}"),
+                });
             padded.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
         };
         let head = line(&HEADINGS.map(String::from));
-        format!(
-            "{head}{}{}",
-            cells.iter().map(line).collect::<String>(),
-            self.caption()
-        )
+        format!("{head}{}{}", cells.iter().map(line).collect::<String>(), self.caption())
     }
 
     fn markdown(&self) -> String {
@@ -140,9 +138,15 @@ impl Report {
             let escaped: Vec<String> = cells.iter().map(|c| c.replace('|', "\\|")).collect();
             format!("| {} |\n", escaped.join(" | "))
         };
-        let rules: String = (0..HEADINGS.len()).map(|c| if c < LEFT { "---|" } else { "---:|" }).collect();
+        let rules: String = (0..HEADINGS.len())
+            .map(|c| if c < LEFT { "---|" } else { "---:|" })
+            .collect();
         let rows: String = self.rows.iter().map(|r| line(&r.cells())).collect();
-        format!("{}|{rules}\n{rows}\n{}", line(&HEADINGS.map(String::from)), self.caption())
+        format!(
+            "{}|{rules}\n{rows}\n{}",
+            line(&HEADINGS.map(String::from)),
+            self.caption()
+        )
     }
 
     fn caption(&self) -> String {
@@ -251,9 +255,18 @@ mod tests {
         let report = report();
         let text = report.print(Format::Text);
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[0], "task  method           n  acc %       95 %  depth  fixed  broken      p");
-        assert_eq!(lines[2], "arc   routers, prompt  4   75.0  30.1-95.4   3.25      2       1  1.000");
-        assert!(lines[3].starts_with("tiny (0123456789ab), no routers, score: sum"), "{text}");
+        assert_eq!(
+            lines[0],
+            "task  method           n  acc %       95 %  depth  fixed  broken      p"
+        );
+        assert_eq!(
+            lines[2],
+            "arc   routers, prompt  4   75.0  30.1-95.4   3.25      2       1  1.000"
+        );
+        assert!(
+            lines[3].starts_with("tiny (0123456789ab), no routers, score: sum"),
+            "{text}"
+        );
         let markdown = report.print(Format::Markdown);
         assert!(markdown.contains("| arc | routers, prompt | 4 | 75.0 |"), "{markdown}");
         let csv = report.print(Format::Csv);

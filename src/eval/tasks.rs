@@ -218,9 +218,15 @@ mod tests {
                 r#"{"question":"Q","choices":["a","b"],"answer":2}"#,
                 "the answer is 2; expected an index from 0 below the 2 choices",
             ),
-            (r#"{"question":"Q","choices":["a","b"],"answer":-1}"#, "the answer is -1"),
+            (
+                r#"{"question":"Q","choices":["a","b"],"answer":-1}"#,
+                "the answer is -1",
+            ),
             (r#"{"question":"Q","choices":["a"],"answer":0}"#, "at least 2"),
-            (r#"{"question":"Q","choices":["a"," "],"answer":0}"#, "choice 1 is empty"),
+            (
+                r#"{"question":"Q","choices":["a"," "],"answer":0}"#,
+                "choice 1 is empty",
+            ),
             (r#"{"question":"Q","answer":"4 #### 4"}"#, "unknown layout"),
             ("[1, 2]", "unknown layout"),
             (

@@ -9,8 +9,8 @@ use rand_chacha::ChaCha8Rng;
 use super::multiple_choice::EncodedQuestion;
 use super::tasks::Question;
 use crate::model::config::RopeScaling;
-use crate::router::{MlpRouter, RouterInfo, RouterSet};
 use crate::model::{Architecture, Decoder, ModelConfig, Placement, WeightSource};
+use crate::router::{MlpRouter, RouterInfo, RouterSet};
 
 pub const LAYERS: usize = 4;
 pub const HIDDEN: usize = 16;

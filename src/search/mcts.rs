@@ -99,7 +99,9 @@ impl SearchResult {
     /// The training target: the shortest right program, ties by fewer distinct layers, then by
     /// who was first.
     pub fn best(&self) -> Option<&Program> {
-        self.right().map(|(p, _)| p).min_by_key(|p| (p.depth(), distinct_layers(p)))
+        self.right()
+            .map(|(p, _)| p)
+            .min_by_key(|p| (p.depth(), distinct_layers(p)))
     }
 }
 

@@ -126,7 +126,11 @@ impl Tree {
     fn best_by_ucb(&self, children: &[usize], parent_visits: u32, settings: &SearchSettings) -> usize {
         let ucb = |child: usize| settings.ucb(&self.nodes[child], parent_visits, self.layers);
         let better = |best: usize, child: usize| if ucb(child) > ucb(best) { child } else { best };
-        children.iter().copied().reduce(better).expect("the caller has children")
+        children
+            .iter()
+            .copied()
+            .reduce(better)
+            .expect("the caller has children")
     }
 
     /// The next untried edit of the last node of `path`. Edits that lead back onto the path are

@@ -89,7 +89,12 @@ impl Dataset {
             return;
         }
         let keep = (corrected as f64 * (1.0 - corrected_share) / corrected_share).floor() as usize;
-        let mut others: Vec<&str> = self.examples.iter().filter(|e| !e.corrected).map(|e| e.id.as_str()).collect();
+        let mut others: Vec<&str> = self
+            .examples
+            .iter()
+            .filter(|e| !e.corrected)
+            .map(|e| e.id.as_str())
+            .collect();
         if others.len() <= keep {
             return;
         }
@@ -234,7 +239,10 @@ mod tests {
         let (_, in_all) = all.split(0.1, 42);
         let (_, in_half) = half.split(0.1, 42);
         assert!((20..60).contains(&in_all.len()), "{} of 400 validate", in_all.len());
-        assert_eq!(in_all.iter().filter(|&&i| i < 200).copied().collect::<Vec<_>>(), in_half);
+        assert_eq!(
+            in_all.iter().filter(|&&i| i < 200).copied().collect::<Vec<_>>(),
+            in_half
+        );
     }
 
     #[test]
@@ -251,6 +259,10 @@ mod tests {
         let error = refused(|f| f.header.settings.simulations = 9);
         assert!(error.contains("other.jsonl was made with simulations = 9"), "{error}");
         let none = Dataset::new(&[file(&[("a", false, None)])], &model(), 0.3, 42);
-        assert!(none.unwrap_err().to_string().contains("no question with a right program"));
+        assert!(
+            none.unwrap_err()
+                .to_string()
+                .contains("no question with a right program")
+        );
     }
 }

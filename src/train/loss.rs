@@ -54,7 +54,12 @@ mod tests {
         let logits = Tensor::new(&[[[1f32.ln(), 2f32.ln(), 3f32.ln()], [0.0, 0.0, 0.0]]], &device).unwrap();
         let targets = Tensor::new(&[[[0f32, 0.0, 1.0], [1.0, 0.0, 0.0]]], &device).unwrap();
         let weights = Tensor::new(&[2f32, 1.0, 0.5], &device).unwrap();
-        let loss = |gamma| focal(&logits, &targets, &weights, gamma).unwrap().to_scalar::<f32>().unwrap();
+        let loss = |gamma| {
+            focal(&logits, &targets, &weights, gamma)
+                .unwrap()
+                .to_scalar::<f32>()
+                .unwrap()
+        };
         // (0.5·ln 2 + 2·ln 3)/2 and (0.5·0.25·ln 2 + 2·(4/9)·ln 3)/2
         assert!((loss(0.0) - 1.271_899).abs() < 1e-5, "{}", loss(0.0));
         assert!((loss(2.0) - 0.531_596).abs() < 1e-5, "{}", loss(2.0));
@@ -68,11 +73,20 @@ mod tests {
         let at = [0.3f32, -0.2, 0.5];
         let value = |z: [f32; 3]| {
             let logits = Tensor::new(&[[z]], &device).unwrap();
-            focal(&logits, &targets, &weights, 2.0).unwrap().to_scalar::<f32>().unwrap()
+            focal(&logits, &targets, &weights, 2.0)
+                .unwrap()
+                .to_scalar::<f32>()
+                .unwrap()
         };
         let logits = Var::from_tensor(&Tensor::new(&[[at]], &device).unwrap()).unwrap();
         let grads = focal(&logits, &targets, &weights, 2.0).unwrap().backward().unwrap();
-        let found = grads.get(&logits).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let found = grads
+            .get(&logits)
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1::<f32>()
+            .unwrap();
         for (i, found) in found.iter().enumerate() {
             let step = |h: f32| std::array::from_fn(|j| at[j] + if i == j { h } else { 0.0 });
             let expected = (value(step(1e-2)) - value(step(-1e-2))) / 2e-2;

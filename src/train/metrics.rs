@@ -91,7 +91,10 @@ mod tests {
         confusion.add(&[E, E, R, E], &[E, S, E, E]);
         let m = confusion.metrics(0.5);
         // skip: 1 hit, 2 wanted, 2 predicted; execute: 4 hits, 5 wanted, 6 predicted; repeat: none hit.
-        assert_eq!((m.f1_skip, m.f1_execute, m.f1_repeat), (Some(0.5), Some(8.0 / 11.0), Some(0.0)));
+        assert_eq!(
+            (m.f1_skip, m.f1_execute, m.f1_repeat),
+            (Some(0.5), Some(8.0 / 11.0), Some(0.0))
+        );
         assert!((m.macro_f1 - (0.5 + 8.0 / 11.0) / 3.0).abs() < 1e-12);
         assert_eq!((m.accuracy_skip, m.accuracy_repeat), (Some(0.5), Some(0.0)));
         assert_eq!((m.accuracy, m.loss), (5.0 / 8.0, 0.5));

@@ -75,9 +75,7 @@ impl RouterNetwork {
             .zip(biases(&self.b1)?)
             .zip(rows(&self.w2)?)
             .zip(biases(&self.b2)?);
-        Ok(parts
-            .map(|(((w1, b1), w2), b2)| MlpRouter { w1, b1, w2, b2 })
-            .collect())
+        Ok(parts.map(|(((w1, b1), w2), b2)| MlpRouter { w1, b1, w2, b2 }).collect())
     }
 }
 

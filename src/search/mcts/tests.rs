@@ -64,7 +64,11 @@ fn the_tree_is_a_tree() {
         29,
         "⌈2·√v⌉ children, widened before the visit that makes v = 201"
     );
-    let second_ply = root.children.iter().map(|&c| tree.nodes[c].children.len()).sum::<usize>();
+    let second_ply = root
+        .children
+        .iter()
+        .map(|&c| tree.nodes[c].children.len())
+        .sum::<usize>();
     assert!(second_ply > 20, "the search never left the first ply: {second_ply}");
 }
 
@@ -148,7 +152,9 @@ fn a_right_question_is_searched_to_the_end_or_to_what_it_saves() {
 fn the_target_is_the_shortest_then_the_least_varied() {
     let result = |programs: &[&str]| {
         let evaluation = |correct| Evaluation { correct, margin: 0.0 };
-        let evaluated = programs.iter().map(|t| (Program::parse(t, 8).unwrap(), evaluation(true)));
+        let evaluated = programs
+            .iter()
+            .map(|t| (Program::parse(t, 8).unwrap(), evaluation(true)));
         SearchResult {
             baseline: evaluation(false),
             evaluated: evaluated.collect(),

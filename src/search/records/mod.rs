@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-pub use writer::RecordWriter;
+pub use writer::{Existing, RecordWriter};
 
 use super::mcts::{SearchResult, SearchSettings};
 use crate::eval::{Question, Scoring};
@@ -144,12 +144,7 @@ pub struct RecordFile {
 pub fn read_records(path: &Path) -> Result<RecordFile> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read the records {}", path.display()))?;
     let (file, _) = parse(path, &bytes)?;
-    file.with_context(|| {
-        format!(
-            "{} holds no records; `drllm-tui search` writes them",
-            path.display()
-        )
-    })
+    file.with_context(|| format!("{} holds no records; `drllm-tui search` writes them", path.display()))
 }
 
 /// The records in `bytes`, and how many bytes their whole lines take.
@@ -158,12 +153,8 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<(Option<RecordFile>, usize)> {
     let mut file: Option<RecordFile> = None;
     for (index, line) in bytes[..whole].split_inclusive(|&b| b == b'\n').enumerate() {
         let place = || format!("{}, line {}", path.display(), index + 1);
-        let line: Line = serde_json::from_slice(line).with_context(|| {
-            format!(
-                "{} is no search record; take the line out or search again",
-                place()
-            )
-        })?;
+        let line: Line = serde_json::from_slice(line)
+            .with_context(|| format!("{} is no search record; take the line out or search again", place()))?;
         match (line, &mut file) {
             (Line::Header(header), None) => {
                 ensure!(

@@ -102,7 +102,10 @@ fn nothing_is_overwritten_unasked() {
     other.settings.seed = 7;
     assert!(open(&other, &questions).contains("seed = 42, this search has 7"));
     let error = open(&header(), &questions[1..]);
-    assert!(error.contains("line 2: question 'q0' where 'q1' was expected"), "{error}");
+    assert!(
+        error.contains("line 2: question 'q0' where 'q1' was expected"),
+        "{error}"
+    );
     assert_eq!(std::fs::read(&path).unwrap(), before);
 
     write(&path, &questions, 1, Existing::Overwrite).unwrap();
@@ -133,7 +136,10 @@ fn bad_lines_are_named() {
         (format!("{}\n{}\n", lines[0], lines[0]), "line 2: a second header"),
         (good.replacen("\"format\":1", "\"format\":9", 1), "records of format 9"),
         (good.replacen("\"best\":\"0 2-3\"", "\"best\":\"0 2-4\"", 1), "line 2"),
-        (good.replacen("\"best\":\"0 2-3\"", "\"best\":\"0-2\"", 1), "none of the right"),
+        (
+            good.replacen("\"best\":\"0 2-3\"", "\"best\":\"0-2\"", 1),
+            "none of the right",
+        ),
         (good.replacen("\"answer\":1", "\"answer\":4", 1), "the answer is 4"),
     ];
     for (text, expected) in cases {

@@ -117,7 +117,10 @@ impl RecordWriter {
     }
 
     fn append(&mut self, line: &str) -> Result<()> {
-        let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
+        let written = self
+            .file
+            .write_all(line.as_bytes())
+            .and_then(|()| self.file.sync_data());
         match written {
             Ok(()) => self.length += line.len() as u64,
             Err(e) => {

@@ -99,7 +99,11 @@ fn the_learning_rate_warms_up_and_falls_along_a_cosine() {
         ..TrainSettings::default()
     };
     let plan = plan(&data, &indices, &[], &settings);
-    assert_eq!((plan.steps, plan.warm_up_steps), (250, 50), "500 steps are more than a fifth");
+    assert_eq!(
+        (plan.steps, plan.warm_up_steps),
+        (250, 50),
+        "500 steps are more than a fifth"
+    );
     let rate = |step| learning_rate(&plan, step);
     assert!((rate(0) - 0.02).abs() < 1e-12 && (rate(49) - 1.0).abs() < 1e-12);
     assert!((rate(50) - 1.0).abs() < 1e-12 && (rate(150) - 0.5).abs() < 1e-12);
@@ -110,7 +114,9 @@ fn the_learning_rate_warms_up_and_falls_along_a_cosine() {
 fn too_few_examples_and_stopping() {
     let (data, features) = learnable(1);
     let stop = AtomicBool::new(false);
-    let error = train(&data, &features, &settings(), &stop, &mut |_| Ok(())).err().unwrap();
+    let error = train(&data, &features, &settings(), &stop, &mut |_| Ok(()))
+        .err()
+        .unwrap();
     assert!(error.to_string().contains("1 examples are too few"), "{error}");
     let (data, features) = learnable(50);
     stop.store(true, Ordering::Relaxed);
