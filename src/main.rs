@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use drllm::cli::{UsageError, run};
+use drllm::cli::{UsageError, eval, run, search, train};
 use drllm::engine::Settings;
 
 /// See an LLM decide how deep to think: skip, execute or repeat every layer, live.
@@ -17,6 +17,9 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Run(run::RunArgs),
+    Search(search::SearchArgs),
+    Train(train::TrainArgs),
+    Eval(eval::EvalArgs),
 }
 
 /// Tells the libraries' thread pools how many threads to use. Left alone, candle reads the number of
@@ -38,6 +41,9 @@ fn main() -> ExitCode {
     });
     let result = match cli.command {
         Some(Command::Run(args)) => run::run(args, Settings::default(), Default::default()),
+        Some(Command::Search(args)) => search::run(args),
+        Some(Command::Train(args)) => train::run(args),
+        Some(Command::Eval(args)) => eval::run(args),
         None => Ok(()),
     };
     match result {

@@ -1,9 +1,14 @@
 //! Subcommands, one file each.
 
 pub mod args;
+pub mod base_model;
 pub mod config;
+pub mod counter;
+pub mod eval;
 pub mod progress;
 pub mod run;
+pub mod search;
+pub mod train;
 
 /// What the user got wrong in the arguments: exit code 2.
 #[derive(Debug, thiserror::Error)]

@@ -119,7 +119,7 @@ fn read_stdin() -> Result<String> {
 
 /// The first SIGINT or SIGTERM ends the run after the layer in work, with its summary; a second one
 /// ends the program.
-fn stop_on_signals(stop: &Arc<AtomicBool>) -> Result<()> {
+pub(super) fn stop_on_signals(stop: &Arc<AtomicBool>) -> Result<()> {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, stop.clone())?;
         signal_hook::flag::register(signal, stop.clone())?;
