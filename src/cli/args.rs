@@ -103,10 +103,7 @@ impl DecideArgs {
     /// Writes what was given over `settings`. The program waits for the model's layer count.
     pub fn apply(&self, settings: &mut Settings) {
         if let Some(scope) = self.scope {
-            settings.scope = match scope {
-                ScopeArg::Prompt => Scope::Prompt,
-                ScopeArg::Token => Scope::Token,
-            };
+            settings.scope = scope.into();
         }
         settings.dial = self.dial.unwrap_or(settings.dial);
         settings.budget = self.budget.or(settings.budget);
@@ -127,5 +124,14 @@ impl SampleArgs {
         sampling.top_p = self.top_p.or(sampling.top_p);
         sampling.repetition_penalty = self.repetition_penalty.unwrap_or(sampling.repetition_penalty);
         sampling.seed = self.seed.unwrap_or(sampling.seed);
+    }
+}
+
+impl From<ScopeArg> for Scope {
+    fn from(scope: ScopeArg) -> Scope {
+        match scope {
+            ScopeArg::Prompt => Scope::Prompt,
+            ScopeArg::Token => Scope::Token,
+        }
     }
 }
