@@ -87,15 +87,9 @@ impl Model {
         match &self.chat {
             Some(template) if !raw => {
                 let rendered = template.render(&[Message::user(text)], &self.tokenizer)?;
-                self.tokenizer.encode(&rendered)
+                Ok(self.tokenizer.encode_prompt(&rendered)?)
             }
-            _ => {
-                let mut ids = self.tokenizer.encode(text)?;
-                if let Some(bos) = self.tokenizer.begin() {
-                    ids.insert(0, bos);
-                }
-                Ok(ids)
-            }
+            _ => Ok(self.tokenizer.encode_prompt(text)?),
         }
     }
 
