@@ -91,7 +91,7 @@ fn read_json(folder: &Path, name: &str) -> Value {
 }
 
 /// A token as tokenizer_config.json writes it: `"</s>"` or `{"content": "</s>", …}`.
-pub(crate) fn token_text(value: &Value) -> Option<&str> {
+fn token_text(value: &Value) -> Option<&str> {
     value.as_str().or_else(|| value["content"].as_str())
 }
 
