@@ -1,1 +1,466 @@
-//! Where files live and what the user configured.
+//! What the user configured: `config.toml`, over the defaults and under the command line.
+
+pub mod source;
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::DeTable;
+
+use crate::engine::{LoadRequest, NEUTRAL_DIAL, RouterChoice, Sampling, Scope, Settings};
+pub use source::{ConfigError, Place, Source};
+
+/// The annotated default config, as `drllm-tui config` prints it.
+pub const DEFAULT_CONFIG: &str = include_str!("../assets/config.toml");
+
+/// The config file's name in the config folder.
+pub const FILE_NAME: &str = "config.toml";
+
+/// How much colour to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ColorChoice {
+    /// What the terminal says it can show; none under NO_COLOR or in a pipe.
+    #[default]
+    Auto,
+    /// No colours; every state still has its glyph.
+    Never,
+    /// The terminal's own 16 colours.
+    #[serde(rename = "16")]
+    #[value(name = "16")]
+    Ansi16,
+    /// The fixed palette of 256 colours.
+    #[serde(rename = "256")]
+    #[value(name = "256")]
+    Ansi256,
+    /// 24-bit colours.
+    Truecolor,
+}
+
+/// One line of a keymap: in `context`, `key` does `action` (names as written, not yet checked).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyBinding {
+    pub context: String,
+    pub key: String,
+    pub action: String,
+    pub place: Place,
+}
+
+/// Everything `config.toml` can say, with defaults for what it does not.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// A shipped theme or one in the folder themes/ beside the config file.
+    pub theme: String,
+    pub color: ColorChoice,
+    /// Whether the mouse selects and scrolls.
+    pub mouse: bool,
+    /// No spinners, no easing.
+    pub reduced_motion: bool,
+    /// A catalog name, a file, a folder or a hub name; the catalog's default if absent.
+    pub model: Option<String>,
+    #[serde(deserialize_with = "router_choice")]
+    pub routers: RouterChoice,
+    /// `auto`, `cpu`, `cuda:N`, `metal`.
+    pub device: String,
+    pub exact: bool,
+    pub threads: Option<usize>,
+    pub scope: Scope,
+    pub dial: f64,
+    pub budget: Option<usize>,
+    pub max_tokens: usize,
+    pub temperature: f64,
+    pub top_k: Option<usize>,
+    pub top_p: Option<f64>,
+    pub repetition_penalty: f32,
+    pub seed: u64,
+    pub shadow: bool,
+    /// `[keys.CONTEXT]`: differences from the default keymap.
+    #[serde(skip)]
+    pub keys: Vec<KeyBinding>,
+}
+
+/// The keys `config.toml` may have.
+pub const KEYS: [&str; 20] = [
+    "theme",
+    "color",
+    "mouse",
+    "reduced_motion",
+    "model",
+    "routers",
+    "device",
+    "exact",
+    "threads",
+    "scope",
+    "dial",
+    "budget",
+    "max_tokens",
+    "temperature",
+    "top_k",
+    "top_p",
+    "repetition_penalty",
+    "seed",
+    "shadow",
+    "keys",
+];
+
+impl Default for Config {
+    fn default() -> Self {
+        let run = Settings::default();
+        Config {
+            theme: "dark".to_owned(),
+            color: ColorChoice::Auto,
+            mouse: true,
+            reduced_motion: false,
+            model: None,
+            routers: RouterChoice::BuiltIn,
+            device: "auto".to_owned(),
+            exact: false,
+            threads: None,
+            scope: run.scope,
+            dial: NEUTRAL_DIAL,
+            budget: run.budget,
+            max_tokens: run.max_tokens,
+            temperature: run.sampling.temperature,
+            top_k: run.sampling.top_k,
+            top_p: run.sampling.top_p,
+            repetition_penalty: run.sampling.repetition_penalty,
+            seed: run.sampling.seed,
+            shadow: run.shadow,
+            keys: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads `explicit` (`--config`), or `config.toml` in `config_dir` if there is one.
+    ///
+    /// # Errors
+    /// When the explicit file is missing, and when a file cannot be read or says something unknown
+    /// or out of range; the message has file, line and column.
+    pub fn load(explicit: Option<&Path>, config_dir: &Path) -> Result<Config, ConfigError> {
+        let path = explicit.map_or_else(|| config_dir.join(FILE_NAME), Path::to_owned);
+        if explicit.is_none() && !path.exists() {
+            return Ok(Config::default());
+        }
+        let text = source::read_text(&path)?;
+        let mut config = Config::parse(&path.display().to_string(), &text)?;
+        config.resolve_paths(path.parent().unwrap_or(Path::new("")));
+        Ok(config)
+    }
+
+    /// Parses a config text; `name` stands in errors.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(name: &str, text: &str) -> Result<Config, ConfigError> {
+        let source = Source { name, text };
+        let mut table = source.parse()?;
+        for key in table.get_ref().keys() {
+            let word = key.get_ref().as_ref();
+            if !KEYS.contains(&word) {
+                let hint = source::suggestion(word, KEYS);
+                return Err(source.error(key.span(), format!("unknown key '{word}': {hint}")));
+            }
+        }
+        let keys = match table.get_mut().remove("keys") {
+            Some(value) => bindings(source, source.table("keys", &value)?)?,
+            None => Vec::new(),
+        };
+        let written = table.clone();
+        let mut config = Config::deserialize(toml::Deserializer::from(table)).map_err(|e| source.toml_error(&e))?;
+        config.check(source, &written)?;
+        config.keys = keys;
+        Ok(config)
+    }
+
+    /// Refuses values that no model allows; what depends on the model is checked when a run starts.
+    fn check(&self, source: Source<'_>, written: &Spanned<DeTable<'_>>) -> Result<(), ConfigError> {
+        let positive = |x: Option<usize>| x != Some(0);
+        let checks = [
+            (
+                "theme",
+                !self.theme.is_empty(),
+                "expected a theme's name; `drllm-tui config --themes` lists them",
+            ),
+            ("device", is_device(&self.device), "expected auto, cpu, cuda:N or metal"),
+            (
+                "threads",
+                positive(self.threads),
+                "expected at least 1; leave it out for one a core",
+            ),
+            (
+                "dial",
+                (-1.0..=1.0).contains(&self.dial),
+                "expected -1 (skip all) to 1 (repeat all); -0.5 is the router itself",
+            ),
+            (
+                "budget",
+                positive(self.budget),
+                "expected at least 1 block execution; leave it out for no budget",
+            ),
+            ("max_tokens", self.max_tokens > 0, "expected at least 1"),
+            (
+                "temperature",
+                self.temperature.is_finite() && self.temperature >= 0.0,
+                "expected 0 (greedy) or more",
+            ),
+            (
+                "top_k",
+                positive(self.top_k),
+                "expected at least 1; leave it out to consider all tokens",
+            ),
+            (
+                "top_p",
+                self.top_p.is_none_or(|p| p > 0.0 && p <= 1.0),
+                "expected more than 0, at most 1",
+            ),
+            (
+                "repetition_penalty",
+                self.repetition_penalty.is_finite() && self.repetition_penalty > 0.0,
+                "expected more than 0; 1 changes nothing",
+            ),
+        ];
+        let Some((key, _, expected)) = checks.into_iter().find(|(_, holds, _)| !holds) else {
+            return Ok(());
+        };
+        let span = written.get_ref().get(key).map_or(0..0, Spanned::span);
+        let value = source.text.get(span.clone()).unwrap_or_default();
+        Err(source.error(span, format!("{key} is {value}: {expected}")))
+    }
+
+    /// Files named in a config are relative to it, wherever the program was started; `~/` is home.
+    fn resolve_paths(&mut self, folder: &Path) {
+        if let RouterChoice::File(path) = &mut self.routers {
+            *path = resolve(folder, path);
+        }
+        // Without a leading dot or tilde a model may be a catalog's or a hub's name.
+        if let Some(model) = &mut self.model
+            && (model.starts_with("./") || model.starts_with("../") || model.starts_with("~/"))
+        {
+            *model = resolve(folder, Path::new(model)).display().to_string();
+        }
+    }
+
+    /// The settings of a run as configured, without pins or program.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            scope: self.scope,
+            dial: self.dial,
+            budget: self.budget,
+            shadow: self.shadow,
+            max_tokens: self.max_tokens,
+            sampling: Sampling {
+                temperature: self.temperature,
+                top_k: self.top_k,
+                top_p: self.top_p,
+                repetition_penalty: self.repetition_penalty,
+                seed: self.seed,
+            },
+            ..Settings::default()
+        }
+    }
+
+    /// The model to load as configured.
+    pub fn load_request(&self) -> LoadRequest {
+        LoadRequest {
+            model: self.model.clone(),
+            routers: self.routers.clone(),
+            device: self.device.clone(),
+            exact: self.exact,
+            threads: self.threads,
+        }
+    }
+}
+
+/// Reads a keymap's tables, `[context]` with `"key" = "action"`, in the order written.
+///
+/// # Errors
+/// When an entry is not of that form.
+pub fn bindings(source: Source<'_>, contexts: &DeTable<'_>) -> Result<Vec<KeyBinding>, ConfigError> {
+    let mut found = Vec::new();
+    for (context, table) in contexts {
+        for (key, action) in source.table(context.get_ref(), table)? {
+            found.push(KeyBinding {
+                context: context.get_ref().to_string(),
+                key: key.get_ref().to_string(),
+                action: source.string(key.get_ref(), action)?.to_owned(),
+                place: source.place(key.span().start),
+            });
+        }
+    }
+    Ok(found)
+}
+
+fn router_choice<'de, D: serde::Deserializer<'de>>(d: D) -> Result<RouterChoice, D::Error> {
+    Ok(match String::deserialize(d)?.as_str() {
+        "built-in" => RouterChoice::BuiltIn,
+        "none" => RouterChoice::None,
+        "" => return Err(serde::de::Error::custom("expected built-in, none or a file")),
+        path => RouterChoice::File(PathBuf::from(path)),
+    })
+}
+
+fn is_device(name: &str) -> bool {
+    matches!(name, "auto" | "cpu" | "cuda" | "metal")
+        || name.strip_prefix("cuda:").is_some_and(|n| n.parse::<u16>().is_ok())
+}
+
+fn resolve(folder: &Path, path: &Path) -> PathBuf {
+    match (path.strip_prefix("~"), directories::BaseDirs::new()) {
+        (Ok(rest), Some(home)) => home.home_dir().join(rest),
+        _ => folder.join(path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn refused(text: &str) -> String {
+        Config::parse("config.toml", text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_annotated_default_is_the_default() {
+        assert_eq!(
+            Config::parse("assets/config.toml", DEFAULT_CONFIG).unwrap(),
+            Config::default()
+        );
+    }
+
+    /// `# key = value` lines are examples of what has no default; they must parse too, and with
+    /// the other lines name every key.
+    #[test]
+    fn the_annotated_default_shows_every_key() {
+        let shown: String = DEFAULT_CONFIG
+            .lines()
+            .map(|line| match line.strip_prefix("# ") {
+                Some(rest) if rest.contains(" = ") || rest.starts_with('[') => rest,
+                _ => line,
+            })
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        let config = Config::parse("shown", &shown).unwrap();
+        assert!(config.budget.is_some() && !config.keys.is_empty());
+        let table = DeTable::parse(&shown).unwrap();
+        for key in KEYS {
+            assert!(
+                table.get_ref().contains_key(key),
+                "{key} is missing in assets/config.toml"
+            );
+        }
+    }
+
+    #[test]
+    fn values_reach_settings_and_load_request() {
+        let config = Config::parse(
+            "c",
+            "scope = 'token'\ndial = 0.25\nbudget = 40\nseed = 7\ntop_p = 0.9\nrouters = 'none'\nthreads = 3\ncolor = '256'\n\
+             temperature = 1",
+        )
+        .unwrap();
+        let settings = config.settings();
+        assert_eq!(
+            (settings.scope, settings.dial, settings.budget),
+            (Scope::Token, 0.25, Some(40))
+        );
+        assert_eq!((settings.sampling.seed, settings.sampling.top_p), (7, Some(0.9)));
+        assert_eq!(settings.sampling.temperature, 1.0, "whole numbers are numbers");
+        let load = config.load_request();
+        assert_eq!((load.routers, load.threads), (RouterChoice::None, Some(3)));
+        assert_eq!(config.color, ColorChoice::Ansi256);
+        assert_eq!(Config::default().settings(), Settings::default());
+    }
+
+    #[test]
+    fn errors_name_line_column_and_the_nearest_key() {
+        assert_eq!(
+            refused("theme = 'light'\nmax_token = 4"),
+            "config.toml:2:1: unknown key 'max_token': did you mean 'max_tokens'?"
+        );
+        assert_eq!(
+            refused("\ndial = 1.5"),
+            "config.toml:2:8: dial is 1.5: expected -1 (skip all) to 1 (repeat all); -0.5 is the router itself"
+        );
+        for (text, part) in [
+            ("dial = nan", "config.toml:1:8: dial is nan"),
+            ("budget = 0", "budget is 0"),
+            ("budget = -3", "config.toml:1:10: "),
+            ("theme = 3", "config.toml:1:9: "),
+            ("scope = 'word'", "token"),
+            ("color = 'red'", "truecolor"),
+            ("device = 'gpu'", "expected auto, cpu, cuda:N or metal"),
+            ("top_p = 0.0", "top_p is 0.0"),
+            ("temperature = inf", "temperature is inf"),
+            ("threads = 0", "threads is 0"),
+            ("keys = 3", "'keys' is of type integer: expected a table"),
+            ("[keys.grid]\ns = 3", "config.toml:2:5: 's' is of type integer"),
+            ("[keys]\ns = 'x'", "'s' is of type string: expected a table"),
+            ("seed = -1", "config.toml:1:8: "),
+            ("x", "config.toml:1:2: "),
+            ("seed = 1\nseed = 2", "config.toml:2:1: "),
+        ] {
+            let message = refused(text);
+            assert!(message.contains(part), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn key_bindings_keep_their_place() {
+        let config = Config::parse(
+            "c",
+            "[keys.grid]\n\"s\" = \"pin-skip\"\n[keys.global]\n'ctrl-q' = 'none'",
+        )
+        .unwrap();
+        let shown: Vec<_> = config
+            .keys
+            .iter()
+            .map(|b| format!("{} {} {} {}", b.place, b.context, b.key, b.action))
+            .collect();
+        assert_eq!(shown, ["c:2:1 grid s pin-skip", "c:4:1 global ctrl-q none"]);
+    }
+
+    #[test]
+    fn a_missing_file_is_the_default_unless_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Config::load(None, dir.path()).unwrap(), Config::default());
+        let asked = dir.path().join("mine.toml");
+        let message = Config::load(Some(&asked), dir.path()).unwrap_err().to_string();
+        assert!(
+            message.starts_with("cannot read ") && message.contains("mine.toml"),
+            "{message}"
+        );
+        std::fs::write(dir.path().join(FILE_NAME), "seed = 9").unwrap();
+        assert_eq!(Config::load(None, dir.path()).unwrap().seed, 9);
+    }
+
+    #[test]
+    fn files_are_relative_to_the_config() {
+        let dir = tempfile::tempdir().unwrap();
+        let load = |text: &str| {
+            std::fs::write(dir.path().join(FILE_NAME), text).unwrap();
+            Config::load(None, dir.path()).unwrap()
+        };
+        let config = load("routers = 'r.safetensors'\nmodel = './m.gguf'");
+        assert_eq!(config.routers, RouterChoice::File(dir.path().join("r.safetensors")));
+        assert_eq!(config.model, Some(dir.path().join("./m.gguf").display().to_string()));
+        let config = load("routers = '/r.safetensors'\nmodel = 'owner/name'");
+        assert_eq!(config.routers, RouterChoice::File("/r.safetensors".into()));
+        assert_eq!(config.model.as_deref(), Some("owner/name"));
+        assert!(!load("model = '~/m.gguf'").model.unwrap().contains('~'));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_text_never_panics(text in "(\\PC|\n){0,200}", key in "[a-z_]{1,12}", value in "\\PC{0,20}") {
+            let _ = Config::parse("fuzz", &text);
+            let _ = Config::parse("fuzz", &format!("{key} = {value}"));
+            for key in KEYS {
+                let _ = Config::parse("fuzz", &format!("{key} = {value}"));
+            }
+        }
+    }
+}

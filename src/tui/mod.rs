@@ -1,1 +1,7 @@
 //! The screen.
+
+pub mod color;
+pub mod highlight;
+pub mod keymap;
+pub mod term;
+pub mod theme;
