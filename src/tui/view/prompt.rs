@@ -1,0 +1,50 @@
+//! The prompt editor.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Position, Rect};
+
+use super::super::action::UiAction;
+use super::super::app::{App, Focus};
+use super::super::layout;
+use super::super::theme::Role;
+use super::{pane, put};
+
+/// Draws the editor; where its cursor is, while it has the keys.
+pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) -> Option<Position> {
+    let focused = app.focus == Focus::Prompt;
+    pane::frame(app, area, focused, "Prompt", &remark(app, focused), buffer);
+    let area = layout::inner(area);
+    if area.is_empty() {
+        return None;
+    }
+    if app.prompt.is_blank() && !focused {
+        put(buffer, area, 0, 0, "type a question here", app.theme.style(Role::Muted));
+        return None;
+    }
+    let drawn = app.prompt.draw(area.width);
+    let height = usize::from(area.height);
+    let top = (drawn.cursor.0 + 1).saturating_sub(height);
+    let mut style = app.theme.style(Role::Text);
+    if focused && app.prompt.is_selected() {
+        style = style.patch(app.theme.style(Role::Selection));
+    }
+    for (y, line) in (area.top()..area.bottom()).zip(drawn.lines.iter().skip(top)) {
+        let mut x = area.x;
+        for glyph in line {
+            buffer.set_stringn(x, y, &glyph.text, usize::from(area.right().saturating_sub(x)), style);
+            x = x.saturating_add(glyph.width).min(area.right());
+        }
+    }
+    let cursor = Position::new(area.x + drawn.cursor.1, area.y + (drawn.cursor.0 - top) as u16);
+    (focused && area.contains(cursor)).then_some(cursor)
+}
+
+/// The key that matters here.
+fn remark(app: &App, focused: bool) -> String {
+    let key = |action, context| app.keymap.keys_for(action, context).into_iter().next();
+    match focused {
+        true if app.prompt.is_selected() => "an example: type to replace it, or run it".to_owned(),
+        true => key(UiAction::Run, "prompt").map_or(String::new(), |k| format!("{k} runs")),
+        false => key(UiAction::FocusPrompt, app.focus.context()).map_or(String::new(), |k| format!("{k} edits")),
+    }
+}
