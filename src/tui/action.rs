@@ -43,7 +43,7 @@ macro_rules! actions {
 actions! {
     "Run" {
         Run, "run", "run", "Run the prompt";
-        Rerun, "rerun", "rerun", "Run again from the start: same prompt and seed, your overrides";
+        Rerun, "rerun", "rerun", "Run again from the start: same prompt and seed";
         Stop, "stop", "stop", "Stop the run under way";
         Compare, "compare", "compare", "Compare the last two runs";
         Baseline, "baseline", "vs. unmodified", "Compare with the unmodified model: every layer once";

@@ -61,8 +61,8 @@ impl Grid {
         let bars = u16::from(sections) + u16::from(caption);
         let depth_rows = match area.height {
             0..8 => 0,
-            8..14 => 1,
-            _ => spare.saturating_sub(bars).clamp(2, 4),
+            8..18 => 1,
+            _ => spare.saturating_sub(bars).clamp(1, 3),
         };
         let top = area.y + u16::from(sections);
         let room = area.height.saturating_sub(bars + depth_rows);

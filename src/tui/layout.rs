@@ -101,16 +101,15 @@ impl Screen {
     }
 
     fn folded(self, app: &App, body: Rect) -> Screen {
-        // In a low terminal the prompt is shown while it is edited.
-        let room = match (app.focus, body.height) {
-            (Focus::Prompt, height) => prompt_height(app, body.width, (height / 2).min(8)),
-            (_, height) if height >= 16 => 3,
-            _ => 0,
+        // The prompt is a line without a border unless it is edited.
+        let room = match app.focus {
+            Focus::Prompt => prompt_height(app, body.width, (body.height / 2).min(8)),
+            _ => 1,
         };
         let [prompt, tabs, pane] =
             Layout::vertical([Constraint::Length(room), Constraint::Length(1), Constraint::Fill(1)]).areas(body);
         let mut screen = Screen {
-            prompt: (room > 0).then_some(prompt),
+            prompt: Some(prompt),
             tabs: Some(tabs),
             ..self
         };
@@ -118,8 +117,8 @@ impl Screen {
             Focus::Answer => screen.answer = Some(pane),
             Focus::Detail => screen.detail = Some(pane),
             // The newest words stay in sight under the map.
-            Focus::Map | Focus::Prompt if pane.height >= 15 => {
-                let [map, answer] = Layout::vertical([Constraint::Fill(1), Constraint::Length(5)]).areas(pane);
+            Focus::Map | Focus::Prompt if pane.height >= 14 => {
+                let [map, answer] = Layout::vertical([Constraint::Fill(1), Constraint::Length(3)]).areas(pane);
                 screen.map = Some(map);
                 screen.answer = Some(answer);
             }

@@ -363,7 +363,7 @@ mod tests {
             (Field::Budget, "0", "1 to 60"),
             (Field::Budget, "many", "number of block executions"),
             (Field::Dial, "2", "-1 (skip all)"),
-            (Field::Program, "0-11 13-99", "column 6"),
+            (Field::Program, "0-11 13-99", "column 9"),
             (Field::MaxTokens, "0", "from 1"),
             (Field::Scope, "layer", "prompt or token"),
             (Field::Seed, "-1", "whole number"),

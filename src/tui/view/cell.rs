@@ -137,9 +137,9 @@ pub(super) fn legend(app: &App) -> Vec<(String, Style, &'static str)> {
     match app.map.mode {
         MapMode::Decisions => vec![
             entry(action(Action::Skip), "skipped"),
-            entry(action(Action::Execute), "run once"),
-            entry(action(Action::Repeat), "run twice"),
-            ("SER".to_owned(), theme.style(Role::Pin), "pinned by you"),
+            entry(action(Action::Execute), "once"),
+            entry(action(Action::Repeat), "twice"),
+            ("SER".to_owned(), theme.style(Role::Pin), "pinned"),
             ("ser".to_owned(), waiting(theme), "pinned, not run yet"),
             (":▞▛".to_owned(), theme.style(Role::Disagree), "router disagrees"),
         ],

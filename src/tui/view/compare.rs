@@ -19,7 +19,7 @@ use super::{cell, pane, put};
 use crate::program::Action;
 
 /// Columns of the names of numbers, and of a number.
-const NAME: u16 = 13;
+const NAME: u16 = 16;
 const NUMBER: u16 = 18;
 
 type Piece = (String, Style);
@@ -183,7 +183,7 @@ fn numbers(app: &App, comparison: &Comparison) -> Vec<Vec<Piece>> {
         }
     };
     let speed = |t: &Totals| t.tokens_per_second.map_or("-".into(), |s| format!("{s:.1}"));
-    let shares = |t: &Totals| t.shares.map(|s| format!("{:.0}", 100.0 * s)).join("/");
+    let shares = |t: &Totals| t.shares.map(|s| format!("{:.0}", 100.0 * s)).join("/") + " %";
     let change = a.tokens_per_second.zip(b.tokens_per_second);
     let speed_change = change.map_or(String::new(), |(x, y)| percent(x, y));
     let depth_change = format!(
@@ -206,7 +206,7 @@ fn numbers(app: &App, comparison: &Comparison) -> Vec<Vec<Piece>> {
             b.tokens.to_string(),
             format!("{:+}", b.tokens as i64 - a.tokens as i64),
         ),
-        row("skip/run/×2 %", shares(a), shares(b), String::new()),
+        row("skip/once/twice", shares(a), shares(b), String::new()),
     ]
 }
 
@@ -246,7 +246,7 @@ fn changes(app: &App, comparison: &Comparison, width: u16) -> Vec<Vec<Piece>> {
     let changed = comparison.changed_at_prompt();
     let of = comparison.layers.len();
     vec![
-        std::iter::once(name("layer ×10"))
+        std::iter::once(name("layer"))
             .chain([(ruler, style(Role::Muted))])
             .collect(),
         std::iter::once(name("A at prompt"))
@@ -258,9 +258,9 @@ fn changes(app: &App, comparison: &Comparison, width: u16) -> Vec<Vec<Piece>> {
             (prompt_changes, style(Role::Disagree)),
             (format!("  {changed} of {of} layers"), style(Role::Muted)),
         ],
-        std::iter::once(name("at tokens"))
+        std::iter::once(name("in the answer"))
             .chain(token_changes)
-            .chain([("  how often changed in the answer".to_owned(), style(Role::Muted))])
+            .chain([("  how often changed".to_owned(), style(Role::Muted))])
             .collect(),
     ]
 }

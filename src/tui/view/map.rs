@@ -5,7 +5,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
-use super::super::app::App;
+use super::super::app::{App, Focus, MapMode};
 use super::super::grid::{GUTTER, Grid, SHARES};
 use super::super::run::Run;
 use super::super::theme::Role;
@@ -15,7 +15,7 @@ use crate::engine::Scope;
 use crate::program::Action;
 
 pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
-    let focused = app.focus == super::super::app::Focus::Map;
+    let focused = app.focus == Focus::Map;
     let Some(run) = &app.shown else {
         pane::frame(app, area, focused, "Layers × tokens", "", buffer);
         return;
@@ -30,7 +30,7 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     caption(app, run, &grid, area, buffer);
 }
 
-/// What the cells show, when it was decided, and what is out of sight.
+/// What is in sight, what the cells show, and when it was decided.
 fn remark(app: &App, run: &Run, grid: &Grid) -> String {
     let scope = match (run.settings().program.is_some(), run.settings().scope) {
         (true, _) => "fixed program",
@@ -38,51 +38,46 @@ fn remark(app: &App, run: &Run, grid: &Grid) -> String {
         (false, Scope::Token) => "scope token: decided at every token",
     };
     let rows = grid.rows().count();
-    let layers = match rows < grid.layers {
-        true => format!(
-            " · layers {}-{}",
-            grid.first_layer,
-            grid.first_layer + rows.saturating_sub(1)
-        ),
-        false => String::new(),
-    };
-    format!("{} · {scope}{layers}", app.map.mode.title())
+    let last = (grid.first_layer + rows).saturating_sub(1);
+    let layers = (rows < grid.layers).then(|| format!("layers {}-{last}", grid.first_layer));
+    let mode = (app.map.mode != MapMode::Decisions).then(|| app.map.mode.title().to_owned());
+    let parts: Vec<String> = layers.into_iter().chain(mode).chain([scope.to_owned()]).collect();
+    parts.join(" · ")
 }
 
-/// `prompt` and `answer` over their columns.
+/// `prompt` and `answer` over their columns, as many words as there is room for.
 fn sections(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
     let Some(y) = grid.sections else { return };
     let style = app.theme.style(Role::Muted);
-    let gutter = Rect::new(grid.cells.x.saturating_sub(GUTTER), y, GUTTER, 1);
-    put(buffer, gutter, 0, 0, "depth", style);
-    if grid.shares.is_some() {
-        let area = Rect::new(grid.cells.right() + 1, y, SHARES, 1);
-        put(buffer, area, 0, 0, "share", style);
-    }
-    let answer = grid.columns().find(|(t, _)| *t >= grid.prompt_len).map(|(_, x)| x);
-    let prompt_end = grid.separator().or(answer).unwrap_or(grid.cells.right());
-    let prompt = match grid.prompt_len {
-        1 => "prompt: 1 token".to_owned(),
-        n => format!("prompt: one program for all {n} tokens"),
+    let mut label = |from: u16, to: u16, variants: &[&str]| {
+        let area = Rect::new(from, y, to.saturating_sub(from), 1);
+        let fits = |text: &&&str| text.chars().count() <= usize::from(area.width);
+        if let Some(text) = variants.iter().find(fits) {
+            put(buffer, area, 0, 0, text, style);
+        }
     };
-    let area = Rect::new(grid.cells.x, y, prompt_end.saturating_sub(grid.cells.x), 1);
-    put(buffer, area, 0, 0, &prompt, style);
+    let answer = grid.columns().find(|(t, _)| *t >= grid.prompt_len).map(|(_, x)| x);
+    let end = grid.cells.right();
+    let prompt = format!("prompt: one program for all {} tokens", grid.prompt_len);
+    let prompt_end = grid.separator().or(answer).unwrap_or(end);
+    label(
+        grid.cells.x,
+        prompt_end,
+        &[&prompt, "prompt: one program", "one program", "prompt"],
+    );
     if let Some(x) = answer {
-        let area = Rect::new(x, y, grid.cells.right().saturating_sub(x), 1);
-        put(
-            buffer,
-            area,
-            0,
-            0,
-            &format!("answer: {} tokens", run.steps().len()),
-            style,
-        );
+        label(x, end, &[&format!("answer: {} tokens", run.steps().len()), "answer"]);
+    }
+    if let Some(x) = grid.shares {
+        label(x, x + SHARES, &["share"]);
     }
 }
 
 /// Each token's depth as a column, between the least and the greatest there is.
 fn depth(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
-    let Some((low, high)) = run.depth_range() else { return };
+    let Some((low, high)) = run.depth_range().filter(|_| grid.depth.height > 0) else {
+        return;
+    };
     // The standard depth belongs in the picture: it shows what is saved.
     let (low, high) = (low.min(grid.layers), high.max(grid.layers));
     let rows = usize::from(grid.depth.height);
@@ -97,6 +92,10 @@ fn depth(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
     };
     let muted = app.theme.style(Role::Muted);
     put(buffer, gutter, 0, 0, &format!("{high:>3}"), muted);
+    if let Some(x) = grid.shares {
+        let area = Rect::new(x, grid.depth.bottom().saturating_sub(1), SHARES, 1);
+        put(buffer, area, 0, 0, "← depth", muted);
+    }
     if rows > 1 && low < high {
         put(buffer, gutter, 0, grid.depth.height - 1, &format!("{low:>3}"), muted);
     }

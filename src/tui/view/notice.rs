@@ -16,9 +16,6 @@ const LEGEND_FROM: u16 = 16;
 /// Most lines of a message.
 const MESSAGE_LINES: usize = 3;
 
-/// Cells of the progress bar.
-const BAR: usize = 24;
-
 const MIB: f64 = 1024.0 * 1024.0;
 
 /// Rows that are needed at present.
@@ -84,17 +81,18 @@ fn model_lines(app: &App, width: u16) -> Vec<(String, Role)> {
             .map(|(i, line)| (format!("{} {line}", if i == 0 { "!" } else { " " }), Role::Warning))
             .collect(),
         ModelState::Loading { what, bytes } => {
-            let recording = if app.shown.as_ref().is_some_and(|r| r.is_recording()) {
-                "; meanwhile, a recording"
-            } else {
-                ""
+            let recording = app.shown.as_ref().is_some_and(|r| r.is_recording());
+            let (intro, bar) = match (recording, width) {
+                (true, 100..) => ("you see a recording while the model is on its way  ", 20),
+                (true, _) => ("a recording, while the model comes  ", 10),
+                (false, _) => ("", 20),
             };
-            vec![(format!("↓ {}{what}{recording}", progress(*bytes)), Role::Accent)]
+            vec![(format!("↓ {intro}{}{what}", progress(*bytes, bar)), Role::Accent)]
         }
     }
 }
 
-fn progress(bytes: Option<(u64, Option<u64>)>) -> String {
+fn progress(bytes: Option<(u64, Option<u64>)>, cells: usize) -> String {
     match bytes {
         None => String::new(),
         Some((done, None)) => format!("{:.0} MiB  ", done as f64 / MIB),
@@ -102,7 +100,7 @@ fn progress(bytes: Option<(u64, Option<u64>)>) -> String {
             let share = done as f64 / total.max(1) as f64;
             format!(
                 "▕{}▏ {:3.0} %  {:.0} of {:.0} MiB  ",
-                bar::horizontal(share, BAR),
+                bar::horizontal(share, cells),
                 100.0 * share.min(1.0),
                 done as f64 / MIB,
                 total as f64 / MIB
@@ -114,17 +112,18 @@ fn progress(bytes: Option<(u64, Option<u64>)>) -> String {
 /// What the map's glyphs mean, as many as there is room for.
 fn legend(app: &App, width: u16) -> Vec<(String, Style)> {
     let muted = app.theme.style(Role::Muted);
-    let intro = match width {
-        0..100 => "layers:",
-        _ => "a column is a token, a row is a layer:",
-    };
-    let mut parts = vec![(intro.to_owned(), muted)];
-    for (glyph, style, meaning) in cell::legend(app) {
-        parts.push(("  ".to_owned(), muted));
+    let mut parts = Vec::new();
+    if width >= 112 {
+        parts.push(("column: token, row: layer   ".to_owned(), muted));
+    }
+    for (i, (glyph, style, meaning)) in cell::legend(app).into_iter().enumerate() {
+        if i > 0 {
+            parts.push(("  ".to_owned(), muted));
+        }
         parts.push((glyph, style));
         parts.push((format!(" {meaning}"), muted));
     }
-    if app.map.mode == MapMode::Decisions && width >= 120 {
+    if app.map.mode == MapMode::Decisions && width >= 160 {
         parts.push(("  ·  the brighter, the surer the router".to_owned(), muted));
     }
     parts

@@ -12,6 +12,10 @@ use super::{pane, put};
 /// Draws the editor; where its cursor is, while it has the keys.
 pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) -> Option<Position> {
     let focused = app.focus == Focus::Prompt;
+    if area.height < 3 {
+        folded(app, area, buffer);
+        return None;
+    }
     pane::frame(app, area, focused, "Prompt", &remark(app, focused), buffer);
     let area = layout::inner(area);
     if area.is_empty() {
@@ -37,6 +41,23 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) -> Option<Positio
     }
     let cursor = Position::new(area.x + drawn.cursor.1, area.y + (drawn.cursor.0 - top) as u16);
     (focused && area.contains(cursor)).then_some(cursor)
+}
+
+/// The prompt as one line, where there is no room for a pane.
+fn folded(app: &App, area: Rect, buffer: &mut Buffer) {
+    let (muted, text) = (app.theme.style(Role::Muted), app.theme.style(Role::Text));
+    let x = 1 + put(buffer, area, 1, 0, "Prompt › ", muted);
+    let remark = remark(app, false);
+    let width = (remark.chars().count() as u16 + 1).min(area.width);
+    let line = Rect {
+        width: area.width.saturating_sub(width + 1),
+        ..area
+    };
+    match app.prompt.is_blank() {
+        true => put(buffer, line, x, 0, "type a question here", muted),
+        false => put(buffer, line, x, 0, &app.prompt.text(), text),
+    };
+    put(buffer, area, area.width - width, 0, &remark, muted);
 }
 
 /// The key that matters here.

@@ -13,7 +13,7 @@ use super::super::widgets::flow::flow;
 use super::{pane, put};
 
 /// Column of the values.
-const VALUES: u16 = 20;
+const VALUES: u16 = 22;
 
 /// Rows below the list: a blank, what the field means, why a value was refused.
 const FOOT: u16 = 5;

@@ -12,7 +12,7 @@ use super::super::overrides::dial_meaning;
 use super::super::run::{Origin, Progress, Run};
 use super::super::theme::Role;
 use super::put;
-use crate::engine::StopReason;
+use crate::engine::{NEUTRAL_DIAL, StopReason};
 use crate::text::escape_controls;
 
 /// Frames of the sign that something goes on, and how long one stands.
@@ -80,15 +80,17 @@ fn parts(app: &App) -> Vec<Part> {
     let mut parts = vec![part(0, role, state), part(2, Role::Text, model(app))];
     if let ModelState::Ready { routers, .. } = &app.model {
         let routers = routers.as_ref().map_or("none".into(), |r| escape_controls(&r.name));
-        parts.push(part(6, Role::Text, format!("routers {routers}")));
+        parts.push(part(7, Role::Text, format!("routers {routers}")));
     }
     parts.push(part(3, Role::Text, format!("scope {}", settings.scope)));
-    parts.push(part(5, Role::Text, dial(settings.dial)));
+    let rank = |neutral| if neutral { 8 } else { 4 };
     parts.push(part(
-        4,
+        rank(settings.dial == NEUTRAL_DIAL),
         Role::Text,
-        settings.budget.map_or("no budget".into(), |b| format!("budget {b}")),
+        dial(settings.dial),
     ));
+    let budget = settings.budget.map_or("no budget".into(), |b| format!("budget {b}"));
+    parts.push(part(rank(settings.budget.is_none()), Role::Text, budget));
     if settings.program.is_some() {
         parts.push(part(3, Role::Pin, "fixed program".into()));
     }
@@ -96,7 +98,7 @@ fn parts(app: &App) -> Vec<Part> {
         parts.push(part(
             4,
             Role::Text,
-            format!("depth {:.1} of {}", run.mean_depth(), run.layers()),
+            format!("depth {:.1}/{}", run.mean_depth(), run.layers()),
         ));
         if let Some(speed) = run.tokens_per_second() {
             parts.push(part(5, Role::Text, format!("{speed:.1} tok/s")));
