@@ -1,1 +1,22 @@
 //! Subcommands, one file each.
+
+pub mod args;
+pub mod base_model;
+pub mod config;
+pub mod counter;
+pub mod eval;
+pub mod progress;
+pub mod run;
+pub mod search;
+pub mod train;
+
+/// What the user got wrong in the arguments: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(String);
+
+impl UsageError {
+    pub fn new(message: impl Into<String>) -> Self {
+        UsageError(message.into())
+    }
+}

@@ -68,7 +68,11 @@ impl<'a> Source<'a> {
 
     /// The place of a byte offset.
     pub fn place(self, offset: usize) -> Place {
-        let before = &self.text[..self.text.floor_char_boundary(offset)];
+        let mut end = offset.min(self.text.len());
+        while !self.text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let before = &self.text[..end];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         Place {
             file: self.name.to_owned(),

@@ -14,17 +14,24 @@ use super::rope::Rope;
 /// Root-mean-square norm (arXiv 1910.07467) with a learned gain (hidden_size).
 pub struct RmsNorm {
     gain: Tensor,
-    eps: f32,
+    eps: f64,
+    fused: bool,
 }
 
 impl RmsNorm {
-    pub fn new(gain: Tensor, eps: f64) -> Self {
-        RmsNorm { gain, eps: eps as f32 }
+    /// `fused`: by candle's fused operation, which is quicker and sums a little less exactly.
+    pub fn new(gain: Tensor, eps: f64, fused: bool) -> Self {
+        RmsNorm { gain, eps, fused }
     }
 
     /// Normalises the last dimension.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        rms_norm(&x.contiguous()?, &self.gain, self.eps)
+        let x = x.contiguous()?;
+        if self.fused {
+            return rms_norm(&x, &self.gain, self.eps as f32);
+        }
+        let scale = (x.sqr()?.mean_keepdim(D::Minus1)? + self.eps)?.sqrt()?;
+        x.broadcast_div(&scale)?.broadcast_mul(&self.gain)
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::quantized::gguf_file::{Content, Value};
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 /// The architectures this program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +135,26 @@ impl ModelConfig {
     /// Query heads that share one key/value head.
     pub fn groups(&self) -> usize {
         self.heads / self.kv_heads
+    }
+
+    /// sha256 of the shape, hexadecimal: what routers are trained for. Models that differ only in
+    /// their weights' values or types share it.
+    pub fn shape_sha256(&self) -> String {
+        let shape = format!(
+            "architecture={}\nlayers={}\nhidden_size={}\nintermediate_size={}\nheads={}\nkv_heads={}\nhead_dim={}\n\
+             vocab_size={}\nrope_theta={}\n",
+            self.architecture.name(),
+            self.layers,
+            self.hidden_size,
+            self.intermediate_size,
+            self.heads,
+            self.kv_heads,
+            self.head_dim,
+            self.vocab_size,
+            self.rope_theta
+        );
+        let digest = Sha256::digest(shape.as_bytes());
+        digest.iter().map(|b| format!("{b:02x}")).collect()
     }
 
     fn checked(self) -> Result<Self> {

@@ -112,7 +112,7 @@ impl Decoder {
 
 fn norm(config: &ModelConfig, source: &WeightSource, name: &str, size: usize, place: &Placement) -> Result<RmsNorm> {
     let gain = source.floats(&format!("{name}.weight"), &[size], place)?;
-    Ok(RmsNorm::new(gain, config.rms_norm_eps))
+    Ok(RmsNorm::new(gain, config.rms_norm_eps, !place.exact))
 }
 
 fn block(config: &ModelConfig, source: &WeightSource, layer: usize, place: &Placement) -> Result<Block> {

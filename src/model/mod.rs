@@ -4,6 +4,8 @@
 //! one block at a time; `kv` keeps keys and values by pass, `linear` and `kernel` do the products.
 
 pub mod block;
+pub mod catalog;
+pub mod chat;
 pub mod chunk;
 pub mod config;
 pub mod decoder;
@@ -12,7 +14,9 @@ pub mod info;
 mod kernel;
 pub mod kv;
 pub mod linear;
+pub mod loaded;
 mod rope;
+pub mod tokenizer;
 pub mod weights;
 
 pub use chunk::Chunk;
@@ -20,4 +24,6 @@ pub use config::{Architecture, ModelConfig};
 pub use decoder::Decoder;
 pub use info::ModelInfo;
 pub use kv::{KvCache, PassKv};
+pub use loaded::{Model, device};
+pub use tokenizer::{StreamDecoder, Tokenizer};
 pub use weights::{Placement, WeightSource};

@@ -76,6 +76,23 @@ impl WeightSource {
         Ok(WeightSource::Safetensors(Box::new(tensors)))
     }
 
+    /// The type that most of the weights are held in, as GGUF names it.
+    pub fn commonest_type(&self) -> String {
+        match self {
+            WeightSource::Gguf(file) => {
+                let infos = file.content.tensor_infos.values();
+                commonest(infos.map(|i| (format!("{:?}", i.ggml_dtype), i.shape.elem_count())))
+            }
+            WeightSource::Safetensors(tensors) => {
+                let tensors = tensors.tensors();
+                let sizes = tensors
+                    .iter()
+                    .map(|(_, t)| (format!("{:?}", t.dtype()), t.shape().iter().product()));
+                commonest(sizes)
+            }
+        }
+    }
+
     /// Whether there is a tensor of this name, `.weight` or `.bias` included.
     pub fn has(&self, name: &str) -> bool {
         match self {
@@ -163,6 +180,18 @@ impl Embedding {
             Embedding::Dense(table) => table.index_select(ids, 0),
         }
     }
+}
+
+/// The name with the greatest sum of sizes.
+fn commonest(sizes: impl Iterator<Item = (String, usize)>) -> String {
+    let mut sums = std::collections::BTreeMap::<String, usize>::new();
+    for (name, size) in sizes {
+        *sums.entry(name).or_default() += size;
+    }
+    sums.into_iter()
+        .max_by_key(|(_, size)| *size)
+        .map(|(name, _)| name)
+        .unwrap_or_default()
 }
 
 fn quantised(file: &GgufFile, name: &str, device: &Device) -> Result<QTensor> {

@@ -151,7 +151,7 @@ impl RouterSet {
         for (name, shape, bytes) in &tensors {
             views.push((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes)?));
         }
-        let bytes = safetensors::serialize(views, Some(self.metadata.clone()))?;
+        let bytes = sort_metadata(safetensors::serialize(views, Some(self.metadata.clone()))?)?;
         let folder = path
             .parent()
             .filter(|p| !p.as_os_str().is_empty())
@@ -165,6 +165,21 @@ impl RouterSet {
         };
         write().with_context(|| format!("cannot write the routers {}", path.display()))
     }
+}
+
+/// Sorts the keys of the header's metadata, which the crate writes in the random order of a hash
+/// map: the same routers are the same bytes. The header keeps its length.
+fn sort_metadata(mut bytes: Vec<u8>) -> Result<Vec<u8>> {
+    let (length, _) = SafeTensors::read_metadata(&bytes)?;
+    let header = &mut bytes[8..8 + length];
+    let mut json: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(header)?;
+    if let Some(metadata) = json.get_mut("__metadata__").and_then(|m| m.as_object_mut()) {
+        metadata.sort_keys();
+    }
+    let mut sorted = serde_json::to_vec(&json)?;
+    sorted.resize(length, b' ');
+    header.copy_from_slice(&sorted);
+    Ok(bytes)
 }
 
 fn tensor_name(layer: usize, part: &str) -> String {
@@ -232,6 +247,11 @@ mod tests {
             1,
             "no temporary file is left"
         );
+        let bytes = std::fs::read(&path).unwrap();
+        for _ in 0..5 {
+            routers.clone().save(&path).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), bytes, "the same routers, the same bytes");
+        }
     }
 
     #[test]

@@ -1,1 +1,257 @@
+//! Taking the terminal over and giving it back: at the end, on a panic, on a signal, on suspension.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::{self, IsTerminal, stdout};
+use std::panic::PanicHookInfo;
+use std::sync::{Mutex, Once, PoisonError};
+use std::thread::{self, ThreadId};
+
+use crossterm::cursor::{Hide, Show};
+use crossterm::event::{DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture};
+use crossterm::style::{Attribute, SetAttribute, force_color_output};
+use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
+use crossterm::{execute, queue};
+use ratatui::DefaultTerminal;
+use ratatui::backend::CrosstermBackend;
+use ratatui::layout::{Position, Rect};
+use thiserror::Error;
+
+use crate::text::{escape_controls, escape_controls_multiline};
+
+/// Why the screen cannot be shown.
+#[derive(Debug, Error)]
+pub enum TermError {
+    #[error("drllm-tui needs a terminal to draw on; in a pipe use `drllm-tui run`")]
+    NoTerminal,
+    #[error("cannot set the terminal up: {0}")]
+    SetUp(#[from] io::Error),
+}
+
+/// The terminal while it is ours: alternate screen, raw mode, bracketed paste and, if wanted, the
+/// mouse. Dropping it gives the terminal back as it was.
+pub struct Session {
+    pub terminal: DefaultTerminal,
+    mouse: bool,
+}
+
+/// The thread that draws, while a [`Session`] has the terminal.
+static SCREEN: Mutex<Option<ThreadId>> = Mutex::new(None);
+
+impl Session {
+    /// Takes the terminal over. From here on a panic of this thread gives it back before the
+    /// message is printed; a panic of another thread is only logged, since the screen lives on.
+    ///
+    /// # Errors
+    /// When standard output is no terminal or does not take commands; it is then as it was.
+    pub fn enter(mouse: bool) -> Result<Session, TermError> {
+        if !stdout().is_terminal() {
+            return Err(TermError::NoTerminal);
+        }
+        install_panic_hook();
+        // Under NO_COLOR crossterm 0.29 turns colours into resets that wipe bold and reverse. The
+        // theme leaves colours out by itself, so crossterm should not.
+        force_color_output(true);
+        take(mouse)?;
+        match ratatui::Terminal::new(CrosstermBackend::new(stdout())) {
+            Ok(terminal) => Ok(Session { terminal, mouse }),
+            Err(error) => {
+                restore();
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Lets the mouse select in this program, or text in the terminal as usual.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub fn set_mouse(&mut self, mouse: bool) -> io::Result<()> {
+        self.mouse = mouse;
+        match mouse {
+            true => execute!(stdout(), EnableMouseCapture),
+            false => execute!(stdout(), DisableMouseCapture),
+        }
+    }
+
+    /// Gives the terminal back and stops this process until the shell continues it (`fg`); then
+    /// takes the terminal again. The next draw is a whole one.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub fn suspend(&mut self) -> io::Result<()> {
+        restore();
+        // The default handler, which does nothing where no shell could continue us.
+        #[cfg(unix)]
+        signal_hook::low_level::raise(signal_hook::consts::SIGTSTP)?;
+        self.resume()
+    }
+
+    /// Takes the terminal again after this process was stopped and continued from outside.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub fn resume(&mut self) -> io::Result<()> {
+        restore();
+        take(self.mouse)?;
+        self.redraw()
+    }
+
+    /// Makes the next draw a whole one. `Terminal::clear` would ask the terminal where its cursor
+    /// is, which races the reading of keys, and which bare pseudo-terminals never answer.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub fn redraw(&mut self) -> io::Result<()> {
+        let size = self.terminal.size()?;
+        self.terminal.resize(Rect::from((Position::ORIGIN, size)))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
+fn screen() -> std::sync::MutexGuard<'static, Option<ThreadId>> {
+    SCREEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn take(mouse: bool) -> io::Result<()> {
+    *screen() = Some(thread::current().id());
+    let taken = || {
+        enable_raw_mode()?;
+        let mut out = stdout();
+        queue!(out, EnterAlternateScreen, EnableBracketedPaste, Hide)?;
+        if mouse {
+            queue!(out, EnableMouseCapture)?;
+        }
+        io::Write::flush(&mut out)
+    };
+    taken().inspect_err(|_| restore())
+}
+
+/// Gives the terminal back if a [`Session`] has it; safe to call at any time and more than once.
+pub fn restore() {
+    if screen().take().is_none() {
+        return;
+    }
+    // The terminal may be gone, after SIGHUP for one; then there is nothing to be done.
+    let _ = execute!(
+        stdout(),
+        DisableMouseCapture,
+        DisableBracketedPaste,
+        SetAttribute(Attribute::Reset),
+        LeaveAlternateScreen,
+        Show
+    );
+    let _ = disable_raw_mode();
+}
+
+fn install_panic_hook() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let drawing = *screen();
+            match drawing {
+                None => before(info),
+                Some(thread) if thread == thread::current().id() => {
+                    restore();
+                    report(info);
+                }
+                Some(_) => tracing::error!(
+                    thread = thread::current().name().unwrap_or("unnamed"),
+                    "{}",
+                    escape_controls(&info.to_string())
+                ),
+            }
+        }));
+    });
+}
+
+/// Prints a panic. Its message may quote the model's text, so it is escaped.
+fn report(info: &PanicHookInfo<'_>) {
+    eprintln!("drllm-tui: {}", escape_controls_multiline(&info.to_string()));
+    let trace = Backtrace::capture();
+    match trace.status() {
+        BacktraceStatus::Captured => eprintln!("{trace}"),
+        _ => eprintln!("This is a bug in drllm-tui. Set RUST_BACKTRACE=1 to see where it comes from."),
+    }
+}
+
+/// What the system asks of a program with a screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interrupt {
+    /// SIGTERM, SIGINT or SIGHUP, by number: leave, with [`exit_code`].
+    Terminate(i32),
+    /// Stopped from outside and continued: call [`Session::resume`].
+    Continued,
+}
+
+/// The exit code of a program that a signal ended, as shells have it.
+pub fn exit_code(signal: i32) -> u8 {
+    u8::try_from(128 + signal).unwrap_or(u8::MAX)
+}
+
+/// The signals of this process, as events for the main loop.
+#[cfg(unix)]
+pub struct Signals {
+    hangup: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+    proceed: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    /// Listens from now on. Needs a tokio runtime with I/O enabled.
+    ///
+    /// # Errors
+    /// When the system refuses a handler.
+    pub fn new() -> io::Result<Signals> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Signals {
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            proceed: signal(SignalKind::from_raw(signal_hook::consts::SIGCONT))?,
+        })
+    }
+
+    /// The next one; nothing is lost when the future is dropped.
+    pub async fn next(&mut self) -> Interrupt {
+        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+        tokio::select! {
+            _ = self.hangup.recv() => Interrupt::Terminate(SIGHUP),
+            _ = self.interrupt.recv() => Interrupt::Terminate(SIGINT),
+            _ = self.terminate.recv() => Interrupt::Terminate(SIGTERM),
+            _ = self.proceed.recv() => Interrupt::Continued,
+        }
+    }
+}
+
+/// The signals of this process, as events for the main loop: ctrl-c alone.
+#[cfg(not(unix))]
+pub struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    /// # Errors
+    /// Never.
+    pub fn new() -> io::Result<Signals> {
+        Ok(Signals)
+    }
+
+    /// The next one; nothing is lost when the future is dropped.
+    pub async fn next(&mut self) -> Interrupt {
+        const SIGINT: i32 = 2;
+        match tokio::signal::ctrl_c().await {
+            Ok(()) => Interrupt::Terminate(SIGINT),
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests;

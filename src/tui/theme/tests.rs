@@ -197,6 +197,28 @@ fn code_stays_readable() {
     assert_eq!(theme.foreground(Srgb::new(0xff, 0xcc, 0)), Color::Rgb(0xff, 0xcc, 0));
 }
 
+#[test]
+fn the_docs_name_every_role_and_its_parent() {
+    let docs = include_str!("../../../docs/themes.md");
+    for role in Role::ALL {
+        let row = docs
+            .lines()
+            .find(|line| line.starts_with(&format!("| `{}` |", role.name())));
+        let row = row.unwrap_or_else(|| panic!("docs/themes.md lacks {}", role.name()));
+        let parent = role
+            .parent()
+            .map_or("| |".to_owned(), |p| format!("| `{}` |", p.name()));
+        assert!(row.ends_with(&parent), "{row}: expected {parent}");
+    }
+    for name in SHIPPED
+        .map(|(name, _)| name)
+        .into_iter()
+        .chain(crate::tui::highlight::SYNTAX_THEMES)
+    {
+        assert!(docs.contains(&format!("`{name}`")), "docs/themes.md lacks {name}");
+    }
+}
+
 struct Folder(tempfile::TempDir);
 
 impl Folder {

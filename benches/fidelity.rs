@@ -1,0 +1,60 @@
+//! How far the fast mode is from f32 arithmetic: `cargo bench --bench fidelity -- FILE`, a text of a
+//! few hundred words. Prints the mean KL divergence of the next-token distributions and how often
+//! both think the same token likeliest.
+
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, Result};
+use candle_nn::ops::log_softmax;
+use drllm::engine::{LoadRequest, load_model};
+use drllm::model::Model;
+
+const TOKENS: usize = 480;
+
+fn main() -> Result<()> {
+    let Some(path) = std::env::args().skip(1).find(|a| a != "--bench") else {
+        println!("fidelity: no text given, nothing to measure");
+        return Ok(());
+    };
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let exact = distributions(true, &text)?;
+    let fast = distributions(false, &text)?;
+    let mut divergence = 0.0;
+    let mut agreed = 0;
+    for (p, q) in exact.iter().zip(&fast) {
+        divergence += p
+            .iter()
+            .zip(q)
+            .map(|(p, q)| f64::from(p.exp()) * f64::from(p - q))
+            .sum::<f64>();
+        let best = |v: &[f32]| (0..v.len()).max_by(|a, b| v[*a].total_cmp(&v[*b]));
+        agreed += usize::from(best(p) == best(q));
+    }
+    let n = exact.len();
+    println!(
+        "{n} positions: mean KL {:.6} nats, top-1 agreement {:.2} %",
+        divergence / n as f64,
+        100.0 * agreed as f64 / n as f64
+    );
+    Ok(())
+}
+
+/// Log-probabilities after each of the text's first tokens.
+fn distributions(exact: bool, text: &str) -> Result<Vec<Vec<f32>>> {
+    let request = LoadRequest {
+        device: "cpu".into(),
+        model: std::env::var("DRLLM_MODEL").ok(),
+        exact,
+        ..LoadRequest::default()
+    };
+    let model: Model = load_model(&request, &mut |_, _, _| {}, &mut |_| {}, &AtomicBool::new(false))?;
+    let mut ids = model.tokenizer.encode(text)?;
+    ids.truncate(TOKENS);
+    let positions: Vec<u32> = (0..ids.len() as u32).collect();
+    let chunk = model.decoder.chunk(&positions)?;
+    let mut hidden = model.decoder.embed(&ids)?;
+    for layer in 0..model.decoder.config().layers {
+        hidden = model.decoder.run_block(layer, &hidden, &chunk, None)?;
+    }
+    Ok(log_softmax(&model.decoder.logits(&hidden)?, 1)?.to_vec2()?)
+}

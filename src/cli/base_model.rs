@@ -1,0 +1,60 @@
+//! The frozen model of the commands that search, train and evaluate.
+
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::UsageError;
+use super::progress::Progress;
+use crate::engine::{LoadRequest, RouterChoice, load_model};
+use crate::eval::parallel::default_threads;
+use crate::model::Model;
+
+/// Which model, where, and over how many threads questions are spread.
+#[derive(Args, Clone, Debug, Default)]
+pub struct BaseModelArgs {
+    /// Catalog name, GGUF file, Hugging Face folder or hub name; the default model if absent
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// auto, cpu, cuda:N or metal
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
+    /// f32 arithmetic throughout
+    #[arg(long)]
+    pub exact: bool,
+    /// Questions worked on at once, one thread each; all cores if absent. Changes no result
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+impl BaseModelArgs {
+    /// Questions worked on at once.
+    pub fn threads(&self) -> Result<usize> {
+        match self.threads {
+            None => Ok(default_threads()),
+            Some(threads) if (1..=1024).contains(&threads) => Ok(threads),
+            Some(threads) => Err(UsageError::new(format!("--threads is {threads}: expected 1 to 1024")).into()),
+        }
+    }
+
+    /// Finds or pulls the model and loads it, with progress on standard error.
+    pub fn load(&self, stop: &AtomicBool) -> Result<Model> {
+        let request = LoadRequest {
+            model: self.model.clone(),
+            routers: RouterChoice::None,
+            device: self.device.clone().unwrap_or_else(|| "auto".into()),
+            exact: self.exact,
+            threads: None,
+        };
+        let progress = Progress::new();
+        let model = load_model(
+            &request,
+            &mut |what, done, total| progress.bytes(what, done, total),
+            &mut |what| progress.stage(what),
+            stop,
+        );
+        progress.finish();
+        model
+    }
+}

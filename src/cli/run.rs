@@ -1,0 +1,175 @@
+//! `drllm-tui run`: one prompt without the screen.
+
+use std::io::{IsTerminal, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use super::UsageError;
+use super::args::{DecideArgs, ModelArgs, SampleArgs};
+use super::progress::Progress;
+use crate::engine::{LoadRequest, Output, Prompt, Record, Settings, generate, load_model, load_routers, trace_io};
+use crate::program::Program;
+use crate::text::escape_controls_multiline;
+
+/// Run one prompt and print the answer as it comes; with --json, every token's layer program.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// The prompt; `-` reads it from standard input
+    #[arg(required_unless_present = "ids", conflicts_with = "ids")]
+    prompt: Option<String>,
+    /// Token ids to feed as they are, like 504,3575,282
+    #[arg(long, value_delimiter = ',', value_name = "IDS")]
+    ids: Option<Vec<u32>>,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub decide: DecideArgs,
+    #[command(flatten)]
+    pub sample: SampleArgs,
+    /// Feed the prompt as it is, without the model's chat template
+    #[arg(long)]
+    raw: bool,
+    /// Print JSON lines: a header, a line for each token, a summary (docs/trace.md)
+    #[arg(long)]
+    json: bool,
+    /// Add the N greatest raw logits and the logsumexp to every line (with --json)
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        hide_default_value = true,
+        requires = "json"
+    )]
+    logits: usize,
+    /// Add the raw logits of these ids to every line (with --json), like 100,5007
+    #[arg(long, value_delimiter = ',', value_name = "IDS", requires = "json")]
+    probe: Vec<u32>,
+}
+
+/// Runs the command; `settings` and `request` are the user's defaults.
+///
+/// # Errors
+/// [`UsageError`] for what the arguments got wrong, anything else for what failed.
+pub fn run(args: RunArgs, mut settings: Settings, mut request: LoadRequest) -> Result<()> {
+    args.model.apply(&mut request);
+    args.decide.apply(&mut settings);
+    args.sample.apply(&mut settings);
+    settings.raw |= args.raw;
+    settings.logits = args.logits;
+    settings.probe = args.probe.clone();
+    // What needs no model is refused before one is loaded.
+    settings.check(usize::MAX / 4).map_err(UsageError::new)?;
+    let prompt = match (&args.ids, &args.prompt) {
+        (Some(ids), _) => Prompt::Ids(ids.clone()),
+        (None, Some(text)) if text == "-" => Prompt::Text(read_stdin()?),
+        (None, text) => Prompt::Text(text.clone().unwrap_or_default()),
+    };
+    if matches!(&prompt, Prompt::Text(text) if text.trim().is_empty()) {
+        return Err(UsageError::new("the prompt is empty: type something for the model to answer").into());
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    stop_on_signals(&stop)?;
+    let progress = Progress::new();
+    let model = load_model(
+        &request,
+        &mut |what, done, total| progress.bytes(what, done, total),
+        &mut |what| progress.stage(what),
+        &stop,
+    )?;
+    let routers = load_routers(&request.routers, &model)?;
+    progress.finish();
+    let layers = model.decoder.config().layers;
+    if let Some(text) = &args.decide.program {
+        let program = Program::parse(text, layers);
+        settings.program =
+            Some(program.map_err(|e| UsageError::new(format!("--program '{}': {e}", text.escape_default())))?);
+    }
+    settings.check(layers).map_err(UsageError::new)?;
+    let mut out = Printer::new(args.json);
+    let mut failed = None;
+    let summary = generate(&model, routers.as_ref(), &prompt, &settings, &stop, &mut |output| {
+        if let Err(e) = out.print(output) {
+            // Nobody reads any more: end the run.
+            failed = Some(e);
+            stop.store(true, Ordering::Relaxed);
+        }
+    });
+    if let Some(e) = failed {
+        return match e.kind() {
+            std::io::ErrorKind::BrokenPipe => Ok(()),
+            _ => Err(e).context("cannot write the output"),
+        };
+    }
+    let summary = summary?;
+    out.finish(&Record::Summary(summary))?;
+    Ok(())
+}
+
+fn read_stdin() -> Result<String> {
+    let mut bytes = Vec::new();
+    std::io::stdin()
+        .read_to_end(&mut bytes)
+        .context("cannot read the prompt from standard input")?;
+    // Broken UTF-8 is replaced, not refused: the model's own tokens are bytes too.
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The first SIGINT or SIGTERM ends the run after the layer in work, with its summary; a second one
+/// ends the program.
+pub(super) fn stop_on_signals(stop: &Arc<AtomicBool>) -> Result<()> {
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, stop.clone())?;
+        signal_hook::flag::register(signal, stop.clone())?;
+    }
+    Ok(())
+}
+
+/// Writes what a run tells to standard output.
+struct Printer {
+    json: bool,
+    /// Control characters are harmless in a pipe, and programs there want the text as it is.
+    escape: bool,
+    out: std::io::Stdout,
+}
+
+impl Printer {
+    fn new(json: bool) -> Self {
+        let out = std::io::stdout();
+        Printer {
+            json,
+            escape: std::io::stdout().is_terminal(),
+            out,
+        }
+    }
+
+    fn print(&mut self, output: Output) -> std::io::Result<()> {
+        if self.json {
+            let record = match output {
+                Output::Header(header) => Record::Header(header),
+                Output::Step(step) => Record::Token(step),
+            };
+            self.out.write_all(trace_io::line(&record).as_bytes())?;
+        } else if let Output::Step(step) = output {
+            if step.special {
+                return Ok(());
+            }
+            let text = match self.escape {
+                true => escape_controls_multiline(&step.text),
+                false => step.text,
+            };
+            self.out.write_all(text.as_bytes())?;
+        }
+        self.out.flush()
+    }
+
+    fn finish(&mut self, summary: &Record) -> std::io::Result<()> {
+        match self.json {
+            true => self.out.write_all(trace_io::line(summary).as_bytes())?,
+            false => self.out.write_all(b"\n")?,
+        }
+        self.out.flush()
+    }
+}

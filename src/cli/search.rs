@@ -1,0 +1,193 @@
+//! `drllm-tui search`: which programs answer questions rightly.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use super::UsageError;
+use super::base_model::BaseModelArgs;
+use super::counter::Counter;
+use super::run::stop_on_signals;
+use crate::eval::parallel::for_each_ordered;
+use crate::eval::{ChoiceScorer, EncodedQuestion, Question, Scoring, Task};
+use crate::model::Model;
+use crate::search::evaluator::DEFAULT_CACHE_BYTES;
+use crate::search::records::{Existing, FORMAT};
+use crate::search::{
+    ExampleRecord, ProgramEvaluator, RecordHeader, RecordWriter, SearchResult, SearchSettings, search,
+};
+
+/// Search the layer programs that answer questions rightly (Monte Carlo tree search).
+#[derive(Args, Debug)]
+pub struct SearchArgs {
+    /// Questions, JSON lines in the plain or in AI2's ARC layout
+    #[arg(long, value_name = "FILE")]
+    data: PathBuf,
+    /// Where records go, a JSON line for each question
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Programs tried for a question, at most
+    #[arg(long, value_name = "N", default_value_t = SearchSettings::default().simulations)]
+    simulations: usize,
+    /// Only the first N questions
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    #[arg(long, default_value_t = SearchSettings::default().seed)]
+    seed: u64,
+    /// End a question once a right program saves K layers
+    #[arg(long, value_name = "K")]
+    stop_at_saving: Option<usize>,
+    /// How the log-likelihoods of a choice's tokens become its score
+    #[arg(long, value_enum, default_value_t)]
+    score: Scoring,
+    /// Go on after the last whole record of --out
+    #[arg(long)]
+    resume: bool,
+    /// Replace --out
+    #[arg(long, conflicts_with = "resume")]
+    force: bool,
+    /// Hidden states kept for each question in work, in MiB; less is slower, the results are the same
+    #[arg(long, value_name = "MIB", default_value_t = DEFAULT_CACHE_BYTES >> 20)]
+    cache: usize,
+    #[command(flatten)]
+    model: BaseModelArgs,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`UsageError`] for what the arguments got wrong, anything else for what failed or was stopped.
+pub fn run(args: SearchArgs) -> Result<()> {
+    let threads = args.model.threads()?;
+    let settings = args.settings()?;
+    let mut task = Task::load(&args.data)?;
+    task.questions.truncate(args.limit.unwrap_or(usize::MAX));
+    let existing = match (args.resume, args.force) {
+        (true, _) => Existing::Resume,
+        (_, true) => Existing::Overwrite,
+        _ => Existing::Refuse,
+    };
+    if existing == Existing::Refuse && args.out.exists() {
+        bail!(
+            "{} exists already; continue it with --resume or replace it with --force",
+            args.out.display()
+        );
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    stop_on_signals(&stop)?;
+    let model = args.model.load(&stop)?;
+    let header = RecordHeader {
+        format: FORMAT,
+        task: task.name.clone(),
+        data_sha256: task.sha256.clone(),
+        model: model.info.name.clone(),
+        model_sha256: model.info.sha256.clone(),
+        layers: model.info.layers,
+        exact: args.model.exact,
+        scoring: args.score,
+        settings,
+    };
+    let (mut writer, done) = RecordWriter::open(&args.out, &header, &task.questions, existing)?;
+    let total = task.questions.len();
+    let mut tally = Tally::default();
+    done.iter().for_each(|record| tally.add(record, header.layers));
+    let mut counter = Counter::new("searching", done.len().min(total), total);
+    for_each_ordered(
+        done.len()..total.max(done.len()),
+        threads,
+        &stop,
+        |index| one(&model, &task.questions[index], &header, args.cache << 20, &stop),
+        |index, result| {
+            let record = ExampleRecord::new(&task.questions[index], &header, &result);
+            writer.write(&record)?;
+            tally.add(&record, header.layers);
+            tally.evaluations += result.evaluated.len();
+            counter.done(index + 1, &format!(", {tally}"));
+            Ok(())
+        },
+    )?;
+    counter.finish();
+    if stop.load(Ordering::Relaxed) && tally.questions < total {
+        bail!(
+            "stopped after {} of {total} questions; continue with --resume",
+            tally.questions
+        );
+    }
+    eprintln!("{} questions in {}: {tally}", tally.questions, args.out.display());
+    Ok(())
+}
+
+impl SearchArgs {
+    fn settings(&self) -> Result<SearchSettings> {
+        let refused = |message: &str| Err(UsageError::new(message).into());
+        if self.simulations == 0 {
+            return refused("--simulations is 0: expected at least 1");
+        }
+        if self.limit == Some(0) {
+            return refused("--limit is 0: expected at least 1; leave it out to search all questions");
+        }
+        if self.stop_at_saving == Some(0) {
+            return refused("--stop-at-saving is 0: expected at least 1; leave it out to use all simulations");
+        }
+        if self.cache > 1 << 20 {
+            return refused("--cache is in MiB: expected at most 1048576");
+        }
+        Ok(SearchSettings {
+            simulations: self.simulations,
+            seed: self.seed,
+            stop_at_saving: self.stop_at_saving,
+            ..SearchSettings::default()
+        })
+    }
+}
+
+/// Searches one question; `None` when stopped.
+fn one(
+    model: &Model,
+    question: &Question,
+    header: &RecordHeader,
+    cache_bytes: usize,
+    stop: &AtomicBool,
+) -> Result<Option<SearchResult>> {
+    let encoded = EncodedQuestion::for_model(question, model)?;
+    let scorer = ChoiceScorer::new(&model.decoder, &encoded)?;
+    let mut evaluator = ProgramEvaluator::new(&scorer, header.scoring, cache_bytes)?;
+    search(&question.id, header.layers, &header.settings, &mut evaluator, stop)
+}
+
+/// What the records so far come to.
+#[derive(Default)]
+struct Tally {
+    questions: usize,
+    right: usize,
+    corrected: usize,
+    shortened: usize,
+    /// Of this run.
+    evaluations: usize,
+}
+
+impl Tally {
+    fn add(&mut self, record: &ExampleRecord, layers: usize) {
+        self.questions += 1;
+        self.right += usize::from(record.baseline);
+        self.corrected += usize::from(record.corrected());
+        self.shortened += usize::from(record.baseline && record.saved(layers).is_some());
+    }
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} right from the start ({} of them shortened), {} of {} wrong ones corrected, {} programs run",
+            self.right,
+            self.shortened,
+            self.corrected,
+            self.questions - self.right,
+            self.evaluations
+        )
+    }
+}

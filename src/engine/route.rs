@@ -1,0 +1,327 @@
+//! Decisions of one run: what every chunk does, settled by the policy and written down.
+
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::Tensor;
+
+use super::sequence::{LayerActions, Sequence};
+use super::settings::{Scope, Settings};
+use crate::program::{Action, Program};
+use crate::router::policy::{Choice, RunningBudget, Wish, pinned, within_budget};
+use crate::router::{DecidedBy, Decision, RouterSet};
+
+/// What a chunk ran, and the logits (vocab_size) after its last token.
+pub struct Routed {
+    pub logits: Tensor,
+    pub program: Program,
+    /// One a layer.
+    pub decisions: Vec<Decision>,
+}
+
+/// Who decides in this run.
+pub struct Route<'a> {
+    settings: &'a Settings,
+    routers: Option<&'a RouterSet>,
+    layers: usize,
+    kind: Kind,
+    /// What the routers wished last: at the prompt (scope `prompt`), at the last chunk (`token`).
+    wishes: Vec<Wish>,
+}
+
+enum Kind {
+    /// Any order of layers; no pins.
+    Free(Program),
+    /// A program that is an action vector, or the standard one.
+    Fixed(Vec<Action>),
+    Routers,
+}
+
+impl<'a> Route<'a> {
+    /// Settles who decides, for a model of `layers` layers.
+    ///
+    /// # Errors
+    /// Settings that contradict each other, in the user's words.
+    pub fn new(settings: &'a Settings, routers: Option<&'a RouterSet>, layers: usize) -> Result<Self> {
+        settings.check(layers).map_err(anyhow::Error::msg)?;
+        let kind = match (&settings.program, routers) {
+            (Some(program), _) => match program.to_actions(layers) {
+                Some(actions) => Kind::Fixed(actions),
+                None if settings.pins.is_empty() => Kind::Free(program.clone()),
+                None => bail!(
+                    "pins need a program that runs layers in order, none more than twice; '{program}' does not. \
+                     Clear the pins or change the program"
+                ),
+            },
+            (None, None) => {
+                if let Some(budget) = settings.budget.filter(|&b| b < layers) {
+                    bail!(
+                        "a budget of {budget} is below the model's {layers} layers, and there are no routers to say \
+                         which to leave out: choose routers, or give a program"
+                    );
+                }
+                Kind::Fixed(vec![Action::Execute; layers])
+            }
+            (None, Some(_)) => Kind::Routers,
+        };
+        let route = Route {
+            settings,
+            routers,
+            layers,
+            kind,
+            wishes: Vec::new(),
+        };
+        route.check_pins()?;
+        Ok(route)
+    }
+
+    /// Whether the pins of some position need more than the budget.
+    fn check_pins(&self) -> Result<()> {
+        let Some(budget) = self.settings.budget else {
+            return Ok(());
+        };
+        let base = |layer: usize| match &self.kind {
+            Kind::Fixed(actions) => actions[layer].executions(),
+            _ => 0,
+        };
+        // Pins change only where a range begins or ends.
+        let edges = self
+            .settings
+            .pins
+            .iter()
+            .flat_map(|p| [*p.range().start(), p.range().end().saturating_add(1)]);
+        for position in edges.chain([0]) {
+            let depth = |l: usize| pinned(&self.settings.pins, l, position).map_or(base(l), Action::executions);
+            let least: usize = (0..self.layers).map(depth).sum();
+            ensure!(
+                least <= budget,
+                "the pins need a depth of at least {least} at position {position}, over the budget of {budget}: clear \
+                 a pin or raise the budget"
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether a budget's program is the best one under the routers; `None` without a budget.
+    pub fn budget_exact(&self, prompt_tokens: usize) -> Option<bool> {
+        self.settings.budget?;
+        let one_program = (0..self.layers).all(|l| self.common_pin(l, 0, prompt_tokens).is_ok());
+        Some(self.settings.scope == Scope::Prompt && one_program)
+    }
+
+    /// Runs the prompt, which is one chunk.
+    pub fn prompt(&mut self, sequence: &mut Sequence, ids: &[u32]) -> Result<Routed> {
+        if let Kind::Free(program) = &self.kind {
+            return free(sequence, ids, program);
+        }
+        let choices = self.choices(0, ids.len());
+        let fixed = self.fixed();
+        let (mut logits, mut shared, wishes) = self.pass(sequence, ids, &choices, self.asked(), fixed.as_deref())?;
+        self.wishes = wishes;
+        if let (Some(budget), Kind::Routers) = (self.settings.budget, &self.kind) {
+            let choices = with_wishes(&choices, &self.wishes);
+            if cost(&choices, &shared) > budget {
+                let best = within_budget(&choices, budget);
+                let best = best.with_context(|| format!("the prompt's pins need more than the budget of {budget}"))?;
+                sequence.clear();
+                (logits, shared, _) = self.pass(sequence, ids, &choices, None, Some(&best))?;
+            }
+        }
+        let decisions = (0..self.layers).map(|l| self.decision(shared[l], choices[l].pinned.is_some(), self.wish(l)));
+        Ok(Routed {
+            logits,
+            program: Program::from_actions(&shared),
+            decisions: decisions.collect(),
+        })
+    }
+
+    /// One pass over the prompt: as `settled`, or as routers and dial wish, but for the pins.
+    /// Returns the logits, the shared actions and what the routers wished.
+    fn pass(
+        &self,
+        sequence: &mut Sequence,
+        ids: &[u32],
+        choices: &[Choice],
+        asked: Option<(&RouterSet, f64)>,
+        settled: Option<&[Action]>,
+    ) -> Result<(Tensor, Vec<Action>, Vec<Wish>)> {
+        let mut shared = Vec::with_capacity(self.layers);
+        let mut wishes = Vec::with_capacity(self.layers);
+        let logits = sequence.run_layers(ids, asked, |layer, wish| {
+            wishes.extend(wish);
+            let wanted = settled.map(|s| s[layer]).or(wish.map(|w| w.action()));
+            let action = choices[layer].pinned.or(wanted).unwrap_or(Action::Execute);
+            shared.push(action);
+            LayerActions {
+                shared: action,
+                rows: self.rows(layer, action, 0, ids.len()),
+            }
+        })?;
+        Ok((logits, shared, wishes))
+    }
+
+    /// Runs one generated token.
+    pub fn token(&mut self, sequence: &mut Sequence, id: u32) -> Result<Routed> {
+        if let Kind::Free(program) = &self.kind {
+            return free(sequence, &[id], program);
+        }
+        let choices = with_wishes(&self.choices(sequence.len(), 1), &self.wishes);
+        let mut shared: Vec<Action> = Vec::with_capacity(self.layers);
+        let mut wishes = Vec::with_capacity(self.layers);
+        let by_token = matches!(self.kind, Kind::Routers) && self.settings.scope == Scope::Token;
+        let logits = if by_token {
+            let budget = self.settings.budget;
+            let mut running = budget.and_then(|b| RunningBudget::new(&choices, b));
+            sequence.run_layers(&[id], self.asked(), |layer, wish| {
+                let wish = wish.unwrap_or(choices[layer].wish);
+                wishes.push(wish);
+                let choice = Choice { wish, ..choices[layer] };
+                let action = match &mut running {
+                    Some(running) => running.next(&choice),
+                    None => choice.pinned.unwrap_or(wish.action()),
+                };
+                shared.push(action);
+                action.into()
+            })?
+        } else {
+            shared = self.frozen(&choices);
+            let asked = self.asked().filter(|_| self.settings.shadow);
+            sequence.run_layers(&[id], asked, |layer, wish| {
+                wishes.extend(wish);
+                shared[layer].into()
+            })?
+        };
+        if by_token {
+            self.wishes.clone_from(&wishes);
+        }
+        let decisions = (0..self.layers).map(|l| {
+            let pinned = choices[l].pinned.is_some();
+            let mut decision = self.decision(shared[l], pinned, self.wish(l));
+            // What the routers say at this token, whoever settled it.
+            decision.probs = wishes.get(l).map(|w| w.probs);
+            decision.shadow = wishes.get(l).map(Wish::action);
+            decision
+        });
+        Ok(Routed {
+            logits,
+            program: Program::from_actions(&shared),
+            decisions: decisions.collect(),
+        })
+    }
+
+    /// The actions of a token when its decisions are known beforehand.
+    fn frozen(&self, choices: &[Choice]) -> Vec<Action> {
+        let base = |l: usize| match &self.kind {
+            Kind::Fixed(actions) => actions[l],
+            _ => choices[l].wish.action(),
+        };
+        let actions: Vec<Action> = (0..self.layers).map(|l| choices[l].pinned.unwrap_or(base(l))).collect();
+        match (self.settings.budget, &self.kind) {
+            (Some(budget), Kind::Routers) if cost(choices, &actions) > budget => {
+                within_budget(choices, budget).unwrap_or(actions)
+            }
+            _ => actions,
+        }
+    }
+
+    fn fixed(&self) -> Option<Vec<Action>> {
+        match &self.kind {
+            Kind::Fixed(actions) => Some(actions.clone()),
+            _ => None,
+        }
+    }
+
+    fn asked(&self) -> Option<(&'a RouterSet, f64)> {
+        self.routers.map(|routers| (routers, self.settings.dial))
+    }
+
+    fn wish(&self, layer: usize) -> Option<Wish> {
+        self.wishes.get(layer).copied()
+    }
+
+    fn decision(&self, action: Action, pinned: bool, wish: Option<Wish>) -> Decision {
+        let mut decision = match wish {
+            Some(wish) => wish.decision(action, pinned),
+            None => Decision {
+                action,
+                by: DecidedBy::Program,
+                probs: None,
+                shadow: None,
+            },
+        };
+        if pinned {
+            decision.by = DecidedBy::Pin;
+        } else if let Kind::Fixed(_) = &self.kind {
+            decision.by = DecidedBy::Program;
+        }
+        decision
+    }
+
+    /// The pin that all of `tokens` positions from `from` on share, if any; `Err` with the greatest
+    /// pinned depth where they differ.
+    fn common_pin(&self, layer: usize, from: usize, tokens: usize) -> Result<Option<Action>, usize> {
+        let pin = |position| pinned(&self.settings.pins, layer, position);
+        let first = pin(from);
+        if (from..from + tokens).all(|p| pin(p) == first) {
+            return Ok(first);
+        }
+        let depths = (from..from + tokens).filter_map(pin).map(Action::executions);
+        Err(depths.max().unwrap_or_default())
+    }
+
+    /// What each layer may do in a chunk; the wishes are filled in when they are known.
+    fn choices(&self, from: usize, tokens: usize) -> Vec<Choice> {
+        let nothing = Wish::new([0.0, 1.0, 0.0], -0.5);
+        let choice = |layer| {
+            let (pinned, least_cost) = match self.common_pin(layer, from, tokens) {
+                Ok(pin) => (pin, 0),
+                Err(depth) => (None, depth),
+            };
+            Choice {
+                wish: nothing,
+                pinned,
+                least_cost,
+            }
+        };
+        (0..self.layers).map(choice).collect()
+    }
+
+    /// What each token of a chunk does at a layer, where pins make them differ.
+    fn rows(&self, layer: usize, shared: Action, from: usize, tokens: usize) -> Option<Vec<Action>> {
+        self.common_pin(layer, from, tokens).err()?;
+        let action = |position| pinned(&self.settings.pins, layer, position).unwrap_or(shared);
+        Some((from..from + tokens).map(action).collect())
+    }
+}
+
+fn with_wishes(choices: &[Choice], wishes: &[Wish]) -> Vec<Choice> {
+    let mut choices = choices.to_vec();
+    for (choice, wish) in choices.iter_mut().zip(wishes) {
+        choice.wish = *wish;
+    }
+    choices
+}
+
+/// The greatest depth of a token of the chunk.
+fn cost(choices: &[Choice], actions: &[Action]) -> usize {
+    choices
+        .iter()
+        .zip(actions)
+        .map(|(c, a)| a.executions().max(c.least_cost))
+        .sum()
+}
+
+/// A program in any order: nobody else has a say.
+fn free(sequence: &mut Sequence, ids: &[u32], program: &Program) -> Result<Routed> {
+    let layers = sequence.layers();
+    let logits = sequence.run_program(ids, program)?;
+    let decision = |n| Decision {
+        action: Action::from_executions(n),
+        by: DecidedBy::Program,
+        probs: None,
+        shadow: None,
+    };
+    Ok(Routed {
+        logits,
+        program: program.clone(),
+        decisions: program.executions(layers).into_iter().map(decision).collect(),
+    })
+}

@@ -1,0 +1,190 @@
+//! One sequence going through the decoder, chunk by chunk, under programs (spec §2).
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Result;
+use candle_core::Tensor;
+use thiserror::Error;
+
+use crate::model::{Chunk, Decoder, KvCache};
+use crate::program::{Action, Program};
+use crate::router::policy::Wish;
+use crate::router::{RouterSet, pool_windows};
+
+/// The user stopped the run in the middle of a forward pass.
+#[derive(Debug, Error)]
+#[error("stopped")]
+pub struct Stopped;
+
+/// What the tokens of a chunk do at one layer.
+pub struct LayerActions {
+    /// What all do, but for `rows`.
+    pub shared: Action,
+    /// One a token, where they differ.
+    pub rows: Option<Vec<Action>>,
+}
+
+impl From<Action> for LayerActions {
+    fn from(shared: Action) -> Self {
+        LayerActions { shared, rows: None }
+    }
+}
+
+/// A sequence's KV cache and length, and the decoder it runs on.
+pub struct Sequence<'m> {
+    decoder: &'m Decoder,
+    cache: KvCache,
+    len: usize,
+    stop: &'m AtomicBool,
+}
+
+impl<'m> Sequence<'m> {
+    /// `stop` is looked at before every layer; when it is set the pass ends with [`Stopped`].
+    pub fn new(decoder: &'m Decoder, stop: &'m AtomicBool) -> Self {
+        Sequence {
+            decoder,
+            cache: KvCache::default(),
+            len: 0,
+            stop,
+        }
+    }
+
+    /// Layers of the decoder.
+    pub fn layers(&self) -> usize {
+        self.decoder.config().layers
+    }
+
+    /// What ends a pass when it is set.
+    pub fn stop_flag(&self) -> &AtomicBool {
+        self.stop
+    }
+
+    /// Tokens that went through.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.cache.clear();
+        self.len = 0;
+    }
+
+    /// The next `tokens` tokens as a chunk.
+    pub fn chunk(&self, tokens: usize) -> Result<Chunk> {
+        let positions: Vec<u32> = (self.len..self.len + tokens).map(|p| p as u32).collect();
+        self.decoder.chunk(&positions)
+    }
+
+    /// Runs `ids` through any program; returns the last token's logits (vocab_size).
+    pub fn run_program(&mut self, ids: &[u32], program: &Program) -> Result<Tensor> {
+        let chunk = self.chunk(ids.len())?;
+        let mut hidden = self.decoder.embed(ids)?;
+        for (layer, n) in program.passes() {
+            self.check_stop()?;
+            let kv = self.cache.pass(layer, n);
+            hidden = self.decoder.run_block(layer, &hidden, &chunk, Some(kv))?;
+        }
+        self.finish(ids.len(), &hidden)
+    }
+
+    /// Runs `ids` layer by layer. Before each layer its router is asked, if there are routers, and
+    /// `decide(layer, wish)` says what the tokens do there. Returns the last token's logits
+    /// (vocab_size).
+    pub fn run_layers(
+        &mut self,
+        ids: &[u32],
+        routers: Option<(&RouterSet, f64)>,
+        mut decide: impl FnMut(usize, Option<Wish>) -> LayerActions,
+    ) -> Result<Tensor> {
+        let chunk = self.chunk(ids.len())?;
+        let mut hidden = self.decoder.embed(ids)?;
+        for layer in 0..self.decoder.config().layers {
+            self.check_stop()?;
+            let wish = match routers {
+                Some((routers, dial)) => {
+                    let windows = pool_windows(&hidden, routers.windows)?;
+                    Some(Wish::new(routers.layers[layer].probabilities(&windows)?, dial))
+                }
+                None => None,
+            };
+            let actions = decide(layer, wish);
+            hidden = self.run_layer(layer, hidden, &chunk, &actions)?;
+        }
+        self.finish(ids.len(), &hidden)
+    }
+
+    fn run_layer(&mut self, layer: usize, mut hidden: Tensor, chunk: &Chunk, actions: &LayerActions) -> Result<Tensor> {
+        for n in 0..2 {
+            let runs = |a: &Action| a.executions() > n;
+            let rows: Vec<u32> = match &actions.rows {
+                Some(rows) => (0u32..).zip(rows).filter(|(_, a)| runs(a)).map(|(i, _)| i).collect(),
+                None if runs(&actions.shared) => (0..chunk.positions().len() as u32).collect(),
+                None => Vec::new(),
+            };
+            let kv = self.cache.pass(layer, n);
+            if rows.len() == chunk.positions().len() {
+                hidden = self.decoder.run_block(layer, &hidden, chunk, Some(kv))?;
+            } else if !rows.is_empty() {
+                let index = Tensor::new(rows.as_slice(), hidden.device())?;
+                let some = hidden.index_select(&index, 0)?;
+                let some = self.decoder.run_block(layer, &some, &chunk.select(&rows)?, Some(kv))?;
+                hidden = with_rows(&hidden, &rows, &some)?;
+            }
+        }
+        Ok(hidden)
+    }
+
+    fn finish(&mut self, tokens: usize, hidden: &Tensor) -> Result<Tensor> {
+        self.len += tokens;
+        let last = hidden.narrow(0, tokens - 1, 1)?;
+        Ok(self.decoder.logits(&last)?.squeeze(0)?)
+    }
+
+    fn check_stop(&self) -> Result<(), Stopped> {
+        match self.stop.load(Ordering::Relaxed) {
+            true => Err(Stopped),
+            false => Ok(()),
+        }
+    }
+}
+
+/// `all` (tokens, size) with the ascending `rows` replaced by those of `some` (rows, size).
+fn with_rows(all: &Tensor, rows: &[u32], some: &Tensor) -> Result<Tensor> {
+    let mut pieces = Vec::with_capacity(2 * rows.len() + 1);
+    let mut next = 0;
+    for (at, &row) in rows.iter().enumerate() {
+        let row = row as usize;
+        if row > next {
+            pieces.push(all.narrow(0, next, row - next)?);
+        }
+        pieces.push(some.narrow(0, at, 1)?);
+        next = row + 1;
+    }
+    let tokens = all.dims()[0];
+    if next < tokens {
+        pieces.push(all.narrow(0, next, tokens - next)?);
+    }
+    Ok(Tensor::cat(&pieces, 0)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn rows_are_replaced_in_place() {
+        let all = Tensor::new(&[[0f32], [1.], [2.], [3.]], &Device::Cpu).unwrap();
+        let some = Tensor::new(&[[10f32], [30.]], &Device::Cpu).unwrap();
+        let mixed = with_rows(&all, &[1, 3], &some).unwrap();
+        assert_eq!(
+            mixed.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
+            [0., 10., 2., 30.]
+        );
+    }
+}

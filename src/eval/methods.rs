@@ -1,0 +1,189 @@
+//! The rows of a report: who decides about layers while questions are answered.
+
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Result;
+use candle_core::Tensor;
+
+use super::multiple_choice::{ChoiceScorer, EncodedQuestion, Score, Scoring, logsumexp};
+use crate::engine::route::Route;
+use crate::engine::sequence::Sequence;
+use crate::engine::{Scope, Settings};
+use crate::model::Decoder;
+use crate::program::Program;
+use crate::router::RouterSet;
+
+/// Who decides, under a name for the report.
+#[derive(Clone, Debug)]
+pub struct Method {
+    pub name: String,
+    /// Scope, dial, budget, pins, or a fixed program.
+    pub settings: Settings,
+}
+
+impl Method {
+    /// The unmodified model of `layers` layers.
+    pub fn base(layers: usize) -> Method {
+        Method {
+            name: "base".into(),
+            ..Method::program(Program::standard(layers))
+        }
+    }
+
+    /// One program for every question.
+    pub fn program(program: Program) -> Method {
+        Method {
+            name: format!("program {program}"),
+            settings: Settings {
+                program: Some(program),
+                ..Settings::default()
+            },
+        }
+    }
+
+    /// Routers in a scope, at a dial and a budget.
+    pub fn routers(scope: Scope, dial: f64, budget: Option<usize>) -> Method {
+        let settings = Settings {
+            scope,
+            dial,
+            budget,
+            ..Settings::default()
+        };
+        let mut name = format!("routers, {scope}");
+        if dial != Settings::default().dial {
+            name += &format!(", dial {dial}");
+        }
+        if let Some(budget) = budget {
+            name += &format!(", budget {budget}");
+        }
+        Method { name, settings }
+    }
+}
+
+/// What one question came to under one method.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outcome {
+    pub correct: bool,
+    /// Executed layers per forward pass, meaned over the question's passes.
+    pub depth: f64,
+}
+
+/// Answers one question. The program is decided on the question part and holds for every choice in
+/// scope `prompt`; in scope `token` every token of a choice is routed as if it had been generated.
+///
+/// # Errors
+/// Settings that contradict the model or the routers, a pass that was stopped.
+pub fn answer(
+    decoder: &Decoder,
+    routers: Option<&RouterSet>,
+    method: &Method,
+    question: &EncodedQuestion,
+    scoring: Scoring,
+    stop: &AtomicBool,
+) -> Result<Outcome> {
+    let by_token = method.settings.program.is_none() && method.settings.scope == Scope::Token;
+    let (score, depth) = if by_token {
+        by_tokens(decoder, routers, method, question, scoring, stop)?
+    } else {
+        let program = match &method.settings.program {
+            Some(program) => program.clone(),
+            None => {
+                let mut route = Route::new(&method.settings, routers, decoder.config().layers)?;
+                route
+                    .prompt(&mut Sequence::new(decoder, stop), &question.prompt)?
+                    .program
+            }
+        };
+        let score = ChoiceScorer::new(decoder, question)?.run(&program, scoring)?;
+        (score, program.depth() as f64)
+    };
+    Ok(Outcome {
+        correct: score.correct,
+        depth,
+    })
+}
+
+/// The score in scope `token`, and the mean depth: the prompt's pass counts once, each choice's
+/// tokens but its last, which predicts nothing that is asked for, count one each.
+fn by_tokens(
+    decoder: &Decoder,
+    routers: Option<&RouterSet>,
+    method: &Method,
+    question: &EncodedQuestion,
+    scoring: Scoring,
+    stop: &AtomicBool,
+) -> Result<(Score, f64)> {
+    let mut log_probs = Vec::with_capacity(question.choices.len());
+    let (mut prompt_depth, mut token_depth, mut tokens) = (0, 0, 0);
+    for choice in &question.choices {
+        let mut route = Route::new(&method.settings, routers, decoder.config().layers)?;
+        let mut sequence = Sequence::new(decoder, stop);
+        let mut routed = route.prompt(&mut sequence, &question.prompt)?;
+        prompt_depth = routed.program.depth();
+        let mut of_choice = vec![log_prob(&routed.logits, choice[0])?];
+        for pair in choice.windows(2) {
+            routed = route.token(&mut sequence, pair[0])?;
+            token_depth += routed.program.depth();
+            tokens += 1;
+            of_choice.push(log_prob(&routed.logits, pair[1])?);
+        }
+        log_probs.push(of_choice);
+    }
+    let depth = (prompt_depth + token_depth) as f64 / (1 + tokens) as f64;
+    Ok((question.score(&log_probs, scoring), depth))
+}
+
+/// ln p of a token by logits (vocab_size).
+fn log_prob(logits: &Tensor, id: u32) -> Result<f64> {
+    let logits = logits.to_vec1::<f32>()?;
+    Ok(f64::from(logits[id as usize]) - logsumexp(&logits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eval::testing::{LAYERS, question, tiny_decoder, tiny_routers};
+
+    fn outcome(method: &Method) -> Outcome {
+        let (decoder, routers) = (tiny_decoder(), tiny_routers());
+        let stop = AtomicBool::new(false);
+        answer(&decoder, Some(&routers), method, &question(), Scoring::Sum, &stop).unwrap()
+    }
+
+    #[test]
+    fn routers_that_decide_alike_score_alike_in_both_scopes() {
+        let (decoder, routers, question) = (tiny_decoder(), tiny_routers(), question());
+        let stop = AtomicBool::new(false);
+        let method = Method::routers(Scope::Token, -0.5, None);
+        let (by_token, depth) = by_tokens(&decoder, Some(&routers), &method, &question, Scoring::Sum, &stop).unwrap();
+        let program = Program::from_layers([0, 2, 2, 3]);
+        let scorer = ChoiceScorer::new(&decoder, &question).unwrap();
+        let at_once = scorer.run(&program, Scoring::Sum).unwrap();
+        for (a, b) in by_token.scores.iter().zip(&at_once.scores) {
+            assert!((a - b).abs() < 1e-4, "{by_token:?} {at_once:?}");
+        }
+        assert_eq!(depth, 4.0);
+        let prompt = outcome(&Method::routers(Scope::Prompt, -0.5, None));
+        assert_eq!(prompt, outcome(&Method::program(program)));
+    }
+
+    #[test]
+    fn depth_is_that_of_a_forward_pass() {
+        assert_eq!(outcome(&Method::base(LAYERS)).depth, 4.0);
+        assert_eq!(outcome(&Method::program(Program::from_layers([0, 3]))).depth, 2.0);
+        for scope in [Scope::Prompt, Scope::Token] {
+            let budgeted = Method::routers(scope, -0.5, Some(3));
+            assert!(outcome(&budgeted).depth <= 3.0, "{}", budgeted.name);
+        }
+    }
+
+    #[test]
+    fn names_say_what_differs_from_the_default() {
+        assert_eq!(Method::routers(Scope::Prompt, -0.5, None).name, "routers, prompt");
+        assert_eq!(
+            Method::routers(Scope::Token, 0.0, Some(26)).name,
+            "routers, token, dial 0, budget 26"
+        );
+        assert_eq!(Method::program(Program::from_layers([0, 1, 3])).name, "program 0-1 3");
+    }
+}

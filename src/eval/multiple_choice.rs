@@ -1,0 +1,323 @@
+//! Scores of a question's choices under a program.
+//!
+//! Each choice is scored by the log-likelihood of its text after the question, as evaluation
+//! harnesses do for models that cannot follow letter prompts. No KV cache is needed: the question's
+//! tokens and every choice's stand in one chunk in which a choice sees the question and itself, so
+//! one pass scores all choices.
+
+use std::ops::Range;
+
+use anyhow::{Result, ensure};
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::tasks::Question;
+use crate::model::{Chunk, Decoder, Model};
+use crate::program::Program;
+use crate::text::escape_controls;
+
+/// How the log-likelihoods of a choice's tokens become its score.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Scoring {
+    /// Their sum.
+    #[default]
+    Sum,
+    /// Their sum over the number of tokens.
+    Token,
+    /// Their sum over the number of characters of the choice.
+    Char,
+}
+
+impl Scoring {
+    pub fn name(self) -> &'static str {
+        match self {
+            Scoring::Sum => "sum",
+            Scoring::Token => "token",
+            Scoring::Char => "char",
+        }
+    }
+}
+
+/// A question as token ids. Prompt and choices are encoded apart, each choice after a space, so
+/// that no token spans the boundary and the prompt's tokens are the same for every choice.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EncodedQuestion {
+    /// Of `Question: …\nAnswer:`.
+    pub prompt: Vec<u32>,
+    /// Of each choice, after a space.
+    pub choices: Vec<Vec<u32>>,
+    /// Characters of each choice.
+    chars: Vec<usize>,
+    answer: usize,
+}
+
+impl EncodedQuestion {
+    /// Encodes a question by a model's tokenizer, the prompt with the begin token where the model
+    /// wants one, without the chat template.
+    ///
+    /// # Errors
+    /// Names the question where it does not fit the model's context or a part has no tokens.
+    pub fn for_model(question: &Question, model: &Model) -> Result<Self> {
+        let prompt = model.prompt_ids(&question.prompt(), true)?;
+        Self::new(question, model.decoder.config().context, prompt, |text| {
+            model.tokenizer.encode(text)
+        })
+    }
+
+    /// As [`EncodedQuestion::for_model`], from a prompt that is encoded already.
+    pub fn new(
+        question: &Question,
+        context: usize,
+        prompt: Vec<u32>,
+        encode: impl Fn(&str) -> Result<Vec<u32>>,
+    ) -> Result<Self> {
+        let choices = question.choices.iter().map(|choice| encode(&format!(" {choice}")));
+        let choices = choices.collect::<Result<Vec<_>>>()?;
+        let id = || escape_controls(&question.id);
+        ensure!(!prompt.is_empty(), "question {}: its prompt has no tokens", id());
+        ensure!(
+            choices.iter().all(|c| !c.is_empty()),
+            "question {}: a choice has no tokens",
+            id()
+        );
+        let longest = prompt.len() + choices.iter().map(Vec::len).max().unwrap_or(0);
+        ensure!(
+            longest <= context,
+            "question {} has {longest} tokens, the model's context is {context}; leave it out of the file",
+            id()
+        );
+        Ok(EncodedQuestion {
+            prompt,
+            choices,
+            chars: question.choices.iter().map(|c| c.chars().count()).collect(),
+            answer: question.answer,
+        })
+    }
+
+    /// The score of the choices, given the log-probability of each choice's tokens.
+    pub fn score(&self, log_probs: &[Vec<f64>], scoring: Scoring) -> Score {
+        let score = |(index, tokens): (usize, &Vec<f64>)| {
+            let sum: f64 = tokens.iter().sum();
+            match scoring {
+                Scoring::Sum => sum,
+                Scoring::Token => sum / tokens.len() as f64,
+                Scoring::Char => sum / self.chars[index] as f64,
+            }
+        };
+        Score::new(log_probs.iter().enumerate().map(score).collect(), self.answer)
+    }
+}
+
+/// What a question came to under one program.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Score {
+    /// One a choice; the greatest is the model's answer.
+    pub scores: Vec<f64>,
+    /// Whether the right choice scored above every other.
+    pub correct: bool,
+    /// The right choice's score less the best other's; not above 0 where the answer is wrong.
+    pub margin: f64,
+}
+
+impl Score {
+    /// A tie is no right answer; neither is a score that is no number.
+    fn new(scores: Vec<f64>, answer: usize) -> Score {
+        let others = scores.iter().enumerate().filter(|(i, _)| *i != answer);
+        let best_other = others.map(|(_, s)| *s).fold(f64::NEG_INFINITY, f64::max);
+        let margin = scores[answer] - best_other;
+        Score {
+            correct: margin > 0.0,
+            margin,
+            scores,
+        }
+    }
+}
+
+/// A question laid out for one decoder: `[question; choice 1; choice 2; …]` as one chunk.
+pub struct ChoiceScorer<'a> {
+    decoder: &'a Decoder,
+    question: &'a EncodedQuestion,
+    ids: Vec<u32>,
+    chunk: Chunk,
+    /// Rows whose logits are needed, ascending.
+    rows: Vec<u32>,
+    /// For each choice, for each of its tokens: (index into `rows`, token id).
+    targets: Vec<Vec<(usize, u32)>>,
+}
+
+impl<'a> ChoiceScorer<'a> {
+    pub fn new(decoder: &'a Decoder, question: &'a EncodedQuestion) -> Result<Self> {
+        let layout = Layout::new(question);
+        let chunk = decoder.chunk_with_visibility(&layout.positions, &|i, j| layout.sees(i, j))?;
+        let mut rows: Vec<u32> = layout.targets.iter().flatten().map(|&(row, _)| row as u32).collect();
+        rows.sort_unstable();
+        rows.dedup();
+        let index = |row: usize| rows.partition_point(|&r| (r as usize) < row);
+        let targets = layout
+            .targets
+            .iter()
+            .map(|t| t.iter().map(|&(row, id)| (index(row), id)).collect());
+        Ok(ChoiceScorer {
+            decoder,
+            question,
+            ids: layout.ids,
+            targets: targets.collect(),
+            rows,
+            chunk,
+        })
+    }
+
+    /// Rows of the hidden states that belong to the question: the first ones.
+    pub fn prompt_rows(&self) -> Range<usize> {
+        0..self.question.prompt.len()
+    }
+
+    /// Hidden states before the first block: (tokens, hidden_size).
+    pub fn embed(&self) -> Result<Tensor> {
+        self.decoder.embed(&self.ids)
+    }
+
+    /// One execution of a block over question and choices.
+    pub fn run_block(&self, layer: usize, hidden: &Tensor) -> Result<Tensor> {
+        Ok(self.decoder.run_block(layer, hidden, &self.chunk, None)?)
+    }
+
+    /// The score by the hidden states after the last block.
+    pub fn finish(&self, hidden: &Tensor, scoring: Scoring) -> Result<Score> {
+        let rows = Tensor::new(self.rows.as_slice(), hidden.device())?;
+        let logits = self.decoder.logits(&hidden.index_select(&rows, 0)?)?;
+        let logits = logits.to_vec2::<f32>()?;
+        let normalisers: Vec<f64> = logits.iter().map(|row| logsumexp(row)).collect();
+        let log_prob = |&(row, id): &(usize, u32)| f64::from(logits[row][id as usize]) - normalisers[row];
+        let log_probs: Vec<Vec<f64>> = self.targets.iter().map(|t| t.iter().map(log_prob).collect()).collect();
+        Ok(self.question.score(&log_probs, scoring))
+    }
+
+    /// The score under a program, from the embeddings on.
+    pub fn run(&self, program: &Program, scoring: Scoring) -> Result<Score> {
+        let mut hidden = self.embed()?;
+        for &layer in program.layers() {
+            hidden = self.run_block(layer, &hidden)?;
+        }
+        self.finish(&hidden, scoring)
+    }
+}
+
+/// ln Σ exp of logits, in f64.
+pub fn logsumexp(logits: &[f32]) -> f64 {
+    let greatest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|z| f64::from((z - greatest).exp())).sum();
+    f64::from(greatest) + sum.ln()
+}
+
+/// Where each row of the chunk stands and which row predicts which token.
+struct Layout {
+    ids: Vec<u32>,
+    /// A choice's positions go on after the question's.
+    positions: Vec<u32>,
+    /// The choice a row belongs to; none for the question's.
+    owner: Vec<Option<usize>>,
+    /// For each choice, for each of its tokens: (row that predicts it, token id).
+    targets: Vec<Vec<(usize, u32)>>,
+}
+
+impl Layout {
+    fn new(question: &EncodedQuestion) -> Layout {
+        let prompt = question.prompt.len();
+        let mut layout = Layout {
+            ids: question.prompt.clone(),
+            positions: (0..prompt as u32).collect(),
+            owner: vec![None; prompt],
+            targets: Vec::new(),
+        };
+        for (choice, tokens) in question.choices.iter().enumerate() {
+            // The question's last row predicts the first token; the last token predicts nothing
+            // that is asked for, so it needs no row.
+            let mut targets = vec![(prompt - 1, tokens[0])];
+            for (offset, pair) in tokens.windows(2).enumerate() {
+                targets.push((layout.ids.len(), pair[1]));
+                layout.ids.push(pair[0]);
+                layout.positions.push((prompt + offset) as u32);
+                layout.owner.push(Some(choice));
+            }
+            layout.targets.push(targets);
+        }
+        layout
+    }
+
+    /// Whether row i sees row j: the question and its own choice, up to itself.
+    fn sees(&self, i: usize, j: usize) -> bool {
+        j <= i && (self.owner[j].is_none() || self.owner[j] == self.owner[i])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eval::testing::{question, tiny_decoder};
+
+    #[test]
+    fn scores_normalise_as_named_and_ties_are_wrong() {
+        let question = EncodedQuestion {
+            prompt: vec![1],
+            choices: vec![vec![1, 2], vec![3]],
+            chars: vec![8, 2],
+            answer: 0,
+        };
+        let log_probs = [vec![-1.0, -3.0], vec![-3.0]];
+        assert_eq!(question.score(&log_probs, Scoring::Sum).scores, [-4.0, -3.0]);
+        assert!(!question.score(&log_probs, Scoring::Sum).correct);
+        let by_token = question.score(&log_probs, Scoring::Token);
+        assert_eq!((by_token.scores, by_token.margin), (vec![-2.0, -3.0], 1.0));
+        assert_eq!(question.score(&log_probs, Scoring::Char).scores, [-0.5, -1.5]);
+        assert!(!Score::new(vec![1.0, 1.0], 0).correct);
+        assert!(!Score::new(vec![f64::NAN, 1.0], 0).correct);
+    }
+
+    #[test]
+    fn one_chunk_scores_as_each_choice_by_itself() {
+        let decoder = tiny_decoder();
+        let question = question();
+        let program = Program::from_layers([0, 1, 1, 3]);
+        let together = ChoiceScorer::new(&decoder, &question).unwrap();
+        let together = together.run(&program, Scoring::Sum).unwrap();
+        for (choice, tokens) in question.choices.iter().enumerate() {
+            let ids: Vec<u32> = question.prompt.iter().chain(tokens).copied().collect();
+            let positions: Vec<u32> = (0..ids.len() as u32).collect();
+            let chunk = decoder.chunk(&positions).unwrap();
+            let mut hidden = decoder.embed(&ids).unwrap();
+            for &layer in program.layers() {
+                hidden = decoder.run_block(layer, &hidden, &chunk, None).unwrap();
+            }
+            let logits = decoder.logits(&hidden).unwrap().to_vec2::<f32>().unwrap();
+            let start = question.prompt.len() - 1;
+            let predicted = tokens.iter().enumerate();
+            let alone: f64 = predicted
+                .map(|(k, &id)| f64::from(logits[start + k][id as usize]) - logsumexp(&logits[start + k]))
+                .sum();
+            assert!(
+                (alone - together.scores[choice]).abs() < 1e-4,
+                "choice {choice}: {alone} alone, {} together",
+                together.scores[choice]
+            );
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_the_context_is_named() {
+        let question = Question {
+            id: "long\u{1b}".into(),
+            question: "Q".into(),
+            choices: vec!["a".into(), "b".into()],
+            answer: 0,
+        };
+        let encode = |text: &str| Ok(text.bytes().map(u32::from).collect());
+        let prompt = encode(&question.prompt()).unwrap();
+        assert!(EncodedQuestion::new(&question, 21, prompt.clone(), encode).is_ok());
+        let error = EncodedQuestion::new(&question, 20, prompt, encode)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("question long␛ has 21 tokens"), "{error}");
+    }
+}

@@ -1,0 +1,277 @@
+//! The table of an evaluation, for people and for programs.
+
+use serde::Serialize;
+
+use super::methods::Outcome;
+use super::statistics::{mcnemar_exact, wilson};
+use crate::text::escape_controls;
+
+/// How a report is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    #[default]
+    Text,
+    Json,
+    Csv,
+    Markdown,
+}
+
+/// One method on one task.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    pub task: String,
+    pub method: String,
+    pub questions: usize,
+    pub correct: usize,
+    /// Proportions, 0 to 1.
+    pub accuracy: f64,
+    /// Wilson's 95 % interval of the accuracy.
+    pub accuracy_low: f64,
+    pub accuracy_high: f64,
+    /// Executed layers per forward pass, meaned over questions.
+    pub mean_depth: f64,
+    /// Questions that base got wrong and this method right; absent for base itself.
+    pub fixed: Option<usize>,
+    /// Questions that base got right and this method wrong.
+    pub broken: Option<usize>,
+    /// Two-sided exact McNemar test against base.
+    pub p: Option<f64>,
+}
+
+impl Row {
+    /// `base`: base's outcomes on the same questions, unless this is base.
+    pub fn new(task: &str, method: &str, outcomes: &[Outcome], base: Option<&[Outcome]>) -> Row {
+        let (n, correct) = (outcomes.len(), outcomes.iter().filter(|o| o.correct).count());
+        let (low, high) = wilson(correct, n);
+        let flips = base.map(|base| {
+            let pairs = || base.iter().zip(outcomes);
+            let fixed = pairs().filter(|(b, o)| !b.correct && o.correct).count();
+            let broken = pairs().filter(|(b, o)| b.correct && !o.correct).count();
+            (fixed, broken)
+        });
+        Row {
+            task: task.into(),
+            method: method.into(),
+            questions: n,
+            correct,
+            accuracy: correct as f64 / n.max(1) as f64,
+            accuracy_low: low,
+            accuracy_high: high,
+            mean_depth: outcomes.iter().map(|o| o.depth).sum::<f64>() / n.max(1) as f64,
+            fixed: flips.map(|f| f.0),
+            broken: flips.map(|f| f.1),
+            p: flips.map(|(fixed, broken)| mcnemar_exact(fixed, broken)),
+        }
+    }
+
+    fn cells(&self) -> [String; 9] {
+        let count = |n: Option<usize>| n.map_or("-".into(), |n| n.to_string());
+        [
+            escape_controls(&self.task),
+            escape_controls(&self.method),
+            self.questions.to_string(),
+            format!("{:.1}", 100.0 * self.accuracy),
+            format!("{:.1}-{:.1}", 100.0 * self.accuracy_low, 100.0 * self.accuracy_high),
+            format!("{:.2}", self.mean_depth),
+            count(self.fixed),
+            count(self.broken),
+            self.p.map_or("-".into(), format_p),
+        ]
+    }
+}
+
+fn format_p(p: f64) -> String {
+    if p < 0.001 { "<0.001".into() } else { format!("{p:.3}") }
+}
+
+/// All rows, and what holds for all of them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    pub version: String,
+    pub model: String,
+    pub model_sha256: String,
+    pub exact: bool,
+    pub scoring: String,
+    pub routers: Option<String>,
+    pub routers_sha256: Option<String>,
+    pub rows: Vec<Row>,
+}
+
+const HEADINGS: [&str; 9] = ["task", "method", "n", "acc %", "95 %", "depth", "fixed", "broken", "p"];
+/// Columns of words stand left, numbers right.
+const LEFT: usize = 2;
+
+impl Report {
+    pub fn print(&self, format: Format) -> String {
+        match format {
+            Format::Text => self.text(),
+            Format::Json => serde_json::to_string_pretty(self).expect("a report has string keys only") + "\n",
+            Format::Csv => self.csv(),
+            Format::Markdown => self.markdown(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let cells: Vec<[String; 9]> = self.rows.iter().map(Row::cells).collect();
+        let width = |column: usize| {
+            let lengths = cells.iter().map(|row| row[column].chars().count());
+            lengths.chain([HEADINGS[column].len()]).max().unwrap_or_default()
+        };
+        let widths: Vec<usize> = (0..HEADINGS.len()).map(width).collect();
+        let line = |row: &[String; 9]| {
+            let padded = row
+                .iter()
+                .zip(&widths)
+                .enumerate()
+                .map(|(column, (cell, &w))| match column {
+                    ..LEFT => format!("{cell:<w$}"),
+                    _ => format!("{cell:>w$}"),
+                });
+            padded.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+        };
+        let head = line(&HEADINGS.map(String::from));
+        format!("{head}{}{}", cells.iter().map(line).collect::<String>(), self.caption())
+    }
+
+    fn markdown(&self) -> String {
+        let line = |cells: &[String]| {
+            let escaped: Vec<String> = cells.iter().map(|c| c.replace('|', "\\|")).collect();
+            format!("| {} |\n", escaped.join(" | "))
+        };
+        let rules: String = (0..HEADINGS.len())
+            .map(|c| if c < LEFT { "---|" } else { "---:|" })
+            .collect();
+        let rows: String = self.rows.iter().map(|r| line(&r.cells())).collect();
+        format!(
+            "{}|{rules}\n{rows}\n{}",
+            line(&HEADINGS.map(String::from)),
+            self.caption()
+        )
+    }
+
+    fn caption(&self) -> String {
+        let routers = match (&self.routers, &self.routers_sha256) {
+            (Some(name), Some(sha)) => format!("routers {} ({})", escape_controls(name), short(sha)),
+            _ => "no routers".into(),
+        };
+        format!(
+            "{} ({}){}, {routers}, score: {} of the choices' log-likelihood; depth: executed layers per forward pass; \
+             p: exact McNemar test against base.\n",
+            escape_controls(&self.model),
+            short(&self.model_sha256),
+            if self.exact { ", exact" } else { "" },
+            match self.scoring.as_str() {
+                "token" => "mean per token",
+                "char" => "mean per character",
+                _ => "sum",
+            }
+        )
+    }
+
+    fn csv(&self) -> String {
+        let mut out = String::from(
+            "task,method,questions,correct,accuracy,accuracy_low,accuracy_high,mean_depth,fixed,broken,p,model_sha256,\
+             routers_sha256,scoring\n",
+        );
+        for r in &self.rows {
+            let optional = |n: Option<usize>| n.map_or(String::new(), |n| n.to_string());
+            let fields = [
+                csv_text(&r.task),
+                csv_text(&r.method),
+                r.questions.to_string(),
+                r.correct.to_string(),
+                r.accuracy.to_string(),
+                r.accuracy_low.to_string(),
+                r.accuracy_high.to_string(),
+                r.mean_depth.to_string(),
+                optional(r.fixed),
+                optional(r.broken),
+                r.p.map_or(String::new(), |p| p.to_string()),
+                csv_text(&self.model_sha256),
+                csv_text(self.routers_sha256.as_deref().unwrap_or_default()),
+                csv_text(&self.scoring),
+            ];
+            out += &(fields.join(",") + "\n");
+        }
+        out
+    }
+}
+
+/// The first characters of a hash.
+fn short(sha256: &str) -> &str {
+    sha256.get(..12).unwrap_or(sha256)
+}
+
+/// A field by RFC 4180: quoted where it must be.
+fn csv_text(text: &str) -> String {
+    let text = escape_controls(text);
+    match text.contains([',', '"']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcomes(correct: &[u8]) -> Vec<Outcome> {
+        let outcome = |&c: &u8| Outcome {
+            correct: c == 1,
+            depth: 4.0 - f64::from(c),
+        };
+        correct.iter().map(outcome).collect()
+    }
+
+    fn report() -> Report {
+        let base = outcomes(&[1, 1, 0, 0]);
+        let routed = outcomes(&[0, 1, 1, 1]);
+        Report {
+            version: "0".into(),
+            model: "tiny".into(),
+            model_sha256: "0123456789abcdef".into(),
+            exact: false,
+            scoring: "sum".into(),
+            routers: None,
+            routers_sha256: None,
+            rows: vec![
+                Row::new("arc", "base", &base, None),
+                Row::new("arc", "routers, prompt", &routed, Some(&base)),
+            ],
+        }
+    }
+
+    #[test]
+    fn rows_count_flips_against_base() {
+        let row = &report().rows[1];
+        assert_eq!((row.correct, row.accuracy, row.mean_depth), (3, 0.75, 3.25));
+        assert_eq!((row.fixed, row.broken), (Some(2), Some(1)));
+        assert_eq!(row.p, Some(1.0));
+        assert_eq!(report().rows[0].p, None);
+    }
+
+    #[test]
+    fn every_format_has_every_row() {
+        let report = report();
+        let text = report.print(Format::Text);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines[0],
+            "task  method           n  acc %       95 %  depth  fixed  broken      p"
+        );
+        assert_eq!(
+            lines[2],
+            "arc   routers, prompt  4   75.0  30.1-95.4   3.25      2       1  1.000"
+        );
+        assert!(
+            lines[3].starts_with("tiny (0123456789ab), no routers, score: sum"),
+            "{text}"
+        );
+        let markdown = report.print(Format::Markdown);
+        assert!(markdown.contains("| arc | routers, prompt | 4 | 75.0 |"), "{markdown}");
+        let csv = report.print(Format::Csv);
+        assert!(csv.contains("\narc,\"routers, prompt\",4,3,0.75,"), "{csv}");
+        let json: serde_json::Value = serde_json::from_str(&report.print(Format::Json)).unwrap();
+        assert_eq!(json["rows"][1]["fixed"], 2);
+    }
+}

@@ -1,0 +1,155 @@
+//! A model in memory: decoder, tokenizer, chat template.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::{DType, Device};
+
+use super::catalog::{Located, ModelLocation};
+use super::chat::{ChatTemplate, Message};
+use super::decoder::Decoder;
+use super::tokenizer::Tokenizer;
+use super::weights::{Placement, WeightSource};
+use super::{ModelConfig, ModelInfo, gguf};
+
+/// Everything that runs a prompt but the routers.
+pub struct Model {
+    pub decoder: Decoder,
+    pub tokenizer: Tokenizer,
+    /// Absent for base models: prompts are fed as they are.
+    pub chat: Option<ChatTemplate>,
+    pub info: ModelInfo,
+}
+
+impl Model {
+    /// Loads a model that was found on disk. `stage` hears what is being done.
+    pub fn load(located: &Located, device: &Device, exact: bool, stage: &mut dyn FnMut(&str)) -> Result<Self> {
+        stage(&format!("reading {}", located.name));
+        let placement = |dense: bool| Placement {
+            device: device.clone(),
+            dtype: if dense && !exact && !device.is_cpu() {
+                DType::BF16
+            } else {
+                DType::F32
+            },
+            exact,
+        };
+        let (config, source, place, tokenizer, chat);
+        match &located.location {
+            ModelLocation::Gguf(path) => {
+                let file = gguf::open(path)?;
+                config = ModelConfig::from_gguf(&file.content).with_context(|| format!("in {}", path.display()))?;
+                tokenizer = Tokenizer::from_gguf(&file)?;
+                chat = ChatTemplate::from_gguf(&file)?;
+                source = WeightSource::Gguf(Box::new(file));
+                place = placement(false);
+            }
+            ModelLocation::Folder(path) => {
+                config = ModelConfig::from_hf(&path.join("config.json"))?;
+                tokenizer = Tokenizer::from_folder(path)?;
+                chat = ChatTemplate::from_folder(path)?;
+                source = WeightSource::open_folder(path)?;
+                place = placement(true);
+            }
+        }
+        ensure!(
+            tokenizer.vocab_size() <= config.vocab_size,
+            "the tokenizer of {} has {} tokens, the model's vocabulary {}: they don't belong together",
+            located.name,
+            tokenizer.vocab_size(),
+            config.vocab_size
+        );
+        let layers = config.layers;
+        let mut progress = |layer: usize| stage(&format!("loading {}: layer {layer} of {layers}", located.name));
+        let decoder = Decoder::load(config, &source, place, &mut progress)?;
+        let config = decoder.config();
+        let info = ModelInfo {
+            name: located.name.clone(),
+            sha256: located.sha256()?,
+            architecture: config.architecture.name().into(),
+            layers: config.layers,
+            hidden_size: config.hidden_size,
+            vocab_size: config.vocab_size,
+            context: config.context,
+            quantisation: source.commonest_type(),
+        };
+        Ok(Model {
+            decoder,
+            tokenizer,
+            chat,
+            info,
+        })
+    }
+
+    /// The ids of a prompt: under the chat template as a user's message, or `raw` as it is (with
+    /// the model's begin token where it wants one).
+    pub fn prompt_ids(&self, text: &str, raw: bool) -> Result<Vec<u32>> {
+        match &self.chat {
+            Some(template) if !raw => {
+                let rendered = template.render(&[Message::user(text)], &self.tokenizer)?;
+                self.tokenizer.encode(&rendered)
+            }
+            _ => {
+                let mut ids = self.tokenizer.encode(text)?;
+                if let Some(bos) = self.tokenizer.begin() {
+                    ids.insert(0, bos);
+                }
+                Ok(ids)
+            }
+        }
+    }
+
+    /// `cpu`, `cuda:0`, `metal`.
+    pub fn device_name(&self) -> String {
+        match self.decoder.device().location() {
+            candle_core::DeviceLocation::Cpu => "cpu".into(),
+            candle_core::DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+            candle_core::DeviceLocation::Metal { .. } => "metal".into(),
+        }
+    }
+}
+
+/// The device of a name: `auto` takes the first GPU this program was built for and finds.
+///
+/// # Errors
+/// Unknown names, and devices that are not there or not built in.
+pub fn device(name: &str) -> Result<Device> {
+    let not_built = |feature: &str| {
+        format!("this program was built without {feature}: build it with `cargo build --release --features {feature}`")
+    };
+    if let Some(number) = name.strip_prefix("cuda") {
+        let number = match number.strip_prefix(':') {
+            Some(n) => n
+                .parse()
+                .with_context(|| format!("--device {name}: expected cuda:N with a number N"))?,
+            None if number.is_empty() => 0,
+            None => bail!("--device {name}: expected auto, cpu, cuda:N or metal"),
+        };
+        ensure!(cfg!(feature = "cuda"), not_built("cuda"));
+        return Device::new_cuda(number).with_context(|| format!("cannot use the GPU cuda:{number}"));
+    }
+    match name {
+        "cpu" => Ok(Device::Cpu),
+        "metal" => {
+            ensure!(cfg!(feature = "metal"), not_built("metal"));
+            Device::new_metal(0).context("cannot use the Metal device")
+        }
+        "auto" => {
+            let gpu = match (cfg!(feature = "cuda"), cfg!(feature = "metal")) {
+                (true, _) => Device::new_cuda(0).ok(),
+                (_, true) => Device::new_metal(0).ok(),
+                _ => None,
+            };
+            Ok(gpu.unwrap_or(Device::Cpu))
+        }
+        other => bail!(
+            "--device {}: expected auto, cpu, cuda:N or metal",
+            other.escape_default()
+        ),
+    }
+}
+
+/// Whether `path` looks like a model folder.
+pub fn is_model_folder(path: &Path) -> bool {
+    path.join("config.json").is_file()
+}

@@ -1,0 +1,128 @@
+//! Runs programs on one question, sharing the hidden states of programs that begin alike.
+
+use anyhow::Result;
+use candle_core::Tensor;
+
+use super::mcts::{Evaluate, Evaluation};
+use crate::eval::{ChoiceScorer, Scoring};
+use crate::program::Program;
+
+/// Bytes of hidden states kept for one question, where the user does not say. At two threads the
+/// search holds at most twice this.
+pub const DEFAULT_CACHE_BYTES: usize = 256 << 20;
+
+/// Evaluates programs on one question. A program is computed from where it first differs from all
+/// earlier ones; the hidden states up to there are kept in a tree over prefixes.
+pub struct ProgramEvaluator<'a> {
+    scorer: &'a ChoiceScorer<'a>,
+    scoring: Scoring,
+    prefixes: Vec<Prefix>,
+    /// Bytes that may still be kept. Once spent, new states are not kept; results stay the same.
+    room: usize,
+    /// Block executions so far.
+    pub blocks_run: usize,
+}
+
+/// Programs that begin with the layers on the way to this node.
+struct Prefix {
+    /// Hidden states of question and choices after those layers: (tokens, hidden_size).
+    hidden: Tensor,
+    /// (next layer, node)
+    next: Vec<(usize, usize)>,
+}
+
+impl<'a> ProgramEvaluator<'a> {
+    /// Keeps at most `cache_bytes` of hidden states, and always those of the embeddings.
+    pub fn new(scorer: &'a ChoiceScorer<'a>, scoring: Scoring, cache_bytes: usize) -> Result<Self> {
+        let root = Prefix {
+            hidden: scorer.embed()?,
+            next: Vec::new(),
+        };
+        Ok(ProgramEvaluator {
+            scorer,
+            scoring,
+            prefixes: vec![root],
+            room: cache_bytes,
+            blocks_run: 0,
+        })
+    }
+
+    /// The node of the longest prefix of `program` that is kept, and its length.
+    fn longest_prefix(&self, program: &Program) -> (usize, usize) {
+        let mut node = 0;
+        for (length, &layer) in program.layers().iter().enumerate() {
+            match self.prefixes[node].next.iter().find(|(l, _)| *l == layer) {
+                Some(&(_, next)) => node = next,
+                None => return (node, length),
+            }
+        }
+        (node, program.depth())
+    }
+
+    /// Keeps `hidden` as what follows `node` by `layer`; the new node, if there is room.
+    fn keep(&mut self, node: usize, layer: usize, hidden: &Tensor) -> Option<usize> {
+        let bytes = hidden.elem_count() * hidden.dtype().size_in_bytes();
+        self.room = self.room.checked_sub(bytes)?;
+        let new = self.prefixes.len();
+        self.prefixes.push(Prefix {
+            hidden: hidden.clone(),
+            next: Vec::new(),
+        });
+        self.prefixes[node].next.push((layer, new));
+        Some(new)
+    }
+}
+
+impl Evaluate for ProgramEvaluator<'_> {
+    fn evaluate(&mut self, program: &Program) -> Result<Evaluation> {
+        let (node, length) = self.longest_prefix(program);
+        let mut hidden = self.prefixes[node].hidden.clone();
+        let mut kept = Some(node);
+        for &layer in &program.layers()[length..] {
+            hidden = self.scorer.run_block(layer, &hidden)?;
+            self.blocks_run += 1;
+            kept = kept.and_then(|node| self.keep(node, layer, &hidden));
+        }
+        let score = self.scorer.finish(&hidden, self.scoring)?;
+        Ok(Evaluation {
+            correct: score.correct,
+            margin: score.margin,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eval::testing::{LAYERS, question, tiny_decoder};
+    use crate::search::tree::edits;
+
+    #[test]
+    fn shared_prefixes_change_no_bit_and_save_work() {
+        let decoder = tiny_decoder();
+        let question = question();
+        let scorer = ChoiceScorer::new(&decoder, &question).unwrap();
+        let state_bytes = scorer.embed().unwrap().elem_count() * 4;
+        for cache in [DEFAULT_CACHE_BYTES, 3 * state_bytes, 0] {
+            let mut evaluator = ProgramEvaluator::new(&scorer, Scoring::Sum, cache).unwrap();
+            let standard = Program::standard(LAYERS);
+            let mut programs = vec![standard.clone(), Program::default()];
+            programs.extend(edits(&standard, LAYERS));
+            let mut from_scratch = 0;
+            for program in &programs {
+                let shared = evaluator.evaluate(program).unwrap();
+                let alone = scorer.run(program, Scoring::Sum).unwrap();
+                assert_eq!(
+                    (shared.correct, shared.margin.to_bits()),
+                    (alone.correct, alone.margin.to_bits())
+                );
+                from_scratch += program.depth();
+            }
+            assert!(evaluator.prefixes.len() <= 1 + cache / state_bytes);
+            match cache {
+                0 => assert_eq!(evaluator.blocks_run, from_scratch),
+                _ => assert!(evaluator.blocks_run < from_scratch),
+            }
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Length-aware Monte Carlo tree search (Dr.LLM, arXiv 2510.12773; spec §4).
+//!
+//! The paper's search with two differences, both ours: nodes widen progressively, and edits that
+//! would not be an action vector are not made. The authors' released search expands only childless
+//! nodes, so that its tree is one chain; this one is a tree.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Result;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::tree::{Node, Tree};
+use crate::program::Program;
+
+/// What one program came to on one question.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Evaluation {
+    pub correct: bool,
+    /// How far the right choice's score is above the best other; below 0 where it is wrong.
+    pub margin: f64,
+}
+
+/// Runs programs on one question.
+pub trait Evaluate {
+    /// # Errors
+    /// Where the model cannot run the program.
+    fn evaluate(&mut self, program: &Program) -> Result<Evaluation>;
+}
+
+/// The numbers of the search. All of them stand in the records' header.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SearchSettings {
+    /// Simulations a question, at most; the standard program's evaluation comes before them.
+    pub simulations: usize,
+    pub seed: u64,
+    /// Once a right program saves this many layers, stop.
+    pub stop_at_saving: Option<usize>,
+    /// c of the UCB.
+    pub exploration: f64,
+    /// λ of the UCB.
+    pub length_penalty: f64,
+    /// Probability of going to a random child instead of the best.
+    pub random_child: f64,
+}
+
+impl Default for SearchSettings {
+    fn default() -> Self {
+        SearchSettings {
+            simulations: 50,
+            seed: 42,
+            stop_at_saving: None,
+            exploration: 1.8,
+            length_penalty: 3.0,
+            random_child: 0.1,
+        }
+    }
+}
+
+impl SearchSettings {
+    /// UCB = Q/v + c·√(ln V / v) − λ·len/L, with V the parent's visits; +∞ where v = 0.
+    pub fn ucb(&self, node: &Node, parent_visits: u32, layers: usize) -> f64 {
+        if node.visits == 0 {
+            return f64::INFINITY;
+        }
+        let visits = f64::from(node.visits);
+        let explore = self.exploration * (f64::from(parent_visits).ln() / visits).sqrt();
+        let length = self.length_penalty * node.program.depth() as f64 / layers as f64;
+        node.reward / visits + explore - length
+    }
+
+    /// The generator of one question: questions searched in any order or alone come out the same.
+    fn rng(&self, question: &str) -> ChaCha8Rng {
+        let mut hash = Sha256::new();
+        hash.update(self.seed.to_le_bytes());
+        hash.update(question.as_bytes());
+        ChaCha8Rng::from_seed(hash.finalize().into())
+    }
+}
+
+/// What the search of one question found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SearchResult {
+    /// The standard program's.
+    pub baseline: Evaluation,
+    /// Every program evaluated, the standard one first, in the order they were reached.
+    pub evaluated: Vec<(Program, Evaluation)>,
+    pub simulations: usize,
+}
+
+impl SearchResult {
+    /// The right programs, in the order they were reached.
+    pub fn right(&self) -> impl Iterator<Item = &(Program, Evaluation)> {
+        self.evaluated.iter().filter(|(_, e)| e.correct)
+    }
+
+    /// The training target: the shortest right program, ties by fewer distinct layers, then by
+    /// who was first.
+    pub fn best(&self) -> Option<&Program> {
+        self.right()
+            .map(|(p, _)| p)
+            .min_by_key(|p| (p.depth(), distinct_layers(p)))
+    }
+}
+
+fn distinct_layers(program: &Program) -> usize {
+    let mut layers = program.layers().to_vec();
+    layers.sort_unstable();
+    layers.dedup();
+    layers.len()
+}
+
+/// Searches the programs of a model of `layers` layers for one question. `None` if `stop` was set
+/// before it was done.
+///
+/// A question that the standard program gets wrong ends with the first right program; one that it
+/// gets right is searched for shorter ones until the simulations are spent or enough layers saved.
+pub fn search(
+    question: &str,
+    layers: usize,
+    settings: &SearchSettings,
+    evaluator: &mut impl Evaluate,
+    stop: &AtomicBool,
+) -> Result<Option<SearchResult>> {
+    let found = Search::start(question, layers, settings, evaluator)?.run(evaluator, stop)?;
+    Ok(found.map(Search::result))
+}
+
+struct Search<'a> {
+    tree: Tree,
+    rng: ChaCha8Rng,
+    settings: &'a SearchSettings,
+    simulations: usize,
+    layers: usize,
+    /// Depth of the shortest right program so far.
+    shortest: Option<usize>,
+}
+
+impl<'a> Search<'a> {
+    fn start(
+        question: &str,
+        layers: usize,
+        settings: &'a SearchSettings,
+        evaluator: &mut impl Evaluate,
+    ) -> Result<Self> {
+        let mut search = Search {
+            tree: Tree::new(layers),
+            rng: settings.rng(question),
+            settings,
+            simulations: 0,
+            layers,
+            shortest: None,
+        };
+        let root = search.reach(Program::standard(layers), evaluator)?;
+        search.back_up(&[root]);
+        Ok(search)
+    }
+
+    fn run(mut self, evaluator: &mut impl Evaluate, stop: &AtomicBool) -> Result<Option<Self>> {
+        while self.simulations < self.settings.simulations && !self.is_done() {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            self.simulate(evaluator)?;
+        }
+        Ok(Some(self))
+    }
+
+    /// One simulation: select, expand, evaluate, back up.
+    fn simulate(&mut self, evaluator: &mut impl Evaluate) -> Result<()> {
+        self.simulations += 1;
+        let mut path = self.tree.select(self.settings, &mut self.rng);
+        if let Some(program) = self.tree.next_untried(&path) {
+            let parent = path[path.len() - 1];
+            let child = self.reach(program, evaluator)?;
+            self.tree.nodes[parent].children.push(child);
+            path.push(child);
+        }
+        self.back_up(&path);
+        Ok(())
+    }
+
+    /// The node of a program; one that was not reached before is evaluated.
+    fn reach(&mut self, program: Program, evaluator: &mut impl Evaluate) -> Result<usize> {
+        if let Some(node) = self.tree.find(&program) {
+            return Ok(node);
+        }
+        let evaluation = evaluator.evaluate(&program)?;
+        if evaluation.correct {
+            let depth = program.depth();
+            self.shortest = Some(self.shortest.map_or(depth, |s| s.min(depth)));
+        }
+        Ok(self.tree.add(program, evaluation, &mut self.rng))
+    }
+
+    /// Backs up the reward of the path's last node, 1 if right, without the length penalty.
+    fn back_up(&mut self, path: &[usize]) {
+        let last = path[path.len() - 1];
+        let reward = f64::from(u8::from(self.tree.nodes[last].evaluation.correct));
+        self.tree.back_up(path, reward);
+    }
+
+    fn is_done(&self) -> bool {
+        let Some(shortest) = self.shortest else { return false };
+        let turned_right = !self.tree.nodes[0].evaluation.correct;
+        let saved = self.layers.saturating_sub(shortest);
+        turned_right || self.settings.stop_at_saving.is_some_and(|k| saved >= k)
+    }
+
+    fn result(self) -> SearchResult {
+        SearchResult {
+            baseline: self.tree.nodes[0].evaluation,
+            evaluated: self.tree.nodes.into_iter().map(|n| (n.program, n.evaluation)).collect(),
+            simulations: self.simulations,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

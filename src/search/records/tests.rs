@@ -1,0 +1,150 @@
+use super::writer::Existing;
+use super::*;
+use crate::search::mcts::Evaluation;
+
+pub(crate) fn header() -> RecordHeader {
+    RecordHeader {
+        format: FORMAT,
+        task: "tiny".into(),
+        data_sha256: "d".into(),
+        model: "model".into(),
+        model_sha256: "m".into(),
+        layers: 4,
+        exact: false,
+        scoring: Scoring::Sum,
+        settings: SearchSettings::default(),
+    }
+}
+
+pub(crate) fn questions(count: usize) -> Vec<Question> {
+    let question = |i: usize| Question {
+        id: format!("q{i}"),
+        question: format!("What is {i}?"),
+        choices: vec!["this".into(), "that".into()],
+        answer: i % 2,
+    };
+    (0..count).map(question).collect()
+}
+
+fn record(question: &Question) -> ExampleRecord {
+    let program = |text: &str, correct, margin| {
+        let evaluation = Evaluation { correct, margin };
+        (Program::parse(text, 4).unwrap(), evaluation)
+    };
+    let result = SearchResult {
+        baseline: Evaluation {
+            correct: false,
+            margin: -0.5,
+        },
+        evaluated: vec![program("0-3", false, -0.5), program("0 2-3", true, 0.123_456)],
+        simulations: 1,
+    };
+    ExampleRecord::new(question, &header(), &result)
+}
+
+/// Writes the records of the first `count` of `questions`.
+fn write(path: &Path, questions: &[Question], count: usize, existing: Existing) -> Result<usize> {
+    let (mut writer, done) = RecordWriter::open(path, &header(), questions, existing)?;
+    for question in &questions[done.len()..count] {
+        writer.write(&record(question))?;
+    }
+    Ok(done.len())
+}
+
+#[test]
+fn records_read_back_as_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("r.jsonl");
+    let questions = questions(2);
+    write(&path, &questions, 2, Existing::Refuse).unwrap();
+    let found = read_records(&path).unwrap();
+    assert_eq!(found.header, header());
+    assert_eq!(found.examples, [record(&questions[0]), record(&questions[1])]);
+    let first = &found.examples[0];
+    assert!(first.corrected());
+    assert_eq!((first.saved(4), first.right[0].margin), (Some(1), 0.1235));
+    assert_eq!(first.wrong[0].program, Program::standard(4));
+}
+
+#[test]
+fn a_torn_line_is_dropped_and_the_rest_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let questions = questions(5);
+    let whole = folder.path().join("whole.jsonl");
+    write(&whole, &questions, 5, Existing::Refuse).unwrap();
+    let whole = std::fs::read(whole).unwrap();
+    let path = folder.path().join("r.jsonl");
+    // Killed at any byte, a resumed search ends with the same file.
+    for cut in (0..=whole.len()).step_by(97).chain([whole.len()]) {
+        std::fs::write(&path, &whole[..cut]).unwrap();
+        write(&path, &questions, 5, Existing::Resume).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), whole, "cut at {cut}");
+    }
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(write(&path, &questions, 5, Existing::Resume).unwrap(), 0);
+}
+
+#[test]
+fn nothing_is_overwritten_unasked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("r.jsonl");
+    let questions = questions(3);
+    write(&path, &questions, 3, Existing::Refuse).unwrap();
+    let before = std::fs::read(&path).unwrap();
+    let error = write(&path, &questions, 1, Existing::Refuse).unwrap_err().to_string();
+    assert!(error.contains("--resume") && error.contains("--force"), "{error}");
+
+    let open = |header: &RecordHeader, questions: &[Question]| {
+        let opened = RecordWriter::open(&path, header, questions, Existing::Resume);
+        opened.map(|_| ()).unwrap_err().to_string()
+    };
+    let mut other = header();
+    other.settings.seed = 7;
+    assert!(open(&other, &questions).contains("seed = 42, this search has 7"));
+    let error = open(&header(), &questions[1..]);
+    assert!(
+        error.contains("line 2: question 'q0' where 'q1' was expected"),
+        "{error}"
+    );
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+
+    write(&path, &questions, 1, Existing::Overwrite).unwrap();
+    assert_eq!(read_records(&path).unwrap().examples.len(), 1);
+}
+
+#[test]
+fn two_searches_do_not_write_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("r.jsonl");
+    let _first = RecordWriter::open(&path, &header(), &[], Existing::Refuse).unwrap();
+    let second = RecordWriter::open(&path, &header(), &[], Existing::Resume);
+    let error = second.map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("another search"), "{error}");
+}
+
+#[test]
+fn bad_lines_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("r.jsonl");
+    write(&path, &questions(2), 2, Existing::Refuse).unwrap();
+    let good = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = good.lines().collect();
+    let cases = [
+        (String::new(), "holds no records"),
+        (format!("{}\n{{\"type\":\n", lines[0]), "line 2 is no search record"),
+        (format!("{}\n", lines[1]), "line 1: records begin with their header"),
+        (format!("{}\n{}\n", lines[0], lines[0]), "line 2: a second header"),
+        (good.replacen("\"format\":1", "\"format\":9", 1), "records of format 9"),
+        (good.replacen("\"best\":\"0 2-3\"", "\"best\":\"0 2-4\"", 1), "line 2"),
+        (
+            good.replacen("\"best\":\"0 2-3\"", "\"best\":\"0-2\"", 1),
+            "none of the right",
+        ),
+        (good.replacen("\"answer\":1", "\"answer\":4", 1), "the answer is 4"),
+    ];
+    for (text, expected) in cases {
+        std::fs::write(&path, &text).unwrap();
+        let error = format!("{:#}", read_records(&path).unwrap_err());
+        assert!(error.contains(expected), "{expected}: {error}");
+    }
+}

@@ -1,0 +1,268 @@
+//! From search records to training examples.
+
+use std::collections::HashSet;
+
+use anyhow::{Result, ensure};
+use sha2::{Digest, Sha256};
+
+use crate::model::ModelInfo;
+use crate::program::{Action, Program};
+use crate::router::checkpoint::hex;
+use crate::search::records::RecordFile;
+use crate::text::escape_controls;
+
+/// A question and the actions its routers should take.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Example {
+    pub id: String,
+    pub question: String,
+    /// One a layer.
+    pub target: Vec<Action>,
+    /// Whether the search turned a wrong answer right.
+    pub corrected: bool,
+}
+
+/// Examples, and what was left out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dataset {
+    pub examples: Vec<Example>,
+    /// Questions without any right program.
+    pub unsolved: usize,
+    /// Questions whose text was there before.
+    pub duplicates: usize,
+    /// Examples that were right from the start, left out so that enough were corrected.
+    pub thinned: usize,
+    /// Of ids and targets.
+    pub sha256: String,
+}
+
+impl Dataset {
+    /// The examples of record files made on `model`.
+    ///
+    /// At least the share `corrected_share` of the examples turned from wrong to right, as the
+    /// authors fill a quota; where there are fewer, examples that were right from the start are
+    /// left out by the order of their hash under `seed`.
+    ///
+    /// # Errors
+    /// Records of another model, records made with other settings than the first file's, and
+    /// records without a single target.
+    pub fn new(files: &[RecordFile], model: &ModelInfo, corrected_share: f64, seed: u64) -> Result<Dataset> {
+        for file in files {
+            check(file, &files[0], model)?;
+        }
+        let mut data = Dataset {
+            examples: Vec::new(),
+            unsolved: 0,
+            duplicates: 0,
+            thinned: 0,
+            sha256: String::new(),
+        };
+        let mut seen = HashSet::new();
+        for record in files.iter().flat_map(|f| &f.examples) {
+            let target = record.best.as_ref().and_then(|best| best.to_actions(model.layers));
+            if !seen.insert(record.question.as_str()) {
+                data.duplicates += 1;
+            } else if let Some(target) = target {
+                data.examples.push(Example {
+                    id: record.id.clone(),
+                    question: record.question.clone(),
+                    target,
+                    corrected: record.corrected(),
+                });
+            } else {
+                data.unsolved += 1;
+            }
+        }
+        ensure!(
+            !data.examples.is_empty(),
+            "the records hold no question with a right program: search more questions"
+        );
+        data.thin(corrected_share, seed);
+        data.sha256 = data.hash();
+        Ok(data)
+    }
+
+    fn thin(&mut self, corrected_share: f64, seed: u64) {
+        let corrected = self.examples.iter().filter(|e| e.corrected).count();
+        // Without a single corrected example no share can be reached.
+        if corrected == 0 || corrected_share <= 0.0 {
+            return;
+        }
+        let keep = (corrected as f64 * (1.0 - corrected_share) / corrected_share).floor() as usize;
+        let mut others: Vec<&str> = self
+            .examples
+            .iter()
+            .filter(|e| !e.corrected)
+            .map(|e| e.id.as_str())
+            .collect();
+        if others.len() <= keep {
+            return;
+        }
+        others.sort_by_cached_key(|id| id_hash(seed, id));
+        let dropped: HashSet<String> = others[keep..].iter().map(|id| id.to_string()).collect();
+        self.thinned = dropped.len();
+        self.examples.retain(|e| e.corrected || !dropped.contains(&e.id));
+    }
+
+    fn hash(&self) -> String {
+        let mut hash = Sha256::new();
+        for example in &self.examples {
+            let target = Program::from_actions(&example.target);
+            hash.update(format!("{}\t{target}\n", example.id));
+        }
+        hex(&hash.finalize())
+    }
+
+    /// Indices of the training and of the validation examples. An example's side depends on `seed`
+    /// and its id alone, so more data moves none across.
+    pub fn split(&self, validation: f64, seed: u64) -> (Vec<usize>, Vec<usize>) {
+        let validates = |e: &Example| (id_hash(seed, &e.id) as f64) < validation * u64::MAX as f64;
+        (0..self.examples.len()).partition(|&i| !validates(&self.examples[i]))
+    }
+}
+
+/// The first 64 bits of a hash of seed and id: the same at every run and in every file.
+fn id_hash(seed: u64, id: &str) -> u64 {
+    let mut hash = Sha256::new();
+    hash.update(seed.to_le_bytes());
+    hash.update(id.as_bytes());
+    let bytes: [u8; 8] = hash.finalize()[..8].try_into().expect("a sha256 has 32 bytes");
+    u64::from_le_bytes(bytes)
+}
+
+fn check(file: &RecordFile, first: &RecordFile, model: &ModelInfo) -> Result<()> {
+    let header = &file.header;
+    ensure!(
+        header.model_sha256 == model.sha256 && header.layers == model.layers,
+        "{} holds records of {} ({} layers, sha256 {}); the loaded model is {} ({} layers, sha256 {}). Search this \
+         model, or choose the other with --model",
+        file.path.display(),
+        escape_controls(&header.model),
+        header.layers,
+        escape_controls(&header.model_sha256),
+        model.name,
+        model.layers,
+        model.sha256
+    );
+    // Tasks may differ between files, and so may how they were seeded; what a record means may not.
+    let mut comparable = header.clone();
+    comparable.task.clone_from(&first.header.task);
+    comparable.data_sha256.clone_from(&first.header.data_sha256);
+    comparable.settings.seed = first.header.settings.seed;
+    comparable.model.clone_from(&first.header.model);
+    if let Some((field, here, there)) = comparable.difference(&first.header) {
+        anyhow::bail!(
+            "{} was made with {field} = {here}, {} with {there}; train on records of one kind",
+            file.path.display(),
+            first.path.display()
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::records::tests::header;
+    use crate::search::records::{ExampleRecord, ScoredProgram};
+
+    fn model() -> ModelInfo {
+        ModelInfo {
+            name: "model".into(),
+            sha256: "m".into(),
+            layers: 4,
+            ..ModelInfo::default()
+        }
+    }
+
+    /// One record for each of (id, was it right from the start, best program).
+    fn file(records: &[(&str, bool, Option<&str>)]) -> RecordFile {
+        let record = |&(id, baseline, best): &(&str, bool, Option<&str>)| {
+            let best = best.map(|text| Program::parse(text, 4).unwrap());
+            let right = best.iter().map(|program| ScoredProgram {
+                program: program.clone(),
+                margin: 1.0,
+            });
+            ExampleRecord {
+                id: id.into(),
+                task: "tiny".into(),
+                question: format!("question {id}"),
+                choices: vec!["a".into(), "b".into()],
+                answer: 0,
+                model: "model".into(),
+                baseline,
+                right: right.collect(),
+                best,
+                wrong: Vec::new(),
+                simulations: 1,
+                seed: 42,
+            }
+        };
+        RecordFile {
+            path: "r.jsonl".into(),
+            header: header(),
+            examples: records.iter().map(record).collect(),
+        }
+    }
+
+    #[test]
+    fn targets_count_executions_and_each_question_counts_once() {
+        let files = [
+            file(&[("a", false, Some("0 2x2 3")), ("b", false, None)]),
+            file(&[("a", true, Some("0-3")), ("c", true, Some("0-2"))]),
+        ];
+        let data = Dataset::new(&files, &model(), 0.3, 42).unwrap();
+        use Action::{Execute, Repeat, Skip};
+        assert_eq!(data.examples[0].target, [Execute, Skip, Repeat, Execute]);
+        let ids: Vec<&str> = data.examples.iter().map(|e| e.id.as_str()).collect();
+        assert_eq!((ids, data.unsolved, data.duplicates), (vec!["a", "c"], 1, 1));
+    }
+
+    #[test]
+    fn the_share_of_corrected_examples_is_kept() {
+        let ids: Vec<String> = (0..20).map(|i| format!("r{i}")).collect();
+        let mut records: Vec<_> = ids.iter().map(|id| (id.as_str(), true, Some("0-2"))).collect();
+        records.extend([("x", false, Some("0 2-3")), ("y", false, Some("0-1 3"))]);
+        let data = Dataset::new(&[file(&records)], &model(), 0.25, 42).unwrap();
+        assert_eq!((data.examples.len(), data.thinned), (8, 14));
+        assert_eq!(data.examples.iter().filter(|e| e.corrected).count(), 2);
+        assert_eq!(Dataset::new(&[file(&records)], &model(), 0.25, 42).unwrap(), data);
+        assert_ne!(Dataset::new(&[file(&records)], &model(), 0.25, 43).unwrap(), data);
+    }
+
+    #[test]
+    fn an_examples_side_depends_on_its_id_alone() {
+        let ids: Vec<String> = (0..400).map(|i| format!("r{i}")).collect();
+        let records: Vec<_> = ids.iter().map(|id| (id.as_str(), true, Some("0-2"))).collect();
+        let all = Dataset::new(&[file(&records)], &model(), 0.0, 42).unwrap();
+        let half = Dataset::new(&[file(&records[..200])], &model(), 0.0, 42).unwrap();
+        let (_, in_all) = all.split(0.1, 42);
+        let (_, in_half) = half.split(0.1, 42);
+        assert!((20..60).contains(&in_all.len()), "{} of 400 validate", in_all.len());
+        assert_eq!(
+            in_all.iter().filter(|&&i| i < 200).copied().collect::<Vec<_>>(),
+            in_half
+        );
+    }
+
+    #[test]
+    fn foreign_and_mixed_records_are_refused_by_name() {
+        let refused = |change: fn(&mut RecordFile)| {
+            let good = file(&[("a", false, Some("0 2-3"))]);
+            let mut other = good.clone();
+            other.path = "other.jsonl".into();
+            change(&mut other);
+            Dataset::new(&[good, other], &model(), 0.3, 42).unwrap_err().to_string()
+        };
+        let error = refused(|f| f.header.model_sha256 = "x".into());
+        assert!(error.contains("other.jsonl holds records of model"), "{error}");
+        let error = refused(|f| f.header.settings.simulations = 9);
+        assert!(error.contains("other.jsonl was made with simulations = 9"), "{error}");
+        let none = Dataset::new(&[file(&[("a", false, None)])], &model(), 0.3, 42);
+        assert!(
+            none.unwrap_err()
+                .to_string()
+                .contains("no question with a right program")
+        );
+    }
+}
