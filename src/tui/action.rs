@@ -90,6 +90,7 @@ actions! {
         Template, "template", "template", "Show or hide the prompt and the chat template's special tokens";
         Help, "help", "help", "What the keys do and what the screen shows";
         Dismiss, "dismiss", "dismiss", "Dismiss a message, a mark, a dialog";
+        Suspend, "suspend", "suspend", "Leave the terminal to the shell; fg comes back";
         Quit, "quit", "quit", "Quit";
     }
     "Prompt" {

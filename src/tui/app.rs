@@ -5,6 +5,7 @@ use std::time::Duration;
 use ratatui::layout::Rect;
 
 use super::action::UiAction;
+use super::code::Code;
 use super::keymap::{Key, Keymap};
 use super::overrides;
 use super::prompt::PromptEditor;
@@ -167,6 +168,9 @@ pub struct App {
     pub now: Duration,
     pub theme: Theme,
     pub keymap: Keymap<UiAction>,
+    /// Colours of the code in the answer and in the prompt.
+    pub answer_code: Code,
+    pub prompt_code: Code,
     /// The first of two keys.
     pub pending_key: Option<Key>,
     pub reduced_motion: bool,
@@ -204,6 +208,8 @@ pub struct App {
     pub overlay: Option<Overlay>,
     pub notice: Option<Notice>,
     pub quit: bool,
+    /// Leave the terminal to the shell until it continues this process.
+    pub suspend: bool,
 }
 
 impl App {
@@ -212,6 +218,8 @@ impl App {
         App {
             area: Rect::new(0, 0, 80, 24),
             now: Duration::ZERO,
+            answer_code: Code::new(&theme),
+            prompt_code: Code::new(&theme),
             theme,
             keymap,
             pending_key: None,
@@ -243,6 +251,7 @@ impl App {
             overlay: None,
             notice: None,
             quit: false,
+            suspend: false,
         }
     }
 

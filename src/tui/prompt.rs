@@ -152,20 +152,24 @@ impl PromptEditor {
         row == if up { 0 } else { self.text.lines().len() - 1 }
     }
 
-    /// The text laid out in lines of `width` columns. Keys of glyphs count characters.
+    /// The text laid out in lines of `width` columns. Keys of glyphs are byte offsets in the text.
     pub fn draw(&self, width: u16) -> Drawn<'_> {
         let (row, column) = (self.text.cursor().0, self.text.cursor().1);
         let mut lines = Vec::new();
         let mut cursor = (0, 0);
+        let mut start = 0;
         for (at, text) in self.text.lines().iter().enumerate() {
-            let chars = text.char_indices().enumerate();
             // A piece a character, so that every place of the cursor has a glyph.
-            let pieces = chars.map(|(n, (i, c))| (n, &text[i..i + c.len_utf8()]));
+            let pieces = text
+                .char_indices()
+                .map(|(i, c)| (start + i, &text[i..i + c.len_utf8()]));
             let drawn = flow(pieces, width, None);
             if at == row {
-                cursor = place(&drawn, column, lines.len(), width);
+                let byte = text.char_indices().nth(column).map_or(text.len(), |(i, _)| i);
+                cursor = place(&drawn, start + byte, lines.len(), width);
             }
             lines.extend(drawn);
+            start += text.len() + 1;
         }
         if cursor.0 == lines.len() {
             lines.push(Vec::new());
@@ -174,7 +178,7 @@ impl PromptEditor {
     }
 }
 
-/// Where the cursor before character `at` is drawn.
+/// Where the cursor before byte `at` is drawn.
 fn place(lines: &[Vec<Glyph>], at: usize, above: usize, width: u16) -> (usize, u16) {
     for (row, line) in lines.iter().enumerate() {
         let mut x = 0;

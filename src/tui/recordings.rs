@@ -22,3 +22,32 @@ impl Recording {
         Trace::from_json_lines(self.text).with_context(|| format!("the recording '{}' cannot be read", self.title))
     }
 }
+
+/// The recordings of this build, in the order they are shown.
+pub fn built_in() -> Vec<Recording> {
+    BUILT_IN
+        .iter()
+        .map(|(title, prompt, text)| Recording {
+            title: (*title).to_owned(),
+            prompt: (*prompt).to_owned(),
+            text,
+        })
+        .collect()
+}
+
+/// Title, prompt and JSON lines, made by `drllm-tui run --json`.
+const BUILT_IN: &[(&str, &str, &str)] = &[];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn built_in_recordings_can_be_read() {
+        for recording in built_in() {
+            let trace = recording.trace().unwrap();
+            assert!(!trace.steps.is_empty(), "{}", recording.title);
+            assert!(!recording.prompt.trim().is_empty(), "{}", recording.title);
+        }
+    }
+}

@@ -64,6 +64,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         HistoryPrevious => app.prompt.browse(true),
         HistoryNext => app.prompt.browse(false),
         ClearPrompt => app.prompt.clear(),
+        Suspend => app.suspend = true,
         Quit => app.quit = true,
         Accept | Toggle | Close => {}
     }

@@ -31,6 +31,8 @@ pub enum Event {
     /// Time since the start.
     Tick(Duration),
     Worker(engine::Event),
+    /// Code can be highlighted from now on.
+    GrammarsReady,
 }
 
 /// Changes the state by one event; what comes back is for the worker.
@@ -54,7 +56,12 @@ pub fn update(app: &mut App, event: Event) -> Vec<Command> {
             Vec::new()
         }
         Event::Worker(event) => worker::hear(app, event),
+        Event::GrammarsReady => {
+            highlight(app, true);
+            Vec::new()
+        }
     };
+    highlight(app, false);
     scroll_into_view(app);
     commands
 }
@@ -68,10 +75,7 @@ fn press(app: &mut App, key: KeyEvent) -> Vec<Command> {
     let lookup = app.keymap.press(&mut pending, context, key);
     app.pending_key = pending;
     match lookup {
-        Lookup::Action(UiAction::Quit) => {
-            app.quit = true;
-            Vec::new()
-        }
+        Lookup::Action(action @ (UiAction::Quit | UiAction::Suspend)) => act::act(app, action),
         Lookup::Action(action) if app.overlay.is_some() => dialog::act(app, action),
         Lookup::Action(action) => act::act(app, action),
         Lookup::Prefix => Vec::new(),
@@ -155,6 +159,18 @@ fn select_token(app: &mut App, token: usize) {
 fn grid(app: &App) -> Option<Grid> {
     let pane = Screen::new(app, app.area)?.map?;
     Some(Grid::new(app, app.shown.as_ref()?, pane))
+}
+
+/// Keeps the colours of code up with the texts.
+fn highlight(app: &mut App, anew: bool) {
+    let answer: String = app
+        .shown
+        .iter()
+        .flat_map(|run| run.steps())
+        .map(|s| s.text.as_str())
+        .collect();
+    app.answer_code.follow(&answer, anew);
+    app.prompt_code.follow(&app.prompt.text(), anew);
 }
 
 /// Keeps the cursor on the map and the map where the cursor is.

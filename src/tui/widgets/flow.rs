@@ -14,8 +14,9 @@ const TAB: &str = "    ";
 /// One grapheme, or one escaped control character, as it is drawn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glyph<'a> {
-    /// Which piece it belongs to.
+    /// Which piece it belongs to, and from which byte of it on.
     pub key: usize,
+    pub at: usize,
     pub text: Cow<'a, str>,
     /// Terminal columns.
     pub width: u16,
@@ -40,20 +41,20 @@ pub fn flow<'a>(
     for (key, text) in pieces {
         let marked = marked == Some(key);
         if text.is_empty() && marked {
-            lines.push(key, Cow::Borrowed("◌"), 1);
+            lines.push(key, 0, Cow::Borrowed("◌"), 1);
         }
-        for grapheme in text.graphemes(true) {
+        for (at, grapheme) in text.grapheme_indices(true) {
             match grapheme {
                 "\n" | "\r\n" => {
                     if marked {
-                        lines.push(key, Cow::Borrowed("⏎"), 1);
+                        lines.push(key, at, Cow::Borrowed("⏎"), 1);
                     }
                     lines.end_line();
                 }
                 grapheme => {
                     let drawn = visible(grapheme);
                     let width = drawn.width() as u16;
-                    lines.push(key, drawn, width);
+                    lines.push(key, at, drawn, width);
                 }
             }
         }
@@ -81,7 +82,7 @@ struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    fn push(&mut self, key: usize, text: Cow<'a, str>, width: u16) {
+    fn push(&mut self, key: usize, at: usize, text: Cow<'a, str>, width: u16) {
         if width == 0 {
             // A combining mark by itself joins what stands before it, which may be another token's.
             if let Some(last) = self.line.last_mut() {
@@ -99,7 +100,7 @@ impl<'a> Lines<'a> {
             self.wrap();
         }
         self.columns += width;
-        self.line.push(Glyph { key, text, width });
+        self.line.push(Glyph { key, at, text, width });
         if space {
             self.after_space = self.line.len();
         }
