@@ -131,7 +131,8 @@ impl Screen {
     ) -> anyhow::Result<u8> {
         let mut input = EventStream::new();
         let (ready, mut grammars) = unbounded_channel();
-        highlight::preload(move || drop(ready.send(())));
+        // The receiver is gone only when the program ends.
+        highlight::preload(move || ready.send(()).unwrap_or_default());
         let size = self.session.terminal.size()?;
         self.apply(Event::Resize(size.width, size.height));
         let mut dirty = true;

@@ -86,21 +86,18 @@ impl PromptEditor {
     /// # Errors
     /// When it had to be cut; as much as fits is in the prompt then.
     pub fn paste(&mut self, pasted: &str) -> Result<(), String> {
+        let start = cut(pasted, MAX_BYTES + 1);
         // Terminals send line ends of pasted text as carriage returns.
-        let lines = pasted.len().min(MAX_BYTES + 1);
-        let pasted = pasted[..floor_boundary(pasted, lines)]
-            .replace("\r\n", "\n")
-            .replace('\r', "\n");
+        let lines = start.replace("\r\n", "\n").replace('\r', "\n");
         let used = if self.text.is_selecting() { 0 } else { self.bytes() };
-        let room = MAX_BYTES.saturating_sub(used);
-        let fits = cut(&pasted, room);
+        let fits = cut(&lines, MAX_BYTES.saturating_sub(used));
         self.text.insert_str(fits);
-        match fits.len() < pasted.len() {
-            true => Err(format!(
+        match start.len() == pasted.len() && fits.len() == lines.len() {
+            true => Ok(()),
+            false => Err(format!(
                 "the pasted text is too long and was cut: a prompt holds at most {} KiB",
                 MAX_BYTES / 1024
             )),
-            false => Ok(()),
         }
     }
 
@@ -283,7 +280,7 @@ mod tests {
         assert_eq!(drawn.cursor, (1, 3));
         assert_eq!(drawn.lines[1][2].text, "␛");
         editor.key(KeyEvent::from(KeyCode::Up)).unwrap();
-        assert_eq!(editor.draw(10).cursor, (0, 4));
+        assert_eq!(editor.draw(10).cursor, (0, 2));
         editor.set("abcd");
         assert_eq!(editor.draw(4).cursor, (1, 0));
         assert_eq!(editor.draw(4).lines.len(), 2);

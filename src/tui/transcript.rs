@@ -28,8 +28,7 @@ impl<'a> Transcript<'a> {
         let lines = flow(tokens, area.width, Some(app.cursor.token));
         let height = usize::from(area.height).max(1);
         let end = lines.len().saturating_sub(height);
-        let holds = |line: &Vec<Glyph>| line.iter().any(|g| g.key >= app.cursor.token);
-        let selected = lines.iter().position(holds).unwrap_or(lines.len() - 1);
+        let selected = row_of(&lines, app.cursor.token).unwrap_or(lines.len() - 1);
         let base = match selected >= end {
             true => end,
             false => selected.saturating_sub(height / 2),
@@ -67,7 +66,7 @@ impl<'a> Transcript<'a> {
 
     /// The token above, or below, a token.
     pub fn line_away(&self, token: usize, down: bool) -> Option<usize> {
-        let row = self.lines.iter().position(|line| line.iter().any(|g| g.key >= token))?;
+        let row = row_of(&self.lines, token)?;
         let before = self.lines[row].iter().take_while(|g| g.key < token);
         let column: u16 = before.map(|g| g.width).sum();
         let mut rows: Box<dyn Iterator<Item = usize>> = match down {
@@ -90,4 +89,11 @@ impl<'a> Transcript<'a> {
         let to = self.top.saturating_add_signed(lines).min(end);
         to as isize - self.top as isize
     }
+}
+
+/// The line a token is on: the last one, since a token's space may end the line before; of a token
+/// that is not drawn, the line of the next one.
+fn row_of(lines: &[Vec<Glyph>], token: usize) -> Option<usize> {
+    let own = lines.iter().rposition(|line| line.iter().any(|g| g.key == token));
+    own.or_else(|| lines.iter().position(|line| line.iter().any(|g| g.key > token)))
 }

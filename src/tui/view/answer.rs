@@ -9,6 +9,7 @@ use super::super::run::{Origin, Run};
 use super::super::theme::Role;
 use super::super::transcript::Transcript;
 use super::{pane, put};
+use crate::engine::Step;
 use crate::text::escape_controls;
 
 pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
@@ -33,7 +34,7 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
         let mut x = transcript.area.x;
         for glyph in line {
             let room = transcript.area.right().saturating_sub(x);
-            let style = styles.of(glyph.key);
+            let style = styles.of(glyph.key, glyph.at);
             buffer.set_stringn(x, y, &glyph.text, usize::from(room), style);
             x = x.saturating_add(glyph.width).min(transcript.area.right());
         }
@@ -91,23 +92,42 @@ pub(super) struct TokenStyles<'a> {
     app: &'a App,
     run: &'a Run,
     range: (usize, usize),
+    /// Where each generated token begins in the answer, in bytes.
+    starts: Vec<usize>,
 }
 
 impl<'a> TokenStyles<'a> {
     pub(super) fn new(app: &'a App, run: &'a Run) -> Self {
         let range = run.depth_range().unwrap_or((0, 0));
-        TokenStyles { app, run, range }
+        let mut end = 0;
+        let start = |step: &Step| {
+            end += step.text.len();
+            end - step.text.len()
+        };
+        let starts = run.steps().iter().map(start).collect();
+        TokenStyles {
+            app,
+            run,
+            range,
+            starts,
+        }
     }
 
-    fn of(&self, token: usize) -> Style {
-        let style = self.plain(token);
+    /// The style of a token of the run on the screen, `at` bytes from its start: code has its own
+    /// colours.
+    fn of(&self, token: usize, at: usize) -> Style {
+        let start = token
+            .checked_sub(self.run.prompt_len())
+            .and_then(|n| self.starts.get(n));
+        let code = start.and_then(|start| self.app.answer_code.style(start + at));
+        let style = self.plain(token).patch(code.unwrap_or_default());
         match token == self.app.cursor.token {
             true => style.patch(self.app.theme.style(Role::Cursor)),
             false => style,
         }
     }
 
-    /// Without the selection.
+    /// Without selection and code: the tint of the token's depth.
     pub(super) fn plain(&self, token: usize) -> Style {
         let theme = &self.app.theme;
         if self.run.token(token).is_some_and(|(_, special)| special) {

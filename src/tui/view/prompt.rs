@@ -35,7 +35,9 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) -> Option<Positio
     for (y, line) in (area.top()..area.bottom()).zip(drawn.lines.iter().skip(top)) {
         let mut x = area.x;
         for glyph in line {
-            buffer.set_stringn(x, y, &glyph.text, usize::from(area.right().saturating_sub(x)), style);
+            let room = usize::from(area.right().saturating_sub(x));
+            let code = app.prompt_code.style(glyph.key).unwrap_or_default();
+            buffer.set_stringn(x, y, &glyph.text, room, style.patch(code));
             x = x.saturating_add(glyph.width).min(area.right());
         }
     }

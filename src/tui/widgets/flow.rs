@@ -98,6 +98,10 @@ impl<'a> Lines<'a> {
                 return;
             }
             self.wrap();
+            // What the wrap carried over may leave no room either.
+            if self.columns + width > self.width && !self.line.is_empty() {
+                self.end_line();
+            }
         }
         self.columns += width;
         self.line.push(Glyph { key, at, text, width });
