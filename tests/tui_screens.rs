@@ -99,6 +99,11 @@ fn a_recording_while_the_model_is_pulled() {
 }
 
 #[test]
+fn nothing_to_see_yet() {
+    snapshots("empty", &mut fixture::empty(ColorTier::Truecolor));
+}
+
+#[test]
 fn a_recording_where_there_is_no_model() {
     let mut app = fixture::app();
     app.prompt.set("Why is the sky blue?");

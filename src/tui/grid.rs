@@ -22,9 +22,8 @@ pub const GUTTER: u16 = 5;
 /// Columns of a layer's shares.
 pub const SHARES: u16 = 8;
 
-/// From this width on there is room for shares, and for columns two wide.
+/// From this width on there is room for shares.
 const WIDTH_WITH_SHARES: u16 = 40;
-const WIDTH_WITH_WIDE_CELLS: u16 = 90;
 
 /// The map's geometry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,16 +61,21 @@ impl Grid {
         let depth_rows = match area.height {
             0..8 => 0,
             8..18 => 1,
-            _ => spare.saturating_sub(bars).clamp(1, 3),
+            _ => spare.saturating_sub(bars).clamp(1, 6),
         };
         let top = area.y + u16::from(sections);
         let room = area.height.saturating_sub(bars + depth_rows);
         let rows = usize::from(room).min(layers) as u16;
         let cells = Rect::new(x, top + depth_rows, width, rows);
-        let default_cell = if area.width >= WIDTH_WITH_WIDE_CELLS { 2 } else { 1 };
+        // Two columns a token where all the tokens there can be fit, so that nothing jumps later.
+        let default_cell = if 2 * run.most_tokens() < usize::from(width) {
+            2
+        } else {
+            1
+        };
         Grid {
             cells,
-            cell: app.map.zoom.unwrap_or(default_cell).clamp(1, 3),
+            cell: app.map.zoom.unwrap_or(default_cell).clamp(1, 6),
             first_token: app.map.first_token.min(run.tokens().saturating_sub(1)),
             first_layer: app.map.first_layer.min(layers.saturating_sub(usize::from(rows))),
             tokens: run.tokens(),

@@ -97,6 +97,16 @@ impl Run {
         self.prompt_len() + self.steps().len()
     }
 
+    /// Tokens there will be at most: those of a recording, or those a run may come to.
+    pub fn most_tokens(&self) -> usize {
+        let limit = if self.is_recording() {
+            0
+        } else {
+            self.settings().max_tokens
+        };
+        self.prompt_len() + self.trace.steps.len().max(limit)
+    }
+
     pub fn layers(&self) -> usize {
         self.trace.layers()
     }

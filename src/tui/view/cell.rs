@@ -139,8 +139,8 @@ pub(super) fn legend(app: &App) -> Vec<(String, Style, &'static str)> {
             entry(action(Action::Skip), "skipped"),
             entry(action(Action::Execute), "once"),
             entry(action(Action::Repeat), "twice"),
-            ("SER".to_owned(), theme.style(Role::Pin), "pinned"),
-            ("ser".to_owned(), waiting(theme), "pinned, not run yet"),
+            ("SER".to_owned(), theme.style(Role::Pin), "pin"),
+            ("ser".to_owned(), waiting(theme), "waiting pin"),
             (":▞▛".to_owned(), theme.style(Role::Disagree), "router disagrees"),
         ],
         MapMode::Confidence => vec![

@@ -64,8 +64,9 @@ fn name(run: &Run, sign: &str) -> String {
         Origin::Recording(title) => format!("recording: {title}"),
         Origin::Unmodified => "unmodified model".to_owned(),
         Origin::Live => match overrides::changes(&Default::default(), settings) {
-            changes if changes.is_empty() => "routers alone".to_owned(),
-            changes => changes.join(", "),
+            changes if !changes.is_empty() => changes.join(", "),
+            _ if run.trace.header.routers.is_none() => "no routers".to_owned(),
+            _ => "routers alone".to_owned(),
         },
     };
     format!("{sign} {what}")

@@ -8,26 +8,43 @@ use super::super::app::{App, Focus, Overlay};
 use super::super::theme::Role;
 use super::put;
 
-/// What is offered, the most useful first; actions with one label stand together.
+/// What is offered, the most useful first; neighbours with one label stand together.
 fn offered(app: &App) -> &'static [UiAction] {
-    match (&app.overlay, app.focus) {
-        (Some(Overlay::Settings(dialog)), _) if dialog.edit.is_some() => &[Accept, Close],
-        (Some(Overlay::Settings(_)), _) => &[Accept, Toggle, Rerun, Close],
-        (Some(Overlay::Compare { .. }), _) => &[Close, Up, Down, Rerun],
-        (Some(Overlay::Help { .. }), _) => &[Close, Up, Down],
-        (None, Focus::Prompt) => &[
+    match &app.overlay {
+        Some(Overlay::Settings(dialog)) if dialog.edit.is_some() => return &[Accept, Close],
+        Some(Overlay::Settings(_)) => return &[Accept, Toggle, Rerun, Close],
+        Some(Overlay::Compare { .. }) => return &[Close, Up, Down, Rerun],
+        Some(Overlay::Help { .. }) => return &[Close, Up, Down],
+        None => {}
+    }
+    let playing = app.shown.as_ref().is_some_and(|run| run.is_playing());
+    match (app.focus, app.is_busy() || app.queued) {
+        (Focus::Prompt, true) => &[Stop, FocusNext, Help, NewLine, Settings, HistoryPrevious, Quit],
+        (Focus::Prompt, false) => &[
             Run,
             FocusNext,
             Help,
+            NextRecording,
             NewLine,
             Settings,
-            Stop,
             HistoryPrevious,
-            NextRecording,
+            ClearPrompt,
             Quit,
         ],
-        (None, Focus::Answer) if app.is_busy() => &[Stop, Template, Follow, FocusNext, Help, Quit],
-        (None, Focus::Answer) => &[
+        (_, true) => &[
+            Stop, PinSkip, PinExecute, PinRepeat, PinAuto, Follow, Template, Help, FocusNext, Quit,
+        ],
+        (_, false) if playing => &[
+            PlayPause,
+            NextRecording,
+            FocusPrompt,
+            PinSkip,
+            PinExecute,
+            PinRepeat,
+            Help,
+            Quit,
+        ],
+        (Focus::Answer, false) => &[
             Rerun,
             Baseline,
             Compare,
@@ -39,10 +56,7 @@ fn offered(app: &App) -> &'static [UiAction] {
             NextRecording,
             Quit,
         ],
-        (None, _) if app.is_busy() => &[
-            Stop, PinSkip, PinExecute, PinRepeat, PinAuto, Follow, Help, FocusNext, Quit,
-        ],
-        (None, _) => &[
+        (_, false) => &[
             PinSkip,
             PinExecute,
             PinRepeat,
