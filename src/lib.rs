@@ -22,3 +22,7 @@ pub mod search;
 pub mod text;
 pub mod train;
 pub mod tui;
+
+// Fixtures in tests/ name the library as its users do, and its own tests use them too.
+#[cfg(test)]
+extern crate self as drllm;
