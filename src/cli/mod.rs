@@ -1,1 +1,5 @@
 //! Subcommands, one file each.
+
+pub mod models;
+pub mod output;
+pub mod tokenize;
