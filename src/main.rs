@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
-use drllm::cli::{UsageError, config, eval, explore, run, search, train};
+use drllm::cli::{UsageError, config, eval, explore, models, run, search, tokenize, train};
 use drllm::config::Config;
 use drllm::text::escape_controls_multiline;
 
@@ -30,6 +30,10 @@ enum Command {
     Search(search::SearchArgs),
     Train(train::TrainArgs),
     Eval(eval::EvalArgs),
+    /// List, pull and inspect models
+    Models(models::ModelsArgs),
+    /// Print the token ids of a text
+    Tokenize(tokenize::TokenizeArgs),
     Config(config::ConfigArgs),
     /// Print a completion script for a shell
     Completions {
@@ -52,6 +56,8 @@ fn dispatch(cli: Cli) -> Result<u8> {
     let config_dir = drllm::paths::config_dir()?;
     match cli.command {
         Some(Command::Config(args)) => config::run(&args, &config_dir)?,
+        Some(Command::Models(args)) => models::run(args)?,
+        Some(Command::Tokenize(args)) => tokenize::run(args)?,
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut Cli::command(), "drllm-tui", &mut std::io::stdout());
         }
@@ -80,7 +86,7 @@ fn with_config(
         Some(Command::Search(args)) => search::run(args)?,
         Some(Command::Train(args)) => train::run(args)?,
         Some(Command::Eval(args)) => eval::run(args)?,
-        Some(Command::Config(_) | Command::Completions { .. }) => {}
+        Some(Command::Config(_) | Command::Models(_) | Command::Tokenize(_) | Command::Completions { .. }) => {}
     }
     Ok(0)
 }

@@ -4,7 +4,8 @@
 //! `raise_exception`, `strftime_now` and `tojson`. A template comes with the model and is not
 //! trusted: its work is bounded.
 
-use super::gguf::GgufFile;
+use super::catalog::ModelLocation;
+use super::gguf::{self, GgufFile};
 use crate::text::escape_controls;
 use minijinja::value::{Kwargs, Value};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, context, syntax::SyntaxConfig};
@@ -77,20 +78,31 @@ impl ChatTemplate {
     /// The template of a Hugging Face folder (chat_template.jinja, or in tokenizer_config.json);
     /// none when it has none.
     pub fn from_folder(folder: &Path) -> Result<Option<Self>, ChatTemplateError> {
+        Self::source_in(folder).as_deref().map(Self::new).transpose()
+    }
+
+    /// The template of a model on this machine; none when it has none.
+    pub fn open(location: &ModelLocation) -> anyhow::Result<Option<Self>> {
+        Ok(match location {
+            ModelLocation::Gguf(path) => Self::from_gguf(&gguf::open(path)?)?,
+            ModelLocation::Folder(path) => Self::from_folder(path)?,
+        })
+    }
+
+    /// The Jinja text in a Hugging Face folder.
+    pub(super) fn source_in(folder: &Path) -> Option<String> {
         if let Ok(source) = std::fs::read_to_string(folder.join("chat_template.jinja")) {
-            return Self::new(&source).map(Some);
+            return Some(source);
         }
-        let config: serde_json::Value = std::fs::read(folder.join("tokenizer_config.json"))
-            .ok()
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-            .unwrap_or_default();
+        let bytes = std::fs::read(folder.join("tokenizer_config.json")).ok()?;
+        let config: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
         let template = &config["chat_template"];
         // A list of named templates stands where a model has several.
         let named = template
             .as_array()
             .and_then(|all| all.iter().find(|entry| entry["name"] == "default"));
-        let source = named.map_or(template, |entry| &entry["template"]).as_str();
-        source.map(Self::new).transpose()
+        let source = named.map_or(template, |entry| &entry["template"]);
+        source.as_str().map(str::to_owned)
     }
 
     /// Compiles a template.

@@ -47,6 +47,8 @@ pub enum GgufError {
     },
     #[error("model file {path} is corrupt: {reason}; delete it and get it again")]
     Corrupt { path: String, reason: String },
+    #[error("model file {path} is one of {parts} parts; join them with `llama-gguf-split --merge` and give the result")]
+    Split { path: String, parts: u64 },
     #[error(
         "model file {path} has architecture \"{found}\"; supported are {}",
         SUPPORTED_ARCHITECTURES.join(", ")
@@ -109,6 +111,14 @@ impl GgufFile {
     pub fn boolean(&self, key: &str) -> Option<bool> {
         match self.content.metadata.get(key) {
             Some(Value::Bool(value)) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// Elements of a list in the metadata.
+    pub fn array_length(&self, key: &str) -> Option<u64> {
+        match self.content.metadata.get(key) {
+            Some(Value::Array(values)) => Some(values.len() as u64),
             _ => None,
         }
     }
@@ -179,6 +189,17 @@ fn parse(bytes: &[u8], path: &str) -> Result<Content, GgufError> {
                 "it does not name its architecture (general.architecture)".to_owned(),
             ));
         }
+    }
+    if let Some(parts) = content
+        .metadata
+        .get("split.count")
+        .and_then(integer)
+        .filter(|&parts| parts > 1)
+    {
+        return Err(GgufError::Split {
+            path: path.to_owned(),
+            parts,
+        });
     }
     check_tensors(&content, bytes.len() as u64, path)?;
     Ok(content)

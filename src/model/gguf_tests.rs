@@ -156,6 +156,13 @@ fn unsupported_architectures_are_named_with_the_supported_list() {
 }
 
 #[test]
+fn parts_of_a_model_are_named() {
+    assert!(parse(&synthetic(&[("split.count", Value::U16(1))])).is_ok());
+    let part = parse(&synthetic(&[("split.count", Value::U16(3))])).err().unwrap();
+    assert!(part.to_string().contains("one of 3 parts"), "{part}");
+}
+
+#[test]
 fn other_versions_are_refused() {
     let mut bytes = synthetic(&[]);
     bytes[4..8].copy_from_slice(&3u32.to_be_bytes());

@@ -22,8 +22,14 @@ pub struct Model {
 }
 
 impl Model {
-    /// Loads a model that was found on disk. `stage` hears what is being done.
-    pub fn load(located: &Located, device: &Device, exact: bool, stage: &mut dyn FnMut(&str)) -> Result<Self> {
+    /// Loads a model that was found on disk; `sha256` is its sum. `stage` hears what is being done.
+    pub fn load(
+        located: &Located,
+        sha256: String,
+        device: &Device,
+        exact: bool,
+        stage: &mut dyn FnMut(&str),
+    ) -> Result<Self> {
         stage(&format!("reading {}", located.name));
         let placement = |dense: bool| Placement {
             device: device.clone(),
@@ -65,7 +71,7 @@ impl Model {
         let config = decoder.config();
         let info = ModelInfo {
             name: located.name.clone(),
-            sha256: located.sha256()?,
+            sha256,
             architecture: config.architecture.name().into(),
             layers: config.layers,
             hidden_size: config.hidden_size,

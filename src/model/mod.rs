@@ -6,9 +6,11 @@
 pub mod block;
 pub mod catalog;
 pub mod chat;
+mod checksum;
 pub mod chunk;
 pub mod config;
 pub mod decoder;
+pub mod folder;
 pub mod gguf;
 mod gguf_scan;
 pub mod info;
@@ -16,7 +18,9 @@ mod kernel;
 pub mod kv;
 pub mod linear;
 pub mod loaded;
+mod pull;
 mod rope;
+pub mod summary;
 pub mod tokenizer;
 pub mod weights;
 

@@ -10,6 +10,8 @@ mod stream;
 
 pub use stream::StreamDecoder;
 
+use super::catalog::ModelLocation;
+use super::gguf::{self, GgufError};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{PoisonError, RwLock};
 
@@ -47,6 +49,8 @@ pub enum TokenizerError {
     },
     #[error("the text cannot be tokenised: {0}")]
     Encode(String),
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
 }
 
 /// A model's vocabulary and the way it splits text.
@@ -63,6 +67,14 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
+    /// The tokenizer of a model on this machine.
+    pub fn open(location: &ModelLocation) -> Result<Self, TokenizerError> {
+        match location {
+            ModelLocation::Gguf(path) => Self::from_gguf(&gguf::open(path)?),
+            ModelLocation::Folder(path) => Self::from_folder(path),
+        }
+    }
+
     /// Token ids of `text`. Special tokens written out in it are parsed; none is added.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
