@@ -22,10 +22,25 @@ enum Command {
     Eval(eval::EvalArgs),
 }
 
+/// Tells the libraries' thread pools how many threads to use. Left alone, candle reads the number of
+/// cores from the system at every matrix product.
+fn set_threads(threads: Option<usize>) {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    if threads.is_some() || std::env::var_os("RAYON_NUM_THREADS").is_none() {
+        let threads = threads.unwrap_or_else(cores).to_string();
+        // SAFETY: called at the start of `main`, before there is a second thread.
+        unsafe { std::env::set_var("RAYON_NUM_THREADS", threads) };
+    }
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    set_threads(match &cli.command {
+        Some(Command::Run(args)) => args.model.threads,
+        None => None,
+    });
     let result = match cli.command {
-        Some(Command::Run(args)) => run::run(args, Settings::default()),
+        Some(Command::Run(args)) => run::run(args, Settings::default(), Default::default()),
         Some(Command::Search(args)) => search::run(args),
         Some(Command::Train(args)) => train::run(args),
         Some(Command::Eval(args)) => eval::run(args),

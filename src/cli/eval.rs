@@ -9,9 +9,10 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use super::UsageError;
+use super::args::ScopeArg;
 use super::base_model::BaseModelArgs;
 use super::counter::Counter;
-use super::run::{ScopeArg, stop_on_signals};
+use super::run::stop_on_signals;
 use crate::engine::{NEUTRAL_DIAL, RouterChoice, Scope, Settings, load_routers};
 use crate::eval::methods::answer;
 use crate::eval::parallel::for_each_ordered;

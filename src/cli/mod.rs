@@ -1,5 +1,6 @@
 //! Subcommands, one file each.
 
+pub mod args;
 pub mod base_model;
 pub mod config;
 pub mod counter;

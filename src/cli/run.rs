@@ -1,19 +1,16 @@
 //! `drllm-tui run`: one prompt without the screen.
 
 use std::io::{IsTerminal, Read, Write};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::UsageError;
+use super::args::{DecideArgs, ModelArgs, SampleArgs};
 use super::progress::Progress;
-use crate::engine::{
-    LoadRequest, NEUTRAL_DIAL, Output, Pin, Prompt, Record, RouterChoice, Sampling, Scope, Settings, generate,
-    load_model, load_routers, trace_io,
-};
+use crate::engine::{LoadRequest, Output, Prompt, Record, Settings, generate, load_model, load_routers, trace_io};
 use crate::program::Program;
 use crate::text::escape_controls_multiline;
 
@@ -52,140 +49,12 @@ pub struct RunArgs {
     probe: Vec<u32>,
 }
 
-/// Which model, routers and device; shared by the screen and the commands.
-#[derive(Args, Clone, Debug, Default)]
-pub struct ModelArgs {
-    /// Catalog name, GGUF file, Hugging Face folder or hub name; the default model if absent
-    #[arg(long, value_name = "MODEL")]
-    pub model: Option<String>,
-    /// Router checkpoint (safetensors), or `none`; those that ship for the model if absent
-    #[arg(long, value_name = "FILE|none")]
-    pub routers: Option<String>,
-    /// auto, cpu, cuda:N or metal
-    #[arg(long, value_name = "DEVICE")]
-    pub device: Option<String>,
-    /// f32 arithmetic throughout
-    #[arg(long)]
-    pub exact: bool,
-    /// Threads of matrix products; all cores if absent
-    #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
-}
-
-impl ModelArgs {
-    /// As a request to the loader.
-    pub fn request(&self) -> LoadRequest {
-        LoadRequest {
-            model: self.model.clone(),
-            routers: match self.routers.as_deref() {
-                None | Some("built-in") => RouterChoice::BuiltIn,
-                Some("none") => RouterChoice::None,
-                Some(path) => RouterChoice::File(PathBuf::from(path)),
-            },
-            device: self.device.clone().unwrap_or_else(|| "auto".into()),
-            exact: self.exact,
-            threads: self.threads,
-        }
-    }
-}
-
-/// Who decides about layers.
-#[derive(Args, Clone, Debug, Default)]
-pub struct DecideArgs {
-    /// When routers decide: once at the prompt, or at every token
-    #[arg(long, value_enum)]
-    pub scope: Option<ScopeArg>,
-    /// A fixed program, like '0-11 13-29', '0-6 7x2 8-29' or '0-3 (4-6)x2 7-29'
-    #[arg(long)]
-    pub program: Option<String>,
-    /// -1 skip all, -0.5 the router itself, 0.5 execute all, 1 repeat all
-    #[arg(long, allow_negative_numbers = true)]
-    pub dial: Option<f64>,
-    /// Greatest number of block executions of a token
-    #[arg(long)]
-    pub budget: Option<usize>,
-    /// Pin a layer, everywhere (7=skip) or at token positions (7@12-14=repeat); may be repeated
-    #[arg(long = "pin", value_name = "PIN")]
-    pub pins: Vec<Pin>,
-    /// In scope prompt, don't ask routers at generated tokens
-    #[arg(long)]
-    pub no_shadow: bool,
-}
-
-/// How tokens are drawn.
-#[derive(Args, Clone, Debug, Default)]
-pub struct SampleArgs {
-    /// Most tokens to generate
-    #[arg(long, value_name = "N")]
-    pub max_tokens: Option<usize>,
-    /// Go on after the model's end token
-    #[arg(long)]
-    pub ignore_eos: bool,
-    /// End the answer at this text; may be repeated
-    #[arg(long, value_name = "TEXT")]
-    pub stop: Vec<String>,
-    /// 0 is greedy
-    #[arg(long)]
-    pub temperature: Option<f64>,
-    #[arg(long)]
-    pub top_k: Option<usize>,
-    #[arg(long)]
-    pub top_p: Option<f64>,
-    /// 1 changes nothing
-    #[arg(long)]
-    pub repetition_penalty: Option<f32>,
-    #[arg(long)]
-    pub seed: Option<u64>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum ScopeArg {
-    Prompt,
-    Token,
-}
-
-impl From<ScopeArg> for Scope {
-    fn from(scope: ScopeArg) -> Self {
-        match scope {
-            ScopeArg::Prompt => Scope::Prompt,
-            ScopeArg::Token => Scope::Token,
-        }
-    }
-}
-
-impl DecideArgs {
-    /// Writes what was given over `settings`. The program waits for the model's layer count.
-    pub fn apply(&self, settings: &mut Settings) {
-        if let Some(scope) = self.scope {
-            settings.scope = scope.into();
-        }
-        settings.dial = self.dial.unwrap_or(settings.dial);
-        settings.budget = self.budget.or(settings.budget);
-        settings.pins.extend(&self.pins);
-        settings.shadow &= !self.no_shadow;
-    }
-}
-
-impl SampleArgs {
-    /// Writes what was given over `settings`.
-    pub fn apply(&self, settings: &mut Settings) {
-        settings.max_tokens = self.max_tokens.unwrap_or(settings.max_tokens);
-        settings.ignore_eos |= self.ignore_eos;
-        settings.stop.extend(self.stop.iter().cloned());
-        let sampling: &mut Sampling = &mut settings.sampling;
-        sampling.temperature = self.temperature.unwrap_or(sampling.temperature);
-        sampling.top_k = self.top_k.or(sampling.top_k);
-        sampling.top_p = self.top_p.or(sampling.top_p);
-        sampling.repetition_penalty = self.repetition_penalty.unwrap_or(sampling.repetition_penalty);
-        sampling.seed = self.seed.unwrap_or(sampling.seed);
-    }
-}
-
-/// Runs the command; `settings` are the user's defaults.
+/// Runs the command; `settings` and `request` are the user's defaults.
 ///
 /// # Errors
 /// [`UsageError`] for what the arguments got wrong, anything else for what failed.
-pub fn run(args: RunArgs, mut settings: Settings) -> Result<()> {
+pub fn run(args: RunArgs, mut settings: Settings, mut request: LoadRequest) -> Result<()> {
+    args.model.apply(&mut request);
     args.decide.apply(&mut settings);
     args.sample.apply(&mut settings);
     settings.raw |= args.raw;
@@ -204,7 +73,6 @@ pub fn run(args: RunArgs, mut settings: Settings) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop)?;
     let progress = Progress::new();
-    let request = args.model.request();
     let model = load_model(
         &request,
         &mut |what, done, total| progress.bytes(what, done, total),
@@ -220,9 +88,6 @@ pub fn run(args: RunArgs, mut settings: Settings) -> Result<()> {
             Some(program.map_err(|e| UsageError::new(format!("--program '{}': {e}", text.escape_default())))?);
     }
     settings.check(layers).map_err(UsageError::new)?;
-    if settings.budget.is_some() && settings.dial != NEUTRAL_DIAL && routers.is_none() {
-        tracing::info!("the dial has nothing to turn without routers");
-    }
     let mut out = Printer::new(args.json);
     let mut failed = None;
     let summary = generate(&model, routers.as_ref(), &prompt, &settings, &stop, &mut |output| {
@@ -267,12 +132,12 @@ struct Printer {
     json: bool,
     /// Control characters are harmless in a pipe, and programs there want the text as it is.
     escape: bool,
-    out: std::io::StdoutLock<'static>,
+    out: std::io::Stdout,
 }
 
 impl Printer {
     fn new(json: bool) -> Self {
-        let out = std::io::stdout().lock();
+        let out = std::io::stdout();
         Printer {
             json,
             escape: std::io::stdout().is_terminal(),

@@ -9,7 +9,7 @@ use super::trace::{Header, ModelInfo, RouterInfo, Step, Summary};
 pub type RunId = u64;
 
 /// Which model to load, and how.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LoadRequest {
     /// A catalog name, a file, a folder or a hub name; the catalog's default if absent.
     pub model: Option<String>,
@@ -19,6 +19,18 @@ pub struct LoadRequest {
     /// f32 arithmetic throughout.
     pub exact: bool,
     pub threads: Option<usize>,
+}
+
+impl Default for LoadRequest {
+    fn default() -> Self {
+        LoadRequest {
+            model: None,
+            routers: RouterChoice::BuiltIn,
+            device: "auto".into(),
+            exact: false,
+            threads: None,
+        }
+    }
 }
 
 /// Where routers come from.

@@ -19,7 +19,6 @@ pub fn load_model(
     loading: &mut dyn FnMut(&str),
     stop: &AtomicBool,
 ) -> Result<Model> {
-    set_threads(request.threads)?;
     let device = model::device(&request.device)?;
     let located = model::catalog::locate(
         request.model.as_deref(),
@@ -42,18 +41,4 @@ pub fn load_routers(choice: &RouterChoice, model: &Model) -> Result<Option<Route
     let config = model.decoder.config();
     routers.check(&model.info.name, config.layers, config.hidden_size)?;
     Ok(Some(routers))
-}
-
-/// Sets the number of threads of matrix products, once per process.
-fn set_threads(threads: Option<usize>) -> Result<()> {
-    let Some(threads) = threads else {
-        return Ok(());
-    };
-    anyhow::ensure!(
-        (1..=1024).contains(&threads),
-        "--threads is {threads}: expected 1 to 1024"
-    );
-    // A second model keeps the threads of the first: the pool is built once.
-    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-    Ok(())
 }

@@ -122,13 +122,13 @@ impl Settings {
                 self.dial
             ));
         }
-        if let Some(budget) = self.budget {
-            if budget == 0 || budget > 2 * layers {
-                return Err(format!(
-                    "the budget is {budget}: expected 1 to {} block executions (twice the model's {layers} layers)",
-                    2 * layers
-                ));
-            }
+        if let Some(budget) = self.budget
+            && (budget == 0 || budget > 2 * layers)
+        {
+            return Err(format!(
+                "the budget is {budget}: expected 1 to {} block executions (twice the model's {layers} layers)",
+                2 * layers
+            ));
         }
         for pin in &self.pins {
             if pin.layer >= layers {

@@ -21,19 +21,7 @@ impl Activations {
         assert!(cols > 0 && cols.is_multiple_of(BLOCK) && x.len().is_multiple_of(cols));
         let mut bytes = vec![0i8; 2 * x.len()];
         let mut scales = vec![[0.0; 2]; x.len() / BLOCK];
-        let blocks = x.chunks_exact(BLOCK).zip(bytes.chunks_exact_mut(2 * BLOCK));
-        for ((x, bytes), scale) in blocks.zip(&mut scales) {
-            let greatest = x.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-            let inverse = if greatest > 0.0 { GREATEST / greatest } else { 0.0 };
-            let (high, low) = bytes.split_at_mut(BLOCK);
-            for ((x, high), low) in x.iter().zip(high).zip(low) {
-                // In ±16256, so high is in ±127 and low in −64..64.
-                let fixed = (x * inverse).round_ties_even() as i32;
-                *high = ((fixed + 64) >> 7) as i8;
-                *low = (fixed - (i32::from(*high) << 7)) as i8;
-            }
-            *scale = [greatest / GREATEST, x.iter().sum()];
-        }
+        split(x, &mut bytes, &mut scales);
         Activations {
             rows: x.len() / cols,
             cols,
@@ -61,5 +49,39 @@ impl Activations {
     pub(super) fn row_scales(&self, row: usize) -> &[[f32; 2]] {
         let blocks = self.cols / BLOCK;
         &self.scales[row * blocks..(row + 1) * blocks]
+    }
+}
+
+fn split(x: &[f32], bytes: &mut [i8], scales: &mut [[f32; 2]]) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        // SAFETY: the CPU was just seen to have AVX2 and FMA.
+        return unsafe { split_avx2(x, bytes, scales) };
+    }
+    split_inline(x, bytes, scales);
+}
+
+/// # Safety
+/// The CPU must have AVX2 and FMA.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn split_avx2(x: &[f32], bytes: &mut [i8], scales: &mut [[f32; 2]]) {
+    split_inline(x, bytes, scales);
+}
+
+#[inline(always)]
+fn split_inline(x: &[f32], bytes: &mut [i8], scales: &mut [[f32; 2]]) {
+    let blocks = x.chunks_exact(BLOCK).zip(bytes.chunks_exact_mut(2 * BLOCK));
+    for ((x, bytes), scale) in blocks.zip(scales) {
+        let greatest = x.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        let inverse = if greatest > 0.0 { GREATEST / greatest } else { 0.0 };
+        let (high, low) = bytes.split_at_mut(BLOCK);
+        for ((x, high), low) in x.iter().zip(high).zip(low) {
+            // In ±16256, so high is in ±127 and low in −64..64.
+            let fixed = (x * inverse).round_ties_even() as i32;
+            *high = ((fixed + 64) >> 7) as i8;
+            *low = (fixed - (i32::from(*high) << 7)) as i8;
+        }
+        *scale = [greatest / GREATEST, x.iter().sum()];
     }
 }

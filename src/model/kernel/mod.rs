@@ -36,40 +36,42 @@ const PARALLEL_FROM: usize = 1 << 18;
 /// (rows of x, rows of W) values, row by row.
 pub fn matmul<const N: usize>(weights: [&PackedMatrix; N], x: &Activations) -> [Vec<f32>; N] {
     let mut outputs = weights.map(|w| vec![0.0f32; x.rows() * w.rows()]);
-    let mut tasks = Vec::new();
-    let work: usize = weights.iter().map(|w| w.rows() * w.cols()).sum::<usize>() * x.rows();
-    let parts = match work {
-        ..PARALLEL_FROM => 1,
-        _ => rayon::current_num_threads(),
-    };
-    for (weight, output) in weights.iter().zip(&mut outputs) {
+    let kernel = Kernel::detect();
+    let targets: [Output; N] = std::array::from_fn(|i| {
         assert_eq!(
-            weight.cols(),
+            weights[i].cols(),
             x.cols(),
             "the matrix and the activations differ in width"
         );
-        let output = Output {
-            start: output.as_mut_ptr(),
-            len: output.len(),
-            stride: weight.rows(),
-        };
-        // More parts than threads where there is much work, so that a thread held up is helped out.
-        let parts = if x.rows() > 8 { parts * 4 } else { parts };
-        let size = weight.groups().div_ceil(parts).max(1);
-        for from in (0..weight.groups()).step_by(size) {
-            tasks.push((*weight, output, from..(from + size).min(weight.groups())));
+        Output {
+            start: outputs[i].as_mut_ptr(),
+            len: outputs[i].len(),
+            stride: weights[i].rows(),
         }
-    }
-    let kernel = Kernel::detect();
-    let run = |(weight, output, groups): (&PackedMatrix, Output, std::ops::Range<usize>)| {
-        for group in groups {
-            kernel.group(weight, group, x, output);
+    });
+    let groups: usize = weights.iter().map(|w| w.groups()).sum();
+    let run = |range: std::ops::Range<usize>| {
+        let mut first = 0;
+        for (weight, output) in weights.iter().zip(targets) {
+            let end = first + weight.groups();
+            for group in range.start.max(first)..range.end.min(end) {
+                kernel.group(weight, group - first, x, output);
+            }
+            first = end;
         }
     };
-    if parts == 1 {
-        tasks.into_iter().for_each(run);
+    let work = groups * LANES * x.cols() * x.rows();
+    if work < PARALLEL_FROM {
+        run(0..groups);
+    } else if rayon::current_thread_index().is_some() {
+        // Several sequences are under way, one a thread: share this product only with idle ones.
+        let size = groups.div_ceil(4 * rayon::current_num_threads());
+        let starts = (0..groups).into_par_iter().step_by(size);
+        starts.for_each(|from| run(from..(from + size).min(groups)));
     } else {
-        tasks.into_par_iter().with_max_len(1).for_each(run);
+        // One sequence: threads that spin between products, where a sleeping one would cost as much
+        // time as the product.
+        candle_core::utils::barrier_pool().execute_chunked(groups, run);
     }
     outputs
 }

@@ -1,0 +1,137 @@
+//! Arguments that several commands share.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::engine::{LoadRequest, Pin, RouterChoice, Sampling, Scope, Settings};
+
+/// Which model, routers and device; shared by the screen and the commands.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ModelArgs {
+    /// Catalog name, GGUF file, Hugging Face folder or hub name; the default model if absent
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// Router checkpoint (safetensors), or `none`; those that ship for the model if absent
+    #[arg(long, value_name = "FILE|none")]
+    pub routers: Option<String>,
+    /// auto, cpu, cuda:N or metal
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
+    /// f32 arithmetic throughout
+    #[arg(long)]
+    pub exact: bool,
+    /// Threads of matrix products; all cores if absent
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+impl ModelArgs {
+    /// Writes what was given over `request`.
+    pub fn apply(&self, request: &mut LoadRequest) {
+        request.model = self.model.clone().or(request.model.take());
+        match self.routers.as_deref() {
+            None => {}
+            Some("built-in") => request.routers = RouterChoice::BuiltIn,
+            Some("none") => request.routers = RouterChoice::None,
+            Some(path) => request.routers = RouterChoice::File(PathBuf::from(path)),
+        }
+        if let Some(device) = &self.device {
+            request.device.clone_from(device);
+        }
+        request.exact |= self.exact;
+        request.threads = self.threads.or(request.threads);
+    }
+}
+
+/// Who decides about layers.
+#[derive(Args, Clone, Debug, Default)]
+pub struct DecideArgs {
+    /// When routers decide: once at the prompt, or at every token
+    #[arg(long, value_enum)]
+    pub scope: Option<ScopeArg>,
+    /// A fixed program, like '0-11 13-29', '0-6 7x2 8-29' or '0-3 (4-6)x2 7-29'
+    #[arg(long)]
+    pub program: Option<String>,
+    /// -1 skip all, -0.5 the router itself, 0.5 execute all, 1 repeat all
+    #[arg(long, allow_negative_numbers = true)]
+    pub dial: Option<f64>,
+    /// Greatest number of block executions of a token
+    #[arg(long)]
+    pub budget: Option<usize>,
+    /// Pin a layer, everywhere (7=skip) or at token positions (7@12-14=repeat); may be repeated
+    #[arg(long = "pin", value_name = "PIN")]
+    pub pins: Vec<Pin>,
+    /// In scope prompt, don't ask routers at generated tokens
+    #[arg(long)]
+    pub no_shadow: bool,
+}
+
+/// How tokens are drawn.
+#[derive(Args, Clone, Debug, Default)]
+pub struct SampleArgs {
+    /// Most tokens to generate
+    #[arg(long, value_name = "N")]
+    pub max_tokens: Option<usize>,
+    /// Go on after the model's end token
+    #[arg(long)]
+    pub ignore_eos: bool,
+    /// End the answer at this text; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+    /// 0 is greedy
+    #[arg(long)]
+    pub temperature: Option<f64>,
+    #[arg(long)]
+    pub top_k: Option<usize>,
+    #[arg(long)]
+    pub top_p: Option<f64>,
+    /// 1 changes nothing
+    #[arg(long)]
+    pub repetition_penalty: Option<f32>,
+    #[arg(long)]
+    pub seed: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ScopeArg {
+    Prompt,
+    Token,
+}
+
+impl DecideArgs {
+    /// Writes what was given over `settings`. The program waits for the model's layer count.
+    pub fn apply(&self, settings: &mut Settings) {
+        if let Some(scope) = self.scope {
+            settings.scope = scope.into();
+        }
+        settings.dial = self.dial.unwrap_or(settings.dial);
+        settings.budget = self.budget.or(settings.budget);
+        settings.pins.extend(&self.pins);
+        settings.shadow &= !self.no_shadow;
+    }
+}
+
+impl SampleArgs {
+    /// Writes what was given over `settings`.
+    pub fn apply(&self, settings: &mut Settings) {
+        settings.max_tokens = self.max_tokens.unwrap_or(settings.max_tokens);
+        settings.ignore_eos |= self.ignore_eos;
+        settings.stop.extend(self.stop.iter().cloned());
+        let sampling: &mut Sampling = &mut settings.sampling;
+        sampling.temperature = self.temperature.unwrap_or(sampling.temperature);
+        sampling.top_k = self.top_k.or(sampling.top_k);
+        sampling.top_p = self.top_p.or(sampling.top_p);
+        sampling.repetition_penalty = self.repetition_penalty.unwrap_or(sampling.repetition_penalty);
+        sampling.seed = self.seed.unwrap_or(sampling.seed);
+    }
+}
+
+impl From<ScopeArg> for Scope {
+    fn from(scope: ScopeArg) -> Scope {
+        match scope {
+            ScopeArg::Prompt => Scope::Prompt,
+            ScopeArg::Token => Scope::Token,
+        }
+    }
+}
