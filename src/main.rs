@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     set_threads(match &cli.command {
         Some(Command::Run(args)) => args.model.threads,
-        None => None,
+        _ => None,
     });
     let result = match cli.command {
         Some(Command::Run(args)) => run::run(args, Settings::default(), Default::default()),
