@@ -173,7 +173,7 @@ fn what_does_not_belong_together_is_refused() {
     place.refused(1, bad, "line 1: the answer is 2");
     assert!(!place.path("x.jsonl").exists());
     place.refused(2, &format!("{SEARCH} --out x.jsonl --simulations 0"), "simulations");
-    place.refused(2, "eval --model model --data q.jsonl --program 0-9", "column 1");
+    place.refused(2, "eval --model model --data q.jsonl --program 0-9", "column 3");
     place.refused(2, "eval --model model --data q.jsonl --dial 0", "need routers");
     place.refused(
         1,
