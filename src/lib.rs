@@ -15,9 +15,14 @@ pub mod config;
 pub mod engine;
 pub mod eval;
 pub mod model;
+pub mod paths;
 pub mod program;
 pub mod router;
 pub mod search;
 pub mod text;
 pub mod train;
 pub mod tui;
+
+// Fixtures in tests/ name the library as its users do, and its own tests use them too.
+#[cfg(test)]
+extern crate self as drllm;

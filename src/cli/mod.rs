@@ -5,6 +5,7 @@ pub mod base_model;
 pub mod config;
 pub mod counter;
 pub mod eval;
+pub mod explore;
 pub mod progress;
 pub mod run;
 pub mod search;

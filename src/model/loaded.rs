@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device};
 
 use super::catalog::{Located, ModelLocation};
-use super::chat::{ChatTemplate, Message};
+use super::chat::{ChatTemplate, Message, Role};
 use super::decoder::Decoder;
 use super::tokenizer::Tokenizer;
 use super::weights::{Placement, WeightSource};
@@ -86,16 +86,11 @@ impl Model {
     pub fn prompt_ids(&self, text: &str, raw: bool) -> Result<Vec<u32>> {
         match &self.chat {
             Some(template) if !raw => {
-                let rendered = template.render(&[Message::user(text)], &self.tokenizer)?;
-                self.tokenizer.encode(&rendered)
+                let (bos, eos) = self.tokenizer.bos_eos_texts();
+                let rendered = template.render(&[Message::new(Role::User, text)], &bos, &eos)?;
+                Ok(self.tokenizer.encode_prompt(&rendered)?)
             }
-            _ => {
-                let mut ids = self.tokenizer.encode(text)?;
-                if let Some(bos) = self.tokenizer.begin() {
-                    ids.insert(0, bos);
-                }
-                Ok(ids)
-            }
+            _ => Ok(self.tokenizer.encode_prompt(text)?),
         }
     }
 

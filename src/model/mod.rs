@@ -10,6 +10,7 @@ pub mod chunk;
 pub mod config;
 pub mod decoder;
 pub mod gguf;
+mod gguf_scan;
 pub mod info;
 mod kernel;
 pub mod kv;

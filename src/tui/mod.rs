@@ -1,7 +1,206 @@
-//! The screen.
+//! The screen: state ([`app`]), events that change it ([`update`]), and what it looks like
+//! ([`view`]). The main loop is [`run`].
 
+pub mod action;
+pub mod app;
+pub mod code;
 pub mod color;
+pub mod diff;
+#[cfg(test)]
+#[path = "../../tests/fixture/mod.rs"]
+pub(crate) mod fixture;
+pub mod grid;
 pub mod highlight;
 pub mod keymap;
+pub mod layout;
+pub mod overrides;
+pub mod prompt;
+pub mod recordings;
+pub mod run;
+pub mod settings;
 pub mod term;
 pub mod theme;
+pub mod transcript;
+pub mod update;
+pub mod view;
+pub mod widgets;
+
+use std::io::stdout;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use crossterm::event::{Event as Input, EventStream};
+use crossterm::execute;
+use crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate};
+use futures::{FutureExt, StreamExt};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use self::action::UiAction;
+use self::app::App;
+use self::keymap::Keymap;
+use self::term::{Interrupt, Session, Signals};
+use self::theme::Theme;
+use self::update::{Event, update};
+use crate::engine::worker::Worker;
+use crate::engine::{self, Command, LoadRequest, Settings, Trace};
+
+/// Time between two frames at least: about 30 a second.
+const FRAME: Duration = Duration::from_millis(33);
+
+/// Most events taken before a frame, so that a flood cannot hold it up.
+const MOST_EVENTS: usize = 10_000;
+
+/// What the screen is opened with.
+pub struct TuiOptions {
+    pub load: LoadRequest,
+    pub settings: Settings,
+    /// A prompt that runs as soon as the model is there.
+    pub prompt: Option<String>,
+    /// A trace to open, and its title, instead of a built-in recording.
+    pub trace: Option<(String, Trace)>,
+    pub theme: Theme,
+    pub keymap: Keymap<UiAction>,
+    /// Whether the mouse selects and scrolls.
+    pub mouse: bool,
+    /// No spinners; recordings are shown whole.
+    pub reduced_motion: bool,
+    /// Something that went wrong before, such as a theme that could not be read.
+    pub warning: Option<String>,
+}
+
+/// Opens the screen and stays until the user quits; the exit code. Needs a tokio runtime with
+/// I/O and time.
+///
+/// # Errors
+/// When there is no terminal, or when it goes away.
+pub async fn run(options: TuiOptions) -> anyhow::Result<u8> {
+    let (worker, events) = Worker::spawn();
+    worker.send(Command::Load(options.load.clone()));
+    // Before the terminal is taken, so that no signal finds it taken and unwatched.
+    let signals = Signals::new().context("cannot listen for signals")?;
+    let session = Session::enter(options.mouse)?;
+    let mut screen = Screen {
+        app: open(options),
+        session,
+        worker,
+        start: Instant::now(),
+    };
+    screen.main_loop(events, signals).await
+}
+
+/// The state at the start.
+fn open(options: TuiOptions) -> App {
+    let mut app = App::new(options.theme, options.keymap, options.settings);
+    app.reduced_motion = options.reduced_motion;
+    app.recordings = recordings::built_in();
+    match options.trace {
+        Some((title, trace)) => {
+            // The next recording is then the first built-in one.
+            app.recording = app.recordings.len().saturating_sub(1);
+            app.open(title, None, trace);
+        }
+        None => app.open_recording(),
+    }
+    if let Some(prompt) = options.prompt {
+        app.queued = true;
+        if let Err(message) = app.prompt.paste(&prompt) {
+            app.error(message);
+        }
+    }
+    if let Some(warning) = options.warning {
+        app.error(warning);
+    }
+    app
+}
+
+/// The state and what it is connected to. The terminal is given back before the worker is waited
+/// for.
+struct Screen {
+    app: App,
+    session: Session,
+    worker: Worker,
+    start: Instant,
+}
+
+impl Screen {
+    /// Waits for anything to happen, changes the state, and draws at most once a frame.
+    async fn main_loop(
+        &mut self,
+        mut events: UnboundedReceiver<engine::Event>,
+        mut signals: Signals,
+    ) -> anyhow::Result<u8> {
+        let mut input = EventStream::new();
+        let (ready, mut grammars) = unbounded_channel();
+        // The receiver is gone only when the program ends.
+        highlight::preload(move || ready.send(()).unwrap_or_default());
+        let size = self.session.terminal.size()?;
+        self.apply(Event::Resize(size.width, size.height));
+        let mut dirty = true;
+        let mut drawn: Option<Instant> = None;
+        while !self.app.quit {
+            let due = drawn.map_or(Instant::now(), |at| at + FRAME);
+            if dirty && due <= Instant::now() {
+                self.draw()?;
+                (dirty, drawn) = (false, Some(Instant::now()));
+                continue;
+            }
+            let waiting = dirty || self.app.is_animated();
+            tokio::select! {
+                interrupt = signals.next() => match interrupt {
+                    Interrupt::Terminate(signal) => return Ok(term::exit_code(signal)),
+                    Interrupt::Continued => self.session.resume()?,
+                },
+                next = input.next() => {
+                    let mut next = next;
+                    for _ in 0..MOST_EVENTS {
+                        self.input(next.context("the terminal is gone")??);
+                        match input.next().now_or_never() {
+                            Some(more) => next = more,
+                            None => break,
+                        }
+                    }
+                }
+                Some(event) = events.recv() => {
+                    self.apply(Event::Worker(event));
+                    for _ in 1..MOST_EVENTS {
+                        let Ok(event) = events.try_recv() else { break };
+                        self.apply(Event::Worker(event));
+                    }
+                }
+                Some(()) = grammars.recv() => self.apply(Event::GrammarsReady),
+                () = tokio::time::sleep_until(due.into()), if waiting => {}
+            }
+            self.apply(Event::Tick(self.start.elapsed()));
+            if std::mem::take(&mut self.app.suspend) {
+                self.session.suspend()?;
+            }
+            dirty = true;
+        }
+        Ok(0)
+    }
+
+    fn input(&mut self, input: Input) {
+        match input {
+            Input::Key(key) => self.apply(Event::Key(key)),
+            Input::Paste(text) => self.apply(Event::Paste(text)),
+            Input::Mouse(event) => self.apply(Event::Mouse(event)),
+            Input::Resize(width, height) => self.apply(Event::Resize(width, height)),
+            Input::FocusGained | Input::FocusLost => {}
+        }
+    }
+
+    fn apply(&mut self, event: Event) {
+        for command in update(&mut self.app, event) {
+            self.worker.send(command);
+        }
+    }
+
+    /// One frame, shown at once where the terminal can hold it back until it is whole.
+    fn draw(&mut self) -> anyhow::Result<()> {
+        execute!(stdout(), BeginSynchronizedUpdate)?;
+        let app = &self.app;
+        let drawn = self.session.terminal.draw(|frame| view::view(app, frame)).map(|_| ());
+        execute!(stdout(), EndSynchronizedUpdate)?;
+        drawn.context("cannot draw on the terminal")
+    }
+}

@@ -1,0 +1,134 @@
+//! Everything a key can do. Key bar, help and keymaps are made from this table.
+
+use super::keymap::KeyAction;
+
+macro_rules! actions {
+    ($($group:literal { $($action:ident, $name:literal, $label:literal, $description:literal;)+ })+) => {
+        /// What the user can ask for by a key.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum UiAction {
+            $($(#[doc = $description] $action,)+)+
+        }
+
+        impl UiAction {
+            /// Every action, in the order of the help.
+            pub const ALL: &'static [UiAction] = &[$($(UiAction::$action,)+)+];
+
+            /// One or two words for the key bar.
+            pub fn label(self) -> &'static str {
+                match self { $($(UiAction::$action => $label,)+)+ }
+            }
+        }
+
+        impl KeyAction for UiAction {
+            fn all() -> &'static [Self] {
+                UiAction::ALL
+            }
+
+            fn name(self) -> &'static str {
+                match self { $($(UiAction::$action => $name,)+)+ }
+            }
+
+            fn description(self) -> &'static str {
+                match self { $($(UiAction::$action => $description,)+)+ }
+            }
+
+            fn group(self) -> &'static str {
+                match self { $($(UiAction::$action => $group,)+)+ }
+            }
+        }
+    };
+}
+
+actions! {
+    "Run" {
+        Run, "run", "run", "Run the prompt";
+        Rerun, "rerun", "rerun", "Run again from the start: same prompt and seed";
+        Stop, "stop", "stop", "Stop the run under way";
+        Compare, "compare", "compare", "Compare the last two runs";
+        Baseline, "baseline", "vs. unmodified", "Compare with the unmodified model: every layer once";
+        Settings, "settings", "settings", "Settings: budget, dial, program, tokens, temperature, seed";
+        NextRecording, "next-recording", "recordings", "Open the next built-in recording";
+        PlayPause, "play-pause", "play/pause", "Play, pause or replay a recording";
+    }
+    "Decide" {
+        PinSkip, "pin-skip", "skip", "Pin the layer, or the marked cells, to skip";
+        PinExecute, "pin-execute", "execute", "Pin the layer, or the marked cells, to execute";
+        PinRepeat, "pin-repeat", "repeat", "Pin the layer, or the marked cells, to repeat";
+        PinAuto, "pin-auto", "auto", "Take pins off the layer, or the marked cells";
+        Mark, "mark", "mark", "Begin or end marking a range of tokens and layers";
+        ClearPins, "clear-pins", "clear all", "Clear every override: pins, program, budget, dial";
+        BudgetMore, "budget-more", "budget", "Raise the budget by one layer";
+        BudgetLess, "budget-less", "budget", "Lower the budget by one layer";
+        DialMore, "dial-more", "dial", "Turn the dial towards more layers";
+        DialLess, "dial-less", "dial", "Turn the dial towards fewer layers";
+        ToggleScope, "toggle-scope", "scope", "Decide once at the prompt, or at every token";
+        EditProgram, "edit-program", "program", "Type a whole program, like 0-11 13-29";
+        EditBudget, "edit-budget", "budget", "Type the budget";
+        EditDial, "edit-dial", "dial", "Type the dial";
+    }
+    "Move" {
+        Left, "left", "left", "Previous token";
+        Right, "right", "right", "Next token";
+        Up, "up", "up", "Up: a later layer, an earlier line";
+        Down, "down", "down", "Down: an earlier layer, a later line";
+        PageLeft, "page-left", "page left", "A screen of tokens back";
+        PageRight, "page-right", "page right", "A screen of tokens on";
+        FirstToken, "first-token", "first", "First token";
+        LastToken, "last-token", "last", "Newest token";
+        TopLayer, "top-layer", "top", "Last layer; the beginning of a list";
+        BottomLayer, "bottom-layer", "bottom", "First layer; the end of a list";
+        NextUncertain, "next-uncertain", "unsure", "The next least confident decision at this token";
+        Follow, "follow", "follow", "Follow the newest token, or stay";
+    }
+    "View" {
+        FocusNext, "focus-next", "next pane", "Next pane";
+        FocusPrevious, "focus-previous", "previous pane", "Previous pane";
+        FocusPrompt, "focus-prompt", "edit prompt", "Edit the prompt";
+        MapMode, "map-mode", "map shows", "Map: decisions, confidence or who decided";
+        Zoom, "zoom", "zoom", "Width of the map's columns";
+        Template, "template", "template", "Show or hide the prompt and the chat template's special tokens";
+        Help, "help", "help", "What the keys do and what the screen shows";
+        Dismiss, "dismiss", "dismiss", "Dismiss a message, a mark, a dialog";
+        Suspend, "suspend", "suspend", "Leave the terminal to the shell; fg comes back";
+        Quit, "quit", "quit", "Quit";
+    }
+    "Prompt" {
+        NewLine, "new-line", "new line", "Begin a new line";
+        HistoryPrevious, "history-previous", "history", "The prompt before";
+        HistoryNext, "history-next", "history", "The prompt after";
+        ClearPrompt, "clear-prompt", "clear", "Clear the prompt";
+    }
+    "Dialogs" {
+        Accept, "accept", "accept", "Edit the setting; accept what was typed";
+        Toggle, "toggle", "toggle", "Switch the setting on or off";
+        Close, "close", "close", "Close, without accepting what was typed";
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::keymap::Keymap;
+    use super::*;
+
+    #[test]
+    fn every_action_has_a_key_and_a_name_of_its_own() {
+        let keymap = Keymap::<UiAction>::with_defaults(&[]).unwrap();
+        assert_eq!(keymap.unbound(), []);
+        let mut names: Vec<_> = UiAction::ALL.iter().map(|a| a.name()).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), UiAction::ALL.len());
+    }
+
+    #[test]
+    fn no_plain_letter_is_taken_from_who_types() {
+        let keymap = Keymap::<UiAction>::with_defaults(&[]).unwrap();
+        for context in ["prompt", "command"] {
+            for (action, keys) in keymap.help(context) {
+                let typed = keys.iter().find(|key| key.chars().count() == 1 && key.is_ascii());
+                assert_eq!(typed, None, "{} in {context}", action.name());
+            }
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! The state of the screen. [`super::update`] changes it, [`super::view`] draws it.
+
+use std::time::Duration;
+
+use ratatui::layout::Rect;
+
+use super::action::UiAction;
+use super::code::Code;
+use super::keymap::{Key, Keymap};
+use super::overrides;
+use super::prompt::PromptEditor;
+use super::recordings::Recording;
+use super::run::Run;
+use super::settings::SettingsDialog;
+use super::theme::Theme;
+use crate::engine::{ModelInfo, RouterInfo, RunId, Settings, Trace};
+use crate::router::Pin;
+
+/// How long a passing message stands.
+pub const NOTICE_TIME: Duration = Duration::from_secs(6);
+
+/// Which pane hears the keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Focus {
+    Prompt,
+    Answer,
+    Map,
+    Detail,
+}
+
+impl Focus {
+    /// In the order of the Tab key.
+    pub const ALL: [Focus; 4] = [Focus::Prompt, Focus::Answer, Focus::Map, Focus::Detail];
+
+    pub fn title(self) -> &'static str {
+        match self {
+            Focus::Prompt => "Prompt",
+            Focus::Answer => "Answer",
+            Focus::Map => "Map",
+            Focus::Detail => "Detail",
+        }
+    }
+
+    /// The keymap's context.
+    pub fn context(self) -> &'static str {
+        match self {
+            Focus::Prompt => "prompt",
+            Focus::Answer => "answer",
+            Focus::Map | Focus::Detail => "grid",
+        }
+    }
+}
+
+/// A cell of the map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cursor {
+    pub layer: usize,
+    /// Position of the token, from 0 at the prompt's first one.
+    pub token: usize,
+}
+
+/// What the map's cells show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MapMode {
+    #[default]
+    Decisions,
+    /// Deciles of the greatest probability.
+    Confidence,
+    DecidedBy,
+}
+
+impl MapMode {
+    pub fn next(self) -> MapMode {
+        match self {
+            MapMode::Decisions => MapMode::Confidence,
+            MapMode::Confidence => MapMode::DecidedBy,
+            MapMode::DecidedBy => MapMode::Decisions,
+        }
+    }
+
+    pub fn title(self) -> &'static str {
+        match self {
+            MapMode::Decisions => "decisions",
+            MapMode::Confidence => "confidence",
+            MapMode::DecidedBy => "decided by",
+        }
+    }
+}
+
+/// What part of the map is shown, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MapState {
+    pub mode: MapMode,
+    /// Width of a column; chosen by the room there is if absent.
+    pub zoom: Option<u16>,
+    /// The leftmost token.
+    pub first_token: usize,
+    /// The lowest layer.
+    pub first_layer: usize,
+}
+
+/// The model as far as the screen knows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ModelState {
+    /// Looked for, pulled or loaded; in words, and how much of how many bytes.
+    Loading {
+        what: String,
+        bytes: Option<(u64, Option<u64>)>,
+    },
+    Ready {
+        info: ModelInfo,
+        routers: Option<RouterInfo>,
+        device: String,
+    },
+    /// None; what to do.
+    Missing(String),
+}
+
+/// How serious a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Goes away by itself.
+    Info,
+    /// Stays until dismissed.
+    Error,
+}
+
+/// A message to the user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    pub level: Level,
+    pub text: String,
+    /// When it was said.
+    pub since: Duration,
+}
+
+/// Two runs side by side; the second one is on the screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Against {
+    Previous,
+    Unmodified,
+}
+
+/// What lies over the panes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Overlay {
+    Help { scroll: usize },
+    Settings(SettingsDialog),
+    Compare { against: Against, scroll: usize },
+}
+
+/// A run that was asked for and has not begun.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Starting {
+    pub id: RunId,
+    pub prompt: Option<String>,
+    /// The settings it was asked with.
+    pub settings: Settings,
+    /// For comparison only.
+    pub unmodified: bool,
+}
+
+/// Everything the screen shows.
+pub struct App {
+    /// The terminal's size.
+    pub area: Rect,
+    /// Time since the start, as the last tick said.
+    pub now: Duration,
+    pub theme: Theme,
+    pub keymap: Keymap<UiAction>,
+    /// Colours of the code in the answer and in the prompt.
+    pub answer_code: Code,
+    pub prompt_code: Code,
+    /// The first of two keys.
+    pub pending_key: Option<Key>,
+    pub reduced_motion: bool,
+    pub model: ModelState,
+    pub recordings: Vec<Recording>,
+    /// Index of the recording on the screen, or to be opened next.
+    pub recording: usize,
+    /// For the next run.
+    pub settings: Settings,
+    /// `settings` as they were when what is on the screen began.
+    pub settled: Settings,
+    pub prompt: PromptEditor,
+    pub shown: Option<Run>,
+    pub previous: Option<Run>,
+    /// The unmodified model on the prompt of `shown`.
+    pub unmodified: Option<Run>,
+    pub starting: Option<Starting>,
+    /// Run as soon as the model is there.
+    pub queued: bool,
+    pub last_run: RunId,
+    pub focus: Focus,
+    /// The pane shown where there is room for one.
+    pub folded: Focus,
+    pub cursor: Cursor,
+    /// The other corner of the marked cells.
+    pub mark: Option<Cursor>,
+    pub follow: bool,
+    /// How many less confident decisions were visited at the cursor's token.
+    pub unsure: usize,
+    pub map: MapState,
+    /// Lines by which the answer is scrolled from where the selected token puts it.
+    pub answer_scroll: isize,
+    /// Show the prompt and special tokens with the answer.
+    pub template: bool,
+    pub overlay: Option<Overlay>,
+    pub notice: Option<Notice>,
+    pub quit: bool,
+    /// Leave the terminal to the shell until it continues this process.
+    pub suspend: bool,
+}
+
+impl App {
+    /// An empty screen that waits for its model.
+    pub fn new(theme: Theme, keymap: Keymap<UiAction>, settings: Settings) -> App {
+        App {
+            area: Rect::new(0, 0, 80, 24),
+            now: Duration::ZERO,
+            answer_code: Code::new(&theme),
+            prompt_code: Code::new(&theme),
+            theme,
+            keymap,
+            pending_key: None,
+            reduced_motion: false,
+            model: ModelState::Loading {
+                what: "looking for the model".to_owned(),
+                bytes: None,
+            },
+            recordings: Vec::new(),
+            recording: 0,
+            settled: settings.clone(),
+            settings,
+            prompt: PromptEditor::default(),
+            shown: None,
+            previous: None,
+            unmodified: None,
+            starting: None,
+            queued: false,
+            last_run: 0,
+            focus: Focus::Prompt,
+            folded: Focus::Map,
+            cursor: Cursor::default(),
+            mark: None,
+            follow: true,
+            unsure: 0,
+            map: MapState::default(),
+            answer_scroll: 0,
+            template: false,
+            overlay: None,
+            notice: None,
+            quit: false,
+            suspend: false,
+        }
+    }
+
+    /// Opens a recorded trace.
+    pub fn open(&mut self, title: String, prompt: Option<String>, trace: Trace) {
+        let now = (!self.reduced_motion).then_some(self.now);
+        self.shown = Some(Run::recording(title, prompt, trace, now));
+        self.settled = self.settings.clone();
+        self.begin_view();
+        // Half-way up there is most to see.
+        self.cursor.layer = self.layers() / 2;
+    }
+
+    /// Opens the built-in recording that is next, and proposes its prompt where none was typed.
+    pub fn open_recording(&mut self) {
+        let Some(recording) = self.recordings.get(self.recording).cloned() else {
+            return;
+        };
+        match recording.trace() {
+            Ok(trace) => {
+                if self.prompt.is_blank() || self.prompt.is_selected() {
+                    self.prompt.suggest(&recording.prompt);
+                }
+                self.open(recording.title, Some(recording.prompt), trace);
+            }
+            Err(error) => self.error(format!("{error:#}")),
+        }
+    }
+
+    /// Puts the cursor where a new run begins.
+    pub fn begin_view(&mut self) {
+        self.mark = None;
+        self.unmodified = None;
+        self.follow = true;
+        self.answer_scroll = 0;
+        self.map.first_token = 0;
+        self.cursor.token = self.last_token();
+    }
+
+    /// The model, once it is loaded.
+    pub fn ready(&self) -> Option<&ModelInfo> {
+        match &self.model {
+            ModelState::Ready { info, .. } => Some(info),
+            _ => None,
+        }
+    }
+
+    /// Layers of what is on the screen, or of the model, or none.
+    pub fn layers(&self) -> usize {
+        let shown = self.shown.as_ref().map(Run::layers);
+        shown.or(self.ready().map(|m| m.layers)).unwrap_or(0)
+    }
+
+    /// Layers that programs and budgets are checked against: those of the model that will run.
+    pub fn model_layers(&self) -> Option<usize> {
+        let model = self.ready().map(|m| m.layers);
+        model.or(self.shown.as_ref().map(Run::layers))
+    }
+
+    /// Position of the newest token.
+    pub fn last_token(&self) -> usize {
+        self.shown.as_ref().map_or(0, |run| run.tokens().saturating_sub(1))
+    }
+
+    /// The run whose progress the status line shows.
+    pub fn is_busy(&self) -> bool {
+        let running = |run: &Option<Run>| run.as_ref().is_some_and(Run::is_running);
+        self.starting.is_some() || running(&self.shown) || running(&self.unmodified)
+    }
+
+    /// Whether time must pass for the screen to be right.
+    pub fn is_animated(&self) -> bool {
+        let fading = self.notice.as_ref().is_some_and(|n| n.level == Level::Info);
+        fading || self.shown.as_ref().is_some_and(Run::is_playing) || (self.is_busy() && !self.reduced_motion)
+    }
+
+    /// What the next run would do otherwise than the one on the screen, in words.
+    pub fn pending(&self) -> Vec<String> {
+        overrides::changes(&self.settled, &self.settings)
+    }
+
+    /// The marked cells, or the cursor's layer at every token: layers, and positions if limited.
+    pub fn selection(&self) -> (std::ops::RangeInclusive<usize>, Option<(usize, usize)>) {
+        let here = self.cursor;
+        match self.mark {
+            None => (here.layer..=here.layer, None),
+            Some(mark) => {
+                let positions = (here.token.min(mark.token), here.token.max(mark.token));
+                (here.layer.min(mark.layer)..=here.layer.max(mark.layer), Some(positions))
+            }
+        }
+    }
+
+    /// Pins of the run on the screen that no longer hold, or hold anew, at a cell.
+    pub fn pin_change(&self, layer: usize, position: usize) -> Option<overrides::PinChange> {
+        overrides::pin_change(&self.settled.pins, &self.settings.pins, layer, position)
+    }
+
+    /// The whole-layer pin of a layer, as the next run will have it.
+    pub fn layer_pin(&self, layer: usize) -> Option<&Pin> {
+        let whole = |pin: &&Pin| pin.layer == layer && pin.positions.is_none();
+        self.settings.pins.iter().rev().find(whole)
+    }
+
+    pub fn info(&mut self, text: impl Into<String>) {
+        self.notify(Level::Info, text.into());
+    }
+
+    pub fn error(&mut self, text: impl Into<String>) {
+        self.notify(Level::Error, text.into());
+    }
+
+    fn notify(&mut self, level: Level, text: String) {
+        self.notice = Some(Notice {
+            level,
+            text,
+            since: self.now,
+        });
+    }
+
+    /// The run that a comparison holds against the one on the screen.
+    pub fn against(&self, against: Against) -> Option<&Run> {
+        match against {
+            Against::Previous => self.previous.as_ref(),
+            Against::Unmodified => self.unmodified.as_ref(),
+        }
+    }
+
+    /// The keymap's context at present.
+    pub fn context(&self) -> &'static str {
+        match &self.overlay {
+            Some(Overlay::Settings(dialog)) if dialog.edit.is_some() => "command",
+            Some(_) => "overlay",
+            None => self.focus.context(),
+        }
+    }
+}

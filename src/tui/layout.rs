@@ -1,0 +1,242 @@
+//! Where the panes are: a pure function of the state and the terminal's size.
+//!
+//! ```text
+//!  wide (160 columns and more)              two columns (100 and more)     folded
+//! ┌ status ─────────────────────────────┐  ┌ status ──────────────────┐  ┌ status ──────┐
+//! │ legend, messages                    │  │ legend, messages         │  │ legend       │
+//! ├ prompt ─────┬ map ──────┬ detail ───┤  ├ prompt ───┬ map ─────────┤  ├ prompt ──────┤
+//! │             │           │           │  ├ answer ───┤              │  ├ tabs ────────┤
+//! ├ answer ─────┤           │           │  │           │              │  │ map, answer  │
+//! │             │           │           │  ├ detail ───┤              │  │ or detail    │
+//! └ keys ───────┴───────────┴───────────┘  └ keys ─────┴──────────────┘  └ keys ────────┘
+//! ```
+
+use ratatui::layout::{Constraint, Layout, Position, Rect};
+
+use super::app::{App, Focus};
+use super::view::notice;
+
+/// The smallest terminal there is a screen for.
+pub const MIN_WIDTH: u16 = 40;
+pub const MIN_HEIGHT: u16 = 12;
+
+/// From here on there are two, or three, columns of panes.
+const TWO_COLUMNS: (u16, u16) = (100, 26);
+const THREE_COLUMNS: (u16, u16) = (160, 30);
+
+/// Rows that the detail needs, borders included.
+const DETAIL_HEIGHT: u16 = 14;
+
+/// The rectangles of the screen. Panes that are folded away have none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Screen {
+    pub status: Rect,
+    /// Messages, the model's progress and the legend, a line each or more.
+    pub notice: Rect,
+    pub tabs: Option<Rect>,
+    pub prompt: Option<Rect>,
+    pub answer: Option<Rect>,
+    pub map: Option<Rect>,
+    pub detail: Option<Rect>,
+    pub keys: Rect,
+}
+
+impl Screen {
+    /// Lays the screen out; `None` where the terminal is too small.
+    pub fn new(app: &App, area: Rect) -> Option<Screen> {
+        if area.width < MIN_WIDTH || area.height < MIN_HEIGHT {
+            return None;
+        }
+        let [status, notice, body, keys] = Layout::vertical([
+            Constraint::Length(1),
+            Constraint::Length(notice::height(app, area)),
+            Constraint::Fill(1),
+            Constraint::Length(1),
+        ])
+        .areas(area);
+        let bars = Screen {
+            status,
+            notice,
+            keys,
+            ..Screen::default()
+        };
+        let fits = |(width, height): (u16, u16)| area.width >= width && area.height >= height;
+        Some(match () {
+            () if fits(THREE_COLUMNS) => bars.three_columns(app, body),
+            () if fits(TWO_COLUMNS) => bars.two_columns(app, body),
+            () => bars.folded(app, body),
+        })
+    }
+
+    fn three_columns(self, app: &App, body: Rect) -> Screen {
+        let [left, map, detail] =
+            Layout::horizontal([Constraint::Percentage(34), Constraint::Fill(1), Constraint::Length(44)]).areas(body);
+        let prompt = prompt_height(app, left.width, left.height / 3);
+        let [prompt, answer] = Layout::vertical([Constraint::Length(prompt), Constraint::Fill(1)]).areas(left);
+        Screen {
+            prompt: Some(prompt),
+            answer: Some(answer),
+            map: Some(map),
+            detail: Some(detail),
+            ..self
+        }
+    }
+
+    fn two_columns(self, app: &App, body: Rect) -> Screen {
+        let [left, map] = Layout::horizontal([Constraint::Percentage(42), Constraint::Fill(1)]).areas(body);
+        let prompt = prompt_height(app, left.width, left.height / 4);
+        let [prompt, answer, detail] = Layout::vertical([
+            Constraint::Length(prompt),
+            Constraint::Fill(1),
+            Constraint::Length(DETAIL_HEIGHT.min(left.height / 2)),
+        ])
+        .areas(left);
+        Screen {
+            prompt: Some(prompt),
+            answer: Some(answer),
+            map: Some(map),
+            detail: Some(detail),
+            ..self
+        }
+    }
+
+    fn folded(self, app: &App, body: Rect) -> Screen {
+        // The prompt is a line without a border unless it is edited.
+        let room = match app.focus {
+            Focus::Prompt => prompt_height(app, body.width, (body.height / 2).min(8)),
+            _ => 1,
+        };
+        let [prompt, tabs, pane] =
+            Layout::vertical([Constraint::Length(room), Constraint::Length(1), Constraint::Fill(1)]).areas(body);
+        let mut screen = Screen {
+            prompt: Some(prompt),
+            tabs: Some(tabs),
+            ..self
+        };
+        match app.folded {
+            Focus::Answer => screen.answer = Some(pane),
+            Focus::Detail => screen.detail = Some(pane),
+            // The newest words stay in sight under the map.
+            Focus::Map | Focus::Prompt if pane.height >= 14 => {
+                let [map, answer] = Layout::vertical([Constraint::Fill(1), Constraint::Length(3)]).areas(pane);
+                screen.map = Some(map);
+                screen.answer = Some(answer);
+            }
+            Focus::Map | Focus::Prompt => screen.map = Some(pane),
+        }
+        screen
+    }
+
+    /// The rectangle of a pane, if it is shown.
+    pub fn pane(&self, pane: Focus) -> Option<Rect> {
+        match pane {
+            Focus::Prompt => self.prompt,
+            Focus::Answer => self.answer,
+            Focus::Map => self.map,
+            Focus::Detail => self.detail,
+        }
+    }
+
+    /// The pane at a place on the screen.
+    pub fn pane_at(&self, at: Position) -> Option<Focus> {
+        let holds = |pane: &Focus| self.pane(*pane).is_some_and(|r| r.contains(at));
+        Focus::ALL.into_iter().find(holds)
+    }
+
+    /// The pane whose tab is at a place on the screen.
+    pub fn tab_at(&self, at: Position) -> Option<Focus> {
+        let tabs = self.tabs.filter(|r| r.contains(at))?;
+        let mut x = tabs.x;
+        TABS.into_iter().find(|pane| {
+            x += tab_width(*pane);
+            at.x < x
+        })
+    }
+}
+
+/// The panes that have a tab.
+pub const TABS: [Focus; 3] = [Focus::Map, Focus::Answer, Focus::Detail];
+
+/// Columns of a tab: its title between spaces and a line.
+pub fn tab_width(pane: Focus) -> u16 {
+    pane.title().len() as u16 + 3
+}
+
+/// Rows of the prompt pane: its lines and borders, from 3 to `most`.
+fn prompt_height(app: &App, width: u16, most: u16) -> u16 {
+    let lines = app.prompt.draw(width.saturating_sub(4)).lines.len();
+    (lines.min(60) as u16 + 2).clamp(3, most.max(3))
+}
+
+/// What is inside a pane's border, with a column of space on either side.
+pub fn inner(pane: Rect) -> Rect {
+    Rect {
+        x: pane.x.saturating_add(2).min(pane.right()),
+        y: pane.y.saturating_add(1).min(pane.bottom()),
+        width: pane.width.saturating_sub(4),
+        height: pane.height.saturating_sub(2),
+    }
+}
+
+/// Where dialogs lie: in the middle, with a margin where there is room.
+pub fn dialog(area: Rect, width: u16, height: u16) -> Rect {
+    let width = width.min(area.width);
+    let height = height.min(area.height);
+    Rect {
+        x: area.x + (area.width - width) / 2,
+        y: area.y + (area.height - height) / 2,
+        width,
+        height,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tui::fixture;
+
+    #[test]
+    fn panes_neither_overlap_nor_leave_the_screen() {
+        let mut app = fixture::app();
+        for (width, height) in [
+            (40, 12),
+            (80, 24),
+            (99, 60),
+            (100, 26),
+            (120, 40),
+            (160, 30),
+            (200, 60),
+            (300, 12),
+        ] {
+            for focus in Focus::ALL {
+                app.focus = focus;
+                let area = Rect::new(0, 0, width, height);
+                let screen = Screen::new(&app, area).unwrap();
+                let panes = Focus::ALL.into_iter().filter_map(|f| screen.pane(f));
+                let all: Vec<Rect> = panes
+                    .chain([screen.status, screen.notice, screen.keys])
+                    .chain(screen.tabs)
+                    .collect();
+                for (i, a) in all.iter().enumerate() {
+                    assert_eq!(a.intersection(area), *a, "{width}×{height}");
+                    assert!(
+                        all[i + 1..].iter().all(|b| !a.intersects(*b)),
+                        "{width}×{height} {all:?}"
+                    );
+                }
+            }
+        }
+        assert_eq!(Screen::new(&app, Rect::new(0, 0, 39, 12)), None);
+        assert_eq!(Screen::new(&app, Rect::new(0, 0, 40, 11)), None);
+    }
+
+    #[test]
+    fn tabs_are_found_by_their_place() {
+        let app = fixture::app();
+        let screen = Screen::new(&app, Rect::new(0, 0, 80, 24)).unwrap();
+        let tabs = screen.tabs.unwrap();
+        assert_eq!(screen.tab_at(Position::new(tabs.x + 1, tabs.y)), Some(Focus::Map));
+        assert_eq!(screen.tab_at(Position::new(tabs.x + 7, tabs.y)), Some(Focus::Answer));
+        assert_eq!(screen.tab_at(Position::new(tabs.x + 79, tabs.y)), None);
+    }
+}

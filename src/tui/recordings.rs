@@ -1,0 +1,53 @@
+//! The recorded traces that ship: something to see before a model is there.
+
+use anyhow::Context;
+
+use crate::engine::Trace;
+
+/// A recorded trace that is built in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recording {
+    /// What it shows, in a few words.
+    pub title: String,
+    /// What was asked.
+    pub prompt: String,
+    /// JSON lines.
+    pub text: &'static str,
+}
+
+impl Recording {
+    /// # Errors
+    /// When the text is no trace; of a built-in one a test makes sure that it is.
+    pub fn trace(&self) -> anyhow::Result<Trace> {
+        Trace::from_json_lines(self.text).with_context(|| format!("the recording '{}' cannot be read", self.title))
+    }
+}
+
+/// The recordings of this build, in the order they are shown.
+pub fn built_in() -> Vec<Recording> {
+    BUILT_IN
+        .iter()
+        .map(|(title, prompt, text)| Recording {
+            title: (*title).to_owned(),
+            prompt: (*prompt).to_owned(),
+            text,
+        })
+        .collect()
+}
+
+/// Title, prompt and JSON lines, made by `drllm-tui run --json`.
+const BUILT_IN: &[(&str, &str, &str)] = &[];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn built_in_recordings_can_be_read() {
+        for recording in built_in() {
+            let trace = recording.trace().unwrap();
+            assert!(!trace.steps.is_empty(), "{}", recording.title);
+            assert!(!recording.prompt.trim().is_empty(), "{}", recording.title);
+        }
+    }
+}

@@ -1,0 +1,405 @@
+//! The settings dialog: every setting of a run, shown and typed as text.
+
+use crate::engine::{NEUTRAL_DIAL, Scope, Settings};
+use crate::program::{Program, ProgramError};
+
+/// One setting of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    Scope,
+    Dial,
+    Budget,
+    Program,
+    MaxTokens,
+    Temperature,
+    TopK,
+    TopP,
+    RepetitionPenalty,
+    Seed,
+    Shadow,
+    Raw,
+    IgnoreEos,
+}
+
+/// Why a typed value was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldError {
+    /// The character it is about, from 1, if any.
+    pub column: Option<usize>,
+    pub message: String,
+}
+
+impl Field {
+    pub const ALL: [Field; 13] = [
+        Field::Scope,
+        Field::Dial,
+        Field::Budget,
+        Field::Program,
+        Field::MaxTokens,
+        Field::Temperature,
+        Field::TopK,
+        Field::TopP,
+        Field::RepetitionPenalty,
+        Field::Seed,
+        Field::Shadow,
+        Field::Raw,
+        Field::IgnoreEos,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Field::Scope => "scope",
+            Field::Dial => "dial",
+            Field::Budget => "budget",
+            Field::Program => "program",
+            Field::MaxTokens => "max tokens",
+            Field::Temperature => "temperature",
+            Field::TopK => "top-k",
+            Field::TopP => "top-p",
+            Field::RepetitionPenalty => "repetition penalty",
+            Field::Seed => "seed",
+            Field::Shadow => "shadow routing",
+            Field::Raw => "raw prompt",
+            Field::IgnoreEos => "ignore end token",
+        }
+    }
+
+    /// What it does and what is allowed.
+    pub fn hint(self) -> &'static str {
+        match self {
+            Field::Scope => "prompt: routers decide once, for the whole answer. token: at every token",
+            Field::Dial => "-1 skip all, -0.5 the routers themselves, 0.5 execute all, 1 repeat all",
+            Field::Budget => "the most block executions a token may take; empty for none",
+            Field::Program => "fixed, instead of routers: 0-11 13-29, 7x2, (4-6)x2; empty for none",
+            Field::MaxTokens => "the answer ends after this many tokens",
+            Field::Temperature => "0 always takes the likeliest token",
+            Field::TopK => "draw among this many likeliest tokens; empty for all",
+            Field::TopP => "draw among the likeliest tokens of this probability; empty for all",
+            Field::RepetitionPenalty => "over 1 makes repetition less likely; 1 changes nothing",
+            Field::Seed => "the same seed draws the same tokens",
+            Field::Shadow => "in scope prompt, ask the routers at every token what they would have done",
+            Field::Raw => "the prompt as it is, without the chat template",
+            Field::IgnoreEos => "go on after the model's end token",
+        }
+    }
+
+    /// The value as it would be typed.
+    pub fn value(self, settings: &Settings) -> String {
+        let optional = |value: Option<String>| value.unwrap_or_default();
+        let sampling = &settings.sampling;
+        match self {
+            Field::Scope => settings.scope.to_string(),
+            Field::Dial => settings.dial.to_string(),
+            Field::Budget => optional(settings.budget.map(|b| b.to_string())),
+            Field::Program => optional(settings.program.as_ref().map(Program::to_string)),
+            Field::MaxTokens => settings.max_tokens.to_string(),
+            Field::Temperature => sampling.temperature.to_string(),
+            Field::TopK => optional(sampling.top_k.map(|k| k.to_string())),
+            Field::TopP => optional(sampling.top_p.map(|p| p.to_string())),
+            Field::RepetitionPenalty => sampling.repetition_penalty.to_string(),
+            Field::Seed => sampling.seed.to_string(),
+            Field::Shadow => on_off(settings.shadow),
+            Field::Raw => on_off(settings.raw),
+            Field::IgnoreEos => on_off(settings.ignore_eos),
+        }
+    }
+
+    /// Takes a typed value; `layers` are the model's, where they are known.
+    ///
+    /// # Errors
+    /// When it is malformed or out of range. Nothing has changed then.
+    pub fn set(self, settings: &mut Settings, text: &str, layers: Option<usize>) -> Result<(), FieldError> {
+        let mut changed = settings.clone();
+        self.assign(&mut changed, text.trim(), text, layers)?;
+        // What depends on the model is checked when it is there.
+        let refused = |message| FieldError { column: None, message };
+        changed.check(layers.unwrap_or(usize::MAX / 4)).map_err(refused)?;
+        *settings = changed;
+        Ok(())
+    }
+
+    fn assign(self, s: &mut Settings, text: &str, typed: &str, layers: Option<usize>) -> Result<(), FieldError> {
+        match self {
+            Field::Scope => {
+                s.scope = match text {
+                    "prompt" => Scope::Prompt,
+                    "token" => Scope::Token,
+                    _ => return Err(self.refuse(text, "prompt or token")),
+                }
+            }
+            Field::Dial => s.dial = self.parse(text, "a number from -1 to 1")?,
+            Field::Budget => s.budget = self.optional(text, "a number of block executions, or nothing")?,
+            Field::Program if text.is_empty() => s.program = None,
+            Field::Program => {
+                let program = Program::parse(typed, layers.unwrap_or(4096)).map_err(|e| FieldError {
+                    column: Some(column(&e)),
+                    message: e.to_string(),
+                })?;
+                s.program = Some(program);
+            }
+            Field::MaxTokens => {
+                s.max_tokens = self.parse(text, "a whole number from 1")?;
+                if s.max_tokens == 0 {
+                    return Err(self.refuse(text, "a whole number from 1"));
+                }
+            }
+            Field::Temperature => s.sampling.temperature = self.parse(text, "0 or more")?,
+            Field::TopK => s.sampling.top_k = self.optional(text, "a whole number from 1, or nothing")?,
+            Field::TopP => s.sampling.top_p = self.optional(text, "a number over 0, at most 1, or nothing")?,
+            Field::RepetitionPenalty => s.sampling.repetition_penalty = self.parse(text, "a number over 0")?,
+            Field::Seed => s.sampling.seed = self.parse(text, "a whole number")?,
+            Field::Shadow => s.shadow = self.switch(text)?,
+            Field::Raw => s.raw = self.switch(text)?,
+            Field::IgnoreEos => s.ignore_eos = self.switch(text)?,
+        }
+        Ok(())
+    }
+
+    /// Switches a setting that has two values; whether it is one.
+    pub fn toggle(self, settings: &mut Settings) -> bool {
+        match self {
+            Field::Scope => settings.scope = other(settings.scope),
+            Field::Shadow => settings.shadow = !settings.shadow,
+            Field::Raw => settings.raw = !settings.raw,
+            Field::IgnoreEos => settings.ignore_eos = !settings.ignore_eos,
+            _ => return false,
+        }
+        true
+    }
+
+    fn parse<T: std::str::FromStr>(self, text: &str, expected: &str) -> Result<T, FieldError> {
+        text.parse().map_err(|_| self.refuse(text, expected))
+    }
+
+    fn optional<T: std::str::FromStr>(self, text: &str, expected: &str) -> Result<Option<T>, FieldError> {
+        match text {
+            "" | "none" => Ok(None),
+            text => self.parse(text, expected).map(Some),
+        }
+    }
+
+    fn switch(self, text: &str) -> Result<bool, FieldError> {
+        match text {
+            "on" | "yes" | "true" => Ok(true),
+            "off" | "no" | "false" => Ok(false),
+            _ => Err(self.refuse(text, "on or off")),
+        }
+    }
+
+    fn refuse(self, text: &str, expected: &str) -> FieldError {
+        FieldError {
+            column: None,
+            message: format!(
+                "the {} is '{}': expected {expected}",
+                self.name(),
+                text.escape_default()
+            ),
+        }
+    }
+}
+
+fn on_off(on: bool) -> String {
+    if on { "on" } else { "off" }.to_owned()
+}
+
+/// The scope that `scope` is not.
+pub fn other(scope: Scope) -> Scope {
+    match scope {
+        Scope::Prompt => Scope::Token,
+        Scope::Token => Scope::Prompt,
+    }
+}
+
+fn column(error: &ProgramError) -> usize {
+    match error {
+        ProgramError::Syntax { column, .. }
+        | ProgramError::UnknownLayer { column, .. }
+        | ProgramError::Backwards { column, .. }
+        | ProgramError::TooLong { column, .. } => *column,
+    }
+}
+
+/// A budget one layer up or down: beyond twice the model's layers there is none.
+pub fn step_budget(budget: Option<usize>, up: bool, layers: usize) -> Option<usize> {
+    match (budget, up) {
+        (None, true) => None,
+        (None, false) => Some(layers.max(1)),
+        (Some(b), true) => Some(b + 1).filter(|b| *b <= 2 * layers),
+        (Some(b), false) => Some(b.saturating_sub(1).max(1)),
+    }
+}
+
+/// The dial a twentieth further, without leaving its range or gathering rounding errors.
+pub fn step_dial(dial: f64, up: bool) -> f64 {
+    let steps = (dial * 20.0).round() + if up { 1.0 } else { -1.0 };
+    (steps / 20.0).clamp(-1.0, 1.0)
+}
+
+/// A line of text being typed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LineEdit {
+    pub text: String,
+    /// The cursor, in characters from the start.
+    pub at: usize,
+    pub error: Option<FieldError>,
+}
+
+/// Longest line that can be typed, in characters.
+const MAX_LINE: usize = 512;
+
+impl LineEdit {
+    pub fn new(text: String) -> LineEdit {
+        LineEdit {
+            at: text.chars().count(),
+            text,
+            error: None,
+        }
+    }
+
+    /// The cursor in bytes.
+    fn byte(&self) -> usize {
+        self.text
+            .char_indices()
+            .nth(self.at)
+            .map_or(self.text.len(), |(i, _)| i)
+    }
+
+    /// Inserts what can be typed on one line; what does not fit is left out.
+    pub fn insert(&mut self, text: &str) {
+        let room = MAX_LINE.saturating_sub(self.text.chars().count());
+        let plain: String = text.chars().filter(|c| !c.is_control()).take(room).collect();
+        self.text.insert_str(self.byte(), &plain);
+        self.at += plain.chars().count();
+        self.error = None;
+    }
+
+    pub fn backspace(&mut self) {
+        if self.at > 0 {
+            self.at -= 1;
+            self.delete();
+        }
+    }
+
+    pub fn delete(&mut self) {
+        if self.byte() < self.text.len() {
+            self.text.remove(self.byte());
+            self.error = None;
+        }
+    }
+
+    pub fn clear(&mut self) {
+        *self = LineEdit::default();
+    }
+
+    /// Moves the cursor; beyond an end it stays there.
+    pub fn move_to(&mut self, at: usize) {
+        self.at = at.min(self.text.chars().count());
+    }
+}
+
+/// The dialog's state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SettingsDialog {
+    /// Index into [`Field::ALL`].
+    pub row: usize,
+    pub edit: Option<LineEdit>,
+    /// Opened for one field: accepting it closes the dialog.
+    pub single: bool,
+}
+
+impl SettingsDialog {
+    /// Opened on one field, ready to type.
+    pub fn editing(field: Field, settings: &Settings) -> SettingsDialog {
+        SettingsDialog {
+            row: Field::ALL.iter().position(|f| *f == field).unwrap_or(0),
+            edit: Some(LineEdit::new(field.value(settings))),
+            single: true,
+        }
+    }
+
+    pub fn field(&self) -> Field {
+        Field::ALL[self.row.min(Field::ALL.len() - 1)]
+    }
+}
+
+/// Whether a setting is not at its neutral value.
+pub fn is_set(field: Field, settings: &Settings) -> bool {
+    match field {
+        Field::Dial => settings.dial != NEUTRAL_DIAL,
+        Field::Budget => settings.budget.is_some(),
+        Field::Program => settings.program.is_some(),
+        _ => field.value(settings) != field.value(&Settings::default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_taken_as_they_are_shown() {
+        let settings = Settings {
+            budget: Some(25),
+            program: Some(Program::parse("0-11 13-29", 30).unwrap()),
+            ..Settings::default()
+        };
+        for field in Field::ALL {
+            let mut copy = settings.clone();
+            field
+                .set(&mut copy, &field.value(&settings), Some(30))
+                .map_err(|e| e.message)
+                .unwrap_or(());
+            // A program deeper than the budget is refused, everything else comes back as it was.
+            if !matches!(field, Field::Budget | Field::Program) {
+                assert_eq!(field.value(&copy), field.value(&settings), "{}", field.name());
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_values_change_nothing_and_say_why() {
+        let mut settings = Settings::default();
+        for (field, text, part) in [
+            (Field::Budget, "0", "1 to 60"),
+            (Field::Budget, "many", "number of block executions"),
+            (Field::Dial, "2", "-1 (skip all)"),
+            (Field::Program, "0-11 13-99", "column 9"),
+            (Field::MaxTokens, "0", "from 1"),
+            (Field::Scope, "layer", "prompt or token"),
+            (Field::Seed, "-1", "whole number"),
+            (Field::TopP, "0", "top-p"),
+            (Field::Raw, "maybe", "on or off"),
+        ] {
+            let error = field.set(&mut settings, text, Some(30)).unwrap_err();
+            assert!(error.message.contains(part), "{}: {}", field.name(), error.message);
+        }
+        assert_eq!(settings, Settings::default());
+        let error = Field::Program.set(&mut settings, "  0-3 y", Some(30)).unwrap_err();
+        assert_eq!(error.column, Some(7));
+    }
+
+    #[test]
+    fn budget_and_dial_step_within_their_ranges() {
+        assert_eq!(step_budget(None, false, 30), Some(30));
+        assert_eq!(step_budget(Some(1), false, 30), Some(1));
+        assert_eq!(step_budget(Some(60), true, 30), None);
+        let up = (0..40).fold(-1.0, |dial, _| step_dial(dial, true));
+        assert_eq!(up, 1.0);
+        assert_eq!(step_dial(-0.55, true), NEUTRAL_DIAL);
+        assert_eq!(step_dial(-1.0, false), -1.0);
+    }
+
+    #[test]
+    fn a_line_is_edited_by_characters() {
+        let mut line = LineEdit::new("日本".into());
+        line.move_to(1);
+        line.insert("x\u{1b}\n");
+        assert_eq!((line.text.as_str(), line.at), ("日x本", 2));
+        line.backspace();
+        line.delete();
+        line.delete();
+        assert_eq!((line.text.as_str(), line.at), ("日", 1));
+        line.insert(&"y".repeat(9999));
+        assert_eq!(line.text.chars().count(), MAX_LINE);
+    }
+}

@@ -1,0 +1,171 @@
+//! What every action does while no dialog is open.
+
+use super::super::action::UiAction;
+use super::super::app::{Against, App, Cursor, Focus, Overlay};
+use super::super::overrides;
+use super::super::run::Run;
+use super::super::settings::{Field, SettingsDialog, other, step_budget, step_dial};
+use super::super::transcript::Transcript;
+use super::{focus, grid, requests, select_token};
+use crate::engine::Command;
+use crate::program::Action;
+
+/// Tokens that a page moves in the answer.
+const ANSWER_PAGE: usize = 20;
+
+pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
+    use UiAction::*;
+    match action {
+        Run => return requests::run(app, false),
+        Rerun => return requests::run(app, true),
+        Stop => return requests::stop(app),
+        Baseline => return requests::unmodified(app),
+        NextRecording => return requests::next_recording(app),
+        Compare => compare(app),
+        Settings => app.overlay = Some(Overlay::Settings(SettingsDialog::default())),
+        PlayPause => play_pause(app),
+        PinSkip => pin(app, Some(Action::Skip)),
+        PinExecute => pin(app, Some(Action::Execute)),
+        PinRepeat => pin(app, Some(Action::Repeat)),
+        PinAuto => pin(app, None),
+        Mark => app.mark = if app.mark.is_some() { None } else { Some(app.cursor) },
+        ClearPins => {
+            overrides::clear(&mut app.settings);
+            app.info("all overrides are cleared: the routers decide");
+        }
+        BudgetMore | BudgetLess => {
+            let layers = app.model_layers().unwrap_or(0);
+            app.settings.budget = step_budget(app.settings.budget, action == BudgetMore, layers);
+        }
+        DialMore | DialLess => app.settings.dial = step_dial(app.settings.dial, action == DialMore),
+        ToggleScope => app.settings.scope = other(app.settings.scope),
+        EditProgram => edit(app, Field::Program),
+        EditBudget => edit(app, Field::Budget),
+        EditDial => edit(app, Field::Dial),
+        Left | Right | Up | Down | PageLeft | PageRight | FirstToken | LastToken | TopLayer | BottomLayer => {
+            move_cursor(app, action);
+        }
+        NextUncertain => next_uncertain(app),
+        Follow => {
+            app.follow = !app.follow;
+            if app.follow {
+                select_token(app, usize::MAX);
+            }
+        }
+        FocusNext => turn_focus(app, 1),
+        FocusPrevious => turn_focus(app, Focus::ALL.len() - 1),
+        FocusPrompt => focus(app, Focus::Prompt),
+        MapMode => app.map.mode = app.map.mode.next(),
+        Zoom => app.map.zoom = Some(grid(app).map_or(1, |g| g.cell) % 3 + 1),
+        Template => app.template = !app.template,
+        Help => app.overlay = Some(Overlay::Help { scroll: 0 }),
+        Dismiss => dismiss(app),
+        NewLine => app.prompt.new_line(),
+        HistoryPrevious => app.prompt.browse(true),
+        HistoryNext => app.prompt.browse(false),
+        ClearPrompt => app.prompt.clear(),
+        Suspend => app.suspend = true,
+        Quit => app.quit = true,
+        Accept | Toggle | Close => {}
+    }
+    Vec::new()
+}
+
+fn compare(app: &mut App) {
+    match (&app.previous, &app.shown) {
+        (Some(_), Some(_)) => {
+            app.overlay = Some(Overlay::Compare {
+                against: Against::Previous,
+                scroll: 0,
+            });
+        }
+        _ => app.info("there is one run only: change something and rerun, then compare"),
+    }
+}
+
+fn play_pause(app: &mut App) {
+    let now = app.now;
+    match app.shown.as_mut().filter(|run| run.is_recording()) {
+        Some(run) => {
+            run.play_pause(now);
+            if run.is_playing() && run.steps().is_empty() {
+                app.begin_view();
+            }
+        }
+        None => app.info("only recordings can be played; rerun computes the answer again"),
+    }
+}
+
+fn pin(app: &mut App, action: Option<Action>) {
+    if app.layers() == 0 {
+        return app.info("there is no layer to pin yet: run a prompt first");
+    }
+    let (layers, positions) = app.selection();
+    let context = app.ready().map_or(usize::MAX / 2, |m| m.context);
+    for layer in layers {
+        overrides::set(&mut app.settings.pins, layer, positions, action, context);
+    }
+    app.mark = None;
+}
+
+fn edit(app: &mut App, field: Field) {
+    app.overlay = Some(Overlay::Settings(SettingsDialog::editing(field, &app.settings)));
+}
+
+fn move_cursor(app: &mut App, action: UiAction) {
+    let in_answer = app.focus == Focus::Answer;
+    let Cursor { layer, token } = app.cursor;
+    let page = match grid(app) {
+        Some(grid) if !in_answer => grid.capacity(),
+        _ => ANSWER_PAGE,
+    };
+    match action {
+        UiAction::Left => select_token(app, token.saturating_sub(1)),
+        UiAction::Right => select_token(app, token + 1),
+        UiAction::PageLeft => select_token(app, token.saturating_sub(page)),
+        UiAction::PageRight => select_token(app, token + page),
+        UiAction::FirstToken => select_token(app, 0),
+        UiAction::LastToken => select_token(app, usize::MAX),
+        UiAction::Up | UiAction::Down if in_answer => {
+            if let Some(token) = Transcript::on_screen(app).and_then(|t| t.line_away(token, action == UiAction::Down)) {
+                select_token(app, token);
+            }
+        }
+        UiAction::Up => app.cursor.layer = layer + 1,
+        UiAction::Down => app.cursor.layer = layer.saturating_sub(1),
+        UiAction::TopLayer => app.cursor.layer = app.layers().saturating_sub(1),
+        UiAction::BottomLayer => app.cursor.layer = 0,
+        _ => {}
+    }
+}
+
+/// Goes to the least confident decision at the cursor's token, from there to the next one.
+fn next_uncertain(app: &mut App) {
+    let Some(run) = &app.shown else { return };
+    let margin = |layer| Some((layer, run.decision(layer, app.cursor.token)?.margin()?));
+    let mut layers: Vec<(usize, f32)> = (0..run.layers()).filter_map(margin).collect();
+    layers.sort_by(|a, b| a.1.total_cmp(&b.1));
+    if layers.is_empty() {
+        return app.info("no router was asked here, so there is no confidence to compare");
+    }
+    let visited = layers
+        .get(app.unsure)
+        .is_some_and(|(layer, _)| *layer == app.cursor.layer);
+    app.unsure = if visited { (app.unsure + 1) % layers.len() } else { 0 };
+    app.cursor.layer = layers[app.unsure].0;
+}
+
+fn turn_focus(app: &mut App, by: usize) {
+    let at = Focus::ALL.iter().position(|f| *f == app.focus).unwrap_or(0);
+    focus(app, Focus::ALL[(at + by) % Focus::ALL.len()]);
+}
+
+/// One thing at a time: a message, the mark; from the prompt it leads to the map.
+fn dismiss(app: &mut App) {
+    if app.notice.take().is_some() || app.mark.take().is_some() {
+        return;
+    }
+    if app.focus == Focus::Prompt && app.shown.as_ref().is_some_and(|run: &Run| run.layers() > 0) {
+        focus(app, Focus::Map);
+    }
+}

@@ -1,0 +1,108 @@
+//! Keys while a dialog is open.
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+use super::super::action::UiAction;
+use super::super::app::{App, Overlay};
+use super::super::settings::{Field, LineEdit, SettingsDialog};
+use super::requests;
+use crate::engine::Command;
+
+/// Lines that a page scrolls.
+const PAGE: usize = 10;
+
+pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
+    match action {
+        UiAction::Rerun => {
+            app.overlay = None;
+            return requests::run(app, true);
+        }
+        UiAction::Stop => return requests::stop(app),
+        _ => {}
+    }
+    let Some(overlay) = app.overlay.take() else {
+        return Vec::new();
+    };
+    app.overlay = match overlay {
+        Overlay::Settings(dialog) => settings(app, dialog, action).map(Overlay::Settings),
+        Overlay::Help { scroll } => match action {
+            UiAction::Help => None,
+            action => scrolled(scroll, action).map(|scroll| Overlay::Help { scroll }),
+        },
+        Overlay::Compare { against, scroll } => match action {
+            UiAction::Help => Some(Overlay::Help { scroll: 0 }),
+            UiAction::Compare | UiAction::Baseline => None,
+            action => scrolled(scroll, action).map(|scroll| Overlay::Compare { against, scroll }),
+        },
+    };
+    Vec::new()
+}
+
+/// The new place of a scrolled text; `None` closes it. The view stops at the text's end.
+fn scrolled(at: usize, action: UiAction) -> Option<usize> {
+    Some(match action {
+        UiAction::Close | UiAction::Dismiss => return None,
+        UiAction::Up => at.saturating_sub(1),
+        UiAction::Down => at.saturating_add(1),
+        UiAction::PageLeft => at.saturating_sub(PAGE),
+        UiAction::PageRight => at.saturating_add(PAGE),
+        UiAction::TopLayer => 0,
+        UiAction::BottomLayer => usize::MAX / 2,
+        _ => at,
+    })
+}
+
+fn settings(app: &mut App, mut dialog: SettingsDialog, action: UiAction) -> Option<SettingsDialog> {
+    let last = Field::ALL.len() - 1;
+    match (action, dialog.edit.is_some()) {
+        (UiAction::Close | UiAction::Dismiss, true) if !dialog.single => dialog.edit = None,
+        (UiAction::Close | UiAction::Dismiss, _) => return None,
+        (UiAction::Accept, true) => return accept(app, dialog),
+        (_, true) => {}
+        (UiAction::Help | UiAction::Settings, false) => return None,
+        (UiAction::Up, false) => dialog.row = dialog.row.saturating_sub(1),
+        (UiAction::Down, false) => dialog.row = (dialog.row + 1).min(last),
+        (UiAction::TopLayer, false) => dialog.row = 0,
+        (UiAction::BottomLayer, false) => dialog.row = last,
+        (UiAction::Toggle, false) => {
+            dialog.field().toggle(&mut app.settings);
+        }
+        (UiAction::Accept, false) => {
+            let switched = dialog.field().toggle(&mut app.settings);
+            dialog.edit = (!switched).then(|| LineEdit::new(dialog.field().value(&app.settings)));
+        }
+        _ => {}
+    }
+    Some(dialog)
+}
+
+fn accept(app: &mut App, mut dialog: SettingsDialog) -> Option<SettingsDialog> {
+    let layers = app.model_layers();
+    let field = dialog.field();
+    let edit = dialog.edit.as_mut()?;
+    match field.set(&mut app.settings, &edit.text, layers) {
+        Ok(()) if dialog.single => return None,
+        Ok(()) => dialog.edit = None,
+        Err(error) => {
+            edit.move_to(error.column.map_or(usize::MAX, |c| c - 1));
+            edit.error = Some(error);
+        }
+    }
+    Some(dialog)
+}
+
+pub(super) fn type_key(dialog: &mut SettingsDialog, key: KeyEvent) {
+    let Some(edit) = &mut dialog.edit else { return };
+    let control = key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT);
+    match key.code {
+        KeyCode::Char('u') if control => edit.clear(),
+        KeyCode::Char(c) if !control => edit.insert(c.encode_utf8(&mut [0; 4])),
+        KeyCode::Backspace => edit.backspace(),
+        KeyCode::Delete => edit.delete(),
+        KeyCode::Left => edit.move_to(edit.at.saturating_sub(1)),
+        KeyCode::Right => edit.move_to(edit.at + 1),
+        KeyCode::Home => edit.move_to(0),
+        KeyCode::End => edit.move_to(usize::MAX),
+        _ => {}
+    }
+}

@@ -1,0 +1,187 @@
+//! Event → state. No terminal, no model and no clock in here: time comes in ticks.
+
+mod act;
+mod dialog;
+mod mouse;
+mod requests;
+mod worker;
+
+use std::time::Duration;
+
+use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, MouseEvent};
+use ratatui::layout::Rect;
+
+use super::action::UiAction;
+use super::app::{App, Focus, Level, NOTICE_TIME, Overlay};
+use super::grid::Grid;
+use super::keymap::Lookup;
+use super::layout::Screen;
+use crate::engine::{self, Command};
+
+/// Everything that happens to the screen.
+// Events are handled one by one and never kept, so their size does not matter.
+#[allow(clippy::large_enum_variant)]
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    Key(KeyEvent),
+    Paste(String),
+    Mouse(MouseEvent),
+    /// Columns and rows.
+    Resize(u16, u16),
+    /// Time since the start.
+    Tick(Duration),
+    Worker(engine::Event),
+    /// Code can be highlighted from now on.
+    GrammarsReady,
+}
+
+/// Changes the state by one event; what comes back is for the worker.
+pub fn update(app: &mut App, event: Event) -> Vec<Command> {
+    let commands = match event {
+        Event::Key(key) => press(app, key),
+        Event::Paste(text) => {
+            paste(app, &text);
+            Vec::new()
+        }
+        Event::Mouse(event) => {
+            mouse::mouse(app, event);
+            Vec::new()
+        }
+        Event::Resize(width, height) => {
+            app.area = Rect::new(0, 0, width, height);
+            Vec::new()
+        }
+        Event::Tick(now) => {
+            tick(app, now);
+            Vec::new()
+        }
+        Event::Worker(event) => worker::hear(app, event),
+        Event::GrammarsReady => {
+            highlight(app, true);
+            Vec::new()
+        }
+    };
+    highlight(app, false);
+    scroll_into_view(app);
+    commands
+}
+
+fn press(app: &mut App, key: KeyEvent) -> Vec<Command> {
+    if key.kind == KeyEventKind::Release {
+        return Vec::new();
+    }
+    let context = app.context();
+    let mut pending = app.pending_key.take();
+    let lookup = app.keymap.press(&mut pending, context, key);
+    app.pending_key = pending;
+    match lookup {
+        Lookup::Action(action @ (UiAction::Quit | UiAction::Suspend)) => act::act(app, action),
+        Lookup::Action(action) if app.overlay.is_some() => dialog::act(app, action),
+        Lookup::Action(action) => act::act(app, action),
+        Lookup::Prefix => Vec::new(),
+        Lookup::Nothing => {
+            type_key(app, key);
+            Vec::new()
+        }
+    }
+}
+
+/// A key without an action is typed, where there is something to type into.
+fn type_key(app: &mut App, key: KeyEvent) {
+    match &mut app.overlay {
+        Some(Overlay::Settings(dialog)) => dialog::type_key(dialog, key),
+        Some(_) => {}
+        None if app.focus == Focus::Prompt => type_prompt(app, key),
+        None => {}
+    }
+}
+
+fn type_prompt(app: &mut App, key: KeyEvent) {
+    let browse = match key.code {
+        KeyCode::Up => app.prompt.at_edge(true).then_some(true),
+        KeyCode::Down => app.prompt.at_edge(false).then_some(false),
+        _ => None,
+    };
+    match browse {
+        Some(back) => app.prompt.browse(back),
+        None => {
+            if let Err(message) = app.prompt.key(key) {
+                app.error(message);
+            }
+        }
+    }
+}
+
+fn paste(app: &mut App, text: &str) {
+    match &mut app.overlay {
+        Some(Overlay::Settings(dialog)) => {
+            if let Some(edit) = &mut dialog.edit {
+                edit.insert(text);
+            }
+        }
+        Some(_) => {}
+        None => {
+            focus(app, Focus::Prompt);
+            if let Err(message) = app.prompt.paste(text) {
+                app.error(message);
+            }
+        }
+    }
+}
+
+fn tick(app: &mut App, now: Duration) {
+    app.now = now;
+    let over = |level, since: Duration| level == Level::Info && now.saturating_sub(since) > NOTICE_TIME;
+    if app.notice.as_ref().is_some_and(|n| over(n.level, n.since)) {
+        app.notice = None;
+    }
+    if app.shown.as_mut().is_some_and(|run| run.advance(now)) && app.follow {
+        app.cursor.token = app.last_token();
+    }
+}
+
+/// Gives a pane the keys.
+fn focus(app: &mut App, pane: Focus) {
+    app.focus = pane;
+    if pane != Focus::Prompt {
+        app.folded = pane;
+    }
+}
+
+/// Moves the cursor to a token and stays there, but for the newest one, which is followed.
+fn select_token(app: &mut App, token: usize) {
+    app.cursor.token = token.min(app.last_token());
+    app.follow = app.cursor.token == app.last_token();
+    app.answer_scroll = 0;
+}
+
+/// The map's geometry, if the map is on the screen.
+fn grid(app: &App) -> Option<Grid> {
+    let pane = Screen::new(app, app.area)?.map?;
+    Some(Grid::new(app, app.shown.as_ref()?, pane))
+}
+
+/// Keeps the colours of code up with the texts.
+fn highlight(app: &mut App, anew: bool) {
+    let answer: String = app
+        .shown
+        .iter()
+        .flat_map(|run| run.steps())
+        .map(|s| s.text.as_str())
+        .collect();
+    app.answer_code.follow(&answer, anew);
+    app.prompt_code.follow(&app.prompt.text(), anew);
+}
+
+/// Keeps the cursor on the map and the map where the cursor is.
+fn scroll_into_view(app: &mut App) {
+    app.cursor.layer = app.cursor.layer.min(app.layers().saturating_sub(1));
+    app.cursor.token = app.cursor.token.min(app.last_token());
+    if let Some(grid) = grid(app) {
+        app.map.first_token = grid.scroll_to_token(app.cursor.token);
+        app.map.first_layer = grid.scroll_to_layer(app.cursor.layer);
+    }
+}
+
+#[cfg(test)]
+mod tests;

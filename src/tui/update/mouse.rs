@@ -1,0 +1,82 @@
+//! Clicks select, the wheel scrolls, a drag on the map marks cells.
+
+use crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
+use ratatui::layout::Position;
+
+use super::super::app::{App, Focus, Overlay};
+use super::super::layout::Screen;
+use super::super::transcript::Transcript;
+use super::{focus, grid, select_token};
+
+/// Lines, or tokens, of one notch of the wheel.
+const NOTCH: isize = 3;
+
+pub(super) fn mouse(app: &mut App, event: MouseEvent) {
+    let at = Position::new(event.column, event.row);
+    let wheel = match event.kind {
+        MouseEventKind::ScrollDown | MouseEventKind::ScrollRight => NOTCH,
+        MouseEventKind::ScrollUp | MouseEventKind::ScrollLeft => -NOTCH,
+        _ => 0,
+    };
+    if let Some(overlay) = &mut app.overlay {
+        return scroll_overlay(overlay, wheel);
+    }
+    let Some(screen) = Screen::new(app, app.area) else {
+        return;
+    };
+    match event.kind {
+        MouseEventKind::Down(MouseButton::Left) => {
+            app.mark = None;
+            if let Some(pane) = screen.tab_at(at).or(screen.pane_at(at)) {
+                focus(app, pane);
+            }
+            click(app, &screen, at);
+        }
+        MouseEventKind::Drag(MouseButton::Left) if app.focus == Focus::Map => {
+            if let Some(cell) = grid(app).and_then(|g| g.cell_at(at)).filter(|c| *c != app.cursor) {
+                app.mark.get_or_insert(app.cursor);
+                app.cursor.layer = cell.layer;
+                select_token(app, cell.token);
+            }
+        }
+        _ if wheel != 0 => match screen.pane_at(at) {
+            Some(Focus::Answer) => scroll_answer(app, wheel),
+            Some(Focus::Map) => select_token(app, app.cursor.token.saturating_add_signed(wheel)),
+            Some(Focus::Detail) => app.cursor.layer = app.cursor.layer.saturating_add_signed(-wheel.signum()),
+            _ => {}
+        },
+        _ => {}
+    }
+}
+
+fn scroll_overlay(overlay: &mut Overlay, wheel: isize) {
+    match overlay {
+        Overlay::Help { scroll } | Overlay::Compare { scroll, .. } => *scroll = scroll.saturating_add_signed(wheel),
+        Overlay::Settings(_) => {}
+    }
+}
+
+fn click(app: &mut App, screen: &Screen, at: Position) {
+    if let Some(cell) = grid(app).and_then(|g| g.cell_at(at)) {
+        app.cursor.layer = cell.layer;
+        select_token(app, cell.token);
+    } else if screen.answer.is_some_and(|r| r.contains(at))
+        && let Some(token) = Transcript::on_screen(app).and_then(|t| t.token_at(at))
+    {
+        // A click must not move what was clicked.
+        let scroll = app.answer_scroll;
+        let top = Transcript::on_screen(app).map(|t| t.top);
+        select_token(app, token);
+        let moved = Transcript::on_screen(app).map(|t| t.top);
+        app.answer_scroll = match (top, moved) {
+            (Some(top), Some(moved)) => top as isize - moved as isize,
+            _ => scroll,
+        };
+    }
+}
+
+fn scroll_answer(app: &mut App, wheel: isize) {
+    if let Some(transcript) = Transcript::on_screen(app) {
+        app.answer_scroll += transcript.scrollable(wheel);
+    }
+}

@@ -1,0 +1,162 @@
+//! Actions that ask the worker for something.
+
+use super::super::app::{Against, App, Focus, ModelState, Overlay, Starting};
+use super::super::overrides;
+use super::super::run::{Progress, Run};
+use super::focus;
+use crate::engine::{Command, Prompt, Settings};
+
+/// Runs what stands in the prompt editor. `again`: an empty editor means the prompt of the run on
+/// the screen.
+pub(super) fn run(app: &mut App, again: bool) -> Vec<Command> {
+    let Some((prompt, text)) = prompt(app, again) else {
+        app.error("the prompt is empty: type a question, then press Enter");
+        focus(app, Focus::Prompt);
+        return Vec::new();
+    };
+    let layers = match &app.model {
+        ModelState::Ready { info, .. } => info.layers,
+        ModelState::Loading { .. } => {
+            app.queued = true;
+            app.info("the prompt runs as soon as the model is ready");
+            return Vec::new();
+        }
+        ModelState::Missing(_) => {
+            app.error("there is no model to run the prompt; recordings can be explored");
+            return Vec::new();
+        }
+    };
+    if let Err(message) = app.settings.check(layers) {
+        app.error(message);
+        return Vec::new();
+    }
+    if !app.prompt.is_blank() {
+        app.prompt.remember();
+    }
+    abandon(app);
+    app.queued = false;
+    app.notice = None;
+    app.overlay = None;
+    focus(
+        app,
+        if app.focus == Focus::Prompt {
+            Focus::Map
+        } else {
+            app.focus
+        },
+    );
+    let settings = app.settings.clone();
+    vec![start(app, prompt, text, settings, false)]
+}
+
+/// What is to be run, and its text if it is known.
+fn prompt(app: &App, again: bool) -> Option<(Prompt, Option<String>)> {
+    if !app.prompt.is_blank() {
+        let text = app.prompt.text();
+        return Some((Prompt::Text(text.clone()), Some(text)));
+    }
+    let run = app.shown.as_ref().filter(|_| again)?;
+    Some(match &run.prompt {
+        Some(text) => (Prompt::Text(text.clone()), Some(text.clone())),
+        None => (Prompt::Ids(ids(run)), None),
+    })
+}
+
+fn ids(run: &Run) -> Vec<u32> {
+    run.trace.header.prompt.iter().map(|t| t.id).collect()
+}
+
+fn start(app: &mut App, prompt: Prompt, text: Option<String>, settings: Settings, unmodified: bool) -> Command {
+    app.last_run += 1;
+    app.starting = Some(Starting {
+        id: app.last_run,
+        prompt: text,
+        settings: settings.clone(),
+        unmodified,
+    });
+    Command::Generate {
+        run: app.last_run,
+        prompt,
+        settings: Box::new(settings),
+    }
+}
+
+/// Runs under way get nothing more: the worker is asked for another one.
+fn abandon(app: &mut App) {
+    app.starting = None;
+    if let Some(run) = app.shown.as_mut().filter(|run| run.is_running()) {
+        run.progress = Progress::Finished;
+    }
+    app.unmodified = app.unmodified.take().filter(|run| !run.is_running());
+}
+
+pub(super) fn stop(app: &mut App) -> Vec<Command> {
+    if std::mem::take(&mut app.queued) {
+        app.info("the prompt is no longer waiting for the model");
+        return Vec::new();
+    }
+    match app.is_busy() {
+        true => vec![Command::Stop],
+        false => {
+            app.info("nothing is running");
+            Vec::new()
+        }
+    }
+}
+
+/// Shows the run on the screen beside the unmodified model on the same prompt with the same seed;
+/// runs it first, unless that was done.
+pub(super) fn unmodified(app: &mut App) -> Vec<Command> {
+    let Some(run) = &app.shown else {
+        app.info("there is nothing to compare yet: run a prompt first");
+        return Vec::new();
+    };
+    let compare = Some(Overlay::Compare {
+        against: Against::Unmodified,
+        scroll: 0,
+    });
+    if app
+        .unmodified
+        .as_ref()
+        .is_some_and(|run| run.progress == Progress::Finished)
+    {
+        app.overlay = compare;
+        return Vec::new();
+    }
+    let model = &run.trace.header.model;
+    let problem = match app.ready() {
+        None => Some("the unmodified model can be run once the model is loaded".to_owned()),
+        Some(ready) if ready.sha256 != model.sha256 => Some(format!(
+            "this recording was made with the model {}, not with the one that is loaded",
+            model.name
+        )),
+        Some(_) if run.is_running() => Some("wait for the run to end, or stop it, then compare".to_owned()),
+        Some(_) => None,
+    };
+    if let Some(problem) = problem {
+        app.info(problem);
+        return Vec::new();
+    }
+    let settings = overrides::unmodified(run.settings(), model.layers);
+    let prompt = Prompt::Ids(ids(run));
+    abandon(app);
+    app.overlay = compare;
+    vec![start(app, prompt, None, settings, true)]
+}
+
+/// Opens the recordings one after another; a run under way is stopped.
+pub(super) fn next_recording(app: &mut App) -> Vec<Command> {
+    if app.recordings.is_empty() {
+        app.info("there are no recordings in this build");
+        return Vec::new();
+    }
+    let busy = app.is_busy();
+    abandon(app);
+    if let Some(run) = app.shown.take_if(|run| !run.is_recording()) {
+        app.previous = Some(run);
+    } else if app.shown.is_some() {
+        app.recording = (app.recording + 1) % app.recordings.len();
+    }
+    app.open_recording();
+    if busy { vec![Command::Stop] } else { Vec::new() }
+}

@@ -1,0 +1,131 @@
+//! What the worker says.
+
+use super::super::app::{App, ModelState};
+use super::super::overrides::plural;
+use super::super::run::{Origin, Progress, Run};
+use super::requests;
+use crate::engine::{Command, Event, Header, RunId, Step, StopReason, Summary};
+
+pub(super) fn hear(app: &mut App, event: Event) -> Vec<Command> {
+    match event {
+        Event::Pulling { what, done, total } => {
+            let bytes = Some((done, total));
+            app.model = ModelState::Loading { what, bytes };
+        }
+        Event::Loading(what) => app.model = ModelState::Loading { what, bytes: None },
+        Event::Loaded {
+            model: info,
+            routers,
+            device,
+            note,
+            ..
+        } => {
+            let without = routers.is_none();
+            app.model = ModelState::Ready { info, routers, device };
+            return loaded(app, note, without);
+        }
+        Event::LoadFailed(message) => {
+            app.queued = false;
+            match app.ready() {
+                Some(_) => app.error(message),
+                None => app.model = ModelState::Missing(message),
+            }
+        }
+        Event::RoutersChanged(routers) => {
+            app.info(match &routers {
+                Some(routers) => format!("the routers are now {}", routers.name),
+                None => "there are no routers now: every layer is executed".to_owned(),
+            });
+            if let ModelState::Ready { routers: current, .. } = &mut app.model {
+                *current = routers;
+            }
+        }
+        Event::RoutersFailed(message) => app.error(message),
+        Event::Started { run, header } => started(app, run, *header),
+        Event::Stepped { run, step } => stepped(app, run, *step),
+        Event::Finished { run, summary } => finished(app, run, summary),
+        Event::Failed { run, message } => failed(app, run, message),
+    }
+    Vec::new()
+}
+
+fn loaded(app: &mut App, note: Option<String>, without_routers: bool) -> Vec<Command> {
+    if app.queued {
+        app.queued = false;
+        let commands = requests::run(app, false);
+        if let Some(note) = note {
+            app.info(note);
+        }
+        return commands;
+    }
+    let ready = match without_routers {
+        true => "the model is ready, without routers: every layer is executed. Enter runs the prompt",
+        false => "the model is ready: Enter runs the prompt",
+    };
+    app.info(match note {
+        Some(note) => format!("{ready}. {note}"),
+        None => ready.to_owned(),
+    });
+    Vec::new()
+}
+
+fn started(app: &mut App, id: RunId, header: Header) {
+    let Some(starting) = app.starting.take_if(|s| s.id == id) else {
+        return;
+    };
+    if starting.unmodified {
+        app.unmodified = Some(Run::started(id, Origin::Unmodified, None, header));
+        return;
+    }
+    let run = Run::started(id, Origin::Live, starting.prompt, header);
+    app.previous = app.shown.replace(run).or(app.previous.take());
+    app.settled = starting.settings;
+    app.begin_view();
+}
+
+/// The run on the screen, or in the comparison, that expects events of `id`.
+fn expecting(app: &mut App, id: RunId) -> Option<&mut Run> {
+    let runs = [&mut app.shown, &mut app.unmodified].into_iter().flatten();
+    runs.into_iter().find(|run| run.id == id && run.is_running())
+}
+
+fn stepped(app: &mut App, id: RunId, step: Step) {
+    if let Some(run) = expecting(app, id) {
+        run.trace.steps.push(step);
+        if app.follow {
+            app.cursor.token = app.last_token();
+        }
+    }
+}
+
+fn finished(app: &mut App, id: RunId, summary: Summary) {
+    app.starting.take_if(|s| s.id == id);
+    let Some(run) = expecting(app, id) else { return };
+    let (tokens, stop) = (summary.tokens, summary.stop);
+    run.trace.summary = Some(summary);
+    run.progress = Progress::Finished;
+    match stop {
+        StopReason::ContextFull => app.info(format!(
+            "the model's context is full after {tokens} token{}",
+            plural(tokens)
+        )),
+        StopReason::MaxTokens => app.info(format!(
+            "the answer was cut after {tokens} tokens: o, max tokens, allows more"
+        )),
+        _ => {}
+    }
+}
+
+fn failed(app: &mut App, id: RunId, message: String) {
+    let starting = app.starting.take_if(|s| s.id == id).is_some();
+    let running = match expecting(app, id) {
+        Some(run) => {
+            run.progress = Progress::Failed(message.clone());
+            true
+        }
+        None => false,
+    };
+    if starting || running {
+        app.error(message);
+    }
+}

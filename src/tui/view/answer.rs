@@ -1,0 +1,145 @@
+//! The answer: every token selectable and tinted by its depth.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+
+use super::super::app::{App, Focus};
+use super::super::run::{Origin, Run};
+use super::super::theme::Role;
+use super::super::transcript::Transcript;
+use super::{pane, put};
+use crate::engine::Step;
+use crate::text::escape_controls;
+
+pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
+    let focused = app.focus == Focus::Answer;
+    let Some(run) = &app.shown else {
+        pane::frame(app, area, focused, "Answer", "", buffer);
+        let hint = "the answer appears here, token by token";
+        put(
+            buffer,
+            super::super::layout::inner(area),
+            0,
+            0,
+            hint,
+            app.theme.style(Role::Muted),
+        );
+        return;
+    };
+    let transcript = Transcript::new(app, run, area);
+    pane::frame(app, area, focused, &title(app, run), &remark(run, &transcript), buffer);
+    let styles = TokenStyles::new(app, run);
+    for (y, line) in transcript.visible() {
+        let mut x = transcript.area.x;
+        for glyph in line {
+            let room = transcript.area.right().saturating_sub(x);
+            let style = styles.of(glyph.key, glyph.at);
+            buffer.set_stringn(x, y, &glyph.text, usize::from(room), style);
+            x = x.saturating_add(glyph.width).min(transcript.area.right());
+        }
+    }
+    if run.is_running() || run.is_playing() {
+        write_caret(app, &transcript, buffer);
+    }
+}
+
+fn title(app: &App, run: &Run) -> String {
+    let name = if app.template { "Prompt and answer" } else { "Answer" };
+    match &run.origin {
+        Origin::Recording(title) => format!("{name} · recording: {}", escape_controls(title)),
+        _ => name.to_owned(),
+    }
+}
+
+fn remark(run: &Run, transcript: &Transcript) -> String {
+    let below = transcript
+        .lines
+        .len()
+        .saturating_sub(transcript.top + usize::from(transcript.area.height));
+    match (transcript.top, below) {
+        (0, 0) => match run.depth_range() {
+            Some((low, high)) if low < high => format!("tint: depth {low} to {high}"),
+            _ => String::new(),
+        },
+        (above, 0) => format!("{above} lines above"),
+        (0, below) => format!("{below} lines below"),
+        (above, below) => format!("{above} above, {below} below"),
+    }
+}
+
+/// A block where the next token will be.
+fn write_caret(app: &App, transcript: &Transcript, buffer: &mut Buffer) {
+    let Some((y, line)) = transcript.visible().last() else {
+        return;
+    };
+    let x = transcript.area.x + line.iter().map(|g| g.width).sum::<u16>();
+    let at_end = transcript.top + usize::from(y - transcript.area.y) + 1 == transcript.lines.len();
+    if at_end && x < transcript.area.right() {
+        put(
+            buffer,
+            transcript.area,
+            x - transcript.area.x,
+            y - transcript.area.y,
+            "▌",
+            app.theme.style(Role::Accent),
+        );
+    }
+}
+
+/// Styles of tokens by depth; the range of depths is computed once.
+pub(super) struct TokenStyles<'a> {
+    app: &'a App,
+    run: &'a Run,
+    range: (usize, usize),
+    /// Where each generated token begins in the answer, in bytes.
+    starts: Vec<usize>,
+}
+
+impl<'a> TokenStyles<'a> {
+    pub(super) fn new(app: &'a App, run: &'a Run) -> Self {
+        let range = run.depth_range().unwrap_or((0, 0));
+        let mut end = 0;
+        let start = |step: &Step| {
+            end += step.text.len();
+            end - step.text.len()
+        };
+        let starts = run.steps().iter().map(start).collect();
+        TokenStyles {
+            app,
+            run,
+            range,
+            starts,
+        }
+    }
+
+    /// The style of a token of the run on the screen, `at` bytes from its start: code has its own
+    /// colours.
+    fn of(&self, token: usize, at: usize) -> Style {
+        let start = token
+            .checked_sub(self.run.prompt_len())
+            .and_then(|n| self.starts.get(n));
+        let code = start.and_then(|start| self.app.answer_code.style(start + at));
+        let style = self.plain(token).patch(code.unwrap_or_default());
+        match token == self.app.cursor.token {
+            true => style.patch(self.app.theme.style(Role::Cursor)),
+            false => style,
+        }
+    }
+
+    /// Without selection and code: the tint of the token's depth.
+    pub(super) fn plain(&self, token: usize) -> Style {
+        let theme = &self.app.theme;
+        if self.run.token(token).is_some_and(|(_, special)| special) {
+            return theme.style(Role::SpecialToken);
+        }
+        if token < self.run.prompt_len() {
+            return theme.style(Role::Muted);
+        }
+        let (low, high) = self.range;
+        match (self.run.depth(token), high - low) {
+            (Some(_), 0) | (None, _) => theme.style(Role::Text),
+            (Some(depth), range) => theme.depth(depth.saturating_sub(low) as f32 / range as f32),
+        }
+    }
+}

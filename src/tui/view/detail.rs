@@ -1,0 +1,211 @@
+//! Everything known about the cursor's layer and token.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+
+use super::super::app::{App, Focus};
+use super::super::layout;
+use super::super::overrides::PinChange;
+use super::super::run::Run;
+use super::super::theme::Role;
+use super::super::widgets::bar;
+use super::map::quoted;
+use super::{cell, pane, put};
+use crate::engine::{DecidedBy, Decision, Scope};
+use crate::program::Action;
+
+/// Columns before and after a probability's bar.
+const NAME: u16 = 9;
+const NUMBER: u16 = 6;
+
+/// A text and how it looks.
+type Piece = (String, Style);
+
+pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
+    let focused = app.focus == Focus::Detail;
+    let cursor = app.cursor;
+    let Some((run, decision)) = app
+        .shown
+        .as_ref()
+        .and_then(|run| Some((run, run.decision(cursor.layer, cursor.token)?)))
+    else {
+        pane::frame(app, area, focused, "Detail", "", buffer);
+        return;
+    };
+    let title = format!(
+        "Layer {} at {}",
+        cursor.layer,
+        run.token(cursor.token).map_or(String::new(), |t| quoted(t.0))
+    );
+    pane::frame(
+        app,
+        area,
+        focused,
+        &title,
+        &format!("position {}", cursor.token),
+        buffer,
+    );
+    let area = layout::inner(area);
+    let mut y = line(buffer, area, 0, &outcome(app, &decision));
+    y = probabilities(app, &decision, area, y, buffer);
+    for pieces in facts(app, run, &decision) {
+        y = line(buffer, area, y, &pieces);
+    }
+    overview(app, run, area, y + 1, buffer);
+}
+
+/// Draws pieces in a row; the next row.
+fn line(buffer: &mut Buffer, area: Rect, y: u16, pieces: &[Piece]) -> u16 {
+    let mut x = 0;
+    for (text, style) in pieces {
+        x += put(buffer, area, x, y, text, *style);
+    }
+    y + 1
+}
+
+/// `▄ executed by the router`.
+fn outcome(app: &App, decision: &Decision) -> Vec<Piece> {
+    let theme = &app.theme;
+    let did = match decision.action {
+        Action::Skip => "skipped",
+        Action::Execute => "executed",
+        Action::Repeat => "repeated",
+    };
+    let (by, role) = match decision.by {
+        DecidedBy::Program => ("by the fixed program", Role::Text),
+        DecidedBy::Router => ("by the router", Role::Text),
+        DecidedBy::Dial => ("by the dial", Role::Dial),
+        DecidedBy::Budget => ("by the budget", Role::Budget),
+        DecidedBy::Pin => ("by your pin", Role::Pin),
+    };
+    let action = theme.confidence(cell::role(decision.action), 1.0);
+    vec![
+        (format!("{} {did} ", cell::glyph(decision.action)), action),
+        (by.to_owned(), theme.style(role)),
+    ]
+}
+
+/// A bar for each action, the largest probability full.
+fn probabilities(app: &App, decision: &Decision, area: Rect, y: u16, buffer: &mut Buffer) -> u16 {
+    let theme = &app.theme;
+    let Some(probs) = decision.probs else {
+        put(buffer, area, 0, y, "no router was asked here", theme.style(Role::Muted));
+        return y + 1;
+    };
+    let width = area.width.saturating_sub(NAME + NUMBER);
+    for action in Action::ALL {
+        let row = y + action.executions() as u16;
+        let p = probs[action.executions()];
+        let chosen = action == decision.action;
+        let name = theme.style(if chosen { Role::Text } else { Role::Muted });
+        let mark = if chosen { "▸" } else { " " };
+        put(buffer, area, 0, row, &format!("{mark}{action}"), name);
+        let fill = bar::horizontal(f64::from(p), usize::from(width));
+        put(buffer, area, NAME, row, &fill, theme.style(cell::role(action)));
+        put(buffer, area, NAME + width, row, &format!("{p:6.3}"), name);
+    }
+    y + 3
+}
+
+fn facts(app: &App, run: &Run, decision: &Decision) -> Vec<Vec<Piece>> {
+    let theme = &app.theme;
+    let (text, muted) = (theme.style(Role::Text), theme.style(Role::Muted));
+    let pair = |name: &str, value: String| vec![(format!("{name} "), muted), (value, text)];
+    let mut rows = Vec::new();
+    if let (Some(margin), Some(entropy)) = (decision.margin(), decision.entropy()) {
+        let mut row = pair("margin", format!("{margin:.3}  "));
+        row.extend(pair("entropy", format!("{entropy:.2} bit")));
+        rows.push(row);
+    }
+    rows.extend(shadow(app, run, decision));
+    if let Some(change) = app.pin_change(app.cursor.layer, app.cursor.token) {
+        let to = match change {
+            PinChange::To(action) => format!("pinned to {action}"),
+            PinChange::Off => "no longer pinned".to_owned(),
+        };
+        rows.push(vec![(format!("next run: {to}"), cell::waiting(theme))]);
+    }
+    let depth = run.depth(app.cursor.token).unwrap_or(0);
+    let mut row = pair("depth", format!("{depth} of {}  ", run.layers()));
+    let program = match run.step(app.cursor.token) {
+        Some(step) => {
+            row.extend(pair("time", format!("{:.1} ms", step.ms)));
+            step.program.to_string()
+        }
+        None => {
+            row.extend(pair("prefill", format!("{:.0} ms", run.trace.header.prefill_ms)));
+            run.trace.header.program.to_string()
+        }
+    };
+    rows.push(row);
+    rows.push(pair(
+        "program",
+        if program.is_empty() { "empty".into() } else { program },
+    ));
+    if app.cursor.token < run.prompt_len() {
+        rows.push(vec![("all prompt tokens share this program".into(), muted)]);
+    }
+    rows
+}
+
+/// What the router would have done here, where that is another question than what was done.
+fn shadow(app: &App, run: &Run, decision: &Decision) -> Option<Vec<Piece>> {
+    let shadow = decision.shadow?;
+    let theme = &app.theme;
+    if decision.disagrees() {
+        let why = match decision.by {
+            DecidedBy::Pin => "your pin overruled it",
+            DecidedBy::Budget => "the budget overruled it",
+            _ if run.settings().scope == Scope::Prompt => "the prompt's program is frozen",
+            _ => "overruled",
+        };
+        let text = format!("≠ here the router says {shadow}: {why}");
+        return Some(vec![(text, theme.style(Role::Disagree))]);
+    }
+    Some(vec![(
+        "= the router at this token agrees".to_owned(),
+        theme.style(Role::Muted),
+    )])
+}
+
+/// The run as a whole, where there is room.
+fn overview(app: &App, run: &Run, area: Rect, y: u16, buffer: &mut Buffer) {
+    let theme = &app.theme;
+    let (text, muted) = (theme.style(Role::Text), theme.style(Role::Muted));
+    let pair = |name: &str, value: String| vec![(format!("{name:<14}"), muted), (value, text)];
+    let share = |action| format!("{:.1} %", 100.0 * run.share_of(action));
+    let saved = run.layers() as f64 - run.mean_depth();
+    let settings = run.settings();
+    let mut rows = vec![
+        vec![("This run".to_owned(), theme.style(Role::Title))],
+        pair("tokens", format!("{} + {} prompt", run.steps().len(), run.prompt_len())),
+        pair(
+            "mean depth",
+            format!("{:.2} of {}, {saved:+.2} saved", run.mean_depth(), run.layers()),
+        ),
+        pair("skipped", share(Action::Skip)),
+        pair("executed", share(Action::Execute)),
+        pair("repeated", share(Action::Repeat)),
+    ];
+    if let Some(speed) = run.tokens_per_second() {
+        rows.push(pair("speed", format!("{speed:.1} tokens/s")));
+    }
+    rows.push(pair("seed", settings.sampling.seed.to_string()));
+    rows.push(pair("temperature", settings.sampling.temperature.to_string()));
+    if let Some(exact) = run.trace.header.budget_exact {
+        let how = if exact {
+            "the best program within it"
+        } else {
+            "approximately the best"
+        };
+        rows.push(pair("budget", how.to_owned()));
+    }
+    if !settings.pins.is_empty() {
+        let pins: Vec<String> = settings.pins.iter().map(ToString::to_string).collect();
+        rows.push(pair("pins", pins.join(" ")));
+    }
+    for (row, y) in rows.iter().zip(y..area.height) {
+        line(buffer, area, y, row);
+    }
+}

@@ -1,0 +1,122 @@
+//! The help: what the screen shows, and every key from the keymap.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::Line;
+
+use super::super::action::UiAction;
+use super::super::app::App;
+use super::super::keymap::KeyAction;
+use super::super::layout::{dialog as place, inner};
+use super::super::theme::Role;
+use super::super::widgets::flow::flow;
+use super::{cell, pane, put};
+
+/// What am I seeing? In a few sentences.
+const WHAT: &[&str] = &[
+    "A language model is a stack of layers. Here a small router at each layer decides whether it is skipped, run once or run twice.",
+    "In the map a column is a token and a row is a layer, layer 0 at the bottom. Above it stands each token's depth: how many layers it ran. Beside it stands how often each layer was skipped, run and repeated.",
+    "Change the routers' mind: go to a layer, pin it, rerun. The prompt and the seed stay the same, so what changes is your doing. Compare shows what it did.",
+    "All prompt tokens share one program. In scope prompt the answer keeps it; in scope token every token has its own.",
+];
+
+/// Keymap contexts in the order of the help, and their headings.
+const CONTEXTS: [(&str, &str); 6] = [
+    ("grid", "in map and detail"),
+    ("prompt", "in the prompt"),
+    ("answer", "in the answer"),
+    ("overlay", "in dialogs"),
+    ("command", "while typing a setting"),
+    ("global", "everywhere"),
+];
+
+/// Width of one column of keys.
+const COLUMN: u16 = 76;
+const KEYS: usize = 16;
+
+type Piece = (String, Style);
+
+pub(super) fn draw(app: &App, scroll: usize, body: Rect, buffer: &mut Buffer) {
+    let columns = if body.width >= 2 * COLUMN + 8 { 2 } else { 1 };
+    let wide = COLUMN * columns + 2 * (columns - 1) + 4;
+    let room = place(body, wide, body.height);
+    let width = inner(room).width.saturating_sub(2 * (columns - 1)) / columns;
+    let lines = lines(app, width);
+    let rows = lines.len().div_ceil(usize::from(columns));
+    let area = place(body, wide, (rows + 2).min(usize::from(u16::MAX)) as u16);
+    let height = usize::from(inner(area).height);
+    let end = rows.saturating_sub(height);
+    let top = scroll.min(end);
+    let remark = match end {
+        0 => String::new(),
+        end => format!("{}-{} of {rows}", top + 1, (top + height).min(end + height)),
+    };
+    pane::dialog(app, area, "Help", &remark, buffer);
+    let area = inner(area);
+    for column in 0..columns {
+        let part = lines.iter().skip(rows * usize::from(column)).take(rows);
+        for (y, line) in (0..area.height).zip(part.skip(top)) {
+            let mut x = column * (width + 2);
+            for (text, style) in line {
+                x += put(buffer, area, x, y, text, *style);
+            }
+        }
+    }
+}
+
+fn lines(app: &App, width: u16) -> Vec<Vec<Piece>> {
+    let style = |role| app.theme.style(role);
+    let mut lines = vec![vec![("What am I seeing?".to_owned(), style(Role::Title))]];
+    for paragraph in WHAT {
+        for line in flow([(0, *paragraph)].into_iter(), width, None) {
+            let text = line.iter().map(|g| g.text.as_ref()).collect();
+            lines.push(vec![(text, style(Role::Text))]);
+        }
+    }
+    lines.push(Vec::new());
+    for (glyph, look, meaning) in cell::legend(app) {
+        lines.push(vec![
+            (format!("  {glyph:<4}"), look),
+            (meaning.to_owned(), style(Role::Text)),
+        ]);
+    }
+    let mut group = "";
+    for action in UiAction::ALL {
+        let keys = keys(app, *action);
+        if keys.is_empty() {
+            continue;
+        }
+        if action.group() != group {
+            group = action.group();
+            lines.push(Vec::new());
+            lines.push(vec![(group.to_owned(), style(Role::Title))]);
+        }
+        lines.push(vec![
+            (pad(&keys, KEYS), style(Role::KeyBarKey)),
+            (action.description().to_owned(), style(Role::Text)),
+        ]);
+    }
+    lines
+}
+
+fn pad(text: &str, width: usize) -> String {
+    let used = Line::raw(text).width();
+    text.to_owned() + &" ".repeat(width.saturating_sub(used).max(1))
+}
+
+/// The keys of an action: those of the first context that has any.
+fn keys(app: &App, action: UiAction) -> String {
+    let of = |context: &str| app.keymap.keys_for(action, context);
+    let found = CONTEXTS
+        .iter()
+        .map(|(context, _)| of(context))
+        .find(|keys| !keys.is_empty());
+    found
+        .unwrap_or_default()
+        .iter()
+        .take(3)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(" ")
+}

@@ -1,0 +1,107 @@
+//! The line at the bottom: the keys of the focused pane, from the keymap.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use super::super::action::UiAction::{self, *};
+use super::super::app::{App, Focus, Overlay};
+use super::super::theme::Role;
+use super::put;
+
+/// What is offered, the most useful first; neighbours with one label stand together.
+fn offered(app: &App) -> &'static [UiAction] {
+    match &app.overlay {
+        Some(Overlay::Settings(dialog)) if dialog.edit.is_some() => return &[Accept, Close],
+        Some(Overlay::Settings(_)) => return &[Accept, Toggle, Rerun, Close],
+        Some(Overlay::Compare { .. }) => return &[Close, Up, Down, Rerun],
+        Some(Overlay::Help { .. }) => return &[Close, Up, Down],
+        None => {}
+    }
+    let playing = app.shown.as_ref().is_some_and(|run| run.is_playing());
+    match (app.focus, app.is_busy() || app.queued) {
+        (Focus::Prompt, true) => &[Stop, FocusNext, Help, NewLine, Settings, HistoryPrevious, Quit],
+        (Focus::Prompt, false) => &[
+            Run,
+            FocusNext,
+            Help,
+            NextRecording,
+            NewLine,
+            Settings,
+            HistoryPrevious,
+            ClearPrompt,
+            Quit,
+        ],
+        (_, true) => &[
+            Stop, PinSkip, PinExecute, PinRepeat, PinAuto, Follow, Template, Help, FocusNext, Quit,
+        ],
+        (_, false) if playing => &[
+            PlayPause,
+            NextRecording,
+            FocusPrompt,
+            PinSkip,
+            PinExecute,
+            PinRepeat,
+            Help,
+            Quit,
+        ],
+        (Focus::Answer, false) => &[
+            Rerun,
+            Baseline,
+            Compare,
+            Template,
+            Help,
+            FocusNext,
+            FocusPrompt,
+            Settings,
+            NextRecording,
+            Quit,
+        ],
+        (_, false) => &[
+            PinSkip,
+            PinExecute,
+            PinRepeat,
+            PinAuto,
+            Rerun,
+            Help,
+            Baseline,
+            Compare,
+            BudgetLess,
+            BudgetMore,
+            DialLess,
+            DialMore,
+            Mark,
+            MapMode,
+            Settings,
+            ToggleScope,
+            EditProgram,
+            ClearPins,
+            FocusNext,
+            Quit,
+        ],
+    }
+}
+
+pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
+    let context = app.context();
+    let mut groups: Vec<(Vec<String>, &str)> = Vec::new();
+    for action in offered(app) {
+        let Some(key) = app.keymap.keys_for(*action, context).into_iter().next() else {
+            continue;
+        };
+        match groups.last_mut() {
+            Some((keys, label)) if *label == action.label() => keys.push(key),
+            _ => groups.push((vec![key], action.label())),
+        }
+    }
+    let (key_style, text_style) = (app.theme.style(Role::KeyBarKey), app.theme.style(Role::KeyBarText));
+    let mut x = 1;
+    for (keys, label) in groups {
+        let keys = keys.join("/");
+        let width = ratatui::text::Line::raw(keys.as_str()).width() + label.len() + 1;
+        if usize::from(x) + width > usize::from(area.width) {
+            break;
+        }
+        x += put(buffer, area, x, 0, &keys, key_style);
+        x += put(buffer, area, x + 1, 0, label, text_style) + 3;
+    }
+}

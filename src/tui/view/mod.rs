@@ -1,0 +1,97 @@
+//! State → screen. Nothing in here changes anything.
+
+mod answer;
+mod cell;
+mod compare;
+mod detail;
+mod help;
+mod keybar;
+mod map;
+pub mod notice;
+mod pane;
+mod prompt;
+mod settings;
+mod status;
+mod tabs;
+
+use ratatui::Frame;
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Position, Rect};
+use ratatui::style::Style;
+
+use super::app::{App, Overlay};
+use super::layout::{MIN_HEIGHT, MIN_WIDTH, Screen};
+use super::theme::Role;
+use super::widgets::flow::fit;
+
+/// Draws the whole screen.
+pub fn view(app: &App, frame: &mut Frame) {
+    let area = frame.area();
+    let buffer = frame.buffer_mut();
+    buffer.set_style(area, app.theme.base());
+    let Some(screen) = Screen::new(app, area) else {
+        too_small(app, area, buffer);
+        return;
+    };
+    let cursor = draw(app, &screen, area, buffer);
+    if let Some(position) = cursor.filter(|p| area.contains(*p)) {
+        frame.set_cursor_position(position);
+    }
+}
+
+/// Draws panes and dialogs; where the terminal's cursor belongs, if anything is typed.
+fn draw(app: &App, screen: &Screen, area: Rect, buffer: &mut Buffer) -> Option<Position> {
+    status::draw(app, screen.status, buffer);
+    notice::draw(app, screen.notice, buffer);
+    keybar::draw(app, screen.keys, buffer);
+    if let Some(tabs) = screen.tabs {
+        tabs::draw(app, tabs, buffer);
+    }
+    let cursor = screen.prompt.and_then(|pane| prompt::draw(app, pane, buffer));
+    if let Some(pane) = screen.answer {
+        answer::draw(app, pane, buffer);
+    }
+    if let Some(pane) = screen.map {
+        map::draw(app, pane, buffer);
+    }
+    if let Some(pane) = screen.detail {
+        detail::draw(app, pane, buffer);
+    }
+    let body = Rect {
+        y: screen.status.bottom(),
+        height: area.height.saturating_sub(screen.status.height + screen.keys.height),
+        ..area
+    };
+    match &app.overlay {
+        None => cursor,
+        Some(Overlay::Help { scroll }) => {
+            help::draw(app, *scroll, body, buffer);
+            None
+        }
+        Some(Overlay::Settings(dialog)) => settings::draw(app, dialog, body, buffer),
+        Some(Overlay::Compare { against, scroll }) => {
+            compare::draw(app, *against, *scroll, body, buffer);
+            None
+        }
+    }
+}
+
+/// One line that says what would be enough.
+fn too_small(app: &App, area: Rect, buffer: &mut Buffer) {
+    let text = format!(
+        "{}×{} is too small: drllm needs {MIN_WIDTH}×{MIN_HEIGHT}",
+        area.width, area.height
+    );
+    put(buffer, area, 0, 0, &text, app.theme.style(Role::Warning));
+}
+
+/// Writes one line of text at (`x`, `y`) from the area's corner, cut to the area. Columns used.
+fn put(buffer: &mut Buffer, area: Rect, x: u16, y: u16, text: &str, style: Style) -> u16 {
+    let area = area.intersection(buffer.area);
+    if x >= area.width || y >= area.height {
+        return 0;
+    }
+    let text = fit(text, usize::from(area.width - x));
+    let (end, _) = buffer.set_stringn(area.x + x, area.y + y, text, usize::from(area.width - x), style);
+    end - area.x - x
+}

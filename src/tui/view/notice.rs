@@ -1,0 +1,130 @@
+//! The lines under the status: a message, the model's progress, and the legend.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+
+use super::super::app::{App, Level, MapMode, ModelState};
+use super::super::theme::Role;
+use super::super::widgets::bar;
+use super::super::widgets::flow::flow;
+use super::{cell, put};
+
+/// A terminal lower than this has no legend.
+const LEGEND_FROM: u16 = 16;
+
+/// Most lines of a message.
+const MESSAGE_LINES: usize = 3;
+
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// Rows that are needed at present.
+pub fn height(app: &App, area: Rect) -> u16 {
+    let legend = u16::from(area.height >= LEGEND_FROM);
+    let message = message(app, area.width).map_or(0, |(_, lines, _)| lines.len()) as u16;
+    legend + message + model_lines(app, area.width).len() as u16
+}
+
+pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
+    let mut y = 0;
+    if let Some((sign, lines, role)) = message(app, area.width) {
+        for (i, line) in lines.iter().enumerate() {
+            let sign = if i == 0 { sign } else { " " };
+            put(buffer, area, 1, y, &format!("{sign} {line}"), app.theme.style(role));
+            y += 1;
+        }
+    }
+    for (line, role) in model_lines(app, area.width) {
+        put(buffer, area, 1, y, &line, app.theme.style(role));
+        y += 1;
+    }
+    let mut x = 1;
+    for (text, style) in legend(app, area.width) {
+        x += put(buffer, area, x, y, &text, style);
+    }
+}
+
+/// Sign, lines and look of the message.
+fn message(app: &App, width: u16) -> Option<(&'static str, Vec<String>, Role)> {
+    let notice = app.notice.as_ref()?;
+    let dismiss = app
+        .keymap
+        .keys_for(super::super::action::UiAction::Dismiss, app.focus.context());
+    Some(match notice.level {
+        Level::Info => ("›", wrap(&notice.text, width, 1), Role::Accent),
+        Level::Error => {
+            let key = dismiss
+                .first()
+                .map_or(String::new(), |key| format!(" ({key} dismisses)"));
+            (
+                "✗",
+                wrap(&(notice.text.clone() + &key), width, MESSAGE_LINES),
+                Role::Error,
+            )
+        }
+    })
+}
+
+fn wrap(text: &str, width: u16, most: usize) -> Vec<String> {
+    let lines = flow([(0, text)].into_iter(), width.saturating_sub(4), None);
+    let text = |line: &Vec<super::super::widgets::flow::Glyph>| line.iter().map(|g| g.text.as_ref()).collect();
+    lines.iter().take(most).map(text).collect()
+}
+
+/// How far the model is, unless it is ready.
+fn model_lines(app: &App, width: u16) -> Vec<(String, Role)> {
+    match &app.model {
+        ModelState::Ready { .. } => Vec::new(),
+        ModelState::Missing(message) => wrap(&format!("no model: {message}"), width, MESSAGE_LINES)
+            .into_iter()
+            .enumerate()
+            .map(|(i, line)| (format!("{} {line}", if i == 0 { "!" } else { " " }), Role::Warning))
+            .collect(),
+        ModelState::Loading { what, bytes } => {
+            let recording = app.shown.as_ref().is_some_and(|r| r.is_recording());
+            let (intro, bar) = match (recording, width) {
+                (true, 100..) => ("you see a recording while the model is on its way  ", 20),
+                (true, _) => ("a recording, while the model comes  ", 10),
+                (false, _) => ("", 20),
+            };
+            vec![(format!("↓ {intro}{}{what}", progress(*bytes, bar)), Role::Accent)]
+        }
+    }
+}
+
+fn progress(bytes: Option<(u64, Option<u64>)>, cells: usize) -> String {
+    match bytes {
+        None => String::new(),
+        Some((done, None)) => format!("{:.0} MiB  ", done as f64 / MIB),
+        Some((done, Some(total))) => {
+            let share = done as f64 / total.max(1) as f64;
+            format!(
+                "▕{}▏ {:3.0} %  {:.0} of {:.0} MiB  ",
+                bar::horizontal(share, cells),
+                100.0 * share.min(1.0),
+                done as f64 / MIB,
+                total as f64 / MIB
+            )
+        }
+    }
+}
+
+/// What the map's glyphs mean, as many as there is room for.
+fn legend(app: &App, width: u16) -> Vec<(String, Style)> {
+    let muted = app.theme.style(Role::Muted);
+    let mut parts = Vec::new();
+    if width >= 112 {
+        parts.push(("column: token, row: layer   ".to_owned(), muted));
+    }
+    for (i, (glyph, style, meaning)) in cell::legend(app).into_iter().enumerate() {
+        if i > 0 {
+            parts.push(("  ".to_owned(), muted));
+        }
+        parts.push((glyph, style));
+        parts.push((format!(" {meaning}"), muted));
+    }
+    if app.map.mode == MapMode::Decisions && width >= 160 {
+        parts.push(("  ·  the brighter, the surer the router".to_owned(), muted));
+    }
+    parts
+}

@@ -1,0 +1,40 @@
+//! The border around a pane.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Block, BorderType, Clear, Widget};
+
+use super::super::app::App;
+use super::super::theme::Role;
+use super::super::widgets::flow::fit;
+
+/// Draws a pane's border with a title at the left and a remark at the right; thick where the pane
+/// has the keys, so that it can be told without colours.
+pub(super) fn frame(app: &App, area: Rect, focused: bool, title: &str, remark: &str, buffer: &mut Buffer) {
+    let style = |role| app.theme.style(role);
+    let room = usize::from(area.width.saturating_sub(4));
+    let title = fit(title, room);
+    let left = room.saturating_sub(Line::raw(title.as_str()).width() + 4);
+    let (role, kind) = match focused {
+        true => (Role::BorderFocused, BorderType::Thick),
+        false => (Role::Border, BorderType::Rounded),
+    };
+    let mut block = Block::bordered().border_type(kind).border_style(style(role));
+    if !title.is_empty() {
+        block = block.title_top(Line::from(Span::styled(format!(" {title} "), style(Role::Title))));
+    }
+    if !remark.is_empty() && left > 3 {
+        let remark = Span::styled(format!(" {} ", fit(remark, left)), style(Role::Muted));
+        block = block.title_top(Line::from(remark).right_aligned());
+    }
+    block.render(area.intersection(buffer.area), buffer);
+}
+
+/// Clears a dialog's place and draws its border.
+pub(super) fn dialog(app: &App, area: Rect, title: &str, remark: &str, buffer: &mut Buffer) {
+    let area = area.intersection(buffer.area);
+    Clear.render(area, buffer);
+    buffer.set_style(area, app.theme.base());
+    frame(app, area, true, title, remark, buffer);
+}

@@ -1,0 +1,147 @@
+//! The settings dialog.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Position, Rect};
+use unicode_width::UnicodeWidthStr;
+
+use super::super::app::App;
+use super::super::layout::{dialog as place, inner};
+use super::super::overrides::dial_meaning;
+use super::super::settings::{Field, LineEdit, SettingsDialog, is_set};
+use super::super::theme::Role;
+use super::super::widgets::flow::flow;
+use super::{pane, put};
+
+/// Column of the values.
+const VALUES: u16 = 22;
+
+/// Rows below the list: a blank, what the field means, why a value was refused.
+const FOOT: u16 = 5;
+
+/// Draws the dialog; where the cursor is while something is typed.
+pub(super) fn draw(app: &App, dialog: &SettingsDialog, body: Rect, buffer: &mut Buffer) -> Option<Position> {
+    match &dialog.edit {
+        Some(edit) if dialog.single => Some(draw_field(app, dialog.field(), edit, body, buffer)),
+        _ => draw_list(app, dialog, body, buffer),
+    }
+}
+
+/// One setting by itself: what is typed, and under it where it is wrong and why.
+fn draw_field(app: &App, field: Field, edit: &LineEdit, body: Rect, buffer: &mut Buffer) -> Position {
+    let area = place(body, 78, 7);
+    pane::dialog(
+        app,
+        area,
+        &format!("Set the {}", field.name()),
+        "of the next run",
+        buffer,
+    );
+    let area = inner(area);
+    typed(
+        app,
+        edit,
+        Rect {
+            height: area.height.min(1),
+            ..area
+        },
+        buffer,
+    );
+    let (_, cursor) = scrolled(edit, area.width);
+    if edit.error.as_ref().is_some_and(|e| e.column.is_some()) {
+        put(buffer, area, cursor, 1, "▲", app.theme.style(Role::Error));
+    }
+    let foot = Rect {
+        y: area.y + 2,
+        height: area.height.saturating_sub(2),
+        ..area
+    };
+    explain(app, field, Some(edit), foot, buffer);
+    Position::new(area.x + cursor, area.y)
+}
+
+fn draw_list(app: &App, dialog: &SettingsDialog, body: Rect, buffer: &mut Buffer) -> Option<Position> {
+    let rows = Field::ALL.len() as u16;
+    let area = place(body, 78, rows + FOOT + 2);
+    pane::dialog(app, area, "Settings", "of the next run", buffer);
+    let area = inner(area);
+    // In a low terminal the list scrolls with its row.
+    let list = area.height.saturating_sub(FOOT).max(1);
+    let top = (dialog.row as u16 + 1).saturating_sub(list);
+    for (y, row) in (top..rows).take(usize::from(list)).enumerate() {
+        draw_row(app, dialog, usize::from(row), area, y as u16, buffer);
+    }
+    let foot = Rect {
+        y: area.y + (list + 1).min(area.height),
+        height: area.height.saturating_sub(list + 1),
+        ..area
+    };
+    explain(app, dialog.field(), dialog.edit.as_ref(), foot, buffer);
+    let (_, cursor) = scrolled(dialog.edit.as_ref()?, area.width.saturating_sub(VALUES));
+    Some(Position::new(
+        area.x + VALUES + cursor,
+        area.y + dialog.row as u16 - top,
+    ))
+}
+
+/// What is in sight of a line being typed in `width` columns, and the cursor's column in it.
+fn scrolled(edit: &LineEdit, width: u16) -> (String, u16) {
+    let room = usize::from(width).max(1);
+    let columns = |chars: &[char]| chars.iter().collect::<String>().width();
+    let before: Vec<char> = edit.text.chars().take(edit.at).collect();
+    let start = (0..before.len())
+        .find(|s| columns(&before[*s..]) < room)
+        .unwrap_or(before.len());
+    (
+        edit.text.chars().skip(start).collect(),
+        columns(&before[start..]) as u16,
+    )
+}
+
+/// The line being typed, over the whole of `line`.
+fn typed(app: &App, edit: &LineEdit, line: Rect, buffer: &mut Buffer) {
+    let style = app.theme.style(Role::Selection);
+    buffer.set_style(line.intersection(buffer.area), style);
+    put(buffer, line, 0, 0, &scrolled(edit, line.width).0, style);
+}
+
+fn draw_row(app: &App, dialog: &SettingsDialog, row: usize, area: Rect, y: u16, buffer: &mut Buffer) {
+    let theme = &app.theme;
+    let field = Field::ALL[row];
+    let here = row == dialog.row;
+    let name = theme.style(if here { Role::Accent } else { Role::Text });
+    put(buffer, area, 0, y, if here { "▸" } else { " " }, name);
+    put(buffer, area, 2, y, field.name(), name);
+    if let Some(edit) = dialog.edit.as_ref().filter(|_| here) {
+        let line = Rect::new(area.x + VALUES, area.y + y, area.width.saturating_sub(VALUES), 1);
+        typed(app, edit, line, buffer);
+        return;
+    }
+    let mut value = field.value(&app.settings);
+    if value.is_empty() {
+        value = "none".to_owned();
+    }
+    if field == Field::Dial {
+        value = format!("{value} ({})", dial_meaning(app.settings.dial));
+    }
+    let changed = field.value(&app.settings) != field.value(&app.settled);
+    let role = match (changed, is_set(field, &app.settings)) {
+        (true, _) => Role::Pin,
+        (false, true) => Role::Text,
+        (false, false) => Role::Muted,
+    };
+    let mark = if changed { " (next run)" } else { "" };
+    put(buffer, area, VALUES, y, &(value + mark), theme.style(role));
+}
+
+/// What the setting means, or why what was typed is wrong.
+fn explain(app: &App, field: Field, edit: Option<&LineEdit>, area: Rect, buffer: &mut Buffer) {
+    let (text, role) = match edit.and_then(|e| e.error.as_ref()) {
+        Some(error) => (format!("✗ {}", error.message), Role::Error),
+        None => (field.hint().to_owned(), Role::Muted),
+    };
+    let lines = flow([(0, text.as_str())].into_iter(), area.width, None);
+    for (y, line) in (0..area.height).zip(lines) {
+        let text: String = line.iter().map(|g| g.text.as_ref()).collect();
+        put(buffer, area, 0, y, &text, app.theme.style(role));
+    }
+}

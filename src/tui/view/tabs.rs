@@ -1,0 +1,30 @@
+//! The tabs of a narrow screen.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use super::super::app::{App, Focus};
+use super::super::layout::{TABS, tab_width};
+use super::super::theme::Role;
+use super::put;
+
+pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
+    let mut x = 0;
+    for pane in TABS {
+        let shown = match app.folded {
+            Focus::Prompt => pane == Focus::Map,
+            folded => pane == folded,
+        };
+        // Brackets tell the open tab without colours.
+        let (text, role) = match shown {
+            true => (format!("[{}]", pane.title()), Role::Title),
+            false => (format!(" {} ", pane.title()), Role::Muted),
+        };
+        put(buffer, area, x, 0, &text, app.theme.style(role));
+        x += tab_width(pane);
+    }
+    let hint = "Tab turns";
+    if let Some(at) = area.width.checked_sub(hint.len() as u16 + 1).filter(|at| *at > x) {
+        put(buffer, area, at, 0, hint, app.theme.style(Role::Muted));
+    }
+}

@@ -1,0 +1,4 @@
+//! Small pieces that panes are drawn from.
+
+pub mod bar;
+pub mod flow;

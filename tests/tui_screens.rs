@@ -1,0 +1,281 @@
+//! What the screens look like, at several sizes, with and without colours. Texts are snapshots of
+//! the whole screen; one is of styles.
+
+mod fixture;
+
+use std::time::Duration;
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use drllm::engine::{Command, Event as Worker};
+use drllm::tui::app::App;
+use drllm::tui::color::ColorTier;
+use drllm::tui::update::{Event, update};
+use drllm::tui::view::view;
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use ratatui::buffer::Buffer;
+
+/// Sizes that every screen should look right at.
+const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
+
+fn draw(app: &mut App, (width, height): (u16, u16)) -> Buffer {
+    update(app, Event::Resize(width, height));
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    terminal.draw(|frame| view(app, frame)).unwrap();
+    terminal.backend().buffer().clone()
+}
+
+fn text(buffer: &Buffer) -> String {
+    let mut out = String::new();
+    for y in 0..buffer.area.height {
+        let mut skip = 0;
+        let mut line = String::new();
+        for x in 0..buffer.area.width {
+            let symbol = buffer[(x, y)].symbol();
+            if skip == 0 {
+                line.push_str(symbol);
+                skip = unicode_width::UnicodeWidthStr::width(symbol).max(1);
+            }
+            skip -= 1;
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// Snapshots of one state at every size.
+fn snapshots(name: &str, app: &mut App) {
+    for size in SIZES {
+        let screen = text(&draw(app, size));
+        insta::assert_snapshot!(format!("{name}_{}x{}", size.0, size.1), screen);
+    }
+}
+
+fn key(app: &mut App, code: KeyCode) -> Vec<Command> {
+    update(app, Event::Key(KeyEvent::new(code, KeyModifiers::NONE)))
+}
+
+fn keys(app: &mut App, typed: &str) -> Vec<Command> {
+    typed.chars().flat_map(|c| key(app, KeyCode::Char(c))).collect()
+}
+
+fn hear(app: &mut App, events: impl IntoIterator<Item = Worker>) {
+    for event in events {
+        update(app, Event::Worker(event));
+    }
+}
+
+/// The model is there and the recording was left for the map.
+fn ready() -> App {
+    let mut app = fixture::app();
+    update(&mut app, Event::Resize(120, 40));
+    hear(&mut app, [fixture::loaded()]);
+    key(&mut app, KeyCode::Esc);
+    key(&mut app, KeyCode::Esc);
+    app
+}
+
+/// Runs `trace` to its end.
+fn ran(app: &mut App, trace: &drllm::engine::Trace) {
+    keys(app, "r");
+    let run = app.starting.as_ref().expect("a run was asked for").id;
+    hear(app, fixture::events(run, trace));
+}
+
+#[test]
+fn a_recording_while_the_model_is_pulled() {
+    let mut app = fixture::app();
+    app.prompt.suggest("Why is the sky blue?");
+    hear(
+        &mut app,
+        [Worker::Pulling {
+            what: "pulling SmolLM2-135M-Instruct from the Hugging Face hub".into(),
+            done: 43 << 20,
+            total: Some(98_362_432),
+        }],
+    );
+    snapshots("start", &mut app);
+}
+
+#[test]
+fn nothing_to_see_yet() {
+    snapshots("empty", &mut fixture::empty(ColorTier::Truecolor));
+}
+
+#[test]
+fn a_recording_where_there_is_no_model() {
+    let mut app = fixture::app();
+    app.prompt.set("Why is the sky blue?");
+    let message = "SmolLM2-135M-Instruct could not be pulled: no network. Run `drllm-tui models pull` later, or give --model PATH";
+    hear(&mut app, [Worker::LoadFailed(message.into())]);
+    snapshots("no_model", &mut app);
+}
+
+#[test]
+fn a_run_half_way() {
+    let mut app = ready();
+    app.prompt.set("Why is the sky blue?");
+    keys(&mut app, "r");
+    let run = app.starting.as_ref().unwrap().id;
+    let events = fixture::events(run, &fixture::token_trace(3, 60));
+    hear(&mut app, events.into_iter().take(34));
+    snapshots("running", &mut app);
+}
+
+#[test]
+fn pins_that_wait_for_the_next_run() {
+    let mut app = ready();
+    app.prompt.set("Why is the sky blue?");
+    keys(&mut app, "gjjjs");
+    keys(&mut app, "hhhhhhvhhhhjjd");
+    keys(&mut app, "---");
+    snapshots("pinned", &mut app);
+}
+
+#[test]
+fn a_comparison_of_two_runs() {
+    let mut app = ready();
+    app.prompt.set("Why is the sky blue?");
+    ran(&mut app, &fixture::trace(7, 60));
+    let mut other = fixture::token_trace(9, 48);
+    other.header.settings.pins = vec!["12=skip".parse().unwrap()];
+    other.steps[14].id = 7;
+    other.steps[14].text = "青".into();
+    ran(&mut app, &other);
+    keys(&mut app, "c");
+    snapshots("compare", &mut app);
+}
+
+#[test]
+fn the_help() {
+    let mut app = ready();
+    keys(&mut app, "?");
+    snapshots("help", &mut app);
+}
+
+#[test]
+fn settings_and_a_mistake_in_a_program() {
+    let mut app = ready();
+    keys(&mut app, "o");
+    snapshots("settings", &mut app);
+    key(&mut app, KeyCode::Esc);
+    keys(&mut app, ":0-11 13-99");
+    key(&mut app, KeyCode::Enter);
+    snapshots("program_mistake", &mut app);
+}
+
+#[test]
+fn an_error_stays_until_dismissed_and_the_prompt_is_kept() {
+    let mut app = ready();
+    app.prompt.set("def f(x):\n\treturn \u{1b}[2J");
+    keys(&mut app, "r");
+    let run = app.starting.as_ref().unwrap().id;
+    let message = "the prompt has 9000 tokens and the model's context holds 8192: shorten it by 808 tokens";
+    hear(
+        &mut app,
+        [Worker::Failed {
+            run,
+            message: message.into(),
+        }],
+    );
+    snapshots("error", &mut app);
+    key(&mut app, KeyCode::Esc);
+    assert!(app.notice.is_none());
+    assert!(app.prompt.text().starts_with("def f(x):\n\treturn"));
+}
+
+#[test]
+fn the_whole_sequence_with_its_special_tokens() {
+    let mut app = ready();
+    keys(&mut app, "i");
+    snapshots("template", &mut app);
+}
+
+#[test]
+fn other_views_of_the_map() {
+    let mut app = ready();
+    keys(&mut app, "m");
+    let confidence = text(&draw(&mut app, (120, 40)));
+    insta::assert_snapshot!("map_confidence_120x40", confidence);
+    keys(&mut app, "mzz");
+    let decided_by = text(&draw(&mut app, (120, 40)));
+    insta::assert_snapshot!("map_decided_by_120x40", decided_by);
+}
+
+#[test]
+fn tabs_of_a_narrow_screen() {
+    let mut app = ready();
+    for name in ["map", "detail", "prompt", "answer"] {
+        let screen = text(&draw(&mut app, (60, 20)));
+        insta::assert_snapshot!(format!("tab_{name}_60x20"), screen);
+        key(&mut app, KeyCode::Tab);
+    }
+    let screen = text(&draw(&mut app, (40, 12)));
+    insta::assert_snapshot!("smallest_40x12", screen);
+}
+
+#[test]
+fn a_screen_that_is_too_small_says_so() {
+    let mut app = ready();
+    let screen = text(&draw(&mut app, (39, 5)));
+    insta::assert_snapshot!("too_small_39x5", screen);
+}
+
+/// Distinct styles by letter, and the screen in those letters.
+fn styles(buffer: &Buffer) -> String {
+    let mut seen: Vec<String> = Vec::new();
+    let mut map = String::new();
+    for y in 0..buffer.area.height {
+        for x in 0..buffer.area.width {
+            let cell = &buffer[(x, y)];
+            let style = format!("{:?} on {:?} {:?}", cell.fg, cell.bg, cell.modifier);
+            let at = seen.iter().position(|s| *s == style).unwrap_or_else(|| {
+                seen.push(style);
+                seen.len() - 1
+            });
+            map.push(char::from_u32('A' as u32 + at as u32).unwrap());
+        }
+        map.push('\n');
+    }
+    let legend = seen
+        .iter()
+        .enumerate()
+        .map(|(i, s)| format!("{} {s}\n", char::from_u32('A' as u32 + i as u32).unwrap()));
+    legend.collect::<String>() + &map
+}
+
+#[test]
+fn colours_and_none() {
+    let mut app = ready();
+    keys(&mut app, "hhhs");
+    insta::assert_snapshot!("colours_80x24", styles(&draw(&mut app, (80, 24))));
+
+    let mut plain = fixture::empty(ColorTier::None);
+    plain.open("why the sky is blue".into(), None, fixture::trace(7, 60));
+    key(&mut plain, KeyCode::Esc);
+    keys(&mut plain, "hhhs");
+    let buffer = draw(&mut plain, (80, 24));
+    assert!(
+        buffer
+            .content
+            .iter()
+            .all(|c| c.fg == ratatui::style::Color::Reset && c.bg == ratatui::style::Color::Reset)
+    );
+    insta::assert_snapshot!("monochrome_80x24", format!("{}{}", text(&buffer), styles(&buffer)));
+}
+
+#[test]
+fn a_recording_is_played_step_by_step() {
+    let mut app = fixture::empty(ColorTier::Truecolor);
+    app.reduced_motion = false;
+    app.open("why the sky is blue".into(), None, fixture::trace(7, 60));
+    assert_eq!(app.shown.as_ref().unwrap().steps().len(), 0);
+    assert!(app.is_animated());
+    update(&mut app, Event::Tick(Duration::from_secs(1)));
+    let half = app.shown.as_ref().unwrap().steps().len();
+    assert!(half > 5 && half < 60, "{half}");
+    update(&mut app, Event::Tick(Duration::from_secs(60)));
+    assert_eq!(app.shown.as_ref().unwrap().steps().len(), 60);
+    assert!(!app.is_animated());
+}
