@@ -47,6 +47,9 @@ pub struct TrainArgs {
     /// γ of the focal loss; 0 is weighted cross-entropy
     #[arg(long, default_value_t = TrainSettings::default().gamma)]
     gamma: f64,
+    /// Train on standardised hidden states (folded into the first layer of the checkpoint)
+    #[arg(long)]
+    standardise: bool,
     /// Least share of examples that the search turned from wrong to right; others are left out
     #[arg(long, value_name = "SHARE", default_value_t = 0.3)]
     corrected_share: f64,
@@ -86,11 +89,11 @@ pub fn run(args: TrainArgs) -> Result<()> {
         counter.done(done, "")
     })?;
     counter.finish();
-    let Some(features) = features else {
+    let Some(mut features) = features else {
         bail!("stopped before training; nothing was written");
     };
     let mut log = Log::default();
-    let trained = train(&data, &features, &settings, &stop, &mut |event| log.tell(&event))?;
+    let trained = train(&data, &mut features, &settings, &stop, &mut |event| log.tell(&event))?;
     let Some(trained) = trained else {
         bail!("stopped while training; nothing was written");
     };
@@ -135,6 +138,7 @@ impl TrainArgs {
             batch: self.batch,
             width: self.width,
             gamma: self.gamma,
+            standardise: self.standardise,
             seed: self.seed,
             ..TrainSettings::default()
         })

@@ -191,14 +191,14 @@ mod tests {
     #[test]
     fn both_layouts_read_alike() {
         let arc = r#"{"id":"a","question":{"stem":"Two?","choices":[{"text":"one","label":"1"},{"text":"two","label":"2"}]},"answerKey":"2"}"#;
-        let expected = Question {
+        let expected = [Question {
             id: "a".into(),
             question: "Two?".into(),
             choices: vec!["one".into(), "two".into()],
             answer: 1,
-        };
-        assert_eq!(parse(PLAIN.as_bytes(), "t").unwrap(), [expected.clone()]);
-        assert_eq!(parse(format!("\n{arc}\n\n").as_bytes(), "t").unwrap(), [expected]);
+        }];
+        assert_eq!(parse(PLAIN.as_bytes(), "t").unwrap(), expected);
+        assert_eq!(parse(format!("\n{arc}\n\n").as_bytes(), "t").unwrap(), expected);
     }
 
     #[test]

@@ -4,8 +4,6 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
 use candle_core::{Device, Tensor};
-use half::f16;
-use half::slice::HalfFloatSliceExt;
 
 use super::dataset::Example;
 use crate::eval::parallel::for_each_ordered;
@@ -14,14 +12,26 @@ use crate::model::{Decoder, Model};
 use crate::program::Action;
 use crate::router::pool_windows;
 
-/// Pooled windows of every example at every layer, in f16: 2·L·W·d bytes an example, 276 kB for 30
-/// layers, 8 windows and 576 hidden units.
+/// Pooled windows of every example at every layer: 4·L·W·d bytes an example, 553 kB for 30 layers, 8
+/// windows and 576 hidden units.
+///
+/// They are kept in f32: a few hidden units stand at values of 10⁴ and differ between questions by
+/// less than f16 resolves there.
 pub struct Features {
     pub layers: usize,
     /// Windows of the pooling, W.
     pub windows: usize,
     pub hidden_size: usize,
     examples: Vec<Windows>,
+    moments: Option<Moments>,
+}
+
+/// Mean and standard deviation of what enters each layer, each (layers, hidden_size), row by row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Moments {
+    pub mean: Vec<f32>,
+    /// Above 0; 1 for units that do not vary.
+    pub deviation: Vec<f32>,
 }
 
 /// The windows of one example.
@@ -29,7 +39,7 @@ struct Windows {
     /// n ≤ W: fewer where the prompt has fewer tokens.
     count: usize,
     /// (layers, n, hidden_size)
-    values: Vec<f16>,
+    values: Vec<f32>,
 }
 
 impl Features {
@@ -69,6 +79,7 @@ impl Features {
             windows,
             hidden_size,
             examples: Vec::new(),
+            moments: None,
         }
     }
 
@@ -76,9 +87,7 @@ impl Features {
     pub fn push(&mut self, entering: &[Tensor]) -> Result<()> {
         let mut values = Vec::with_capacity(entering.iter().map(Tensor::elem_count).sum());
         for windows in entering {
-            let floats = windows.flatten_all()?.to_vec1::<f32>()?;
-            // Beyond f16's range only where a model's own f16 arithmetic would overflow.
-            values.extend(floats.iter().map(|x| f16::from_f32(x.clamp(-65504.0, 65504.0))));
+            values.extend(windows.flatten_all()?.to_vec1::<f32>()?);
         }
         let count = entering.first().map_or(Ok(0), |w| w.dim(0))?;
         self.examples.push(Windows { count, values });
@@ -94,6 +103,43 @@ impl Features {
         self.examples.is_empty()
     }
 
+    /// From now on batches hold (x − mean)/deviation of each hidden unit at each layer, with the
+    /// moments of the examples `of`.
+    pub fn standardise(&mut self, of: &[usize]) {
+        let units = self.layers * self.hidden_size;
+        let (mut sums, mut squares, mut count) = (vec![0f64; units], vec![0f64; units], 0.0);
+        for &index in of {
+            let Windows { count: n, values } = &self.examples[index];
+            count += *n as f64;
+            for (layer, windows) in values.chunks_exact(n * self.hidden_size).enumerate() {
+                for (at, &x) in windows.iter().enumerate() {
+                    let unit = layer * self.hidden_size + at % self.hidden_size;
+                    sums[unit] += f64::from(x);
+                    squares[unit] += f64::from(x) * f64::from(x);
+                }
+            }
+        }
+        let means: Vec<f64> = sums.iter().map(|sum| sum / f64::max(count, 1.0)).collect();
+        let deviation = |(square, mean): (&f64, &f64)| {
+            let variance = (square / f64::max(count, 1.0) - mean * mean).max(0.0);
+            // Less is rounding: such a unit is the same for every question.
+            if variance > 1e-10 * (1.0 + mean * mean) {
+                variance.sqrt() as f32
+            } else {
+                1.0
+            }
+        };
+        self.moments = Some(Moments {
+            deviation: squares.iter().zip(&means).map(deviation).collect(),
+            mean: means.iter().map(|&mean| mean as f32).collect(),
+        });
+    }
+
+    /// What batches were standardised by, if they are.
+    pub fn moments(&self) -> Option<&Moments> {
+        self.moments.as_ref()
+    }
+
     /// The windows of some examples, f32 (layers, examples · W, hidden_size), and each window's
     /// weight in its example's mean, (1, examples, W, 1): 1/n, or 0 where there is none.
     pub fn batch(&self, indices: &[usize]) -> Result<(Tensor, Tensor)> {
@@ -105,12 +151,31 @@ impl Features {
             weights[slot * windows..slot * windows + count].fill(1.0 / *count as f32);
             for (layer, entering) in from.chunks_exact(count * size).enumerate() {
                 let start = (layer * indices.len() + slot) * windows * size;
-                entering.convert_to_f32_slice(&mut values[start..start + count * size]);
+                let into = &mut values[start..start + count * size];
+                into.copy_from_slice(entering);
+                if let Some(moments) = &self.moments {
+                    moments.apply(layer, into, size);
+                }
             }
         }
         let values = Tensor::from_vec(values, (layers, indices.len() * windows, size), &Device::Cpu)?;
         let weights = Tensor::from_vec(weights, (1, indices.len(), windows, 1), &Device::Cpu)?;
         Ok((values, weights))
+    }
+}
+
+impl Moments {
+    /// Standardises windows (n, hidden_size) of a layer in place.
+    fn apply(&self, layer: usize, windows: &mut [f32], size: usize) {
+        let of_layer = layer * size..(layer + 1) * size;
+        for window in windows.chunks_exact_mut(size) {
+            let moments = self.mean[of_layer.clone()]
+                .iter()
+                .zip(&self.deviation[of_layer.clone()]);
+            for (x, (mean, deviation)) in window.iter_mut().zip(moments) {
+                *x = (*x - mean) / deviation;
+            }
+        }
     }
 }
 
@@ -163,14 +228,28 @@ mod tests {
             (0..LAYERS).map(of_layer).collect()
         };
         features.push(&states(3, 10.0)).unwrap();
-        features.push(&states(2, 1e9)).unwrap();
+        features.push(&states(2, 1e6)).unwrap();
         let (values, weights) = features.batch(&[1, 0]).unwrap();
         assert_eq!(values.dims(), [LAYERS, 6, HIDDEN]);
         let values = values.to_vec3::<f32>().unwrap();
-        assert_eq!(values[1][0][0], 65504.0, "clamped to the range of f16");
-        assert_eq!((values[1][2][0], values[1][3][0], values[3][5][1]), (0.0, 11.0, 13.0));
+        assert_eq!((values[1][0][0], values[1][2][0]), (1e6 + 1.0, 0.0));
+        assert_eq!((values[1][3][0], values[3][5][1]), (11.0, 13.0));
         let third = 1.0 / 3.0;
         let weights = weights.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(weights, [0.5, 0.5, 0.0, third, third, third]);
+    }
+
+    #[test]
+    fn standardised_windows_have_mean_0_and_deviation_1() {
+        let mut features = Features::new(1, 2, 2);
+        for x in [1.0f32, 3.0, 100.0] {
+            let window = Tensor::new(&[[x, 5.0], [x, 5.0]], &Device::Cpu).unwrap();
+            features.push(&[window]).unwrap();
+        }
+        features.standardise(&[0, 1]);
+        let (values, _) = features.batch(&[0, 1, 2]).unwrap();
+        let values = values.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        // Mean 2 and deviation 1 by the first two; the second unit does not vary.
+        assert_eq!(values, [-1.0, 0.0, -1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 98.0, 0.0, 98.0, 0.0]);
     }
 }

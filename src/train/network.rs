@@ -5,6 +5,7 @@ use candle_core::{Device, Tensor, Var};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::features::Moments;
 use crate::router::MlpRouter;
 
 /// L routers at once: z = W₂·gelu(W₁·x + b₁) + b₂ (tanh approximation), meaned over an example's
@@ -63,8 +64,10 @@ impl RouterNetwork {
         mean.matmul(&self.w2)?.broadcast_add(&self.b2)
     }
 
-    /// The routers as they are kept on disk.
-    pub fn routers(&self) -> Result<Vec<MlpRouter>> {
+    /// The routers as they are kept on disk. They read hidden states as they are; where the network
+    /// was trained on standardised ones, that is folded into the first layer:
+    /// W₁·(x − μ)/σ + b₁ = (W₁/σ)·x + (b₁ − (W₁/σ)·μ).
+    pub fn routers(&self, moments: Option<&Moments>) -> Result<Vec<MlpRouter>> {
         let rows = |weight: &Var| -> Result<Vec<Vec<f32>>> {
             let transposed = weight.transpose(1, 2)?.flatten_from(1)?;
             Ok(transposed.to_vec2()?)
@@ -75,7 +78,30 @@ impl RouterNetwork {
             .zip(biases(&self.b1)?)
             .zip(rows(&self.w2)?)
             .zip(biases(&self.b2)?);
-        Ok(parts.map(|(((w1, b1), w2), b2)| MlpRouter { w1, b1, w2, b2 }).collect())
+        let mut routers: Vec<MlpRouter> = parts.map(|(((w1, b1), w2), b2)| MlpRouter { w1, b1, w2, b2 }).collect();
+        if let Some(moments) = moments {
+            let size = self.w1.dims()[1];
+            let of_layers = moments
+                .mean
+                .chunks_exact(size)
+                .zip(moments.deviation.chunks_exact(size));
+            for (router, (mean, deviation)) in routers.iter_mut().zip(of_layers) {
+                fold(router, mean, deviation);
+            }
+        }
+        Ok(routers)
+    }
+}
+
+/// Makes a router of (x − mean)/deviation one of x.
+fn fold(router: &mut MlpRouter, mean: &[f32], deviation: &[f32]) {
+    for (row, bias) in router.w1.chunks_exact_mut(mean.len()).zip(&mut router.b1) {
+        let mut shift = 0f64;
+        for (w, (mean, deviation)) in row.iter_mut().zip(mean.iter().zip(deviation)) {
+            *w /= deviation;
+            shift += f64::from(*w) * f64::from(*mean);
+        }
+        *bias = (f64::from(*bias) - shift) as f32;
     }
 }
 
@@ -95,7 +121,6 @@ mod tests {
         let mut features = Features::new(layers, windows, size);
         let values = |count: usize, shift: f32| -> Vec<Tensor> {
             let of_layer = |layer: usize| {
-                // Eighths, which f16 holds exactly.
                 let value = |i: usize| (((i * 7 + layer) % 11) as f32 - 5.0) / 8.0 + shift;
                 let values: Vec<f32> = (0..count * size).map(value).collect();
                 Tensor::from_vec(values, (count, size), &Device::Cpu).unwrap()
@@ -106,14 +131,20 @@ mod tests {
         for example in &examples {
             features.push(example).unwrap();
         }
-        let (batch, weights) = features.batch(&[0, 1]).unwrap();
-        let logits = network.forward(&batch, &weights).unwrap().to_vec3::<f32>().unwrap();
-        for (layer, router) in network.routers().unwrap().iter().enumerate() {
-            for (slot, example) in examples.iter().enumerate() {
-                let expected = router.probabilities(&example[layer]).unwrap();
-                let found = softmax(std::array::from_fn(|c| logits[layer][slot][c]));
-                for (found, expected) in found.iter().zip(expected) {
-                    assert!((found - expected).abs() < 1e-5, "layer {layer} example {slot}");
+        for standardised in [false, true] {
+            if standardised {
+                features.standardise(&[0, 1]);
+            }
+            let (batch, weights) = features.batch(&[0, 1]).unwrap();
+            let logits = network.forward(&batch, &weights).unwrap().to_vec3::<f32>().unwrap();
+            let routers = network.routers(features.moments()).unwrap();
+            for (layer, router) in routers.iter().enumerate() {
+                for (slot, example) in examples.iter().enumerate() {
+                    let expected = router.probabilities(&example[layer]).unwrap();
+                    let found = softmax(std::array::from_fn(|c| logits[layer][slot][c]));
+                    for (found, expected) in found.iter().zip(expected) {
+                        assert!((found - expected).abs() < 1e-5, "layer {layer} example {slot}");
+                    }
                 }
             }
         }

@@ -37,6 +37,8 @@ pub struct TrainSettings {
     pub width: usize,
     /// γ of the focal loss; 0 is weighted cross-entropy.
     pub gamma: f64,
+    /// Train on standardised hidden states; the checkpoint reads them as they are all the same.
+    pub standardise: bool,
     /// Share of the examples held out to choose the best epoch by.
     pub validation: f64,
     pub seed: u64,
@@ -52,6 +54,7 @@ impl Default for TrainSettings {
             batch: 16,
             width: 128,
             gamma: 2.0,
+            standardise: false,
             validation: 0.1,
             seed: 42,
         }
@@ -108,7 +111,7 @@ pub struct Trained {
 /// Too few examples to hold any out.
 pub fn train(
     data: &Dataset,
-    features: &Features,
+    features: &mut Features,
     settings: &TrainSettings,
     stop: &AtomicBool,
     tell: &mut dyn FnMut(TrainEvent) -> Result<()>,
@@ -121,6 +124,9 @@ pub fn train(
         training.len(),
         validation.len()
     );
+    if settings.standardise {
+        features.standardise(&training);
+    }
     let plan = plan(data, &training, &validation, settings);
     tell(TrainEvent::Plan(&plan))?;
     let mut run = Run::new(data, features, &plan)?;
@@ -143,7 +149,7 @@ pub fn train(
         };
         tell(TrainEvent::Epoch(&report))?;
         if better {
-            best = Some((run.network.routers()?, report));
+            best = Some((run.network.routers(run.features.moments())?, report));
         }
     }
     Ok(best.map(|(routers, best)| Trained { routers, plan, best }))
@@ -267,7 +273,7 @@ fn one_hot(examples: &[&Example], layers: usize) -> candle_core::Result<Tensor> 
     Tensor::from_vec(values, (layers, examples.len(), 3), &Device::Cpu)
 }
 
-/// What a checkpoint says of itself, but for the model: those go to [`metadata`]'s caller.
+/// What a checkpoint says of its training.
 pub fn metadata(trained: &Trained, data: &Dataset, windows: usize) -> HashMap<String, String> {
     let settings = &trained.plan.settings;
     let entries = [

@@ -50,9 +50,9 @@ fn settings() -> TrainSettings {
 }
 
 fn trained(settings: &TrainSettings) -> (Trained, Vec<EpochReport>) {
-    let (data, features) = learnable(200);
+    let (data, mut features) = learnable(200);
     let mut reports = Vec::new();
-    let result = train(&data, &features, settings, &AtomicBool::new(false), &mut |event| {
+    let result = train(&data, &mut features, settings, &AtomicBool::new(false), &mut |event| {
         if let TrainEvent::Epoch(report) = event {
             reports.push(report.clone());
         }
@@ -91,6 +91,15 @@ fn the_same_seed_gives_the_same_routers() {
 }
 
 #[test]
+fn standardised_inputs_learn_as_well() {
+    let standardised = TrainSettings {
+        standardise: true,
+        ..settings()
+    };
+    assert!(trained(&standardised).0.best.validation.macro_f1 > 0.99);
+}
+
+#[test]
 fn the_learning_rate_warms_up_and_falls_along_a_cosine() {
     let (data, _) = learnable(200);
     let indices: Vec<usize> = (0..160).collect();
@@ -112,14 +121,14 @@ fn the_learning_rate_warms_up_and_falls_along_a_cosine() {
 
 #[test]
 fn too_few_examples_and_stopping() {
-    let (data, features) = learnable(1);
+    let (data, mut features) = learnable(1);
     let stop = AtomicBool::new(false);
-    let error = train(&data, &features, &settings(), &stop, &mut |_| Ok(()))
+    let error = train(&data, &mut features, &settings(), &stop, &mut |_| Ok(()))
         .err()
         .unwrap();
     assert!(error.to_string().contains("1 examples are too few"), "{error}");
-    let (data, features) = learnable(50);
+    let (data, mut features) = learnable(50);
     stop.store(true, Ordering::Relaxed);
-    let stopped = train(&data, &features, &settings(), &stop, &mut |_| Ok(()));
+    let stopped = train(&data, &mut features, &settings(), &stop, &mut |_| Ok(()));
     assert!(stopped.unwrap().is_none());
 }

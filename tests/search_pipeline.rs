@@ -1,0 +1,183 @@
+//! Search, training and evaluation as a user runs them, on a tiny model.
+
+mod tiny_model;
+
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use tempfile::TempDir;
+
+const QUESTIONS: usize = 60;
+
+/// A folder with a model and questions.
+struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let place = Place {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        place.model("model", 7);
+        let lines = (0..QUESTIONS).map(|i| {
+            format!(
+                r#"{{"id": "q{i}", "question": "What is {i} and {}?", "choices": ["x{}", "word", "{i}"], "answer": {}}}"#,
+                (i * 7) % 13,
+                (i * 5) % 11,
+                i % 3
+            )
+        });
+        let lines: Vec<String> = lines.collect();
+        std::fs::write(place.path("q.jsonl"), lines.join("\n")).unwrap();
+        place
+    }
+
+    fn model(&self, name: &str, seed: u64) {
+        std::fs::create_dir(self.path(name)).unwrap();
+        tiny_model::write(&self.path(name), seed);
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(name)).unwrap()
+    }
+
+    /// Runs the program in the folder: exit code, standard output, standard error.
+    fn run(&self, args: &str) -> (i32, String, String) {
+        let mut command = Command::cargo_bin("drllm-tui").unwrap();
+        let output = command
+            .current_dir(&self.folder)
+            .args(args.split(' '))
+            .output()
+            .unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+
+    fn ok(&self, args: &str) -> String {
+        let (code, out, err) = self.run(args);
+        assert_eq!(code, 0, "{args}: {err}");
+        out
+    }
+
+    fn refused(&self, code: i32, args: &str, expected: &str) {
+        let (found, _, err) = self.run(args);
+        assert_eq!(found, code, "{args}: {err}");
+        assert!(err.contains(expected), "{args}: {err}");
+    }
+}
+
+const SEARCH: &str = "search --model model --device cpu --data q.jsonl --simulations 12";
+
+#[test]
+fn records_do_not_depend_on_threads_and_survive_a_kill() {
+    let place = Place::new();
+    place.ok(&format!("{SEARCH} --out two.jsonl --threads 2"));
+    place.ok(&format!("{SEARCH} --out one.jsonl --threads 1 --cache 0"));
+    let whole = place.read("two.jsonl");
+    assert_eq!(whole, place.read("one.jsonl"));
+    let lines = whole.iter().filter(|&&b| b == b'\n').count();
+    assert_eq!(lines, 1 + QUESTIONS);
+
+    // A kill in the middle of a line.
+    std::fs::write(place.path("cut.jsonl"), &whole[..whole.len() / 2]).unwrap();
+    place.ok(&format!("{SEARCH} --out cut.jsonl --resume"));
+    assert_eq!(whole, place.read("cut.jsonl"));
+
+    place.refused(1, &format!("{SEARCH} --out cut.jsonl"), "--resume");
+    let seeded = format!("{SEARCH} --out cut.jsonl --resume --seed 1");
+    place.refused(1, &seeded, "seed = 42, this search has 1");
+    assert_eq!(whole, place.read("cut.jsonl"));
+    place.ok(&format!("{SEARCH} --out cut.jsonl --force --limit 3"));
+    let limited = place.read("cut.jsonl");
+    assert_eq!(
+        limited,
+        whole[..limited.len()],
+        "the first questions of the same search"
+    );
+}
+
+#[test]
+fn from_records_to_routers_to_a_report() {
+    let place = Place::new();
+    place.ok(&format!("{SEARCH} --out r.jsonl"));
+    let train = "train --model model --device cpu --records r.jsonl --epochs 3";
+    place.ok(&format!("{train} --out a.safetensors --metrics m.jsonl"));
+    place.ok(&format!("{train} --out b.safetensors --threads 1"));
+    assert_eq!(
+        place.read("a.safetensors"),
+        place.read("b.safetensors"),
+        "the same seed"
+    );
+    let metrics = String::from_utf8(place.read("m.jsonl")).unwrap();
+    let metrics: Vec<serde_json::Value> = metrics.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(metrics.len(), 4, "a plan and three epochs");
+    assert_eq!(metrics[3]["epoch"], 3);
+    assert!(metrics[1]["validation"]["macro_f1"].is_number());
+    place.refused(1, &format!("{train} --out a.safetensors"), "--force");
+
+    let eval = "eval --model model --device cpu --data q.jsonl --routers a.safetensors --scope prompt,token";
+    let json = place.ok(&format!("{eval} --program 0-3 --budget 3 --format json"));
+    let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let rows = report["rows"].as_array().unwrap();
+    let named: Vec<&str> = rows.iter().map(|r| r["method"].as_str().unwrap()).collect();
+    let expected = [
+        "base",
+        "routers, prompt",
+        "routers, prompt, budget 3",
+        "routers, token",
+        "routers, token, budget 3",
+        "program 0-3",
+    ];
+    assert_eq!(named, expected);
+    let (base, program) = (&rows[0], &rows[5]);
+    assert_eq!(base["questions"], QUESTIONS);
+    assert_eq!(
+        (&base["correct"], &base["mean_depth"]),
+        (&program["correct"], &program["mean_depth"])
+    );
+    assert_eq!((program["fixed"].as_u64(), program["p"].as_f64()), (Some(0), Some(1.0)));
+    assert!(rows[2]["mean_depth"].as_f64().unwrap() <= 3.0);
+    assert_eq!(
+        json,
+        place.ok(&format!("{eval} --program 0-3 --budget 3 --format json --threads 1"))
+    );
+
+    // What the search called right from the start is what base gets right.
+    let records = String::from_utf8(place.read("r.jsonl")).unwrap();
+    let right = records.lines().filter(|l| l.contains(r#""baseline":true"#)).count();
+    assert_eq!(base["correct"], right);
+}
+
+#[test]
+fn what_does_not_belong_together_is_refused() {
+    let place = Place::new();
+    place.model("other", 8);
+    place.ok(&format!("{SEARCH} --out r.jsonl --limit 5"));
+    let train = "train --device cpu --records r.jsonl --out a.safetensors";
+    place.refused(1, &format!("{train} --model other"), "r.jsonl holds records of");
+    assert!(!Path::new(&place.path("a.safetensors")).exists());
+    place.refused(1, "train --records none.jsonl --out a.safetensors", "none.jsonl");
+    place.refused(2, &format!("{train} --lr 0"), "--lr is 0");
+
+    std::fs::write(
+        place.path("bad.jsonl"),
+        "{\"question\": \"Q\", \"choices\": [\"a\", \"b\"], \"answer\": 2}",
+    )
+    .unwrap();
+    let bad = "search --model model --data bad.jsonl --out x.jsonl";
+    place.refused(1, bad, "line 1: the answer is 2");
+    assert!(!place.path("x.jsonl").exists());
+    place.refused(2, &format!("{SEARCH} --out x.jsonl --simulations 0"), "simulations");
+    place.refused(2, "eval --model model --data q.jsonl --program 0-9", "column 3");
+    place.refused(2, "eval --model model --data q.jsonl --dial 0", "need routers");
+    place.refused(
+        1,
+        "eval --model model --data q.jsonl --routers q.jsonl",
+        "no router checkpoint",
+    );
+}
