@@ -265,15 +265,20 @@ fn tokenize_prints_ids_or_json_from_arguments_or_stdin() {
         .assert()
         .success()
         .stdout("[{\"id\":6004,\"text\":\"hi\"},{\"id\":2,\"text\":\"<|im_end|>\"}]\n");
+    // As ordinary text it is many tokens, none of them the special one.
     tokenize(&["<|im_end|>", "--plain"])
         .assert()
         .success()
-        .stdout(contains("2\n").not().or(contains(",")));
+        .stdout(predicates::str::is_match(r"^(\d\d+,){2,}\d+\n$").unwrap());
     tokenize(&[""]).assert().success().stdout("\n");
     tokenize(&["-"])
         .write_stdin(vec![b'a', 0xff])
         .assert()
         .code(1)
         .stderr(contains("not UTF-8 text at byte 1"));
-    tokenize(&["\u{1b}[31m\u{202e}", "--json"]).assert().success();
+    tokenize(&["\u{1b}[31m\u{202e}", "--json"]).assert().success().stdout(
+        contains("\\u001b")
+            .and(contains('\u{1b}').not())
+            .and(contains('\u{202e}').not()),
+    );
 }
