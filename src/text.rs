@@ -32,6 +32,21 @@ pub fn escape_controls_multiline(text: &str) -> String {
     out
 }
 
+/// Finished JSON, with what a terminal would obey or mis-measure written as `\uXXXX`. Its meaning
+/// is the same: such characters stand in strings only. Line feeds between values stay.
+pub fn escape_json_controls(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            // All are below U+10000, so one escape each.
+            '\u{7f}' => out.push_str("\\u007f"),
+            c if is_hostile(c) => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
 /// C1 controls, bidirectional controls, line and paragraph separators.
 fn is_hostile(c: char) -> bool {
     matches!(c, '\u{80}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
@@ -48,6 +63,17 @@ mod tests {
         assert!(escaped.chars().all(|c| !c.is_control()), "{escaped}");
         assert_eq!(escaped, "a␛[31mb␍␊␉␡\\u{9b}2J\\u{202e}x");
         assert_eq!(escape_controls("日本語 é 😀"), "日本語 é 😀");
+    }
+
+    #[test]
+    fn json_keeps_its_meaning() {
+        let value = serde_json::json!({"é\u{202e}": ["\u{9b}2J\u{7f}\u{1b}", 1]});
+        let escaped = escape_json_controls(&format!("{value:#}"));
+        assert!(
+            escaped.chars().all(|c| c == '\n' || !(c.is_control() || is_hostile(c))),
+            "{escaped}"
+        );
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).unwrap(), value);
     }
 
     #[test]

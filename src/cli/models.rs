@@ -60,7 +60,7 @@ pub fn run(args: ModelsArgs) -> Result<()> {
 fn list(json: bool) -> Result<()> {
     if json {
         let entries: Vec<_> = catalog::entries().iter().map(as_json).collect::<Result<_>>()?;
-        return output::print(&format!("{:#}\n", serde_json::Value::from(entries)));
+        return output::print_json(&entries.into(), true);
     }
     let mut text = String::new();
     for entry in catalog::entries() {
@@ -116,7 +116,7 @@ fn inspect(name: Option<&str>, json: bool) -> Result<()> {
     if json {
         let mut value = serde_json::to_value(&summary)?;
         value["sha256"] = sha256.into();
-        return output::print(&format!("{value:#}\n"));
+        return output::print_json(&value, true);
     }
     output::print(&table(&summary, &sha256)?)
 }

@@ -1,13 +1,14 @@
 //! What every subcommand shares: text for stdout, progress on stderr.
 
 use crate::model::catalog::{self, Located, Progress};
+use crate::text::escape_json_controls;
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, Write};
 use std::sync::atomic::AtomicBool;
 
-const WITH_TOTAL: &str = "{msg} [{wide_bar}] {bytes}/{total_bytes} {bytes_per_sec} ({eta})";
-const WITHOUT_TOTAL: &str = "{spinner} {msg} {bytes}";
+const WITH_TOTAL: &str = "{wide_msg} [{bar:20}] {bytes}/{total_bytes} {eta}";
+const WITHOUT_TOTAL: &str = "{spinner} {wide_msg} {bytes}";
 
 /// Writes to stdout. A reader that has gone away (`| head`) is no failure.
 pub fn print(text: &str) -> Result<()> {
@@ -16,6 +17,16 @@ pub fn print(text: &str) -> Result<()> {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+/// Writes a JSON value and a newline to stdout, on one line or indented, safe for a terminal.
+pub fn print_json(value: &serde_json::Value, indented: bool) -> Result<()> {
+    let json = if indented {
+        format!("{value:#}")
+    } else {
+        value.to_string()
+    };
+    print(&format!("{}\n", escape_json_controls(&json)))
 }
 
 /// Finds the model named on the command line, pulling it with a progress bar when it has to be.

@@ -38,7 +38,7 @@ pub fn run(args: TokenizeArgs) -> Result<()> {
             .iter()
             .map(|&id| json!({"id": id, "text": tokenizer.decode_piece(id)}))
             .collect();
-        return output::print(&format!("{}\n", serde_json::Value::from(tokens)));
+        return output::print_json(&tokens.into(), false);
     }
     let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
     output::print(&format!("{}\n", ids.join(",")))

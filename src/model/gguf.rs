@@ -152,7 +152,7 @@ pub fn tensor_size(info: &TensorInfo) -> Result<u64, String> {
         .try_fold(1u64, |product, &dim| product.checked_mul(dim as u64));
     let (block, bytes) = (info.ggml_dtype.block_size() as u64, info.ggml_dtype.type_size() as u64);
     let row = dims.last().copied().unwrap_or(1) as u64;
-    if row % block != 0 {
+    if !row.is_multiple_of(block) {
         return Err(format!(
             "its rows of {row} do not divide into {:?} blocks of {block}",
             info.ggml_dtype

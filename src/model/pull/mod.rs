@@ -109,7 +109,7 @@ impl Puller {
         }
         let mut reasons = Vec::new();
         for source in &entry.sources {
-            match self.from_source(source, entry, &staging, &place, job) {
+            match self.deliver(source, entry, &staging, &place, job) {
                 Ok(()) => return Ok(place),
                 Err(Failure::Fatal(error)) => return Err(error),
                 Err(Failure::Source(reason)) => {
@@ -125,7 +125,7 @@ impl Puller {
         })
     }
 
-    fn from_source(
+    fn deliver(
         &self,
         source: &Source,
         entry: &Entry,

