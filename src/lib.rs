@@ -15,6 +15,7 @@ pub mod config;
 pub mod engine;
 pub mod eval;
 pub mod model;
+pub mod paths;
 pub mod program;
 pub mod router;
 pub mod search;

@@ -1,17 +1,27 @@
-//! Arguments, logging, dispatch.
+//! Arguments and dispatch; nothing else.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use drllm::cli::{UsageError, eval, run, search, train};
-use drllm::engine::Settings;
+use anyhow::Result;
+use clap::{CommandFactory, Parser, Subcommand};
+use drllm::cli::{UsageError, config, eval, explore, models, run, search, tokenize, train};
+use drllm::config::Config;
+use drllm::text::escape_controls_multiline;
 
 /// See an LLM decide how deep to think: skip, execute or repeat every layer, live.
+///
+/// Without a command the explorer opens.
 #[derive(Parser)]
-#[command(name = "drllm-tui", version, about)]
+#[command(name = "drllm-tui", version, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
+    /// A configuration file (`drllm-tui config` prints an annotated one)
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    explore: explore::ExploreArgs,
 }
 
 #[derive(Subcommand)]
@@ -20,37 +30,78 @@ enum Command {
     Search(search::SearchArgs),
     Train(train::TrainArgs),
     Eval(eval::EvalArgs),
-}
-
-/// Tells the libraries' thread pools how many threads to use. Left alone, candle reads the number of
-/// cores from the system at every matrix product.
-fn set_threads(threads: Option<usize>) {
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    if threads.is_some() || std::env::var_os("RAYON_NUM_THREADS").is_none() {
-        let threads = threads.unwrap_or_else(cores).to_string();
-        // SAFETY: called at the start of `main`, before there is a second thread.
-        unsafe { std::env::set_var("RAYON_NUM_THREADS", threads) };
-    }
+    /// List, pull and inspect models
+    Models(models::ModelsArgs),
+    /// Print the token ids of a text
+    Tokenize(tokenize::TokenizeArgs),
+    Config(config::ConfigArgs),
+    /// Print a completion script for a shell
+    Completions {
+        shell: clap_complete::Shell,
+    },
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    set_threads(match &cli.command {
-        Some(Command::Run(args)) => args.model.threads,
-        _ => None,
-    });
-    let result = match cli.command {
-        Some(Command::Run(args)) => run::run(args, Settings::default(), Default::default()),
-        Some(Command::Search(args)) => search::run(args),
-        Some(Command::Train(args)) => train::run(args),
-        Some(Command::Eval(args)) => eval::run(args),
-        None => Ok(()),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    match dispatch(cli) {
+        Ok(code) => ExitCode::from(code),
         Err(e) => {
-            eprintln!("drllm-tui: {}", drllm::text::escape_controls(&format!("{e:#}")));
+            eprintln!("drllm-tui: {}", escape_controls_multiline(&format!("{e:#}")));
             ExitCode::from(if e.is::<UsageError>() { 2 } else { 1 })
         }
     }
+}
+
+fn dispatch(cli: Cli) -> Result<u8> {
+    let config_dir = drllm::paths::config_dir()?;
+    match cli.command {
+        Some(Command::Config(args)) => config::run(&args, &config_dir)?,
+        Some(Command::Models(args)) => models::run(args)?,
+        Some(Command::Tokenize(args)) => tokenize::run(args)?,
+        Some(Command::Completions { shell }) => {
+            clap_complete::generate(shell, &mut Cli::command(), "drllm-tui", &mut std::io::stdout());
+        }
+        command => return with_config(command, cli.explore, cli.config.as_deref(), &config_dir),
+    }
+    Ok(0)
+}
+
+/// The commands that need the user's configuration.
+fn with_config(
+    command: Option<Command>,
+    explore: explore::ExploreArgs,
+    file: Option<&Path>,
+    config_dir: &Path,
+) -> Result<u8> {
+    let config = Config::load(file, config_dir).map_err(|e| UsageError::new(e.to_string()))?;
+    let threads = match &command {
+        Some(Command::Run(args)) => args.model.threads,
+        None => explore.model.threads,
+        _ => None,
+    };
+    set_threads(threads.or(config.threads))?;
+    match command {
+        None => return explore::run(explore, &config, config_dir),
+        Some(Command::Run(args)) => run::run(args, config.settings(), config.load_request())?,
+        Some(Command::Search(args)) => search::run(args)?,
+        Some(Command::Train(args)) => train::run(args)?,
+        Some(Command::Eval(args)) => eval::run(args)?,
+        Some(Command::Config(_) | Command::Models(_) | Command::Tokenize(_) | Command::Completions { .. }) => {}
+    }
+    Ok(0)
+}
+
+/// Tells the libraries' thread pools how many threads to use. Left alone, candle reads the number of
+/// cores from the system at every matrix product.
+fn set_threads(threads: Option<usize>) -> Result<()> {
+    if let Some(threads) = threads.filter(|n| !(1..=1024).contains(n)) {
+        return Err(UsageError::new(format!("--threads is {threads}: expected 1 to 1024")).into());
+    }
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    if threads.is_some() || std::env::var_os("RAYON_NUM_THREADS").is_none() {
+        let threads = threads.unwrap_or_else(cores).to_string();
+        // SAFETY: called from `main` before there is a second thread.
+        unsafe { std::env::set_var("RAYON_NUM_THREADS", threads) };
+    }
+    Ok(())
 }

@@ -5,9 +5,13 @@ pub mod base_model;
 pub mod config;
 pub mod counter;
 pub mod eval;
+pub mod explore;
+pub mod models;
+pub mod output;
 pub mod progress;
 pub mod run;
 pub mod search;
+pub mod tokenize;
 pub mod train;
 
 /// What the user got wrong in the arguments: exit code 2.

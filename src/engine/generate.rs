@@ -11,7 +11,7 @@ use super::sampler::{Sampler, report};
 use super::sequence::{Sequence, Stopped};
 use super::settings::Settings;
 use super::trace::{Header, PromptToken, SCHEMA, Step, StopReason, Summary};
-use crate::model::Model;
+use crate::model::{Model, StreamDecoder};
 use crate::program::Action;
 use crate::router::RouterSet;
 use crate::router::policy::pinned;
@@ -90,7 +90,7 @@ pub fn generate(
         model,
         settings,
         sampler: Sampler::new(&settings.sampling),
-        text: model.tokenizer.stream(),
+        text: StreamDecoder::new(&model.tokenizer),
         tail: String::new(),
         sequence,
         ids: ids.clone(),
@@ -119,7 +119,7 @@ struct Run<'a> {
     model: &'a Model,
     settings: &'a Settings,
     sampler: Sampler,
-    text: crate::model::StreamDecoder<'a>,
+    text: StreamDecoder<'a>,
     /// The end of the text, as long as the longest stop string.
     tail: String,
     sequence: Sequence<'a>,
@@ -144,7 +144,7 @@ impl Run<'_> {
             let special = self.model.tokenizer.is_special(id);
             let ended = self.model.tokenizer.eos_ids().contains(&id) && !self.settings.ignore_eos;
             let mut text = if special {
-                self.model.tokenizer.piece(id)
+                self.model.tokenizer.decode_piece(id)
             } else {
                 self.text.push(id)
             };
@@ -210,7 +210,7 @@ fn prompt_tokens(model: &Model, ids: &[u32], settings: &Settings, routed: &Route
     };
     let token = |(position, &id): (usize, &u32)| PromptToken {
         id,
-        text: model.tokenizer.piece(id),
+        text: model.tokenizer.decode_piece(id),
         special: model.tokenizer.is_special(id),
         pinned: differs(position),
     };

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, Result};
 
 use super::events::{LoadRequest, RouterChoice};
+use crate::model::catalog::Progress;
 use crate::model::{self, Model};
 use crate::router::RouterSet;
 
@@ -20,12 +21,10 @@ pub fn load_model(
     stop: &AtomicBool,
 ) -> Result<Model> {
     let device = model::device(&request.device)?;
-    let located = model::catalog::locate(
-        request.model.as_deref(),
-        &mut |p| pulling(&p.what, p.done, p.total),
-        stop,
-    )?;
-    Model::load(&located, &device, request.exact, loading)
+    let progress = &mut |p: Progress| pulling(&p.what, p.done, p.total);
+    let located = model::catalog::locate(request.model.as_deref(), progress, stop)?;
+    let sha256 = located.sha256(progress, stop)?;
+    Model::load(&located, sha256, &device, request.exact, loading)
 }
 
 /// The routers of a choice, checked against the model.

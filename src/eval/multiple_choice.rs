@@ -61,7 +61,7 @@ impl EncodedQuestion {
     pub fn for_model(question: &Question, model: &Model) -> Result<Self> {
         let prompt = model.prompt_ids(&question.prompt(), true)?;
         Self::new(question, model.decoder.config().context, prompt, |text| {
-            model.tokenizer.encode(text)
+            Ok(model.tokenizer.encode(text)?)
         })
     }
 

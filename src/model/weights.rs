@@ -146,7 +146,8 @@ impl WeightSource {
             return Ok(Weight::Dense(self.floats(name, &[outputs, inputs], place)?));
         }
         if place.device.is_cpu() {
-            let bytes = tensor_bytes(file, name)?;
+            let bytes = file.tensor_bytes(name);
+            let bytes = bytes.with_context(|| format!("tensor '{name}' lies past the file's end"))?;
             if let Some(packed) = PackedMatrix::new(bytes, info.ggml_dtype, outputs, inputs) {
                 return Ok(Weight::Packed(packed));
             }
@@ -200,24 +201,6 @@ fn quantised(file: &GgufFile, name: &str, device: &Device) -> Result<QTensor> {
     let mut reader = Cursor::new(&file.mmap[..]);
     let tensor = info.read(&mut reader, file.content.tensor_data_offset, device);
     tensor.with_context(|| format!("cannot read tensor '{name}' of {}", file.path.display()))
-}
-
-/// The raw bytes of a tensor.
-fn tensor_bytes<'a>(file: &'a GgufFile, name: &str) -> Result<&'a [u8]> {
-    let info = &file.content.tensor_infos[name];
-    let elements = info.shape.elem_count();
-    let size = elements / info.ggml_dtype.block_size() * info.ggml_dtype.type_size();
-    let start = file.content.tensor_data_offset.checked_add(info.offset);
-    let range = start
-        .and_then(|s| usize::try_from(s).ok())
-        .and_then(|s| Some(s..s.checked_add(size)?));
-    let bytes = range.and_then(|range| file.mmap.get(range));
-    bytes.with_context(|| {
-        format!(
-            "{} is truncated: tensor '{name}' lies past its end",
-            file.path.display()
-        )
-    })
 }
 
 /// The Hugging Face name of a GGUF tensor name.

@@ -16,6 +16,7 @@ mod activations;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod pack;
+mod pool;
 mod portable;
 
 pub use activations::Activations;
@@ -69,9 +70,7 @@ pub fn matmul<const N: usize>(weights: [&PackedMatrix; N], x: &Activations) -> [
         let starts = (0..groups).into_par_iter().step_by(size);
         starts.for_each(|from| run(from..(from + size).min(groups)));
     } else {
-        // One sequence: threads that spin between products, where a sleeping one would cost as much
-        // time as the product.
-        candle_core::utils::barrier_pool().execute_chunked(groups, run);
+        pool::share(groups, &run);
     }
     outputs
 }

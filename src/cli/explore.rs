@@ -1,0 +1,90 @@
+//! `drllm-tui` without a subcommand: the screen.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use super::UsageError;
+use super::args::{DecideArgs, ModelArgs, SampleArgs};
+use super::config::THEMES_DIR;
+use crate::config::{ColorChoice, Config};
+use crate::engine::Trace;
+use crate::program::Program;
+use crate::tui::color::ColorTier;
+use crate::tui::keymap::Keymap;
+use crate::tui::theme::Theme;
+use crate::tui::{self, TuiOptions};
+
+/// Arguments of the screen.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ExploreArgs {
+    /// A prompt that runs as soon as the model is loaded
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
+    /// Open a recorded trace (JSON lines of `run --json`)
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// A theme that ships or one of your own (`drllm-tui config --themes`)
+    #[arg(long, value_name = "NAME")]
+    theme: Option<String>,
+    /// Colours of the terminal
+    #[arg(long, value_enum)]
+    color: Option<ColorChoice>,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    decide: DecideArgs,
+    #[command(flatten)]
+    sample: SampleArgs,
+}
+
+/// Opens the screen and stays until the user quits; the exit code.
+///
+/// # Errors
+/// [`UsageError`] for what arguments or keymap got wrong; otherwise when there is no terminal.
+pub fn run(args: ExploreArgs, config: &Config, config_dir: &Path) -> Result<u8> {
+    let mut settings = config.settings();
+    args.decide.apply(&mut settings);
+    args.sample.apply(&mut settings);
+    // The model's layers are not known yet; what depends on them is checked when a run starts.
+    settings.check(usize::MAX / 4).map_err(UsageError::new)?;
+    if let Some(text) = &args.decide.program {
+        let program = Program::parse(text, 4096);
+        settings.program = Some(program.map_err(|e| UsageError::new(format!("--program: {e}")))?);
+    }
+    let mut load = config.load_request();
+    args.model.apply(&mut load);
+    let tier = ColorTier::from_env(args.color.unwrap_or(config.color));
+    let name = args.theme.as_deref().unwrap_or(&config.theme);
+    let (theme, theme_warning) = match Theme::load(name, Some(&config_dir.join(THEMES_DIR)), tier) {
+        Ok(theme) => (theme, None),
+        Err(e) => (Theme::fallback(tier), Some(e.to_string())),
+    };
+    let (keymap, key_warning) = match Keymap::with_defaults(&config.keys) {
+        Ok(keymap) => (keymap, None),
+        Err(e) => (Keymap::with_defaults(&[])?, Some(e.to_string())),
+    };
+    let trace = args.trace.as_deref().map(read_trace).transpose()?;
+    let options = TuiOptions {
+        load,
+        settings,
+        prompt: args.prompt,
+        trace,
+        theme,
+        keymap,
+        mouse: config.mouse,
+        reduced_motion: config.reduced_motion,
+        warning: theme_warning.or(key_warning),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(tui::run(options))
+}
+
+fn read_trace(path: &Path) -> Result<(String, Trace)> {
+    let text = std::fs::read(path).with_context(|| format!("cannot read the trace {}", path.display()))?;
+    let trace = Trace::from_json_lines(&String::from_utf8_lossy(&text));
+    let trace = trace.with_context(|| format!("{} is no trace of `run --json`", path.display()))?;
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    Ok((name.to_string_lossy().into_owned(), trace))
+}

@@ -1,0 +1,164 @@
+//! `models`: what models are known, getting one, and what is inside one.
+
+use super::output;
+use crate::model::catalog::{self, CatalogError, Entry, Located};
+use crate::model::summary::Summary;
+use crate::text::escape_controls;
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+use indicatif::{HumanBytes, HumanCount};
+use serde_json::json;
+use std::fmt::Write;
+use std::sync::atomic::AtomicBool;
+
+#[derive(Debug, Args)]
+pub struct ModelsArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the models known by name
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Get a model into the cache folder and print its path
+    Pull {
+        /// A name from `models list`, or of the Hugging Face hub: org/name, or org/name/file.gguf
+        #[arg(value_name = "NAME")]
+        name: Option<String>,
+    },
+    /// Show what a model on this machine is: architecture, widths, tensor types, licence, sha256
+    Inspect {
+        /// A name from `models list`, a hub name that was pulled, a .gguf file or a model folder
+        #[arg(value_name = "NAME|PATH")]
+        name: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs `models`.
+pub fn run(args: ModelsArgs) -> Result<()> {
+    match args.command {
+        Command::List { json } => list(json),
+        Command::Pull { name } => {
+            let located = output::locate(name.as_deref())?;
+            output::print(&format!(
+                "{}\n",
+                escape_controls(&located.location.path().display().to_string())
+            ))
+        }
+        Command::Inspect { name, json } => inspect(name.as_deref(), json),
+    }
+}
+
+fn list(json: bool) -> Result<()> {
+    if json {
+        let entries: Vec<_> = catalog::entries().iter().map(as_json).collect::<Result<_>>()?;
+        return output::print(&format!("{:#}\n", serde_json::Value::from(entries)));
+    }
+    let mut text = String::new();
+    for entry in catalog::entries() {
+        let is_default = if entry == catalog::default_entry() {
+            " (default)"
+        } else {
+            ""
+        };
+        let place = escape_controls(&entry.path()?.display().to_string());
+        let cached = if entry.is_cached() {
+            format!("cached: {place}")
+        } else {
+            format!("not cached; `drllm-tui models pull {}` gets it", entry.name)
+        };
+        let size = HumanBytes(entry.bytes);
+        writeln!(text, "{}{is_default}  {size}  {}", entry.name, entry.licence)?;
+        writeln!(text, "  {}\n  {cached}", entry.description)?;
+    }
+    output::print(&text)
+}
+
+fn as_json(entry: &Entry) -> Result<serde_json::Value> {
+    Ok(json!({
+        "name": entry.name,
+        "description": entry.description,
+        "architecture": entry.architecture,
+        "bytes": entry.bytes,
+        "sha256": entry.sha256,
+        "licence": entry.licence,
+        "default": entry == catalog::default_entry(),
+        "cached": entry.is_cached(),
+        "path": entry.path()?,
+    }))
+}
+
+fn inspect(name: Option<&str>, json: bool) -> Result<()> {
+    let located = catalog::cached(name)?.with_context(|| {
+        let name = name.unwrap_or(&catalog::default_entry().name);
+        format!("model {name} is not on this machine; get it with `drllm-tui models pull {name}`")
+    })?;
+    let summary = Summary::of(&located)?;
+    let sha256 = sum(&located)?;
+    if let Some(entry) = located.entry
+        && entry.sha256 != sha256
+    {
+        bail!(
+            "{} is corrupt: its sha256 is {sha256}, the catalog has {}; get it again with `drllm-tui models pull {}`",
+            escape_controls(&summary.path.display().to_string()),
+            entry.sha256,
+            entry.name
+        );
+    }
+    if json {
+        let mut value = serde_json::to_value(&summary)?;
+        value["sha256"] = sha256.into();
+        return output::print(&format!("{value:#}\n"));
+    }
+    output::print(&table(&summary, &sha256)?)
+}
+
+fn sum(located: &Located) -> Result<String, CatalogError> {
+    let mut bar = output::Bar::default();
+    located.sha256(&mut |progress| bar.show(progress), &AtomicBool::new(false))
+}
+
+fn table(summary: &Summary, sha256: &str) -> Result<String> {
+    let number = |value: Option<u64>| value.map_or("not stated".to_owned(), |value| HumanCount(value).to_string());
+    let mut rows = vec![
+        ("name", summary.name.clone()),
+        ("architecture", summary.architecture.clone()),
+        ("layers", number(summary.layers)),
+        ("width", number(summary.width)),
+        ("feed-forward", number(summary.feed_forward_width)),
+        ("heads", number(summary.heads)),
+        ("KV heads", number(summary.kv_heads)),
+        ("context", number(summary.context)),
+        ("vocabulary", number(summary.vocabulary)),
+        ("parameters", number(Some(summary.parameters))),
+    ];
+    for kind in &summary.tensors {
+        let tensors = format!("{} × {}, {}", kind.count, kind.kind, HumanBytes(kind.bytes));
+        rows.push(("tensors", tensors));
+    }
+    let licence = summary.licence.clone().unwrap_or("not stated".to_owned());
+    let template = if summary.chat_template { "yes" } else { "no" };
+    rows.extend([
+        ("chat template", template.to_owned()),
+        ("licence", licence),
+        ("path", summary.path.display().to_string()),
+        (
+            "size",
+            format!("{} ({} bytes)", HumanBytes(summary.bytes), summary.bytes),
+        ),
+        ("sha256", sha256.to_owned()),
+    ]);
+    let mut text = String::new();
+    for (label, value) in rows {
+        writeln!(text, "{label:<14} {}", escape_controls(&value))?;
+    }
+    Ok(text)
+}

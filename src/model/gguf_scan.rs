@@ -1,0 +1,194 @@
+//! A walk over a GGUF header that allocates nothing and believes no count.
+
+/// More than any model has; each costs candle's reader a few hundred bytes.
+const MAX_ENTRIES: u64 = 1 << 16;
+/// Array elements in all: the largest vocabularies (some 260,000 tokens with scores, types and
+/// merges) need 1.3 million. Each costs candle's reader 32 bytes.
+const MAX_ELEMENTS: u64 = 1 << 22;
+const MAX_DIMENSIONS: u32 = 4;
+const MAX_NESTING: u32 = 2;
+
+/// What the header declares, once it is known to fit.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Declared {
+    pub(super) metadata: u64,
+    pub(super) tensors: u64,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Flaw {
+    Magic,
+    Version(u32),
+    /// The header asks for bytes up to `expected`, beyond the end of the file.
+    Truncated {
+        what: String,
+        expected: u64,
+    },
+    Absurd(String),
+}
+
+/// Checks that everything the header declares lies within `bytes`.
+pub(super) fn scan(bytes: &[u8]) -> Result<Declared, Flaw> {
+    if !bytes.starts_with(b"GGUF") {
+        return Err(Flaw::Magic);
+    }
+    let mut scanner = Scanner {
+        bytes,
+        at: 4,
+        wide: true,
+        elements: 0,
+    };
+    let version = scanner.u32("the version")?;
+    if !(1..=3).contains(&version) {
+        return Err(Flaw::Version(version));
+    }
+    scanner.wide = version > 1;
+    let tensors = scanner.length("the number of tensors")?;
+    let metadata = scanner.length("the number of metadata entries")?;
+    for (count, what) in [(tensors, "tensors"), (metadata, "metadata entries")] {
+        if count > MAX_ENTRIES {
+            return Err(Flaw::Absurd(format!(
+                "its header declares {count} {what}, at most {MAX_ENTRIES} are plausible"
+            )));
+        }
+    }
+    for _ in 0..metadata {
+        scanner.entry()?;
+    }
+    for _ in 0..tensors {
+        scanner.tensor()?;
+    }
+    Ok(Declared { metadata, tensors })
+}
+
+struct Scanner<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    /// Lengths are 64 bits wide since version 2.
+    wide: bool,
+    /// Array elements met so far.
+    elements: u64,
+}
+
+impl<'a> Scanner<'a> {
+    fn take(&mut self, count: u64, what: &str) -> Result<&'a [u8], Flaw> {
+        let expected = (self.at as u64).saturating_add(count);
+        if expected > self.bytes.len() as u64 {
+            return Err(Flaw::Truncated {
+                what: format!("{what} at byte {}", self.at),
+                expected,
+            });
+        }
+        let taken = &self.bytes[self.at..expected as usize];
+        self.at = expected as usize;
+        Ok(taken)
+    }
+
+    fn u32(&mut self, what: &str) -> Result<u32, Flaw> {
+        let bytes = self.take(4, what)?;
+        Ok(u32::from_le_bytes(bytes.try_into().expect("four bytes were taken")))
+    }
+
+    fn u64(&mut self, what: &str) -> Result<u64, Flaw> {
+        let bytes = self.take(8, what)?;
+        Ok(u64::from_le_bytes(bytes.try_into().expect("eight bytes were taken")))
+    }
+
+    fn length(&mut self, what: &str) -> Result<u64, Flaw> {
+        if self.wide {
+            self.u64(what)
+        } else {
+            self.u32(what).map(u64::from)
+        }
+    }
+
+    fn string(&mut self, what: &str) -> Result<&'a [u8], Flaw> {
+        let length = self.length(what)?;
+        self.take(length, what)
+    }
+
+    fn entry(&mut self) -> Result<(), Flaw> {
+        let key = self.string("a metadata key")?;
+        let kind = self.u32("a metadata type")?;
+        let at = self.at;
+        self.value(kind, 0)?;
+        // candle's reader divides by the alignment; the format wants a power of two.
+        if key == b"general.alignment" {
+            let stored = &self.bytes[at..self.at];
+            let alignment = stored
+                .iter()
+                .rev()
+                .fold(0u64, |value, &byte| value << 8 | u64::from(byte));
+            if kind > 5 || !alignment.is_power_of_two() || alignment > 1 << 20 {
+                return Err(Flaw::Absurd(format!(
+                    "its alignment (general.alignment, type {kind}) is {alignment}, a power of two was expected"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn value(&mut self, kind: u32, nesting: u32) -> Result<(), Flaw> {
+        match (kind, fixed_width(kind)) {
+            (_, Some(width)) => self.take(width, "a metadata value").map(|_| ()),
+            (8, _) => self.string("a metadata string").map(|_| ()),
+            (9, _) => self.array(nesting),
+            _ => Err(Flaw::Absurd(format!(
+                "unknown metadata type {kind} at byte {}",
+                self.at - 4
+            ))),
+        }
+    }
+
+    fn array(&mut self, nesting: u32) -> Result<(), Flaw> {
+        if nesting == MAX_NESTING {
+            return Err(Flaw::Absurd(format!(
+                "metadata arrays are nested more than {MAX_NESTING} deep at byte {}",
+                self.at
+            )));
+        }
+        let kind = self.u32("an array's type")?;
+        let count = self.length("an array's length")?;
+        self.elements = self.elements.saturating_add(count);
+        if self.elements > MAX_ELEMENTS {
+            return Err(Flaw::Absurd(format!(
+                "an array of {count} elements before byte {} brings the metadata beyond {MAX_ELEMENTS}",
+                self.at
+            )));
+        }
+        if let Some(width) = fixed_width(kind) {
+            return self.take(count * width, "a metadata array").map(|_| ());
+        }
+        for _ in 0..count {
+            self.value(kind, nesting + 1)?;
+        }
+        Ok(())
+    }
+
+    fn tensor(&mut self) -> Result<(), Flaw> {
+        let name = self.string("a tensor's name")?;
+        let dimensions = self.u32("a tensor's number of dimensions")?;
+        if dimensions > MAX_DIMENSIONS {
+            return Err(Flaw::Absurd(format!(
+                "tensor \"{}\" has {dimensions} dimensions, at most {MAX_DIMENSIONS} are possible",
+                name.escape_ascii()
+            )));
+        }
+        for _ in 0..dimensions {
+            self.length("a tensor's shape")?;
+        }
+        self.u32("a tensor's type")?;
+        self.u64("a tensor's offset").map(|_| ())
+    }
+}
+
+/// Bytes of a metadata value by its type number; strings (8) and arrays (9) have no fixed width.
+fn fixed_width(kind: u32) -> Option<u64> {
+    match kind {
+        0 | 1 | 7 => Some(1),
+        2 | 3 => Some(2),
+        4..=6 => Some(4),
+        10..=12 => Some(8),
+        _ => None,
+    }
+}

@@ -1,0 +1,290 @@
+//! Text to token ids and back.
+//!
+//! The work is done by the crate tokenizers; what is built here is its configuration from GGUF
+//! metadata or a Hugging Face folder, the table of the bytes behind every id, which lets text be
+//! streamed without half characters, and the tokens that begin and end a text.
+
+mod folder;
+mod from_gguf;
+mod stream;
+
+pub use stream::StreamDecoder;
+
+use super::catalog::ModelLocation;
+use super::gguf::{self, GgufError};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{PoisonError, RwLock};
+
+/// Ids beyond this are taken for damage: no vocabulary comes near.
+const MAX_ID: u32 = 1 << 22;
+
+/// Tokens that end a turn or a text in the supported families, where the vocabulary has them.
+const END_TOKENS: [&str; 10] = [
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end_of_text|>",
+    "<|endoftext|>",
+    "<|end|>",
+    "<|end_of_turn|>",
+    "<end_of_turn>",
+    "<|eot|>",
+    "</s>",
+];
+
+#[derive(Debug, thiserror::Error)]
+pub enum TokenizerError {
+    #[error(
+        "the tokenizer cannot be built from {from}: {reason}; get the model again, or use a copy with a tokenizer.json"
+    )]
+    Build { from: String, reason: String },
+    #[error(
+        "{from} uses the tokenizer \"{found}\"; supported are {supported}; \
+         a Hugging Face folder of the same model, with its tokenizer.json, works with any"
+    )]
+    Unsupported {
+        from: String,
+        found: String,
+        supported: String,
+    },
+    #[error("the text cannot be tokenised: {0}")]
+    Encode(String),
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
+}
+
+/// A model's vocabulary and the way it splits text.
+pub struct Tokenizer {
+    /// Locked for writing only to switch special tokens off for one text.
+    inner: RwLock<tokenizers::Tokenizer>,
+    pieces: Pieces,
+    special: BTreeSet<u32>,
+    bos: Option<u32>,
+    eos: Vec<u32>,
+    add_bos: bool,
+    /// SentencePiece puts a space before a text, which decoding takes away again.
+    strips_first_space: bool,
+}
+
+impl Tokenizer {
+    /// The tokenizer of a model on this machine.
+    pub fn open(location: &ModelLocation) -> Result<Self, TokenizerError> {
+        match location {
+            ModelLocation::Gguf(path) => Self::from_gguf(&gguf::open(path)?),
+            ModelLocation::Folder(path) => Self::from_folder(path),
+        }
+    }
+
+    /// Token ids of `text`. Special tokens written out in it are parsed; none is added.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        ids(&inner, text)
+    }
+
+    /// As [`Self::encode`], but special tokens written out in `text` stay ordinary text: for words
+    /// of a user that must not open or close a turn.
+    pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        inner.set_encode_special_tokens(true);
+        let encoded = ids(&inner, text);
+        inner.set_encode_special_tokens(false);
+        encoded
+    }
+
+    /// As [`Self::encode`], with the beginning-of-text token in front when the model wants one and
+    /// the text (a chat template's, say) does not bring it already.
+    pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        let mut ids = self.encode(text)?;
+        match self.bos {
+            Some(bos) if self.add_bos && ids.first() != Some(&bos) => ids.insert(0, bos),
+            _ => {}
+        }
+        Ok(ids)
+    }
+
+    /// The text of a whole sequence, special tokens written out. Bytes that are no UTF-8 become
+    /// U+FFFD.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        let mut stream = StreamDecoder::from_start(self);
+        let mut text: String = ids.iter().map(|&id| stream.push(id)).collect();
+        text.push_str(&stream.flush());
+        text
+    }
+
+    /// One token by itself, for display. Half characters show as U+FFFD, unknown ids as `<id>`.
+    /// Not escaped: see [`crate::text`].
+    pub fn decode_piece(&self, id: u32) -> String {
+        match self.piece(id) {
+            Some(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            None => format!("<{id}>"),
+        }
+    }
+
+    /// The bytes behind an id; none when the vocabulary does not have it.
+    pub fn piece(&self, id: u32) -> Option<&[u8]> {
+        self.pieces.get(id)
+    }
+
+    /// Control tokens such as `<|im_start|>`, which stand for no text.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.special.contains(&id)
+    }
+
+    /// The beginning-of-text token.
+    pub fn bos(&self) -> Option<u32> {
+        self.bos
+    }
+
+    /// Whether the model expects [`Self::bos`] before a prompt.
+    pub fn add_bos(&self) -> bool {
+        self.add_bos
+    }
+
+    /// Tokens that end generation: end of text first, then ends of turns.
+    pub fn eos_ids(&self) -> &[u32] {
+        &self.eos
+    }
+
+    /// The texts of the beginning and end tokens, as chat templates want them.
+    pub fn bos_eos_texts(&self) -> (String, String) {
+        let text = |id: Option<u32>| id.map(|id| self.decode_piece(id)).unwrap_or_default();
+        (text(self.bos), text(self.eos.first().copied()))
+    }
+
+    /// One more than the largest id.
+    pub fn vocab_size(&self) -> usize {
+        self.pieces.spans.len()
+    }
+
+    /// Puts the parts together: `tokens` are (id, text as the vocabulary has it).
+    fn assemble(inner: tokenizers::Tokenizer, tokens: Vec<(u32, String)>, ends: Ends, kind: Kind) -> Self {
+        let added = inner.get_added_tokens_decoder();
+        let special: BTreeSet<u32> = added
+            .iter()
+            .filter(|(_, token)| token.special)
+            .map(|(&id, _)| id)
+            .collect();
+        let mut eos = ends.eos;
+        for name in END_TOKENS {
+            eos.extend(inner.token_to_id(name).filter(|id| special.contains(id)));
+        }
+        let mut seen = BTreeSet::new();
+        eos.retain(|&id| seen.insert(id));
+        let literal = |id: &u32| added.contains_key(id);
+        Self {
+            pieces: Pieces::new(&tokens, literal, &kind),
+            special,
+            bos: ends.bos,
+            eos,
+            add_bos: ends.add_bos,
+            strips_first_space: matches!(
+                kind,
+                Kind::SentencePiece {
+                    strips_first_space: true
+                }
+            ),
+            inner: RwLock::new(inner),
+        }
+    }
+}
+
+/// What the model's files say about where a text begins and ends.
+struct Ends {
+    bos: Option<u32>,
+    eos: Vec<u32>,
+    add_bos: bool,
+}
+
+/// How vocabulary entries stand for bytes.
+enum Kind {
+    /// GPT-2's alphabet: every byte is one printable character.
+    ByteLevel,
+    /// `▁` for a space, `<0xNN>` for a byte.
+    SentencePiece { strips_first_space: bool },
+}
+
+fn ids(inner: &tokenizers::Tokenizer, text: &str) -> Result<Vec<u32>, TokenizerError> {
+    let encoding = inner
+        .encode_fast(text, false)
+        .map_err(|error| TokenizerError::Encode(error.to_string()))?;
+    Ok(encoding.get_ids().to_vec())
+}
+
+/// The bytes of every token, back to back.
+struct Pieces {
+    bytes: Vec<u8>,
+    /// By id: start and end in `bytes`.
+    spans: Vec<Option<(u32, u32)>>,
+}
+
+impl Pieces {
+    fn new(tokens: &[(u32, String)], literal: impl Fn(&u32) -> bool, kind: &Kind) -> Self {
+        let size = tokens.iter().map(|(id, _)| *id as usize + 1).max().unwrap_or(0);
+        let mut pieces = Self {
+            bytes: Vec::new(),
+            spans: vec![None; size],
+        };
+        let alphabet = byte_alphabet();
+        for (id, text) in tokens {
+            let start = pieces.bytes.len() as u32;
+            match kind {
+                _ if literal(id) => pieces.bytes.extend_from_slice(text.as_bytes()),
+                Kind::ByteLevel => push_byte_level(&mut pieces.bytes, text, &alphabet),
+                Kind::SentencePiece { .. } => push_sentence_piece(&mut pieces.bytes, text),
+            }
+            pieces.spans[*id as usize] = Some((start, pieces.bytes.len() as u32));
+        }
+        pieces
+    }
+
+    fn get(&self, id: u32) -> Option<&[u8]> {
+        let (start, end) = (*self.spans.get(id as usize)?)?;
+        Some(&self.bytes[start as usize..end as usize])
+    }
+}
+
+fn push_byte_level(bytes: &mut Vec<u8>, text: &str, alphabet: &HashMap<char, u8>) {
+    let start = bytes.len();
+    for c in text.chars() {
+        match alphabet.get(&c) {
+            Some(&byte) => bytes.push(byte),
+            None => {
+                // Not written in the alphabet, so not meant to be read in it.
+                bytes.truncate(start);
+                bytes.extend_from_slice(text.as_bytes());
+                return;
+            }
+        }
+    }
+}
+
+fn push_sentence_piece(bytes: &mut Vec<u8>, text: &str) {
+    let byte = text
+        .strip_prefix("<0x")
+        .and_then(|rest| rest.strip_suffix('>'))
+        .filter(|digits| digits.len() == 2)
+        .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+    match byte {
+        Some(byte) => bytes.push(byte),
+        None => bytes.extend_from_slice(text.replace('▁', " ").as_bytes()),
+    }
+}
+
+/// GPT-2's alphabet: printable Latin-1 bytes stand for themselves, the others for U+0100 and on.
+fn byte_alphabet() -> HashMap<char, u8> {
+    let printable = |byte: u8| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+    let mut others = 0x100u32..;
+    (0..=255u8)
+        .filter_map(|byte| {
+            let code = if printable(byte) {
+                Some(u32::from(byte))
+            } else {
+                others.next()
+            };
+            Some((char::from_u32(code?)?, byte))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;
