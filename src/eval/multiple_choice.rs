@@ -313,7 +313,7 @@ mod tests {
             answer: 0,
         };
         let encode = |text: &str| Ok(text.bytes().map(u32::from).collect());
-        let prompt = encode(&question.prompt()).unwrap();
+        let prompt: Vec<u32> = encode(&question.prompt()).unwrap();
         assert!(EncodedQuestion::new(&question, 21, prompt.clone(), encode).is_ok());
         let error = EncodedQuestion::new(&question, 20, prompt, encode)
             .unwrap_err()
