@@ -61,7 +61,7 @@ impl Grid {
         let depth_rows = match area.height {
             0..8 => 0,
             8..18 => 1,
-            _ => spare.saturating_sub(bars).clamp(1, 6),
+            _ => spare.saturating_sub(bars).clamp(1, 3),
         };
         let top = area.y + u16::from(sections);
         let room = area.height.saturating_sub(bars + depth_rows);
@@ -75,7 +75,7 @@ impl Grid {
         };
         Grid {
             cells,
-            cell: app.map.zoom.unwrap_or(default_cell).clamp(1, 6),
+            cell: app.map.zoom.unwrap_or(default_cell).clamp(1, 3),
             first_token: app.map.first_token.min(run.tokens().saturating_sub(1)),
             first_layer: app.map.first_layer.min(layers.saturating_sub(usize::from(rows))),
             tokens: run.tokens(),

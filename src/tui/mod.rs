@@ -13,6 +13,7 @@ pub mod grid;
 pub mod highlight;
 pub mod keymap;
 pub mod layout;
+pub mod line_edit;
 pub mod overrides;
 pub mod prompt;
 pub mod recordings;
@@ -32,7 +33,8 @@ use anyhow::Context;
 use crossterm::event::{Event as Input, EventStream};
 use crossterm::execute;
 use crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate};
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
+use futures::future::poll_immediate;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use self::action::UiAction;
@@ -154,7 +156,8 @@ impl Screen {
                     let mut next = next;
                     for _ in 0..MOST_EVENTS {
                         self.input(next.context("the terminal is gone")??);
-                        match input.next().now_or_never() {
+                        // With this task's own waker: the stream keeps the first one it is polled with.
+                        match poll_immediate(input.next()).await {
                             Some(more) => next = more,
                             None => break,
                         }

@@ -1,5 +1,6 @@
 //! The settings dialog: every setting of a run, shown and typed as text.
 
+use super::line_edit::LineEdit;
 use crate::engine::{NEUTRAL_DIAL, Scope, Settings};
 use crate::program::{Program, ProgramError};
 
@@ -235,68 +236,6 @@ pub fn step_dial(dial: f64, up: bool) -> f64 {
     (steps / 20.0).clamp(-1.0, 1.0)
 }
 
-/// A line of text being typed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LineEdit {
-    pub text: String,
-    /// The cursor, in characters from the start.
-    pub at: usize,
-    pub error: Option<FieldError>,
-}
-
-/// Longest line that can be typed, in characters.
-const MAX_LINE: usize = 512;
-
-impl LineEdit {
-    pub fn new(text: String) -> LineEdit {
-        LineEdit {
-            at: text.chars().count(),
-            text,
-            error: None,
-        }
-    }
-
-    /// The cursor in bytes.
-    fn byte(&self) -> usize {
-        self.text
-            .char_indices()
-            .nth(self.at)
-            .map_or(self.text.len(), |(i, _)| i)
-    }
-
-    /// Inserts what can be typed on one line; what does not fit is left out.
-    pub fn insert(&mut self, text: &str) {
-        let room = MAX_LINE.saturating_sub(self.text.chars().count());
-        let plain: String = text.chars().filter(|c| !c.is_control()).take(room).collect();
-        self.text.insert_str(self.byte(), &plain);
-        self.at += plain.chars().count();
-        self.error = None;
-    }
-
-    pub fn backspace(&mut self) {
-        if self.at > 0 {
-            self.at -= 1;
-            self.delete();
-        }
-    }
-
-    pub fn delete(&mut self) {
-        if self.byte() < self.text.len() {
-            self.text.remove(self.byte());
-            self.error = None;
-        }
-    }
-
-    pub fn clear(&mut self) {
-        *self = LineEdit::default();
-    }
-
-    /// Moves the cursor; beyond an end it stays there.
-    pub fn move_to(&mut self, at: usize) {
-        self.at = at.min(self.text.chars().count());
-    }
-}
-
 /// The dialog's state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SettingsDialog {
@@ -387,19 +326,5 @@ mod tests {
         assert_eq!(up, 1.0);
         assert_eq!(step_dial(-0.55, true), NEUTRAL_DIAL);
         assert_eq!(step_dial(-1.0, false), -1.0);
-    }
-
-    #[test]
-    fn a_line_is_edited_by_characters() {
-        let mut line = LineEdit::new("日本".into());
-        line.move_to(1);
-        line.insert("x\u{1b}\n");
-        assert_eq!((line.text.as_str(), line.at), ("日x本", 2));
-        line.backspace();
-        line.delete();
-        line.delete();
-        assert_eq!((line.text.as_str(), line.at), ("日", 1));
-        line.insert(&"y".repeat(9999));
-        assert_eq!(line.text.chars().count(), MAX_LINE);
     }
 }

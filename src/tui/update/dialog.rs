@@ -4,7 +4,8 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::super::action::UiAction;
 use super::super::app::{App, Overlay};
-use super::super::settings::{Field, LineEdit, SettingsDialog};
+use super::super::line_edit::LineEdit;
+use super::super::settings::{Field, SettingsDialog};
 use super::requests;
 use crate::engine::Command;
 

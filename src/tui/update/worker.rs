@@ -50,23 +50,21 @@ pub(super) fn hear(app: &mut App, event: Event) -> Vec<Command> {
 }
 
 fn loaded(app: &mut App, note: Option<String>, without_routers: bool) -> Vec<Command> {
-    if app.queued {
-        app.queued = false;
-        let commands = requests::run(app, false);
-        if let Some(note) = note {
-            app.info(note);
+    let commands = match std::mem::take(&mut app.queued) {
+        true => requests::run(app, false),
+        false => {
+            app.info(match without_routers {
+                true => "the model is ready, without routers: every layer is executed. Enter runs the prompt",
+                false => "the model is ready: Enter runs the prompt",
+            });
+            Vec::new()
         }
-        return commands;
-    }
-    let ready = match without_routers {
-        true => "the model is ready, without routers: every layer is executed. Enter runs the prompt",
-        false => "the model is ready: Enter runs the prompt",
     };
-    app.info(match note {
-        Some(note) => format!("{ready}. {note}"),
-        None => ready.to_owned(),
-    });
-    Vec::new()
+    // What the user should know stays until it was read.
+    if let Some(note) = note {
+        app.error(note);
+    }
+    commands
 }
 
 fn started(app: &mut App, id: RunId, header: Header) {
@@ -110,7 +108,7 @@ fn finished(app: &mut App, id: RunId, summary: Summary) {
             plural(tokens)
         )),
         StopReason::MaxTokens => app.info(format!(
-            "the answer was cut after {tokens} tokens: o, max tokens, allows more"
+            "the answer was cut after {tokens} tokens: more are allowed in the settings"
         )),
         _ => {}
     }

@@ -5,6 +5,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
+use super::super::action::UiAction;
 use super::super::app::{Against, App};
 use super::super::diff::{Comparison, Totals};
 use super::super::layout::inner;
@@ -29,7 +30,9 @@ pub(super) fn draw(app: &App, against: Against, scroll: usize, body: Rect, buffe
         Against::Previous => "Compare: the run before and this run",
         Against::Unmodified => "Compare: the unmodified model and this run",
     };
-    pane::dialog(app, body, title, "Esc closes", buffer);
+    let keys = app.keymap.keys_for(UiAction::Close, "overlay");
+    let closes = keys.first().map_or(String::new(), |key| format!("{key} closes"));
+    pane::dialog(app, body, title, &closes, buffer);
     let area = inner(body);
     let (Some(before), Some(after)) = (app.against(against), app.shown.as_ref()) else {
         let text = "the unmodified model is reading the prompt…";

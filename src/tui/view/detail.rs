@@ -10,6 +10,7 @@ use super::super::overrides::PinChange;
 use super::super::run::Run;
 use super::super::theme::Role;
 use super::super::widgets::bar;
+use super::super::widgets::flow::flow;
 use super::map::quoted;
 use super::{cell, pane, put};
 use crate::engine::{DecidedBy, Decision, Scope};
@@ -18,6 +19,8 @@ use crate::program::Action;
 /// Columns before and after a probability's bar.
 const NAME: u16 = 9;
 const NUMBER: u16 = 6;
+
+const PROGRAM: &str = "program ";
 
 /// A text and how it looks.
 type Piece = (String, Style);
@@ -52,6 +55,7 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     for pieces in facts(app, run, &decision) {
         y = line(buffer, area, y, &pieces);
     }
+    y = program(app, run, area, y, buffer);
     overview(app, run, area, y + 1, buffer);
 }
 
@@ -128,25 +132,35 @@ fn facts(app: &App, run: &Run, decision: &Decision) -> Vec<Vec<Piece>> {
     }
     let depth = run.depth(app.cursor.token).unwrap_or(0);
     let mut row = pair("depth", format!("{depth} of {}  ", run.layers()));
-    let program = match run.step(app.cursor.token) {
-        Some(step) => {
-            row.extend(pair("time", format!("{:.1} ms", step.ms)));
-            step.program.to_string()
-        }
-        None => {
-            row.extend(pair("prefill", format!("{:.0} ms", run.trace.header.prefill_ms)));
-            run.trace.header.program.to_string()
-        }
-    };
+    row.extend(match run.step(app.cursor.token) {
+        Some(step) => pair("time", format!("{:.1} ms", step.ms)),
+        None => pair("prefill", format!("{:.0} ms", run.trace.header.prefill_ms)),
+    });
     rows.push(row);
-    rows.push(pair(
-        "program",
-        if program.is_empty() { "empty".into() } else { program },
-    ));
-    if app.cursor.token < run.prompt_len() {
-        rows.push(vec![("all prompt tokens share this program".into(), muted)]);
-    }
     rows
+}
+
+/// The token's program, on as many lines as it takes; the next row.
+fn program(app: &App, run: &Run, area: Rect, mut y: u16, buffer: &mut Buffer) -> u16 {
+    let (program, remark) = match run.step(app.cursor.token) {
+        Some(step) => (&step.program, ""),
+        None => (&run.trace.header.program, " · shared by all prompt tokens"),
+    };
+    let program = match program.is_empty() {
+        true => "empty".to_owned(),
+        false => program.to_string(),
+    };
+    let text = format!("{PROGRAM}{program}{remark}");
+    for row in flow([(0, text.as_str())].into_iter(), area.width, None) {
+        let mut x = 0;
+        for glyph in &row {
+            let value = (PROGRAM.len()..text.len() - remark.len()).contains(&glyph.at);
+            let role = if value { Role::Text } else { Role::Muted };
+            x += put(buffer, area, x, y, &glyph.text, app.theme.style(role));
+        }
+        y += 1;
+    }
+    y
 }
 
 /// What the router would have done here, where that is another question than what was done.
@@ -163,10 +177,9 @@ fn shadow(app: &App, run: &Run, decision: &Decision) -> Option<Vec<Piece>> {
         let text = format!("≠ here the router says {shadow}: {why}");
         return Some(vec![(text, theme.style(Role::Disagree))]);
     }
-    Some(vec![(
-        "= the router at this token agrees".to_owned(),
-        theme.style(Role::Muted),
-    )])
+    // Where every token is routed by itself, and at the prompt, there is nothing to agree with.
+    let frozen = run.settings().scope == Scope::Prompt && run.step(app.cursor.token).is_some();
+    frozen.then(|| vec![("= the router at this token agrees".to_owned(), theme.style(Role::Muted))])
 }
 
 /// The run as a whole, where there is room.

@@ -14,6 +14,9 @@ use super::{cell, pane, put};
 use crate::engine::Scope;
 use crate::program::Action;
 
+/// Least difference between the foot and the top of the depths, in block executions.
+const LEAST_RANGE: usize = 4;
+
 pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let focused = app.focus == Focus::Map;
     let Some(run) = &app.shown else {
@@ -80,6 +83,8 @@ fn depth(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
     };
     // The standard depth belongs in the picture: it shows what is saved.
     let (low, high) = (low.min(grid.layers), high.max(grid.layers));
+    // One layer more or less should not look like all or nothing.
+    let low = low.min(high.saturating_sub(LEAST_RANGE));
     let rows = usize::from(grid.depth.height);
     let share = |depth: usize| match high - low {
         0 => 0.5,

@@ -78,10 +78,14 @@ fn draw(app: &App, screen: &Screen, area: Rect, buffer: &mut Buffer) -> Option<P
 
 /// One line that says what would be enough.
 fn too_small(app: &App, area: Rect, buffer: &mut Buffer) {
-    let text = format!(
+    let long = format!(
         "{}×{} is too small: drllm needs {MIN_WIDTH}×{MIN_HEIGHT}",
         area.width, area.height
     );
+    let text = match long.chars().count() <= usize::from(area.width) {
+        true => long,
+        false => format!("needs {MIN_WIDTH}×{MIN_HEIGHT}"),
+    };
     put(buffer, area, 0, 0, &text, app.theme.style(Role::Warning));
 }
 

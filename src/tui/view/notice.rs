@@ -4,6 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
+use super::super::action::UiAction;
 use super::super::app::{App, Level, MapMode, ModelState};
 use super::super::theme::Role;
 use super::super::widgets::bar;
@@ -47,9 +48,7 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
 /// Sign, lines and look of the message.
 fn message(app: &App, width: u16) -> Option<(&'static str, Vec<String>, Role)> {
     let notice = app.notice.as_ref()?;
-    let dismiss = app
-        .keymap
-        .keys_for(super::super::action::UiAction::Dismiss, app.focus.context());
+    let dismiss = app.keymap.keys_for(UiAction::Dismiss, app.focus.context());
     Some(match notice.level {
         Level::Info => ("›", wrap(&notice.text, width, 1), Role::Accent),
         Level::Error => {
@@ -75,7 +74,7 @@ fn wrap(text: &str, width: u16, most: usize) -> Vec<String> {
 fn model_lines(app: &App, width: u16) -> Vec<(String, Role)> {
     match &app.model {
         ModelState::Ready { .. } => Vec::new(),
-        ModelState::Missing(message) => wrap(&format!("no model: {message}"), width, MESSAGE_LINES)
+        ModelState::Missing(message) => wrap(&format!("no model: {message}{}", meanwhile(app)), width, MESSAGE_LINES)
             .into_iter()
             .enumerate()
             .map(|(i, line)| (format!("{} {line}", if i == 0 { "!" } else { " " }), Role::Warning))
@@ -89,6 +88,18 @@ fn model_lines(app: &App, width: u16) -> Vec<(String, Role)> {
             };
             vec![(format!("↓ {intro}{}{what}", progress(*bytes, bar)), Role::Accent)]
         }
+    }
+}
+
+/// What can be done without a model.
+fn meanwhile(app: &App) -> String {
+    let keys = app.keymap.keys_for(UiAction::NextRecording, "global");
+    match (&app.shown, keys.first()) {
+        (Some(_), Some(key)) if app.recordings.len() > 1 => {
+            format!(". The recording can be explored; {key} opens the next one")
+        }
+        (Some(_), _) => ". What is on the screen can be explored".to_owned(),
+        (None, _) => String::new(),
     }
 }
 

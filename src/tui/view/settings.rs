@@ -6,8 +6,9 @@ use unicode_width::UnicodeWidthStr;
 
 use super::super::app::App;
 use super::super::layout::{dialog as place, inner};
+use super::super::line_edit::LineEdit;
 use super::super::overrides::dial_meaning;
-use super::super::settings::{Field, LineEdit, SettingsDialog, is_set};
+use super::super::settings::{Field, SettingsDialog, is_set};
 use super::super::theme::Role;
 use super::super::widgets::flow::flow;
 use super::{pane, put};

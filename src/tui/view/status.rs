@@ -7,7 +7,8 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::Line;
 
-use super::super::app::{App, ModelState};
+use super::super::action::UiAction;
+use super::super::app::{App, Focus, ModelState};
 use super::super::overrides::dial_meaning;
 use super::super::run::{Origin, Progress, Run};
 use super::super::theme::Role;
@@ -106,7 +107,9 @@ fn parts(app: &App) -> Vec<Part> {
     }
     let pending = app.pending();
     if !pending.is_empty() {
-        let text = format!("{} pending · r reruns", pending.join(", "));
+        let keys = app.keymap.keys_for(UiAction::Rerun, Focus::Map.context());
+        let rerun = keys.first().map_or(String::new(), |key| format!(" · {key} reruns"));
+        let text = format!("{} pending{rerun}", pending.join(", "));
         parts.insert(1, part(1, Role::Pin, text));
     }
     parts

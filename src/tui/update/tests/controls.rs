@@ -1,0 +1,231 @@
+//! Keys that change overrides, views and settings.
+
+use super::*;
+use crate::engine::{NEUTRAL_DIAL, Scope};
+use crate::program::Program;
+use crate::tui::app::{Cursor, MapMode};
+use crate::tui::settings::Field;
+
+#[test]
+fn pins_hold_for_a_layer_or_for_marked_cells() {
+    let mut app = ready();
+    app.cursor = Cursor { layer: 7, token: 20 };
+    keys(&mut app, "s");
+    assert_eq!(app.settings.pins, ["7=skip".parse().unwrap()]);
+    assert_eq!(app.pending(), ["1 pin"]);
+    keys(&mut app, "vkllld");
+    let expected = ["7=skip", "7@20-23=repeat", "8@20-23=repeat"].map(|p| p.parse().unwrap());
+    assert_eq!(app.settings.pins, expected);
+    assert_eq!(app.mark, None);
+    keys(&mut app, "je");
+    assert_eq!(app.settings.pins.last().unwrap().to_string(), "7=execute");
+    assert_eq!(app.settings.pins.len(), 2);
+    keys(&mut app, "a");
+    assert_eq!(app.settings.pins, ["8@20-23=repeat".parse().unwrap()]);
+    keys(&mut app, "X");
+    assert_eq!(app.settings, Settings::default());
+}
+
+#[test]
+fn budget_dial_and_scope_by_keys() {
+    let mut app = ready();
+    keys(&mut app, "---+");
+    assert_eq!(app.settings.budget, Some(29));
+    keys(&mut app, "]]][");
+    assert_eq!(app.settings.dial, -0.4);
+    keys(&mut app, "[[");
+    assert_eq!(app.settings.dial, NEUTRAL_DIAL);
+    keys(&mut app, "t");
+    assert_eq!(app.settings.scope, Scope::Token);
+    keys(&mut app, "t");
+    assert_eq!(app.settings.scope, Scope::Prompt);
+}
+
+#[test]
+fn programs_budgets_and_dials_are_typed() {
+    let mut app = ready();
+    keys(&mut app, ":0-11 13-99");
+    key(&mut app, KeyCode::Enter);
+    let Some(Overlay::Settings(dialog)) = &app.overlay else {
+        panic!("a mistake closed the dialog")
+    };
+    let edit = dialog.edit.as_ref().unwrap();
+    assert_eq!((edit.at, edit.error.as_ref().unwrap().column), (8, Some(9)));
+    assert_eq!(app.settings.program, None);
+    key(&mut app, KeyCode::End);
+    key(&mut app, KeyCode::Backspace);
+    key(&mut app, KeyCode::Backspace);
+    keys(&mut app, "29");
+    key(&mut app, KeyCode::Enter);
+    assert_eq!(app.overlay, None);
+    assert_eq!(app.settings.program, Some(Program::parse("0-11 13-29", 30).unwrap()));
+    keys(&mut app, "B31");
+    key(&mut app, KeyCode::Enter);
+    assert_eq!(app.settings.budget, Some(31));
+    keys(&mut app, "D");
+    ctrl(&mut app, 'u');
+    keys(&mut app, "0.25");
+    key(&mut app, KeyCode::Enter);
+    assert_eq!(app.settings.dial, 0.25);
+    keys(&mut app, "D9");
+    key(&mut app, KeyCode::Esc);
+    assert_eq!((app.settings.dial, &app.overlay), (0.25, &None));
+}
+
+#[test]
+fn the_settings_dialog_edits_and_switches() {
+    let mut app = ready();
+    keys(&mut app, "o ");
+    assert_eq!(app.settings.scope, Scope::Token);
+    for _ in 0..4 {
+        key(&mut app, KeyCode::Down);
+    }
+    key(&mut app, KeyCode::Enter);
+    assert_eq!(app.context(), "command");
+    ctrl(&mut app, 'u');
+    update(&mut app, Event::Paste("7\n".into()));
+    key(&mut app, KeyCode::Enter);
+    assert_eq!(app.settings.max_tokens, 7);
+    keys(&mut app, "G");
+    key(&mut app, KeyCode::Enter);
+    assert!(app.settings.ignore_eos);
+    keys(&mut app, "gj");
+    let Some(Overlay::Settings(dialog)) = &app.overlay else {
+        panic!("closed")
+    };
+    assert_eq!(dialog.field(), Field::Dial);
+    keys(&mut app, "q");
+    assert_eq!(app.overlay, None);
+    assert!(!app.quit);
+}
+
+#[test]
+fn the_cursor_moves_and_stays_on_the_map() {
+    let mut app = ready();
+    app.cursor = Cursor { layer: 3, token: 20 };
+    keys(&mut app, "hkkl");
+    assert_eq!(app.cursor, Cursor { layer: 5, token: 20 });
+    assert!(!app.follow);
+    keys(&mut app, "g");
+    assert_eq!(app.cursor.layer, 29);
+    keys(&mut app, "kG");
+    assert_eq!(app.cursor.layer, 0);
+    keys(&mut app, "j0");
+    assert_eq!(app.cursor, Cursor { layer: 0, token: 0 });
+    assert_eq!(app.map.first_token, 0);
+    keys(&mut app, "h$");
+    assert_eq!(app.cursor.token, 71);
+    assert!(app.follow);
+    keys(&mut app, "H");
+    assert!(app.cursor.token < 40);
+    keys(&mut app, "LL");
+    assert_eq!(app.cursor.token, 71);
+    keys(&mut app, "hhf");
+    assert!(app.follow && app.cursor.token == 71);
+    keys(&mut app, "f");
+    assert!(!app.follow);
+}
+
+#[test]
+fn unsure_decisions_come_first() {
+    let mut app = ready();
+    keys(&mut app, "u");
+    let margin = |app: &App| {
+        let run = app.shown.as_ref().unwrap();
+        run.decision(app.cursor.layer, app.cursor.token)
+            .unwrap()
+            .margin()
+            .unwrap()
+    };
+    let first = margin(&app);
+    keys(&mut app, "u");
+    let second = margin(&app);
+    assert!(first <= second);
+    let run = app.shown.as_ref().unwrap();
+    let least = (0..30).map(|l| run.decision(l, app.cursor.token).unwrap().margin().unwrap());
+    assert_eq!(first, least.fold(1.0, f32::min));
+}
+
+#[test]
+fn views_change_without_changing_the_run() {
+    let mut app = ready();
+    keys(&mut app, "m");
+    assert_eq!(app.map.mode, MapMode::Confidence);
+    keys(&mut app, "mm");
+    assert_eq!(app.map.mode, MapMode::Decisions);
+    keys(&mut app, "z");
+    assert_eq!(app.map.zoom, Some(2));
+    keys(&mut app, "zz");
+    assert_eq!(app.map.zoom, Some(1));
+    keys(&mut app, "i");
+    assert!(app.template);
+    keys(&mut app, "?");
+    assert_eq!(app.overlay, Some(Overlay::Help { scroll: 0 }));
+    keys(&mut app, "jjk");
+    assert_eq!(app.overlay, Some(Overlay::Help { scroll: 1 }));
+    keys(&mut app, "?");
+    assert_eq!(app.overlay, None);
+    assert!(app.pending().is_empty());
+}
+
+#[test]
+fn tab_goes_around_and_q_is_typed_in_the_prompt() {
+    let mut app = ready();
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        key(&mut app, KeyCode::Tab);
+        seen.push(app.focus);
+    }
+    assert_eq!(seen, [Focus::Detail, Focus::Prompt, Focus::Answer, Focus::Map]);
+    key(&mut app, KeyCode::BackTab);
+    assert_eq!(app.focus, Focus::Answer);
+    keys(&mut app, "/q");
+    assert_eq!(
+        (app.focus, app.prompt.text().as_str(), app.quit),
+        (Focus::Prompt, "Helloq", false)
+    );
+    key(&mut app, KeyCode::Esc);
+    assert_eq!(app.focus, Focus::Map);
+    keys(&mut app, "q");
+    assert!(app.quit);
+    let mut app = ready();
+    ctrl(&mut app, 'z');
+    assert!(app.suspend && !app.quit);
+    keys(&mut app, "o");
+    ctrl(&mut app, 'c');
+    assert!(app.quit);
+}
+
+#[test]
+fn the_prompt_is_edited_and_remembered() {
+    let mut app = ready();
+    ran(&mut app, 1, 2);
+    focus(&mut app, Focus::Prompt);
+    ctrl(&mut app, 'u');
+    keys(&mut app, "a");
+    update(&mut app, Event::Key(KeyEvent::new(KeyCode::Enter, KeyModifiers::ALT)));
+    keys(&mut app, "b");
+    assert_eq!(app.prompt.text(), "a\nb");
+    ctrl(&mut app, 'p');
+    assert_eq!(app.prompt.text(), "Hello");
+    ctrl(&mut app, 'n');
+    assert_eq!(app.prompt.text(), "a\nb");
+    key(&mut app, KeyCode::Up);
+    key(&mut app, KeyCode::Up);
+    assert_eq!(app.prompt.text(), "Hello");
+    update(&mut app, Event::Paste("x".repeat(1 << 20)));
+    assert!(app.notice.as_ref().unwrap().text.contains("too long"));
+    assert!(app.prompt.text().starts_with("Hellox"));
+}
+
+#[test]
+fn nothing_can_be_done_wrong_without_a_run() {
+    for action in UiAction::ALL {
+        let mut app = fixture::empty(crate::tui::color::ColorTier::None);
+        act::act(&mut app, *action);
+        scroll_into_view(&mut app);
+        if app.overlay.is_some() {
+            UiAction::ALL.iter().for_each(|a| drop(dialog::act(&mut app, *a)));
+        }
+    }
+}

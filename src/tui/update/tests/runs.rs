@@ -1,0 +1,335 @@
+//! Runs, recordings and what the worker says.
+
+use super::*;
+use crate::engine::NEUTRAL_DIAL;
+use crate::program::{Action, Program};
+use crate::tui::app::{Against, ModelState};
+use crate::tui::run::{Origin, Progress};
+
+#[test]
+fn enter_runs_the_prompt_and_moves_on_to_the_map() {
+    let mut app = ready();
+    focus(&mut app, Focus::Prompt);
+    let (run, prompt, settings) = asked(&key(&mut app, KeyCode::Enter));
+    assert_eq!((run, prompt), (1, Prompt::Text("Hello".into())));
+    assert_eq!(settings, Settings::default());
+    assert_eq!(app.focus, Focus::Map);
+    assert!(app.is_busy());
+    // What was on the screen stays until the new run has something to show.
+    assert!(app.shown.as_ref().unwrap().is_recording());
+    hear(
+        &mut app,
+        fixture::events(run, &fixture::trace(1, 5)).into_iter().take(3),
+    );
+    let shown = app.shown.as_ref().unwrap();
+    assert_eq!((shown.steps().len(), &shown.origin), (2, &Origin::Live));
+    assert_eq!(app.cursor.token, app.last_token());
+    assert!(app.previous.as_ref().unwrap().is_recording());
+}
+
+#[test]
+fn an_empty_prompt_is_not_run() {
+    let mut app = ready();
+    focus(&mut app, Focus::Prompt);
+    app.prompt.set(" \n ");
+    assert_eq!(key(&mut app, KeyCode::Enter), []);
+    assert!(app.notice.as_ref().unwrap().text.contains("the prompt is empty"));
+}
+
+#[test]
+fn rerun_without_a_text_repeats_what_is_on_the_screen() {
+    let mut app = ready();
+    app.prompt.clear();
+    let (_, prompt, _) = asked(&keys(&mut app, "r"));
+    assert_eq!(prompt, Prompt::Text("Why is the sky blue?".into()));
+    let mut app = ready();
+    app.prompt.clear();
+    app.shown.as_mut().unwrap().prompt = None;
+    let (_, prompt, _) = asked(&keys(&mut app, "r"));
+    assert_eq!(prompt, Prompt::Ids((1..=12).collect()));
+}
+
+#[test]
+fn a_prompt_waits_for_the_model() {
+    let mut app = fixture::app();
+    app.prompt.set("Hello");
+    assert_eq!(key(&mut app, KeyCode::Enter), []);
+    assert!(app.queued);
+    let commands = update(&mut app, Event::Worker(fixture::loaded()));
+    asked(&commands);
+    assert!(!app.queued);
+
+    let mut app = fixture::app();
+    app.prompt.set("Hello");
+    key(&mut app, KeyCode::Enter);
+    assert_eq!(ctrl(&mut app, 'x'), []);
+    assert!(!app.queued);
+    key(&mut app, KeyCode::Enter);
+    hear(&mut app, [engine::Event::LoadFailed("no network".into())]);
+    assert!(!app.queued);
+    assert_eq!(app.model, ModelState::Missing("no network".into()));
+    assert_eq!(key(&mut app, KeyCode::Enter), []);
+    assert!(app.notice.as_ref().unwrap().text.contains("no model"));
+    assert_eq!(app.prompt.text(), "Hello");
+}
+
+#[test]
+fn settings_out_of_range_do_not_reach_the_worker() {
+    let mut app = ready();
+    app.settings.budget = Some(999);
+    assert_eq!(keys(&mut app, "r"), []);
+    assert!(app.notice.as_ref().unwrap().text.contains("budget is 999"));
+}
+
+#[test]
+fn events_of_an_abandoned_run_are_dropped() {
+    let mut app = ready();
+    let (old, ..) = asked(&keys(&mut app, "r"));
+    let events = fixture::events(old, &fixture::trace(1, 9));
+    hear(&mut app, events[..4].iter().cloned());
+    let (new, ..) = asked(&keys(&mut app, "r"));
+    assert_ne!(old, new);
+    hear(&mut app, events[4..].iter().cloned());
+    assert_eq!(app.shown.as_ref().unwrap().steps().len(), 3);
+    let failed = |run| engine::Event::Failed {
+        run,
+        message: "late".into(),
+    };
+    hear(&mut app, [failed(old)]);
+    assert_eq!(app.notice, None);
+    hear(&mut app, fixture::events(new, &fixture::trace(2, 4)));
+    hear(&mut app, events);
+    let shown = app.shown.as_ref().unwrap();
+    assert_eq!((shown.id, shown.steps().len()), (new, 4));
+    // A second start is dropped too, before it has begun.
+    let (third, ..) = asked(&keys(&mut app, "r"));
+    asked(&keys(&mut app, "r"));
+    hear(&mut app, fixture::events(third, &fixture::trace(3, 9)));
+    assert_eq!(app.shown.as_ref().unwrap().id, new);
+}
+
+#[test]
+fn stop_asks_the_worker_only_while_something_runs() {
+    let mut app = ready();
+    assert_eq!(keys(&mut app, "x"), []);
+    let (run, ..) = asked(&keys(&mut app, "r"));
+    assert_eq!(keys(&mut app, "x"), [Command::Stop]);
+    hear(&mut app, fixture::events(run, &fixture::trace(1, 3)));
+    assert_eq!(app.shown.as_ref().unwrap().progress, Progress::Finished);
+    assert_eq!(ctrl(&mut app, 'x'), []);
+}
+
+#[test]
+fn a_failed_run_says_why_and_keeps_the_prompt() {
+    let mut app = ready();
+    let (run, ..) = asked(&keys(&mut app, "r"));
+    let events = fixture::events(run, &fixture::trace(1, 9));
+    hear(&mut app, events.into_iter().take(3));
+    let message = "the context is full".to_owned();
+    hear(&mut app, [engine::Event::Failed { run, message }]);
+    assert!(matches!(app.shown.as_ref().unwrap().progress, Progress::Failed(_)));
+    assert_eq!(app.notice.as_ref().unwrap().level, Level::Error);
+    assert_eq!(app.prompt.text(), "Hello");
+    key(&mut app, KeyCode::Esc);
+    assert_eq!(app.notice, None);
+}
+
+#[test]
+fn pins_are_pending_until_they_run() {
+    let mut app = ready();
+    app.cursor.layer = 7;
+    keys(&mut app, "s");
+    let change = app.pin_change(7, 3);
+    assert_eq!(change, Some(crate::tui::overrides::PinChange::To(Action::Skip)));
+    ran(&mut app, 3, 5);
+    assert!(app.pending().is_empty());
+    assert_eq!(app.pin_change(7, 3), None);
+    assert_eq!(app.shown.as_ref().unwrap().settings().pins.len(), 1);
+}
+
+#[test]
+fn the_newest_token_is_followed_unless_another_is_selected() {
+    let mut app = ready();
+    let (run, ..) = asked(&keys(&mut app, "r"));
+    let events = fixture::events(run, &fixture::trace(1, 60));
+    hear(&mut app, events[..30].iter().cloned());
+    assert_eq!(app.cursor.token, 40);
+    keys(&mut app, "hh");
+    hear(&mut app, events[30..].iter().cloned());
+    assert_eq!(app.cursor.token, 38);
+}
+
+#[test]
+fn the_last_two_runs_are_compared() {
+    let mut app = ready();
+    app.shown = None;
+    keys(&mut app, "c");
+    assert_eq!(app.overlay, None);
+    ran(&mut app, 1, 5);
+    keys(&mut app, "s");
+    ran(&mut app, 2, 6);
+    keys(&mut app, "c");
+    let against = Against::Previous;
+    assert_eq!(app.overlay, Some(Overlay::Compare { against, scroll: 0 }));
+    assert_eq!(app.against(against).unwrap().steps().len(), 5);
+    key(&mut app, KeyCode::Esc);
+    assert_eq!(app.overlay, None);
+}
+
+#[test]
+fn the_unmodified_model_runs_beside_and_only_once() {
+    let mut app = ready();
+    keys(&mut app, "s-]");
+    let shown = ran(&mut app, 1, 5);
+    let (run, prompt, settings) = asked(&keys(&mut app, "b"));
+    assert_eq!(prompt, Prompt::Ids((1..=12).collect()));
+    assert_eq!(settings.program, Some(Program::standard(30)));
+    assert_eq!(
+        (settings.pins.len(), settings.budget, settings.dial),
+        (0, None, NEUTRAL_DIAL)
+    );
+    assert!(matches!(
+        app.overlay,
+        Some(Overlay::Compare {
+            against: Against::Unmodified,
+            ..
+        })
+    ));
+    hear(&mut app, fixture::events(run, &fixture::trace(5, 8)));
+    assert_eq!(app.shown.as_ref().unwrap().id, shown);
+    assert_eq!(app.against(Against::Unmodified).unwrap().steps().len(), 8);
+    key(&mut app, KeyCode::Esc);
+    assert_eq!(keys(&mut app, "b"), []);
+    assert!(app.overlay.is_some());
+    // Another run needs another comparison, and the pins are still there for it.
+    key(&mut app, KeyCode::Esc);
+    assert_eq!(app.settings.pins.len(), 1);
+    ran(&mut app, 2, 5);
+    asked(&keys(&mut app, "b"));
+}
+
+#[test]
+fn a_recording_of_another_model_is_not_compared() {
+    let mut app = ready();
+    app.shown.as_mut().unwrap().trace.header.model.sha256 = "other".into();
+    assert_eq!(keys(&mut app, "b"), []);
+    assert!(
+        app.notice
+            .as_ref()
+            .unwrap()
+            .text
+            .contains("not with the one that is loaded")
+    );
+}
+
+#[test]
+fn recordings_follow_one_another() {
+    let mut app = ready();
+    assert_eq!(keys(&mut app, "n"), []);
+    assert!(app.notice.as_ref().unwrap().text.contains("no recordings"));
+    let recording = |title: &str, seed| crate::tui::recordings::Recording {
+        title: title.into(),
+        prompt: format!("prompt of {title}"),
+        text: fixture::trace(seed, 4).to_json_lines().leak(),
+    };
+    app.recordings = vec![recording("one", 1), recording("two", 2)];
+    let title = |app: &App| app.shown.as_ref().unwrap().origin.clone();
+    keys(&mut app, "n");
+    assert_eq!(title(&app), Origin::Recording("two".into()));
+    keys(&mut app, "n");
+    assert_eq!(title(&app), Origin::Recording("one".into()));
+    // What the user typed is not replaced.
+    assert_eq!(app.prompt.text(), "Hello");
+    app.prompt.clear();
+    let (run, ..) = asked(&keys(&mut app, "r"));
+    hear(
+        &mut app,
+        fixture::events(run, &fixture::trace(3, 9)).into_iter().take(3),
+    );
+    assert_eq!(keys(&mut app, "n"), [Command::Stop]);
+    assert!(app.shown.as_ref().unwrap().is_recording());
+    assert_eq!(app.previous.as_ref().unwrap().id, run);
+}
+
+#[test]
+fn recordings_are_paused_and_replayed() {
+    let mut app = ready();
+    keys(&mut app, " ");
+    assert!(app.shown.as_ref().unwrap().is_playing());
+    assert_eq!(app.shown.as_ref().unwrap().steps().len(), 0);
+    update(&mut app, Event::Tick(Duration::from_millis(500)));
+    let shown = app.shown.as_ref().unwrap().steps().len();
+    assert!(shown > 3, "{shown}");
+    assert_eq!(app.cursor.token, app.last_token());
+    keys(&mut app, " ");
+    update(&mut app, Event::Tick(Duration::from_secs(50)));
+    assert_eq!(app.shown.as_ref().unwrap().steps().len(), shown);
+}
+
+#[test]
+fn passing_messages_pass_and_errors_stay() {
+    let mut app = ready();
+    app.info("for a while");
+    assert!(app.is_animated());
+    update(&mut app, Event::Tick(Duration::from_secs(5)));
+    assert!(app.notice.is_some());
+    update(&mut app, Event::Tick(Duration::from_secs(20)));
+    assert_eq!(app.notice, None);
+    app.error("for good");
+    update(&mut app, Event::Tick(Duration::from_secs(200)));
+    assert!(app.notice.is_some());
+}
+
+#[test]
+fn the_model_and_its_routers_are_told() {
+    let mut app = fixture::app();
+    let total = Some(10);
+    hear(
+        &mut app,
+        [engine::Event::Pulling {
+            what: "x".into(),
+            done: 3,
+            total,
+        }],
+    );
+    let bytes = Some((3, total));
+    assert_eq!(
+        app.model,
+        ModelState::Loading {
+            what: "x".into(),
+            bytes
+        }
+    );
+    hear(&mut app, [engine::Event::Loading("reading".into()), fixture::loaded()]);
+    assert!(app.notice.as_ref().unwrap().text.contains("ready"));
+    hear(&mut app, [engine::Event::RoutersChanged(None)]);
+    assert!(matches!(&app.model, ModelState::Ready { routers: None, .. }));
+    hear(&mut app, [engine::Event::RoutersFailed("wrong shape".into())]);
+    assert_eq!(app.notice.as_ref().unwrap().text, "wrong shape");
+    // A second model that cannot be loaded leaves the first one.
+    hear(&mut app, [engine::Event::LoadFailed("gone".into())]);
+    assert!(app.ready().is_some());
+}
+
+#[test]
+fn what_the_user_should_know_about_the_model_stays() {
+    let mut app = fixture::app();
+    app.prompt.set("Hello");
+    key(&mut app, KeyCode::Enter);
+    let engine::Event::Loaded { model, device, .. } = fixture::loaded() else {
+        panic!("the fixture loads a model")
+    };
+    let loaded = engine::Event::Loaded {
+        model,
+        routers: None,
+        device,
+        chat: true,
+        note: Some("the routers are of another model".into()),
+    };
+    asked(&update(&mut app, Event::Worker(loaded)));
+    let notice = app.notice.as_ref().unwrap();
+    assert_eq!(
+        (notice.level, notice.text.as_str()),
+        (Level::Error, "the routers are of another model")
+    );
+}
