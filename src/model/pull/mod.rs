@@ -300,4 +300,6 @@ fn sync_folder(path: &Path) {
 }
 
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
 mod tests;
