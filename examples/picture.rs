@@ -1,0 +1,111 @@
+//! Draws the screen on a recorded trace as SVG: `cargo run --release --example picture -- TRACE PROMPT
+//! OUT.svg [THEME] [WIDTHxHEIGHT]`. The README's picture is made this way.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use drllm::engine::Trace;
+use drllm::tui::app::App;
+use drllm::tui::color::ColorTier;
+use drllm::tui::keymap::Keymap;
+use drllm::tui::theme::Theme;
+use drllm::tui::update::{Event, update};
+use drllm::tui::view::view;
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use ratatui::buffer::Cell;
+use ratatui::style::{Color, Modifier};
+use unicode_width::UnicodeWidthStr;
+
+/// Size of a cell in pixels.
+const CELL: (f32, f32) = (8.4, 18.0);
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [trace, prompt, out, rest @ ..] = args.as_slice() else {
+        anyhow::bail!("expected TRACE PROMPT OUT.svg [THEME] [WIDTHxHEIGHT]");
+    };
+    let theme = rest.first().map_or("dark", String::as_str);
+    let size = rest.get(1).map_or("120x40", String::as_str);
+    let (width, height) = size.split_once('x').context("expected a size like 120x40")?;
+    let (width, height): (u16, u16) = (width.parse()?, height.parse()?);
+    let trace = Trace::from_json_lines(&std::fs::read_to_string(Path::new(trace))?)?;
+    let theme = Theme::load(theme, None, ColorTier::Truecolor)?;
+    let mut app = App::new(theme, Keymap::with_defaults(&[])?, trace.header.settings.clone());
+    app.reduced_motion = true;
+    update(&mut app, Event::Resize(width, height));
+    app.open("a recorded run".into(), Some(prompt.clone()), trace);
+    let mut terminal = Terminal::new(TestBackend::new(width, height))?;
+    terminal.draw(|frame| view(&app, frame))?;
+    let buffer = terminal.backend().buffer();
+    let mut svg = String::new();
+    let (w, h) = (f32::from(width) * CELL.0, f32::from(height) * CELL.1);
+    writeln!(
+        svg,
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {w} {h}\" font-family=\"DejaVu Sans Mono, Menlo, \
+         Consolas, monospace\" font-size=\"14\">\n<rect width=\"{w}\" height=\"{h}\" fill=\"{}\"/>",
+        hex(app.theme.base().bg.unwrap_or(Color::Black), "#101418")
+    )?;
+    for y in 0..height {
+        for x in 0..width {
+            cell(&mut svg, &buffer[(x, y)], f32::from(x), f32::from(y))?;
+        }
+    }
+    svg.push_str("</svg>\n");
+    std::fs::write(out, svg).with_context(|| format!("cannot write {out}"))
+}
+
+fn cell(svg: &mut String, cell: &Cell, x: f32, y: f32) -> Result<()> {
+    let reversed = cell.modifier.contains(Modifier::REVERSED);
+    let (fg, bg) = (hex(cell.fg, "#d8dee9"), hex(cell.bg, "none"));
+    let (fg, bg) = match (reversed, bg.as_str()) {
+        (false, _) => (fg, bg),
+        (true, "none") => ("#101418".into(), fg),
+        (true, _) => (bg, fg),
+    };
+    let (x, y) = (x * CELL.0, y * CELL.1);
+    let (w, h) = CELL;
+    if bg != "none" {
+        writeln!(
+            svg,
+            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{w}\" height=\"{h}\" fill=\"{bg}\"/>"
+        )?;
+    }
+    // Block elements are drawn: fonts leave gaps between them.
+    let filled = |svg: &mut String, from: f32, height: f32| {
+        let y = y + from * h;
+        let height = height * h;
+        writeln!(
+            svg,
+            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{w}\" height=\"{height:.1}\" fill=\"{fg}\"/>"
+        )
+    };
+    match cell.symbol() {
+        " " | "" => {}
+        "█" => filled(svg, 0.0, 1.0)?,
+        "▄" => filled(svg, 0.5, 0.5)?,
+        "▀" => filled(svg, 0.0, 0.5)?,
+        symbol => {
+            let bold = match cell.modifier.contains(Modifier::BOLD) {
+                true => " font-weight=\"bold\"",
+                false => "",
+            };
+            let length = symbol.width() as f32 * w;
+            let symbol = symbol.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+            let base = y + 0.76 * h;
+            writeln!(
+                svg,
+                "<text x=\"{x:.1}\" y=\"{base:.1}\" fill=\"{fg}\" textLength=\"{length:.1}\"{bold}>{symbol}</text>"
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn hex(color: Color, default: &str) -> String {
+    match color {
+        Color::Rgb(r, g, b) => format!("#{r:02x}{g:02x}{b:02x}"),
+        _ => default.into(),
+    }
+}
