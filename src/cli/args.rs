@@ -16,7 +16,7 @@ pub struct ModelArgs {
     #[arg(long, value_name = "FILE|none")]
     pub routers: Option<String>,
     /// auto, cpu, cuda:N or metal
-    #[arg(long, value_name = "DEVICE")]
+    #[arg(long, value_name = "DEVICE", value_parser = device_name)]
     pub device: Option<String>,
     /// f32 arithmetic throughout
     #[arg(long)]
@@ -133,5 +133,15 @@ impl From<ScopeArg> for Scope {
             ScopeArg::Prompt => Scope::Prompt,
             ScopeArg::Token => Scope::Token,
         }
+    }
+}
+
+/// A device's name, as far as it can be right on any machine.
+pub fn device_name(name: &str) -> Result<String, String> {
+    let numbered = name.strip_prefix("cuda:").is_some_and(|n| n.parse::<usize>().is_ok());
+    match name {
+        "auto" | "cpu" | "cuda" | "metal" => Ok(name.to_owned()),
+        _ if numbered => Ok(name.to_owned()),
+        _ => Err("expected auto, cpu, cuda:N or metal".to_owned()),
     }
 }

@@ -18,7 +18,7 @@ pub struct BaseModelArgs {
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
     /// auto, cpu, cuda:N or metal
-    #[arg(long, value_name = "DEVICE")]
+    #[arg(long, value_name = "DEVICE", value_parser = super::args::device_name)]
     pub device: Option<String>,
     /// f32 arithmetic throughout
     #[arg(long)]

@@ -48,7 +48,7 @@ pub fn run(args: ExploreArgs, config: &Config, config_dir: &Path) -> Result<u8> 
     args.decide.apply(&mut settings);
     args.sample.apply(&mut settings);
     // The model's layers are not known yet; what depends on them is checked when a run starts.
-    settings.check(usize::MAX / 4).map_err(UsageError::new)?;
+    settings.check_alone().map_err(UsageError::new)?;
     if let Some(text) = &args.decide.program {
         let program = Program::parse(text, 4096);
         settings.program = Some(program.map_err(|e| UsageError::new(format!("--program: {e}")))?);

@@ -10,6 +10,7 @@ use clap::Args;
 use super::UsageError;
 use super::args::{DecideArgs, ModelArgs, SampleArgs};
 use super::progress::Progress;
+use crate::engine::route::Route;
 use crate::engine::{LoadRequest, Output, Prompt, Record, Settings, generate, load_model, load_routers, trace_io};
 use crate::program::Program;
 use crate::text::escape_controls_multiline;
@@ -61,7 +62,7 @@ pub fn run(args: RunArgs, mut settings: Settings, mut request: LoadRequest) -> R
     settings.logits = args.logits;
     settings.probe = args.probe.clone();
     // What needs no model is refused before one is loaded.
-    settings.check(usize::MAX / 4).map_err(UsageError::new)?;
+    settings.check_alone().map_err(UsageError::new)?;
     let prompt = match (&args.ids, &args.prompt) {
         (Some(ids), _) => Prompt::Ids(ids.clone()),
         (None, Some(text)) if text == "-" => Prompt::Text(read_stdin()?),
@@ -87,7 +88,8 @@ pub fn run(args: RunArgs, mut settings: Settings, mut request: LoadRequest) -> R
         settings.program =
             Some(program.map_err(|e| UsageError::new(format!("--program '{}': {e}", text.escape_default())))?);
     }
-    settings.check(layers).map_err(UsageError::new)?;
+    // Settings that contradict each other are the arguments' mistake, too.
+    Route::new(&settings, routers.as_ref(), layers).map_err(|e| UsageError::new(e.to_string()))?;
     let mut out = Printer::new(args.json);
     let mut failed = None;
     let summary = generate(&model, routers.as_ref(), &prompt, &settings, &stop, &mut |output| {

@@ -110,18 +110,52 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Checks what can be checked once the model's `layers` are known; what depends on routers
-    /// and prompt is checked when the run starts.
+    /// Checks what no model is needed for.
     ///
     /// # Errors
-    /// A sentence that names the setting, the value and what is allowed.
-    pub fn check(&self, layers: usize) -> Result<(), String> {
+    /// As [`Self::check`].
+    pub fn check_alone(&self) -> Result<(), String> {
         if !(-1.0..=1.0).contains(&self.dial) {
             return Err(format!(
                 "the dial is {}: expected -1 (skip all) to 1 (repeat all), -0.5 is the router itself",
                 self.dial
             ));
         }
+        if self.budget == Some(0) {
+            return Err("the budget is 0: expected 1 to twice the model's layers".into());
+        }
+        let sampling = &self.sampling;
+        if !(sampling.temperature.is_finite() && sampling.temperature >= 0.0) {
+            return Err(format!(
+                "the temperature is {}: expected 0 (greedy) or more",
+                sampling.temperature
+            ));
+        }
+        if sampling.top_p.is_some_and(|p| !(p > 0.0 && p <= 1.0)) {
+            return Err(format!(
+                "top-p is {}: expected more than 0, at most 1",
+                sampling.top_p.unwrap_or_default()
+            ));
+        }
+        if sampling.top_k == Some(0) {
+            return Err("top-k is 0: expected at least 1; leave it out to consider all tokens".into());
+        }
+        if !(sampling.repetition_penalty.is_finite() && sampling.repetition_penalty > 0.0) {
+            return Err(format!(
+                "the repetition penalty is {}: expected more than 0, 1 changes nothing",
+                sampling.repetition_penalty
+            ));
+        }
+        Ok(())
+    }
+
+    /// Checks what can be checked once the model's `layers` are known; what depends on routers
+    /// and prompt is checked when the run starts.
+    ///
+    /// # Errors
+    /// A sentence that names the setting, the value and what is allowed.
+    pub fn check(&self, layers: usize) -> Result<(), String> {
+        self.check_alone()?;
         if let Some(budget) = self.budget
             && (budget == 0 || budget > 2 * layers)
         {
@@ -161,28 +195,6 @@ impl Settings {
                 ));
             }
         }
-        let sampling = &self.sampling;
-        if !(sampling.temperature.is_finite() && sampling.temperature >= 0.0) {
-            return Err(format!(
-                "the temperature is {}: expected 0 (greedy) or more",
-                sampling.temperature
-            ));
-        }
-        if sampling.top_p.is_some_and(|p| !(p > 0.0 && p <= 1.0)) {
-            return Err(format!(
-                "top-p is {}: expected more than 0, at most 1",
-                sampling.top_p.unwrap_or_default()
-            ));
-        }
-        if sampling.top_k == Some(0) {
-            return Err("top-k is 0: expected at least 1; leave it out to consider all tokens".into());
-        }
-        if !(sampling.repetition_penalty.is_finite() && sampling.repetition_penalty > 0.0) {
-            return Err(format!(
-                "the repetition penalty is {}: expected more than 0, 1 changes nothing",
-                sampling.repetition_penalty
-            ));
-        }
         Ok(())
     }
 }
@@ -200,7 +212,7 @@ mod tests {
         };
         assert!(with(|s| s.dial = 1.5).contains("the dial is 1.5"));
         assert!(with(|s| s.dial = f64::NAN).contains("the dial"));
-        assert!(with(|s| s.budget = Some(0)).contains("1 to 60"));
+        assert!(with(|s| s.budget = Some(0)).contains("the budget is 0"));
         assert!(with(|s| s.budget = Some(61)).contains("1 to 60"));
         assert!(with(|s| s.pins = vec!["30=skip".parse().unwrap()]).contains("layers 0-29"));
         assert!(with(|s| s.sampling.temperature = -1.0).contains("temperature"));

@@ -1,0 +1,142 @@
+//! The screen in a real pseudo-terminal, on the real model: what a person would do and see.
+
+#![cfg(unix)]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+
+/// Generous: machines that test are busy.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+struct Screen {
+    parser: Arc<Mutex<vt100::Parser>>,
+    keys: Box<dyn Write + Send>,
+    child: Box<dyn Child + Send + Sync>,
+    pty: Box<dyn MasterPty + Send>,
+}
+
+impl Screen {
+    fn open(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let size = PtySize {
+            rows: 40,
+            cols: 120,
+            pixel_width: 0,
+            pixel_height: 0,
+        };
+        let pty = native_pty_system().openpty(size).unwrap();
+        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_drllm-tui"));
+        command.args(arguments);
+        command.env("TERM", "xterm-256color");
+        command.env_remove("NO_COLOR");
+        for (name, value) in environment {
+            command.env(name, value);
+        }
+        let child = pty.slave.spawn_command(command).unwrap();
+        let mut reader = pty.master.try_clone_reader().unwrap();
+        let parser = Arc::new(Mutex::new(vt100::Parser::new(40, 120, 0)));
+        let shared = parser.clone();
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(n @ 1..) = reader.read(&mut bytes) {
+                shared.lock().unwrap().process(&bytes[..n]);
+            }
+        });
+        Screen {
+            parser,
+            keys: pty.master.take_writer().unwrap(),
+            child,
+            pty: pty.master,
+        }
+    }
+
+    fn text(&self) -> String {
+        self.parser.lock().unwrap().screen().contents()
+    }
+
+    /// Waits until the screen holds `wanted`.
+    fn until(&mut self, what: &str, wanted: impl Fn(&str) -> bool) {
+        let start = Instant::now();
+        while !wanted(&self.text()) {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "{what}: the program ended with {ended:?}\n{}", self.text());
+            assert!(start.elapsed() < PATIENCE, "{what}: not seen in time\n{}", self.text());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn sees(&mut self, wanted: &str) {
+        self.until(wanted, |text| text.contains(wanted));
+    }
+
+    fn types(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+        self.keys.flush().unwrap();
+    }
+
+    /// Waits for the end; the exit code. The terminal must be as it was.
+    fn ends(&mut self) -> u32 {
+        let start = Instant::now();
+        let code = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status.exit_code();
+            }
+            assert!(start.elapsed() < PATIENCE, "the program does not end\n{}", self.text());
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        std::thread::sleep(Duration::from_millis(100));
+        let parser = self.parser.lock().unwrap();
+        assert!(!parser.screen().alternate_screen(), "still in the alternate screen");
+        assert!(!parser.screen().hide_cursor(), "the cursor is still hidden");
+        assert!(!parser.screen().bracketed_paste(), "bracketed paste is still on");
+        code
+    }
+}
+
+#[test]
+fn run_pin_rerun_compare_quit() {
+    let mut screen = Screen::open(&["--max-tokens", "8", "--ignore-eos"], &[]);
+    screen.sees("Layers × tokens");
+    screen.sees("the model is ready");
+    // The prompt has the focus.
+    screen.types("Why is the sky blue?\r");
+    screen.sees("done 8");
+    // To the map: pin the layer under the cursor to skip.
+    screen.types("s");
+    screen.sees("1 pin");
+    screen.types("r");
+    screen.until("the rerun with the pin", |text| text.contains("done 8") && text.contains("by your pin"));
+    screen.types("c");
+    screen.sees("first different token");
+    screen.types("\x1b");
+    // Resizing is survived.
+    screen.pty.resize(PtySize { rows: 12, cols: 40, pixel_width: 0, pixel_height: 0 }).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    screen.pty.resize(PtySize { rows: 40, cols: 120, pixel_width: 0, pixel_height: 0 }).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    screen.types("\x03");
+    assert_eq!(screen.ends(), 0);
+}
+
+#[test]
+fn a_signal_restores_the_terminal() {
+    let mut screen = Screen::open(&[], &[]);
+    screen.sees("Layers × tokens");
+    let pid = screen.child.process_id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert_eq!(screen.ends(), 128 + 15);
+}
+
+#[test]
+fn without_a_model_the_recordings_stay() {
+    let mut screen = Screen::open(&["--model", "/nowhere/model.gguf"], &[]);
+    screen.sees("Layers × tokens");
+    screen.sees("/nowhere/model.gguf");
+    screen.sees("recording");
+    screen.types("\x03");
+    assert_eq!(screen.ends(), 0);
+}
