@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser, Subcommand};
 use drllm::cli::{UsageError, config, eval, explore, models, run, search, tokenize, train};
 use drllm::config::Config;
@@ -20,6 +20,9 @@ struct Cli {
     /// A configuration file (`drllm-tui config` prints an annotated one)
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
+    /// Append what happens behind the scenes to this file (RUST_LOG chooses how much)
+    #[arg(long, value_name = "FILE", global = true)]
+    log: Option<PathBuf>,
     #[command(flatten)]
     explore: explore::ExploreArgs,
 }
@@ -53,6 +56,9 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> Result<u8> {
+    if let Some(path) = &cli.log {
+        log_to(path)?;
+    }
     let config_dir = drllm::paths::config_dir()?;
     match cli.command {
         Some(Command::Config(args)) => config::run(&args, &config_dir)?,
@@ -64,6 +70,19 @@ fn dispatch(cli: Cli) -> Result<u8> {
         command => return with_config(command, cli.explore, cli.config.as_deref(), &config_dir),
     }
     Ok(0)
+}
+
+/// Sends the log to a file; standard error is the screen's or the progress bar's.
+fn log_to(path: &Path) -> Result<()> {
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    let file = file.with_context(|| format!("cannot write the log {}", path.display()))?;
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "drllm=debug".into());
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(file)
+        .with_ansi(false);
+    log.init();
+    Ok(())
 }
 
 /// The commands that need the user's configuration.

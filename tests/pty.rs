@@ -63,7 +63,11 @@ impl Screen {
         let start = Instant::now();
         while !wanted(&self.text()) {
             let ended = self.child.try_wait().unwrap();
-            assert!(ended.is_none(), "{what}: the program ended with {ended:?}\n{}", self.text());
+            assert!(
+                ended.is_none(),
+                "{what}: the program ended with {ended:?}\n{}",
+                self.text()
+            );
             assert!(start.elapsed() < PATIENCE, "{what}: not seen in time\n{}", self.text());
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -109,14 +113,32 @@ fn run_pin_rerun_compare_quit() {
     screen.types("s");
     screen.sees("1 pin");
     screen.types("r");
-    screen.until("the rerun with the pin", |text| text.contains("done 8") && text.contains("by your pin"));
+    screen.until("the rerun with the pin", |text| {
+        text.contains("done 8") && text.contains("by your pin")
+    });
     screen.types("c");
     screen.sees("first different token");
     screen.types("\x1b");
     // Resizing is survived.
-    screen.pty.resize(PtySize { rows: 12, cols: 40, pixel_width: 0, pixel_height: 0 }).unwrap();
+    screen
+        .pty
+        .resize(PtySize {
+            rows: 12,
+            cols: 40,
+            pixel_width: 0,
+            pixel_height: 0,
+        })
+        .unwrap();
     std::thread::sleep(Duration::from_millis(200));
-    screen.pty.resize(PtySize { rows: 40, cols: 120, pixel_width: 0, pixel_height: 0 }).unwrap();
+    screen
+        .pty
+        .resize(PtySize {
+            rows: 40,
+            cols: 120,
+            pixel_width: 0,
+            pixel_height: 0,
+        })
+        .unwrap();
     std::thread::sleep(Duration::from_millis(200));
     screen.types("\x03");
     assert_eq!(screen.ends(), 0);
@@ -127,7 +149,13 @@ fn a_signal_restores_the_terminal() {
     let mut screen = Screen::open(&[], &[]);
     screen.sees("Layers × tokens");
     let pid = screen.child.process_id().unwrap().to_string();
-    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert!(
+        std::process::Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
     assert_eq!(screen.ends(), 128 + 15);
 }
 
