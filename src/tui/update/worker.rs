@@ -76,6 +76,10 @@ fn started(app: &mut App, id: RunId, header: Header) {
         return;
     }
     let run = Run::started(id, Origin::Live, starting.prompt, header);
+    if app.shown.is_none() {
+        // Half-way up there is most to see.
+        app.cursor.layer = run.layers() / 2;
+    }
     app.previous = app.shown.replace(run).or(app.previous.take());
     app.settled = starting.settings;
     app.begin_view();

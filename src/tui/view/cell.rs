@@ -8,7 +8,7 @@ use super::super::app::{App, MapMode};
 use super::super::overrides::PinChange;
 use super::super::run::Run;
 use super::super::theme::{Role, Theme};
-use crate::engine::{DecidedBy, Decision};
+use crate::engine::{DecidedBy, Decision, NEUTRAL_DIAL};
 use crate::program::Action;
 
 /// The role of an action.
@@ -135,14 +135,25 @@ pub(super) fn legend(app: &App) -> Vec<(String, Style, &'static str)> {
     let entry = |(glyph, style): (String, Style), meaning| (glyph, style, meaning);
     let by = |by, role, meaning| (who(by).to_string(), theme.style(role), meaning);
     match app.map.mode {
-        MapMode::Decisions => vec![
-            entry(action(Action::Skip), "skipped"),
-            entry(action(Action::Execute), "once"),
-            entry(action(Action::Repeat), "twice"),
-            ("SER".to_owned(), theme.style(Role::Pin), "pin"),
-            ("ser".to_owned(), waiting(theme), "waiting pin"),
-            (":▞▛".to_owned(), theme.style(Role::Disagree), "router disagrees"),
-        ],
+        MapMode::Decisions => {
+            let mut entries = vec![
+                entry(action(Action::Skip), "skipped"),
+                entry(action(Action::Execute), "once"),
+                entry(action(Action::Repeat), "twice"),
+                ("SER".to_owned(), theme.style(Role::Pin), "pin"),
+                ("ser".to_owned(), waiting(theme), "waiting pin"),
+                (":▞▛".to_owned(), theme.style(Role::Disagree), "router disagrees"),
+            ];
+            // Only where they decided something there is something to tell apart.
+            let settings = app.shown.as_ref().map(Run::settings);
+            if settings.is_some_and(|s| s.dial != NEUTRAL_DIAL) {
+                entries.push(("▄".to_owned(), theme.style(Role::Dial), "dial"));
+            }
+            if settings.is_some_and(|s| s.budget.is_some()) {
+                entries.push(("▄".to_owned(), theme.style(Role::Budget), "budget"));
+            }
+            entries
+        }
         MapMode::Confidence => vec![
             (
                 "3-9".to_owned(),

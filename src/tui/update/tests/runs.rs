@@ -333,3 +333,13 @@ fn what_the_user_should_know_about_the_model_stays() {
         (Level::Error, "the routers are of another model")
     );
 }
+
+#[test]
+fn the_first_run_begins_half_way_up() {
+    let mut app = fixture::empty(crate::tui::color::ColorTier::None);
+    hear(&mut app, [fixture::loaded()]);
+    app.prompt.set("Hello");
+    let (run, ..) = asked(&key(&mut app, KeyCode::Enter));
+    hear(&mut app, fixture::events(run, &fixture::trace(1, 3)));
+    assert_eq!(app.cursor.layer, 15);
+}
