@@ -203,7 +203,9 @@ mod tests {
             for _ in 0..200 {
                 let done: Vec<AtomicUsize> = (0..items).map(|_| AtomicUsize::new(0)).collect();
                 pool.share(items, &|range| {
-                    range.for_each(|i| drop(done[i].fetch_add(1, Ordering::SeqCst)))
+                    for i in range {
+                        done[i].fetch_add(1, Ordering::SeqCst);
+                    }
                 });
                 assert!(done.iter().all(|d| d.load(Ordering::SeqCst) == 1), "{items} items");
             }
@@ -214,7 +216,9 @@ mod tests {
     fn sleeping_helpers_and_nested_calls() {
         let pool = Pool::new(3);
         let sum = AtomicUsize::new(0);
-        let add = |range: Range<usize>| drop(sum.fetch_add(range.sum::<usize>(), Ordering::SeqCst));
+        let add = |range: Range<usize>| {
+            sum.fetch_add(range.sum::<usize>(), Ordering::SeqCst);
+        };
         pool.share(100, &add);
         thread::sleep(std::time::Duration::from_millis(30));
         pool.share(2, &|range| range.for_each(|_| pool.share(100, &add)));
@@ -227,7 +231,9 @@ mod tests {
         let panics = || pool.share(64, &|range| assert!(!range.contains(&63), "the last one fails"));
         assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics)).is_err());
         let count = AtomicUsize::new(0);
-        pool.share(64, &|range| drop(count.fetch_add(range.len(), Ordering::SeqCst)));
+        pool.share(64, &|range| {
+            count.fetch_add(range.len(), Ordering::SeqCst);
+        });
         assert_eq!(count.into_inner(), 64);
     }
 }
