@@ -34,7 +34,7 @@ fn list_says_what_is_known_and_what_is_cached() {
         .assert()
         .success()
         .stdout(
-            contains("smollm2-135m-instruct (default)")
+            contains("SmolLM2-135M-Instruct (default)")
                 .and(contains("Apache-2.0"))
                 .and(contains("not cached")),
         );
@@ -104,7 +104,7 @@ fn wrong_names_and_wrong_arguments_differ() {
         .args(["models", "pull", "smollm2-135m-instuct"])
         .assert()
         .code(1)
-        .stderr(contains("did you mean smollm2-135m-instruct?"));
+        .stderr(contains("did you mean SmolLM2-135M-Instruct?"));
     program(cache.path())
         .args(["tokenize", "x", "--model", "./nosuch.gguf"])
         .assert()
@@ -116,7 +116,7 @@ fn wrong_names_and_wrong_arguments_differ() {
         .args(["models", "inspect"])
         .assert()
         .code(1)
-        .stderr(contains("models pull smollm2-135m-instruct"));
+        .stderr(contains("models pull SmolLM2-135M-Instruct"));
 }
 
 #[test]

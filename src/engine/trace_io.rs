@@ -2,6 +2,8 @@
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::text::escape_json_controls;
+
 use super::trace::{Decision, Record, SCHEMA, Trace};
 
 /// See [`Trace::from_json_lines`].
@@ -71,5 +73,6 @@ pub(super) fn write(trace: &Trace) -> String {
 /// One record as a line with its newline.
 pub fn line(record: &Record) -> String {
     let json = serde_json::to_string(record).expect("trace records have string keys only");
-    json + "\n"
+    // Valid JSON either way; so that a line printed to a terminal does it no harm.
+    escape_json_controls(&json) + "\n"
 }
