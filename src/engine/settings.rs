@@ -155,7 +155,6 @@ impl Settings {
     /// # Errors
     /// A sentence that names the setting, the value and what is allowed.
     pub fn check(&self, layers: usize) -> Result<(), String> {
-        self.check_alone()?;
         if let Some(budget) = self.budget
             && (budget == 0 || budget > 2 * layers)
         {
@@ -164,6 +163,7 @@ impl Settings {
                 2 * layers
             ));
         }
+        self.check_alone()?;
         for pin in &self.pins {
             if pin.layer >= layers {
                 return Err(format!(
@@ -212,7 +212,7 @@ mod tests {
         };
         assert!(with(|s| s.dial = 1.5).contains("the dial is 1.5"));
         assert!(with(|s| s.dial = f64::NAN).contains("the dial"));
-        assert!(with(|s| s.budget = Some(0)).contains("the budget is 0"));
+        assert!(with(|s| s.budget = Some(0)).contains("1 to 60"));
         assert!(with(|s| s.budget = Some(61)).contains("1 to 60"));
         assert!(with(|s| s.pins = vec!["30=skip".parse().unwrap()]).contains("layers 0-29"));
         assert!(with(|s| s.sampling.temperature = -1.0).contains("temperature"));

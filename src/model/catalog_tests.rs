@@ -28,14 +28,14 @@ fn the_catalog_is_sound() {
 fn names_are_read_in_any_case() {
     assert_eq!(resolve(None).unwrap(), Wanted::Entry(default_entry()));
     assert_eq!(
-        resolve(Some("SmolLM2-135M-Instruct")).unwrap(),
+        resolve(Some("smollm2-135m-INSTRUCT")).unwrap(),
         Wanted::Entry(default_entry())
     );
 }
 
 #[test]
 fn unknown_names_get_a_suggestion() {
-    assert!(unresolved("smollm2-135m").contains("did you mean smollm2-135m-instruct?"));
+    assert!(unresolved("smollm2-135m").contains("did you mean SmolLM2-135M-Instruct?"));
     let strange = unresolved("qq\x1b[31m");
     assert!(
         !strange.contains("did you mean") && !strange.contains('\x1b'),
