@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 
 /// Generous: machines that test are busy.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Screen {
     parser: Arc<Mutex<vt100::Parser>>,
@@ -108,16 +108,16 @@ fn run_pin_rerun_compare_quit() {
     screen.sees("the model is ready");
     // The prompt has the focus.
     screen.types("Why is the sky blue?\r");
-    screen.sees("done 8");
-    // To the map: pin the layer under the cursor to skip.
+    screen.sees("✓ 8 tokens");
+    // Enter moved the focus to the map: pin the layer under the cursor to skip.
     screen.types("s");
-    screen.sees("1 pin");
+    screen.sees("1 pin pending");
     screen.types("r");
-    screen.until("the rerun with the pin", |text| {
-        text.contains("done 8") && text.contains("by your pin")
-    });
+    let pinned = |text: &str| text.contains("✓ 8 tokens") && text.contains("skipped by your pin");
+    screen.until("the rerun with the pin", pinned);
     screen.types("c");
-    screen.sees("first different token");
+    screen.sees("B against A");
+    screen.sees("1 of 30 layers");
     screen.types("\x1b");
     // Resizing is survived.
     screen
