@@ -10,7 +10,10 @@ use crate::model::{self, Model};
 use crate::router::RouterSet;
 
 /// Routers that ship inside the program: the sha256 of their model's file and their checkpoint.
-const BUILT_IN: &[(&str, &[u8])] = &[];
+const BUILT_IN: &[(&str, &[u8])] = &[(
+    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    include_bytes!("../../assets/routers/smollm2-135m-instruct.safetensors"),
+)];
 
 /// Finds or pulls the model and loads it. `pulling(what, done, total)` hears of bytes, `loading` of
 /// stages.

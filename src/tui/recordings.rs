@@ -36,7 +36,28 @@ pub fn built_in() -> Vec<Recording> {
 }
 
 /// Title, prompt and JSON lines, made by `drllm-tui run --json`.
-const BUILT_IN: &[(&str, &str, &str)] = &[];
+const BUILT_IN: &[(&str, &str, &str)] = &[
+    (
+        "a budget of 27 layers",
+        "Why is the sky blue?",
+        include_str!("../../assets/traces/sky-budget.trace.jsonl"),
+    ),
+    (
+        "every token its own program",
+        "Name three primary colours.",
+        include_str!("../../assets/traces/colours-token.trace.jsonl"),
+    ),
+    (
+        "the routers alone, on a question like those they learnt from",
+        "Question: Which gas do plants take in for photosynthesis?\nAnswer:",
+        include_str!("../../assets/traces/plants-raw.trace.jsonl"),
+    ),
+    (
+        "two pins: a layer everywhere, a layer at five tokens",
+        "What is the capital of France?",
+        include_str!("../../assets/traces/france-pins.trace.jsonl"),
+    ),
+];
 
 #[cfg(test)]
 mod tests {
