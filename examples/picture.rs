@@ -14,9 +14,8 @@ use drllm::tui::update::{Event, update};
 use drllm::tui::view::view;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
-use ratatui::buffer::Cell;
+use ratatui::buffer::{Buffer, Cell};
 use ratatui::style::{Color, Modifier};
-use unicode_width::UnicodeWidthStr;
 
 /// Size of a cell in pixels.
 const CELL: (f32, f32) = (8.4, 18.0);
@@ -48,55 +47,83 @@ fn main() -> Result<()> {
         hex(app.theme.base().bg.unwrap_or(Color::Black), "#101418")
     )?;
     for y in 0..height {
-        for x in 0..width {
-            cell(&mut svg, &buffer[(x, y)], f32::from(x), f32::from(y))?;
+        let mut x = 0;
+        while x < width {
+            let run = run(buffer, x, y);
+            draw(&mut svg, &run, f32::from(x), f32::from(y))?;
+            x += run.cells;
         }
     }
     svg.push_str("</svg>\n");
     std::fs::write(out, svg).with_context(|| format!("cannot write {out}"))
 }
 
-fn cell(svg: &mut String, cell: &Cell, x: f32, y: f32) -> Result<()> {
-    let reversed = cell.modifier.contains(Modifier::REVERSED);
-    let (fg, bg) = (hex(cell.fg, "#d8dee9"), hex(cell.bg, "none"));
-    let (fg, bg) = match (reversed, bg.as_str()) {
+/// Neighbouring cells that look alike.
+struct Run {
+    cells: u16,
+    text: String,
+    fg: String,
+    bg: String,
+    bold: bool,
+}
+
+/// The run that begins at a cell. Block elements run with their like only.
+fn run(buffer: &Buffer, x: u16, y: u16) -> Run {
+    let look = |cell: &Cell| (cell.fg, cell.bg, cell.modifier);
+    let first = &buffer[(x, y)];
+    let block = matches!(first.symbol(), "█" | "▄" | "▀");
+    let alike = |cell: &Cell| {
+        let same = match block {
+            true => cell.symbol() == first.symbol(),
+            false => !matches!(cell.symbol(), "█" | "▄" | "▀"),
+        };
+        same && look(cell) == look(first)
+    };
+    let end = (x..buffer.area.width)
+        .find(|&x| !alike(&buffer[(x, y)]))
+        .unwrap_or(buffer.area.width);
+    let (fg, bg) = (hex(first.fg, "#d8dee9"), hex(first.bg, "none"));
+    let (fg, bg) = match (first.modifier.contains(Modifier::REVERSED), bg.as_str()) {
         (false, _) => (fg, bg),
         (true, "none") => ("#101418".into(), fg),
         (true, _) => (bg, fg),
     };
-    let (x, y) = (x * CELL.0, y * CELL.1);
-    let (w, h) = CELL;
-    if bg != "none" {
-        writeln!(
-            svg,
-            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{w}\" height=\"{h}\" fill=\"{bg}\"/>"
-        )?;
+    Run {
+        cells: end - x,
+        text: (x..end).map(|x| buffer[(x, y)].symbol()).collect(),
+        fg,
+        bg,
+        bold: first.modifier.contains(Modifier::BOLD),
     }
-    // Block elements are drawn: fonts leave gaps between them.
-    let filled = |svg: &mut String, from: f32, height: f32| {
-        let y = y + from * h;
-        let height = height * h;
+}
+
+fn draw(svg: &mut String, run: &Run, x: f32, y: f32) -> Result<()> {
+    let (x, y) = (x * CELL.0, y * CELL.1);
+    let (w, h) = (f32::from(run.cells) * CELL.0, CELL.1);
+    let mut filled = |from: f32, height: f32, colour: &str| {
+        let (y, height) = (y + from * h, height * h);
         writeln!(
             svg,
-            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{w}\" height=\"{height:.1}\" fill=\"{fg}\"/>"
+            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{w:.1}\" height=\"{height:.1}\" fill=\"{colour}\"/>"
         )
     };
-    match cell.symbol() {
-        " " | "" => {}
-        "█" => filled(svg, 0.0, 1.0)?,
-        "▄" => filled(svg, 0.5, 0.5)?,
-        "▀" => filled(svg, 0.0, 0.5)?,
-        symbol => {
-            let bold = match cell.modifier.contains(Modifier::BOLD) {
-                true => " font-weight=\"bold\"",
-                false => "",
-            };
-            let length = symbol.width() as f32 * w;
-            let symbol = symbol.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-            let base = y + 0.76 * h;
+    if run.bg != "none" {
+        filled(0.0, 1.0, &run.bg)?;
+    }
+    // Block elements are drawn: fonts leave gaps between them.
+    match run.text.chars().next() {
+        Some('█') => filled(0.0, 1.0, &run.fg)?,
+        Some('▄') => filled(0.5, 0.5, &run.fg)?,
+        Some('▀') => filled(0.0, 0.5, &run.fg)?,
+        _ if run.text.trim().is_empty() => {}
+        _ => {
+            let bold = if run.bold { " font-weight=\"bold\"" } else { "" };
+            let text = run.text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+            let (base, fg) = (y + 0.76 * h, &run.fg);
             writeln!(
                 svg,
-                "<text x=\"{x:.1}\" y=\"{base:.1}\" fill=\"{fg}\" textLength=\"{length:.1}\"{bold}>{symbol}</text>"
+                "<text x=\"{x:.1}\" y=\"{base:.1}\" fill=\"{fg}\" textLength=\"{w:.1}\" \
+                 xml:space=\"preserve\"{bold}>{text}</text>"
             )?;
         }
     }
