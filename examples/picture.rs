@@ -34,7 +34,18 @@ fn main() -> Result<()> {
     let mut app = App::new(theme, Keymap::with_defaults(&[])?, trace.header.settings.clone());
     app.reduced_motion = true;
     update(&mut app, Event::Resize(width, height));
+    let (model, routers) = (trace.header.model.clone(), trace.header.routers.clone());
+    let device = trace.header.device.clone();
     app.open("a recorded run".into(), Some(prompt.clone()), trace);
+    let loaded = drllm::engine::Event::Loaded {
+        model,
+        routers,
+        device,
+        chat: true,
+        note: None,
+    };
+    update(&mut app, Event::Worker(loaded));
+    app.prompt.paste(prompt).map_err(anyhow::Error::msg)?;
     let mut terminal = Terminal::new(TestBackend::new(width, height))?;
     terminal.draw(|frame| view(&app, frame))?;
     let buffer = terminal.backend().buffer();

@@ -136,7 +136,10 @@ fn stop_strings_end_the_answer() {
 fn the_documented_example_is_a_trace() {
     let text = include_str!("data/example.trace.jsonl");
     let trace = Trace::from_json_lines(text).unwrap();
-    assert_eq!(trace.to_json_lines(), text);
+    assert!(
+        trace.to_json_lines() == text,
+        "what is read is not what is written again"
+    );
     assert!(trace.summary.is_some() && !trace.steps.is_empty());
 }
 
