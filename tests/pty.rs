@@ -117,7 +117,7 @@ fn run_pin_rerun_compare_quit() {
     screen.until("the rerun with the pin", pinned);
     screen.types("c");
     screen.sees("B against A");
-    screen.sees("1 of 30 layers");
+    screen.sees(" of 30 layers");
     screen.types("\x1b");
     // Resizing is survived.
     screen

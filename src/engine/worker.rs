@@ -1,9 +1,9 @@
 //! The thread that owns the model: it takes [`Command`]s and answers with [`Event`]s.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -22,9 +22,23 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
 /// A handle on the worker thread. Dropping it ends the thread after the layer in work.
 pub struct Worker {
-    commands: Option<Sender<Command>>,
-    stop: Arc<AtomicBool>,
+    commands: Option<Sender<Order>>,
+    under_way: Mutex<UnderWay>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// A command and the flag that ends it: each has one of its own, so that an end meant for one never
+/// reaches the next.
+struct Order {
+    command: Command,
+    stop: Arc<AtomicBool>,
+}
+
+/// Flags of the last run and of the last load.
+#[derive(Default)]
+struct UnderWay {
+    run: Arc<AtomicBool>,
+    load: Arc<AtomicBool>,
 }
 
 impl Worker {
@@ -32,33 +46,43 @@ impl Worker {
     pub fn spawn() -> (Worker, UnboundedReceiver<Event>) {
         let (commands, inbox) = mpsc::channel();
         let (events, outbox) = unbounded_channel();
-        let stop = Arc::new(AtomicBool::new(false));
-        let flag = stop.clone();
         let thread = thread::Builder::new()
             .name("model".into())
-            .spawn(move || work(&inbox, &events, &flag))
+            .spawn(move || work(&inbox, &events))
             .expect("the system can start one more thread");
         let worker = Worker {
             commands: Some(commands),
-            stop,
+            under_way: Mutex::default(),
             thread: Some(thread),
         };
         (worker, outbox)
     }
 
-    /// Sends a command. Anything but [`Command::Stop`] also abandons the run under way.
+    /// Sends a command. It ends the run under way; a new load also ends the load before.
     pub fn send(&self, command: Command) {
-        self.stop.store(true, Ordering::Relaxed);
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        under_way.run.store(true, Ordering::Relaxed);
+        match &command {
+            Command::Load(_) => {
+                under_way.load.store(true, Ordering::Relaxed);
+                under_way.load = stop.clone();
+            }
+            Command::Generate { .. } => under_way.run = stop.clone(),
+            Command::Routers(_) | Command::Stop => {}
+        }
         if let Some(commands) = &self.commands {
             // The thread ends only when this sender is dropped; were it gone, its panic was reported.
-            let _ = commands.send(command);
+            let _ = commands.send(Order { command, stop });
         }
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        let under_way = self.under_way.get_mut().unwrap_or_else(PoisonError::into_inner);
+        under_way.run.store(true, Ordering::Relaxed);
+        under_way.load.store(true, Ordering::Relaxed);
         self.commands = None;
         if let Some(thread) = self.thread.take() {
             // A pull in work is given up by its own check of the flag; a hanging download must not
@@ -80,25 +104,10 @@ struct State {
     routers: Option<RouterSet>,
 }
 
-fn work(inbox: &Receiver<Command>, events: &UnboundedSender<Event>, stop: &AtomicBool) {
+fn work(inbox: &Receiver<Order>, events: &UnboundedSender<Event>) {
     let mut state = State::default();
-    while let Ok(mut command) = inbox.recv() {
-        stop.store(false, Ordering::Relaxed);
-        // Of several commands that waited, a later run replaces an earlier one.
-        while let Ok(next) = inbox.try_recv() {
-            let replaced = matches!(
-                (&command, &next),
-                (
-                    Command::Generate { .. } | Command::Stop,
-                    Command::Generate { .. } | Command::Stop
-                )
-            );
-            if !replaced {
-                perform(&mut state, command, events, stop);
-            }
-            command = next;
-        }
-        perform(&mut state, command, events, stop);
+    while let Ok(Order { command, stop }) = inbox.recv() {
+        perform(&mut state, command, events, &stop);
     }
 }
 
@@ -188,4 +197,62 @@ fn caught<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
             "internal error: {text}. Please report it with what you did before"
         ))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Prompt, Settings};
+
+    fn generate(run: u64) -> Command {
+        Command::Generate {
+            run,
+            prompt: Prompt::Text("hello".into()),
+            settings: Box::new(Settings::default()),
+        }
+    }
+
+    #[test]
+    fn every_command_is_answered_and_panics_are_caught() {
+        let (worker, mut events) = Worker::spawn();
+        worker.send(generate(1));
+        worker.send(Command::Stop);
+        worker.send(Command::Routers(RouterChoice::None));
+        worker.send(Command::Load(LoadRequest {
+            model: Some("./nosuch.gguf".into()),
+            ..LoadRequest::default()
+        }));
+        let mut heard = Vec::new();
+        for _ in 0..3 {
+            heard.push(events.blocking_recv().unwrap());
+        }
+        assert!(matches!(&heard[0], Event::Failed { run: 1, message } if message.contains("no model is loaded")));
+        assert!(matches!(&heard[1], Event::RoutersFailed(message) if message.contains("no model is loaded")));
+        assert!(matches!(&heard[2], Event::LoadFailed(message) if message.contains("nosuch.gguf")));
+        let caught = caught(|| -> Result<()> { panic!("on purpose") })
+            .unwrap_err()
+            .to_string();
+        assert!(caught.contains("on purpose"), "{caught}");
+    }
+
+    #[test]
+    fn an_end_reaches_its_own_run_and_no_load() {
+        let (worker, _events) = Worker::spawn();
+        let flags = |worker: &Worker| {
+            let under_way = worker.under_way.lock().unwrap();
+            (under_way.run.clone(), under_way.load.clone())
+        };
+        worker.send(Command::Load(LoadRequest {
+            model: Some("./nosuch.gguf".into()),
+            ..LoadRequest::default()
+        }));
+        worker.send(generate(1));
+        let (first, load) = flags(&worker);
+        worker.send(generate(2));
+        let (second, _) = flags(&worker);
+        let set = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        assert_eq!((set(&first), set(&second), set(&load)), (true, false, false));
+        worker.send(Command::Stop);
+        assert!(set(&second) && !set(&load));
+    }
 }
