@@ -146,10 +146,3 @@ impl Mlp {
         self.down.forward(&(silu(&gate)? * up)?)
     }
 }
-
-/// Cosine similarity of the rows of two (tokens, hidden_size) tensors, (tokens): how far a block
-/// moved the hidden state.
-pub fn cosine(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let norm = |x: &Tensor| x.sqr()?.sum(D::Minus1)?.sqrt();
-    (a * b)?.sum(D::Minus1)?.div(&(norm(a)? * norm(b)?)?)
-}

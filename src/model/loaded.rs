@@ -1,7 +1,5 @@
 //! A model in memory: decoder, tokenizer, chat template.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device};
 
@@ -148,9 +146,4 @@ pub fn device(name: &str) -> Result<Device> {
             other.escape_default()
         ),
     }
-}
-
-/// Whether `path` looks like a model folder.
-pub fn is_model_folder(path: &Path) -> bool {
-    path.join("config.json").is_file()
 }
