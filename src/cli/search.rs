@@ -1,10 +1,10 @@
 //! `drllm-tui search`: which programs answer questions rightly.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
 
 use super::UsageError;
@@ -14,6 +14,7 @@ use super::run::stop_on_signals;
 use crate::eval::parallel::for_each_ordered;
 use crate::eval::{ChoiceScorer, EncodedQuestion, Question, Scoring, Task};
 use crate::model::Model;
+use crate::program::Program;
 use crate::search::evaluator::DEFAULT_CACHE_BYTES;
 use crate::search::records::{Existing, FORMAT};
 use crate::search::{
@@ -32,6 +33,9 @@ pub struct SearchArgs {
     /// Programs tried for a question, at most
     #[arg(long, value_name = "N", default_value_t = SearchSettings::default().simulations)]
     simulations: usize,
+    /// Search no tree: run the programs of this file, one a line, on every question
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["simulations", "stop_at_saving"])]
+    programs: Option<PathBuf>,
     /// Only the first N questions
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -62,7 +66,7 @@ pub struct SearchArgs {
 /// [`UsageError`] for what the arguments got wrong, anything else for what failed or was stopped.
 pub fn run(args: SearchArgs) -> Result<()> {
     let threads = args.model.threads()?;
-    let settings = args.settings()?;
+    let mut settings = args.settings()?;
     let mut task = Task::load(&args.data)?;
     task.questions.truncate(args.limit.unwrap_or(usize::MAX));
     let existing = match (args.resume, args.force) {
@@ -79,6 +83,10 @@ pub fn run(args: SearchArgs) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop)?;
     let model = args.model.load(&stop)?;
+    if let Some(path) = &args.programs {
+        settings.programs = read_programs(path, model.info.layers)?;
+        settings.simulations = settings.programs.len();
+    }
     let header = RecordHeader {
         format: FORMAT,
         task: task.name.clone(),
@@ -118,6 +126,25 @@ pub fn run(args: SearchArgs) -> Result<()> {
     }
     eprintln!("{} questions in {}: {tally}", tally.questions, args.out.display());
     Ok(())
+}
+
+/// The programs of a file, one a line.
+fn read_programs(path: &Path, layers: usize) -> Result<Vec<Program>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the programs {}", path.display()))?;
+    let mut programs = Vec::new();
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let place = || format!("{}, line {}", path.display(), number + 1);
+        let program = Program::parse(line.trim(), layers).map_err(|e| anyhow!("{}: {e}", place()))?;
+        ensure!(
+            program.to_actions(layers).is_some(),
+            "{}: '{program}' is no action vector: each layer at most twice, in order",
+            place()
+        );
+        ensure!(!programs.contains(&program), "{}: '{program}' stands there twice", place());
+        programs.push(program);
+    }
+    ensure!(!programs.is_empty(), "{} holds no program; expected one a line", path.display());
+    Ok(programs)
 }
 
 impl SearchArgs {

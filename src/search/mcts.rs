@@ -44,6 +44,9 @@ pub struct SearchSettings {
     pub length_penalty: f64,
     /// Probability of going to a random child instead of the best.
     pub random_child: f64,
+    /// Where not empty, no tree is searched: these programs are run on every question.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<Program>,
 }
 
 impl Default for SearchSettings {
@@ -55,6 +58,7 @@ impl Default for SearchSettings {
             exploration: 1.8,
             length_penalty: 3.0,
             random_child: 0.1,
+            programs: Vec::new(),
         }
     }
 }
@@ -124,8 +128,33 @@ pub fn search(
     evaluator: &mut impl Evaluate,
     stop: &AtomicBool,
 ) -> Result<Option<SearchResult>> {
+    if !settings.programs.is_empty() {
+        return survey(layers, settings, evaluator, stop);
+    }
     let found = Search::start(question, layers, settings, evaluator)?.run(evaluator, stop)?;
     Ok(found.map(Search::result))
+}
+
+/// Runs the standard program and then those of `settings.programs`, each once.
+fn survey(
+    layers: usize,
+    settings: &SearchSettings,
+    evaluator: &mut impl Evaluate,
+    stop: &AtomicBool,
+) -> Result<Option<SearchResult>> {
+    let standard = Program::standard(layers);
+    let mut evaluated = vec![(standard.clone(), evaluator.evaluate(&standard)?)];
+    for program in settings.programs.iter().filter(|p| **p != standard) {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        evaluated.push((program.clone(), evaluator.evaluate(program)?));
+    }
+    Ok(Some(SearchResult {
+        baseline: evaluated[0].1,
+        simulations: evaluated.len() - 1,
+        evaluated,
+    }))
 }
 
 struct Search<'a> {
