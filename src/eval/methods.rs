@@ -5,11 +5,11 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Result;
 use candle_core::Tensor;
 
-use super::multiple_choice::{ChoiceScorer, EncodedQuestion, Score, Scoring, logsumexp};
+use super::multiple_choice::{ChoiceScorer, EncodedQuestion, Score, Scoring};
 use crate::engine::route::Route;
 use crate::engine::sequence::Sequence;
 use crate::engine::{Scope, Settings};
-use crate::model::Decoder;
+use crate::model::{Decoder, logsumexp};
 use crate::program::Program;
 use crate::router::RouterSet;
 

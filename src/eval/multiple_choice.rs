@@ -12,7 +12,7 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::tasks::Question;
-use crate::model::{Chunk, Decoder, Model};
+use crate::model::{Chunk, Decoder, Model, logsumexp};
 use crate::program::Program;
 use crate::text::escape_controls;
 
@@ -202,13 +202,6 @@ impl<'a> ChoiceScorer<'a> {
         }
         self.finish(&hidden, scoring)
     }
-}
-
-/// ln Σ exp of logits, in f64.
-pub fn logsumexp(logits: &[f32]) -> f64 {
-    let greatest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|z| f64::from((z - greatest).exp())).sum();
-    f64::from(greatest) + sum.ln()
 }
 
 /// Where each row of the chunk stands and which row predicts which token.

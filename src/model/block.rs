@@ -7,14 +7,15 @@ use candle_nn::ops::{rms_norm, silu, softmax_last_dim};
 
 use super::chunk::Chunk;
 use super::config::ModelConfig;
+use super::fused;
 use super::kv::PassKv;
 use super::linear::Linear;
 use super::rope::Rope;
 
 /// Root-mean-square norm (arXiv 1910.07467) with a learned gain (hidden_size).
 pub struct RmsNorm {
-    gain: Tensor,
-    eps: f64,
+    pub(super) gain: Tensor,
+    pub(super) eps: f64,
     fused: bool,
 }
 
@@ -41,12 +42,28 @@ pub struct Block {
     pub attention: Attention,
     pub mlp_norm: RmsNorm,
     pub mlp: Mlp,
+    by_kernels: bool,
 }
 
 impl Block {
+    pub fn new(attention_norm: RmsNorm, attention: Attention, mlp_norm: RmsNorm, mlp: Mlp) -> Self {
+        let mut block = Block {
+            attention_norm,
+            attention,
+            mlp_norm,
+            mlp,
+            by_kernels: false,
+        };
+        block.by_kernels = fused::fits(&block);
+        block
+    }
+
     /// Runs the block over the tokens of `chunk`. With `kv` the tokens also see the pass's
     /// earlier entries and leave their own; without, only each other.
     pub fn forward(&self, hidden: &Tensor, chunk: &Chunk, rope: &Rope, kv: Option<&mut PassKv>) -> Result<Tensor> {
+        if self.by_kernels {
+            return fused::forward(self, hidden, chunk, rope, kv.map(PassKv::entries));
+        }
         let normed = self.attention_norm.forward(hidden)?;
         let hidden = (hidden + self.attention.forward(&normed, chunk, rope, kv)?)?;
         let normed = self.mlp_norm.forward(&hidden)?;
@@ -63,9 +80,9 @@ pub struct Attention {
     /// Qwen3 normalises every query and key head, (head_dim).
     pub query_norm: Option<RmsNorm>,
     pub key_norm: Option<RmsNorm>,
-    heads: usize,
-    kv_heads: usize,
-    head_dim: usize,
+    pub(super) heads: usize,
+    pub(super) kv_heads: usize,
+    pub(super) head_dim: usize,
 }
 
 impl Attention {

@@ -82,13 +82,12 @@ impl Decoder {
 
     /// Tokens at `positions`, each seeing itself and those before it in the list.
     pub fn chunk(&self, positions: &[u32]) -> Result<Chunk> {
-        self.chunk_with_visibility(positions, &|i, j| j <= i)
+        Ok(Chunk::causal(positions, &self.rope)?)
     }
 
     /// Tokens at `positions` where token i sees token j if `visible(i, j)`.
     pub fn chunk_with_visibility(&self, positions: &[u32], visible: &dyn Fn(usize, usize) -> bool) -> Result<Chunk> {
-        let (dtype, device) = (self.place.dtype, &self.place.device);
-        Ok(Chunk::new(positions, visible, &self.rope, dtype, device)?)
+        Ok(Chunk::with_visibility(positions, visible, &self.rope)?)
     }
 
     /// One execution of a block over (tokens, hidden_size). With `kv` the tokens also see the
@@ -124,9 +123,9 @@ fn block(config: &ModelConfig, source: &WeightSource, layer: usize, place: &Plac
         Architecture::Qwen3 => norm(config, source, &name(part), config.head_dim, place).map(Some),
         _ => Ok(None),
     };
-    Ok(Block {
-        attention_norm: norm(config, source, &name("attn_norm"), hidden, place)?,
-        attention: Attention::new(
+    Ok(Block::new(
+        norm(config, source, &name("attn_norm"), hidden, place)?,
+        Attention::new(
             config,
             [
                 linear("attn_q", queries, hidden)?,
@@ -136,11 +135,11 @@ fn block(config: &ModelConfig, source: &WeightSource, layer: usize, place: &Plac
             ],
             [head_norm("attn_q_norm")?, head_norm("attn_k_norm")?],
         ),
-        mlp_norm: norm(config, source, &name("ffn_norm"), hidden, place)?,
-        mlp: Mlp {
+        norm(config, source, &name("ffn_norm"), hidden, place)?,
+        Mlp {
             gate: linear("ffn_gate", inner, hidden)?,
             up: linear("ffn_up", inner, hidden)?,
             down: linear("ffn_down", hidden, inner)?,
         },
-    })
+    ))
 }

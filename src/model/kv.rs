@@ -7,22 +7,31 @@ use std::collections::HashMap;
 
 use candle_core::{Result, Tensor};
 
+use super::kernel::KeyValues;
+
 /// Keys and values of one pass, in the order of positions.
 #[derive(Clone, Debug, Default)]
 pub struct PassKv {
     /// Keys and values, each (kv_heads, capacity, head_dim).
     buffers: Option<(Tensor, Tensor)>,
     len: usize,
+    /// What the CPU kernels keep instead of tensors.
+    entries: KeyValues,
 }
 
 impl PassKv {
     /// Entries held.
     pub fn len(&self) -> usize {
-        self.len
+        self.len + self.entries.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
+    }
+
+    /// The entries, for blocks that run through the CPU kernels.
+    pub(super) fn entries(&mut self) -> &mut KeyValues {
+        &mut self.entries
     }
 
     /// Adds `key` and `value` (kv_heads, tokens, head_dim) and returns all entries, each

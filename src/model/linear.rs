@@ -1,15 +1,16 @@
 //! A linear layer, in whichever form its weights are held.
 
 use candle_core::quantized::QMatMul;
-use candle_core::{CpuStorage, Device, Module, Result, Storage, Tensor};
+use candle_core::{Device, Module, Result, Tensor};
 
+use super::fused::floats;
 use super::kernel::{self, Activations, PackedMatrix};
 
 /// y = x · Wᵀ + b.
 pub struct Linear {
     weight: Weight,
     /// (outputs)
-    bias: Option<Tensor>,
+    pub(super) bias: Option<Tensor>,
 }
 
 /// The forms of a weight matrix (outputs, inputs).
@@ -27,6 +28,14 @@ impl Linear {
         Linear { weight, bias }
     }
 
+    /// The weights, where they are packed.
+    pub(super) fn packed(&self) -> Option<&PackedMatrix> {
+        match &self.weight {
+            Weight::Packed(packed) => Some(packed),
+            _ => None,
+        }
+    }
+
     /// (tokens, inputs) → (tokens, outputs)
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let [y] = Self::forward_all([self], x)?;
@@ -35,10 +44,7 @@ impl Linear {
 
     /// Several layers on the same input; packed ones share its preparation and the threads.
     pub fn forward_all<const N: usize>(layers: [&Linear; N], x: &Tensor) -> Result<[Tensor; N]> {
-        let packed = layers.map(|l| match &l.weight {
-            Weight::Packed(p) => Some(p),
-            _ => None,
-        });
+        let packed = layers.map(Linear::packed);
         let outputs = if packed.iter().all(Option::is_some) {
             packed_products(packed.map(|p| p.expect("all are packed")), x)?
         } else {
@@ -70,12 +76,7 @@ impl Linear {
 fn packed_products<const N: usize>(weights: [&PackedMatrix; N], x: &Tensor) -> Result<Vec<Tensor>> {
     let (tokens, inputs) = x.dims2()?;
     let x = x.contiguous()?;
-    let (storage, layout) = x.storage_and_layout();
-    let Storage::Cpu(CpuStorage::F32(values)) = &*storage else {
-        candle_core::bail!("packed weights take f32 activations on the CPU");
-    };
-    let from = layout.start_offset();
-    let activations = Activations::new(&values[from..from + tokens * inputs], inputs);
+    let activations = Activations::new(&floats(&x)?, inputs);
     let products = kernel::matmul(weights, &activations);
     let shaped = products.into_iter().zip(weights);
     shaped

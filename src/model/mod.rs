@@ -1,7 +1,8 @@
 //! The frozen decoder and what turns text into its tokens and back.
 //!
 //! `config` and `weights` read a model, `block` is one layer as the papers have it, `decoder` runs
-//! one block at a time; `kv` keeps keys and values by pass, `linear` and `kernel` do the products.
+//! one block at a time; `kv` keeps keys and values by pass, `linear` and `kernel` do the products,
+//! `fused` is the block through the CPU kernels alone.
 
 pub mod block;
 pub mod catalog;
@@ -11,6 +12,7 @@ pub mod chunk;
 pub mod config;
 pub mod decoder;
 pub mod folder;
+mod fused;
 pub mod gguf;
 mod gguf_scan;
 pub mod info;
@@ -28,6 +30,7 @@ pub use chunk::Chunk;
 pub use config::{Architecture, ModelConfig};
 pub use decoder::Decoder;
 pub use info::ModelInfo;
+pub use kernel::logsumexp;
 pub use kv::{KvCache, PassKv};
 pub use loaded::{Model, device};
 pub use tokenizer::{StreamDecoder, Tokenizer};

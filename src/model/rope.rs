@@ -40,6 +40,11 @@ impl Rope {
         }
     }
 
+    /// Whether the pairs that turn are neighbours.
+    pub fn interleaved(&self) -> bool {
+        self.interleaved
+    }
+
     /// Cosines and sines at `positions`, each (tokens, head_dim / 2).
     pub fn tables(&self, positions: &[u32]) -> Result<(Tensor, Tensor)> {
         let shape = (positions.len(), self.inverse_frequencies.len());

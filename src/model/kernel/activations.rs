@@ -1,8 +1,8 @@
 //! Activations as two signed bytes and a scale per block.
 
-use super::BLOCK;
+use super::{BLOCK, LANES};
 
-/// Rows of f32 activations in 15-bit fixed point per block: x ≈ scale · (128·hi + lo).
+/// Rows of f32 activations in fixed point per block: x ≈ scale · (128·hi + lo).
 pub struct Activations {
     rows: usize,
     cols: usize,
@@ -14,6 +14,8 @@ pub struct Activations {
 
 /// Greatest magnitude of a fixed-point value: 127 · 128.
 const GREATEST: f32 = 16_256.0;
+/// Added and subtracted, rounds to an integer, which then stands in the low bits of the sum.
+const MAGIC: f32 = 12_582_912.0;
 
 impl Activations {
     /// Splits `x`, (rows, cols) row by row; `cols` must be a multiple of 32.
@@ -21,7 +23,7 @@ impl Activations {
         assert!(cols > 0 && cols.is_multiple_of(BLOCK) && x.len().is_multiple_of(cols));
         let mut bytes = vec![0i8; 2 * x.len()];
         let mut scales = vec![[0.0; 2]; x.len() / BLOCK];
-        split(x, &mut bytes, &mut scales);
+        super::split(x, &mut bytes, &mut scales);
         Activations {
             rows: x.len() / cols,
             cols,
@@ -52,36 +54,42 @@ impl Activations {
     }
 }
 
-fn split(x: &[f32], bytes: &mut [i8], scales: &mut [[f32; 2]]) {
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-        // SAFETY: the CPU was just seen to have AVX2 and FMA.
-        return unsafe { split_avx2(x, bytes, scales) };
-    }
-    split_inline(x, bytes, scales);
-}
-
-/// # Safety
-/// The CPU must have AVX2 and FMA.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn split_avx2(x: &[f32], bytes: &mut [i8], scales: &mut [[f32; 2]]) {
-    split_inline(x, bytes, scales);
-}
-
+/// Fills `bytes` and `scales` from `x`.
 #[inline(always)]
-fn split_inline(x: &[f32], bytes: &mut [i8], scales: &mut [[f32; 2]]) {
-    let blocks = x.chunks_exact(BLOCK).zip(bytes.chunks_exact_mut(2 * BLOCK));
-    for ((x, bytes), scale) in blocks.zip(scales) {
-        let greatest = x.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+pub(super) fn split(x: &[f32], bytes: &mut [i8], scales: &mut [[f32; 2]]) {
+    let blocks = x.as_chunks::<BLOCK>().0.iter();
+    let bytes = bytes.as_chunks_mut::<{ 2 * BLOCK }>().0;
+    for ((x, bytes), scale) in blocks.zip(bytes).zip(scales) {
+        let (greatest, sum) = measure(x);
         let inverse = if greatest > 0.0 { GREATEST / greatest } else { 0.0 };
         let (high, low) = bytes.split_at_mut(BLOCK);
         for ((x, high), low) in x.iter().zip(high).zip(low) {
             // In ±16256, so high is in ±127 and low in −64..64.
-            let fixed = (x * inverse).round_ties_even() as i32;
-            *high = ((fixed + 64) >> 7) as i8;
-            *low = (fixed - (i32::from(*high) << 7)) as i8;
+            let fixed = fixed(x * inverse);
+            let upper = (fixed + 64) >> 7;
+            *high = upper as i8;
+            *low = (fixed - (upper << 7)) as i8;
         }
-        *scale = [greatest / GREATEST, x.iter().sum()];
+        *scale = [greatest / GREATEST, sum];
     }
+}
+
+/// The nearest integer of a value within ±2²².
+#[inline(always)]
+fn fixed(x: f32) -> i32 {
+    (x + MAGIC).to_bits().wrapping_sub(MAGIC.to_bits()) as i32
+}
+
+/// The greatest magnitude and the sum of a block.
+#[inline(always)]
+fn measure(x: &[f32; BLOCK]) -> (f32, f32) {
+    let pick = |a: f32, b: f32| if b > a { b } else { a };
+    let (mut greatest, mut sums) = ([0.0f32; LANES], [0.0f32; LANES]);
+    for half in x.as_chunks::<LANES>().0 {
+        for (lane, (greatest, sum)) in greatest.iter_mut().zip(&mut sums).enumerate() {
+            *greatest = pick(*greatest, half[lane].abs());
+            *sum += half[lane];
+        }
+    }
+    (greatest.into_iter().fold(0.0, pick), sums.iter().sum())
 }

@@ -1,22 +1,23 @@
 //! The kernel on AVX-512 with VNNI: 64 byte products an instruction, 16 rows side by side.
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 use super::pack::{Bits, PackedMatrix};
 use super::{Activations, BLOCK, LANES, Output, TILE};
 
-/// All rows of `x` times one group of `weight`.
+/// Some rows of `x` times one group of `weight`.
 ///
 /// # Safety
 /// The CPU must have AVX-512 F, BW and VNNI.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-pub(super) unsafe fn group(weight: &PackedMatrix, group: usize, x: &Activations, output: Output) {
-    let mut row = 0;
-    while row + TILE <= x.rows() {
+pub(super) unsafe fn group(weight: &PackedMatrix, group: usize, x: &Activations, rows: Range<usize>, output: Output) {
+    let mut row = rows.start;
+    while row + TILE <= rows.end {
         tile::<TILE>(weight, group, x, row, output);
         row += TILE;
     }
-    while row < x.rows() {
+    while row < rows.end {
         tile::<1>(weight, group, x, row, output);
         row += 1;
     }
@@ -38,8 +39,10 @@ fn tile<const ROWS: usize>(weight: &PackedMatrix, group: usize, x: &Activations,
             Bits::Eight => eight(quants),
         };
         for r in 0..ROWS {
-            let dots = dot(&quants, &rows[r][block * 2 * BLOCK..][..2 * BLOCK]);
             let [scale, sum] = scales[r][block];
+            let (high, low) = rows[r][block * 2 * BLOCK..][..2 * BLOCK].split_at(BLOCK);
+            // At most 32·255·(127·128 + 64) < 2³¹: exact.
+            let dots = _mm512_add_epi32(_mm512_slli_epi32::<7>(dot(&quants, high)), dot(&quants, low));
             let scaled = _mm512_mul_ps(d, _mm512_set1_ps(scale));
             sums[r] = _mm512_fmadd_ps(scaled, _mm512_cvtepi32_ps(dots), sums[r]);
             sums[r] = _mm512_fmadd_ps(m, _mm512_set1_ps(sum), sums[r]);
@@ -53,17 +56,16 @@ fn tile<const ROWS: usize>(weight: &PackedMatrix, group: usize, x: &Activations,
     }
 }
 
-/// 128·⟨q, hi⟩ + ⟨q, lo⟩ in every lane, exactly: at most 32·255·(127·128 + 64) < 2³¹.
+/// ⟨q, x⟩ in every lane, for signed bytes x.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn dot(quants: &[__m512i; 8], activations: &[i8]) -> __m512i {
-    let mut high = _mm512_setzero_si512();
-    let mut low = _mm512_setzero_si512();
+    // Two sums, so that an addition need not wait for the one before.
+    let mut sums = [_mm512_setzero_si512(); 2];
     for (quad, &q) in quants.iter().enumerate() {
-        high = _mm512_dpbusd_epi32(high, q, quad_of(activations, 4 * quad));
-        low = _mm512_dpbusd_epi32(low, q, quad_of(activations, BLOCK + 4 * quad));
+        sums[quad % 2] = _mm512_dpbusd_epi32(sums[quad % 2], q, quad_of(activations, 4 * quad));
     }
-    _mm512_add_epi32(_mm512_slli_epi32::<7>(high), low)
+    _mm512_add_epi32(sums[0], sums[1])
 }
 
 /// Four neighbouring bytes, in every lane.

@@ -13,16 +13,27 @@
 //! d·s·(128·⟨q, hi⟩ + ⟨q, lo⟩) + m·Σx.
 
 mod activations;
+mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod pack;
 mod pool;
 mod portable;
+mod rows;
+mod vector;
 
 pub use activations::Activations;
+pub use attention::{KeyValues, Seen};
 pub use pack::PackedMatrix;
 
+use std::ops::Range;
+
 use rayon::prelude::*;
+
+use attention::Attend;
+use vector::Lanes;
+#[cfg(target_arch = "x86_64")]
+use vector::Zmm;
 
 /// Columns of a block.
 const BLOCK: usize = 32;
@@ -30,6 +41,9 @@ const BLOCK: usize = 32;
 const LANES: usize = 16;
 /// Activation rows that go over a weight group together, its quants unpacked once.
 const TILE: usize = 4;
+/// Activation rows that a weight group is multiplied with before the next group: few enough for
+/// their bytes to stay in the cache.
+const ROWS: usize = 64;
 /// Products of fewer multiplications than this stay on one thread: handing out work costs more.
 const PARALLEL_FROM: usize = 1 << 18;
 
@@ -45,50 +59,84 @@ pub fn matmul<const N: usize>(weights: [&PackedMatrix; N], x: &Activations) -> [
             "the matrix and the activations differ in width"
         );
         Output {
-            start: outputs[i].as_mut_ptr(),
-            len: outputs[i].len(),
+            slots: Slots::new(&mut outputs[i]),
             stride: weights[i].rows(),
         }
     });
     let groups: usize = weights.iter().map(|w| w.groups()).sum();
-    let run = |range: std::ops::Range<usize>| {
-        let mut first = 0;
-        for (weight, output) in weights.iter().zip(targets) {
-            let end = first + weight.groups();
-            for group in range.start.max(first)..range.end.min(end) {
-                kernel.group(weight, group - first, x, output);
+    let run = |range: Range<usize>| {
+        for from in (0..x.rows()).step_by(ROWS) {
+            let rows = from..(from + ROWS).min(x.rows());
+            let mut first = 0;
+            for (weight, output) in weights.iter().zip(targets) {
+                let end = first + weight.groups();
+                for group in range.start.max(first)..range.end.min(end) {
+                    kernel.group(weight, group - first, x, rows.clone(), output);
+                }
+                first = end;
             }
-            first = end;
         }
     };
-    let work = groups * LANES * x.cols() * x.rows();
-    if work < PARALLEL_FROM {
-        run(0..groups);
-    } else if rayon::current_thread_index().is_some() {
-        // Several sequences are under way, one a thread: share this product only with idle ones.
-        let size = groups.div_ceil(4 * rayon::current_num_threads());
-        let starts = (0..groups).into_par_iter().step_by(size);
-        starts.for_each(|from| run(from..(from + size).min(groups)));
-    } else {
-        pool::share(groups, &run);
-    }
+    parallel(groups, groups * LANES * x.cols() * x.rows(), &run);
     outputs
+}
+
+/// Runs `run` over the parts of `0..items`, which together take about `work` multiplications, on
+/// the threads at hand.
+fn parallel(items: usize, work: usize, run: &(dyn Fn(Range<usize>) + Sync)) {
+    if work < PARALLEL_FROM {
+        run(0..items);
+    } else if rayon::current_thread_index().is_some() {
+        // Several sequences are under way, one a thread: share this work only with idle ones.
+        let size = items.div_ceil(4 * rayon::current_num_threads());
+        let starts = (0..items).into_par_iter().step_by(size);
+        starts.for_each(|from| run(from..(from + size).min(items)));
+    } else {
+        pool::share(items, run);
+    }
+}
+
+/// A vector that several tasks write, each its own elements.
+#[derive(Clone, Copy)]
+struct Slots {
+    start: *mut f32,
+    len: usize,
+}
+
+// SAFETY: the pointer is into a vector that outlives the tasks that write it, no two tasks write
+// the same element (each has weight groups, or query rows, of its own, and those have elements of
+// their own), and `write` is the only access.
+unsafe impl Send for Slots {}
+// SAFETY: as above.
+unsafe impl Sync for Slots {}
+
+impl Slots {
+    fn new(values: &mut [f32]) -> Self {
+        Slots {
+            start: values.as_mut_ptr(),
+            len: values.len(),
+        }
+    }
+
+    #[inline(always)]
+    fn write(self, at: usize, values: &[f32]) {
+        assert!(
+            at <= self.len && values.len() <= self.len - at,
+            "element {at} is outside the result"
+        );
+        // SAFETY: `at + values.len() <= len` was just checked, the vector is live, and by the
+        // argument at `impl Send` no other task touches these elements.
+        let out = unsafe { std::slice::from_raw_parts_mut(self.start.add(at), values.len()) };
+        out.copy_from_slice(values);
+    }
 }
 
 /// Where a group's results go: columns `16·group..` of every row of a (rows, stride) matrix.
 #[derive(Clone, Copy)]
 struct Output {
-    start: *mut f32,
-    len: usize,
+    slots: Slots,
     stride: usize,
 }
-
-// SAFETY: the pointer is into a vector that outlives the tasks of `matmul`, and no two tasks write
-// the same element: each has weight groups of its own, a group has output columns of its own, and
-// `write` is the only access.
-unsafe impl Send for Output {}
-// SAFETY: as above.
-unsafe impl Sync for Output {}
 
 impl Output {
     /// Writes the 16 values of `group` for row `row`; columns past the last are dropped.
@@ -96,13 +144,104 @@ impl Output {
     fn write(&self, row: usize, group: usize, values: &[f32; LANES]) {
         let from = group * LANES;
         let count = LANES.min(self.stride - from);
-        let at = row * self.stride + from;
-        assert!(at + count <= self.len, "output row {row} group {group} is outside");
-        // SAFETY: `at + count <= len` was just checked, the vector is live, and by the argument at
-        // `impl Send` no other task touches these elements.
-        let out = unsafe { std::slice::from_raw_parts_mut(self.start.add(at), count) };
-        out.copy_from_slice(&values[..count]);
+        self.slots.write(row * self.stride + from, &values[..count]);
     }
+}
+
+/// Defines a function that runs `$body` compiled for the instruction set at hand, with `V` as its
+/// [`vector::Vector`] and `FUSED` for whether it multiplies and adds at once.
+macro_rules! dispatched {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
+        $(#[$meta])*
+        $vis fn $name($($arg: $type),*) $(-> $out)? {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma")]
+            unsafe fn avx512($($arg: $type),*) $(-> $out)? {
+                #[allow(dead_code)]
+                type V = Zmm;
+                #[allow(dead_code)]
+                const FUSED: bool = true;
+                $body
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            unsafe fn avx2($($arg: $type),*) $(-> $out)? {
+                #[allow(dead_code)]
+                type V = Lanes<true>;
+                #[allow(dead_code)]
+                const FUSED: bool = true;
+                $body
+            }
+            fn portable($($arg: $type),*) $(-> $out)? {
+                #[allow(dead_code)]
+                type V = Lanes<false>;
+                #[allow(dead_code)]
+                const FUSED: bool = false;
+                $body
+            }
+            match Kernel::detect() {
+                // SAFETY: `detect` gives this kernel only where the CPU has these instructions.
+                #[cfg(target_arch = "x86_64")]
+                Kernel::Avx512Vnni => unsafe { avx512($($arg),*) },
+                // SAFETY: likewise.
+                #[cfg(target_arch = "x86_64")]
+                Kernel::Avx2 => unsafe { avx2($($arg),*) },
+                Kernel::Portable => portable($($arg),*),
+            }
+        }
+    };
+}
+
+dispatched! {
+    fn split(x: &[f32], bytes: &mut [i8], scales: &mut [[f32; 2]]) {
+        activations::split(x, bytes, scales)
+    }
+}
+
+dispatched! {
+    fn attend_part(attend: &Attend, items: Range<usize>, output: Slots) {
+        attend.run::<V, FUSED>(items, output)
+    }
+}
+
+dispatched! {
+    /// Root-mean-square norm of rows with a gain a column, into `out`.
+    pub fn rms_norm(x: &[f32], gain: &[f32], eps: f32, out: &mut [f32]) {
+        rows::rms_norm(x, gain, eps, out)
+    }
+}
+
+dispatched! {
+    /// Turns heads by their tokens' angles, see [`rows::rotate`].
+    pub fn rotate(x: &mut [f32], cos: &[f32], sin: &[f32], half: usize, interleaved: bool, scale: f32) {
+        rows::rotate(x, cos, sin, half, interleaved, scale)
+    }
+}
+
+dispatched! {
+    /// gate ← silu(gate) · up
+    pub fn silu_times(gate: &mut [f32], up: &[f32]) {
+        rows::silu_times::<FUSED>(gate, up)
+    }
+}
+
+dispatched! {
+    /// ln Σ exp of one row of logits.
+    pub fn logsumexp(logits: &[f32]) -> f64 {
+        rows::logsumexp::<FUSED>(logits)
+    }
+}
+
+/// Attention of a chunk's queries (tokens, heads · head_dim), turned and scaled by 1/√head_dim, over
+/// `entries`, of which the last `tokens` are the chunk's own. Returns (tokens, heads · head_dim).
+pub fn attention(queries: &[f32], entries: &KeyValues, seen: Seen, tokens: usize, heads: usize) -> Vec<f32> {
+    let mut mixed = vec![0.0; queries.len()];
+    let output = Slots::new(&mut mixed);
+    let attend = Attend::new(queries, entries, seen, tokens, heads);
+    parallel(attend.items(), attend.work(), &|items| {
+        attend_part(&attend, items, output)
+    });
+    mixed
 }
 
 /// The instruction set the products run on.
@@ -148,17 +287,17 @@ impl Kernel {
         kernels
     }
 
-    /// All rows of `x` times one group of `weight`.
-    fn group(self, weight: &PackedMatrix, group: usize, x: &Activations, output: Output) {
+    /// Some rows of `x` times one group of `weight`.
+    fn group(self, weight: &PackedMatrix, group: usize, x: &Activations, rows: Range<usize>, output: Output) {
         match self {
             // SAFETY: `detect` and `available` give this kernel only where the CPU has AVX-512 F, BW
             // and VNNI.
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512Vnni => unsafe { avx512::group(weight, group, x, output) },
+            Kernel::Avx512Vnni => unsafe { avx512::group(weight, group, x, rows, output) },
             // SAFETY: likewise for AVX2 and FMA.
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx2 => unsafe { portable::group_avx2(weight, group, x, output) },
-            Kernel::Portable => portable::group(weight, group, x, output),
+            Kernel::Avx2 => unsafe { portable::group_avx2(weight, group, x, rows, output) },
+            Kernel::Portable => portable::group(weight, group, x, rows, output),
         }
     }
 }

@@ -35,11 +35,10 @@ fn every_kernel_agrees_with_the_dequantised_product() {
             for kernel in Kernel::available() {
                 let mut y = vec![f32::NAN; tokens * rows];
                 let output = Output {
-                    start: y.as_mut_ptr(),
-                    len: y.len(),
+                    slots: Slots::new(&mut y),
                     stride: rows,
                 };
-                (0..packed.groups()).for_each(|g| kernel.group(&packed, g, &activations, output));
+                (0..packed.groups()).for_each(|g| kernel.group(&packed, g, &activations, 0..tokens, output));
                 for (found, expected) in y.iter().zip(&expected) {
                     let error = (f64::from(*found) - expected).abs();
                     assert!(

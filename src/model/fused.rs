@@ -1,0 +1,136 @@
+//! A block on the CPU with packed weights, without a tensor in between.
+//!
+//! The same formulas as [`Block::forward`](super::block::Block::forward) through this program's
+//! kernels; that one is what to read, and what runs everywhere else.
+
+use std::ops::{Deref, Range};
+
+use candle_core::{CpuStorage, Device, Result, Storage, Tensor, bail};
+
+use super::block::{Attention, Block, Mlp, RmsNorm};
+use super::chunk::Chunk;
+use super::kernel::{self, Activations, KeyValues, PackedMatrix};
+use super::linear::Linear;
+use super::rope::Rope;
+
+/// The floats of a contiguous f32 tensor on the CPU.
+///
+/// # Errors
+/// Tensors elsewhere, of other types, or not contiguous.
+pub fn floats(tensor: &Tensor) -> Result<impl Deref<Target = [f32]> + '_> {
+    let (storage, layout) = tensor.storage_and_layout();
+    if !matches!(&*storage, Storage::Cpu(CpuStorage::F32(_))) || !layout.is_contiguous() {
+        bail!("the CPU kernels take contiguous f32 tensors on the CPU");
+    }
+    let from = layout.start_offset();
+    let range = from..from + layout.shape().elem_count();
+    Ok(Floats { storage, range })
+}
+
+struct Floats<G> {
+    storage: G,
+    range: Range<usize>,
+}
+
+impl<G: Deref<Target = Storage>> Deref for Floats<G> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match &*self.storage {
+            Storage::Cpu(CpuStorage::F32(values)) => &values[self.range.clone()],
+            _ => unreachable!("`floats` admits f32 on the CPU only"),
+        }
+    }
+}
+
+/// Whether [`forward`] can run a block.
+pub fn fits(block: &Block) -> bool {
+    let (attention, mlp) = (&block.attention, &block.mlp);
+    let linears = [
+        &attention.query,
+        &attention.key,
+        &attention.value,
+        &attention.output,
+        &mlp.gate,
+        &mlp.up,
+        &mlp.down,
+    ];
+    linears.iter().all(|l| l.packed().is_some()) && attention.head_dim.is_multiple_of(16)
+}
+
+/// h ← h + attention(norm(h)); h ← h + mlp(norm(h)) for `hidden` (tokens, hidden_size).
+pub fn forward(
+    block: &Block,
+    hidden: &Tensor,
+    chunk: &Chunk,
+    rope: &Rope,
+    entries: Option<&mut KeyValues>,
+) -> Result<Tensor> {
+    let shape = hidden.dims2()?;
+    let hidden = hidden.contiguous()?;
+    let mut h = floats(&hidden)?.to_vec();
+    let normed = norm(&block.attention_norm, &h)?;
+    add(&mut h, &attention(&block.attention, &normed, chunk, rope, entries)?);
+    let normed = norm(&block.mlp_norm, &h)?;
+    add(&mut h, &mlp(&block.mlp, &normed)?);
+    Tensor::from_vec(h, shape, &Device::Cpu)
+}
+
+fn norm(norm: &RmsNorm, x: &[f32]) -> Result<Activations> {
+    let gain = floats(&norm.gain)?;
+    let mut normed = vec![0.0; x.len()];
+    kernel::rms_norm(x, &gain, norm.eps as f32, &mut normed);
+    Ok(Activations::new(&normed, gain.len()))
+}
+
+fn attention(
+    attention: &Attention,
+    x: &Activations,
+    chunk: &Chunk,
+    rope: &Rope,
+    entries: Option<&mut KeyValues>,
+) -> Result<Vec<f32>> {
+    let (heads, kv_heads, head_dim) = (attention.heads, attention.kv_heads, attention.head_dim);
+    let [mut query, mut key, value] = products([&attention.query, &attention.key, &attention.value], x)?;
+    let (cos, sin) = (floats(chunk.cos())?, floats(chunk.sin())?);
+    for (x, norm, scale) in [
+        (&mut query, &attention.query_norm, 1.0 / (head_dim as f32).sqrt()),
+        (&mut key, &attention.key_norm, 1.0),
+    ] {
+        if let Some(norm) = norm {
+            let plain = x.clone();
+            kernel::rms_norm(&plain, &floats(&norm.gain)?, norm.eps as f32, x);
+        }
+        kernel::rotate(x, &cos, &sin, head_dim / 2, rope.interleaved(), scale);
+    }
+    let mut own = KeyValues::default();
+    let entries = entries.unwrap_or(&mut own);
+    entries.append(&key, &value, kv_heads, head_dim);
+    let mixed = kernel::attention(&query, entries, chunk.seen(), x.rows(), heads);
+    let [out] = products([&attention.output], &Activations::new(&mixed, heads * head_dim))?;
+    Ok(out)
+}
+
+fn mlp(mlp: &Mlp, x: &Activations) -> Result<Vec<f32>> {
+    let [mut gate, up] = products([&mlp.gate, &mlp.up], x)?;
+    kernel::silu_times(&mut gate, &up);
+    let inner = gate.len() / x.rows();
+    let [out] = products([&mlp.down], &Activations::new(&gate, inner))?;
+    Ok(out)
+}
+
+fn products<const N: usize>(linears: [&Linear; N], x: &Activations) -> Result<[Vec<f32>; N]> {
+    let weights: [&PackedMatrix; N] = linears.map(|l| l.packed().expect("`fits` saw packed weights"));
+    let mut products = kernel::matmul(weights, x);
+    for (linear, product) in linears.iter().zip(&mut products) {
+        if let Some(bias) = &linear.bias {
+            let bias = floats(bias)?;
+            product.chunks_exact_mut(bias.len()).for_each(|row| add(row, &bias));
+        }
+    }
+    Ok(products)
+}
+
+fn add(to: &mut [f32], what: &[f32]) {
+    to.iter_mut().zip(what).for_each(|(to, what)| *to += what);
+}

@@ -1,0 +1,112 @@
+//! Sixteen f32 side by side, in the instruction set at hand.
+//!
+//! Kernels are written once, generic over [`Vector`] and inlined into functions that are compiled
+//! for an instruction set; [`Kernel`](super::Kernel) chooses at run time.
+
+use super::LANES;
+
+/// Sixteen floats.
+pub(super) trait Vector: Copy {
+    fn splat(x: f32) -> Self;
+    fn load(from: &[f32; LANES]) -> Self;
+    fn store(self, to: &mut [f32; LANES]);
+    /// self · by + plus
+    fn mul_add(self, by: Self, plus: Self) -> Self;
+}
+
+/// Plain Rust; `FUSED`: whether the instruction set multiplies and adds at once.
+#[derive(Clone, Copy)]
+pub(super) struct Lanes<const FUSED: bool>([f32; LANES]);
+
+impl<const FUSED: bool> Vector for Lanes<FUSED> {
+    #[inline(always)]
+    fn splat(x: f32) -> Self {
+        Lanes([x; LANES])
+    }
+
+    #[inline(always)]
+    fn load(from: &[f32; LANES]) -> Self {
+        Lanes(*from)
+    }
+
+    #[inline(always)]
+    fn store(self, to: &mut [f32; LANES]) {
+        *to = self.0;
+    }
+
+    #[inline(always)]
+    fn mul_add(self, by: Self, plus: Self) -> Self {
+        let mut out = plus.0;
+        for (out, (a, b)) in out.iter_mut().zip(self.0.iter().zip(&by.0)) {
+            *out = if FUSED { a.mul_add(*b, *out) } else { a * b + *out };
+        }
+        Lanes(out)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86::Zmm;
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::{LANES, Vector};
+
+    /// An AVX-512 register. Only functions compiled for AVX-512 F may use it, on a CPU that has it.
+    #[derive(Clone, Copy)]
+    pub struct Zmm(__m512);
+
+    impl Vector for Zmm {
+        #[inline(always)]
+        fn splat(x: f32) -> Self {
+            // SAFETY: the users of this type run on CPUs with AVX-512 F.
+            Zmm(unsafe { _mm512_set1_ps(x) })
+        }
+
+        #[inline(always)]
+        fn load(from: &[f32; LANES]) -> Self {
+            // SAFETY: as above; an unaligned load of the sixteen floats.
+            Zmm(unsafe { _mm512_loadu_ps(from.as_ptr()) })
+        }
+
+        #[inline(always)]
+        fn store(self, to: &mut [f32; LANES]) {
+            // SAFETY: as above; an unaligned store of the sixteen floats.
+            unsafe { _mm512_storeu_ps(to.as_mut_ptr(), self.0) }
+        }
+
+        #[inline(always)]
+        fn mul_add(self, by: Self, plus: Self) -> Self {
+            // SAFETY: as above.
+            Zmm(unsafe { _mm512_fmadd_ps(self.0, by.0, plus.0) })
+        }
+    }
+}
+
+/// eˣ, within 2 units in the last place for x in −87..88; 0 below, so that masked scores vanish.
+///
+/// Cephes' `expf`: x = n·ln 2 + r with ln 2 in two parts, a polynomial of r, then 2ⁿ by its bits.
+/// Written without branches, so that loops over it become vector code.
+#[inline(always)]
+pub(super) fn exp<const FUSED: bool>(x: f32) -> f32 {
+    let fma = |a: f32, b: f32, c: f32| if FUSED { a.mul_add(b, c) } else { a * b + c };
+    let clamped = if x > 88.0 { 88.0 } else { x };
+    let clamped = if clamped < -87.0 { -87.0 } else { clamped };
+    // Adding 1.5·2²³ leaves the rounded integer in the low bits of the sum.
+    const MAGIC: f32 = 12_582_912.0;
+    let shifted = fma(clamped, std::f32::consts::LOG2_E, MAGIC);
+    let n = shifted - MAGIC;
+    // ln 2 = 0.693359375 − 2.12194440e-4
+    let r = fma(n, 2.121_944_4e-4, fma(n, -0.693_359_375, clamped));
+    let mut p = 1.987_569_1e-4;
+    p = fma(p, r, 1.398_199_9e-3);
+    p = fma(p, r, 8.333_452e-3);
+    p = fma(p, r, 4.166_579_6e-2);
+    p = fma(p, r, 1.666_666_5e-1);
+    p = fma(p, r, 0.5);
+    let power = fma(p, r * r, r) + 1.0;
+    let scale = f32::from_bits(shifted.to_bits().wrapping_sub(MAGIC.to_bits()).wrapping_add(127) << 23);
+    let value = power * scale;
+    if x < -87.0 { 0.0 } else { value }
+}
