@@ -207,6 +207,39 @@ impl<'a> Route<'a> {
         })
     }
 
+    /// Runs the tokens of several continuations after the prompt, in scope `token`, without keeping
+    /// them: each is routed as if it had been generated. Returns the logits (rows, vocab_size) and
+    /// each row's actions; rows are the first branch's tokens, then the second's, and so on.
+    ///
+    /// A budget expects of every row what the routers wished at the chunk before.
+    pub fn branches(&self, sequence: &mut Sequence, branches: &[&[u32]]) -> Result<(Tensor, Vec<Vec<Action>>)> {
+        let from = sequence.len();
+        let positions = branches.iter().flat_map(|b| from..from + b.len());
+        let choices: Vec<Vec<Choice>> = positions
+            .map(|position| with_wishes(&self.choices(position, 1), &self.wishes))
+            .collect();
+        let budget = self.settings.budget;
+        let running = |choices: &Vec<Choice>| budget.and_then(|b| RunningBudget::new(choices, b));
+        let mut running: Vec<Option<RunningBudget>> = choices.iter().map(running).collect();
+        let mut actions = vec![Vec::with_capacity(self.layers); choices.len()];
+        let logits = sequence.run_branches(branches, self.asked(), |layer, wishes| {
+            for (row, actions) in actions.iter_mut().enumerate() {
+                let known = choices[row][layer];
+                let wish = wishes.get(row).copied().unwrap_or(known.wish);
+                let choice = Choice { wish, ..known };
+                actions.push(match &mut running[row] {
+                    Some(running) => running.next(&choice),
+                    None => choice.pinned.unwrap_or(wish.action()),
+                });
+            }
+            LayerActions {
+                shared: Action::Execute,
+                rows: Some(actions.iter().map(|a| a[layer]).collect()),
+            }
+        })?;
+        Ok((logits, actions))
+    }
+
     /// The actions of a token when its decisions are known beforehand.
     fn frozen(&self, choices: &[Choice]) -> Vec<Action> {
         let base = |l: usize| match &self.kind {

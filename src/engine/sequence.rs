@@ -3,11 +3,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use thiserror::Error;
 
 use crate::model::{Chunk, Decoder, KvCache};
 use crate::program::{Action, Program};
+use crate::router::mlp::softmax;
 use crate::router::policy::Wish;
 use crate::router::{RouterSet, pool_windows};
 
@@ -116,6 +117,44 @@ impl<'m> Sequence<'m> {
             hidden = self.run_layer(layer, hidden, &chunk, &actions)?;
         }
         self.finish(ids.len(), &hidden)
+    }
+
+    /// Runs several continuations side by side, each after this sequence and unseen by the others,
+    /// as if their tokens had been generated one by one; the sequence stays as it is. Rows are the
+    /// tokens of the first branch, then those of the second, and so on. Before each layer its
+    /// router is asked at every row, if there are routers, and `decide(layer, wishes)` says what the
+    /// rows do there. Returns each row's logits (rows, vocab_size).
+    pub fn run_branches(
+        &mut self,
+        branches: &[&[u32]],
+        routers: Option<(&RouterSet, f64)>,
+        mut decide: impl FnMut(usize, &[Wish]) -> LayerActions,
+    ) -> Result<Tensor> {
+        let ids = branches.concat();
+        let position = |branch: &&[u32]| (0..branch.len()).map(|i| (self.len + i) as u32).collect::<Vec<_>>();
+        let positions: Vec<u32> = branches.iter().flat_map(position).collect();
+        let owner = |(branch, ids): (usize, &&[u32])| vec![branch; ids.len()];
+        let owners: Vec<usize> = branches.iter().enumerate().flat_map(owner).collect();
+        let sees = |i: usize, j: usize| j <= i && owners[i] == owners[j];
+        let chunk = self.decoder.chunk_with_visibility(&positions, &sees)?;
+        let mut hidden = self.decoder.embed(&ids)?;
+        let mut fork = Sequence {
+            cache: self.cache.clone(),
+            ..*self
+        };
+        for layer in 0..self.decoder.config().layers {
+            self.check_stop()?;
+            let wishes = match routers {
+                Some((routers, dial)) => {
+                    let rows = hidden.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+                    let wish = |row: &Vec<f32>| Wish::new(softmax(routers.layers[layer].logits(row)), dial);
+                    rows.iter().map(wish).collect()
+                }
+                None => Vec::new(),
+            };
+            hidden = fork.run_layer(layer, hidden, &chunk, &decide(layer, &wishes))?;
+        }
+        Ok(self.decoder.logits(&hidden)?)
     }
 
     fn run_layer(&mut self, layer: usize, mut hidden: Tensor, chunk: &Chunk, actions: &LayerActions) -> Result<Tensor> {

@@ -3,7 +3,6 @@
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
-use candle_core::Tensor;
 
 use super::multiple_choice::{ChoiceScorer, EncodedQuestion, Score, Scoring};
 use crate::engine::route::Route;
@@ -113,30 +112,33 @@ fn by_tokens(
     scoring: Scoring,
     stop: &AtomicBool,
 ) -> Result<(Score, f64)> {
-    let mut log_probs = Vec::with_capacity(question.choices.len());
-    let (mut prompt_depth, mut token_depth, mut tokens) = (0, 0, 0);
-    for choice in &question.choices {
-        let mut route = Route::new(&method.settings, routers, decoder.config().layers)?;
-        let mut sequence = Sequence::new(decoder, stop);
-        let mut routed = route.prompt(&mut sequence, &question.prompt)?;
-        prompt_depth = routed.program.depth();
-        let mut of_choice = vec![log_prob(&routed.logits, choice[0])?];
-        for pair in choice.windows(2) {
-            routed = route.token(&mut sequence, pair[0])?;
-            token_depth += routed.program.depth();
-            tokens += 1;
-            of_choice.push(log_prob(&routed.logits, pair[1])?);
+    let mut route = Route::new(&method.settings, routers, decoder.config().layers)?;
+    let mut sequence = Sequence::new(decoder, stop);
+    let prompt = route.prompt(&mut sequence, &question.prompt)?;
+    let first = prompt.logits.to_vec1::<f32>()?;
+    let branches: Vec<&[u32]> = question.choices.iter().map(|c| &c[..c.len() - 1]).collect();
+    let rows: usize = branches.iter().map(|b| b.len()).sum();
+    let (logits, actions) = match rows {
+        0 => (Vec::new(), Vec::new()),
+        _ => {
+            let (logits, actions) = route.branches(&mut sequence, &branches)?;
+            (logits.to_vec2::<f32>()?, actions)
         }
-        log_probs.push(of_choice);
-    }
-    let depth = (prompt_depth + token_depth) as f64 / (1 + tokens) as f64;
+    };
+    let mut rows = logits.iter();
+    let mut score = |choice: &Vec<u32>| {
+        let predictors = std::iter::once(&first).chain(rows.by_ref().take(choice.len() - 1));
+        predictors.zip(choice).map(|(logits, &id)| log_prob(logits, id)).collect()
+    };
+    let log_probs: Vec<Vec<f64>> = question.choices.iter().map(&mut score).collect();
+    let depths = actions.iter().flatten().map(|a| a.executions()).sum::<usize>() + prompt.program.depth();
+    let depth = depths as f64 / (1 + actions.len()) as f64;
     Ok((question.score(&log_probs, scoring), depth))
 }
 
 /// ln p of a token by logits (vocab_size).
-fn log_prob(logits: &Tensor, id: u32) -> Result<f64> {
-    let logits = logits.to_vec1::<f32>()?;
-    Ok(f64::from(logits[id as usize]) - logsumexp(&logits))
+fn log_prob(logits: &[f32], id: u32) -> f64 {
+    f64::from(logits[id as usize]) - logsumexp(logits)
 }
 
 #[cfg(test)]
