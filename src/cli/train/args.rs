@@ -145,6 +145,14 @@ impl TrainArgs {
     /// into it.
     pub fn check_places(&self) -> Result<()> {
         let Some(out) = &self.out else { return Ok(()) };
+        let written = [Some(out), self.metrics.as_ref(), self.curves.as_ref()];
+        let written: Vec<&PathBuf> = written.into_iter().flatten().collect();
+        for (i, path) in written.iter().enumerate() {
+            if written[..i].contains(path) || self.records.contains(path) {
+                let message = format!("{} is named twice; give every file its own name", path.display());
+                return Err(UsageError::new(message).into());
+            }
+        }
         let state = state_path(out);
         if state.exists() && !self.resume && !self.force {
             bail!(
@@ -160,8 +168,7 @@ impl TrainArgs {
                 bail!("{} exists already; replace it with --force", path.display());
             }
         }
-        let all = [Some(out), self.metrics.as_ref(), self.curves.as_ref()];
-        all.into_iter().flatten().try_for_each(|path| check_folder(path))
+        written.into_iter().try_for_each(|path| check_folder(path))
     }
 }
 
