@@ -51,6 +51,8 @@ impl Place {
         let mut command = Command::cargo_bin("drllm-tui").unwrap();
         let output = command
             .current_dir(&self.folder)
+            // Where features are kept.
+            .env("DRLLM_CACHE_DIR", self.path("cache"))
             .args(args.split(' '))
             .output()
             .unwrap();
@@ -151,6 +153,143 @@ fn from_records_to_routers_to_a_report() {
     let records = String::from_utf8(place.read("r.jsonl")).unwrap();
     let right = records.lines().filter(|l| l.contains(r#""baseline":true"#)).count();
     assert_eq!(base["correct"], right);
+}
+
+const TRAIN: &str = "train --model model --device cpu --records r.jsonl --epochs 3 --features f";
+
+#[test]
+fn features_are_computed_once_and_damage_is_named() {
+    let place = Place::new();
+    place.ok(&format!("{SEARCH} --out r.jsonl --limit 30"));
+    let told = |args: &str| {
+        let (code, _, err) = place.run(args);
+        assert_eq!(code, 0, "{args}: {err}");
+        err
+    };
+    let first = told(&format!("{TRAIN} --out a.safetensors --curves a.svg"));
+    assert!(
+        first.contains("of features in f") && !first.contains("are there"),
+        "{first}"
+    );
+    assert!(
+        first.contains("held-out macro-F1"),
+        "the curves in the terminal: {first}"
+    );
+    assert!(place.read("a.svg").starts_with(b"<svg"));
+    let second = told(&format!("{TRAIN} --out b.safetensors --lr 0.01"));
+    assert!(
+        second.contains("examples are there") && !second.contains("of features in"),
+        "{second}"
+    );
+
+    let file = std::fs::read_dir(place.path("f"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let whole = std::fs::read(&file).unwrap();
+    let mut damaged = whole.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    let at = whole.len() - 1;
+    std::fs::write(&file, damaged).unwrap();
+    let third = told(&format!("{TRAIN} --out c.safetensors"));
+    // The last byte belongs to the last example, where it has all windows.
+    assert!(
+        third.contains("does not agree with its checksum; computing 1 of"),
+        "{third}"
+    );
+    assert_eq!(std::fs::read(&file).unwrap()[at], whole[at]);
+    assert_eq!(place.read("a.safetensors"), place.read("c.safetensors"));
+
+    told(&format!("{TRAIN} --out d.safetensors --windows 2"));
+    assert_eq!(
+        std::fs::read_dir(place.path("f")).unwrap().count(),
+        2,
+        "other windows, another file"
+    );
+}
+
+#[test]
+#[cfg(unix)]
+fn a_killed_training_goes_on_to_the_same_bytes() {
+    let place = Place::new();
+    place.ok(&format!("{SEARCH} --out r.jsonl --limit 40"));
+    let train = TRAIN.replace("--epochs 3", "--epochs 400");
+    place.ok(&format!("{train} --out whole.safetensors --metrics whole.jsonl"));
+    let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("drllm-tui"))
+        .current_dir(&place.folder)
+        .args(format!("{train} --out r.safetensors --metrics m.jsonl").split(' '))
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let state = place.path("r.safetensors.state");
+    while !state.exists() {
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "it ended before it could be killed"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!place.path("r.safetensors").exists());
+
+    place.refused(1, &format!("{train} --out r.safetensors"), "--resume");
+    let other = format!("{train} --out r.safetensors --resume --lr 0.5");
+    place.refused(1, &other, "learning_rate = 0.001, this one has 0.5");
+    place.ok(&format!(
+        "{train} --out r.safetensors --metrics m.jsonl --resume --threads 1"
+    ));
+    assert_eq!(place.read("r.safetensors"), place.read("whole.safetensors"));
+    assert_eq!(place.read("m.jsonl"), place.read("whole.jsonl"));
+    assert!(!state.exists());
+}
+
+#[test]
+fn ablations_are_a_table_and_save_nothing() {
+    let place = Place::new();
+    place.ok(&format!("{SEARCH} --out r.jsonl --limit 30"));
+    let csv = place.ok(&format!(
+        "{TRAIN} --ablate=loss,windows,linear-layers,input,scale --format csv"
+    ));
+    let rows: Vec<&str> = csv.lines().collect();
+    assert_eq!(rows.len(), 1 + 1 + 2 + 4 + 3 + 1 + 1, "{csv}");
+    assert!(rows[0].starts_with("variant,macro-F1,F1 skip"), "{csv}");
+    assert!(rows.iter().all(|row| row.split(',').count() == 10), "{csv}");
+    assert!(
+        rows[1].starts_with("as asked,") && csv.contains("\ninput: embeddings,"),
+        "{csv}"
+    );
+    place.refused(
+        2,
+        &format!("{TRAIN} --ablate --out a.safetensors"),
+        "cannot be used with",
+    );
+    let deep = format!("{TRAIN} --out a.safetensors --linear-layers 3");
+    place.refused(2, &deep, "compare others with --ablate");
+}
+
+#[test]
+fn damaged_records_are_named_and_left_out_only_when_asked() {
+    let place = Place::new();
+    place.ok(&format!("{SEARCH} --out r.jsonl --limit 30"));
+    let text = String::from_utf8(place.read("r.jsonl")).unwrap();
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines[3] = "{\"type\": \"example\", \"id\": 7}";
+    std::fs::write(place.path("r.jsonl"), lines.join("\n") + "\n").unwrap();
+    let train = format!("{TRAIN} --out a.safetensors");
+    place.refused(1, &train, "r.jsonl, line 4");
+    let (code, _, err) = place.run(&format!("{train} --skip-damaged"));
+    assert_eq!(code, 0, "{err}");
+    assert!(err.contains("left out: r.jsonl, line 4: "), "{err}");
+    place.refused(
+        2,
+        &format!("{train} --metrics r.jsonl --force"),
+        "r.jsonl is named twice",
+    );
+    let (code, _, err) = place.run(&format!("{TRAIN} --out /dev/null/a.safetensors --skip-damaged"));
+    assert!(code == 1 && err.contains("choose another folder"), "{err}");
 }
 
 #[test]

@@ -16,10 +16,38 @@ use crate::text::escape_controls;
 pub struct Example {
     pub id: String,
     pub question: String,
-    /// One a layer.
+    /// The actions that are carried out while features are computed (teacher forcing), one a layer.
     pub target: Vec<Action>,
+    /// What the routers are to say: shares of skip, execute and repeat, one distribution a layer.
+    pub targets: Vec<[f32; 3]>,
+    /// How much each layer's decision counts in the loss: 1 as a rule, 0 leaves it out.
+    pub weights: Vec<f32>,
     /// Whether the search turned a wrong answer right.
     pub corrected: bool,
+}
+
+impl Example {
+    /// An example whose routers are to say what is carried out.
+    pub fn new(id: String, question: String, target: Vec<Action>, corrected: bool) -> Self {
+        Example {
+            id,
+            question,
+            targets: target.iter().map(|&action| one_hot(action)).collect(),
+            weights: vec![1.0; target.len()],
+            target,
+            corrected,
+        }
+    }
+
+    /// Whether routers learn exactly what is carried out.
+    fn is_plain(&self) -> bool {
+        let hard = self.target.iter().map(|&action| one_hot(action));
+        hard.eq(self.targets.iter().copied()) && self.weights.iter().all(|&w| w == 1.0)
+    }
+}
+
+fn one_hot(action: Action) -> [f32; 3] {
+    std::array::from_fn(|class| f32::from(u8::from(class == action as usize)))
 }
 
 /// Examples, and what was left out.
@@ -63,12 +91,9 @@ impl Dataset {
             if !seen.insert(record.question.as_str()) {
                 data.duplicates += 1;
             } else if let Some(target) = target {
-                data.examples.push(Example {
-                    id: record.id.clone(),
-                    question: record.question.clone(),
-                    target,
-                    corrected: record.corrected(),
-                });
+                let (id, question) = (record.id.clone(), record.question.clone());
+                data.examples
+                    .push(Example::new(id, question, target, record.corrected()));
             } else {
                 data.unsolved += 1;
             }
@@ -109,6 +134,10 @@ impl Dataset {
         for example in &self.examples {
             let target = Program::from_actions(&example.target);
             hash.update(format!("{}\t{target}\n", example.id));
+            if !example.is_plain() {
+                let goals = example.targets.iter().flatten().chain(&example.weights);
+                goals.for_each(|x| hash.update(x.to_le_bytes()));
+            }
         }
         hex(&hash.finalize())
     }
@@ -214,8 +243,21 @@ mod tests {
         let data = Dataset::new(&files, &model(), 0.3, 42).unwrap();
         use Action::{Execute, Repeat, Skip};
         assert_eq!(data.examples[0].target, [Execute, Skip, Repeat, Execute]);
+        let (execute, skip, repeat) = ([0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]);
+        assert_eq!(data.examples[0].targets, [execute, skip, repeat, execute]);
+        assert_eq!(data.examples[0].weights, [1.0; 4]);
         let ids: Vec<&str> = data.examples.iter().map(|e| e.id.as_str()).collect();
         assert_eq!((ids, data.unsolved, data.duplicates), (vec!["a", "c"], 1, 1));
+    }
+
+    #[test]
+    fn the_hash_is_of_soft_targets_too() {
+        let mut data = Dataset::new(&[file(&[("a", false, Some("0 2x2 3"))])], &model(), 0.3, 42).unwrap();
+        let hard = data.hash();
+        data.examples[0].targets[1] = [0.5, 0.5, 0.0];
+        let soft = data.hash();
+        data.examples[0].weights[3] = 0.0;
+        assert!(hard != soft && soft != data.hash());
     }
 
     #[test]

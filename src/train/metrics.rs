@@ -1,6 +1,6 @@
 //! How well routers take their targets' decisions.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::program::Action;
 
@@ -61,7 +61,7 @@ impl Confusion {
 }
 
 /// What the decisions on a set of examples came to, under teacher forcing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
     pub loss: f64,
     /// Mean F1 of the classes that are wanted or predicted at all.

@@ -1,21 +1,28 @@
 //! The training loop.
+//!
+//! The loss is a mean over layers and routers share nothing, so each layer trains by itself: its
+//! steps run on one thread over its own piece of the features, layers are spread over threads, and
+//! no result depends on how many there are. After each epoch all layers are judged together.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Result, ensure};
-use candle_core::{Device, Tensor};
-use candle_nn::{AdamW, Optimizer, ParamsAdamW};
+use anyhow::{Context, Result, ensure};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use serde::Serialize;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
-use super::dataset::{Dataset, Example};
-use super::features::Features;
-use super::loss::{class_weights, focal};
+use super::dataset::Dataset;
+use super::features::{FeatureFile, LayerFeatures, Moments, Scaling};
+use super::loss::{Goal, Loss};
+use super::math::{AdamStep, adam_w};
 use super::metrics::{Confusion, Metrics};
-use super::network::RouterNetwork;
+use super::network::{Batch, Scratch, Shape};
+use super::settings::{TrainPlan, TrainSettings};
+use super::state::{LayerState, StateKey, TrainState};
 use crate::program::Action;
 use crate::router::MlpRouter;
 use crate::router::policy::argmax;
@@ -23,68 +30,15 @@ use crate::router::policy::argmax;
 /// Examples whose decisions are computed together where no gradient is needed.
 const EVALUATION_BATCH: usize = 64;
 
-/// The numbers of the training; the defaults are the paper's.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct TrainSettings {
-    pub epochs: usize,
-    pub learning_rate: f64,
-    pub weight_decay: f64,
-    /// Steps of linear warm-up before the cosine; a fifth of all steps where that is less.
-    pub warm_up: usize,
-    /// Examples a step.
-    pub batch: usize,
-    /// Width of the routers' hidden layer, r.
-    pub width: usize,
-    /// γ of the focal loss; 0 is weighted cross-entropy.
-    pub gamma: f64,
-    /// Train on standardised hidden states; the checkpoint reads them as they are all the same.
-    pub standardise: bool,
-    /// Share of the examples held out to choose the best epoch by.
-    pub validation: f64,
-    pub seed: u64,
-}
-
-impl Default for TrainSettings {
-    fn default() -> Self {
-        TrainSettings {
-            epochs: 25,
-            learning_rate: 1e-3,
-            weight_decay: 0.01,
-            warm_up: 500,
-            batch: 16,
-            width: 128,
-            gamma: 2.0,
-            standardise: false,
-            validation: 0.1,
-            seed: 42,
-        }
-    }
-}
-
-/// What a training begins with.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct TrainPlan {
-    #[serde(flatten)]
-    pub settings: TrainSettings,
-    pub train_examples: usize,
-    pub validation_examples: usize,
-    pub steps: usize,
-    /// As carried out, see [`TrainSettings::warm_up`].
-    pub warm_up_steps: usize,
-    /// Decisions of the training examples: skip, execute, repeat.
-    pub class_counts: [usize; 3],
-    pub class_weights: [f32; 3],
-}
-
 /// One epoch.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochReport {
     pub epoch: usize,
     /// Steps so far.
     pub steps: usize,
     /// At the epoch's last step.
     pub learning_rate: f64,
-    /// Mean over the epoch's steps.
+    /// Mean over the epoch's decisions, each as it was before its step.
     pub train_loss: f64,
     pub validation: Metrics,
     /// Whether no epoch before was as good by macro-F1.
@@ -94,183 +48,328 @@ pub struct EpochReport {
 /// What a training tells while it goes on.
 pub enum TrainEvent<'a> {
     Plan(&'a TrainPlan),
+    /// The epochs of the training that is gone on with come first.
     Epoch(&'a EpochReport),
+}
+
+/// What is trained, and on what.
+pub struct Job<'a> {
+    pub data: &'a Dataset,
+    /// Those of `data`'s examples, in order.
+    pub features: &'a FeatureFile,
+    pub settings: &'a TrainSettings,
+    /// Layers trained at once. Changes no result.
+    pub threads: usize,
+    /// Where the end of each epoch is kept; a state that is there is gone on with.
+    pub state: Option<&'a Path>,
 }
 
 /// The routers of the best epoch.
 pub struct Trained {
-    pub routers: Vec<MlpRouter>,
+    shape: Shape,
+    layers: Vec<(Moments, Vec<f32>)>,
     pub plan: TrainPlan,
     pub best: EpochReport,
 }
 
-/// Trains routers on `features`, which are those of `data`'s examples in order. `None` if `stop` was
-/// set before the last epoch ended.
+impl Trained {
+    /// The routers as checkpoints keep them, reading hidden states as they are.
+    ///
+    /// # Errors
+    /// See [`TrainSettings::check_can_be_saved`].
+    pub fn routers(&self) -> Result<Vec<MlpRouter>> {
+        self.plan.settings.check_can_be_saved()?;
+        let router = |(moments, parameters): &(Moments, Vec<f32>)| {
+            self.shape.router(parameters, &moments.mean, &moments.deviation)
+        };
+        self.layers.iter().map(router).collect()
+    }
+}
+
+/// Trains routers. `None` if `stop` was set before the last epoch ended.
 ///
 /// # Errors
-/// Too few examples to hold any out.
-pub fn train(
-    data: &Dataset,
-    features: &mut Features,
-    settings: &TrainSettings,
-    stop: &AtomicBool,
-    tell: &mut dyn FnMut(TrainEvent) -> Result<()>,
-) -> Result<Option<Trained>> {
-    let (training, validation) = data.split(settings.validation, settings.seed);
-    ensure!(
-        !training.is_empty() && !validation.is_empty(),
-        "{} examples are too few: {} to train on and {} to validate by; search more questions",
-        data.examples.len(),
-        training.len(),
-        validation.len()
-    );
-    if settings.standardise {
-        features.standardise(&training);
-    }
-    let plan = plan(data, &training, &validation, settings);
-    tell(TrainEvent::Plan(&plan))?;
-    let mut run = Run::new(data, features, &plan)?;
-    let mut best: Option<(Vec<MlpRouter>, EpochReport)> = None;
-    for epoch in 1..=settings.epochs {
-        let Some(train_loss) = run.epoch(epoch, &training, stop)? else {
+/// Too few examples to hold any out, and a state of another training.
+pub fn train(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(TrainEvent) -> Result<()>) -> Result<Option<Trained>> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(job.threads).build();
+    let pool = pool.context("cannot start a thread")?;
+    let mut run = Run::new(job, &pool)?;
+    tell(TrainEvent::Plan(&run.plan))?;
+    run.state
+        .reports
+        .iter()
+        .try_for_each(|report| tell(TrainEvent::Epoch(report)))?;
+    while !run.is_over() {
+        let Some(report) = pool.install(|| run.epoch(stop))? else {
             return Ok(None);
         };
-        let metrics = run.evaluate(&validation)?;
-        let better = best
-            .as_ref()
-            .is_none_or(|(_, b)| metrics.macro_f1 > b.validation.macro_f1);
-        let report = EpochReport {
-            epoch,
-            steps: run.steps,
-            learning_rate: run.optimizer.learning_rate(),
-            train_loss,
-            validation: metrics,
-            best: better,
-        };
-        tell(TrainEvent::Epoch(&report))?;
-        if better {
-            best = Some((run.network.routers(run.features.moments())?, report));
+        run.state.reports.push(report);
+        if let Some(path) = job.state {
+            run.state.save(path, &run.key)?;
         }
+        tell(TrainEvent::Epoch(run.state.reports.last().expect("one was just added")))?;
     }
-    Ok(best.map(|(routers, best)| Trained { routers, plan, best }))
-}
-
-fn plan(data: &Dataset, training: &[usize], validation: &[usize], settings: &TrainSettings) -> TrainPlan {
-    let mut class_counts = [0; 3];
-    for action in training.iter().flat_map(|&i| &data.examples[i].target) {
-        class_counts[*action as usize] += 1;
-    }
-    let steps = settings.epochs * training.len().div_ceil(settings.batch);
-    TrainPlan {
-        settings: settings.clone(),
-        train_examples: training.len(),
-        validation_examples: validation.len(),
-        steps,
-        warm_up_steps: settings.warm_up.min(steps / 5),
-        class_counts,
-        class_weights: class_weights(class_counts),
-    }
-}
-
-/// The learning rate of a step, counted from 0: linear warm-up, then half a cosine down to 0.
-fn learning_rate(plan: &TrainPlan, step: usize) -> f64 {
-    let peak = plan.settings.learning_rate;
-    if step < plan.warm_up_steps {
-        return peak * (step + 1) as f64 / plan.warm_up_steps as f64;
-    }
-    let rest = (plan.steps - plan.warm_up_steps).max(1) as f64;
-    let progress = (step - plan.warm_up_steps) as f64 / rest;
-    peak * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
+    Ok(Some(run.end()))
 }
 
 /// A training under way.
 struct Run<'a> {
-    data: &'a Dataset,
-    features: &'a Features,
-    plan: &'a TrainPlan,
-    network: RouterNetwork,
-    optimizer: AdamW,
-    /// (3)
-    class_weights: Tensor,
-    steps: usize,
+    job: &'a Job<'a>,
+    plan: TrainPlan,
+    key: StateKey,
+    shape: Shape,
+    loss: Loss,
+    training: Vec<usize>,
+    validation: Vec<usize>,
+    /// Of what each layer's router reads.
+    moments: Vec<Moments>,
+    state: TrainState,
+}
+
+/// What one layer's epoch came to.
+struct LayerEpoch {
+    /// Sums over examples.
+    train_loss: f64,
+    validation_loss: f64,
+    /// One for each validation example.
+    predictions: Vec<Action>,
 }
 
 impl<'a> Run<'a> {
-    fn new(data: &'a Dataset, features: &'a Features, plan: &'a TrainPlan) -> Result<Self> {
-        let settings = &plan.settings;
-        let network = RouterNetwork::new(features.layers, features.hidden_size, settings.width, settings.seed)?;
-        let params = ParamsAdamW {
-            lr: settings.learning_rate,
-            weight_decay: settings.weight_decay,
-            ..ParamsAdamW::default()
+    fn new(job: &'a Job, pool: &rayon::ThreadPool) -> Result<Self> {
+        let (data, settings) = (job.data, job.settings);
+        let (training, validation) = data.split(settings.validation, settings.seed);
+        ensure!(
+            !training.is_empty() && !validation.is_empty(),
+            "{} examples are too few: {} to train on and {} to validate by; search more questions",
+            data.examples.len(),
+            training.len(),
+            validation.len()
+        );
+        let key = job.features.key();
+        let shape = settings.shape(key.hidden_size);
+        let plan = TrainPlan::new(data, &training, &validation, settings, key.layers * shape.parameters());
+        let state_key = StateKey::new(&plan, &data.sha256, key);
+        let found = job.state.map_or(Ok(None), |path| TrainState::load(path, &state_key))?;
+        let moments = |layer: usize| -> Result<Moments> {
+            if !settings.standardise {
+                return Ok(Moments::identity(key.hidden_size));
+            }
+            Ok(job.features.layer(settings.input.layer(layer))?.moments(&training))
         };
+        let moments: Vec<Moments> =
+            pool.install(|| (0..key.layers).into_par_iter().map(moments).collect::<Result<_>>())?;
         Ok(Run {
-            data,
-            features,
+            job,
+            shape,
+            loss: plan.loss(),
+            key: state_key,
+            state: found.unwrap_or_else(|| initial(shape, key.layers, settings.seed)),
             plan,
-            optimizer: AdamW::new(network.variables(), params)?,
-            network,
-            class_weights: Tensor::new(&plan.class_weights, &Device::Cpu)?,
-            steps: 0,
+            training,
+            validation,
+            moments,
         })
     }
 
-    /// One pass over the training examples in random order; their mean loss.
-    fn epoch(&mut self, epoch: usize, training: &[usize], stop: &AtomicBool) -> Result<Option<f64>> {
-        let mut order = training.to_vec();
+    fn best(&self) -> Option<&EpochReport> {
+        self.state.reports.iter().rev().find(|r| r.best)
+    }
+
+    fn is_over(&self) -> bool {
+        let done = self.state.reports.len();
+        let since_best = done - self.best().map_or(done, |b| b.epoch);
+        done >= self.plan.settings.epochs || self.plan.settings.patience.is_some_and(|p| since_best >= p)
+    }
+
+    /// The next epoch: every layer, then all of them judged together.
+    fn epoch(&mut self, stop: &AtomicBool) -> Result<Option<EpochReport>> {
+        let epoch = self.state.reports.len() + 1;
+        let order = self.order(epoch);
+        let mut layers = std::mem::take(&mut self.state.layers);
+        let this = &*self;
+        let ends = layers.par_iter_mut().enumerate();
+        let ends = ends.map(|(layer, state)| this.layer_epoch(layer, state, epoch, &order, stop));
+        let ends: Vec<Result<Option<LayerEpoch>>> = ends.collect();
+        let ends: Option<Vec<LayerEpoch>> = ends.into_iter().collect::<Result<_>>()?;
+        let Some(ends) = ends else { return Ok(None) };
+        self.state.layers = layers;
+        let report = self.judge(epoch, &ends);
+        if report.best {
+            let layers = self.state.layers.iter_mut();
+            layers.for_each(|layer| layer.best.clone_from(&layer.parameters));
+        }
+        Ok(Some(report))
+    }
+
+    /// The training examples in the order of an epoch.
+    fn order(&self, epoch: usize) -> Vec<usize> {
+        let mut order = self.training.clone();
         let mut rng = ChaCha8Rng::seed_from_u64(self.plan.settings.seed);
         rng.set_stream(epoch as u64);
         order.shuffle(&mut rng);
-        let mut loss_sum = 0.0;
-        for batch in order.chunks(self.plan.settings.batch) {
+        order
+    }
+
+    /// Trains one layer on all batches; `None` when stopped.
+    fn layer_epoch(
+        &self,
+        layer: usize,
+        state: &mut LayerState,
+        epoch: usize,
+        order: &[usize],
+        stop: &AtomicBool,
+    ) -> Result<Option<LayerEpoch>> {
+        let settings = &self.plan.settings;
+        let features = self.job.features.layer(settings.input.layer(layer))?;
+        let scaling = features.scaling(&self.moments[layer]);
+        let mut work = Work::new(self.shape.parameters());
+        let mut end = LayerEpoch {
+            train_loss: 0.0,
+            validation_loss: 0.0,
+            predictions: Vec::with_capacity(self.validation.len()),
+        };
+        let batches = order.chunks(settings.batch);
+        let first_step = (epoch - 1) * batches.len();
+        for (index, examples) in batches.enumerate() {
             if stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            self.optimizer.set_learning_rate(learning_rate(self.plan, self.steps));
-            let loss = self.loss(batch)?.0;
-            self.optimizer.backward_step(&loss)?;
-            self.steps += 1;
-            loss_sum += f64::from(loss.to_scalar::<f32>()?) * batch.len() as f64;
+            end.train_loss += self.forward(layer, examples, (&features, &scaling), state, &mut work);
+            let Work {
+                batch,
+                of_logits,
+                scratch,
+                gradients,
+                ..
+            } = &mut work;
+            self.shape
+                .backward(&state.parameters, batch, of_logits, scratch, gradients);
+            let step = first_step + index;
+            let adam = AdamStep::new(step + 1, self.plan.learning_rate(step), settings.weight_decay);
+            adam_w(
+                &mut state.parameters,
+                gradients,
+                &mut state.first,
+                &mut state.second,
+                adam,
+            );
         }
-        Ok(Some(loss_sum / training.len() as f64))
+        for examples in self.validation.chunks(EVALUATION_BATCH) {
+            end.validation_loss += self.forward(layer, examples, (&features, &scaling), state, &mut work);
+            end.predictions.extend(&work.predictions);
+        }
+        Ok(Some(end))
     }
 
-    /// The loss of some examples and their logits (L, B, 3).
-    fn loss(&self, batch: &[usize]) -> Result<(Tensor, Tensor)> {
-        let (windows, weights) = self.features.batch(batch)?;
-        let logits = self.network.forward(&windows, &weights)?;
-        let examples: Vec<&Example> = batch.iter().map(|&i| &self.data.examples[i]).collect();
-        let targets = one_hot(&examples, self.features.layers)?;
-        let loss = focal(&logits, &targets, &self.class_weights, self.plan.settings.gamma)?;
-        Ok((loss, logits))
+    /// The summed loss of some examples at a layer; what they decide and the gradients by the
+    /// logits are left in `work`.
+    fn forward(
+        &self,
+        layer: usize,
+        examples: &[usize],
+        (features, scaling): (&LayerFeatures, &Scaling),
+        state: &LayerState,
+        work: &mut Work,
+    ) -> f64 {
+        features.gather(examples, scaling, &mut work.batch);
+        let logits = self.shape.forward(&state.parameters, &work.batch, &mut work.scratch);
+        // The batch's loss is the mean over its decisions, at all layers.
+        let share = 1.0 / (examples.len() * self.moments.len()) as f64;
+        work.of_logits.clear();
+        work.predictions.clear();
+        let mut sum = 0.0;
+        for (&example, logits) in examples.iter().zip(logits.chunks_exact(3)) {
+            let logits = [logits[0], logits[1], logits[2]];
+            let example = &self.job.data.examples[example];
+            let goal = Goal {
+                target: example.targets[layer],
+                weight: example.weights[layer],
+            };
+            let (loss, gradient) = self.loss.at(logits, goal);
+            sum += loss;
+            work.of_logits.extend(gradient.map(|g| (g * share) as f32));
+            work.predictions.push(argmax(logits));
+        }
+        sum
     }
 
-    fn evaluate(&self, indices: &[usize]) -> Result<Metrics> {
+    fn judge(&self, epoch: usize, ends: &[LayerEpoch]) -> EpochReport {
+        let layers = ends.len() as f64;
         let mut confusion = Confusion::default();
-        let mut loss_sum = 0.0;
-        for batch in indices.chunks(EVALUATION_BATCH) {
-            let (loss, logits) = self.loss(batch)?;
-            loss_sum += f64::from(loss.to_scalar::<f32>()?) * batch.len() as f64;
-            let logits = logits.to_vec3::<f32>()?;
-            for (slot, &index) in batch.iter().enumerate() {
-                let decide = |layer: &Vec<Vec<f32>>| argmax(std::array::from_fn(|class| layer[slot][class]));
-                let predictions: Vec<Action> = logits.iter().map(decide).collect();
-                confusion.add(&self.data.examples[index].target, &predictions);
-            }
+        for (slot, &example) in self.validation.iter().enumerate() {
+            let wanted: Vec<Action> = self.job.data.examples[example]
+                .targets
+                .iter()
+                .map(|t| argmax(*t))
+                .collect();
+            let predictions: Vec<Action> = ends.iter().map(|end| end.predictions[slot]).collect();
+            confusion.add(&wanted, &predictions);
         }
-        Ok(confusion.metrics(loss_sum / indices.len() as f64))
+        let validation_loss: f64 = ends.iter().map(|end| end.validation_loss).sum();
+        let train_loss: f64 = ends.iter().map(|end| end.train_loss).sum();
+        let validation = confusion.metrics(validation_loss / (self.validation.len() as f64 * layers));
+        let steps = epoch * self.plan.steps / self.plan.settings.epochs;
+        EpochReport {
+            epoch,
+            steps,
+            learning_rate: self.plan.learning_rate(steps - 1),
+            train_loss: train_loss / (self.training.len() as f64 * layers),
+            best: self
+                .best()
+                .is_none_or(|best| validation.macro_f1 > best.validation.macro_f1),
+            validation,
+        }
+    }
+
+    fn end(self) -> Trained {
+        let best = self
+            .best()
+            .expect("an epoch ended, and the first one is the best so far")
+            .clone();
+        let parameters = self.state.layers.into_iter().map(|layer| layer.best);
+        Trained {
+            shape: self.shape,
+            layers: self.moments.into_iter().zip(parameters).collect(),
+            plan: self.plan,
+            best,
+        }
     }
 }
 
-/// Targets as (layers, examples, 3).
-fn one_hot(examples: &[&Example], layers: usize) -> candle_core::Result<Tensor> {
-    let mut values = vec![0f32; layers * examples.len() * 3];
-    for (slot, example) in examples.iter().enumerate() {
-        for (layer, action) in example.target.iter().enumerate() {
-            values[(layer * examples.len() + slot) * 3 + *action as usize] = 1.0;
+fn initial(shape: Shape, layers: usize, seed: u64) -> TrainState {
+    let layer = |layer: usize| LayerState {
+        parameters: shape.initial(seed, layer),
+        first: vec![0.0; shape.parameters()],
+        second: vec![0.0; shape.parameters()],
+        best: Vec::new(),
+    };
+    TrainState {
+        layers: (0..layers).map(layer).collect(),
+        reports: Vec::new(),
+    }
+}
+
+/// Memory of one layer's steps.
+struct Work {
+    batch: Batch,
+    scratch: Scratch,
+    /// (examples, 3)
+    of_logits: Vec<f32>,
+    predictions: Vec<Action>,
+    gradients: Vec<f32>,
+}
+
+impl Work {
+    fn new(parameters: usize) -> Self {
+        Work {
+            batch: Batch::default(),
+            scratch: Scratch::default(),
+            of_logits: Vec::new(),
+            predictions: Vec::new(),
+            gradients: vec![0.0; parameters],
         }
     }
-    Tensor::from_vec(values, (layers, examples.len(), 3), &Device::Cpu)
 }
 
 /// What a checkpoint says of its training.

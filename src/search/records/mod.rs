@@ -147,6 +147,30 @@ pub fn read_records(path: &Path) -> Result<RecordFile> {
     file.with_context(|| format!("{} holds no records; `drllm-tui search` writes them", path.display()))
 }
 
+/// Reads a file of records, leaving out the lines that are damaged; also returns what was wrong with
+/// each of them.
+///
+/// # Errors
+/// A file without a sound header line.
+pub fn read_records_skipping(path: &Path) -> Result<(RecordFile, Vec<String>)> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read the records {}", path.display()))?;
+    let mut lines = bytes
+        .split_inclusive(|&b| b == b'\n')
+        .filter(|line| line.ends_with(b"\n"));
+    let header = lines.next().unwrap_or_default();
+    let (file, _) = parse(path, header)?;
+    let mut file =
+        file.with_context(|| format!("{} holds no records; `drllm-tui search` writes them", path.display()))?;
+    let mut damaged = Vec::new();
+    for (index, line) in lines.enumerate() {
+        match parse(path, &[header, line].concat()) {
+            Ok((found, _)) => file.examples.extend(found.into_iter().flat_map(|f| f.examples)),
+            Err(e) => damaged.push(format!("{}, line {}: {}", path.display(), index + 2, e.root_cause())),
+        }
+    }
+    Ok((file, damaged))
+}
+
 /// The records in `bytes`, and how many bytes their whole lines take.
 fn parse(path: &Path, bytes: &[u8]) -> Result<(Option<RecordFile>, usize)> {
     let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);

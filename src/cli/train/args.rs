@@ -1,0 +1,192 @@
+//! The arguments of `drllm-tui train`, and what of them cannot be.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::cli::UsageError;
+use crate::cli::base_model::BaseModelArgs;
+use crate::eval::report::Format;
+use crate::router::checkpoint::DEFAULT_WINDOWS;
+use crate::train::TrainSettings;
+use crate::train::ablation::Group;
+use crate::train::loss::LossKind;
+use crate::train::settings::RouterInput;
+
+/// Train routers on the records of a search.
+#[derive(Args, Debug)]
+pub struct TrainArgs {
+    /// Records of `drllm-tui search`; several files are taken together
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    pub records: Vec<PathBuf>,
+    /// Leave damaged lines of the records out and name them
+    #[arg(long)]
+    pub skip_damaged: bool,
+    /// Where the routers go (safetensors)
+    #[arg(long, value_name = "FILE", required_unless_present = "ablate")]
+    pub out: Option<PathBuf>,
+    #[arg(long, value_name = "N", default_value_t = TrainSettings::default().epochs)]
+    epochs: usize,
+    /// Stop after N epochs in a row without a better one
+    #[arg(long, value_name = "N")]
+    patience: Option<usize>,
+    /// Greatest learning rate
+    #[arg(long, default_value_t = TrainSettings::default().learning_rate)]
+    lr: f64,
+    /// Examples a step
+    #[arg(long, value_name = "N", default_value_t = TrainSettings::default().batch)]
+    batch: usize,
+    #[arg(long, default_value_t = TrainSettings::default().seed)]
+    pub seed: u64,
+    /// Share of the examples held out to choose the best epoch by
+    #[arg(long, value_name = "SHARE", default_value_t = TrainSettings::default().validation)]
+    validation: f64,
+    /// Windows of the pooling, W
+    #[arg(long, value_name = "W", default_value_t = DEFAULT_WINDOWS)]
+    pub windows: usize,
+    /// Width of the routers' hidden layer, r
+    #[arg(long, value_name = "R", default_value_t = TrainSettings::default().width)]
+    pub width: usize,
+    /// Linear layers of a router; only 2 can be saved
+    #[arg(long, value_name = "N", default_value_t = TrainSettings::default().linear_layers)]
+    linear_layers: usize,
+    /// What a router reads; only the state can be saved
+    #[arg(long, value_enum, default_value_t)]
+    input: RouterInput,
+    #[arg(long, value_enum, default_value_t)]
+    loss: LossKind,
+    /// γ of the focal loss; 0 is weighted cross-entropy
+    #[arg(long, default_value_t = TrainSettings::default().gamma)]
+    gamma: f64,
+    /// Train on hidden states as they are, not standardised ones; the checkpoint reads them as they
+    /// are in either case
+    #[arg(long)]
+    raw: bool,
+    // The default, and the name of what `--raw` switches off.
+    #[arg(long, hide = true, conflicts_with = "raw")]
+    standardise: bool,
+    /// Least share of examples that the search turned from wrong to right; others are left out
+    #[arg(long, value_name = "SHARE", default_value_t = 0.3)]
+    pub corrected_share: f64,
+    /// Write the metrics of every epoch here, as JSON lines
+    #[arg(long, value_name = "FILE")]
+    pub metrics: Option<PathBuf>,
+    /// Draw the curves of loss and F1 here
+    #[arg(long, value_name = "FILE.svg")]
+    pub curves: Option<PathBuf>,
+    /// Where features are kept between trainings; in the cache folder if absent
+    #[arg(long, value_name = "DIR")]
+    pub features: Option<PathBuf>,
+    /// Go on with a training that was stopped
+    #[arg(long)]
+    pub resume: bool,
+    /// Replace files that exist
+    #[arg(long)]
+    pub force: bool,
+    /// Train once for each change of these (all if none is named) and print a table, saving nothing
+    #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',', num_args = 0.., require_equals = true)]
+    #[arg(conflicts_with_all = ["out", "metrics", "curves", "resume"])]
+    pub ablate: Option<Vec<Group>>,
+    /// Of the table of --ablate
+    #[arg(long, value_enum, default_value_t, requires = "ablate")]
+    pub format: Format,
+    #[command(flatten)]
+    pub model: BaseModelArgs,
+}
+
+impl TrainArgs {
+    /// The numbers of the training.
+    ///
+    /// # Errors
+    /// [`UsageError`]s that name the argument.
+    pub fn settings(&self) -> Result<TrainSettings> {
+        let ranges = [
+            ("--epochs", self.epochs as f64, 1.0, 100_000.0),
+            ("--patience", self.patience.unwrap_or(1) as f64, 1.0, 100_000.0),
+            ("--batch", self.batch as f64, 1.0, 65_536.0),
+            ("--windows", self.windows as f64, 1.0, 4096.0),
+            ("--width", self.width as f64, 1.0, 65_536.0),
+            ("--linear-layers", self.linear_layers as f64, 1.0, 4.0),
+            ("--lr", self.lr, 1e-12, 10.0),
+            ("--gamma", self.gamma, 0.0, 10.0),
+            ("--validation", self.validation, 0.001, 0.9),
+            ("--corrected-share", self.corrected_share, 0.0, 1.0),
+        ];
+        for (name, value, least, most) in ranges {
+            if !(least..=most).contains(&value) {
+                return Err(UsageError::new(format!("{name} is {value}: expected {least} to {most}")).into());
+            }
+        }
+        let settings = TrainSettings {
+            epochs: self.epochs,
+            learning_rate: self.lr,
+            batch: self.batch,
+            width: self.width,
+            linear_layers: self.linear_layers,
+            input: self.input,
+            loss: self.loss,
+            gamma: self.gamma,
+            standardise: !self.raw,
+            validation: self.validation,
+            patience: self.patience,
+            seed: self.seed,
+            ..TrainSettings::default()
+        };
+        if self.ablate.is_none() {
+            settings
+                .check_can_be_saved()
+                .map_err(|e| UsageError::new(e.to_string()))?;
+        }
+        Ok(settings)
+    }
+
+    /// Refuses places that cannot be written, and what would be overwritten, before hours of work go
+    /// into it.
+    pub fn check_places(&self) -> Result<()> {
+        let Some(out) = &self.out else { return Ok(()) };
+        let written = [Some(out), self.metrics.as_ref(), self.curves.as_ref()];
+        let written: Vec<&PathBuf> = written.into_iter().flatten().collect();
+        for (i, path) in written.iter().enumerate() {
+            if written[..i].contains(path) || self.records.contains(path) {
+                let message = format!("{} is named twice; give every file its own name", path.display());
+                return Err(UsageError::new(message).into());
+            }
+        }
+        let state = state_path(out);
+        if state.exists() && !self.resume && !self.force {
+            bail!(
+                "{} was left by a training that was stopped; go on with --resume or begin anew with --force",
+                state.display()
+            );
+        }
+        if out.exists() && !self.force {
+            bail!("{} exists already; replace it with --force", out.display());
+        }
+        for path in [&self.metrics, &self.curves].into_iter().flatten() {
+            if path.exists() && !self.force && !self.resume {
+                bail!("{} exists already; replace it with --force", path.display());
+            }
+        }
+        written.into_iter().try_for_each(|path| check_folder(path))
+    }
+}
+
+/// Where a training's state lies, beside its routers.
+pub fn state_path(out: &Path) -> PathBuf {
+    let mut name = out.file_name().unwrap_or_default().to_os_string();
+    name.push(".state");
+    out.with_file_name(name)
+}
+
+fn check_folder(path: &Path) -> Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    let written = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")));
+    written
+        .map(drop)
+        .with_context(|| format!("cannot write {}; choose another folder", path.display()))?;
+    if path.is_dir() {
+        bail!("{} is a folder; name a file in it", path.display());
+    }
+    Ok(())
+}

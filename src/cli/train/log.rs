@@ -1,0 +1,79 @@
+//! What a training tells: JSON lines for programs, a table on standard error for people.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::train::settings::TrainPlan;
+use crate::train::trainer::{EpochReport, TrainEvent};
+
+/// Writes each line as it comes, whole and synced, so that it can be followed.
+pub struct Log {
+    file: Option<(PathBuf, File)>,
+    pub reports: Vec<EpochReport>,
+}
+
+impl Log {
+    /// `metrics`: where the JSON lines go. They begin anew: a training that is gone on with tells
+    /// its earlier epochs again.
+    pub fn new(metrics: Option<&Path>) -> Result<Self> {
+        let open = |path: &Path| {
+            let file = File::create(path).with_context(|| format!("cannot write {}", path.display()));
+            file.map(|file| (path.to_owned(), file))
+        };
+        Ok(Log {
+            file: metrics.map(open).transpose()?,
+            reports: Vec::new(),
+        })
+    }
+
+    pub fn tell(&mut self, event: &TrainEvent) -> Result<()> {
+        let line = match event {
+            TrainEvent::Plan(plan) => {
+                print_plan(plan);
+                serde_json::to_string(plan)?
+            }
+            TrainEvent::Epoch(report) => {
+                print_epoch(report);
+                self.reports.push((*report).clone());
+                serde_json::to_string(report)?
+            }
+        };
+        let Some((path, file)) = &mut self.file else {
+            return Ok(());
+        };
+        let written = file.write_all((line + "\n").as_bytes()).and_then(|()| file.sync_data());
+        written.with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+fn print_plan(plan: &TrainPlan) {
+    let [skip, execute, repeat] = plan.class_counts;
+    let [w_skip, w_execute, w_repeat] = plan.class_weights;
+    eprintln!(
+        "{} examples to train on, {} held out; {} steps, {} of them warm-up; {} parameters\ndecisions: {skip} skip, \
+         {execute} execute, {repeat} repeat; class weights {w_skip:.3}, {w_execute:.3}, {w_repeat:.3}\nepoch   loss  \
+         held-out loss  macro-F1   skip  execute  repeat  depth (target)",
+        plan.train_examples, plan.validation_examples, plan.steps, plan.warm_up_steps, plan.parameters
+    );
+}
+
+fn print_epoch(report: &EpochReport) {
+    let m = &report.validation;
+    let f1 = |f1: Option<f64>| f1.map_or("-".into(), |f1| format!("{f1:.3}"));
+    eprintln!(
+        "{:>5}  {:.4}  {:>13.4}  {:>8.3}  {:>5}  {:>7}  {:>6}  {:.2} ({:.2}){}",
+        report.epoch,
+        report.train_loss,
+        m.loss,
+        m.macro_f1,
+        f1(m.f1_skip),
+        f1(m.f1_execute),
+        f1(m.f1_repeat),
+        m.mean_predicted_depth,
+        m.mean_target_depth,
+        if report.best { "  best" } else { "" }
+    );
+}
