@@ -12,6 +12,8 @@ pub(crate) fn header() -> RecordHeader {
         layers: 4,
         exact: false,
         scoring: Scoring::Sum,
+        part: None,
+        imported: None,
         settings: SearchSettings::default(),
     }
 }
@@ -62,7 +64,7 @@ fn records_read_back_as_written() {
     assert_eq!(found.examples, [record(&questions[0]), record(&questions[1])]);
     let first = &found.examples[0];
     assert!(first.corrected());
-    assert_eq!((first.saved(4), first.right[0].margin), (Some(1), 0.1235));
+    assert_eq!((first.saved(4), first.right[0].margin), (Some(1), Some(0.1235)));
     assert_eq!(first.wrong[0].program, Program::standard(4));
 }
 
