@@ -157,3 +157,116 @@ fn no_question_twice(shards: &[&RecordFile]) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::super::tests::{header, questions, record};
+    use super::*;
+    use crate::search::Shard;
+
+    /// The files of a search of `count` questions in `of` shards.
+    fn shards(count: usize, of: usize) -> Vec<RecordFile> {
+        let shard = |index| {
+            let shard = Shard::new(index, of).unwrap();
+            RecordFile {
+                path: PathBuf::from(format!("s{index}.jsonl")),
+                header: RecordHeader {
+                    part: Some(Part {
+                        shard,
+                        questions: count,
+                    }),
+                    ..header()
+                },
+                examples: shard.take(questions(count)).iter().map(record).collect(),
+            }
+        };
+        (0..of).map(shard).collect()
+    }
+
+    fn refused(files: &[RecordFile]) -> String {
+        format!("{:#}", merge(files).map(|_| ()).unwrap_err())
+    }
+
+    #[test]
+    fn shards_in_any_order_make_the_whole_search() {
+        for (count, of) in [(7, 3), (8, 4), (2, 5), (0, 2)] {
+            let mut files = shards(count, of);
+            files.rotate_left(1);
+            let mut found = Vec::new();
+            merge(&files).unwrap().write_to(&mut found).unwrap();
+            let mut whole = Vec::new();
+            let records: Vec<_> = questions(count).iter().map(record).collect();
+            write_records(&mut whole, &header(), &records).unwrap();
+            assert_eq!(found, whole, "{count} questions in {of} shards");
+        }
+    }
+
+    #[test]
+    fn missing_and_doubled_shards_are_named() {
+        assert!(refused(&[]).contains("no shards"));
+        let mut files = shards(7, 4);
+        files.swap_remove(1);
+        assert!(refused(&files).contains("missing: shard 1/4;"), "{}", refused(&files));
+        assert!(refused(&files[..1]).contains("missing: shard 1/4, 2/4, 3/4;"));
+        assert!(refused(&shards(40, 20)[..5]).contains("5/20, 6/20, 7/20, 8/20, 9/20, 10/20, 11/20, 12/20, …"));
+        let mut again = files[2].clone();
+        again.path = "copy.jsonl".into();
+        files.push(again);
+        let error = refused(&files);
+        assert!(error.contains("s2.jsonl and copy.jsonl are both shard 2/4"), "{error}");
+    }
+
+    #[test]
+    fn unfinished_shards_say_how_much_is_missing() {
+        let mut files = shards(8, 3);
+        files[0].examples.truncate(1);
+        files[2].examples.clear();
+        let error = refused(&files);
+        assert!(
+            error.contains("s0.jsonl lacks 2 of 3 records, s2.jsonl lacks 2 of 2 records; finish with --resume"),
+            "{error}"
+        );
+        let mut files = shards(8, 3);
+        let one_more = files[0].examples[0].clone();
+        files[1].examples.push(one_more);
+        assert!(refused(&files).contains("s1.jsonl holds 4 records; shard 1/3 of 8 questions has 3"));
+    }
+
+    #[test]
+    fn shards_of_different_searches_are_refused() {
+        let refused = |change: fn(&mut RecordFile)| {
+            let mut files = shards(7, 3);
+            change(&mut files[1]);
+            refused(&files)
+        };
+        let cases: [(fn(&mut RecordFile), &str); 6] = [
+            (
+                |f| f.header.settings.seed = 7,
+                "s1.jsonl was made with seed = 7, s0.jsonl with 42: shards of one",
+            ),
+            (
+                |f| f.header.data_sha256 = "e".into(),
+                "data_sha256 = \"e\", s0.jsonl with \"d\": they are searches of",
+            ),
+            (
+                |f| f.header.exact = true,
+                "s1.jsonl was made with exact = true, s0.jsonl with false",
+            ),
+            (|f| f.header.part = None, "s1.jsonl is no shard but a whole search"),
+            (
+                |f| f.header.part.as_mut().unwrap().questions = 8,
+                "s1.jsonl is shard 1/3 of 8 questions, s0.jsonl is shard 0/3 of 7",
+            ),
+            (
+                |f| f.examples[1].id = "q0".into(),
+                "question 'q0' is in s0.jsonl and in s1.jsonl",
+            ),
+        ];
+        for (change, expected) in cases {
+            let error = refused(change);
+            assert!(error.contains(expected), "{expected}: {error}");
+        }
+    }
+}

@@ -99,7 +99,7 @@ impl RecordWriter {
         }
         if header.part != found.header.part {
             bail!(
-                "{} holds {}, this search is {}; give every shard its own --out, or --force to begin anew",
+                "{} holds {}, this search is {}; give every shard its own --out, or remove the file",
                 self.path.display(),
                 found.header.extent(),
                 header.extent()
