@@ -75,42 +75,22 @@ pub fn run(args: RunArgs) -> Result<()> {
         return Err(UsageError::new("search needs --data and --out").into());
     };
     let threads = args.model.threads()?;
-    let mut settings = args.settings()?;
+    args.settings()?;
     let (shard, out) = place(args.shard, out)?;
     let mut task = Task::load(data)?;
     task.questions.truncate(args.limit.unwrap_or(usize::MAX));
     let questions = task.questions.len();
     task.questions = shard.take(task.questions);
-    let existing = match (args.resume, args.force) {
-        (true, _) => Existing::Resume,
-        (_, true) => Existing::Overwrite,
-        _ => Existing::Refuse,
-    };
-    if existing == Existing::Refuse && out.exists() {
-        bail!(
-            "{} exists already; continue it with --resume or replace it with --force",
-            out.display()
-        );
+    let existing = args.existing();
+    if existing == Existing::Refuse {
+        refuse_existing(&out)?;
     }
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop)?;
     let model = args.model.load(&stop)?;
-    if let Some(path) = &args.programs {
-        settings.programs = read_programs(path, model.info.layers)?;
-        settings.simulations = settings.programs.len();
-    }
     let header = RecordHeader {
-        format: FORMAT,
-        task: task.name.clone(),
-        data_sha256: task.sha256.clone(),
-        model: model.info.name.clone(),
-        model_sha256: model.info.sha256.clone(),
-        layers: model.info.layers,
-        exact: args.model.exact,
-        scoring: args.score,
         part: (!shard.is_all()).then_some(Part { shard, questions }),
-        imported: None,
-        settings,
+        ..args.header(&task, &model)?
     };
     let (mut writer, done) = RecordWriter::open(&out, &header, &task.questions, existing)?;
     let total = task.questions.len();
@@ -143,6 +123,15 @@ pub fn run(args: RunArgs) -> Result<()> {
         None => String::new(),
     };
     eprintln!("{}{of_all} questions in {}: {tally}", tally.questions, out.display());
+    Ok(())
+}
+
+fn refuse_existing(out: &Path) -> Result<()> {
+    ensure!(
+        !out.exists(),
+        "{} exists already; continue it with --resume or replace it with --force",
+        out.display()
+    );
     Ok(())
 }
 
@@ -204,6 +193,36 @@ fn place(given: Option<Shard>, out: &Path) -> Result<(Shard, PathBuf)> {
 }
 
 impl RunArgs {
+    /// The header of a whole search.
+    fn header(&self, task: &Task, model: &Model) -> Result<RecordHeader> {
+        let mut settings = self.settings()?;
+        if let Some(path) = &self.programs {
+            settings.programs = read_programs(path, model.info.layers)?;
+            settings.simulations = settings.programs.len();
+        }
+        Ok(RecordHeader {
+            format: FORMAT,
+            task: task.name.clone(),
+            data_sha256: task.sha256.clone(),
+            model: model.info.name.clone(),
+            model_sha256: model.info.sha256.clone(),
+            layers: model.info.layers,
+            exact: self.model.exact,
+            scoring: self.score,
+            part: None,
+            imported: None,
+            settings,
+        })
+    }
+
+    fn existing(&self) -> Existing {
+        match (self.resume, self.force) {
+            (true, _) => Existing::Resume,
+            (_, true) => Existing::Overwrite,
+            _ => Existing::Refuse,
+        }
+    }
+
     fn settings(&self) -> Result<SearchSettings> {
         let refused = |message: &str| Err(UsageError::new(message).into());
         if self.simulations == 0 {
