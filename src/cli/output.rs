@@ -2,9 +2,10 @@
 
 use crate::model::catalog::{self, Located, Progress};
 use crate::text::escape_json_controls;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 const WITH_TOTAL: &str = "{wide_msg} [{bar:20}] {bytes}/{total_bytes} {eta}";
@@ -78,4 +79,40 @@ impl Drop for Bar {
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("the templates above are well-formed")
+}
+
+/// Refuses to replace a file that was not asked for.
+pub fn refuse_existing(path: &Path, force: bool) -> Result<()> {
+    anyhow::ensure!(
+        force || !path.exists(),
+        "{} exists already; replace it with --force, or choose another --out",
+        path.display()
+    );
+    Ok(())
+}
+
+/// Writes a file whole or not at all: what `fill` writes takes the place of `path` once it is on
+/// the disk.
+///
+/// # Errors
+/// Names the path; whatever was there before is untouched.
+pub fn write_whole(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // As any new file, less the umask; a temporary file is its owner's alone otherwise.
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    let write = || -> io::Result<()> {
+        let file = builder.tempfile_in(folder.unwrap_or(Path::new(".")))?;
+        let mut out = io::BufWriter::new(file);
+        fill(&mut out)?;
+        let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|e| e.error)?;
+        Ok(())
+    };
+    write().with_context(|| format!("cannot write {}; nothing was changed there", path.display()))
 }

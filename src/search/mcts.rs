@@ -100,13 +100,16 @@ impl SearchResult {
         self.evaluated.iter().filter(|(_, e)| e.correct)
     }
 
-    /// The training target: the shortest right program, ties by fewer distinct layers, then by
-    /// who was first.
+    /// The training target among the right programs, see [`target`].
     pub fn best(&self) -> Option<&Program> {
-        self.right()
-            .map(|(p, _)| p)
-            .min_by_key(|p| (p.depth(), distinct_layers(p)))
+        target(self.right().map(|(p, _)| p))
     }
+}
+
+/// The training target among right programs: the shortest, ties by fewer distinct layers, then by
+/// who was first.
+pub fn target<'a>(right: impl Iterator<Item = &'a Program>) -> Option<&'a Program> {
+    right.min_by_key(|p| (p.depth(), distinct_layers(p)))
 }
 
 fn distinct_layers(program: &Program) -> usize {

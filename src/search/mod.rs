@@ -2,13 +2,17 @@
 //!
 //! `tree` holds programs as nodes and the edits between them, `mcts` is the search, generic over
 //! an [`Evaluate`]; `evaluator` runs programs on the model with shared prefixes; `records` is what
-//! stays on disk.
+//! stays on disk, `shard` a part of it that one of several machines does, `exchange` the same in
+//! the layouts of other codebases.
 
 pub mod evaluator;
+pub mod exchange;
 pub mod mcts;
 pub mod records;
+pub mod shard;
 pub mod tree;
 
 pub use evaluator::ProgramEvaluator;
 pub use mcts::{Evaluate, Evaluation, SearchResult, SearchSettings, search};
 pub use records::{ExampleRecord, RecordHeader, RecordWriter, read_records};
+pub use shard::Shard;

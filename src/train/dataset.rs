@@ -210,7 +210,7 @@ mod tests {
             let best = best.map(|text| Program::parse(text, 4).unwrap());
             let right = best.iter().map(|program| ScoredProgram {
                 program: program.clone(),
-                margin: 1.0,
+                margin: Some(1.0),
             });
             ExampleRecord {
                 id: id.into(),

@@ -1,14 +1,20 @@
 //! Search records on disk: JSON lines, a header and then one line a question.
 
+mod merge;
+mod read;
 mod writer;
 
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
+pub use merge::{Merged, merge};
+pub use read::{read_records, read_records_skipping};
 pub use writer::{Existing, RecordWriter};
 
+use super::Shard;
 use super::mcts::{SearchResult, SearchSettings};
 use crate::eval::{Question, Scoring};
 use crate::program::Program;
@@ -30,21 +36,48 @@ pub struct RecordHeader {
     /// Whether the model ran in exact f32 arithmetic.
     pub exact: bool,
     pub scoring: Scoring,
+    /// What of the search this file holds, where that is not all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
+    /// The layout these records were imported from: what that does not hold is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<String>,
     #[serde(flatten)]
     pub settings: SearchSettings,
 }
 
+/// One shard of a search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    pub shard: Shard,
+    /// Of the whole search.
+    pub questions: usize,
+}
+
 impl RecordHeader {
-    /// The first field in which two headers differ: (name, here, there).
+    /// The first field in which two headers differ: (name, here, there). Which part of a search a
+    /// file holds is none of them: what a record means does not depend on it.
     pub fn difference(&self, other: &RecordHeader) -> Option<(String, String, String)> {
-        let fields = |header| serde_json::to_value(header).expect("a header has string keys only");
+        let fields = |header| match serde_json::to_value(header) {
+            Ok(Value::Object(fields)) => fields,
+            _ => unreachable!("a header is an object with string keys"),
+        };
         let (here, there) = (fields(self), fields(other));
-        let here = here.as_object().expect("a header is an object");
-        let differs = here.iter().find(|(name, value)| there[name.as_str()] != **value);
-        differs.map(|(name, value)| {
-            let printed = |v: &serde_json::Value| escape_controls(&v.to_string());
-            (name.clone(), printed(value), printed(&there[name.as_str()]))
-        })
+        let mut names = here.keys().chain(there.keys()).filter(|name| *name != "part");
+        let name = names.find(|name| here.get(*name) != there.get(*name))?;
+        let printed = |fields: &Map<String, Value>| match fields.get(name) {
+            Some(value) => escape_controls(&value.to_string()),
+            None => "nothing".to_owned(),
+        };
+        Some((name.clone(), printed(&here), printed(&there)))
+    }
+
+    /// What of a search these records are, in words.
+    pub fn extent(&self) -> String {
+        match self.part {
+            Some(part) => format!("shard {} of {} questions", part.shard, part.questions),
+            None => "a whole search".to_owned(),
+        }
     }
 }
 
@@ -52,7 +85,9 @@ impl RecordHeader {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScoredProgram {
     pub program: Program,
-    pub margin: f64,
+    /// Unknown in records that were imported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub margin: Option<f64>,
 }
 
 /// What the search found for one question.
@@ -83,7 +118,7 @@ impl ExampleRecord {
             let scored = programs.map(|(program, e)| ScoredProgram {
                 program: program.clone(),
                 // Four decimals: enough to rank by, and the same text wherever it is printed.
-                margin: (e.margin * 1e4).round() / 1e4,
+                margin: Some((e.margin * 1e4).round() / 1e4),
             });
             scored.collect()
         };
@@ -128,102 +163,25 @@ impl Line {
     }
 }
 
+/// Writes a header and records as [`RecordWriter`] does, into a file that is made whole.
+pub fn write_records<'a>(
+    out: &mut dyn Write,
+    header: &RecordHeader,
+    examples: impl IntoIterator<Item = &'a ExampleRecord>,
+) -> std::io::Result<()> {
+    out.write_all(Line::Header(header.clone()).to_text().as_bytes())?;
+    for example in examples {
+        out.write_all(Line::Example(Box::new(example.clone())).to_text().as_bytes())?;
+    }
+    Ok(())
+}
+
 /// The records of one file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecordFile {
     pub path: PathBuf,
     pub header: RecordHeader,
     pub examples: Vec<ExampleRecord>,
-}
-
-/// Reads a file of records. A last line without an end is left out: it is what a kill leaves.
-///
-/// # Errors
-/// Names file and line: damaged lines, another layout version, a missing or second header,
-/// programs with layers the model does not have.
-pub fn read_records(path: &Path) -> Result<RecordFile> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read the records {}", path.display()))?;
-    let (file, _) = parse(path, &bytes)?;
-    file.with_context(|| format!("{} holds no records; `drllm-tui search` writes them", path.display()))
-}
-
-/// Reads a file of records, leaving out the lines that are damaged; also returns what was wrong with
-/// each of them.
-///
-/// # Errors
-/// A file without a sound header line.
-pub fn read_records_skipping(path: &Path) -> Result<(RecordFile, Vec<String>)> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read the records {}", path.display()))?;
-    let mut lines = bytes
-        .split_inclusive(|&b| b == b'\n')
-        .filter(|line| line.ends_with(b"\n"));
-    let header = lines.next().unwrap_or_default();
-    let (file, _) = parse(path, header)?;
-    let mut file =
-        file.with_context(|| format!("{} holds no records; `drllm-tui search` writes them", path.display()))?;
-    let mut damaged = Vec::new();
-    for (index, line) in lines.enumerate() {
-        match parse(path, &[header, line].concat()) {
-            Ok((found, _)) => file.examples.extend(found.into_iter().flat_map(|f| f.examples)),
-            Err(e) => damaged.push(format!("{}, line {}: {}", path.display(), index + 2, e.root_cause())),
-        }
-    }
-    Ok((file, damaged))
-}
-
-/// The records in `bytes`, and how many bytes their whole lines take.
-fn parse(path: &Path, bytes: &[u8]) -> Result<(Option<RecordFile>, usize)> {
-    let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
-    let mut file: Option<RecordFile> = None;
-    for (index, line) in bytes[..whole].split_inclusive(|&b| b == b'\n').enumerate() {
-        let place = || format!("{}, line {}", path.display(), index + 1);
-        let line: Line = serde_json::from_slice(line)
-            .with_context(|| format!("{} is no search record; take the line out or search again", place()))?;
-        match (line, &mut file) {
-            (Line::Header(header), None) => {
-                ensure!(
-                    header.format == FORMAT,
-                    "{}: records of format {}, this program reads format {FORMAT}; search again",
-                    place(),
-                    header.format
-                );
-                file = Some(RecordFile {
-                    path: path.to_path_buf(),
-                    header,
-                    examples: Vec::new(),
-                });
-            }
-            (Line::Header(_), Some(_)) => bail!("{}: a second header; one file holds one search", place()),
-            (Line::Example(_), None) => bail!("{}: records begin with their header line", place()),
-            (Line::Example(example), Some(file)) => {
-                check(&example, file.header.layers).with_context(place)?;
-                file.examples.push(*example);
-            }
-        }
-    }
-    Ok((file, whole))
-}
-
-fn check(example: &ExampleRecord, layers: usize) -> Result<()> {
-    ensure!(
-        example.answer < example.choices.len(),
-        "the answer is {}; the question has {} choices",
-        example.answer,
-        example.choices.len()
-    );
-    let scored = example.right.iter().chain(&example.wrong).map(|s| &s.program);
-    for program in scored.chain(&example.best) {
-        ensure!(
-            program.to_actions(layers).is_some(),
-            "the program '{program}' is no action vector of {layers} layers: each layer at most twice, in order"
-        );
-    }
-    let found = |best: &Program| example.right.iter().any(|s| s.program == *best);
-    ensure!(
-        example.best.as_ref().is_none_or(found),
-        "the best program is none of the right ones"
-    );
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,3 +1,7 @@
+use std::path::Path;
+
+use anyhow::Result;
+
 use super::writer::Existing;
 use super::*;
 use crate::search::mcts::Evaluation;
@@ -12,6 +16,8 @@ pub(crate) fn header() -> RecordHeader {
         layers: 4,
         exact: false,
         scoring: Scoring::Sum,
+        part: None,
+        imported: None,
         settings: SearchSettings::default(),
     }
 }
@@ -26,7 +32,7 @@ pub(crate) fn questions(count: usize) -> Vec<Question> {
     (0..count).map(question).collect()
 }
 
-fn record(question: &Question) -> ExampleRecord {
+pub(crate) fn record(question: &Question) -> ExampleRecord {
     let program = |text: &str, correct, margin| {
         let evaluation = Evaluation { correct, margin };
         (Program::parse(text, 4).unwrap(), evaluation)
@@ -62,7 +68,7 @@ fn records_read_back_as_written() {
     assert_eq!(found.examples, [record(&questions[0]), record(&questions[1])]);
     let first = &found.examples[0];
     assert!(first.corrected());
-    assert_eq!((first.saved(4), first.right[0].margin), (Some(1), 0.1235));
+    assert_eq!((first.saved(4), first.right[0].margin), (Some(1), Some(0.1235)));
     assert_eq!(first.wrong[0].program, Program::standard(4));
 }
 
@@ -110,6 +116,89 @@ fn nothing_is_overwritten_unasked() {
 
     write(&path, &questions, 1, Existing::Overwrite).unwrap();
     assert_eq!(read_records(&path).unwrap().examples.len(), 1);
+}
+
+#[test]
+fn one_shard_does_not_take_the_place_of_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("r.jsonl");
+    let shard = |shard: &str, questions| RecordHeader {
+        part: Some(Part {
+            shard: shard.parse().unwrap(),
+            questions,
+        }),
+        ..header()
+    };
+    let open = |header: &RecordHeader, existing| {
+        let opened = RecordWriter::open(&path, header, &questions(2), existing);
+        opened.map(|_| ()).map_err(|e| e.to_string())
+    };
+    open(&shard("1/3", 6), Existing::Refuse).unwrap();
+    // What a record means does not depend on its shard: routers may train on several.
+    assert_eq!(shard("1/3", 6).difference(&shard("2/3", 6)), None);
+    let before = std::fs::read(&path).unwrap();
+    for existing in [Existing::Resume, Existing::Overwrite] {
+        let error = open(&shard("2/3", 6), existing).unwrap_err();
+        assert!(
+            error.contains("r.jsonl holds shard 1/3 of 6 questions, this search is shard 2/3"),
+            "{error}"
+        );
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+    assert!(open(&shard("1/3", 7), Existing::Resume).unwrap_err().contains("of 7"));
+    assert!(
+        open(&header(), Existing::Resume)
+            .unwrap_err()
+            .contains("a whole search")
+    );
+    open(&shard("1/3", 6), Existing::Resume).unwrap();
+    open(&shard("1/3", 7), Existing::Overwrite).unwrap();
+    assert_eq!(read_records(&path).unwrap().header, shard("1/3", 7));
+}
+
+#[test]
+fn older_files_read_as_before() {
+    let text = serde_json::to_string(&header()).unwrap();
+    assert!(!text.contains("part") && !text.contains("imported"), "{text}");
+    assert_eq!(serde_json::from_str::<RecordHeader>(&text).unwrap(), header());
+}
+
+#[test]
+fn a_field_that_only_one_header_has_is_a_difference() {
+    let imported = RecordHeader {
+        imported: Some("polar".into()),
+        ..header()
+    };
+    let expected = |here: &str, there: &str| Some(("imported".into(), here.into(), there.into()));
+    assert_eq!(header().difference(&imported), expected("nothing", "\"polar\""));
+    assert_eq!(imported.difference(&header()), expected("\"polar\"", "nothing"));
+}
+
+#[test]
+fn damaged_records_are_skipped_on_request_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("r.jsonl");
+    let questions = questions(4);
+    write(&path, &questions, 4, Existing::Refuse).unwrap();
+    let good = std::fs::read_to_string(&path).unwrap();
+    let mut lines: Vec<String> = good.lines().map(|line| format!("{line}\n")).collect();
+    lines[1].truncate(40);
+    lines[1].push('\n');
+    lines[3] = lines[3].replace("\"best\":\"0 2-3\"", "\"best\":\"0 2-9\"");
+    std::fs::write(&path, lines.concat()).unwrap();
+    assert!(format!("{:#}", read_records(&path).unwrap_err()).contains("line 2"));
+    let (file, damaged) = read_records_skipping(&path).unwrap();
+    assert_eq!(file.examples, [record(&questions[1]), record(&questions[3])]);
+    let damaged: Vec<String> = damaged.iter().map(|e| format!("{e:#}")).collect();
+    assert!(
+        damaged[0].contains("line 2") && damaged[1].contains("line 4"),
+        "{damaged:?}"
+    );
+    assert_eq!(damaged.len(), 2);
+
+    // Without its header a file says nothing of its records.
+    std::fs::write(&path, lines[1..].concat()).unwrap();
+    assert!(read_records_skipping(&path).is_err());
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! Appending records so that a kill loses no whole line.
 
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{ExampleRecord, Line, RecordHeader, parse};
+use super::read::parse;
+use super::{ExampleRecord, Line, RecordHeader};
 use crate::eval::Question;
 use crate::text::escape_controls;
 
@@ -70,7 +71,8 @@ impl RecordWriter {
         };
         let done = match existing {
             Existing::Resume => writer.resume(header, questions)?,
-            _ => Vec::new(),
+            Existing::Overwrite => writer.overwrite(header)?,
+            Existing::Refuse => Vec::new(),
         };
         writer.cut()?;
         if writer.length == 0 {
@@ -86,13 +88,21 @@ impl RecordWriter {
         self.file
             .read_to_end(&mut bytes)
             .with_context(|| format!("cannot read the records {}", self.path.display()))?;
-        let (found, whole) = parse(&self.path, &bytes)?;
+        let (found, whole) = parse(&self.path, &bytes, &mut Err)?;
         let Some(found) = found else { return Ok(Vec::new()) };
         if let Some((field, here, there)) = header.difference(&found.header) {
             bail!(
                 "{} was made with {field} = {there}, this search has {here}; use the same settings, another --out, or \
                  --force to begin anew",
                 self.path.display()
+            );
+        }
+        if header.part != found.header.part {
+            bail!(
+                "{} holds {}, this search is {}; give every shard its own --out, or remove the file",
+                self.path.display(),
+                found.header.extent(),
+                header.extent()
             );
         }
         for (index, example) in found.examples.iter().enumerate() {
@@ -109,6 +119,25 @@ impl RecordWriter {
         }
         self.length = whole as u64;
         Ok(found.examples)
+    }
+
+    /// Refuses to put one shard in another's place: a job array whose tasks share one --out would
+    /// leave only the last.
+    fn overwrite(&mut self, header: &RecordHeader) -> Result<Vec<ExampleRecord>> {
+        let mut first = String::new();
+        // What cannot be read as a header is nothing to protect.
+        let _ = BufReader::new(&self.file).read_line(&mut first);
+        if let (Ok(Line::Header(found)), Some(part)) = (serde_json::from_str(&first), header.part) {
+            let other = found.part.is_some_and(|there| there.shard != part.shard);
+            ensure!(
+                !other,
+                "{} holds {}, this search is {}; give every shard its own --out, or remove the file",
+                self.path.display(),
+                found.extent(),
+                header.extent()
+            );
+        }
+        Ok(Vec::new())
     }
 
     /// Writes one record and waits until it is on the disk.
@@ -128,9 +157,10 @@ impl RecordWriter {
                 let cut = self.cut();
                 return Err(e).with_context(|| {
                     format!(
-                        "cannot write to {}; the records so far are whole{}, make room and continue with --resume",
+                        "cannot write to {}; the records before are on the disk{}. Make room (a full disk, or a quota) \
+                         and continue with --resume",
                         self.path.display(),
-                        if cut.is_ok() { "" } else { " but for its last line" }
+                        if cut.is_ok() { "" } else { ", then a broken line" }
                     )
                 });
             }

@@ -1,4 +1,4 @@
-//! `drllm-tui search`: which programs answer questions rightly.
+//! `drllm-tui search` without a subcommand: the search itself.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,29 +7,35 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
 
-use super::UsageError;
-use super::base_model::BaseModelArgs;
-use super::counter::Counter;
-use super::run::stop_on_signals;
+use super::array;
+use crate::cli::UsageError;
+use crate::cli::base_model::BaseModelArgs;
+use crate::cli::counter::Counter;
+use crate::cli::run::stop_on_signals;
 use crate::eval::parallel::for_each_ordered;
 use crate::eval::{ChoiceScorer, EncodedQuestion, Question, Scoring, Task};
 use crate::model::Model;
 use crate::program::Program;
 use crate::search::evaluator::DEFAULT_CACHE_BYTES;
-use crate::search::records::{Existing, FORMAT};
+use crate::search::records::{Existing, FORMAT, Part};
 use crate::search::{
-    ExampleRecord, ProgramEvaluator, RecordHeader, RecordWriter, SearchResult, SearchSettings, search,
+    ExampleRecord, ProgramEvaluator, RecordHeader, RecordWriter, SearchResult, SearchSettings, Shard, search,
 };
 
-/// Search the layer programs that answer questions rightly (Monte Carlo tree search).
+/// Arguments of a search.
 #[derive(Args, Debug)]
-pub struct SearchArgs {
+pub struct RunArgs {
     /// Questions, JSON lines in the plain or in AI2's ARC layout
-    #[arg(long, value_name = "FILE")]
-    data: PathBuf,
-    /// Where records go, a JSON line for each question
-    #[arg(long, value_name = "FILE")]
-    out: PathBuf,
+    // Not `PathBuf`: with a subcommand there is none, and clap asks for it only without.
+    #[arg(long, value_name = "FILE", required = true)]
+    data: Option<PathBuf>,
+    /// Where records go, a JSON line for each question; {shard} in it becomes i-of-n
+    #[arg(long, value_name = "FILE", required = true)]
+    out: Option<PathBuf>,
+    /// Search one of n equal parts of the questions: i/n with i from 0 to n-1 (question k, from 0,
+    /// is in part k mod n), or all. Taken from a Slurm array or an indexed Kubernetes Job if absent
+    #[arg(long, value_name = "i/n")]
+    shard: Option<Shard>,
     /// Programs tried for a question, at most
     #[arg(long, value_name = "N", default_value_t = SearchSettings::default().simulations)]
     simulations: usize,
@@ -64,41 +70,29 @@ pub struct SearchArgs {
 ///
 /// # Errors
 /// [`UsageError`] for what the arguments got wrong, anything else for what failed or was stopped.
-pub fn run(args: SearchArgs) -> Result<()> {
-    let threads = args.model.threads()?;
-    let mut settings = args.settings()?;
-    let mut task = Task::load(&args.data)?;
-    task.questions.truncate(args.limit.unwrap_or(usize::MAX));
-    let existing = match (args.resume, args.force) {
-        (true, _) => Existing::Resume,
-        (_, true) => Existing::Overwrite,
-        _ => Existing::Refuse,
+pub fn run(args: RunArgs) -> Result<()> {
+    let (Some(data), Some(out)) = (&args.data, &args.out) else {
+        return Err(UsageError::new("search needs --data and --out").into());
     };
-    if existing == Existing::Refuse && args.out.exists() {
-        bail!(
-            "{} exists already; continue it with --resume or replace it with --force",
-            args.out.display()
-        );
+    let threads = args.model.threads()?;
+    args.settings()?;
+    let (shard, out) = place(args.shard, out)?;
+    let mut task = Task::load(data)?;
+    task.questions.truncate(args.limit.unwrap_or(usize::MAX));
+    let questions = task.questions.len();
+    task.questions = shard.take(task.questions);
+    let existing = args.existing();
+    if existing == Existing::Refuse {
+        refuse_existing(&out)?;
     }
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop)?;
     let model = args.model.load(&stop)?;
-    if let Some(path) = &args.programs {
-        settings.programs = read_programs(path, model.info.layers)?;
-        settings.simulations = settings.programs.len();
-    }
     let header = RecordHeader {
-        format: FORMAT,
-        task: task.name.clone(),
-        data_sha256: task.sha256.clone(),
-        model: model.info.name.clone(),
-        model_sha256: model.info.sha256.clone(),
-        layers: model.info.layers,
-        exact: args.model.exact,
-        scoring: args.score,
-        settings,
+        part: (!shard.is_all()).then_some(Part { shard, questions }),
+        ..args.header(&task, &model)?
     };
-    let (mut writer, done) = RecordWriter::open(&args.out, &header, &task.questions, existing)?;
+    let (mut writer, done) = RecordWriter::open(&out, &header, &task.questions, existing)?;
     let total = task.questions.len();
     let mut tally = Tally::default();
     done.iter().for_each(|record| tally.add(record, header.layers));
@@ -124,7 +118,20 @@ pub fn run(args: SearchArgs) -> Result<()> {
             tally.questions
         );
     }
-    eprintln!("{} questions in {}: {tally}", tally.questions, args.out.display());
+    let of_all = match header.part {
+        Some(part) => format!(" of {}", part.questions),
+        None => String::new(),
+    };
+    eprintln!("{}{of_all} questions in {}: {tally}", tally.questions, out.display());
+    Ok(())
+}
+
+fn refuse_existing(out: &Path) -> Result<()> {
+    ensure!(
+        !out.exists(),
+        "{} exists already; continue it with --resume or replace it with --force",
+        out.display()
+    );
     Ok(())
 }
 
@@ -155,7 +162,67 @@ fn read_programs(path: &Path, layers: usize) -> Result<Vec<Program>> {
     Ok(programs)
 }
 
-impl SearchArgs {
+/// What stands in --out for the shard's name.
+const PLACEHOLDER: &str = "{shard}";
+
+/// Settles which shard this is and where its records go.
+fn place(given: Option<Shard>, out: &Path) -> Result<(Shard, PathBuf)> {
+    let found = match given {
+        Some(_) => None,
+        None => array::from_environment(|name| std::env::var(name).ok())?,
+    };
+    let shard = match (&found, given) {
+        (Some(found), _) => found.shard,
+        (None, given) => given.unwrap_or(Shard::ALL),
+    };
+    let named = out.to_str().filter(|out| out.contains(PLACEHOLDER));
+    if let Some(found) = &found {
+        eprintln!("shard {shard}: {}", found.place);
+        if !shard.is_all() && named.is_none() {
+            return Err(UsageError::new(format!(
+                "--out {} is the same for every shard: write {PLACEHOLDER} into it, like records-{PLACEHOLDER}.jsonl, \
+                 choose with --shard i/n, or search all questions with --shard all",
+                out.display()
+            ))
+            .into());
+        }
+    }
+    let name = format!("{}-of-{}", shard.index(), shard.of());
+    let out = named.map_or(out.to_path_buf(), |out| out.replace(PLACEHOLDER, &name).into());
+    Ok((shard, out))
+}
+
+impl RunArgs {
+    /// The header of a whole search.
+    fn header(&self, task: &Task, model: &Model) -> Result<RecordHeader> {
+        let mut settings = self.settings()?;
+        if let Some(path) = &self.programs {
+            settings.programs = read_programs(path, model.info.layers)?;
+            settings.simulations = settings.programs.len();
+        }
+        Ok(RecordHeader {
+            format: FORMAT,
+            task: task.name.clone(),
+            data_sha256: task.sha256.clone(),
+            model: model.info.name.clone(),
+            model_sha256: model.info.sha256.clone(),
+            layers: model.info.layers,
+            exact: self.model.exact,
+            scoring: self.score,
+            part: None,
+            imported: None,
+            settings,
+        })
+    }
+
+    fn existing(&self) -> Existing {
+        match (self.resume, self.force) {
+            (true, _) => Existing::Resume,
+            (_, true) => Existing::Overwrite,
+            _ => Existing::Refuse,
+        }
+    }
+
     fn settings(&self) -> Result<SearchSettings> {
         let refused = |message: &str| Err(UsageError::new(message).into());
         if self.simulations == 0 {

@@ -1,0 +1,52 @@
+//! `drllm-tui search export`: records in the layouts of the public codebases.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::tell_damaged;
+use crate::cli::output::{refuse_existing, write_whole};
+use crate::search::exchange::{self, Layout};
+use crate::search::records::{read_records, read_records_skipping};
+
+/// Write records in the layout of Dr.LLM's or PoLar's code.
+#[derive(Args, Debug)]
+pub struct ExportArgs {
+    /// Records of `drllm-tui search`
+    #[arg(value_name = "RECORDS")]
+    records: PathBuf,
+    #[arg(long, value_enum)]
+    format: Layout,
+    /// Where the JSON goes
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Leave damaged lines out instead of ending at the first
+    #[arg(long)]
+    skip_damaged: bool,
+    /// Replace --out
+    #[arg(long)]
+    force: bool,
+}
+
+pub fn run(args: &ExportArgs) -> Result<()> {
+    refuse_existing(&args.out, args.force)?;
+    let (file, damaged) = match args.skip_damaged {
+        true => read_records_skipping(&args.records)?,
+        false => (read_records(&args.records)?, Vec::new()),
+    };
+    let exported = exchange::export(&file, args.format);
+    write_whole(&args.out, |out| {
+        serde_json::to_writer(&mut *out, &exported.json)?;
+        out.write_all(b"\n")
+    })?;
+    tell_damaged(&damaged, "line", "lines");
+    if exported.unsolved > 0 {
+        eprintln!(
+            "{} questions without a right program left out: the layout is one of training targets",
+            exported.unsolved
+        );
+    }
+    eprintln!("{} questions in {}", exported.written, args.out.display());
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! `drllm-tui search import`: records from the layouts of the public codebases.
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use super::{MOST_NAMED, tell_damaged};
+use crate::cli::output::{Bar, locate, refuse_existing, write_whole};
+use crate::eval::Task;
+use crate::model::ModelInfo;
+use crate::model::summary::Summary;
+use crate::search::exchange::{self, Imported, Layout};
+use crate::search::records::write_records;
+use crate::text::escape_controls;
+
+/// Make records of a file in the layout of Dr.LLM's or PoLar's code.
+#[derive(Args, Debug)]
+pub struct ImportArgs {
+    /// The file (JSON)
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    #[arg(long, value_enum)]
+    format: Layout,
+    /// The questions that were searched: the layouts hold no choices
+    #[arg(long, value_name = "FILE")]
+    data: PathBuf,
+    /// Where the records go
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// The model that was searched: catalog name, GGUF file, Hugging Face folder or hub name; the
+    /// default model if absent
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
+    /// Leave damaged samples, and those of no question in --data, out
+    #[arg(long)]
+    skip_damaged: bool,
+    /// Replace --out
+    #[arg(long)]
+    force: bool,
+}
+
+pub fn run(args: &ImportArgs) -> Result<()> {
+    refuse_existing(&args.out, args.force)?;
+    let bytes = std::fs::read(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
+    let foreign = exchange::read(&bytes, args.format).with_context(|| format!("in {}", args.file.display()))?;
+    let task = Task::load(&args.data)?;
+    let model = identify(args.model.as_deref())?;
+    let samples = foreign.samples.len();
+    let named = foreign.model.clone();
+    let imported = exchange::import(foreign, &task, &model);
+    if !args.skip_damaged && !imported.damaged.is_empty() {
+        bail!("{}", refusal(args, &imported, samples));
+    }
+    write_whole(&args.out, |out| {
+        write_records(out, &imported.header, &imported.examples)
+    })?;
+    tell_damaged(&imported.damaged, "sample", "samples");
+    tell(&imported, named.as_deref(), &model);
+    eprintln!(
+        "{} records of {samples} samples in {}",
+        imported.examples.len(),
+        args.out.display()
+    );
+    Ok(())
+}
+
+/// Name, sha256 and layers of a model, without loading it.
+fn identify(name: Option<&str>) -> Result<ModelInfo> {
+    let located = locate(name)?;
+    let summary = Summary::of(&located)?;
+    let layers = summary
+        .layers
+        .and_then(|layers| usize::try_from(layers).ok())
+        .filter(|&n| n > 0);
+    let mut bar = Bar::default();
+    Ok(ModelInfo {
+        layers: layers.with_context(|| format!("the model {} does not say how many layers it has", summary.name))?,
+        sha256: located.sha256(&mut |progress| bar.show(progress), &AtomicBool::new(false))?,
+        name: summary.name,
+        ..ModelInfo::default()
+    })
+}
+
+fn refusal(args: &ImportArgs, imported: &Imported, samples: usize) -> String {
+    let shown = imported.damaged.iter().take(MOST_NAMED).map(|e| format!("\n  {e:#}"));
+    let more = imported.damaged.len().saturating_sub(MOST_NAMED);
+    format!(
+        "{}: {} of {samples} samples cannot be used; --skip-damaged leaves them out{}{}",
+        args.file.display(),
+        imported.damaged.len(),
+        shown.collect::<String>(),
+        if more > 0 {
+            format!("\n  and {more} more")
+        } else {
+            String::new()
+        }
+    )
+}
+
+/// What the user should know of the records.
+fn tell(imported: &Imported, named: Option<&str>, model: &ModelInfo) {
+    if let Some(named) = named.filter(|named| *named != model.name) {
+        eprintln!(
+            "the file names the model {}, the records are taken as those of {}",
+            escape_controls(named),
+            escape_controls(&model.name)
+        );
+    }
+    if imported.programs > 0 && !imported.reaches_end {
+        eprintln!(
+            "no program runs layer {}, the last of {}: is the file of a model with fewer layers?",
+            model.layers - 1,
+            escape_controls(&model.name)
+        );
+    }
+    if imported.no_vectors > 0 {
+        eprintln!(
+            "{} of {} programs left out: they are no action vectors (each layer at most twice, in order)",
+            imported.no_vectors, imported.programs
+        );
+    }
+    if imported.repeated > 0 {
+        eprintln!(
+            "{} samples left out: their question was there before",
+            imported.repeated
+        );
+    }
+}

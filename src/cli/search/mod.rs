@@ -1,0 +1,57 @@
+//! `drllm-tui search`: which programs answer questions rightly, and the records of that.
+
+mod array;
+mod export;
+mod import;
+mod merge;
+mod run;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+use crate::text::escape_controls;
+
+/// Search the layer programs that answer questions rightly (Monte Carlo tree search).
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct SearchArgs {
+    #[command(subcommand)]
+    command: Option<SearchCommand>,
+    #[command(flatten)]
+    search: run::RunArgs,
+}
+
+#[derive(Subcommand, Debug)]
+enum SearchCommand {
+    Merge(merge::MergeArgs),
+    Export(export::ExportArgs),
+    Import(import::ImportArgs),
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`super::UsageError`] for what the arguments got wrong, anything else for what failed or was
+/// stopped.
+pub fn run(args: SearchArgs) -> Result<()> {
+    match args.command {
+        Some(SearchCommand::Merge(args)) => merge::run(&args),
+        Some(SearchCommand::Export(args)) => export::run(&args),
+        Some(SearchCommand::Import(args)) => import::run(&args),
+        None => run::run(args.search),
+    }
+}
+
+/// Damaged lines or samples that are named one by one.
+const MOST_NAMED: usize = 8;
+
+/// Says what was skipped.
+fn tell_damaged(damaged: &[anyhow::Error], one: &str, several: &str) {
+    for error in damaged.iter().take(MOST_NAMED) {
+        eprintln!("skipped: {}", escape_controls(&format!("{error:#}")));
+    }
+    if !damaged.is_empty() {
+        let what = if damaged.len() == 1 { one } else { several };
+        eprintln!("{} damaged {what} skipped", damaged.len());
+    }
+}

@@ -1,0 +1,103 @@
+//! Reading records back, line by line.
+
+use std::path::Path;
+
+use anyhow::{Context, Error, Result, bail, ensure};
+
+use super::{ExampleRecord, FORMAT, Line, RecordFile, RecordHeader};
+use crate::program::Program;
+
+/// Reads a file of records. A last line without an end is left out: it is what a kill leaves.
+///
+/// # Errors
+/// Names file and line: damaged lines, another layout version, a missing or second header,
+/// programs with layers the model does not have.
+pub fn read_records(path: &Path) -> Result<RecordFile> {
+    read(path, &mut Err)
+}
+
+/// As [`read_records`], but leaves damaged records out; what is wrong with each, with its line,
+/// is returned too.
+///
+/// # Errors
+/// A file whose header is damaged, of another version, missing or there twice.
+pub fn read_records_skipping(path: &Path) -> Result<(RecordFile, Vec<Error>)> {
+    let mut damaged = Vec::new();
+    let file = read(path, &mut |error| {
+        damaged.push(error);
+        Ok(())
+    })?;
+    Ok((file, damaged))
+}
+
+fn read(path: &Path, damaged: &mut dyn FnMut(Error) -> Result<()>) -> Result<RecordFile> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read the records {}", path.display()))?;
+    let (file, _) = parse(path, &bytes, damaged)?;
+    file.with_context(|| format!("{} holds no records; `drllm-tui search` writes them", path.display()))
+}
+
+/// The records in `bytes`, and how many bytes their whole lines take. `damaged` hears of records
+/// that cannot be used, and may end the reading.
+pub(super) fn parse(
+    path: &Path,
+    bytes: &[u8],
+    damaged: &mut dyn FnMut(Error) -> Result<()>,
+) -> Result<(Option<RecordFile>, usize)> {
+    let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
+    let mut file: Option<RecordFile> = None;
+    for (index, line) in bytes[..whole].split_inclusive(|&b| b == b'\n').enumerate() {
+        let place = || format!("{}, line {}", path.display(), index + 1);
+        let line = serde_json::from_slice::<Line>(line)
+            .with_context(|| format!("{} is no search record; take the line out or search again", place()));
+        match (line, &mut file) {
+            (Err(error), None) => return Err(error),
+            (Err(error), Some(_)) => damaged(error)?,
+            (Ok(Line::Header(header)), None) => {
+                check_format(&header).with_context(place)?;
+                file = Some(RecordFile {
+                    path: path.to_path_buf(),
+                    header,
+                    examples: Vec::new(),
+                });
+            }
+            (Ok(Line::Header(_)), Some(_)) => bail!("{}: a second header; one file holds one search", place()),
+            (Ok(Line::Example(_)), None) => bail!("{}: records begin with their header line", place()),
+            (Ok(Line::Example(example)), Some(file)) => match check(&example, file.header.layers).with_context(place) {
+                Ok(()) => file.examples.push(*example),
+                Err(error) => damaged(error)?,
+            },
+        }
+    }
+    Ok((file, whole))
+}
+
+fn check_format(header: &RecordHeader) -> Result<()> {
+    ensure!(
+        header.format == FORMAT,
+        "records of format {}, this program reads format {FORMAT}; search again",
+        header.format
+    );
+    Ok(())
+}
+
+pub(crate) fn check(example: &ExampleRecord, layers: usize) -> Result<()> {
+    ensure!(
+        example.answer < example.choices.len(),
+        "the answer is {}; the question has {} choices",
+        example.answer,
+        example.choices.len()
+    );
+    let scored = example.right.iter().chain(&example.wrong).map(|s| &s.program);
+    for program in scored.chain(&example.best) {
+        ensure!(
+            program.to_actions(layers).is_some(),
+            "the program '{program}' is no action vector of {layers} layers: each layer at most twice, in order"
+        );
+    }
+    let found = |best: &Program| example.right.iter().any(|s| s.program == *best);
+    ensure!(
+        example.best.as_ref().is_none_or(found),
+        "the best program is none of the right ones"
+    );
+    Ok(())
+}
