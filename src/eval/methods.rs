@@ -128,7 +128,10 @@ fn by_tokens(
     let mut rows = logits.iter();
     let mut score = |choice: &Vec<u32>| {
         let predictors = std::iter::once(&first).chain(rows.by_ref().take(choice.len() - 1));
-        predictors.zip(choice).map(|(logits, &id)| log_prob(logits, id)).collect()
+        predictors
+            .zip(choice)
+            .map(|(logits, &id)| log_prob(logits, id))
+            .collect()
     };
     let log_probs: Vec<Vec<f64>> = question.choices.iter().map(&mut score).collect();
     let depths = actions.iter().flatten().map(|a| a.executions()).sum::<usize>() + prompt.program.depth();

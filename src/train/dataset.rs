@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
+use crate::eval::Task;
 use crate::model::ModelInfo;
 use crate::program::{Action, Program};
 use crate::router::checkpoint::hex;
@@ -16,6 +17,9 @@ use crate::text::escape_controls;
 pub struct Example {
     pub id: String,
     pub question: String,
+    /// A text after the question whose tokens the routers read, one by one, in scope `token`; the
+    /// question itself runs the standard program then. Absent where they read the question.
+    pub continuation: Option<String>,
     /// The actions that are carried out while features are computed (teacher forcing), one a layer.
     pub target: Vec<Action>,
     /// What the routers are to say: shares of skip, execute and repeat, one distribution a layer.
@@ -32,6 +36,7 @@ impl Example {
         Example {
             id,
             question,
+            continuation: None,
             targets: target.iter().map(|&action| one_hot(action)).collect(),
             weights: vec![1.0; target.len()],
             target,
@@ -103,6 +108,69 @@ impl Dataset {
             "the records hold no question with a right program: search more questions"
         );
         data.thin(corrected_share, seed);
+        data.sha256 = data.hash();
+        Ok(data)
+    }
+
+    /// Examples that set right choices against wrong ones, for routers in scope `token`: questions
+    /// and the tokens of right choices run every layer, those of wrong choices `program`, so that
+    /// what the model thinks of a wrong choice is heard less. Of each question at most
+    /// `wrong_choices`, which weigh together what the right one weighs. `tokens` counts a
+    /// choice's; one of a single token is left out, since it predicts nothing that is asked for.
+    ///
+    /// # Errors
+    /// A program that is no action vector or the standard program, and questions without a usable
+    /// choice.
+    pub fn contrast(
+        tasks: &[Task],
+        layers: usize,
+        program: &Program,
+        wrong_choices: usize,
+        seed: u64,
+        tokens: impl Fn(&str) -> Result<usize>,
+    ) -> Result<Dataset> {
+        let actions = program
+            .to_actions(layers)
+            .filter(|_| *program != Program::standard(layers));
+        let Some(actions) = actions else {
+            bail!("'{program}' cannot be set against the standard program: expected each layer at most twice, in order")
+        };
+        let mut examples = Vec::new();
+        for question in tasks.iter().flat_map(|t| &t.questions) {
+            let example = |choice: Option<usize>, target: Vec<Action>, weight: f32| {
+                let mut example = Example::new(question.id.clone(), question.question.clone(), target, false);
+                example.continuation = choice.map(|c| format!(" {}", question.choices[c]));
+                example.weights.fill(weight);
+                example
+            };
+            let standard = || vec![Action::Execute; layers];
+            examples.push(example(None, standard(), 1.0));
+            let mut wrong = Vec::new();
+            for choice in 0..question.choices.len() {
+                if tokens(&format!(" {}", question.choices[choice]))? < 2 {
+                    continue;
+                }
+                match choice == question.answer {
+                    true => examples.push(example(Some(choice), standard(), 1.0)),
+                    false => wrong.push(choice),
+                }
+            }
+            wrong.sort_by_cached_key(|choice| id_hash(seed, &format!("{}/{choice}", question.id)));
+            wrong.truncate(wrong_choices);
+            let weight = 1.0 / wrong.len() as f32;
+            examples.extend(wrong.into_iter().map(|c| example(Some(c), actions.clone(), weight)));
+        }
+        ensure!(
+            examples.iter().any(|e| e.continuation.is_some()),
+            "no choice of these questions has two tokens or more, so there is nothing to learn from"
+        );
+        let mut data = Dataset {
+            examples,
+            unsolved: 0,
+            duplicates: 0,
+            thinned: 0,
+            sha256: String::new(),
+        };
         data.sha256 = data.hash();
         Ok(data)
     }

@@ -18,8 +18,18 @@ use crate::train::settings::RouterInput;
 #[derive(Args, Debug)]
 pub struct TrainArgs {
     /// Records of `drllm-tui search`; several files are taken together
-    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    #[arg(long, value_name = "FILE", required_unless_present = "data", num_args = 1..)]
     pub records: Vec<PathBuf>,
+    /// Questions to set right choices against wrong ones by, for routers in scope `token`; instead
+    /// of records
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "records", requires = "contrast")]
+    pub data: Vec<PathBuf>,
+    /// The program that tokens of wrong choices run, like '0-18 22-29'
+    #[arg(long, value_name = "PROGRAM", requires = "data")]
+    pub contrast: Option<String>,
+    /// Wrong choices taken of each question, at most
+    #[arg(long, value_name = "N", default_value_t = 2, requires = "data")]
+    pub wrong_choices: usize,
     /// Leave damaged lines of the records out and name them
     #[arg(long)]
     pub skip_damaged: bool,

@@ -16,8 +16,11 @@ pub use args::TrainArgs;
 use super::counter::Counter;
 use super::output::print;
 use super::run::stop_on_signals;
+use crate::cli::UsageError;
+use crate::eval::Task;
 use crate::model::Model;
 use crate::paths::cache_dir;
+use crate::program::Program;
 use crate::router::{RouterInfo, RouterSet};
 use crate::search::records::{RecordFile, read_records, read_records_skipping};
 use crate::text::escape_controls;
@@ -43,8 +46,14 @@ pub fn run(args: TrainArgs) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop)?;
     let model = args.model.load(&stop)?;
-    let data = Dataset::new(&records, &model.info, args.corrected_share, args.seed)?;
-    describe(&data);
+    let data = match &args.contrast {
+        Some(program) => contrast(&args, program, &model)?,
+        None => {
+            let data = Dataset::new(&records, &model.info, args.corrected_share, args.seed)?;
+            describe(&data);
+            data
+        }
+    };
     let place = Place {
         model: &model,
         data: &data,
@@ -65,8 +74,27 @@ fn read(path: &Path, skip_damaged: bool) -> Result<RecordFile> {
     let (file, damaged) = read_records_skipping(path)?;
     damaged
         .iter()
-        .for_each(|line| eprintln!("left out: {}", escape_controls(line)));
+        .for_each(|line| eprintln!("left out: {}", escape_controls(&format!("{line:#}"))));
     Ok(file)
+}
+
+/// Examples of right choices against wrong ones, see [`Dataset::contrast`].
+fn contrast(args: &TrainArgs, program: &str, model: &Model) -> Result<Dataset> {
+    let layers = model.info.layers;
+    let parsed = Program::parse(program, layers);
+    let parsed = parsed.map_err(|e| UsageError::new(format!("--contrast '{}': {e}", escape_controls(program))))?;
+    let tasks = args.data.iter().map(|path| Task::load(path));
+    let tasks = tasks.collect::<Result<Vec<_>>>()?;
+    let data = Dataset::contrast(&tasks, layers, &parsed, args.wrong_choices, args.seed, |choice| {
+        Ok(model.tokenizer.encode(choice)?.len())
+    })?;
+    let choices = data.examples.iter().filter(|e| e.continuation.is_some()).count();
+    eprintln!(
+        "{} examples: {} questions, {choices} choices",
+        data.examples.len(),
+        data.examples.len() - choices
+    );
+    Ok(data)
 }
 
 fn describe(data: &Dataset) {
