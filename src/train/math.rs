@@ -161,8 +161,8 @@ fn tanh(x: f32) -> f32 {
     let s = x * x;
     let mut p = -2.760_768_5e-16;
     for coefficient in [
-        2.000_187_9e-13,
-        -8.604_671_5e-11,
+        2.000_188e-13,
+        -8.604_672e-11,
         5.122_297_1e-8,
         1.485_722_4e-5,
         6.372_619_3e-4,
@@ -171,7 +171,7 @@ fn tanh(x: f32) -> f32 {
         p = p * s + coefficient;
     }
     let mut q = 1.198_258_4e-6;
-    for coefficient in [1.185_347_1e-4, 2.268_434_6e-3, 4.893_525_2e-3] {
+    for coefficient in [1.185_347_1e-4, 2.268_434_6e-3, 4.893_525e-3] {
         q = q * s + coefficient;
     }
     x * p / q

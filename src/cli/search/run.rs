@@ -147,18 +147,10 @@ fn read_programs(path: &Path, layers: usize) -> Result<Vec<Program>> {
             "{}: '{program}' is no action vector: each layer at most twice, in order",
             place()
         );
-        ensure!(
-            !programs.contains(&program),
-            "{}: '{program}' stands there twice",
-            place()
-        );
+        ensure!(!programs.contains(&program), "{}: '{program}' stands there twice", place());
         programs.push(program);
     }
-    ensure!(
-        !programs.is_empty(),
-        "{} holds no program; expected one a line",
-        path.display()
-    );
+    ensure!(!programs.is_empty(), "{} holds no program; expected one a line", path.display());
     Ok(programs)
 }
 

@@ -22,7 +22,7 @@ pub(crate) fn key(examples: usize, layers: usize, windows: usize, hidden_size: u
 
 /// An example's windows at two layers: fewer for every third example.
 fn windows(example: usize) -> Entering {
-    let count = if example % 3 == 0 { 1 } else { 2 };
+    let count = if example.is_multiple_of(3) { 1 } else { 2 };
     let value = |layer: usize, i: usize| match i % SIZE {
         // Far from 0, and the same to f16, whose step is 8 here.
         0 => 10_000.0 + (example % 5) as f32 * 0.25,
@@ -130,7 +130,7 @@ fn damage_is_found_and_rebuilt_from_there() {
     let (path, bytes) = (file.path().to_owned(), file.bytes());
     let whole = std::fs::read(&path).unwrap();
     drop(file);
-    let mut damaged = |at: u64, with: &[u8]| {
+    let damaged = |at: u64, with: &[u8]| {
         let mut file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
         file.seek(SeekFrom::Start(at)).unwrap();
         file.write_all(with).unwrap();
