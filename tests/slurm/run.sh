@@ -60,7 +60,7 @@ wait_for() {
   local what=$1 until=$((SECONDS + 30))
   shift
   while [ "$SECONDS" -lt "$until" ]; do
-    if timeout 10 "$@" > /dev/null 2>&1; then return; fi
+    if timeout --foreground 10 "$@" > /dev/null 2>&1; then return; fi
     sleep 0.1
   done
   fail "$what did not come up"
@@ -119,7 +119,7 @@ start() {
 }
 
 array() {
-  timeout 300 sbatch --wait --array=0-3 --cpus-per-task=1 --mem=0 --time=30 \
+  timeout --foreground 300 sbatch --wait --array=0-3 --cpus-per-task=1 --mem=0 --time=30 \
     "$repository/examples/slurm/search.sbatch" "${settings[@]}" || fail "the array failed"
 }
 

@@ -234,14 +234,16 @@ mod tests {
         assert!(refused(&files).contains("s1.jsonl holds 4 records; shard 1/3 of 8 questions has 3"));
     }
 
+    type Change = fn(&mut RecordFile);
+
     #[test]
     fn shards_of_different_searches_are_refused() {
-        let refused = |change: fn(&mut RecordFile)| {
+        let refused = |change: Change| {
             let mut files = shards(7, 3);
             change(&mut files[1]);
             refused(&files)
         };
-        let cases: [(fn(&mut RecordFile), &str); 6] = [
+        let cases: [(Change, &str); 6] = [
             (
                 |f| f.header.settings.seed = 7,
                 "s1.jsonl was made with seed = 7, s0.jsonl with 42: shards of one",

@@ -153,7 +153,7 @@ impl ExampleRecord {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 enum Line {
-    Header(RecordHeader),
+    Header(Box<RecordHeader>),
     Example(Box<ExampleRecord>),
 }
 
@@ -169,7 +169,7 @@ pub fn write_records<'a>(
     header: &RecordHeader,
     examples: impl IntoIterator<Item = &'a ExampleRecord>,
 ) -> std::io::Result<()> {
-    out.write_all(Line::Header(header.clone()).to_text().as_bytes())?;
+    out.write_all(Line::Header(Box::new(header.clone())).to_text().as_bytes())?;
     for example in examples {
         out.write_all(Line::Example(Box::new(example.clone())).to_text().as_bytes())?;
     }

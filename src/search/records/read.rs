@@ -56,7 +56,7 @@ pub(super) fn parse(
                 check_format(&header).with_context(place)?;
                 file = Some(RecordFile {
                     path: path.to_path_buf(),
-                    header,
+                    header: *header,
                     examples: Vec::new(),
                 });
             }

@@ -76,7 +76,7 @@ impl RecordWriter {
         };
         writer.cut()?;
         if writer.length == 0 {
-            writer.append(&Line::Header(header.clone()).to_text())?;
+            writer.append(&Line::Header(Box::new(header.clone())).to_text())?;
         }
         Ok((writer, done))
     }
