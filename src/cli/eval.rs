@@ -13,11 +13,11 @@ use super::args::ScopeArg;
 use super::base_model::BaseModelArgs;
 use super::counter::Counter;
 use super::run::stop_on_signals;
+use super::scoring::ScoringArgs;
 use crate::engine::{NEUTRAL_DIAL, RouterChoice, Scope, Settings, load_routers};
-use crate::eval::methods::answer;
 use crate::eval::parallel::for_each_ordered;
 use crate::eval::report::{Format, Report, Row};
-use crate::eval::{EncodedQuestion, Method, Outcome, Scoring, Task};
+use crate::eval::{Asked, Method, Outcome, Task};
 use crate::model::Model;
 use crate::program::Program;
 use crate::router::RouterSet;
@@ -25,7 +25,7 @@ use crate::router::RouterSet;
 /// Measure accuracy and depth on questions: the base model beside routers and fixed programs.
 #[derive(Args, Debug)]
 pub struct EvalArgs {
-    /// Questions, JSON lines in the plain or in AI2's ARC layout
+    /// Questions, JSON lines: choices (plain, AI2's ARC), numbers (GSM8K) or mathematics (MATH, DART)
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     data: Vec<PathBuf>,
     /// Router checkpoint (safetensors), `built-in` or `none`
@@ -46,9 +46,8 @@ pub struct EvalArgs {
     /// Only the first N questions of each file
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// How the log-likelihoods of a choice's tokens become its score
-    #[arg(long, value_enum, default_value_t)]
-    score: Scoring,
+    #[command(flatten)]
+    scoring: ScoringArgs,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
     #[command(flatten)]
@@ -68,6 +67,7 @@ pub fn run(args: EvalArgs) -> Result<()> {
     for task in &mut tasks {
         task.questions.truncate(args.limit.unwrap_or(usize::MAX));
     }
+    args.scoring.check(&tasks)?;
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop)?;
     let model = args.model.load(&stop)?;
@@ -82,7 +82,7 @@ pub fn run(args: EvalArgs) -> Result<()> {
     let evaluation = Evaluation {
         model: &model,
         routers: routers.as_ref(),
-        scoring: args.score,
+        scoring: &args.scoring,
         threads,
         stop: &stop,
     };
@@ -95,7 +95,8 @@ pub fn run(args: EvalArgs) -> Result<()> {
         model: model.info.name.clone(),
         model_sha256: model.info.sha256.clone(),
         exact: args.model.exact,
-        scoring: args.score.name().into(),
+        scoring: args.scoring.names(&tasks),
+        generation: args.scoring.generations(&tasks),
         routers: routers.as_ref().map(|r| r.info.name.clone()),
         routers_sha256: routers.as_ref().map(|r| r.info.sha256.clone()),
         rows,
@@ -144,7 +145,7 @@ impl EvalArgs {
 struct Evaluation<'a> {
     model: &'a Model,
     routers: Option<&'a RouterSet>,
-    scoring: Scoring,
+    scoring: &'a ScoringArgs,
     threads: usize,
     stop: &'a AtomicBool,
 }
@@ -155,15 +156,15 @@ impl Evaluation<'_> {
         // By question, so that what is encoded once serves all methods.
         let mut outcomes: Vec<Vec<Outcome>> = vec![Vec::new(); methods.len()];
         let total = task.questions.len();
+        let (scoring, generation) = self.scoring.of(task.kind(), false);
         let mut counter = Counter::new(&task.name, 0, total);
         for_each_ordered(
             0..total,
             self.threads,
             self.stop,
             |index| {
-                let question = EncodedQuestion::for_model(&task.questions[index], self.model)?;
-                let decoder = &self.model.decoder;
-                let one = |m: &Method| answer(decoder, self.routers, m, &question, self.scoring, self.stop);
+                let asked = Asked::new(&task.questions[index], self.model, scoring, generation.as_ref())?;
+                let one = |m: &Method| asked.answer(self.model, self.routers, m, self.stop);
                 Ok(Some(methods.iter().map(one).collect::<Result<Vec<_>>>()?))
             },
             |index, answers| {

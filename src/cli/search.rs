@@ -11,20 +11,22 @@ use super::UsageError;
 use super::base_model::BaseModelArgs;
 use super::counter::Counter;
 use super::run::stop_on_signals;
+use super::scoring::ScoringArgs;
+use crate::engine::sequence::Stopped;
 use crate::eval::parallel::for_each_ordered;
-use crate::eval::{ChoiceScorer, EncodedQuestion, Question, Scoring, Task};
+use crate::eval::{ChoiceScorer, EncodedQuestion, Question, Task};
 use crate::model::Model;
 use crate::program::Program;
 use crate::search::evaluator::DEFAULT_CACHE_BYTES;
 use crate::search::records::{Existing, FORMAT};
 use crate::search::{
-    ExampleRecord, ProgramEvaluator, RecordHeader, RecordWriter, SearchResult, SearchSettings, search,
+    ExampleRecord, ProgramEvaluator, RecordHeader, RecordWriter, SearchResult, SearchSettings, WritingEvaluator, search,
 };
 
 /// Search the layer programs that answer questions rightly (Monte Carlo tree search).
 #[derive(Args, Debug)]
 pub struct SearchArgs {
-    /// Questions, JSON lines in the plain or in AI2's ARC layout
+    /// Questions, JSON lines: choices (plain, AI2's ARC), numbers (GSM8K) or mathematics (MATH, DART)
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
     /// Where records go, a JSON line for each question
@@ -44,9 +46,8 @@ pub struct SearchArgs {
     /// End a question once a right program saves K layers
     #[arg(long, value_name = "K")]
     stop_at_saving: Option<usize>,
-    /// How the log-likelihoods of a choice's tokens become its score
-    #[arg(long, value_enum, default_value_t)]
-    score: Scoring,
+    #[command(flatten)]
+    scoring: ScoringArgs,
     /// Go on after the last whole record of --out
     #[arg(long)]
     resume: bool,
@@ -69,6 +70,8 @@ pub fn run(args: SearchArgs) -> Result<()> {
     let mut settings = args.settings()?;
     let mut task = Task::load(&args.data)?;
     task.questions.truncate(args.limit.unwrap_or(usize::MAX));
+    args.scoring.check(std::slice::from_ref(&task))?;
+    let (scoring, generation) = args.scoring.of(task.kind(), true);
     let existing = match (args.resume, args.force) {
         (true, _) => Existing::Resume,
         (_, true) => Existing::Overwrite,
@@ -95,7 +98,8 @@ pub fn run(args: SearchArgs) -> Result<()> {
         model_sha256: model.info.sha256.clone(),
         layers: model.info.layers,
         exact: args.model.exact,
-        scoring: args.score,
+        scoring,
+        generation,
         settings,
     };
     let (mut writer, done) = RecordWriter::open(&args.out, &header, &task.questions, existing)?;
@@ -140,10 +144,18 @@ fn read_programs(path: &Path, layers: usize) -> Result<Vec<Program>> {
             "{}: '{program}' is no action vector: each layer at most twice, in order",
             place()
         );
-        ensure!(!programs.contains(&program), "{}: '{program}' stands there twice", place());
+        ensure!(
+            !programs.contains(&program),
+            "{}: '{program}' stands there twice",
+            place()
+        );
         programs.push(program);
     }
-    ensure!(!programs.is_empty(), "{} holds no program; expected one a line", path.display());
+    ensure!(
+        !programs.is_empty(),
+        "{} holds no program; expected one a line",
+        path.display()
+    );
     Ok(programs)
 }
 
@@ -179,7 +191,18 @@ fn one(
     cache_bytes: usize,
     stop: &AtomicBool,
 ) -> Result<Option<SearchResult>> {
-    let encoded = EncodedQuestion::for_model(question, model)?;
+    if let Some(generation) = &header.generation {
+        let mut evaluator = WritingEvaluator {
+            model,
+            question,
+            generation,
+            stop,
+        };
+        let found = search(&question.id, header.layers, &header.settings, &mut evaluator, stop);
+        // Stopped in the middle of an answer: as if it had not begun.
+        return found.or_else(|e| if e.is::<Stopped>() { Ok(None) } else { Err(e) });
+    }
+    let encoded = EncodedQuestion::for_model(question, model, header.scoring)?;
     let scorer = ChoiceScorer::new(&model.decoder, &encoded)?;
     let mut evaluator = ProgramEvaluator::new(&scorer, header.scoring, cache_bytes)?;
     search(&question.id, header.layers, &header.settings, &mut evaluator, stop)

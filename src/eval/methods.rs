@@ -5,11 +5,13 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Result;
 use candle_core::Tensor;
 
+use super::generation::{self, Generation};
 use super::multiple_choice::{ChoiceScorer, EncodedQuestion, Score, Scoring, logsumexp};
+use super::tasks::Question;
 use crate::engine::route::Route;
 use crate::engine::sequence::Sequence;
 use crate::engine::{Scope, Settings};
-use crate::model::Decoder;
+use crate::model::{Decoder, Model};
 use crate::program::Program;
 use crate::router::RouterSet;
 
@@ -68,7 +70,46 @@ pub struct Outcome {
     pub depth: f64,
 }
 
-/// Answers one question. The program is decided on the question part and holds for every choice in
+/// A question made ready once for all methods.
+pub enum Asked<'a> {
+    /// Its choices are scored.
+    Scored(EncodedQuestion, Scoring),
+    /// The model writes its answer.
+    Written(&'a Question, &'a Generation),
+}
+
+impl<'a> Asked<'a> {
+    /// # Errors
+    /// As [`EncodedQuestion::for_model`], where choices are scored.
+    pub fn new(
+        question: &'a Question,
+        model: &Model,
+        scoring: Scoring,
+        generation: Option<&'a Generation>,
+    ) -> Result<Self> {
+        Ok(match generation {
+            Some(generation) => Asked::Written(question, generation),
+            None => Asked::Scored(EncodedQuestion::for_model(question, model, scoring)?, scoring),
+        })
+    }
+
+    /// # Errors
+    /// As [`answer`] and [`generation::answer`].
+    pub fn answer(
+        &self,
+        model: &Model,
+        routers: Option<&RouterSet>,
+        method: &Method,
+        stop: &AtomicBool,
+    ) -> Result<Outcome> {
+        match self {
+            Asked::Scored(question, scoring) => answer(&model.decoder, routers, method, question, *scoring, stop),
+            Asked::Written(question, how) => generation::answer(model, routers, &method.settings, question, how, stop),
+        }
+    }
+}
+
+/// Answers one question by the scores of its choices. The program is decided on the question part and holds for every choice in
 /// scope `prompt`; in scope `token` every token of a choice is routed as if it had been generated.
 ///
 /// # Errors

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::generation::Generation;
 use super::methods::Outcome;
 use super::statistics::{mcnemar_exact, wilson};
 use crate::text::escape_controls;
@@ -91,7 +92,11 @@ pub struct Report {
     pub model: String,
     pub model_sha256: String,
     pub exact: bool,
+    /// One or more of `--score`'s names, joined by `+`.
     pub scoring: String,
+    /// How answers were written, for each task whose answers the model writes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub generation: Vec<Generation>,
     pub routers: Option<String>,
     pub routers_sha256: Option<String>,
     pub rows: Vec<Row>,
@@ -155,17 +160,33 @@ impl Report {
             _ => "no routers".into(),
         };
         format!(
-            "{} ({}){}, {routers}, score: {} of the choices' log-likelihood; depth: executed layers per forward pass; \
+            "{} ({}){}, {routers}, score: {}; depth: executed layers per forward pass; \
              p: exact McNemar test against base.\n",
             escape_controls(&self.model),
             short(&self.model_sha256),
             if self.exact { ", exact" } else { "" },
-            match self.scoring.as_str() {
-                "token" => "mean per token",
-                "char" => "mean per character",
-                _ => "sum",
-            }
+            self.scores()
         )
+    }
+
+    /// How answers were judged, in words.
+    fn scores(&self) -> String {
+        let of_choices = self.scoring.split('+').filter_map(|name| match name {
+            "token" => Some("mean per token of the choices' log-likelihood"),
+            "char" => Some("mean per character of the choices' log-likelihood"),
+            "letter" => Some("log-likelihood of the choices' letters"),
+            "generated" => None,
+            _ => Some("sum of the choices' log-likelihood"),
+        });
+        let written = self.generation.iter().map(|g| {
+            let prompt = if g.chat { "chat template" } else { "plain prompt" };
+            format!("greedy answers of up to {} tokens, {prompt}", g.max_new_tokens)
+        });
+        of_choices
+            .map(String::from)
+            .chain(written)
+            .collect::<Vec<_>>()
+            .join("; ")
     }
 
     fn csv(&self) -> String {
@@ -232,6 +253,7 @@ mod tests {
             model_sha256: "0123456789abcdef".into(),
             exact: false,
             scoring: "sum".into(),
+            generation: Vec::new(),
             routers: None,
             routers_sha256: None,
             rows: vec![

@@ -9,6 +9,6 @@ pub mod mcts;
 pub mod records;
 pub mod tree;
 
-pub use evaluator::ProgramEvaluator;
+pub use evaluator::{ProgramEvaluator, WritingEvaluator};
 pub use mcts::{Evaluate, Evaluation, SearchResult, SearchSettings, search};
 pub use records::{ExampleRecord, RecordHeader, RecordWriter, read_records};

@@ -15,7 +15,10 @@ use crate::text::escape_controls;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Example {
     pub id: String,
-    pub question: String,
+    /// What the model read when the target was found.
+    pub prompt: String,
+    /// Whether it read that under its chat template.
+    pub chat: bool,
     /// One a layer.
     pub target: Vec<Action>,
     /// Whether the search turned a wrong answer right.
@@ -58,14 +61,15 @@ impl Dataset {
             sha256: String::new(),
         };
         let mut seen = HashSet::new();
-        for record in files.iter().flat_map(|f| &f.examples) {
+        for (header, record) in files.iter().flat_map(|f| f.examples.iter().map(|e| (&f.header, e))) {
             let target = record.best.as_ref().and_then(|best| best.to_actions(model.layers));
             if !seen.insert(record.question.as_str()) {
                 data.duplicates += 1;
             } else if let Some(target) = target {
                 data.examples.push(Example {
                     id: record.id.clone(),
-                    question: record.question.clone(),
+                    prompt: record.prompt(header),
+                    chat: header.generation.as_ref().is_some_and(|g| g.chat),
                     target,
                     corrected: record.corrected(),
                 });
@@ -164,7 +168,7 @@ fn check(file: &RecordFile, first: &RecordFile, model: &ModelInfo) -> Result<()>
 mod tests {
     use super::*;
     use crate::search::records::tests::header;
-    use crate::search::records::{ExampleRecord, ScoredProgram};
+    use crate::search::records::{ExampleRecord, Gold, ScoredProgram};
 
     fn model() -> ModelInfo {
         ModelInfo {
@@ -188,7 +192,7 @@ mod tests {
                 task: "tiny".into(),
                 question: format!("question {id}"),
                 choices: vec!["a".into(), "b".into()],
-                answer: 0,
+                answer: Gold::Index(0),
                 model: "model".into(),
                 baseline,
                 right: right.collect(),

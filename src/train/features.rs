@@ -7,7 +7,6 @@ use candle_core::{Device, Tensor};
 
 use super::dataset::Example;
 use crate::eval::parallel::for_each_ordered;
-use crate::eval::tasks::prompt;
 use crate::model::{Decoder, Model};
 use crate::program::Action;
 use crate::router::pool_windows;
@@ -61,7 +60,7 @@ impl Features {
             threads,
             stop,
             |index| {
-                let ids = model.prompt_ids(&prompt(&examples[index].question), true)?;
+                let ids = model.prompt_ids(&examples[index].prompt, !examples[index].chat)?;
                 Ok(Some(entering(&model.decoder, &ids, &examples[index].target, windows)?))
             },
             |index, entering| {

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 pub use writer::{Existing, RecordWriter};
 
 use super::mcts::{SearchResult, SearchSettings};
-use crate::eval::{Question, Scoring};
+use crate::eval::prompts::prompt;
+use crate::eval::{Answer, Generation, Question, Scoring};
 use crate::program::Program;
 use crate::text::escape_controls;
 
@@ -30,6 +31,9 @@ pub struct RecordHeader {
     /// Whether the model ran in exact f32 arithmetic.
     pub exact: bool,
     pub scoring: Scoring,
+    /// How the model wrote its answers; absent where choices were scored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<Generation>,
     #[serde(flatten)]
     pub settings: SearchSettings,
 }
@@ -55,14 +59,24 @@ pub struct ScoredProgram {
     pub margin: f64,
 }
 
+/// The right answer in a record: the index of a choice, or what was to be written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Gold {
+    Index(usize),
+    Text(String),
+}
+
 /// What the search found for one question.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExampleRecord {
     pub id: String,
     pub task: String,
     pub question: String,
+    /// None where the model writes its answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub choices: Vec<String>,
-    pub answer: usize,
+    pub answer: Gold,
     pub model: String,
     /// Whether the standard program is right.
     pub baseline: bool,
@@ -91,8 +105,11 @@ impl ExampleRecord {
             id: question.id.clone(),
             task: header.task.clone(),
             question: question.question.clone(),
-            choices: question.choices.clone(),
-            answer: question.answer,
+            choices: question.answer.choices().to_vec(),
+            answer: match &question.answer {
+                Answer::Choice { right, .. } => Gold::Index(*right),
+                Answer::Number(text) | Answer::Math(text) => Gold::Text(text.clone()),
+            },
             model: header.model.clone(),
             baseline: result.baseline.correct,
             best: result.best().cloned(),
@@ -101,6 +118,16 @@ impl ExampleRecord {
             simulations: result.simulations,
             seed: header.settings.seed,
         }
+    }
+
+    /// The prompt that the programs were run on.
+    pub fn prompt(&self, header: &RecordHeader) -> String {
+        prompt(
+            &self.question,
+            &self.choices,
+            header.scoring,
+            header.generation.as_ref(),
+        )
     }
 
     /// Whether the search turned a wrong answer right.
@@ -181,12 +208,17 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<(Option<RecordFile>, usize)> {
 }
 
 fn check(example: &ExampleRecord, layers: usize) -> Result<()> {
-    ensure!(
-        example.answer < example.choices.len(),
-        "the answer is {}; the question has {} choices",
-        example.answer,
-        example.choices.len()
-    );
+    let choices = example.choices.len();
+    match &example.answer {
+        Gold::Index(index) => ensure!(
+            *index < choices,
+            "the answer is {index}; the question has {choices} choices"
+        ),
+        Gold::Text(_) => ensure!(
+            choices == 0,
+            "the answer is a text, but the question has {choices} choices"
+        ),
+    }
     let scored = example.right.iter().chain(&example.wrong).map(|s| &s.program);
     for program in scored.chain(&example.best) {
         ensure!(

@@ -12,6 +12,7 @@ pub(crate) fn header() -> RecordHeader {
         layers: 4,
         exact: false,
         scoring: Scoring::Sum,
+        generation: None,
         settings: SearchSettings::default(),
     }
 }
@@ -20,8 +21,10 @@ pub(crate) fn questions(count: usize) -> Vec<Question> {
     let question = |i: usize| Question {
         id: format!("q{i}"),
         question: format!("What is {i}?"),
-        choices: vec!["this".into(), "that".into()],
-        answer: i % 2,
+        answer: Answer::Choice {
+            choices: vec!["this".into(), "that".into()],
+            right: i % 2,
+        },
     };
     (0..count).map(question).collect()
 }

@@ -24,7 +24,8 @@ fn learnable(count: usize) -> (Dataset, Features) {
         let second = if sign > 0.0 { Action::Skip } else { Action::Repeat };
         examples.push(Example {
             id: format!("e{i}"),
-            question: format!("q{i}"),
+            prompt: format!("q{i}"),
+            chat: false,
             target: vec![Action::Execute, second, Action::Execute],
             corrected: false,
         });
