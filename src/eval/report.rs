@@ -273,6 +273,21 @@ mod tests {
     }
 
     #[test]
+    fn the_caption_says_how_answers_were_judged() {
+        let mut report = report();
+        report.scoring = "letter+generated".into();
+        report.generation.push(Generation {
+            answers: crate::eval::AnswerKind::Number,
+            max_new_tokens: 256,
+            chat: false,
+        });
+        let text = report.print(Format::Text);
+        let expected =
+            "score: log-likelihood of the choices' letters; greedy answers of up to 256 tokens, plain prompt;";
+        assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
     fn every_format_has_every_row() {
         let report = report();
         let text = report.print(Format::Text);
