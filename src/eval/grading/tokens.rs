@@ -38,56 +38,11 @@ pub const FUNCTIONS: [&str; 12] = [
 ];
 
 /// Commands that only say how something looks.
-const LOOKS: [&str; 30] = [
-    "left",
-    "right",
-    "big",
-    "Big",
-    "bigl",
-    "bigr",
-    "Bigl",
-    "Bigr",
-    "bigg",
-    "Bigg",
-    "middle",
-    "displaystyle",
-    "textstyle",
-    "limits",
-    "quad",
-    "qquad",
-    "circ",
-    "degree",
-    "degrees",
-    "rm",
-    "bf",
-    "it",
-    "mathop",
-    "ensuremath",
-    "hspace",
-    "hfill",
-    "nolimits",
-    "thinspace",
-    "space",
-    "null",
-];
+const LOOKS: &str = "left right big Big bigl bigr Bigl Bigr bigg Bigg middle displaystyle textstyle limits quad qquad \
+    circ degree degrees rm bf it mathop ensuremath hspace hfill nolimits thinspace space null";
 
 /// Commands whose argument is text.
-const TEXTS: [&str; 14] = [
-    "text",
-    "textbf",
-    "textit",
-    "textrm",
-    "texttt",
-    "textsf",
-    "mbox",
-    "hbox",
-    "mathrm",
-    "mathbf",
-    "mathit",
-    "mathsf",
-    "operatorname",
-    "emph",
-];
+const TEXTS: &str = "text textbf textit textrm texttt textsf mbox hbox mathrm mathbf mathit mathsf operatorname emph";
 
 /// Unit names that would be variables or functions elsewhere; longer words are units behind any number.
 const SHORT_UNITS: [&str; 13] = [
@@ -108,6 +63,10 @@ pub fn tokens(text: &str) -> Option<Vec<Token>> {
     };
     lexer.run()?;
     Some(lexer.out)
+}
+
+fn is_among(names: &str, name: &str) -> bool {
+    names.split_whitespace().any(|n| n == name)
 }
 
 struct Lexer {
@@ -305,11 +264,11 @@ impl Lexer {
         if name.is_empty() {
             return self.escaped();
         }
-        if LOOKS.contains(&name.as_str()) {
+        if is_among(LOOKS, &name) {
             self.drop_empty_exponent(&name);
             return Some(());
         }
-        if TEXTS.contains(&name.as_str()) {
+        if is_among(TEXTS, &name) {
             return self.text();
         }
         if let Some(function) = FUNCTIONS.iter().find(|f| **f == name) {

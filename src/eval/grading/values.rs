@@ -148,7 +148,7 @@ fn without_units(tokens: &[Token]) -> Vec<Token> {
     let mut rest = tokens;
     while let Some((first, after)) = rest.split_first() {
         rest = after;
-        if !(matches!(first, Token::Words(_)) && !kept.is_empty()) {
+        if !matches!(first, Token::Words(_)) || kept.is_empty() {
             kept.push(first.clone());
             continue;
         }
