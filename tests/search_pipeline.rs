@@ -320,3 +320,157 @@ fn what_does_not_belong_together_is_refused() {
         "no router checkpoint",
     );
 }
+
+impl Place {
+    fn questions(&self, name: &str, line: impl Fn(usize) -> String) {
+        let lines: Vec<String> = (0..40).map(line).collect();
+        std::fs::write(self.path(name), lines.join("\n")).unwrap();
+    }
+
+    /// Numbers and mathematics. The tiny model writes bytes at random, digits among them: each
+    /// question stands there once for each digit, so that some answers are right.
+    fn written_questions(&self) {
+        self.questions("numbers.jsonl", |i| {
+            let (question, digit, marker) = (i / 10, i % 10, "####");
+            format!(r#"{{"question": "What is {question}?", "answer": "so it is\n{marker} {digit}"}}"#)
+        });
+        self.questions("maths.jsonl", |i| {
+            format!(r#"{{"problem": "What is {i}?", "solution": "thus \\boxed{{\\frac{{{i}}}{{2}}}}"}}"#)
+        });
+    }
+}
+
+#[test]
+fn written_answers_are_searched_trained_on_and_measured() {
+    let place = Place::new();
+    place.written_questions();
+    let search = "search --model model --device cpu --simulations 6 --max-new-tokens 12";
+    for task in ["numbers", "maths"] {
+        let of_task = format!("{search} --data {task}.jsonl");
+        place.ok(&format!("{of_task} --out {task}-r.jsonl --threads 2"));
+        place.ok(&format!("{of_task} --out one.jsonl --threads 1 --force"));
+        let whole = place.read(&format!("{task}-r.jsonl"));
+        assert_eq!(whole, place.read("one.jsonl"), "threads change nothing");
+        std::fs::write(place.path("cut.jsonl"), &whole[..whole.len() / 2]).unwrap();
+        place.ok(&format!("{of_task} --out cut.jsonl --resume"));
+        assert_eq!(whole, place.read("cut.jsonl"));
+    }
+    let records = String::from_utf8(place.read("numbers-r.jsonl")).unwrap();
+    let records: Vec<serde_json::Value> = records.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(records[0]["scoring"], "generated");
+    let how = serde_json::json!({"answers": "number", "max_new_tokens": 12, "chat": false});
+    assert_eq!(records[0]["generation"], how);
+    assert_eq!(records[2]["answer"], "1");
+    assert!(records[2].get("choices").is_none());
+    for (programs, margin) in [("right", 1.0), ("wrong", -1.0)] {
+        let margins = records[1..].iter().flat_map(|r| r[programs].as_array().unwrap());
+        assert!(margins.into_iter().all(|p| p["margin"] == margin));
+    }
+
+    // Other limits are other records.
+    let other = "search --model model --device cpu --simulations 6 --max-new-tokens 11 --data numbers.jsonl --resume";
+    place.refused(1, &format!("{other} --out numbers-r.jsonl"), "generation");
+
+    let eval = "eval --model model --device cpu --routers none --max-new-tokens 12 --format json";
+    let json = place.ok(&format!(
+        "{eval} --data numbers.jsonl maths.jsonl q.jsonl --program 0-2"
+    ));
+    let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(report["scoring"], "generated+sum");
+    assert_eq!(report["generation"].as_array().unwrap().len(), 2);
+    let rows = report["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 6);
+    assert_eq!(
+        (rows[0]["questions"].as_u64(), rows[1]["mean_depth"].as_f64()),
+        (Some(40), Some(3.0))
+    );
+    // What the search called right from the start is what base gets right.
+    let right = records[1..].iter().filter(|r| r["baseline"] == true).count();
+    assert_eq!(rows[0]["correct"], right);
+    let solved = records[1..].iter().filter(|r| r["best"].is_string()).count();
+    assert!((1..40).contains(&solved), "{solved} of 40");
+}
+
+#[test]
+fn letters_are_scored_and_routers_learn_from_any_records() {
+    let place = Place::new();
+    let eval = "eval --model model --device cpu --routers none --data q.jsonl --limit 20 --format json";
+    let report = |score: &str| -> serde_json::Value {
+        serde_json::from_str(&place.ok(&format!("{eval} --score {score}"))).unwrap()
+    };
+    let (letter, generated) = (report("letter"), report("generated"));
+    assert_eq!(
+        (&letter["scoring"], &generated["scoring"]),
+        (&"letter".into(), &"generated".into())
+    );
+    assert_eq!(generated["generation"][0]["max_new_tokens"], 10);
+    assert_ne!(
+        letter["rows"][0]["correct"],
+        serde_json::json!(0),
+        "one of three by chance"
+    );
+
+    place.ok(&format!("{SEARCH} --score letter --limit 20 --out letters.jsonl"));
+    let train = "train --model model --device cpu --epochs 1";
+    place.ok(&format!("{train} --records letters.jsonl --out letters.safetensors"));
+    place.ok(&format!("{SEARCH} --limit 20 --out texts.jsonl"));
+    place.ok(&format!("{train} --records texts.jsonl --out texts.safetensors"));
+    place.refused(
+        1,
+        &format!("{train} --records texts.jsonl letters.jsonl --out x.safetensors"),
+        "scoring = \"letter\"",
+    );
+
+    // Records of written answers, as a model that can write some would leave them.
+    let header = r#"{"type":"header","format":1,"task":"t","data_sha256":"d","model":"model","model_sha256":"SHA","layers":4,"exact":false,"scoring":"generated","generation":{"answers":"math","max_new_tokens":15,"chat":false},"simulations":6,"seed":42,"stop_at_saving":null,"exploration":1.8,"length_penalty":3.0,"random_child":0.1}"#;
+    let sha = String::from_utf8(place.read("texts.jsonl")).unwrap();
+    let sha: serde_json::Value = serde_json::from_str(sha.lines().next().unwrap()).unwrap();
+    let mut lines = vec![header.replace("SHA", sha["model_sha256"].as_str().unwrap())];
+    for i in 0..20 {
+        lines.push(format!(
+            r#"{{"type":"example","id":"m{i}","task":"t","question":"What is {i}?","answer":"{i}","model":"model","baseline":false,"best":"0 2-3","right":[{{"program":"0 2-3","margin":1.0}}],"wrong":[{{"program":"0-3","margin":-1.0}}],"simulations":1,"seed":42}}"#
+        ));
+    }
+    std::fs::write(place.path("written.jsonl"), lines.join("\n") + "\n").unwrap();
+    place.ok(&format!("{train} --records written.jsonl --out written.safetensors"));
+}
+
+#[test]
+fn how_answers_are_judged_fits_the_questions() {
+    let place = Place::new();
+    place.written_questions();
+    let eval = "eval --model model --device cpu --routers none --data";
+    place.refused(2, &format!("{eval} numbers.jsonl --score char"), "Leave --score out");
+    place.refused(
+        2,
+        &format!("{eval} q.jsonl --max-new-tokens 5"),
+        "add --score generated",
+    );
+    place.refused(2, &format!("{eval} q.jsonl --chat"), "add --score generated");
+    place.refused(2, &format!("{eval} numbers.jsonl --max-new-tokens 0"), "is 0");
+    place.refused(1, &format!("{eval} numbers.jsonl --chat"), "no chat template");
+    let both = [place.read("numbers.jsonl"), place.read("maths.jsonl")].join(&b'\n');
+    std::fs::write(place.path("both.jsonl"), both).unwrap();
+    place.refused(
+        1,
+        &format!("{eval} both.jsonl"),
+        "line 41: a question with a mathematical answer",
+    );
+    std::fs::write(place.path("empty.jsonl"), "\n").unwrap();
+    place.refused(1, &format!("{eval} empty.jsonl"), "no question");
+    place.questions("bad.jsonl", |i| {
+        format!(r##"{{"question": "Q{i}", "answer": "{} many"}}"##, "####")
+    });
+    place.refused(
+        1,
+        &format!("{eval} bad.jsonl"),
+        "line 1: the answer ends in '#### many'",
+    );
+    let long = format!(
+        r##"{{"question": "{}", "answer": "{} 1"}}"##,
+        "long ".repeat(80),
+        "####"
+    );
+    std::fs::write(place.path("long.jsonl"), long).unwrap();
+    place.refused(1, &format!("{eval} long.jsonl"), "question long-1: the prompt has");
+}

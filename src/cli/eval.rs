@@ -13,11 +13,12 @@ use super::args::ScopeArg;
 use super::base_model::BaseModelArgs;
 use super::counter::Counter;
 use super::run::stop_on_signals;
+use super::scoring::ScoringArgs;
 use crate::engine::{NEUTRAL_DIAL, RouterChoice, Scope, Settings, load_routers};
-use crate::eval::methods::answer;
+use crate::eval::controls::by_influence;
 use crate::eval::parallel::for_each_ordered;
 use crate::eval::report::{Format, Report, Row};
-use crate::eval::{EncodedQuestion, Method, Outcome, Scoring, Task};
+use crate::eval::{Asked, Control, EncodedQuestion, Method, Outcome, Task};
 use crate::model::Model;
 use crate::program::Program;
 use crate::router::RouterSet;
@@ -25,14 +26,14 @@ use crate::router::RouterSet;
 /// Measure accuracy and depth on questions: the base model beside routers and fixed programs.
 #[derive(Args, Debug)]
 pub struct EvalArgs {
-    /// Questions, JSON lines in the plain or in AI2's ARC layout
+    /// Questions, JSON lines: choices (plain, AI2's ARC), numbers (GSM8K) or mathematics (MATH, DART)
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     data: Vec<PathBuf>,
     /// Router checkpoint (safetensors), `built-in` or `none`
     #[arg(long, value_name = "FILE|built-in|none", default_value = "built-in")]
     routers: String,
     /// When routers decide: on the question for all choices, or at every token
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "prompt")]
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "prompt,token")]
     scope: Vec<ScopeArg>,
     /// Further rows at these dials, like -0.4,0
     #[arg(long, value_delimiter = ',', allow_negative_numbers = true, value_name = "DIALS")]
@@ -43,12 +44,18 @@ pub struct EvalArgs {
     /// A further row: one program for every question, like '0-18 20-29'; may be repeated
     #[arg(long, value_name = "PROGRAM")]
     program: Vec<String>,
+    /// Further rows for each depth of the routers, or of --control-depth: random layers, early exit
+    /// and pruning by block influence (ShortGPT) at the same mean depth
+    #[arg(long)]
+    controls: bool,
+    /// Depths of the controls' rows, like 26,28.5
+    #[arg(long, value_delimiter = ',', value_name = "DEPTHS", requires = "controls")]
+    control_depth: Vec<f64>,
     /// Only the first N questions of each file
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// How the log-likelihoods of a choice's tokens become its score
-    #[arg(long, value_enum, default_value_t)]
-    score: Scoring,
+    #[command(flatten)]
+    scoring: ScoringArgs,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
     #[command(flatten)]
@@ -68,6 +75,7 @@ pub fn run(args: EvalArgs) -> Result<()> {
     for task in &mut tasks {
         task.questions.truncate(args.limit.unwrap_or(usize::MAX));
     }
+    args.scoring.check(&tasks)?;
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop)?;
     let model = args.model.load(&stop)?;
@@ -82,20 +90,31 @@ pub fn run(args: EvalArgs) -> Result<()> {
     let evaluation = Evaluation {
         model: &model,
         routers: routers.as_ref(),
-        scoring: args.score,
+        scoring: &args.scoring,
         threads,
         stop: &stop,
     };
     let mut rows = Vec::new();
     for task in &tasks {
-        rows.extend(evaluation.rows(task, &methods)?);
+        let (of_methods, base) = evaluation.rows(task, &methods, None)?;
+        let routed = of_methods.iter().filter(|row| row.method.starts_with("routers"));
+        let depths: Vec<f64> = match args.control_depth.is_empty() {
+            true => routed.map(|row| row.mean_depth).collect(),
+            false => args.control_depth.clone(),
+        };
+        rows.extend(of_methods);
+        if args.controls {
+            let controls = evaluation.controls(task, &depths)?;
+            rows.extend(evaluation.rows(task, &controls, Some(base))?.0);
+        }
     }
     let report = Report {
         version: env!("CARGO_PKG_VERSION").into(),
         model: model.info.name.clone(),
         model_sha256: model.info.sha256.clone(),
         exact: args.model.exact,
-        scoring: args.score.name().into(),
+        scoring: args.scoring.names(&tasks),
+        generation: args.scoring.generations(&tasks),
         routers: routers.as_ref().map(|r| r.info.name.clone()),
         routers_sha256: routers.as_ref().map(|r| r.info.sha256.clone()),
         rows,
@@ -141,29 +160,57 @@ impl EvalArgs {
     }
 }
 
+/// Questions whose prompts block influence is measured on; their answers are not looked at.
+const CALIBRATION: usize = 64;
+
 struct Evaluation<'a> {
     model: &'a Model,
     routers: Option<&'a RouterSet>,
-    scoring: Scoring,
+    scoring: &'a ScoringArgs,
     threads: usize,
     stop: &'a AtomicBool,
 }
 
 impl Evaluation<'_> {
-    /// A row for each method, base first.
-    fn rows(&self, task: &Task, methods: &[Method]) -> Result<Vec<Row>> {
+    /// The controls at each depth that saves something.
+    fn controls(&self, task: &Task, depths: &[f64]) -> Result<Vec<Method>> {
+        let layers = self.model.info.layers;
+        let mut depths: Vec<f64> = depths.iter().map(|d| (d * 100.0).round() / 100.0).collect();
+        depths.retain(|&d| d < layers as f64);
+        depths.dedup();
+        let (scoring, _) = self.scoring.of(task.kind(), false);
+        let calibration = task.questions.iter().filter(|q| !q.answer.choices().is_empty());
+        let calibration = calibration.take(CALIBRATION);
+        let calibration = calibration.map(|q| EncodedQuestion::for_model(q, self.model, scoring));
+        let calibration = calibration.collect::<Result<Vec<_>>>()?;
+        let mut kinds = vec![Control::Random, Control::EarlyExit];
+        if !calibration.is_empty() && !depths.is_empty() {
+            kinds.push(Control::BlockInfluence(by_influence(
+                &self.model.decoder,
+                &calibration,
+            )?));
+        }
+        let at = |&depth: &f64| kinds.iter().map(move |kind| Method::control(kind.clone(), depth));
+        Ok(depths.iter().flat_map(at).collect())
+    }
+
+    /// A row for each method, against base's outcomes: the first method's, where none are given.
+    fn rows(&self, task: &Task, methods: &[Method], base: Option<Vec<Outcome>>) -> Result<(Vec<Row>, Vec<Outcome>)> {
         // By question, so that what is encoded once serves all methods.
         let mut outcomes: Vec<Vec<Outcome>> = vec![Vec::new(); methods.len()];
         let total = task.questions.len();
+        let (scoring, generation) = self.scoring.of(task.kind(), false);
         let mut counter = Counter::new(&task.name, 0, total);
         for_each_ordered(
             0..total,
             self.threads,
             self.stop,
             |index| {
-                let question = EncodedQuestion::for_model(&task.questions[index], self.model)?;
-                let decoder = &self.model.decoder;
-                let one = |m: &Method| answer(decoder, self.routers, m, &question, self.scoring, self.stop);
+                let asked = Asked::new(&task.questions[index], self.model, scoring, generation.as_ref())?;
+                let one = |m: &Method| {
+                    let settings = m.settings_of(&task.questions[index].id, self.model.info.layers);
+                    asked.answer(self.model, self.routers, &settings, self.stop)
+                };
                 Ok(Some(methods.iter().map(one).collect::<Result<Vec<_>>>()?))
             },
             |index, answers| {
@@ -180,15 +227,16 @@ impl Evaluation<'_> {
         if self.stop.load(Ordering::Relaxed) {
             bail!("stopped; nothing was reported");
         }
-        let base = outcomes[0].clone();
+        let first_is_base = base.is_none();
+        let base = base.unwrap_or_else(|| outcomes[0].clone());
         let rows = methods
             .iter()
             .zip(&outcomes)
             .enumerate()
             .map(|(index, (method, outcomes))| {
-                let against = (index > 0).then_some(base.as_slice());
+                let against = (index > 0 || !first_is_base).then_some(base.as_slice());
                 Row::new(&task.name, &method.name, outcomes, against)
             });
-        Ok(rows.collect())
+        Ok((rows.collect(), base))
     }
 }

@@ -10,6 +10,7 @@ pub mod models;
 pub mod output;
 pub mod progress;
 pub mod run;
+pub mod scoring;
 pub mod search;
 pub mod tokenize;
 pub mod train;

@@ -1,14 +1,18 @@
 //! The rows of a report: who decides about layers while questions are answered.
 
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use anyhow::Result;
 
+use super::controls::Control;
+use super::generation::{self, Generation};
 use super::multiple_choice::{ChoiceScorer, EncodedQuestion, Score, Scoring};
+use super::tasks::Question;
 use crate::engine::route::Route;
 use crate::engine::sequence::Sequence;
 use crate::engine::{Scope, Settings};
-use crate::model::{Decoder, logsumexp};
+use crate::model::{Decoder, Model, logsumexp};
 use crate::program::Program;
 use crate::router::RouterSet;
 
@@ -18,6 +22,8 @@ pub struct Method {
     pub name: String,
     /// Scope, dial, budget, pins, or a fixed program.
     pub settings: Settings,
+    /// Draws the fixed program of each question, at a mean depth.
+    control: Option<(Control, f64)>,
 }
 
 impl Method {
@@ -37,7 +43,26 @@ impl Method {
                 program: Some(program),
                 ..Settings::default()
             },
+            control: None,
         }
+    }
+
+    /// A control at the mean depth of what it is compared to.
+    pub fn control(control: Control, depth: f64) -> Method {
+        Method {
+            name: format!("{} at {depth:.2}", control.name()),
+            settings: Settings::default(),
+            control: Some((control, depth)),
+        }
+    }
+
+    /// What holds for one question of a model of `layers` layers.
+    pub fn settings_of(&self, question: &str, layers: usize) -> Settings {
+        let mut settings = self.settings.clone();
+        if let Some((control, depth)) = &self.control {
+            settings.program = Some(control.program(layers, *depth, question));
+        }
+        settings
     }
 
     /// Routers in a scope, at a dial and a budget.
@@ -55,7 +80,11 @@ impl Method {
         if let Some(budget) = budget {
             name += &format!(", budget {budget}");
         }
-        Method { name, settings }
+        Method {
+            name,
+            settings,
+            control: None,
+        }
     }
 }
 
@@ -65,29 +94,74 @@ pub struct Outcome {
     pub correct: bool,
     /// Executed layers per forward pass, meaned over the question's passes.
     pub depth: f64,
+    /// From the encoded question to its answer, on one thread.
+    pub seconds: f64,
 }
 
-/// Answers one question. The program is decided on the question part and holds for every choice in
-/// scope `prompt`; in scope `token` every token of a choice is routed as if it had been generated.
+/// A question made ready once for all methods.
+pub enum Asked<'a> {
+    /// Its choices are scored.
+    Scored(EncodedQuestion, Scoring),
+    /// The model writes its answer.
+    Written(&'a Question, &'a Generation),
+}
+
+impl<'a> Asked<'a> {
+    /// # Errors
+    /// As [`EncodedQuestion::for_model`], where choices are scored.
+    pub fn new(
+        question: &'a Question,
+        model: &Model,
+        scoring: Scoring,
+        generation: Option<&'a Generation>,
+    ) -> Result<Self> {
+        Ok(match generation {
+            Some(generation) => Asked::Written(question, generation),
+            None => Asked::Scored(EncodedQuestion::for_model(question, model, scoring)?, scoring),
+        })
+    }
+
+    /// # Errors
+    /// As [`answer`] and [`generation::answer`].
+    pub fn answer(
+        &self,
+        model: &Model,
+        routers: Option<&RouterSet>,
+        settings: &Settings,
+        stop: &AtomicBool,
+    ) -> Result<Outcome> {
+        let started = Instant::now();
+        let mut outcome = match self {
+            Asked::Scored(question, scoring) => answer(&model.decoder, routers, settings, question, *scoring, stop),
+            Asked::Written(question, how) => generation::answer(model, routers, settings, question, how, stop),
+        }?;
+        outcome.seconds = started.elapsed().as_secs_f64();
+        Ok(outcome)
+    }
+}
+
+/// Answers one question by the scores of its choices. The program is decided on the question part
+/// and holds for every choice in scope `prompt`; in scope `token` every token of a choice is routed
+/// as if it had been generated. Takes no time, see [`Asked::answer`].
 ///
 /// # Errors
 /// Settings that contradict the model or the routers, a pass that was stopped.
 pub fn answer(
     decoder: &Decoder,
     routers: Option<&RouterSet>,
-    method: &Method,
+    settings: &Settings,
     question: &EncodedQuestion,
     scoring: Scoring,
     stop: &AtomicBool,
 ) -> Result<Outcome> {
-    let by_token = method.settings.program.is_none() && method.settings.scope == Scope::Token;
+    let by_token = settings.program.is_none() && settings.scope == Scope::Token;
     let (score, depth) = if by_token {
-        by_tokens(decoder, routers, method, question, scoring, stop)?
+        by_tokens(decoder, routers, settings, question, scoring, stop)?
     } else {
-        let program = match &method.settings.program {
+        let program = match &settings.program {
             Some(program) => program.clone(),
             None => {
-                let mut route = Route::new(&method.settings, routers, decoder.config().layers)?;
+                let mut route = Route::new(settings, routers, decoder.config().layers)?;
                 route
                     .prompt(&mut Sequence::new(decoder, stop), &question.prompt)?
                     .program
@@ -99,6 +173,7 @@ pub fn answer(
     Ok(Outcome {
         correct: score.correct,
         depth,
+        seconds: 0.0,
     })
 }
 
@@ -107,12 +182,12 @@ pub fn answer(
 fn by_tokens(
     decoder: &Decoder,
     routers: Option<&RouterSet>,
-    method: &Method,
+    settings: &Settings,
     question: &EncodedQuestion,
     scoring: Scoring,
     stop: &AtomicBool,
 ) -> Result<(Score, f64)> {
-    let mut route = Route::new(&method.settings, routers, decoder.config().layers)?;
+    let mut route = Route::new(settings, routers, decoder.config().layers)?;
     let mut sequence = Sequence::new(decoder, stop);
     let prompt = route.prompt(&mut sequence, &question.prompt)?;
     let first = prompt.logits.to_vec1::<f32>()?;
@@ -152,7 +227,15 @@ mod tests {
     fn outcome(method: &Method) -> Outcome {
         let (decoder, routers) = (tiny_decoder(), tiny_routers());
         let stop = AtomicBool::new(false);
-        answer(&decoder, Some(&routers), method, &question(), Scoring::Sum, &stop).unwrap()
+        answer(
+            &decoder,
+            Some(&routers),
+            &method.settings,
+            &question(),
+            Scoring::Sum,
+            &stop,
+        )
+        .unwrap()
     }
 
     #[test]
@@ -160,7 +243,15 @@ mod tests {
         let (decoder, routers, question) = (tiny_decoder(), tiny_routers(), question());
         let stop = AtomicBool::new(false);
         let method = Method::routers(Scope::Token, -0.5, None);
-        let (by_token, depth) = by_tokens(&decoder, Some(&routers), &method, &question, Scoring::Sum, &stop).unwrap();
+        let (by_token, depth) = by_tokens(
+            &decoder,
+            Some(&routers),
+            &method.settings,
+            &question,
+            Scoring::Sum,
+            &stop,
+        )
+        .unwrap();
         let program = Program::from_layers([0, 2, 2, 3]);
         let scorer = ChoiceScorer::new(&decoder, &question).unwrap();
         let at_once = scorer.run(&program, Scoring::Sum).unwrap();

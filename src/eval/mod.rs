@@ -1,18 +1,27 @@
 //! Questions, how answers are scored, and reports that can say no.
 //!
-//! `tasks` reads questions, `multiple_choice` scores choices under a program, `methods` are the rows
-//! of a report (base, a fixed program, routers), `statistics` the intervals and tests, `report` the
-//! table. `parallel` spreads questions over threads without changing any result.
+//! `tasks` reads questions, `prompts` puts them to the model; `multiple_choice` scores choices under
+//! a program, `generation` has the model write its answer and `grading` says whether that is right.
+//! `methods` are the rows of a report (base, a fixed program, routers), `controls` what routers must
+//! beat, `statistics` the intervals
+//! and tests, `report` the table. `parallel` spreads questions over threads without changing any
+//! result.
 
+pub mod controls;
+pub mod generation;
+pub mod grading;
 pub mod methods;
 pub mod multiple_choice;
 pub mod parallel;
+pub mod prompts;
 pub mod report;
 pub mod statistics;
 pub mod tasks;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use methods::{Method, Outcome};
+pub use controls::Control;
+pub use generation::Generation;
+pub use methods::{Asked, Method, Outcome};
 pub use multiple_choice::{ChoiceScorer, EncodedQuestion, Score, Scoring};
-pub use tasks::{Question, Task};
+pub use tasks::{Answer, AnswerKind, Question, Task};

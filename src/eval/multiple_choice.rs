@@ -7,11 +7,13 @@
 
 use std::ops::Range;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::tasks::Question;
+use super::grading::letters::letter;
+use super::prompts;
+use super::tasks::{Answer, Question};
 use crate::model::{Chunk, Decoder, Model, logsumexp};
 use crate::program::Program;
 use crate::text::escape_controls;
@@ -27,6 +29,10 @@ pub enum Scoring {
     Token,
     /// Their sum over the number of characters of the choice.
     Char,
+    /// The choices stand in the question after letters, and the letters are scored.
+    Letter,
+    /// None: the model writes its answer, which is graded.
+    Generated,
 }
 
 impl Scoring {
@@ -35,6 +41,8 @@ impl Scoring {
             Scoring::Sum => "sum",
             Scoring::Token => "token",
             Scoring::Char => "char",
+            Scoring::Letter => "letter",
+            Scoring::Generated => "generated",
         }
     }
 }
@@ -54,11 +62,16 @@ pub struct EncodedQuestion {
 
 impl EncodedQuestion {
     /// Encodes a question by a model's tokenizer, the prompt with the begin token where the model
-    /// wants one, without the chat template.
+    /// wants one, without the chat template. For [`Scoring::Letter`] the choices stand in the
+    /// prompt, and what is scored after it are ` A`, ` B`, ….
     ///
     /// # Errors
     /// Names the question where it does not fit the model's context or a part has no tokens.
-    pub fn for_model(question: &Question, model: &Model) -> Result<Self> {
+    pub fn for_model(question: &Question, model: &Model, scoring: Scoring) -> Result<Self> {
+        let question = match scoring {
+            Scoring::Letter => &lettered(question)?,
+            _ => question,
+        };
         let prompt = model.prompt_ids(&question.prompt(), true)?;
         Self::new(question, model.decoder.config().context, prompt, |text| {
             Ok(model.tokenizer.encode(text)?)
@@ -72,9 +85,12 @@ impl EncodedQuestion {
         prompt: Vec<u32>,
         encode: impl Fn(&str) -> Result<Vec<u32>>,
     ) -> Result<Self> {
-        let choices = question.choices.iter().map(|choice| encode(&format!(" {choice}")));
-        let choices = choices.collect::<Result<Vec<_>>>()?;
         let id = || escape_controls(&question.id);
+        let Answer::Choice { choices: texts, right } = &question.answer else {
+            bail!("question {} has no choices to score", id());
+        };
+        let choices = texts.iter().map(|choice| encode(&format!(" {choice}")));
+        let choices = choices.collect::<Result<Vec<_>>>()?;
         ensure!(!prompt.is_empty(), "question {}: its prompt has no tokens", id());
         ensure!(
             choices.iter().all(|c| !c.is_empty()),
@@ -90,8 +106,8 @@ impl EncodedQuestion {
         Ok(EncodedQuestion {
             prompt,
             choices,
-            chars: question.choices.iter().map(|c| c.chars().count()).collect(),
-            answer: question.answer,
+            chars: texts.iter().map(|c| c.chars().count()).collect(),
+            answer: *right,
         })
     }
 
@@ -100,13 +116,38 @@ impl EncodedQuestion {
         let score = |(index, tokens): (usize, &Vec<f64>)| {
             let sum: f64 = tokens.iter().sum();
             match scoring {
-                Scoring::Sum => sum,
+                Scoring::Sum | Scoring::Letter | Scoring::Generated => sum,
                 Scoring::Token => sum / tokens.len() as f64,
                 Scoring::Char => sum / self.chars[index] as f64,
             }
         };
         Score::new(log_probs.iter().enumerate().map(score).collect(), self.answer)
     }
+}
+
+/// The question with its choices written into it, the letters as its choices.
+fn lettered(question: &Question) -> Result<Question> {
+    let choices = question.answer.choices();
+    let letters: Option<Vec<String>> = (0..choices.len()).map(|i| Some(letter(i)?.into())).collect();
+    let letters = letters.with_context(|| {
+        format!(
+            "question {} has {} choices; letters go to Z, leave it out of the file or score the choices' texts",
+            escape_controls(&question.id),
+            choices.len()
+        )
+    })?;
+    let answer = match &question.answer {
+        Answer::Choice { right, .. } => Answer::Choice {
+            choices: letters,
+            right: *right,
+        },
+        other => other.clone(),
+    };
+    Ok(Question {
+        id: question.id.clone(),
+        question: prompts::lettered(&question.question, choices),
+        answer,
+    })
 }
 
 /// What a question came to under one program.
@@ -269,6 +310,22 @@ mod tests {
     }
 
     #[test]
+    fn letters_take_the_place_of_the_choices() {
+        let choices = |count: usize| Question {
+            id: "q".into(),
+            question: "Sky?".into(),
+            answer: Answer::Choice {
+                choices: (0..count).map(|i| format!("c{i}")).collect(),
+                right: 1,
+            },
+        };
+        let two = lettered(&choices(2)).unwrap();
+        assert_eq!(two.prompt(), "Question: Sky?\nA. c0\nB. c1\nAnswer:");
+        assert_eq!(two.answer.choices(), ["A", "B"]);
+        assert!(lettered(&choices(27)).unwrap_err().to_string().contains("27 choices"));
+    }
+
+    #[test]
     fn one_chunk_scores_as_each_choice_by_itself() {
         let decoder = tiny_decoder();
         let question = question();
@@ -302,8 +359,10 @@ mod tests {
         let question = Question {
             id: "long\u{1b}".into(),
             question: "Q".into(),
-            choices: vec!["a".into(), "b".into()],
-            answer: 0,
+            answer: Answer::Choice {
+                choices: vec!["a".into(), "b".into()],
+                right: 0,
+            },
         };
         let encode = |text: &str| Ok(text.bytes().map(u32::from).collect());
         let prompt: Vec<u32> = encode(&question.prompt()).unwrap();

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::generation::Generation;
 use super::methods::Outcome;
 use super::statistics::{mcnemar_exact, wilson};
 use crate::text::escape_controls;
@@ -30,6 +31,8 @@ pub struct Row {
     pub accuracy_high: f64,
     /// Executed layers per forward pass, meaned over questions.
     pub mean_depth: f64,
+    /// Milliseconds a question, on one thread.
+    pub mean_ms: f64,
     /// Questions that base got wrong and this method right; absent for base itself.
     pub fixed: Option<usize>,
     /// Questions that base got right and this method wrong.
@@ -57,6 +60,7 @@ impl Row {
             accuracy: correct as f64 / n.max(1) as f64,
             accuracy_low: low,
             accuracy_high: high,
+            mean_ms: 1e3 * outcomes.iter().map(|o| o.seconds).sum::<f64>() / n.max(1) as f64,
             mean_depth: outcomes.iter().map(|o| o.depth).sum::<f64>() / n.max(1) as f64,
             fixed: flips.map(|f| f.0),
             broken: flips.map(|f| f.1),
@@ -64,7 +68,7 @@ impl Row {
         }
     }
 
-    fn cells(&self) -> [String; 9] {
+    fn cells(&self) -> [String; 10] {
         let count = |n: Option<usize>| n.map_or("-".into(), |n| n.to_string());
         [
             escape_controls(&self.task),
@@ -76,6 +80,7 @@ impl Row {
             count(self.fixed),
             count(self.broken),
             self.p.map_or("-".into(), format_p),
+            format!("{:.0}", self.mean_ms),
         ]
     }
 }
@@ -91,13 +96,19 @@ pub struct Report {
     pub model: String,
     pub model_sha256: String,
     pub exact: bool,
+    /// One or more of `--score`'s names, joined by `+`.
     pub scoring: String,
+    /// How answers were written, for each task whose answers the model writes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub generation: Vec<Generation>,
     pub routers: Option<String>,
     pub routers_sha256: Option<String>,
     pub rows: Vec<Row>,
 }
 
-const HEADINGS: [&str; 9] = ["task", "method", "n", "acc %", "95 %", "depth", "fixed", "broken", "p"];
+const HEADINGS: [&str; 10] = [
+    "task", "method", "n", "acc %", "95 %", "depth", "fixed", "broken", "p", "ms",
+];
 /// Columns of words stand left, numbers right.
 const LEFT: usize = 2;
 
@@ -112,13 +123,13 @@ impl Report {
     }
 
     fn text(&self) -> String {
-        let cells: Vec<[String; 9]> = self.rows.iter().map(Row::cells).collect();
+        let cells: Vec<[String; 10]> = self.rows.iter().map(Row::cells).collect();
         let width = |column: usize| {
             let lengths = cells.iter().map(|row| row[column].chars().count());
             lengths.chain([HEADINGS[column].len()]).max().unwrap_or_default()
         };
         let widths: Vec<usize> = (0..HEADINGS.len()).map(width).collect();
-        let line = |row: &[String; 9]| {
+        let line = |row: &[String; 10]| {
             let padded = row
                 .iter()
                 .zip(&widths)
@@ -155,22 +166,38 @@ impl Report {
             _ => "no routers".into(),
         };
         format!(
-            "{} ({}){}, {routers}, score: {} of the choices' log-likelihood; depth: executed layers per forward pass; \
-             p: exact McNemar test against base.\n",
+            "{} ({}){}, {routers}, score: {}; depth: executed layers per forward pass; \
+             p: exact McNemar test against base; ms: for a question, on one thread.\n",
             escape_controls(&self.model),
             short(&self.model_sha256),
             if self.exact { ", exact" } else { "" },
-            match self.scoring.as_str() {
-                "token" => "mean per token",
-                "char" => "mean per character",
-                _ => "sum",
-            }
+            self.scores()
         )
+    }
+
+    /// How answers were judged, in words.
+    fn scores(&self) -> String {
+        let of_choices = self.scoring.split('+').filter_map(|name| match name {
+            "token" => Some("mean per token of the choices' log-likelihood"),
+            "char" => Some("mean per character of the choices' log-likelihood"),
+            "letter" => Some("log-likelihood of the choices' letters"),
+            "generated" => None,
+            _ => Some("sum of the choices' log-likelihood"),
+        });
+        let written = self.generation.iter().map(|g| {
+            let prompt = if g.chat { "chat template" } else { "plain prompt" };
+            format!("greedy answers of up to {} tokens, {prompt}", g.max_new_tokens)
+        });
+        of_choices
+            .map(String::from)
+            .chain(written)
+            .collect::<Vec<_>>()
+            .join("; ")
     }
 
     fn csv(&self) -> String {
         let mut out = String::from(
-            "task,method,questions,correct,accuracy,accuracy_low,accuracy_high,mean_depth,fixed,broken,p,model_sha256,\
+            "task,method,questions,correct,accuracy,accuracy_low,accuracy_high,mean_depth,fixed,broken,p,mean_ms,model_sha256,\
              routers_sha256,scoring\n",
         );
         for r in &self.rows {
@@ -187,6 +214,7 @@ impl Report {
                 optional(r.fixed),
                 optional(r.broken),
                 r.p.map_or(String::new(), |p| p.to_string()),
+                r.mean_ms.to_string(),
                 csv_text(&self.model_sha256),
                 csv_text(self.routers_sha256.as_deref().unwrap_or_default()),
                 csv_text(&self.scoring),
@@ -219,6 +247,7 @@ mod tests {
         let outcome = |&c: &u8| Outcome {
             correct: c == 1,
             depth: 4.0 - f64::from(c),
+            seconds: 0.25,
         };
         correct.iter().map(outcome).collect()
     }
@@ -232,6 +261,7 @@ mod tests {
             model_sha256: "0123456789abcdef".into(),
             exact: false,
             scoring: "sum".into(),
+            generation: Vec::new(),
             routers: None,
             routers_sha256: None,
             rows: vec![
@@ -251,17 +281,32 @@ mod tests {
     }
 
     #[test]
+    fn the_caption_says_how_answers_were_judged() {
+        let mut report = report();
+        report.scoring = "letter+generated".into();
+        report.generation.push(Generation {
+            answers: crate::eval::AnswerKind::Number,
+            max_new_tokens: 256,
+            chat: false,
+        });
+        let text = report.print(Format::Text);
+        let expected =
+            "score: log-likelihood of the choices' letters; greedy answers of up to 256 tokens, plain prompt;";
+        assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
     fn every_format_has_every_row() {
         let report = report();
         let text = report.print(Format::Text);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
             lines[0],
-            "task  method           n  acc %       95 %  depth  fixed  broken      p"
+            "task  method           n  acc %       95 %  depth  fixed  broken      p   ms"
         );
         assert_eq!(
             lines[2],
-            "arc   routers, prompt  4   75.0  30.1-95.4   3.25      2       1  1.000"
+            "arc   routers, prompt  4   75.0  30.1-95.4   3.25      2       1  1.000  250"
         );
         assert!(
             lines[3].starts_with("tiny (0123456789ab), no routers, score: sum"),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use candle_core::{DType, Device};
 
 use super::multiple_choice::EncodedQuestion;
-use super::tasks::Question;
+use super::tasks::{Answer, Question};
 use crate::model::{Decoder, ModelConfig, Placement, WeightSource};
 use crate::router::{MlpRouter, RouterInfo, RouterSet};
 
@@ -54,8 +54,10 @@ pub fn question() -> EncodedQuestion {
     let question = Question {
         id: "tiny".into(),
         question: "Which?".into(),
-        choices: ["", "b", "cdef"].map(String::from).into(),
-        answer: 1,
+        answer: Answer::Choice {
+            choices: ["", "b", "cdef"].map(String::from).into(),
+            right: 1,
+        },
     };
     let encode = |text: &str| Ok(text.bytes().map(u32::from).collect());
     let prompt = question.prompt().bytes().map(u32::from).collect();

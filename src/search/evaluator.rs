@@ -1,10 +1,13 @@
 //! Runs programs on one question, sharing the hidden states of programs that begin alike.
 
+use std::sync::atomic::AtomicBool;
+
 use anyhow::Result;
 use candle_core::Tensor;
 
 use super::mcts::{Evaluate, Evaluation};
-use crate::eval::{ChoiceScorer, Scoring};
+use crate::eval::{ChoiceScorer, Generation, Method, Question, Scoring, generation};
+use crate::model::Model;
 use crate::program::Program;
 
 /// Bytes of hidden states kept for one question, where the user does not say. At two threads the
@@ -87,6 +90,27 @@ impl Evaluate for ProgramEvaluator<'_> {
         Ok(Evaluation {
             correct: score.correct,
             margin: score.margin,
+        })
+    }
+}
+
+/// Evaluates programs on one question by what the model writes under them, greedily. The margin is 1
+/// where that is right and −1 where it is wrong: there is nothing in between.
+pub struct WritingEvaluator<'a> {
+    pub model: &'a Model,
+    pub question: &'a Question,
+    pub generation: &'a Generation,
+    /// Ends an evaluation with [`crate::engine::sequence::Stopped`].
+    pub stop: &'a AtomicBool,
+}
+
+impl Evaluate for WritingEvaluator<'_> {
+    fn evaluate(&mut self, program: &Program) -> Result<Evaluation> {
+        let who = Method::program(program.clone()).settings;
+        let outcome = generation::answer(self.model, None, &who, self.question, self.generation, self.stop)?;
+        Ok(Evaluation {
+            correct: outcome.correct,
+            margin: if outcome.correct { 1.0 } else { -1.0 },
         })
     }
 }

@@ -19,7 +19,8 @@ use crate::program::Program;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Evaluation {
     pub correct: bool,
-    /// How far the right choice's score is above the best other; below 0 where it is wrong.
+    /// How far the right choice's score is above the best other; below 0 where it is wrong. 1 or −1
+    /// where the model writes its answer.
     pub margin: f64,
 }
 

@@ -12,7 +12,7 @@ pub mod records;
 pub mod shard;
 pub mod tree;
 
-pub use evaluator::ProgramEvaluator;
+pub use evaluator::{ProgramEvaluator, WritingEvaluator};
 pub use mcts::{Evaluate, Evaluation, SearchResult, SearchSettings, search};
 pub use records::{ExampleRecord, RecordHeader, RecordWriter, read_records};
 pub use shard::Shard;

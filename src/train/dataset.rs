@@ -9,16 +9,19 @@ use crate::eval::Task;
 use crate::model::ModelInfo;
 use crate::program::{Action, Program};
 use crate::router::checkpoint::hex;
-use crate::search::records::RecordFile;
+use crate::search::records::{Gold, RecordFile};
 use crate::text::escape_controls;
 
 /// A question and the actions its routers should take.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Example {
     pub id: String,
-    pub question: String,
-    /// A text after the question whose tokens the routers read, one by one, in scope `token`; the
-    /// question itself runs the standard program then. Absent where they read the question.
+    /// What the model reads before the first of the tokens that are routed, or what is routed.
+    pub prompt: String,
+    /// Whether it reads that under its chat template.
+    pub chat: bool,
+    /// A text after the prompt whose tokens the routers read, one by one, in scope `token`; the
+    /// prompt itself runs the standard program then. Absent where they read the prompt.
     pub continuation: Option<String>,
     /// The actions that are carried out while features are computed (teacher forcing), one a layer.
     pub target: Vec<Action>,
@@ -32,10 +35,11 @@ pub struct Example {
 
 impl Example {
     /// An example whose routers are to say what is carried out.
-    pub fn new(id: String, question: String, target: Vec<Action>, corrected: bool) -> Self {
+    pub fn new(id: String, prompt: String, target: Vec<Action>, corrected: bool) -> Self {
         Example {
             id,
-            question,
+            prompt,
+            chat: false,
             continuation: None,
             targets: target.iter().map(|&action| one_hot(action)).collect(),
             weights: vec![1.0; target.len()],
@@ -91,14 +95,16 @@ impl Dataset {
             sha256: String::new(),
         };
         let mut seen = HashSet::new();
-        for record in files.iter().flat_map(|f| &f.examples) {
+        for (header, record) in files.iter().flat_map(|f| f.examples.iter().map(|e| (&f.header, e))) {
             let target = record.best.as_ref().and_then(|best| best.to_actions(model.layers));
             if !seen.insert(record.question.as_str()) {
                 data.duplicates += 1;
             } else if let Some(target) = target {
-                let (id, question) = (record.id.clone(), record.question.clone());
-                data.examples
-                    .push(Example::new(id, question, target, record.corrected()));
+                let example = Example::new(record.id.clone(), record.prompt(header), target, record.corrected());
+                data.examples.push(Example {
+                    chat: header.generation.as_ref().is_some_and(|g| g.chat),
+                    ..example
+                });
             } else {
                 data.unsolved += 1;
             }
@@ -138,19 +144,19 @@ impl Dataset {
         let mut examples = Vec::new();
         for question in tasks.iter().flat_map(|t| &t.questions) {
             let example = |choice: Option<usize>, target: Vec<Action>, weight: f32| {
-                let mut example = Example::new(question.id.clone(), question.question.clone(), target, false);
-                example.continuation = choice.map(|c| format!(" {}", question.choices[c]));
+                let mut example = Example::new(question.id.clone(), question.prompt(), target, false);
+                example.continuation = choice.map(|c| format!(" {}", question.answer.choices()[c]));
                 example.weights.fill(weight);
                 example
             };
             let standard = || vec![Action::Execute; layers];
             examples.push(example(None, standard(), 1.0));
             let mut wrong = Vec::new();
-            for choice in 0..question.choices.len() {
-                if tokens(&format!(" {}", question.choices[choice]))? < 2 {
+            for choice in 0..question.answer.choices().len() {
+                if tokens(&format!(" {}", question.answer.choices()[choice]))? < 2 {
                     continue;
                 }
-                match choice == question.answer {
+                match Gold::of(&question.answer) == Gold::Index(choice) {
                     true => examples.push(example(Some(choice), standard(), 1.0)),
                     false => wrong.push(choice),
                 }
@@ -261,7 +267,7 @@ fn check(file: &RecordFile, first: &RecordFile, model: &ModelInfo) -> Result<()>
 mod tests {
     use super::*;
     use crate::search::records::tests::header;
-    use crate::search::records::{ExampleRecord, ScoredProgram};
+    use crate::search::records::{ExampleRecord, Gold, ScoredProgram};
 
     fn model() -> ModelInfo {
         ModelInfo {
@@ -285,7 +291,7 @@ mod tests {
                 task: "tiny".into(),
                 question: format!("question {id}"),
                 choices: vec!["a".into(), "b".into()],
-                answer: 0,
+                answer: Gold::Index(0),
                 model: "model".into(),
                 baseline,
                 right: right.collect(),

@@ -1,6 +1,7 @@
 //! `drllm-tui search`: which programs answer questions rightly, and the records of that.
 
 mod array;
+mod best;
 mod export;
 mod import;
 mod merge;
@@ -23,6 +24,7 @@ pub struct SearchArgs {
 
 #[derive(Subcommand, Debug)]
 enum SearchCommand {
+    Best(best::BestArgs),
     Merge(merge::MergeArgs),
     Export(export::ExportArgs),
     Import(import::ImportArgs),
@@ -35,6 +37,7 @@ enum SearchCommand {
 /// stopped.
 pub fn run(args: SearchArgs) -> Result<()> {
     match args.command {
+        Some(SearchCommand::Best(args)) => best::run(&args),
         Some(SearchCommand::Merge(args)) => merge::run(&args),
         Some(SearchCommand::Export(args)) => export::run(&args),
         Some(SearchCommand::Import(args)) => import::run(&args),

@@ -12,20 +12,23 @@ use crate::cli::UsageError;
 use crate::cli::base_model::BaseModelArgs;
 use crate::cli::counter::Counter;
 use crate::cli::run::stop_on_signals;
+use crate::cli::scoring::ScoringArgs;
+use crate::engine::sequence::Stopped;
 use crate::eval::parallel::for_each_ordered;
-use crate::eval::{ChoiceScorer, EncodedQuestion, Question, Scoring, Task};
+use crate::eval::{ChoiceScorer, EncodedQuestion, Question, Task};
 use crate::model::Model;
 use crate::program::Program;
 use crate::search::evaluator::DEFAULT_CACHE_BYTES;
 use crate::search::records::{Existing, FORMAT, Part};
 use crate::search::{
-    ExampleRecord, ProgramEvaluator, RecordHeader, RecordWriter, SearchResult, SearchSettings, Shard, search,
+    ExampleRecord, ProgramEvaluator, RecordHeader, RecordWriter, SearchResult, SearchSettings, Shard, WritingEvaluator,
+    search,
 };
 
 /// Arguments of a search.
 #[derive(Args, Debug)]
 pub struct RunArgs {
-    /// Questions, JSON lines in the plain or in AI2's ARC layout
+    /// Questions, JSON lines: choices (plain, AI2's ARC), numbers (GSM8K) or mathematics (MATH, DART)
     // Not `PathBuf`: with a subcommand there is none, and clap asks for it only without.
     #[arg(long, value_name = "FILE", required = true)]
     data: Option<PathBuf>,
@@ -50,9 +53,8 @@ pub struct RunArgs {
     /// End a question once a right program saves K layers
     #[arg(long, value_name = "K")]
     stop_at_saving: Option<usize>,
-    /// How the log-likelihoods of a choice's tokens become its score
-    #[arg(long, value_enum, default_value_t)]
-    score: Scoring,
+    #[command(flatten)]
+    scoring: ScoringArgs,
     /// Go on after the last whole record of --out
     #[arg(long)]
     resume: bool,
@@ -79,6 +81,7 @@ pub fn run(args: RunArgs) -> Result<()> {
     let (shard, out) = place(args.shard, out)?;
     let mut task = Task::load(data)?;
     task.questions.truncate(args.limit.unwrap_or(usize::MAX));
+    args.scoring.check(std::slice::from_ref(&task))?;
     let questions = task.questions.len();
     task.questions = shard.take(task.questions);
     let existing = args.existing();
@@ -147,10 +150,18 @@ fn read_programs(path: &Path, layers: usize) -> Result<Vec<Program>> {
             "{}: '{program}' is no action vector: each layer at most twice, in order",
             place()
         );
-        ensure!(!programs.contains(&program), "{}: '{program}' stands there twice", place());
+        ensure!(
+            !programs.contains(&program),
+            "{}: '{program}' stands there twice",
+            place()
+        );
         programs.push(program);
     }
-    ensure!(!programs.is_empty(), "{} holds no program; expected one a line", path.display());
+    ensure!(
+        !programs.is_empty(),
+        "{} holds no program; expected one a line",
+        path.display()
+    );
     Ok(programs)
 }
 
@@ -192,6 +203,7 @@ impl RunArgs {
             settings.programs = read_programs(path, model.info.layers)?;
             settings.simulations = settings.programs.len();
         }
+        let (scoring, generation) = self.scoring.of(task.kind(), true);
         Ok(RecordHeader {
             format: FORMAT,
             task: task.name.clone(),
@@ -200,7 +212,8 @@ impl RunArgs {
             model_sha256: model.info.sha256.clone(),
             layers: model.info.layers,
             exact: self.model.exact,
-            scoring: self.score,
+            scoring,
+            generation,
             part: None,
             imported: None,
             settings,
@@ -246,7 +259,18 @@ fn one(
     cache_bytes: usize,
     stop: &AtomicBool,
 ) -> Result<Option<SearchResult>> {
-    let encoded = EncodedQuestion::for_model(question, model)?;
+    if let Some(generation) = &header.generation {
+        let mut evaluator = WritingEvaluator {
+            model,
+            question,
+            generation,
+            stop,
+        };
+        let found = search(&question.id, header.layers, &header.settings, &mut evaluator, stop);
+        // Stopped in the middle of an answer: as if it had not begun.
+        return found.or_else(|e| if e.is::<Stopped>() { Ok(None) } else { Err(e) });
+    }
+    let encoded = EncodedQuestion::for_model(question, model, header.scoring)?;
     let scorer = ChoiceScorer::new(&model.decoder, &encoded)?;
     let mut evaluator = ProgramEvaluator::new(&scorer, header.scoring, cache_bytes)?;
     search(&question.id, header.layers, &header.settings, &mut evaluator, stop)

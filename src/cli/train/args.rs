@@ -76,6 +76,10 @@ pub struct TrainArgs {
     // The default, and the name of what `--raw` switches off.
     #[arg(long, hide = true, conflicts_with = "raw")]
     standardise: bool,
+    /// Added to every router's logit of skip when it is saved: below 0, only what is surely skipped
+    /// is. Choose it on held-out questions by `eval --dial`
+    #[arg(long, value_name = "NATS", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub skip_logit: f64,
     /// Least share of examples that the search turned from wrong to right; others are left out
     #[arg(long, value_name = "SHARE", default_value_t = 0.3)]
     pub corrected_share: f64,
@@ -121,6 +125,7 @@ impl TrainArgs {
             ("--lr", self.lr, 1e-12, 10.0),
             ("--gamma", self.gamma, 0.0, 10.0),
             ("--validation", self.validation, 0.001, 0.9),
+            ("--skip-logit", self.skip_logit, -20.0, 20.0),
             ("--corrected-share", self.corrected_share, 0.0, 1.0),
         ];
         for (name, value, least, most) in ranges {

@@ -258,8 +258,15 @@ impl Place<'_> {
         metadata.insert("base_model".into(), self.model.info.name.clone());
         metadata.insert("base_model_sha256".into(), self.model.info.sha256.clone());
         metadata.insert("config_sha256".into(), config.shape_sha256());
+        let mut layers = trained.routers()?;
+        for router in &mut layers {
+            router.b2[0] += self.args.skip_logit as f32;
+        }
+        if self.args.skip_logit != 0.0 {
+            metadata.insert("skip_logit".into(), self.args.skip_logit.to_string());
+        }
         Ok(RouterSet {
-            layers: trained.routers()?,
+            layers,
             windows,
             width,
             hidden_size: config.hidden_size,

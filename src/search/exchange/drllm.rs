@@ -4,7 +4,6 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
 
 use super::{Exported, Foreign, Layout, Sample, Stated, path, paths, truth};
-use crate::eval::tasks::prompt;
 use crate::program::Program;
 use crate::search::records::{ExampleRecord, RecordFile};
 
@@ -46,8 +45,8 @@ pub(super) fn export(file: &RecordFile) -> Exported {
         "unique_layers": column(&|_, best| unique(best).into()),
         "best_path": column(&|_, best| best.layers().into()),
         "good_paths": column(&|e, _| e.right.iter().map(|s| Value::from(s.program.layers())).collect()),
-        "best_response": column(&|e, _| e.choices[e.answer].as_str().into()),
-        "questions": column(&|e, _| prompt(&e.question).into()),
+        "best_response": column(&|e, _| e.answer_text().into()),
+        "questions": column(&|e, _| e.prompt(&file.header).into()),
     });
     Exported {
         json,

@@ -5,12 +5,14 @@ use std::collections::{HashMap, HashSet};
 use anyhow::{Context, Error, Result, bail, ensure};
 
 use super::{Foreign, Sample};
-use crate::eval::{Question, Scoring, Task};
+use crate::eval::generation::default_new_tokens;
+use crate::eval::grading::letters::letter;
+use crate::eval::{Answer, AnswerKind, Generation, Question, Scoring, Task};
 use crate::model::ModelInfo;
 use crate::program::Program;
 use crate::search::SearchSettings;
 use crate::search::mcts::target;
-use crate::search::records::{ExampleRecord, FORMAT, RecordHeader, ScoredProgram};
+use crate::search::records::{ExampleRecord, FORMAT, Gold, RecordHeader, ScoredProgram};
 use crate::text::escape_controls;
 
 /// Characters of a question that a message quotes.
@@ -77,6 +79,12 @@ pub fn import(foreign: Foreign, task: &Task, model: &ModelInfo) -> Imported {
 }
 
 fn header(foreign: &Foreign, task: &Task, model: &ModelInfo) -> RecordHeader {
+    let answers = task.kind();
+    let generation = (answers != AnswerKind::Choice).then(|| Generation {
+        answers,
+        max_new_tokens: default_new_tokens(answers, true),
+        chat: false,
+    });
     let stated = &foreign.settings;
     let known = SearchSettings::default();
     RecordHeader {
@@ -87,7 +95,11 @@ fn header(foreign: &Foreign, task: &Task, model: &ModelInfo) -> RecordHeader {
         model_sha256: model.sha256.clone(),
         layers: model.layers,
         exact: false,
-        scoring: Scoring::default(),
+        scoring: match generation {
+            Some(_) => Scoring::Generated,
+            None => Scoring::default(),
+        },
+        generation,
         part: None,
         imported: Some(foreign.layout.name().to_owned()),
         settings: SearchSettings {
@@ -137,8 +149,8 @@ impl Imported {
             id: question.id.clone(),
             task: self.header.task.clone(),
             question: question.question.clone(),
-            choices: question.choices.clone(),
-            answer: question.answer,
+            choices: question.answer.choices().to_vec(),
+            answer: Gold::of(&question.answer),
             model: self.header.model.clone(),
             baseline,
             best: target(right.iter()).cloned(),
@@ -174,9 +186,11 @@ fn check_answer(question: &Question, sample: &Sample) -> Result<()> {
     let plain = answer.trim();
     let boxed = plain.strip_prefix("\\boxed{").and_then(|rest| rest.strip_suffix('}'));
     let given = boxed.unwrap_or(plain).trim();
-    let text = question.choices[question.answer].trim();
-    let letter = u8::try_from(question.answer).ok().and_then(|n| b'A'.checked_add(n));
-    let by_letter = letter.is_some_and(|letter| given.as_bytes() == [letter]);
+    let text = question.answer.text().trim();
+    let by_letter = match &question.answer {
+        Answer::Choice { right, .. } => letter(*right).is_some_and(|letter| given == letter.to_string()),
+        _ => false,
+    };
     ensure!(
         given == text || by_letter,
         "the answer is '{}' in the file and '{}' in the questions",
@@ -215,7 +229,13 @@ impl<'a> Index<'a> {
         if let Some(question) = by_id.filter(|q| questions.contains(q)) {
             return Ok(question);
         }
-        let named = |q: &usize| self.questions[*q].choices.iter().all(|c| rest.contains(c.trim()));
+        let named = |q: &usize| {
+            self.questions[*q]
+                .answer
+                .choices()
+                .iter()
+                .all(|c| rest.contains(c.trim()))
+        };
         let by_choices: Vec<usize> = questions.iter().copied().filter(named).collect();
         match (questions, &by_choices[..]) {
             (&[question], _) | (_, &[question]) => Ok(question),

@@ -14,7 +14,7 @@ pub(super) fn export(file: &RecordFile) -> Exported {
             "sample_id": index,
             "query_id": example.id,
             "question": example.question,
-            "gt_ans": example.choices[example.answer],
+            "gt_ans": example.answer_text(),
             "initial_score": if example.baseline { 1.0 } else { 0.0 },
             "final_valid_transitions": transitions(&example.right),
             "final_invalid_transitions": transitions(&example.wrong),

@@ -146,7 +146,10 @@ fn questions_are_found_by_id_or_text_whatever_surrounds_it() {
     let mut known = questions(4);
     known[2].question = "Two\nlines?".into();
     known[3].question = known[1].question.clone();
-    known[3].choices = vec!["north".into(), "south".into()];
+    known[3].answer = Answer::Choice {
+        choices: vec!["north".into(), "south".into()],
+        right: 1,
+    };
     let prompts = [
         "What is 0?",
         "\"Question: What is 1?\nA. this\nB. that\nAnswer with a single letter (A, B, C, or D).",

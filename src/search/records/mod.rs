@@ -16,7 +16,8 @@ pub use writer::{Existing, RecordWriter};
 
 use super::Shard;
 use super::mcts::{SearchResult, SearchSettings};
-use crate::eval::{Question, Scoring};
+use crate::eval::prompts::prompt;
+use crate::eval::{Answer, Generation, Question, Scoring};
 use crate::program::Program;
 use crate::text::escape_controls;
 
@@ -42,6 +43,9 @@ pub struct RecordHeader {
     /// The layout these records were imported from: what that does not hold is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imported: Option<String>,
+    /// How the model wrote its answers; absent where choices were scored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<Generation>,
     #[serde(flatten)]
     pub settings: SearchSettings,
 }
@@ -90,14 +94,33 @@ pub struct ScoredProgram {
     pub margin: Option<f64>,
 }
 
+/// The right answer in a record: the index of a choice, or what was to be written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Gold {
+    Index(usize),
+    Text(String),
+}
+
+impl Gold {
+    pub fn of(answer: &Answer) -> Gold {
+        match answer {
+            Answer::Choice { right, .. } => Gold::Index(*right),
+            Answer::Number(text) | Answer::Math(text) => Gold::Text(text.clone()),
+        }
+    }
+}
+
 /// What the search found for one question.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExampleRecord {
     pub id: String,
     pub task: String,
     pub question: String,
+    /// None where the model writes its answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub choices: Vec<String>,
-    pub answer: usize,
+    pub answer: Gold,
     pub model: String,
     /// Whether the standard program is right.
     pub baseline: bool,
@@ -126,8 +149,8 @@ impl ExampleRecord {
             id: question.id.clone(),
             task: header.task.clone(),
             question: question.question.clone(),
-            choices: question.choices.clone(),
-            answer: question.answer,
+            choices: question.answer.choices().to_vec(),
+            answer: Gold::of(&question.answer),
             model: header.model.clone(),
             baseline: result.baseline.correct,
             best: result.best().cloned(),
@@ -136,6 +159,24 @@ impl ExampleRecord {
             simulations: result.simulations,
             seed: header.settings.seed,
         }
+    }
+
+    /// The right answer's text.
+    pub fn answer_text(&self) -> &str {
+        match &self.answer {
+            Gold::Index(index) => &self.choices[*index],
+            Gold::Text(text) => text,
+        }
+    }
+
+    /// The prompt that the programs were run on.
+    pub fn prompt(&self, header: &RecordHeader) -> String {
+        prompt(
+            &self.question,
+            &self.choices,
+            header.scoring,
+            header.generation.as_ref(),
+        )
     }
 
     /// Whether the search turned a wrong answer right.

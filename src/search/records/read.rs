@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Error, Result, bail, ensure};
 
-use super::{ExampleRecord, FORMAT, Line, RecordFile, RecordHeader};
+use super::{ExampleRecord, FORMAT, Gold, Line, RecordFile, RecordHeader};
 use crate::program::Program;
 
 /// Reads a file of records. A last line without an end is left out: it is what a kill leaves.
@@ -81,12 +81,17 @@ fn check_format(header: &RecordHeader) -> Result<()> {
 }
 
 pub(crate) fn check(example: &ExampleRecord, layers: usize) -> Result<()> {
-    ensure!(
-        example.answer < example.choices.len(),
-        "the answer is {}; the question has {} choices",
-        example.answer,
-        example.choices.len()
-    );
+    let choices = example.choices.len();
+    match &example.answer {
+        Gold::Index(index) => ensure!(
+            *index < choices,
+            "the answer is {index}; the question has {choices} choices"
+        ),
+        Gold::Text(_) => ensure!(
+            choices == 0,
+            "the answer is a text, but the question has {choices} choices"
+        ),
+    }
     let scored = example.right.iter().chain(&example.wrong).map(|s| &s.program);
     for program in scored.chain(&example.best) {
         ensure!(

@@ -18,6 +18,7 @@ pub(crate) fn header() -> RecordHeader {
         scoring: Scoring::Sum,
         part: None,
         imported: None,
+        generation: None,
         settings: SearchSettings::default(),
     }
 }
@@ -26,8 +27,10 @@ pub(crate) fn questions(count: usize) -> Vec<Question> {
     let question = |i: usize| Question {
         id: format!("q{i}"),
         question: format!("What is {i}?"),
-        choices: vec!["this".into(), "that".into()],
-        answer: i % 2,
+        answer: Answer::Choice {
+            choices: vec!["this".into(), "that".into()],
+            right: i % 2,
+        },
     };
     (0..count).map(question).collect()
 }

@@ -17,7 +17,6 @@ pub use writer::FeatureWriter;
 
 use super::dataset::Example;
 use crate::eval::parallel::for_each_ordered;
-use crate::eval::tasks::prompt;
 use crate::model::{Decoder, Model};
 use crate::program::Action;
 use crate::router::checkpoint::hex;
@@ -47,9 +46,11 @@ impl FeatureKey {
     pub fn new(model: &Model, exact: bool, examples: &[Example], windows: usize) -> Self {
         let mut hash = Sha256::new();
         for example in examples {
-            let prompt = prompt(&example.question);
-            hash.update((prompt.len() as u64).to_le_bytes());
-            hash.update(prompt);
+            hash.update((example.prompt.len() as u64).to_le_bytes());
+            hash.update(&example.prompt);
+            if example.chat {
+                hash.update(b"chat");
+            }
             if let Some(continuation) = &example.continuation {
                 hash.update([b'+']);
                 hash.update((continuation.len() as u64).to_le_bytes());
@@ -100,7 +101,7 @@ pub fn compute(
         threads,
         stop,
         |index| {
-            let ids = model.prompt_ids(&prompt(&examples[index].question), true)?;
+            let ids = model.prompt_ids(&examples[index].prompt, !examples[index].chat)?;
             let target = &examples[index].target;
             Ok(Some(match &examples[index].continuation {
                 None => entering(&model.decoder, &ids, target, &windows)?,

@@ -1,0 +1,79 @@
+//! `drllm-tui search best`: the programs that were right most often over all questions.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::cli::output::print;
+use crate::eval::statistics::mcnemar_exact;
+use crate::program::Program;
+use crate::search::records::{ExampleRecord, read_records};
+
+/// List the programs that answered most questions rightly, of those run on every question (search
+/// --programs): what one static program is worth.
+#[derive(Args, Debug)]
+pub struct BestArgs {
+    /// Records; several files are taken together
+    #[arg(value_name = "RECORDS", required = true)]
+    records: Vec<PathBuf>,
+    /// Programs listed
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    top: usize,
+}
+
+/// One program over all questions.
+#[derive(Default)]
+struct Standing {
+    seen: usize,
+    right: usize,
+    fixed: usize,
+    broken: usize,
+    margin: f64,
+}
+
+pub fn run(args: &BestArgs) -> Result<()> {
+    let files = args
+        .records
+        .iter()
+        .map(|path| read_records(path))
+        .collect::<Result<Vec<_>>>()?;
+    let examples: Vec<&ExampleRecord> = files.iter().flat_map(|f| &f.examples).collect();
+    print(&table(&examples, args.top))
+}
+
+fn table(examples: &[&ExampleRecord], top: usize) -> String {
+    let mut standings: HashMap<&Program, Standing> = HashMap::new();
+    for example in examples {
+        let right = example.right.iter().map(|s| (s, true));
+        for (scored, right) in right.chain(example.wrong.iter().map(|s| (s, false))) {
+            let standing = standings.entry(&scored.program).or_default();
+            standing.seen += 1;
+            standing.right += usize::from(right);
+            standing.fixed += usize::from(right && !example.baseline);
+            standing.broken += usize::from(!right && example.baseline);
+            standing.margin += scored.margin.unwrap_or(f64::NAN);
+        }
+    }
+    let mut everywhere: Vec<(&Program, Standing)> = standings.into_iter().collect();
+    everywhere.retain(|(_, s)| s.seen == examples.len());
+    everywhere.sort_by(|(p, a), (q, b)| (b.right.cmp(&a.right)).then_with(|| p.to_string().cmp(&q.to_string())));
+    let mut out = format!(
+        "{} programs were run on all {} questions\n acc %  depth  fixed  broken       p  margin  program\n",
+        everywhere.len(),
+        examples.len()
+    );
+    for (program, standing) in everywhere.iter().take(top) {
+        out += &format!(
+            "{:>6.2}  {:>5}  {:>5}  {:>6}  {:>6.3}  {:>6.2}  {program}\n",
+            100.0 * standing.right as f64 / standing.seen as f64,
+            program.depth(),
+            standing.fixed,
+            standing.broken,
+            mcnemar_exact(standing.fixed, standing.broken),
+            standing.margin / standing.seen as f64,
+        );
+    }
+    out
+}

@@ -1,0 +1,111 @@
+use super::*;
+
+fn error(text: &str) -> String {
+    format!("{:#}", parse(text.as_bytes(), "task").unwrap_err())
+}
+
+const PLAIN: &str = r#"{"id": "a", "question": "Two?", "choices": ["one", "two"], "answer": 1}"#;
+
+#[test]
+fn both_layouts_of_choices_read_alike() {
+    let arc = r#"{"id":"a","question":{"stem":"Two?","choices":[{"text":"one","label":"1"},{"text":"two","label":"2"}]},"answerKey":"2"}"#;
+    let expected = [Question {
+        id: "a".into(),
+        question: "Two?".into(),
+        answer: Answer::Choice {
+            choices: vec!["one".into(), "two".into()],
+            right: 1,
+        },
+    }];
+    assert_eq!(parse(PLAIN.as_bytes(), "t").unwrap(), expected);
+    assert_eq!(parse(format!("\n{arc}\n\n").as_bytes(), "t").unwrap(), expected);
+}
+
+#[test]
+fn written_answers_are_read_from_every_field_that_is_in_use() {
+    let number = |text: &str| Answer::Number(text.into());
+    let math = |text: &str| Answer::Math(text.into());
+    let cases = [
+        (
+            r#"{"question": "Q", "answer": "2 + 2 = <<2+2=4>>4\n#### 4"}"#,
+            number("4"),
+        ),
+        (
+            r#####"{"question": "Q", "answer": "#### $1,250"}"#####,
+            number("$1,250"),
+        ),
+        (
+            r#"{"problem": "Q", "solution": "so \\boxed{\\frac{1}{2}}."}"#,
+            math(r"\frac{1}{2}"),
+        ),
+        (r#"{"problem": "Q", "solution": "no box", "answer": "7"}"#, math("7")),
+        (r#"{"query": "Q", "gt_ans": "x+1", "resps": []}"#, math("x+1")),
+        (r#"{"query": "Q", "gt_ans": 0.5}"#, math("0.5")),
+        (r#"{"question": "Q", "answer": "\\boxed{3}"}"#, math("3")),
+    ];
+    for (line, answer) in cases {
+        let found = parse(line.as_bytes(), "t").unwrap();
+        assert_eq!((found[0].question.as_str(), &found[0].answer), ("Q", &answer), "{line}");
+    }
+}
+
+#[test]
+fn a_line_without_id_is_named_by_its_number() {
+    let line = r#"{"question": "Two?", "choices": ["one", "two"], "answer": 1}"#;
+    assert_eq!(parse(format!("\n{line}").as_bytes(), "arc").unwrap()[0].id, "arc-2");
+}
+
+#[test]
+fn bad_lines_are_named() {
+    let gsm8k = r#####"{"question": "Q", "answer": "#### 4"}"#####;
+    let math = r#"{"problem": "Q", "answer": "4"}"#;
+    let cases = [
+        ("", "no question"),
+        ("{\"id\": \"a\"", "line 1: this is no JSON object"),
+        (&format!("{PLAIN}\n{PLAIN}"), "line 2: the id 'a' was given before"),
+        (&format!("{PLAIN}\nnonsense"), "line 2"),
+        (
+            r#"{"question":"Q","choices":["a","b"],"answer":2}"#,
+            "the answer is 2; expected an index from 0 below the 2 choices",
+        ),
+        (
+            r#"{"question":"Q","choices":["a","b"],"answer":-1}"#,
+            "the answer is -1",
+        ),
+        (r#"{"question":"Q","choices":["a"],"answer":0}"#, "at least 2"),
+        (
+            r#"{"question":"Q","choices":["a"," "],"answer":0}"#,
+            "choice 1 is empty",
+        ),
+        (r#"{"question":"Q"}"#, "unknown layout"),
+        (r#"{"answer":"4"}"#, "unknown layout"),
+        ("[1, 2]", "unknown layout"),
+        (
+            r#"{"question":{"stem":"Q","choices":[{"text":"a","label":"A"},{"text":"b","label":"B"}]},"answerKey":"E"}"#,
+            "the answerKey is 'E'; the choices are labelled A, B",
+        ),
+        (
+            &format!("{gsm8k}\n{}", r#####"{"question":"Q","answer":"#### four"}"#####),
+            "line 2: the answer ends in '#### four'; expected one number there",
+        ),
+        (r#####"{"question":"Q","answer":"####"}"#####, "expected one number"),
+        (r#"{"question":" ","answer":"4"}"#, "the question is empty"),
+        (r#"{"problem":"Q","answer":" "}"#, "the answer is empty"),
+        (r#"{"problem":"Q","solution":"so 4"}"#, "no closed \\boxed"),
+        (r#"{"problem":"Q","solution":"\\boxed{4"}"#, "no closed \\boxed"),
+        (r#"{"problem":"Q","answer":"\\boxed{4"}"#, "not closed"),
+        (
+            &format!("{gsm8k}\n{math}"),
+            "line 2: a question with a mathematical answer where the first has a number as its answer",
+        ),
+        (&format!("{math}\n{PLAIN}"), "line 2: a question with choices where"),
+    ];
+    for (text, expected) in cases {
+        let found = error(text);
+        assert!(found.contains(expected), "{text}: {found}");
+    }
+    assert!(
+        error("{\"question\":\"\u{ff}").contains("line 1"),
+        "broken text is an error, not a panic"
+    );
+}
