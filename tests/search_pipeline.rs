@@ -144,15 +144,82 @@ fn from_records_to_routers_to_a_report() {
     );
     assert_eq!((program["fixed"].as_u64(), program["p"].as_f64()), (Some(0), Some(1.0)));
     assert!(rows[2]["mean_depth"].as_f64().unwrap() <= 3.0);
+    let again = place.ok(&format!("{eval} --program 0-3 --budget 3 --format json --threads 1"));
+    assert_eq!(without_times(&json), without_times(&again));
+
+    let controls = place.ok(&format!("{eval} --controls --control-depth 2.5,9 --format json"));
+    let report: serde_json::Value = serde_json::from_str(&controls).unwrap();
+    let controls: Vec<(&str, f64)> = report["rows"].as_array().unwrap()[3..]
+        .iter()
+        .map(|r| (r["method"].as_str().unwrap(), r["mean_depth"].as_f64().unwrap()))
+        .collect();
+    let named: Vec<&str> = controls.iter().map(|c| c.0).collect();
     assert_eq!(
-        json,
-        place.ok(&format!("{eval} --program 0-3 --budget 3 --format json --threads 1"))
+        named,
+        ["random layers at 2.50", "early exit at 2.50", "block influence at 2.50"],
+        "a depth that saves nothing has no control"
     );
+    assert!(controls.iter().all(|c| (2.0..=3.0).contains(&c.1)), "{controls:?}");
 
     // What the search called right from the start is what base gets right.
     let records = String::from_utf8(place.read("r.jsonl")).unwrap();
     let right = records.lines().filter(|l| l.contains(r#""baseline":true"#)).count();
     assert_eq!(base["correct"], right);
+}
+
+/// A report without what differs between runs.
+fn without_times(json: &str) -> serde_json::Value {
+    let mut report: serde_json::Value = serde_json::from_str(json).unwrap();
+    for row in report["rows"].as_array_mut().unwrap() {
+        assert!(row["mean_ms"].as_f64().unwrap() > 0.0);
+        row["mean_ms"].take();
+    }
+    report
+}
+
+#[test]
+fn routers_learn_right_choices_from_wrong_ones() {
+    let place = Place::new();
+    let train = "train --model model --device cpu --data q.jsonl --features f --epochs 2 --validation 0.3";
+    place.ok(&format!("{train} --contrast 0,2-3 --out a.safetensors"));
+    place.ok(&format!(
+        "{train} --contrast 0,2-3 --out b.safetensors --skip-logit -20"
+    ));
+    let eval = "eval --model model --device cpu --data q.jsonl --scope token --format json";
+    let depth = |routers: &str| -> f64 {
+        let json = place.ok(&format!("{eval} --routers {routers}"));
+        let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+        report["rows"][1]["mean_depth"].as_f64().unwrap()
+    };
+    assert!(depth("a.safetensors") < 4.0, "tokens of choices skip layer 1");
+    assert_eq!(depth("b.safetensors"), 4.0, "nothing is skipped for sure");
+    place.refused(
+        1,
+        &format!("{train} --contrast 0-3 --out c.safetensors"),
+        "standard program",
+    );
+    place.refused(2, &format!("{train} --contrast 0-9 --out c.safetensors"), "--contrast");
+    place.refused(2, &format!("{train} --out c.safetensors"), "--contrast");
+}
+
+#[test]
+fn the_best_static_program_is_listed() {
+    let place = Place::new();
+    std::fs::write(place.path("p.txt"), "0 2-3\n0-2\n").unwrap();
+    let search = "search --model model --device cpu --data q.jsonl";
+    place.ok(&format!("{search} --programs p.txt --out r.jsonl"));
+    let table = place.ok("search best r.jsonl --top 2");
+    assert!(
+        table.contains(&format!("3 programs were run on all {QUESTIONS} questions")),
+        "{table}"
+    );
+    assert_eq!(table.lines().count(), 4, "{table}");
+    std::fs::write(place.path("p.txt"), "0-2\n0-2\n").unwrap();
+    place.refused(
+        1,
+        &format!("{search} --programs p.txt --out s.jsonl"),
+        "stands there twice",
+    );
 }
 
 const TRAIN: &str = "train --model model --device cpu --records r.jsonl --epochs 3 --features f";
@@ -282,7 +349,7 @@ fn damaged_records_are_named_and_left_out_only_when_asked() {
     place.refused(1, &train, "r.jsonl, line 4");
     let (code, _, err) = place.run(&format!("{train} --skip-damaged"));
     assert_eq!(code, 0, "{err}");
-    assert!(err.contains("left out: r.jsonl, line 4: "), "{err}");
+    assert!(err.contains("left out: r.jsonl, line 4"), "{err}");
     place.refused(
         2,
         &format!("{train} --metrics r.jsonl --force"),

@@ -5,23 +5,23 @@ use std::collections::HashSet;
 use anyhow::{Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
-use crate::eval::Task;
+use crate::eval::{Answer, Task};
 use crate::model::ModelInfo;
 use crate::program::{Action, Program};
 use crate::router::checkpoint::hex;
-use crate::search::records::{Gold, RecordFile};
+use crate::search::records::RecordFile;
 use crate::text::escape_controls;
 
 /// A question and the actions its routers should take.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Example {
     pub id: String,
-    /// What the model reads before the first of the tokens that are routed, or what is routed.
+    /// What the model read when the target was found.
     pub prompt: String,
-    /// Whether it reads that under its chat template.
+    /// Whether it read that under its chat template.
     pub chat: bool,
     /// A text after the prompt whose tokens the routers read, one by one, in scope `token`; the
-    /// prompt itself runs the standard program then. Absent where they read the prompt.
+    /// question itself runs the standard program then. Absent where they read the question.
     pub continuation: Option<String>,
     /// The actions that are carried out while features are computed (teacher forcing), one a layer.
     pub target: Vec<Action>,
@@ -34,7 +34,7 @@ pub struct Example {
 }
 
 impl Example {
-    /// An example whose routers are to say what is carried out.
+    /// An example whose routers are to say what is carried out, its prompt as it is.
     pub fn new(id: String, prompt: String, target: Vec<Action>, corrected: bool) -> Self {
         Example {
             id,
@@ -143,20 +143,26 @@ impl Dataset {
         };
         let mut examples = Vec::new();
         for question in tasks.iter().flat_map(|t| &t.questions) {
+            let Answer::Choice { choices, right } = &question.answer else {
+                bail!(
+                    "question {} has no choices to set against each other; give questions with choices",
+                    escape_controls(&question.id)
+                )
+            };
             let example = |choice: Option<usize>, target: Vec<Action>, weight: f32| {
                 let mut example = Example::new(question.id.clone(), question.prompt(), target, false);
-                example.continuation = choice.map(|c| format!(" {}", question.answer.choices()[c]));
+                example.continuation = choice.map(|c| format!(" {}", choices[c]));
                 example.weights.fill(weight);
                 example
             };
             let standard = || vec![Action::Execute; layers];
             examples.push(example(None, standard(), 1.0));
             let mut wrong = Vec::new();
-            for choice in 0..question.answer.choices().len() {
-                if tokens(&format!(" {}", question.answer.choices()[choice]))? < 2 {
+            for (choice, text) in choices.iter().enumerate() {
+                if tokens(&format!(" {text}"))? < 2 {
                     continue;
                 }
-                match Gold::of(&question.answer) == Gold::Index(choice) {
+                match choice == *right {
                     true => examples.push(example(Some(choice), standard(), 1.0)),
                     false => wrong.push(choice),
                 }

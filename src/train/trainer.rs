@@ -30,6 +30,9 @@ use crate::router::policy::argmax;
 /// Examples whose decisions are computed together where no gradient is needed.
 const EVALUATION_BATCH: usize = 64;
 
+/// Taken from the logit of an action that no training example takes: nothing was learnt of it.
+const NEVER: f32 = 30.0;
+
 /// One epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochReport {
@@ -79,8 +82,13 @@ impl Trained {
     /// See [`TrainSettings::check_can_be_saved`].
     pub fn routers(&self) -> Result<Vec<MlpRouter>> {
         self.plan.settings.check_can_be_saved()?;
+        let never: Vec<usize> = (0..3).filter(|&class| self.plan.class_counts[class] == 0).collect();
         let router = |(moments, parameters): &(Moments, Vec<f32>)| {
-            self.shape.router(parameters, &moments.mean, &moments.deviation)
+            let mut router = self.shape.router(parameters, &moments.mean, &moments.deviation)?;
+            for &class in &never {
+                router.b2[class] -= NEVER;
+            }
+            Ok(router)
         };
         self.layers.iter().map(router).collect()
     }

@@ -301,3 +301,6 @@ pub(super) fn greatest(values: &[f32]) -> f32 {
     let best = lanes.into_iter().fold(f32::NEG_INFINITY, pick);
     rest.iter().fold(best, |a, &b| pick(a, b))
 }
+
+#[cfg(test)]
+mod tests;

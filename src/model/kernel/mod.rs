@@ -303,4 +303,6 @@ impl Kernel {
 }
 
 #[cfg(test)]
+mod rows_tests;
+#[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use anyhow::{Context, Error, Result, bail, ensure};
 
 use super::{Foreign, Sample};
 use crate::eval::generation::default_new_tokens;
+use crate::eval::grading::is_right;
 use crate::eval::grading::letters::letter;
 use crate::eval::{Answer, AnswerKind, Generation, Question, Scoring, Task};
 use crate::model::ModelInfo;
@@ -79,14 +80,15 @@ pub fn import(foreign: Foreign, task: &Task, model: &ModelInfo) -> Imported {
 }
 
 fn header(foreign: &Foreign, task: &Task, model: &ModelInfo) -> RecordHeader {
+    let stated = &foreign.settings;
+    let known = SearchSettings::default();
     let answers = task.kind();
+    // What the file does not say is taken as a search here would have it.
     let generation = (answers != AnswerKind::Choice).then(|| Generation {
         answers,
         max_new_tokens: default_new_tokens(answers, true),
         chat: false,
     });
-    let stated = &foreign.settings;
-    let known = SearchSettings::default();
     RecordHeader {
         format: FORMAT,
         task: task.name.clone(),
@@ -95,9 +97,10 @@ fn header(foreign: &Foreign, task: &Task, model: &ModelInfo) -> RecordHeader {
         model_sha256: model.sha256.clone(),
         layers: model.layers,
         exact: false,
-        scoring: match generation {
-            Some(_) => Scoring::Generated,
-            None => Scoring::default(),
+        scoring: if generation.is_some() {
+            Scoring::Generated
+        } else {
+            Scoring::default()
         },
         generation,
         part: None,
@@ -150,7 +153,7 @@ impl Imported {
             task: self.header.task.clone(),
             question: question.question.clone(),
             choices: question.answer.choices().to_vec(),
-            answer: Gold::of(&question.answer),
+            answer: Gold::from(&question.answer),
             model: self.header.model.clone(),
             baseline,
             best: target(right.iter()).cloned(),
@@ -186,13 +189,18 @@ fn check_answer(question: &Question, sample: &Sample) -> Result<()> {
     let plain = answer.trim();
     let boxed = plain.strip_prefix("\\boxed{").and_then(|rest| rest.strip_suffix('}'));
     let given = boxed.unwrap_or(plain).trim();
-    let text = question.answer.text().trim();
-    let by_letter = match &question.answer {
-        Answer::Choice { right, .. } => letter(*right).is_some_and(|letter| given == letter.to_string()),
-        _ => false,
+    let (text, same) = match &question.answer {
+        Answer::Choice { choices, right } => {
+            let by_letter = letter(*right).is_some_and(|letter| given == letter.to_string());
+            (choices[*right].trim(), given == choices[*right].trim() || by_letter)
+        }
+        Answer::Number(text) | Answer::Math(text) => (
+            text.as_str(),
+            is_right(&question.answer, &format!("\\boxed{{{given}}}")),
+        ),
     };
     ensure!(
-        given == text || by_letter,
+        same,
         "the answer is '{}' in the file and '{}' in the questions",
         quoted(answer),
         quoted(text)

@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::eval::{Question, Task};
+use crate::eval::{Answer, Question, Task};
 use crate::model::ModelInfo;
 use crate::program::Program;
 use crate::search::records::tests::{header, questions, record};

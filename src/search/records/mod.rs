@@ -37,15 +37,15 @@ pub struct RecordHeader {
     /// Whether the model ran in exact f32 arithmetic.
     pub exact: bool,
     pub scoring: Scoring,
+    /// How the model wrote its answers; absent where choices were scored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<Generation>,
     /// What of the search this file holds, where that is not all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<Part>,
     /// The layout these records were imported from: what that does not hold is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imported: Option<String>,
-    /// How the model wrote its answers; absent where choices were scored.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub generation: Option<Generation>,
     #[serde(flatten)]
     pub settings: SearchSettings,
 }
@@ -102,8 +102,8 @@ pub enum Gold {
     Text(String),
 }
 
-impl Gold {
-    pub fn of(answer: &Answer) -> Gold {
+impl From<&Answer> for Gold {
+    fn from(answer: &Answer) -> Gold {
         match answer {
             Answer::Choice { right, .. } => Gold::Index(*right),
             Answer::Number(text) | Answer::Math(text) => Gold::Text(text.clone()),
@@ -150,7 +150,7 @@ impl ExampleRecord {
             task: header.task.clone(),
             question: question.question.clone(),
             choices: question.answer.choices().to_vec(),
-            answer: Gold::of(&question.answer),
+            answer: Gold::from(&question.answer),
             model: header.model.clone(),
             baseline: result.baseline.correct,
             best: result.best().cloned(),
@@ -161,10 +161,10 @@ impl ExampleRecord {
         }
     }
 
-    /// The right answer's text.
+    /// The right answer in words: the text of the choice, or what was to be written.
     pub fn answer_text(&self) -> &str {
         match &self.answer {
-            Gold::Index(index) => &self.choices[*index],
+            Gold::Index(index) => self.choices.get(*index).map_or("", String::as_str),
             Gold::Text(text) => text,
         }
     }

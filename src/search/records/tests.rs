@@ -16,9 +16,9 @@ pub(crate) fn header() -> RecordHeader {
         layers: 4,
         exact: false,
         scoring: Scoring::Sum,
+        generation: None,
         part: None,
         imported: None,
-        generation: None,
         settings: SearchSettings::default(),
     }
 }
