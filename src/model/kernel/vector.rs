@@ -98,7 +98,7 @@ pub(super) fn exp<const FUSED: bool>(x: f32) -> f32 {
     let shifted = fma(clamped, std::f32::consts::LOG2_E, MAGIC);
     let n = shifted - MAGIC;
     // ln 2 = 0.693359375 − 2.12194440e-4
-    let r = fma(n, 2.121_944_4e-4, fma(n, -0.693_359_375, clamped));
+    let r = fma(n, 2.121_944_4e-4, fma(n, -0.693_359_4, clamped));
     let mut p = 1.987_569_1e-4;
     p = fma(p, r, 1.398_199_9e-3);
     p = fma(p, r, 8.333_452e-3);
