@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 
 use super::controls::Control;
 use super::generation::{self, Generation};
@@ -89,7 +90,7 @@ impl Method {
 }
 
 /// What one question came to under one method.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     pub correct: bool,
     /// Executed layers per forward pass, meaned over the question's passes.

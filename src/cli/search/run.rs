@@ -84,10 +84,8 @@ pub fn run(args: RunArgs) -> Result<()> {
     args.scoring.check(std::slice::from_ref(&task))?;
     let questions = task.questions.len();
     task.questions = shard.take(task.questions);
-    let existing = args.existing();
-    if existing == Existing::Refuse {
-        refuse_existing(&out)?;
-    }
+    let existing = Existing::from_switches(args.resume, args.force);
+    existing.check(&out)?;
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop)?;
     let model = args.model.load(&stop)?;
@@ -126,15 +124,6 @@ pub fn run(args: RunArgs) -> Result<()> {
         None => String::new(),
     };
     eprintln!("{}{of_all} questions in {}: {tally}", tally.questions, out.display());
-    Ok(())
-}
-
-fn refuse_existing(out: &Path) -> Result<()> {
-    ensure!(
-        !out.exists(),
-        "{} exists already; continue it with --resume or replace it with --force",
-        out.display()
-    );
     Ok(())
 }
 
@@ -218,14 +207,6 @@ impl RunArgs {
             imported: None,
             settings,
         })
-    }
-
-    fn existing(&self) -> Existing {
-        match (self.resume, self.force) {
-            (true, _) => Existing::Resume,
-            (_, true) => Existing::Overwrite,
-            _ => Existing::Refuse,
-        }
     }
 
     fn settings(&self) -> Result<SearchSettings> {

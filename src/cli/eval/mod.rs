@@ -1,27 +1,29 @@
 //! `drllm-tui eval`: how often the model is right, and at what depth.
 
-use std::io::Write;
+mod evaluation;
+
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use clap::Args;
 
 use super::UsageError;
 use super::args::ScopeArg;
 use super::base_model::BaseModelArgs;
-use super::counter::Counter;
+use super::output::print;
 use super::run::stop_on_signals;
 use super::scoring::ScoringArgs;
 use crate::engine::{NEUTRAL_DIAL, RouterChoice, Scope, Settings, load_routers};
-use crate::eval::controls::by_influence;
-use crate::eval::parallel::for_each_ordered;
-use crate::eval::report::{Format, Report, Row};
-use crate::eval::{Asked, Control, EncodedQuestion, Method, Outcome, Task};
+use crate::eval::outcomes::{FORMAT, OutcomeFile, OutcomeHeader, TaskHeader};
+use crate::eval::report::{Format, Report};
+use crate::eval::{Method, Task};
+use crate::line_file::Existing;
 use crate::model::Model;
 use crate::program::Program;
 use crate::router::RouterSet;
+use evaluation::Evaluation;
 
 /// Measure accuracy and depth on questions: the base model beside routers and fixed programs.
 #[derive(Args, Debug)]
@@ -56,6 +58,15 @@ pub struct EvalArgs {
     limit: Option<usize>,
     #[command(flatten)]
     scoring: ScoringArgs,
+    /// Write what each question came to, as JSON lines, while the evaluation runs
+    #[arg(long, value_name = "FILE")]
+    outcomes: Option<PathBuf>,
+    /// Go on after the last whole line of --outcomes
+    #[arg(long, requires = "outcomes")]
+    resume: bool,
+    /// Replace --outcomes
+    #[arg(long, requires = "outcomes", conflicts_with = "resume")]
+    force: bool,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
     #[command(flatten)]
@@ -76,6 +87,10 @@ pub fn run(args: EvalArgs) -> Result<()> {
         task.questions.truncate(args.limit.unwrap_or(usize::MAX));
     }
     args.scoring.check(&tasks)?;
+    let existing = Existing::from_switches(args.resume, args.force);
+    if let Some(path) = &args.outcomes {
+        existing.check(path)?;
+    }
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop)?;
     let model = args.model.load(&stop)?;
@@ -87,12 +102,18 @@ pub fn run(args: EvalArgs) -> Result<()> {
         );
     }
     let methods = args.methods(model.info.layers, routers.is_some())?;
-    let evaluation = Evaluation {
+    let header = args.header(&tasks, &model, routers.as_ref(), &methods);
+    let outcomes = args
+        .outcomes
+        .as_ref()
+        .map(|path| OutcomeFile::open(path, &header, existing));
+    let mut evaluation = Evaluation {
         model: &model,
         routers: routers.as_ref(),
         scoring: &args.scoring,
         threads,
         stop: &stop,
+        outcomes: outcomes.transpose()?,
     };
     let mut rows = Vec::new();
     for task in &tasks {
@@ -108,6 +129,9 @@ pub fn run(args: EvalArgs) -> Result<()> {
             rows.extend(evaluation.rows(task, &controls, Some(base))?.0);
         }
     }
+    if let Some(file) = evaluation.outcomes.take() {
+        file.finish()?;
+    }
     let report = Report {
         version: env!("CARGO_PKG_VERSION").into(),
         model: model.info.name.clone(),
@@ -119,10 +143,7 @@ pub fn run(args: EvalArgs) -> Result<()> {
         routers_sha256: routers.as_ref().map(|r| r.info.sha256.clone()),
         rows,
     };
-    match std::io::stdout().lock().write_all(report.print(args.format).as_bytes()) {
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("cannot write the report"),
-    }
+    print(&report.print(args.format))
 }
 
 impl EvalArgs {
@@ -131,6 +152,27 @@ impl EvalArgs {
             "built-in" => RouterChoice::BuiltIn,
             "none" => RouterChoice::None,
             path => RouterChoice::File(PathBuf::from(path)),
+        }
+    }
+
+    /// What the outcomes depend on.
+    fn header(&self, tasks: &[Task], model: &Model, routers: Option<&RouterSet>, methods: &[Method]) -> OutcomeHeader {
+        let task = |task: &Task| {
+            let (scoring, generation) = self.scoring.of(task.kind(), false);
+            TaskHeader::new(task, scoring, generation)
+        };
+        OutcomeHeader {
+            format: FORMAT,
+            model: model.info.name.clone(),
+            model_sha256: model.info.sha256.clone(),
+            layers: model.info.layers,
+            exact: self.model.exact,
+            device: model.device_name(),
+            routers_sha256: routers.map(|r| r.info.sha256.clone()),
+            tasks: tasks.iter().map(task).collect(),
+            methods: methods.iter().map(|m| m.name.clone()).collect(),
+            controls: self.controls,
+            control_depth: self.control_depth.clone(),
         }
     }
 
@@ -157,86 +199,5 @@ impl EvalArgs {
         let checked = methods.iter().map(|m| Settings::check(&m.settings, layers));
         checked.collect::<Result<(), String>>().map_err(UsageError::new)?;
         Ok(methods)
-    }
-}
-
-/// Questions whose prompts block influence is measured on; their answers are not looked at.
-const CALIBRATION: usize = 64;
-
-struct Evaluation<'a> {
-    model: &'a Model,
-    routers: Option<&'a RouterSet>,
-    scoring: &'a ScoringArgs,
-    threads: usize,
-    stop: &'a AtomicBool,
-}
-
-impl Evaluation<'_> {
-    /// The controls at each depth that saves something.
-    fn controls(&self, task: &Task, depths: &[f64]) -> Result<Vec<Method>> {
-        let layers = self.model.info.layers;
-        let mut depths: Vec<f64> = depths.iter().map(|d| (d * 100.0).round() / 100.0).collect();
-        depths.retain(|&d| d < layers as f64);
-        depths.dedup();
-        let (scoring, _) = self.scoring.of(task.kind(), false);
-        let calibration = task.questions.iter().filter(|q| !q.answer.choices().is_empty());
-        let calibration = calibration.take(CALIBRATION);
-        let calibration = calibration.map(|q| EncodedQuestion::for_model(q, self.model, scoring));
-        let calibration = calibration.collect::<Result<Vec<_>>>()?;
-        let mut kinds = vec![Control::Random, Control::EarlyExit];
-        if !calibration.is_empty() && !depths.is_empty() {
-            kinds.push(Control::BlockInfluence(by_influence(
-                &self.model.decoder,
-                &calibration,
-            )?));
-        }
-        let at = |&depth: &f64| kinds.iter().map(move |kind| Method::control(kind.clone(), depth));
-        Ok(depths.iter().flat_map(at).collect())
-    }
-
-    /// A row for each method, against base's outcomes: the first method's, where none are given.
-    fn rows(&self, task: &Task, methods: &[Method], base: Option<Vec<Outcome>>) -> Result<(Vec<Row>, Vec<Outcome>)> {
-        // By question, so that what is encoded once serves all methods.
-        let mut outcomes: Vec<Vec<Outcome>> = vec![Vec::new(); methods.len()];
-        let total = task.questions.len();
-        let (scoring, generation) = self.scoring.of(task.kind(), false);
-        let mut counter = Counter::new(&task.name, 0, total);
-        for_each_ordered(
-            0..total,
-            self.threads,
-            self.stop,
-            |index| {
-                let asked = Asked::new(&task.questions[index], self.model, scoring, generation.as_ref())?;
-                let one = |m: &Method| {
-                    let settings = m.settings_of(&task.questions[index].id, self.model.info.layers);
-                    asked.answer(self.model, self.routers, &settings, self.stop)
-                };
-                Ok(Some(methods.iter().map(one).collect::<Result<Vec<_>>>()?))
-            },
-            |index, answers| {
-                for (all, outcome) in outcomes.iter_mut().zip(answers) {
-                    all.push(outcome);
-                }
-                let right = |of: &[Outcome]| of.iter().filter(|o| o.correct).count();
-                let rights: Vec<String> = outcomes.iter().map(|o| right(o).to_string()).collect();
-                counter.done(index + 1, &format!(", right: {}", rights.join(" ")));
-                Ok(())
-            },
-        )?;
-        counter.finish();
-        if self.stop.load(Ordering::Relaxed) {
-            bail!("stopped; nothing was reported");
-        }
-        let first_is_base = base.is_none();
-        let base = base.unwrap_or_else(|| outcomes[0].clone());
-        let rows = methods
-            .iter()
-            .zip(&outcomes)
-            .enumerate()
-            .map(|(index, (method, outcomes))| {
-                let against = (index > 0 || !first_is_base).then_some(base.as_slice());
-                Row::new(&task.name, &method.name, outcomes, against)
-            });
-        Ok((rows.collect(), base))
     }
 }

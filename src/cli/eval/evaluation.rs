@@ -1,0 +1,126 @@
+//! Carrying an evaluation out: questions under methods, and what follows from their outcomes.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Result, bail};
+
+use crate::cli::counter::Counter;
+use crate::cli::scoring::ScoringArgs;
+use crate::eval::controls::by_influence;
+use crate::eval::parallel::for_each_ordered;
+use crate::eval::report::Row;
+use crate::eval::{Asked, Control, EncodedQuestion, Method, Outcome, OutcomeFile, Task};
+use crate::model::Model;
+use crate::router::RouterSet;
+
+/// Questions whose prompts block influence is measured on; their answers are not looked at.
+const CALIBRATION: usize = 64;
+
+pub(super) struct Evaluation<'a> {
+    pub model: &'a Model,
+    pub routers: Option<&'a RouterSet>,
+    pub scoring: &'a ScoringArgs,
+    pub threads: usize,
+    pub stop: &'a AtomicBool,
+    /// Where outcomes are kept, and what a former run left there.
+    pub outcomes: Option<OutcomeFile>,
+}
+
+impl Evaluation<'_> {
+    /// The controls at each depth that saves something.
+    pub fn controls(&self, task: &Task, depths: &[f64]) -> Result<Vec<Method>> {
+        let layers = self.model.info.layers;
+        let mut depths: Vec<f64> = depths.iter().map(|d| (d * 100.0).round() / 100.0).collect();
+        depths.retain(|&d| d < layers as f64);
+        depths.dedup();
+        let (scoring, _) = self.scoring.of(task.kind(), false);
+        let calibration = task.questions.iter().filter(|q| !q.answer.choices().is_empty());
+        let calibration = calibration.take(CALIBRATION);
+        let calibration = calibration.map(|q| EncodedQuestion::for_model(q, self.model, scoring));
+        let calibration = calibration.collect::<Result<Vec<_>>>()?;
+        let mut kinds = vec![Control::Random, Control::EarlyExit];
+        if !calibration.is_empty() && !depths.is_empty() {
+            kinds.push(Control::BlockInfluence(by_influence(
+                &self.model.decoder,
+                &calibration,
+            )?));
+        }
+        let at = |&depth: &f64| kinds.iter().map(move |kind| Method::control(kind.clone(), depth));
+        Ok(depths.iter().flat_map(at).collect())
+    }
+
+    /// A row for each method, against base's outcomes: the first method's, where none are given.
+    pub fn rows(
+        &mut self,
+        task: &Task,
+        methods: &[Method],
+        base: Option<Vec<Outcome>>,
+    ) -> Result<(Vec<Row>, Vec<Outcome>)> {
+        let outcomes = self.outcomes(task, methods)?;
+        let first_is_base = base.is_none();
+        let base = base.unwrap_or_else(|| outcomes[0].clone());
+        let rows = methods
+            .iter()
+            .zip(&outcomes)
+            .enumerate()
+            .map(|(index, (method, outcomes))| {
+                let against = (index > 0 || !first_is_base).then_some(base.as_slice());
+                Row::new(&task.name, &method.name, outcomes, against)
+            });
+        Ok((rows.collect(), base))
+    }
+
+    /// For each method, the outcomes of all questions: those a former run left, then new ones.
+    fn outcomes(&mut self, task: &Task, methods: &[Method]) -> Result<Vec<Vec<Outcome>>> {
+        let names: Vec<&str> = methods.iter().map(|m| m.name.as_str()).collect();
+        let file = &mut self.outcomes;
+        let done = match file {
+            Some(file) if !methods.is_empty() => file.take(task, &names)?,
+            _ => Vec::new(),
+        };
+        // By question, so that what is encoded once serves all methods.
+        let mut outcomes: Vec<Vec<Outcome>> = vec![Vec::new(); methods.len()];
+        let mut add = |answers: Vec<Outcome>| {
+            for (all, outcome) in outcomes.iter_mut().zip(answers) {
+                all.push(outcome);
+            }
+            let right = outcomes.iter().map(|of| of.iter().filter(|o| o.correct).count());
+            right.map(|n| n.to_string()).collect::<Vec<_>>().join(" ")
+        };
+        let (first, total) = (done.len(), task.questions.len());
+        done.into_iter().for_each(|answers| drop(add(answers)));
+        let mut counter = Counter::new(&task.name, first, total);
+        let (scoring, generation) = self.scoring.of(task.kind(), false);
+        let (model, routers, stop) = (self.model, self.routers, self.stop);
+        for_each_ordered(
+            if methods.is_empty() { total } else { first }..total,
+            self.threads,
+            stop,
+            |index| {
+                let question = &task.questions[index];
+                let asked = Asked::new(question, model, scoring, generation.as_ref())?;
+                let one = |m: &Method| {
+                    let settings = m.settings_of(&question.id, model.info.layers);
+                    asked.answer(model, routers, &settings, stop)
+                };
+                Ok(Some(methods.iter().map(one).collect::<Result<Vec<_>>>()?))
+            },
+            |index, answers| {
+                if let Some(file) = file {
+                    file.write(task, &task.questions[index], &names, &answers)?;
+                }
+                let right = add(answers);
+                counter.done(index + 1, &format!(", right: {right}"));
+                Ok(())
+            },
+        )?;
+        counter.finish();
+        if stop.load(Ordering::Relaxed) {
+            match file {
+                Some(_) => bail!("stopped; continue with --resume"),
+                None => bail!("stopped; nothing was reported. With --outcomes FILE an evaluation can be continued"),
+            }
+        }
+        Ok(outcomes)
+    }
+}
