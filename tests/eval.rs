@@ -147,3 +147,102 @@ fn a_stopped_evaluation_goes_on_to_the_same_report() {
     place.report(&format!("{EVAL} --limit 3 --outcomes o.jsonl --force"));
     assert_eq!(place.read("o.jsonl").lines().count(), 4);
 }
+
+/// Names and mean depths of a report's rows.
+fn rows(report: &Value) -> Vec<(&str, f64)> {
+    let rows = report["rows"].as_array().unwrap().iter();
+    rows.map(|r| (r["method"].as_str().unwrap(), r["mean_depth"].as_f64().unwrap()))
+        .collect()
+}
+
+#[test]
+fn written_answers_have_every_control() {
+    let place = Place::new();
+    let report = place.report(
+        "eval --model model --device cpu --routers none --data n.jsonl --max-new-tokens 4 --controls --control-depth 2",
+    );
+    let expected = ["random layers at 2.00", "early exit at 2.00", "block influence at 2.00"];
+    assert_eq!(rows(&report)[1..], expected.map(|name| (name, 2.0)));
+}
+
+#[test]
+fn a_sweep_is_a_curve_in_the_terminal_and_as_svg() {
+    let place = Place::new();
+    let eval = format!("{EVAL} --sweep --dial=-0.4,0 --program 0-2 --controls");
+    let report = place.report(&format!("{eval} --curve c.svg"));
+    let rows = rows(&report);
+    let of = |start: &str| rows.iter().filter(|r| r.0.starts_with(start)).count();
+    // As they are, 9 dials (one of the sweep's was asked for), budgets 3 and 2.
+    assert_eq!((of("routers, prompt"), of("routers, token")), (12, 12), "{rows:?}");
+    assert_eq!(of("routers, prompt, dial -0.4"), 1, "{rows:?}");
+    let names: Vec<&str> = rows.iter().map(|r| r.0).collect();
+    assert_eq!(
+        names[..4],
+        [
+            "base",
+            "routers, prompt",
+            "routers, prompt, dial -0.4",
+            "routers, prompt, dial 0"
+        ]
+    );
+    for (name, depth) in &rows {
+        let budget = name.split_once("budget ").map(|(_, b)| b.parse::<f64>().unwrap());
+        assert!(budget.is_none_or(|b| *depth <= b), "{name}: {depth}");
+    }
+    // Controls stand at the depths of what was asked for by itself.
+    let mut asked: Vec<String> = rows
+        .iter()
+        .filter(|r| !r.0.contains("budget") && r.0.starts_with("routers"))
+        .filter(|r| r.0.matches("dial").count() == 0 || r.0.ends_with("dial -0.4") || r.0.ends_with("dial 0"))
+        .filter(|r| r.1 < 3.995)
+        .map(|r| format!("early exit at {:.2}", r.1))
+        .collect();
+    asked.dedup();
+    let exits: Vec<&str> = names.iter().filter(|n| n.starts_with("early exit")).copied().collect();
+    assert_eq!(exits, asked);
+
+    let svg = place.read("c.svg");
+    assert!(svg.starts_with("<svg xmlns=") && svg.ends_with("</svg>\n"));
+    assert_eq!(
+        svg.matches("<polyline").count(),
+        5,
+        "base, dial and budget in both scopes"
+    );
+    assert_eq!(
+        svg.matches("<title>").count(),
+        rows.len() + 2,
+        "routers as they are stand on two curves"
+    );
+    for part in [
+        "95 % intervals",
+        "executed layers per forward pass",
+        "accuracy, %",
+        "<title>program 0-2: ",
+    ] {
+        assert!(svg.contains(part), "{part}");
+    }
+    let text = place.ok(&eval);
+    for part in [
+        "q: accuracy, % over depth",
+        "d routers, prompt: dial",
+        "B routers, token: budget",
+        "p program",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(
+        !place
+            .ok(&format!("{EVAL} --limit 3"))
+            .contains("accuracy, % over depth")
+    );
+    place.refused(
+        1,
+        &format!("{EVAL} --curve nowhere/c.svg"),
+        "nowhere/c.svg: expected a file in a folder",
+    );
+    place.refused(
+        2,
+        "eval --model model --device cpu --routers none --data q.jsonl --sweep",
+        "need routers",
+    );
+}

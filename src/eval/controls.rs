@@ -6,7 +6,6 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
-use super::multiple_choice::EncodedQuestion;
 use crate::model::Decoder;
 use crate::program::Program;
 
@@ -19,14 +18,23 @@ pub enum Control {
     EarlyExit,
     /// The layers of least block influence (ShortGPT, arXiv 2403.03853), the least first.
     BlockInfluence(Vec<usize>),
+    /// The layers whose removal cost least on training questions, one after the other; as many of
+    /// them as the depth asks for.
+    Removal(Vec<usize>),
 }
 
 impl Control {
+    pub const RANDOM: &'static str = "random layers";
+    pub const EARLY_EXIT: &'static str = "early exit";
+    pub const BLOCK_INFLUENCE: &'static str = "block influence";
+    pub const REMOVAL: &'static str = "static removal";
+
     pub fn name(&self) -> &'static str {
         match self {
-            Control::Random => "random layers",
-            Control::EarlyExit => "early exit",
-            Control::BlockInfluence(_) => "block influence",
+            Control::Random => Control::RANDOM,
+            Control::EarlyExit => Control::EARLY_EXIT,
+            Control::BlockInfluence(_) => Control::BLOCK_INFLUENCE,
+            Control::Removal(_) => Control::REMOVAL,
         }
     }
 
@@ -40,7 +48,7 @@ impl Control {
         let mut order: Vec<usize> = match self {
             Control::Random => (0..layers).collect(),
             Control::EarlyExit => (0..layers).rev().collect(),
-            Control::BlockInfluence(order) => order.clone(),
+            Control::BlockInfluence(order) | Control::Removal(order) => order.clone(),
         };
         if *self == Control::Random {
             order.shuffle(&mut rng);
@@ -50,14 +58,14 @@ impl Control {
 }
 
 /// The layers in the order of their block influence, the least first: 1 − cos(h, B(h)), meaned
-/// over the tokens of the questions (ShortGPT, arXiv 2403.03853 §3.2).
-pub fn by_influence(decoder: &Decoder, questions: &[EncodedQuestion]) -> Result<Vec<usize>> {
+/// over the tokens of the prompts (ShortGPT, arXiv 2403.03853 §3.2).
+pub fn by_influence(decoder: &Decoder, prompts: &[Vec<u32>]) -> Result<Vec<usize>> {
     let layers = decoder.config().layers;
     let (mut sums, mut tokens) = (vec![0f64; layers], 0);
-    for question in questions {
-        let positions: Vec<u32> = (0..question.prompt.len() as u32).collect();
+    for prompt in prompts {
+        let positions: Vec<u32> = (0..prompt.len() as u32).collect();
         let chunk = decoder.chunk(&positions)?;
-        let mut hidden = decoder.embed(&question.prompt)?;
+        let mut hidden = decoder.embed(prompt)?;
         for (layer, sum) in sums.iter_mut().enumerate() {
             let after = decoder.run_block(layer, &hidden, &chunk, None)?;
             let rows = |t: &candle_core::Tensor| t.to_dtype(candle_core::DType::F32)?.to_vec2::<f32>();
@@ -104,7 +112,7 @@ mod tests {
     #[test]
     fn influence_is_that_of_the_hidden_states() {
         let decoder = tiny_decoder();
-        let mut order = by_influence(&decoder, &[question()]).unwrap();
+        let mut order = by_influence(&decoder, &[question().prompt]).unwrap();
         order.sort_unstable();
         assert_eq!(order, (0..LAYERS).collect::<Vec<_>>());
         assert!((cosine(&[1.0, 0.0], &[1.0, 1.0]) - 0.5f64.sqrt()).abs() < 1e-9);

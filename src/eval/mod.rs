@@ -22,7 +22,7 @@ pub(crate) mod testing;
 
 pub use controls::Control;
 pub use generation::Generation;
-pub use methods::{Asked, Method, Outcome};
+pub use methods::{Asked, Method, Outcome, Series};
 pub use multiple_choice::{ChoiceScorer, EncodedQuestion, Score, Scoring};
 pub use outcomes::{OutcomeFile, OutcomeHeader};
 pub use tasks::{Answer, AnswerKind, Question, Task};

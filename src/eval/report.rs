@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::generation::Generation;
-use super::methods::Outcome;
+use super::methods::{Method, Outcome, Series};
 use super::statistics::{mcnemar_exact, wilson};
 use crate::text::escape_controls;
 
@@ -22,6 +22,9 @@ pub enum Format {
 pub struct Row {
     pub task: String,
     pub method: String,
+    /// For curves; the method's name says as much.
+    #[serde(skip)]
+    pub series: Series,
     pub questions: usize,
     pub correct: usize,
     /// Proportions, 0 to 1.
@@ -43,7 +46,7 @@ pub struct Row {
 
 impl Row {
     /// `base`: base's outcomes on the same questions, unless this is base.
-    pub fn new(task: &str, method: &str, outcomes: &[Outcome], base: Option<&[Outcome]>) -> Row {
+    pub fn new(task: &str, method: &Method, outcomes: &[Outcome], base: Option<&[Outcome]>) -> Row {
         let (n, correct) = (outcomes.len(), outcomes.iter().filter(|o| o.correct).count());
         let (low, high) = wilson(correct, n);
         let flips = base.map(|base| {
@@ -54,7 +57,8 @@ impl Row {
         });
         Row {
             task: task.into(),
-            method: method.into(),
+            method: method.name.clone(),
+            series: method.series,
             questions: n,
             correct,
             accuracy: correct as f64 / n.max(1) as f64,
@@ -242,6 +246,7 @@ fn csv_text(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Scope;
 
     fn outcomes(correct: &[u8]) -> Vec<Outcome> {
         let outcome = |&c: &u8| Outcome {
@@ -265,8 +270,8 @@ mod tests {
             routers: None,
             routers_sha256: None,
             rows: vec![
-                Row::new("arc", "base", &base, None),
-                Row::new("arc", "routers, prompt", &routed, Some(&base)),
+                Row::new("arc", &Method::base(4), &base, None),
+                Row::new("arc", &Method::routers(Scope::Prompt, -0.5, None), &routed, Some(&base)),
             ],
         }
     }

@@ -9,7 +9,7 @@ use crate::cli::scoring::ScoringArgs;
 use crate::eval::controls::by_influence;
 use crate::eval::parallel::for_each_ordered;
 use crate::eval::report::Row;
-use crate::eval::{Asked, Control, EncodedQuestion, Method, Outcome, OutcomeFile, Task};
+use crate::eval::{Asked, Control, Method, Outcome, OutcomeFile, Question, Task, prompts};
 use crate::model::Model;
 use crate::router::RouterSet;
 
@@ -33,20 +33,23 @@ impl Evaluation<'_> {
         let mut depths: Vec<f64> = depths.iter().map(|d| (d * 100.0).round() / 100.0).collect();
         depths.retain(|&d| d < layers as f64);
         depths.dedup();
-        let (scoring, _) = self.scoring.of(task.kind(), false);
-        let calibration = task.questions.iter().filter(|q| !q.answer.choices().is_empty());
-        let calibration = calibration.take(CALIBRATION);
-        let calibration = calibration.map(|q| EncodedQuestion::for_model(q, self.model, scoring));
-        let calibration = calibration.collect::<Result<Vec<_>>>()?;
         let mut kinds = vec![Control::Random, Control::EarlyExit];
-        if !calibration.is_empty() && !depths.is_empty() {
-            kinds.push(Control::BlockInfluence(by_influence(
-                &self.model.decoder,
-                &calibration,
-            )?));
+        if !depths.is_empty() {
+            let prompts = self.prompts(&task.questions[..task.questions.len().min(CALIBRATION)])?;
+            kinds.push(Control::BlockInfluence(by_influence(&self.model.decoder, &prompts)?));
         }
         let at = |&depth: &f64| kinds.iter().map(move |kind| Method::control(kind.clone(), depth));
         Ok(depths.iter().flat_map(at).collect())
+    }
+
+    /// What the model reads of each question before it answers, as token ids.
+    fn prompts(&self, questions: &[Question]) -> Result<Vec<Vec<u32>>> {
+        let prompt = |q: &Question| {
+            let (scoring, generation) = self.scoring.of(q.answer.kind(), false);
+            let text = prompts::prompt(&q.question, q.answer.choices(), scoring, generation.as_ref());
+            self.model.prompt_ids(&text, !generation.is_some_and(|g| g.chat))
+        };
+        questions.iter().map(prompt).collect()
     }
 
     /// A row for each method, against base's outcomes: the first method's, where none are given.
@@ -65,7 +68,7 @@ impl Evaluation<'_> {
             .enumerate()
             .map(|(index, (method, outcomes))| {
                 let against = (index > 0 || !first_is_base).then_some(base.as_slice());
-                Row::new(&task.name, &method.name, outcomes, against)
+                Row::new(&task.name, method, outcomes, against)
             });
         Ok((rows.collect(), base))
     }

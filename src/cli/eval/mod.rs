@@ -1,24 +1,25 @@
 //! `drllm-tui eval`: how often the model is right, and at what depth.
 
+mod curve;
 mod evaluation;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args;
 
 use super::UsageError;
 use super::args::ScopeArg;
 use super::base_model::BaseModelArgs;
-use super::output::print;
+use super::output::{print, write_whole};
 use super::run::stop_on_signals;
 use super::scoring::ScoringArgs;
 use crate::engine::{NEUTRAL_DIAL, RouterChoice, Scope, Settings, load_routers};
 use crate::eval::outcomes::{FORMAT, OutcomeFile, OutcomeHeader, TaskHeader};
-use crate::eval::report::{Format, Report};
-use crate::eval::{Method, Task};
+use crate::eval::report::{Format, Report, Row};
+use crate::eval::{Method, Series, Task};
 use crate::line_file::Existing;
 use crate::model::Model;
 use crate::program::Program;
@@ -38,16 +39,23 @@ pub struct EvalArgs {
     #[arg(long, value_enum, value_delimiter = ',', default_value = "prompt,token")]
     scope: Vec<ScopeArg>,
     /// Further rows at these dials, like -0.4,0
-    #[arg(long, value_delimiter = ',', allow_negative_numbers = true, value_name = "DIALS")]
+    // Not `allow_negative_numbers`: a list is no number.
+    #[arg(long, value_delimiter = ',', allow_hyphen_values = true, value_name = "DIALS")]
     dial: Vec<f64>,
     /// Further rows at these budgets, like 26,28
     #[arg(long, value_delimiter = ',', value_name = "BUDGETS")]
     budget: Vec<usize>,
+    /// Further rows over the dial and the budget in each scope: accuracy over depth as a curve
+    #[arg(long)]
+    sweep: bool,
+    /// Draw accuracy over depth into this SVG, with 95 % intervals
+    #[arg(long, value_name = "FILE")]
+    curve: Option<PathBuf>,
     /// A further row: one program for every question, like '0-18 20-29'; may be repeated
     #[arg(long, value_name = "PROGRAM")]
     program: Vec<String>,
     /// Further rows for each depth of the routers, or of --control-depth: random layers, early exit
-    /// and pruning by block influence (ShortGPT) at the same mean depth
+    /// and pruning by block influence (ShortGPT) at the same mean depth; rows of --sweep have none
     #[arg(long)]
     controls: bool,
     /// Depths of the controls' rows, like 26,28.5
@@ -91,6 +99,7 @@ pub fn run(args: EvalArgs) -> Result<()> {
     if let Some(path) = &args.outcomes {
         existing.check(path)?;
     }
+    args.curve.as_deref().map_or(Ok(()), check_curve)?;
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop)?;
     let model = args.model.load(&stop)?;
@@ -101,7 +110,7 @@ pub fn run(args: EvalArgs) -> Result<()> {
             model.info.name
         );
     }
-    let methods = args.methods(model.info.layers, routers.is_some())?;
+    let (methods, swept) = args.methods(model.info.layers, routers.is_some())?;
     let header = args.header(&tasks, &model, routers.as_ref(), &methods);
     let outcomes = args
         .outcomes
@@ -118,7 +127,11 @@ pub fn run(args: EvalArgs) -> Result<()> {
     let mut rows = Vec::new();
     for task in &tasks {
         let (of_methods, base) = evaluation.rows(task, &methods, None)?;
-        let routed = of_methods.iter().filter(|row| row.method.starts_with("routers"));
+        let is_routed = |row: &&Row| matches!(row.series, Series::Routers(_) | Series::Dial(_) | Series::Budget(_));
+        let routed = of_methods
+            .iter()
+            .filter(is_routed)
+            .filter(|row| !swept.contains(&row.method));
         let depths: Vec<f64> = match args.control_depth.is_empty() {
             true => routed.map(|row| row.mean_depth).collect(),
             false => args.control_depth.clone(),
@@ -143,7 +156,15 @@ pub fn run(args: EvalArgs) -> Result<()> {
         routers_sha256: routers.as_ref().map(|r| r.info.sha256.clone()),
         rows,
     };
-    print(&report.print(args.format))
+    let mut text = report.print(args.format);
+    if args.format == Format::Text {
+        text += &curve::terminal(&report.rows);
+    }
+    print(&text)?;
+    match &args.curve {
+        Some(path) => write_whole(path, |out| out.write_all(curve::svg(&report).as_bytes())),
+        None => Ok(()),
+    }
 }
 
 impl EvalArgs {
@@ -176,19 +197,29 @@ impl EvalArgs {
         }
     }
 
-    /// The rows of each task, base first.
-    fn methods(&self, layers: usize, routers: bool) -> Result<Vec<Method>> {
-        let mut methods = vec![Method::base(layers)];
+    /// The rows of each task, base first, and the names of those that only --sweep adds.
+    fn methods(&self, layers: usize, routers: bool) -> Result<(Vec<Method>, Vec<String>)> {
+        let (mut methods, mut swept) = (vec![Method::base(layers)], Vec::new());
         if routers {
             for scope in &self.scope {
                 let scope = Scope::from(*scope);
-                methods.push(Method::routers(scope, NEUTRAL_DIAL, None));
-                methods.extend(self.dial.iter().map(|&dial| Method::routers(scope, dial, None)));
+                let dialled = |&dial: &f64| Method::routers(scope, dial, None);
                 let budgeted = |&budget: &usize| Method::routers(scope, NEUTRAL_DIAL, Some(budget));
+                methods.push(Method::routers(scope, NEUTRAL_DIAL, None));
+                methods.extend(self.dial.iter().map(dialled));
                 methods.extend(self.budget.iter().map(budgeted));
+                if self.sweep {
+                    let budgets = sweep_budgets(layers);
+                    let mut more: Vec<Method> = SWEEP_DIALS.iter().map(dialled).collect();
+                    more.extend(budgets.iter().map(budgeted));
+                    more.retain(|m| methods.iter().all(|asked| asked.name != m.name));
+                    swept.extend(more.iter().map(|m| m.name.clone()));
+                    methods.extend(more);
+                }
             }
-        } else if !self.dial.is_empty() || !self.budget.is_empty() {
-            return Err(UsageError::new("--dial and --budget need routers: give a checkpoint with --routers").into());
+        } else if self.sweep || !self.dial.is_empty() || !self.budget.is_empty() {
+            let message = "--sweep, --dial and --budget need routers: give a checkpoint with --routers";
+            return Err(UsageError::new(message).into());
         }
         for text in &self.program {
             let program = Program::parse(text, layers);
@@ -198,6 +229,64 @@ impl EvalArgs {
         }
         let checked = methods.iter().map(|m| Settings::check(&m.settings, layers));
         checked.collect::<Result<(), String>>().map_err(UsageError::new)?;
-        Ok(methods)
+        Ok((methods, swept))
+    }
+}
+
+/// Dials of a sweep, on both sides of the router itself (−0.5). Each moves the difference of p(skip) and
+/// p(execute) from which a layer is skipped: −2/3, −3/7, −1/4, −1/9, then 1/9, 1/4, 3/7, 2/3.
+const SWEEP_DIALS: [f64; 8] = [-0.7, -0.65, -0.6, -0.55, -0.4, -0.3, -0.2, -0.1];
+
+/// Budgets of a sweep: from 95 % down to half of the model's layers.
+fn sweep_budgets(layers: usize) -> Vec<usize> {
+    let shares = [0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5];
+    let budgets = shares.map(|share| (share * layers as f64).round() as usize);
+    let mut budgets: Vec<usize> = budgets.into_iter().filter(|&b| b > 0 && b < layers).collect();
+    budgets.dedup();
+    budgets
+}
+
+/// Refuses a place where the curve cannot be written, before hours of evaluation.
+fn check_curve(path: &Path) -> Result<()> {
+    let folder = path
+        .parent()
+        .filter(|f| !f.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    ensure!(
+        folder.is_dir() && !path.is_dir(),
+        "cannot draw the curve into {}: expected a file in a folder that is there",
+        path.display()
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::router::policy::dial;
+
+    #[test]
+    fn budgets_of_a_sweep_save_layers() {
+        assert_eq!(sweep_budgets(30), [29, 27, 26, 24, 21, 18, 15]);
+        assert_eq!(sweep_budgets(4), [3, 2]);
+        assert_eq!(sweep_budgets(1), [] as [usize; 0]);
+    }
+
+    #[test]
+    fn dials_of_a_sweep_move_the_threshold_of_a_skip_both_ways() {
+        // p(skip) from which a layer is skipped, of two classes; 1/2 for the router itself.
+        let threshold = |position: f64| {
+            let skips = |p: &f32| {
+                let [skip, execute, _] = dial([*p, 1.0 - p, 0.0], position);
+                skip > execute
+            };
+            (0..1000).map(|i| i as f32 / 1000.0).find(skips).unwrap_or(1.0)
+        };
+        let thresholds: Vec<f32> = SWEEP_DIALS.iter().map(|&d| threshold(d)).collect();
+        assert!(
+            thresholds.is_sorted() && thresholds[0] > 0.1 && thresholds[7] < 0.9,
+            "{thresholds:?}"
+        );
+        assert!(thresholds[3] < 0.5 && thresholds[4] > 0.5, "{thresholds:?}");
     }
 }
