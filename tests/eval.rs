@@ -246,3 +246,241 @@ fn a_sweep_is_a_curve_in_the_terminal_and_as_svg() {
         "need routers",
     );
 }
+
+/// Right answers under each program, on a file of questions.
+fn right(place: &Place, data: &str, programs: &[&str]) -> Vec<u64> {
+    let rows: String = programs.iter().map(|p| format!(" --program {p}")).collect();
+    let report = place.report(&format!(
+        "eval --model model --device cpu --routers none --data {data}{rows}"
+    ));
+    let rows = report["rows"].as_array().unwrap()[1..].iter();
+    rows.map(|r| r["correct"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn the_best_static_program_is_chosen_on_other_questions() {
+    let place = Place::new();
+    let train = format!("{EVAL} --train-data t.jsonl");
+    let eval = format!("{train} --controls --control-depth 3,1.5 --outcomes o.jsonl");
+    let report = place.report(&eval);
+    let chosen = &report["training"];
+    let program = chosen["program"].as_str().unwrap();
+    let as_argument = program.replace(' ', ",");
+    assert_eq!(chosen["questions"], QUESTIONS);
+    let of_training = right(&place, "t.jsonl", &[&as_argument, "0-3"]);
+    assert_eq!(
+        (&chosen["correct"], &chosen["base"]),
+        (&of_training[0].into(), &of_training[1].into())
+    );
+    let singles = [
+        "1-3",
+        "0,2-3",
+        "0-1,3",
+        "0-2",
+        "0x2,1-3",
+        "0,1x2,2-3",
+        "0-1,2x2,3",
+        "0-2,3x2",
+    ];
+    let of_singles = right(&place, "t.jsonl", &singles);
+    assert!(
+        of_singles.iter().all(|&n| n <= of_training[0]),
+        "{of_singles:?} {chosen}"
+    );
+    let rows = report["rows"].as_array().unwrap();
+    let row = |name: &str| {
+        rows.iter()
+            .find(|r| r["method"] == name)
+            .unwrap_or_else(|| panic!("{name}: {report}"))
+    };
+    let expected = right(&place, "q.jsonl", &[&as_argument])[0];
+    assert_eq!(row(&format!("static {program}"))["correct"], expected);
+
+    // One layer less is the one that is missed least; of equals the lowest.
+    let best = (0..4)
+        .max_by_key(|&layer| (of_singles[layer], std::cmp::Reverse(layer)))
+        .unwrap();
+    let expected = right(&place, "q.jsonl", &singles[best..=best])[0];
+    assert_eq!(row("static removal at 3.00")["correct"], expected);
+    let half = row("static removal at 1.50")["mean_depth"].as_f64().unwrap();
+    assert!((1.0..=2.0).contains(&half));
+
+    // Killed while training and after.
+    let whole = place.read("o.jsonl");
+    let lines: Vec<Value> = whole.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let training = lines.iter().filter(|l| l["type"] == "training").count();
+    assert!(
+        training >= 3 * QUESTIONS && training % QUESTIONS == 0,
+        "whole rounds: {training}"
+    );
+    for tenths in [1, 3, 5, 9] {
+        std::fs::write(place.path("o.jsonl"), &whole[..whole.len() * tenths / 10]).unwrap();
+        assert_eq!(
+            place.report(&format!("{eval} --resume --threads 1")),
+            report,
+            "{tenths}"
+        );
+    }
+    place.refused(
+        1,
+        &format!("{eval} --train-limit 5 --resume"),
+        "training[0].questions = 24, this evaluation has 5",
+    );
+
+    let text = place.ok(&format!("{train} --train-limit 6"));
+    assert!(text.contains("on 6 training questions"), "{text}");
+    // Without --controls, removal stands at the routers' depths.
+    assert_eq!(
+        text.matches("static removal at").count() > 0,
+        text.contains("  3."),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_static_program_is_not_chosen_on_the_questions_it_is_measured_on() {
+    let place = Place::new();
+    std::fs::copy(place.path("q.jsonl"), place.path("copy.jsonl")).unwrap();
+    place.refused(
+        1,
+        &format!("{EVAL} --train-data copy.jsonl"),
+        "copy.jsonl was made of a file that is among --data",
+    );
+    let (q, t) = (place.read("q.jsonl"), place.read("t.jsonl"));
+    let some: Vec<&str> = q.lines().take(2).collect();
+    std::fs::write(place.path("some.jsonl"), some.join("\n")).unwrap();
+    place.refused(
+        1,
+        &format!("{EVAL} --train-data some.jsonl"),
+        "all its questions are among --data too",
+    );
+    let renamed = some.join("\n").replace("\"id\": \"q", "\"id\": \"other");
+    std::fs::write(place.path("both.jsonl"), format!("{t}\n{renamed}")).unwrap();
+    let (code, out, err) = place.run(&format!("{EVAL} --train-data both.jsonl"));
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        err.contains("both.jsonl: 2 questions left out that are among --data too"),
+        "{err}"
+    );
+    assert!(out.contains(&format!("on {QUESTIONS} training questions")), "{out}");
+    place.refused(
+        2,
+        &format!("{EVAL} --train-data t.jsonl --train-limit 0"),
+        "--train-limit is 0",
+    );
+
+    // The same from records.
+    std::fs::write(place.path("p.txt"), "0 2-3\n0-2\n0-2 3x2\n").unwrap();
+    let search = "search --model model --device cpu --programs p.txt";
+    place.ok(&format!("{search} --data t.jsonl --out t-r.jsonl"));
+    let report = place.report(&format!("{EVAL} --static-records t-r.jsonl"));
+    let best = place.ok("search best t-r.jsonl --top 1");
+    let program = report["training"]["program"].as_str().unwrap();
+    assert!(best.trim_end().ends_with(&format!("  {program}")), "{best} {program}");
+    assert_eq!(report["training"]["tried"], 4, "the standard program and three others");
+    let last = report["rows"].as_array().unwrap().last().unwrap();
+    assert_eq!(last["method"], format!("static {program}"));
+    place.refused(1, &format!("{EVAL} --static-records s.jsonl"), "search --programs FILE");
+    place.ok(&format!("{search} --data q.jsonl --out q-r.jsonl"));
+    place.refused(
+        1,
+        &format!("{EVAL} --static-records q-r.jsonl"),
+        "q-r.jsonl was made of a file that is among --data",
+    );
+    std::fs::create_dir(place.path("other")).unwrap();
+    tiny_model::write(&place.path("other"), 8);
+    let other = "search --model other --device cpu --programs p.txt --data t.jsonl --out o-r.jsonl";
+    place.ok(other);
+    place.refused(
+        1,
+        &format!("{EVAL} --static-records o-r.jsonl"),
+        "o-r.jsonl holds records of other",
+    );
+    place.refused(
+        2,
+        &format!("{EVAL} --static-records t-r.jsonl --train-data t.jsonl"),
+        "cannot be used with",
+    );
+}
+
+#[test]
+#[cfg(unix)]
+fn a_disk_that_fills_leaves_whole_lines_to_go_on_from() {
+    let place = Place::new();
+    let commands = [
+        (
+            "search --model model --device cpu --data t.jsonl --simulations 8 --out full.jsonl",
+            "records",
+        ),
+        (
+            "eval --model model --device cpu --data t.jsonl --routers none --program 0-2 --outcomes full.jsonl",
+            "outcomes",
+        ),
+    ];
+    for (args, contents) in commands {
+        place.ok(args);
+        let whole = place.read("full.jsonl");
+        std::fs::remove_file(place.path("full.jsonl")).unwrap();
+        // A limit on the size of files is met as a full disk is: a part of a line, then an error. Without
+        // the trap the system would end the program.
+        let limited = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", whole.len() / 2 / 512);
+        let output = std::process::Command::new("sh")
+            .arg("-c")
+            .arg(limited)
+            .arg(assert_cmd::cargo::cargo_bin("drllm-tui"))
+            .args(args.split(' '))
+            .current_dir(&place.0)
+            .output()
+            .unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{err}");
+        let expected = format!("cannot write to full.jsonl; the {contents} before are on the disk. Make room");
+        assert!(
+            err.contains(&expected) && err.contains("continue with --resume"),
+            "{err}"
+        );
+        let left = place.read("full.jsonl");
+        assert!(
+            left.ends_with('\n') && left.lines().count() > 2 && left.len() <= whole.len() / 2,
+            "{left}"
+        );
+        assert!(contents == "outcomes" || whole.starts_with(&left));
+        place.ok(&format!("{args} --resume"));
+        let resumed = place.read("full.jsonl");
+        assert!(resumed.starts_with(&left));
+        match contents {
+            "records" => assert_eq!(resumed, whole),
+            // Seconds differ.
+            _ => assert_eq!(resumed.lines().count(), whole.lines().count()),
+        }
+        std::fs::remove_file(place.path("full.jsonl")).unwrap();
+    }
+}
+
+#[test]
+fn bad_questions_are_named_and_leave_nothing_behind() {
+    let place = Place::new();
+    std::fs::write(place.path("empty.jsonl"), "\n\n").unwrap();
+    let good = r#"{"question": "Q", "choices": ["a", "b"], "answer": 1}"#;
+    std::fs::write(
+        place.path("range.jsonl"),
+        format!("{good}\n{}", good.replace("1}", "2}").replace('Q', "R")),
+    )
+    .unwrap();
+    for (data, expected) in [
+        ("empty.jsonl", "empty.jsonl: the file holds no question"),
+        (
+            "range.jsonl",
+            "range.jsonl: line 2: the answer is 2; expected an index from 0 below the 2 choices",
+        ),
+    ] {
+        place.refused(1, &format!("{EVAL} {data} --outcomes x.jsonl"), expected);
+        place.refused(1, &format!("{EVAL} --train-data {data} --outcomes x.jsonl"), expected);
+        place.refused(
+            1,
+            &format!("search --model model --data {data} --out x.jsonl"),
+            expected,
+        );
+        assert!(!place.path("x.jsonl").exists());
+    }
+}

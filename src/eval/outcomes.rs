@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Generation, Outcome, Question, Scoring, Task};
 use crate::line_file::{Existing, LineFile, Words, difference, to_line, whole_lines};
+use crate::program::Program;
 use crate::text::escape_controls;
 
 /// Version of the layout of these lines.
@@ -40,6 +41,9 @@ pub struct OutcomeHeader {
     pub controls: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub control_depth: Vec<f64>,
+    /// What the best static program is sought on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub training: Vec<TaskHeader>,
 }
 
 /// The questions of a file, and how their answers are judged.
@@ -84,11 +88,22 @@ pub struct Named {
     pub outcome: Outcome,
 }
 
+/// One training question under the programs of one round of the search for a static program.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Training {
+    pub round: String,
+    /// The question's id.
+    pub question: String,
+    /// Those of the round's programs that were right.
+    pub right: Vec<Program>,
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 enum Line {
     Header(Box<OutcomeHeader>),
     Answers(Answers),
+    Training(Training),
 }
 
 /// A file of outcomes. What a former run left in it is taken first, in the order of the evaluation,
@@ -135,11 +150,55 @@ impl OutcomeFile {
         {
             let found = match line {
                 Line::Answers(answers) => belongs(answers, task, question, methods),
-                Line::Header(_) => Err("a second header; one file holds one evaluation".into()),
+                other => Err(other.misplaced()),
             };
             taken.push(found.map_err(|wrong| self.wrong(number, &wrong))?);
         }
         Ok(taken)
+    }
+
+    /// The right programs that are there of the first of `questions` in a round of a search for a
+    /// static program, which runs `programs`.
+    ///
+    /// # Errors
+    /// A line that belongs to another question, round or program, by number.
+    pub fn take_training(
+        &mut self,
+        round: &str,
+        questions: &[&str],
+        programs: &[Program],
+    ) -> Result<Vec<Vec<Program>>> {
+        let mut taken = Vec::new();
+        while let Some(question) = questions.get(taken.len())
+            && let Some((number, line)) = self.left.pop_front()
+        {
+            let found = match line {
+                Line::Training(found) if (found.round.as_str(), found.question.as_str()) != (round, *question) => {
+                    Err(format!(
+                        "question '{}' of round '{}' where '{}' of '{round}' was expected",
+                        escape_controls(&found.question),
+                        escape_controls(&found.round),
+                        escape_controls(question)
+                    ))
+                }
+                Line::Training(found) => match found.right.iter().find(|p| !programs.contains(p)) {
+                    Some(other) => Err(format!("the program '{other}', which was not run")),
+                    None => Ok(found.right),
+                },
+                other => Err(other.misplaced()),
+            };
+            taken.push(found.map_err(|wrong| self.wrong(number, &wrong))?);
+        }
+        Ok(taken)
+    }
+
+    /// Writes the right programs of one training question and waits until they are on the disk.
+    pub fn write_training(&mut self, round: &str, question: &str, right: &[Program]) -> Result<()> {
+        self.lines.append(&to_line(&Line::Training(Training {
+            round: round.to_owned(),
+            question: question.to_owned(),
+            right: right.to_vec(),
+        })))
     }
 
     /// Writes the outcomes of one question and waits until they are on the disk.
@@ -166,6 +225,25 @@ impl OutcomeFile {
     fn wrong(&self, number: usize, what: &str) -> anyhow::Error {
         let path = self.lines.path().display();
         anyhow::anyhow!("{path}, line {number}: {what}; begin anew with --force, or choose another --outcomes")
+    }
+}
+
+impl Line {
+    /// Why a line of this kind does not belong where it stands.
+    fn misplaced(&self) -> String {
+        match self {
+            Line::Header(_) => "a second header; one file holds one evaluation".into(),
+            Line::Answers(answers) => format!(
+                "outcomes of '{}' out of their order",
+                escape_controls(&answers.question)
+            ),
+            Line::Training(training) => {
+                format!(
+                    "training question '{}' out of its order",
+                    escape_controls(&training.question)
+                )
+            }
+        }
     }
 }
 
@@ -229,133 +307,4 @@ fn check_header(path: &Path, first: &Line, header: &OutcomeHeader) -> Result<()>
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::eval::Answer;
-
-    fn task() -> Task {
-        let question = |i: usize| Question {
-            id: format!("q{i}"),
-            question: "Which?".into(),
-            answer: Answer::Number("1".into()),
-        };
-        Task {
-            name: "t".into(),
-            sha256: "d".into(),
-            questions: (0..4).map(question).collect(),
-        }
-    }
-
-    fn header() -> OutcomeHeader {
-        OutcomeHeader {
-            format: FORMAT,
-            model: "m".into(),
-            model_sha256: "s".into(),
-            layers: 4,
-            exact: false,
-            device: "cpu".into(),
-            routers_sha256: None,
-            tasks: vec![TaskHeader::new(&task(), Scoring::Sum, None)],
-            methods: vec!["base".into()],
-            controls: true,
-            control_depth: vec![2.5],
-        }
-    }
-
-    const ROUNDS: [&[&str]; 2] = [&["base", "program 0"], &["early exit at 2.50"]];
-
-    /// Runs both rounds, or until `most` questions were answered anew; what all came to.
-    fn evaluate(path: &Path, existing: Existing, most: usize) -> Result<Vec<Vec<Outcome>>> {
-        let task = task();
-        let mut file = OutcomeFile::open(path, &header(), existing)?;
-        let (mut all, mut anew) = (Vec::new(), 0);
-        for methods in ROUNDS {
-            let taken = file.take(&task, methods)?;
-            let first = taken.len();
-            all.extend(taken);
-            for (index, question) in task.questions.iter().enumerate().skip(first) {
-                if anew == most {
-                    return Ok(all);
-                }
-                let outcome = |m: usize| Outcome {
-                    correct: (index + m).is_multiple_of(2),
-                    depth: 1.0 / (index + 3) as f64,
-                    seconds: 0.1,
-                };
-                let outcomes: Vec<Outcome> = (0..methods.len()).map(outcome).collect();
-                file.write(&task, question, methods, &outcomes)?;
-                all.push(outcomes);
-                anew += 1;
-            }
-        }
-        file.finish()?;
-        Ok(all)
-    }
-
-    #[test]
-    fn cut_at_any_byte_a_file_is_completed_to_the_same_bytes() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("o.jsonl");
-        let expected = evaluate(&path, Existing::Refuse, 100).unwrap();
-        let whole = std::fs::read(&path).unwrap();
-        assert_eq!(whole.iter().filter(|&&b| b == b'\n').count(), 1 + 8);
-        for cut in (0..=whole.len()).step_by(61).chain([whole.len()]) {
-            std::fs::write(&path, &whole[..cut]).unwrap();
-            assert_eq!(
-                evaluate(&path, Existing::Resume, 100).unwrap(),
-                expected,
-                "cut at {cut}"
-            );
-            assert_eq!(std::fs::read(&path).unwrap(), whole, "cut at {cut}");
-        }
-        // A run that is stopped twice.
-        evaluate(&path, Existing::Overwrite, 3).unwrap();
-        evaluate(&path, Existing::Resume, 2).unwrap();
-        assert_eq!(evaluate(&path, Existing::Resume, 100).unwrap(), expected);
-        assert_eq!(std::fs::read(&path).unwrap(), whole);
-    }
-
-    #[test]
-    fn what_does_not_belong_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("o.jsonl");
-        evaluate(&path, Existing::Refuse, 100).unwrap();
-        let good = std::fs::read_to_string(&path).unwrap();
-        let cases = [
-            (
-                good.replacen("\"layers\":4", "\"layers\":5", 1),
-                "layers = 5, this evaluation has 4",
-            ),
-            (
-                good.replacen("\"sha256\":\"d\"", "\"sha256\":\"e\"", 1),
-                "tasks[0].sha256 = \"e\"",
-            ),
-            (good.replacen("\"format\":1", "\"format\":9", 1), "format 9"),
-            (
-                good.replacen("\"question\":\"q1\"", "\"question\":\"x\"", 1),
-                "line 3: question 'x' of t where 'q1'",
-            ),
-            (
-                good.replacen("program 0", "program 1", 1),
-                "line 2: outcomes of 'base; program 1'",
-            ),
-            (good.replacen("\"depth\"", "\"deep\"", 1), "line 2 holds no outcomes"),
-            (good.lines().last().unwrap().to_owned() + "\n", "line 1: outcomes begin"),
-            (
-                good.clone() + good.lines().last().unwrap() + "\n",
-                "line 10: more lines",
-            ),
-        ];
-        for (text, expected) in cases {
-            std::fs::write(&path, &text).unwrap();
-            let error = format!("{:#}", evaluate(&path, Existing::Resume, 100).unwrap_err());
-            assert!(error.contains(expected), "{expected}: {error}");
-            assert!(
-                error.contains("--force") || error.contains("--outcomes"),
-                "what to do: {error}"
-            );
-            assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "nothing was changed");
-        }
-        assert!(evaluate(&path, Existing::Refuse, 1).is_err());
-    }
-}
+mod tests;

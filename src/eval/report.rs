@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::generation::Generation;
 use super::methods::{Method, Outcome, Series};
 use super::statistics::{mcnemar_exact, wilson};
+use crate::program::Program;
 use crate::text::escape_controls;
 
 /// How a report is printed.
@@ -107,7 +108,37 @@ pub struct Report {
     pub generation: Vec<Generation>,
     pub routers: Option<String>,
     pub routers_sha256: Option<String>,
+    /// Where the row of the best static program comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub training: Option<StaticChoice>,
     pub rows: Vec<Row>,
+}
+
+/// How the best static program was chosen.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StaticChoice {
+    pub program: Program,
+    /// Programs it was chosen from.
+    pub tried: usize,
+    /// Training questions.
+    pub questions: usize,
+    /// Of those, how many it got right.
+    pub correct: usize,
+    /// And how many base got right.
+    pub base: usize,
+}
+
+impl std::fmt::Display for StaticChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "static: the best of {} programs on {} training questions, {:.1} % of them right (base {:.1} %)",
+            self.tried,
+            self.questions,
+            100.0 * self.correct as f64 / self.questions.max(1) as f64,
+            100.0 * self.base as f64 / self.questions.max(1) as f64
+        )
+    }
 }
 
 const HEADINGS: [&str; 10] = [
@@ -169,9 +200,10 @@ impl Report {
             (Some(name), Some(sha)) => format!("routers {} ({})", escape_controls(name), short(sha)),
             _ => "no routers".into(),
         };
+        let training = self.training.as_ref().map_or(String::new(), |t| format!("; {t}"));
         format!(
             "{} ({}){}, {routers}, score: {}; depth: executed layers per forward pass; \
-             p: exact McNemar test against base; ms: for a question, on one thread.\n",
+             p: exact McNemar test against base; ms: for a question, on one thread{training}.\n",
             escape_controls(&self.model),
             short(&self.model_sha256),
             if self.exact { ", exact" } else { "" },
@@ -269,6 +301,7 @@ mod tests {
             generation: Vec::new(),
             routers: None,
             routers_sha256: None,
+            training: None,
             rows: vec![
                 Row::new("arc", &Method::base(4), &base, None),
                 Row::new("arc", &Method::routers(Scope::Prompt, -0.5, None), &routed, Some(&base)),
@@ -298,6 +331,22 @@ mod tests {
         let expected =
             "score: log-likelihood of the choices' letters; greedy answers of up to 256 tokens, plain prompt;";
         assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
+    fn the_caption_says_where_the_static_program_comes_from() {
+        let mut report = report();
+        report.training = Some(StaticChoice {
+            program: Program::from_layers([0, 1, 3]),
+            tried: 80,
+            questions: 200,
+            correct: 101,
+            base: 90,
+        });
+        let text = report.print(Format::Markdown);
+        let expected = "static: the best of 80 programs on 200 training questions, 50.5 % of them right (base 45.0 %).";
+        assert!(text.contains(expected), "{text}");
+        assert!(report.print(Format::Json).contains("\"program\": \"0-1 3\""));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, bail};
 
+use super::training::Training;
 use crate::cli::counter::Counter;
 use crate::cli::scoring::ScoringArgs;
 use crate::eval::controls::by_influence;
@@ -27,16 +28,30 @@ pub(super) struct Evaluation<'a> {
 }
 
 impl Evaluation<'_> {
-    /// The controls at each depth that saves something.
-    pub fn controls(&self, task: &Task, depths: &[f64]) -> Result<Vec<Method>> {
+    /// Controls at each depth that saves something: those that need no training if `untrained`, and
+    /// greedy removal where there are training questions.
+    pub fn controls(
+        &mut self,
+        task: &Task,
+        depths: &[f64],
+        untrained: bool,
+        training: Option<&mut Training>,
+    ) -> Result<Vec<Method>> {
         let layers = self.model.info.layers;
         let mut depths: Vec<f64> = depths.iter().map(|d| (d * 100.0).round() / 100.0).collect();
         depths.retain(|&d| d < layers as f64);
         depths.dedup();
-        let mut kinds = vec![Control::Random, Control::EarlyExit];
-        if !depths.is_empty() {
+        let least = depths.iter().copied().fold(f64::INFINITY, f64::min);
+        let mut kinds = Vec::new();
+        if untrained && !depths.is_empty() {
             let prompts = self.prompts(&task.questions[..task.questions.len().min(CALIBRATION)])?;
-            kinds.push(Control::BlockInfluence(by_influence(&self.model.decoder, &prompts)?));
+            let order = by_influence(&self.model.decoder, &prompts)?;
+            kinds.extend([Control::Random, Control::EarlyExit, Control::BlockInfluence(order)]);
+        }
+        if let Some(training) = training
+            && !depths.is_empty()
+        {
+            kinds.push(training.removal(least, self)?);
         }
         let at = |&depth: &f64| kinds.iter().map(move |kind| Method::control(kind.clone(), depth));
         Ok(depths.iter().flat_map(at).collect())
@@ -78,8 +93,8 @@ impl Evaluation<'_> {
         let names: Vec<&str> = methods.iter().map(|m| m.name.as_str()).collect();
         let file = &mut self.outcomes;
         let done = match file {
-            Some(file) if !methods.is_empty() => file.take(task, &names)?,
-            _ => Vec::new(),
+            Some(file) => file.take(task, &names)?,
+            None => Vec::new(),
         };
         // By question, so that what is encoded once serves all methods.
         let mut outcomes: Vec<Vec<Outcome>> = vec![Vec::new(); methods.len()];
@@ -96,7 +111,7 @@ impl Evaluation<'_> {
         let (scoring, generation) = self.scoring.of(task.kind(), false);
         let (model, routers, stop) = (self.model, self.routers, self.stop);
         for_each_ordered(
-            if methods.is_empty() { total } else { first }..total,
+            first..total,
             self.threads,
             stop,
             |index| {
@@ -118,12 +133,16 @@ impl Evaluation<'_> {
             },
         )?;
         counter.finish();
-        if stop.load(Ordering::Relaxed) {
-            match file {
-                Some(_) => bail!("stopped; continue with --resume"),
-                None => bail!("stopped; nothing was reported. With --outcomes FILE an evaluation can be continued"),
-            }
-        }
+        self.check_stopped()?;
         Ok(outcomes)
+    }
+
+    /// Ends a command that was stopped.
+    pub fn check_stopped(&self) -> Result<()> {
+        match (self.stop.load(Ordering::Relaxed), &self.outcomes) {
+            (false, _) => Ok(()),
+            (true, Some(_)) => bail!("stopped; continue with --resume"),
+            (true, None) => bail!("stopped; nothing was reported. With --outcomes FILE an evaluation can be continued"),
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod curve;
 mod evaluation;
+mod training;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,13 +19,14 @@ use super::run::stop_on_signals;
 use super::scoring::ScoringArgs;
 use crate::engine::{NEUTRAL_DIAL, RouterChoice, Scope, Settings, load_routers};
 use crate::eval::outcomes::{FORMAT, OutcomeFile, OutcomeHeader, TaskHeader};
-use crate::eval::report::{Format, Report, Row};
+use crate::eval::report::{Format, Report, Row, StaticChoice};
 use crate::eval::{Method, Series, Task};
 use crate::line_file::Existing;
 use crate::model::Model;
 use crate::program::Program;
 use crate::router::RouterSet;
 use evaluation::Evaluation;
+use training::Training;
 
 /// Measure accuracy and depth on questions: the base model beside routers and fixed programs.
 #[derive(Args, Debug)]
@@ -61,6 +63,16 @@ pub struct EvalArgs {
     /// Depths of the controls' rows, like 26,28.5
     #[arg(long, value_delimiter = ',', value_name = "DEPTHS", requires = "controls")]
     control_depth: Vec<f64>,
+    /// Seek the one best program on these questions, which must not be those of --data, and measure it;
+    /// as a control, remove layers one by one down to the depths of the routers
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    train_data: Vec<PathBuf>,
+    /// Only the first N questions of each file of --train-data
+    #[arg(long, value_name = "N", requires = "train_data")]
+    train_limit: Option<usize>,
+    /// Measure the program that was best in these records of `search --programs`
+    #[arg(long, value_name = "RECORDS", num_args = 1.., conflicts_with = "train_data")]
+    static_records: Vec<PathBuf>,
     /// Only the first N questions of each file
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -87,18 +99,10 @@ pub struct EvalArgs {
 /// [`UsageError`] for what the arguments got wrong, anything else for what failed or was stopped.
 pub fn run(args: EvalArgs) -> Result<()> {
     let threads = args.model.threads()?;
-    if args.limit == Some(0) {
-        return Err(UsageError::new("--limit is 0: expected at least 1; leave it out to take all questions").into());
-    }
-    let mut tasks = args.data.iter().map(|p| Task::load(p)).collect::<Result<Vec<_>>>()?;
-    for task in &mut tasks {
-        task.questions.truncate(args.limit.unwrap_or(usize::MAX));
-    }
-    args.scoring.check(&tasks)?;
+    let tasks = args.tasks()?;
+    let training = training::load(&args.train_data, args.train_limit, &tasks)?;
     let existing = Existing::from_switches(args.resume, args.force);
-    if let Some(path) = &args.outcomes {
-        existing.check(path)?;
-    }
+    args.outcomes.as_deref().map_or(Ok(()), |path| existing.check(path))?;
     args.curve.as_deref().map_or(Ok(()), check_curve)?;
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop)?;
@@ -110,8 +114,13 @@ pub fn run(args: EvalArgs) -> Result<()> {
             model.info.name
         );
     }
-    let (methods, swept) = args.methods(model.info.layers, routers.is_some())?;
-    let header = args.header(&tasks, &model, routers.as_ref(), &methods);
+    let mut rows = args.methods(model.info.layers, routers.is_some())?;
+    let mut choice = match args.static_records.is_empty() {
+        true => None,
+        false => Some(rows.add_static(training::of_records(&args.static_records, &tasks, &model)?)),
+    };
+    let mut training = (!training.is_empty()).then(|| Training::new(training, model.info.layers));
+    let header = args.header(&tasks, &model, routers.as_ref(), &rows.methods, training.as_ref());
     let outcomes = args
         .outcomes
         .as_ref()
@@ -124,27 +133,10 @@ pub fn run(args: EvalArgs) -> Result<()> {
         stop: &stop,
         outcomes: outcomes.transpose()?,
     };
-    let mut rows = Vec::new();
-    for task in &tasks {
-        let (of_methods, base) = evaluation.rows(task, &methods, None)?;
-        let is_routed = |row: &&Row| matches!(row.series, Series::Routers(_) | Series::Dial(_) | Series::Budget(_));
-        let routed = of_methods
-            .iter()
-            .filter(is_routed)
-            .filter(|row| !swept.contains(&row.method));
-        let depths: Vec<f64> = match args.control_depth.is_empty() {
-            true => routed.map(|row| row.mean_depth).collect(),
-            false => args.control_depth.clone(),
-        };
-        rows.extend(of_methods);
-        if args.controls {
-            let controls = evaluation.controls(task, &depths)?;
-            rows.extend(evaluation.rows(task, &controls, Some(base))?.0);
-        }
+    if let Some(training) = &mut training {
+        choice = Some(rows.add_static(training.best(&mut evaluation)?));
     }
-    if let Some(file) = evaluation.outcomes.take() {
-        file.finish()?;
-    }
+    let measured = args.measure(&tasks, &rows, &mut evaluation, training)?;
     let report = Report {
         version: env!("CARGO_PKG_VERSION").into(),
         model: model.info.name.clone(),
@@ -154,20 +146,92 @@ pub fn run(args: EvalArgs) -> Result<()> {
         generation: args.scoring.generations(&tasks),
         routers: routers.as_ref().map(|r| r.info.name.clone()),
         routers_sha256: routers.as_ref().map(|r| r.info.sha256.clone()),
-        rows,
+        training: choice,
+        rows: measured,
     };
-    let mut text = report.print(args.format);
-    if args.format == Format::Text {
-        text += &curve::terminal(&report.rows);
+    args.publish(&report)
+}
+
+/// What is measured on every task.
+struct Rows {
+    /// Base first.
+    methods: Vec<Method>,
+    /// Names of the methods that --sweep alone adds.
+    swept: Vec<String>,
+}
+
+impl Rows {
+    fn add_static(&mut self, choice: StaticChoice) -> StaticChoice {
+        eprintln!("{}: {choice}", choice.program);
+        self.methods.push(Method::static_program(choice.program.clone()));
+        choice
     }
-    print(&text)?;
-    match &args.curve {
-        Some(path) => write_whole(path, |out| out.write_all(curve::svg(&report).as_bytes())),
-        None => Ok(()),
+
+    /// Whether controls stand at this row's depth.
+    fn is_controlled(&self, row: &Row) -> bool {
+        let routed = matches!(row.series, Series::Routers(_) | Series::Dial(_) | Series::Budget(_));
+        routed && !self.swept.contains(&row.method)
     }
 }
 
 impl EvalArgs {
+    /// The questions to measure on.
+    fn tasks(&self) -> Result<Vec<Task>> {
+        for (option, limit) in [("--limit", self.limit), ("--train-limit", self.train_limit)] {
+            if limit == Some(0) {
+                let message = format!("{option} is 0: expected at least 1; leave it out to take all questions");
+                return Err(UsageError::new(message).into());
+            }
+        }
+        let mut tasks = self.data.iter().map(|p| Task::load(p)).collect::<Result<Vec<_>>>()?;
+        for task in &mut tasks {
+            task.questions.truncate(self.limit.unwrap_or(usize::MAX));
+        }
+        self.scoring.check(&tasks)?;
+        Ok(tasks)
+    }
+
+    /// The rows of all tasks.
+    fn measure(
+        &self,
+        tasks: &[Task],
+        rows: &Rows,
+        evaluation: &mut Evaluation,
+        mut training: Option<Training>,
+    ) -> Result<Vec<Row>> {
+        let mut measured = Vec::new();
+        for task in tasks {
+            let (of_methods, base) = evaluation.rows(task, &rows.methods, None)?;
+            let controlled = of_methods.iter().filter(|row| rows.is_controlled(row));
+            let depths: Vec<f64> = match self.control_depth.is_empty() {
+                true => controlled.map(|row| row.mean_depth).collect(),
+                false => self.control_depth.clone(),
+            };
+            measured.extend(of_methods);
+            let controls = evaluation.controls(task, &depths, self.controls, training.as_mut())?;
+            if !controls.is_empty() {
+                measured.extend(evaluation.rows(task, &controls, Some(base))?.0);
+            }
+        }
+        if let Some(file) = evaluation.outcomes.take() {
+            file.finish()?;
+        }
+        Ok(measured)
+    }
+
+    /// Prints the report and draws its curve.
+    fn publish(&self, report: &Report) -> Result<()> {
+        let mut text = report.print(self.format);
+        if self.format == Format::Text {
+            text += &curve::terminal(&report.rows);
+        }
+        print(&text)?;
+        match &self.curve {
+            Some(path) => write_whole(path, |out| out.write_all(curve::svg(report).as_bytes())),
+            None => Ok(()),
+        }
+    }
+
     fn router_choice(&self) -> RouterChoice {
         match self.routers.as_str() {
             "built-in" => RouterChoice::BuiltIn,
@@ -177,8 +241,15 @@ impl EvalArgs {
     }
 
     /// What the outcomes depend on.
-    fn header(&self, tasks: &[Task], model: &Model, routers: Option<&RouterSet>, methods: &[Method]) -> OutcomeHeader {
-        let task = |task: &Task| {
+    fn header(
+        &self,
+        tasks: &[Task],
+        model: &Model,
+        routers: Option<&RouterSet>,
+        methods: &[Method],
+        training: Option<&Training>,
+    ) -> OutcomeHeader {
+        let header = |task: &Task| {
             let (scoring, generation) = self.scoring.of(task.kind(), false);
             TaskHeader::new(task, scoring, generation)
         };
@@ -190,15 +261,16 @@ impl EvalArgs {
             exact: self.model.exact,
             device: model.device_name(),
             routers_sha256: routers.map(|r| r.info.sha256.clone()),
-            tasks: tasks.iter().map(task).collect(),
+            tasks: tasks.iter().map(header).collect(),
             methods: methods.iter().map(|m| m.name.clone()).collect(),
             controls: self.controls,
             control_depth: self.control_depth.clone(),
+            training: training.map_or(Vec::new(), |t| t.headers(&header)),
         }
     }
 
-    /// The rows of each task, base first, and the names of those that only --sweep adds.
-    fn methods(&self, layers: usize, routers: bool) -> Result<(Vec<Method>, Vec<String>)> {
+    /// The rows that were asked for.
+    fn methods(&self, layers: usize, routers: bool) -> Result<Rows> {
         let (mut methods, mut swept) = (vec![Method::base(layers)], Vec::new());
         if routers {
             for scope in &self.scope {
@@ -229,7 +301,7 @@ impl EvalArgs {
         }
         let checked = methods.iter().map(|m| Settings::check(&m.settings, layers));
         checked.collect::<Result<(), String>>().map_err(UsageError::new)?;
-        Ok((methods, swept))
+        Ok(Rows { methods, swept })
     }
 }
 
