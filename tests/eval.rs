@@ -144,6 +144,15 @@ fn a_stopped_evaluation_goes_on_to_the_same_report() {
     }
     assert_eq!(place.read("o.jsonl"), before, "what was refused changed nothing");
     place.refused(2, &format!("{EVAL} --resume"), "--outcomes");
+    let questions = place.read("q.jsonl");
+    for written in [
+        "--outcomes ./q.jsonl --force",
+        "--curve r.safetensors",
+        "--outcomes n --curve n",
+    ] {
+        place.refused(2, &format!("{EVAL} {written}"), "named twice");
+    }
+    assert_eq!(place.read("q.jsonl"), questions);
     place.report(&format!("{EVAL} --limit 3 --outcomes o.jsonl --force"));
     assert_eq!(place.read("o.jsonl").lines().count(), 4);
 }
@@ -153,6 +162,39 @@ fn rows(report: &Value) -> Vec<(&str, f64)> {
     let rows = report["rows"].as_array().unwrap().iter();
     rows.map(|r| (r["method"].as_str().unwrap(), r["mean_depth"].as_f64().unwrap()))
         .collect()
+}
+
+#[test]
+#[cfg(unix)]
+fn stopped_in_the_middle_of_an_answer_it_says_how_to_go_on() {
+    let place = Place::new();
+    let args = format!("{EVAL} --outcomes o.jsonl").replace("q.jsonl", "n.jsonl") + " --max-new-tokens 200";
+    let child = std::process::Command::new(assert_cmd::cargo::cargo_bin("drllm-tui"))
+        .current_dir(&place.0)
+        .args(args.split(' '))
+        .stderr(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines = || std::fs::read_to_string(place.path("o.jsonl")).map_or(0, |text| text.lines().count());
+    let started = std::time::Instant::now();
+    while lines() < 3 {
+        assert!(started.elapsed().as_secs() < 60, "no outcome came");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let pid = child.id().to_string();
+    std::process::Command::new("kill")
+        .args(["-INT", &pid])
+        .status()
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "it ended before it was stopped: {err}");
+    assert!(err.contains("stopped; continue with --resume"), "{err}");
+    assert!((3..1 + QUESTIONS).contains(&lines()));
+    let report = place.report(&format!("{args} --resume"));
+    assert_eq!(report["rows"][0]["questions"], QUESTIONS);
+    assert_eq!(lines(), 1 + QUESTIONS);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use super::training::Training;
 use crate::cli::counter::Counter;
 use crate::cli::scoring::ScoringArgs;
+use crate::engine::sequence::Stopped;
 use crate::eval::controls::by_influence;
 use crate::eval::parallel::for_each_ordered;
 use crate::eval::report::Row;
@@ -121,7 +122,11 @@ impl Evaluation<'_> {
                     let settings = m.settings_of(&question.id, model.info.layers);
                     asked.answer(model, routers, &settings, stop)
                 };
-                Ok(Some(methods.iter().map(one).collect::<Result<Vec<_>>>()?))
+                match methods.iter().map(one).collect::<Result<Vec<_>>>() {
+                    // Stopped in the middle of an answer: as if it had not begun.
+                    Err(e) if e.is::<Stopped>() => Ok(None),
+                    answers => answers.map(Some),
+                }
             },
             |index, answers| {
                 if let Some(file) = file {

@@ -14,7 +14,7 @@ use clap::Args;
 use super::UsageError;
 use super::args::ScopeArg;
 use super::base_model::BaseModelArgs;
-use super::output::{print, write_whole};
+use super::output::{check_named_once, print, write_whole};
 use super::run::stop_on_signals;
 use super::scoring::ScoringArgs;
 use crate::engine::{NEUTRAL_DIAL, RouterChoice, Scope, Settings, load_routers};
@@ -103,7 +103,7 @@ pub fn run(args: EvalArgs) -> Result<()> {
     let training = training::load(&args.train_data, args.train_limit, &tasks)?;
     let existing = Existing::from_switches(args.resume, args.force);
     args.outcomes.as_deref().map_or(Ok(()), |path| existing.check(path))?;
-    args.curve.as_deref().map_or(Ok(()), check_curve)?;
+    args.check_places()?;
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop)?;
     let model = args.model.load(&stop)?;
@@ -175,6 +175,25 @@ impl Rows {
 }
 
 impl EvalArgs {
+    /// Refuses places that cannot be written, before hours of work go into it.
+    fn check_places(&self) -> Result<()> {
+        let written: Vec<&PathBuf> = self.outcomes.iter().chain(&self.curve).collect();
+        let routers = match self.router_choice() {
+            RouterChoice::File(path) => Some(path),
+            _ => None,
+        };
+        let read = self.data.iter().chain(&self.train_data).chain(&self.static_records);
+        check_named_once(&written, &read.chain(&routers).collect::<Vec<_>>())?;
+        let Some(curve) = &self.curve else { return Ok(()) };
+        let folder = curve.parent().filter(|f| !f.as_os_str().is_empty());
+        ensure!(
+            folder.unwrap_or(Path::new(".")).is_dir() && !curve.is_dir(),
+            "cannot draw the curve into {}: expected a file in a folder that is there",
+            curve.display()
+        );
+        Ok(())
+    }
+
     /// The questions to measure on.
     fn tasks(&self) -> Result<Vec<Task>> {
         for (option, limit) in [("--limit", self.limit), ("--train-limit", self.train_limit)] {
@@ -316,20 +335,6 @@ fn sweep_budgets(layers: usize) -> Vec<usize> {
     let mut budgets: Vec<usize> = budgets.into_iter().filter(|&b| b > 0 && b < layers).collect();
     budgets.dedup();
     budgets
-}
-
-/// Refuses a place where the curve cannot be written, before hours of evaluation.
-fn check_curve(path: &Path) -> Result<()> {
-    let folder = path
-        .parent()
-        .filter(|f| !f.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    ensure!(
-        folder.is_dir() && !path.is_dir(),
-        "cannot draw the curve into {}: expected a file in a folder that is there",
-        path.display()
-    );
-    Ok(())
 }
 
 #[cfg(test)]
