@@ -97,7 +97,10 @@ mod tests {
         let at = |control: &Control, depth| control.program(6, depth, "q").layers().to_vec();
         assert_eq!(at(&Control::EarlyExit, 4.0), [0, 1, 2, 3]);
         assert_eq!(at(&influence, 4.0), [0, 2, 4, 5]);
-        for control in [Control::Random, Control::EarlyExit, influence] {
+        // Only as many layers are known as the depth asks for.
+        let removal = Control::Removal(vec![5, 1]);
+        assert_eq!(at(&removal, 5.0), [0, 1, 2, 3, 4]);
+        for control in [Control::Random, Control::EarlyExit, influence, removal] {
             let depths = (0..400).map(|q| control.program(6, 4.25, &q.to_string()).depth());
             let mean = depths.sum::<usize>() as f64 / 400.0;
             assert!((4.15..4.35).contains(&mean), "{control:?}: {mean}");
