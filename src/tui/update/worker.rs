@@ -45,6 +45,8 @@ pub(super) fn hear(app: &mut App, event: Event) -> Vec<Command> {
         Event::Stepped { run, step } => stepped(app, run, *step),
         Event::Finished { run, summary } => finished(app, run, summary),
         Event::Failed { run, message } => failed(app, run, message),
+        // Nobody asks yet.
+        Event::Answered { .. } => {}
     }
     Vec::new()
 }
