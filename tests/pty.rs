@@ -161,12 +161,16 @@ fn look_inside_flip_branch_and_force() {
     screen.types("\r");
     screen.sees("as it ran");
     screen.types("R");
-    screen.until("the rerun with the flip", |text| text.contains("✓ 8 tokens") && !text.contains("as it ran"));
+    screen.until("the rerun with the flip", |text| {
+        text.contains("✓ 8 tokens") && !text.contains("as it ran")
+    });
     // Another token in the place of the last one, and the tree that this makes.
     screen.types("T");
     screen.sees("choose what was likely");
     screen.types(" Purple\r");
-    screen.until("the forced token", |text| text.contains("✓ 8 tokens") && text.contains("Purple"));
+    screen.until("the forced token", |text| {
+        text.contains("✓ 8 tokens") && text.contains("Purple")
+    });
     screen.types("w");
     screen.sees("Runs of this session");
     screen.sees("└ from token");

@@ -317,7 +317,12 @@ fn answer(inspector: &mut Inspector, question: &Question) -> Result<Answer> {
 }
 
 fn answered(ask: AskId, answer: Result<Answer>) -> Event {
-    let answer = answer.unwrap_or_else(|e| Answer::Refused(format!("{e:#}")));
+    let answer = answer.unwrap_or_else(|e| {
+        Answer::Refused(match e.is::<Stopped>() {
+            true => "ended before there was an answer: ask again".to_owned(),
+            false => format!("{e:#}"),
+        })
+    });
     Event::Answered { ask, answer }
 }
 
@@ -371,59 +376,4 @@ fn caught<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::{Prompt, Settings};
-
-    fn generate(run: u64) -> Command {
-        Command::Generate {
-            run,
-            prompt: Prompt::Text("hello".into()),
-            settings: Box::new(Settings::default()),
-        }
-    }
-
-    #[test]
-    fn every_command_is_answered_and_panics_are_caught() {
-        let (worker, mut events) = Worker::spawn();
-        worker.send(generate(1));
-        worker.send(Command::Stop);
-        worker.send(Command::Routers(RouterChoice::None));
-        worker.send(Command::Load(LoadRequest {
-            model: Some("./nosuch.gguf".into()),
-            ..LoadRequest::default()
-        }));
-        let mut heard = Vec::new();
-        for _ in 0..3 {
-            heard.push(events.blocking_recv().unwrap());
-        }
-        assert!(matches!(&heard[0], Event::Failed { run: 1, message } if message.contains("no model is loaded")));
-        assert!(matches!(&heard[1], Event::RoutersFailed(message) if message.contains("no model is loaded")));
-        assert!(matches!(&heard[2], Event::LoadFailed(message) if message.contains("nosuch.gguf")));
-        let caught = caught(|| -> Result<()> { panic!("on purpose") })
-            .unwrap_err()
-            .to_string();
-        assert!(caught.contains("on purpose"), "{caught}");
-    }
-
-    #[test]
-    fn an_end_reaches_its_own_run_and_no_load() {
-        let (worker, _events) = Worker::spawn();
-        let flags = |worker: &Worker| {
-            let under_way = worker.under_way.lock().unwrap();
-            (under_way.run.clone(), under_way.load.clone())
-        };
-        worker.send(Command::Load(LoadRequest {
-            model: Some("./nosuch.gguf".into()),
-            ..LoadRequest::default()
-        }));
-        worker.send(generate(1));
-        let (first, load) = flags(&worker);
-        worker.send(generate(2));
-        let (second, _) = flags(&worker);
-        let set = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
-        assert_eq!((set(&first), set(&second), set(&load)), (true, false, false));
-        worker.send(Command::Stop);
-        assert!(set(&second) && !set(&load));
-    }
-}
+mod tests;

@@ -1,5 +1,6 @@
 //! The runs of this session that are not on the screen, and how they branch.
 
+use super::app::App;
 use super::run::Run;
 use crate::engine::RunId;
 
@@ -41,6 +42,48 @@ impl History {
 
     pub fn iter(&self) -> impl Iterator<Item = &Run> {
         self.runs.iter()
+    }
+}
+
+impl App {
+    /// Puts a run on the screen; what was there is the one before.
+    pub fn show(&mut self, run: Run) {
+        let before = self.shown.replace(run);
+        if let Some(run) = before.and_then(|run| self.previous.replace(run)) {
+            self.history.put(run);
+        }
+    }
+
+    /// Puts a run of the tree on the screen again.
+    pub fn reopen(&mut self, id: RunId) {
+        if self.is_busy() {
+            return self.info("a run is under way: wait for its end, or stop it, then open another one");
+        }
+        let previous = self.previous.take_if(|run| run.id == id);
+        let Some(run) = previous.or_else(|| self.history.take(id)) else {
+            return;
+        };
+        self.settled = match run.is_recording() {
+            true => self.settings.clone(),
+            false => run.settings().clone(),
+        };
+        self.show(run);
+        self.begin_view();
+    }
+
+    /// All runs that can be shown.
+    pub fn runs(&self) -> impl Iterator<Item = &Run> {
+        self.history.iter().chain(&self.previous).chain(&self.shown)
+    }
+
+    /// A run that can be shown.
+    pub fn run(&self, id: RunId) -> Option<&Run> {
+        self.runs().find(|run| run.id == id)
+    }
+
+    /// Whether a run goes on from this one.
+    pub fn has_branches(&self, id: RunId) -> bool {
+        self.runs().any(|run| run.parent.is_some_and(|p| p.run == id))
     }
 }
 

@@ -30,6 +30,10 @@ impl<T> Asked<T> {
         }
     }
 
+    pub fn is_waiting(&self) -> bool {
+        matches!(self, Asked::Waiting(_))
+    }
+
     /// Whether this is the question's place.
     pub fn waits_for(&self, ask: AskId) -> bool {
         matches!(self, Asked::Waiting(waiting) if *waiting == ask)
@@ -149,29 +153,40 @@ fn alternative(decision: &Decision) -> Action {
 
 /// The least confident decisions that a router had a say in, the least confident first.
 fn least_confident(run: &Run, most: usize) -> Vec<Flippable> {
-    let prompt = run.prompt_len().saturating_sub(1);
-    let positions = (prompt..run.tokens()).filter(|p| *p >= first_own(run));
-    let routed = |layer: usize, position: usize| {
-        let by = run.decision(layer, position)?.by;
-        matches!(by, DecidedBy::Router | DecidedBy::Dial | DecidedBy::Budget).then_some(())
-    };
-    let of = |position: usize| {
-        (0..run.layers()).filter_map(move |layer| {
-            routed(layer, position)?;
-            flippable(run, layer, position).filter(|f| f.margin.is_some())
-        })
-    };
-    let mut all: Vec<Flippable> = positions.flat_map(of).collect();
+    let first = first_own(run);
+    let prompt = (run.prompt_len().saturating_sub(1), &run.trace.header.decisions);
+    let steps = run.steps().iter().map(|step| (step.position, &step.decisions));
+    let chunks = std::iter::once(prompt)
+        .chain(steps)
+        .filter(|(position, _)| *position >= first);
+    let mut all: Vec<Flippable> = chunks.flat_map(|(position, all)| routed(position, all)).collect();
     let surer = |a: &Flippable, b: &Flippable| {
         let margin = |f: &Flippable| f.margin.unwrap_or(1.0);
-        margin(a).total_cmp(&margin(b))
+        margin(a)
+            .total_cmp(&margin(b))
+            .then((a.position, a.layer).cmp(&(b.position, b.layer)))
     };
     if all.len() > most {
         all.select_nth_unstable_by(most, surer);
         all.truncate(most);
     }
-    all.sort_by(|a, b| surer(a, b).then((a.position, a.layer).cmp(&(b.position, b.layer))));
+    all.sort_by(surer);
     all
+}
+
+/// Those of a chunk's decisions that router, dial or budget settled.
+fn routed(position: usize, decisions: &[Decision]) -> impl Iterator<Item = Flippable> {
+    let routed = |d: &Decision| matches!(d.by, DecidedBy::Router | DecidedBy::Dial | DecidedBy::Budget);
+    let those = decisions.iter().enumerate().filter(move |(_, d)| routed(d));
+    those.filter_map(move |(layer, decision)| {
+        Some(Flippable {
+            layer,
+            position,
+            margin: Some(decision.margin()?),
+            from: decision.action,
+            to: alternative(decision),
+        })
+    })
 }
 
 impl ForceDialog {

@@ -355,6 +355,17 @@ fn inspected(place: &mut Asked<Box<crate::engine::Inspection>>, answer: Answer) 
     };
 }
 
+/// Whether an answer is waited for.
+pub(super) fn is_asking(app: &App) -> bool {
+    let dialog = match &app.overlay {
+        Some(Overlay::Inside(dialog)) => dialog.inspection.is_waiting(),
+        Some(Overlay::Force(dialog)) => dialog.before.is_waiting(),
+        Some(Overlay::Flips(dialog)) => dialog.flip.as_ref().is_some_and(Asked::is_waiting),
+        _ => false,
+    };
+    dialog || app.apart.as_ref().is_some_and(|apart| apart.divergence.is_waiting())
+}
+
 /// Where a branch of the run on the screen may begin, and why not elsewhere.
 pub(super) fn branch_problem(run: &Run, at: usize) -> Option<String> {
     if at < run.prompt_len() {

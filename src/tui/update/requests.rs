@@ -156,7 +156,7 @@ pub(super) fn stop(app: &mut App) -> Vec<Command> {
         app.info("the prompt is no longer waiting for the model");
         return Vec::new();
     }
-    match app.is_busy() {
+    match app.is_busy() || inside::is_asking(app) {
         true => vec![Command::Stop],
         false => {
             app.info("nothing is running");

@@ -12,7 +12,7 @@ use super::super::overrides::plural;
 use super::super::run::Run;
 use super::super::theme::Role;
 use super::super::widgets::bar;
-use super::super::widgets::flow::fit;
+use super::super::widgets::flow::{fit, flow};
 use super::inside::{closes, refused};
 use super::map::quoted;
 use super::{cell, pane, put};
@@ -96,7 +96,7 @@ fn draw_row(app: &App, run: &Run, row: &Flippable, i: usize, here: bool, area: R
         x += put(buffer, area, x, y, &format!("{} {action}", cell::glyph(action)), look);
     }
     if i == 0 {
-        put(buffer, area, x, y, "  the cursor's", style(Role::Muted));
+        put(buffer, area, x, y, "  here", style(Role::Muted));
     }
 }
 
@@ -115,7 +115,10 @@ fn hint(app: &App, area: Rect, buffer: &mut Buffer) {
         key(UiAction::Toggle),
         key(UiAction::Branch)
     );
-    put(buffer, area, 0, 0, &text, app.theme.style(Role::Muted));
+    for (y, line) in (0..area.height).zip(flow([(0, text.as_str())].into_iter(), area.width, None)) {
+        let text: String = line.iter().map(|g| g.text.as_ref()).collect();
+        put(buffer, area, 0, y, &text, app.theme.style(Role::Muted));
+    }
 }
 
 fn draw_flip(app: &App, run: &Run, flip: &Flip, area: Rect, buffer: &mut Buffer) {

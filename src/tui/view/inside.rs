@@ -28,9 +28,10 @@ use crate::program::Action;
 const LAYER: usize = 8;
 const SAYS: usize = 13;
 const P: usize = 8;
-/// A bar and its number.
+/// A bar and its number; the last column is a number alone.
 const BAR: usize = 6;
 const NUMBER: usize = 7;
+const LAST: usize = 5;
 /// Columns of a further candidate.
 const MORE: usize = SAYS + 7;
 
@@ -85,7 +86,7 @@ fn table(app: &App, inspection: &Inspection, area: Rect, buffer: &mut Buffer) {
     let shown = Rect { x: area.x + x, ..line };
     put(buffer, shown, 0, 0, &next.join("  "), style(Role::Text));
     put(buffer, area, x + room, 0, &entropy, style(Role::Muted));
-    let more = usize::from(area.width).saturating_sub(LAYER + SAYS + P + 3 * (BAR + NUMBER + 1) + NUMBER) / MORE;
+    let more = usize::from(area.width).saturating_sub(LAYER + SAYS + P + 3 * (BAR + NUMBER + 1) + LAST) / MORE;
     draw_row(&heading(app, more), area, 1, buffer);
     let table = Rect {
         y: area.y + HEAD - 1,
@@ -139,7 +140,7 @@ fn heading(app: &App, more: usize) -> Vec<Piece> {
         ("entropy", BAR + NUMBER + 1),
         ("KL to end", BAR + NUMBER + 1),
         ("turned", BAR + NUMBER + 1),
-        ("moved", NUMBER),
+        ("moved", LAST),
     ] {
         text += &format!("{name:<width$}");
     }
@@ -194,9 +195,9 @@ fn row(app: &App, stage: &Stage, scales: &Scales, final_id: Option<u32>, more: u
     match stage.moved {
         Some(moved) => {
             gauge(moved.turn, scales.turn, 3);
-            pieces.push((format!("{:<NUMBER$.2}", moved.step), text));
+            pieces.push((format!("{:<LAST$.2}", moved.step), text));
         }
-        None => pieces.push((" ".repeat(BAR + 2 * NUMBER + 1), text)),
+        None => pieces.push((" ".repeat(BAR + 1 + NUMBER + LAST), text)),
     }
     for candidate in stage.lens.top.iter().skip(1).take(more) {
         let candidate = format!("  {}", pad(&named(candidate), MORE - 2));

@@ -75,8 +75,12 @@ fn inside_asks_about_the_token_at_the_cursor_and_follows_it() {
     assert!(waiting(&app));
     hear(&mut app, [fixture::answered(second, fixture::answer(&asked))]);
     assert!(!waiting(&app));
+    // What takes long is ended like a run.
+    question(&keys(&mut app, "l"));
+    assert_eq!(keys(&mut app, "x"), [Command::Stop]);
     key(&mut app, KeyCode::Esc);
     assert_eq!(app.overlay, None);
+    assert_eq!(keys(&mut app, "x"), []);
 }
 
 #[test]
