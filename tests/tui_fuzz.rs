@@ -26,7 +26,7 @@ enum Deed {
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
-    let letters = "hjklgG0$sedavX+-[]t:BDufmzrxcboin /?q0123456789xr(),";
+    let letters = "hjklgG0$sedavX+-[]t:BDufmzrxcboin /?q0123456789xr(),IIFFTRRwwK";
     let key = prop_oneof![
         6 => prop::sample::select(letters.chars().collect::<Vec<_>>()).prop_map(KeyCode::Char),
         1 => any::<char>().prop_map(KeyCode::Char),
@@ -70,12 +70,27 @@ struct Worked {
 impl Worked {
     fn take(&mut self, commands: Vec<Command>) {
         for command in commands {
-            if let Command::Generate { run, settings, .. } = command {
-                let mut trace = fixture::token_trace(run, 40);
-                trace.header.settings = *settings;
-                self.run = run;
-                self.events = fixture::events(run, &trace).into();
-            }
+            let (run, trace) = match command {
+                Command::Generate { run, settings, .. } => {
+                    let mut trace = fixture::token_trace(run, 40);
+                    trace.header.settings = *settings;
+                    (run, trace)
+                }
+                Command::Branch {
+                    run,
+                    kept,
+                    forced,
+                    settings,
+                } => (run, fixture::branched(&kept, &forced, &settings, run)),
+                Command::Ask { ask, question } => {
+                    let event = fixture::answered(ask, fixture::answer(&question));
+                    self.events.push_front(event);
+                    continue;
+                }
+                _ => continue,
+            };
+            self.run = run;
+            self.events = fixture::events(run, &trace).into();
         }
     }
 }
@@ -137,13 +152,16 @@ proptest! {
 fn every_small_size_is_drawn() {
     let mut app = fixture::app();
     update(&mut app, Event::Worker(fixture::loaded()));
-    let overlays = ["", "?", "o", ":", "c"];
+    let overlays = ["", "?", "o", ":", "c", "I", "F", "T", "w"];
     for keys in overlays {
         update(&mut app, Event::Key(KeyEvent::from(KeyCode::Esc)));
         update(&mut app, Event::Key(KeyEvent::from(KeyCode::Esc)));
         app.previous = app.shown.clone();
         for key in keys.chars() {
-            update(&mut app, Event::Key(KeyEvent::from(KeyCode::Char(key))));
+            let asked = update(&mut app, Event::Key(KeyEvent::from(KeyCode::Char(key))));
+            for answer in fixture::answers(&asked) {
+                update(&mut app, Event::Worker(answer));
+            }
         }
         for width in (0..130).step_by(7) {
             for height in 0..50 {

@@ -6,6 +6,8 @@ use ratatui::layout::Rect;
 
 use super::action::UiAction;
 use super::code::Code;
+use super::history::{History, Parent};
+use super::inside::{Apart, FlipDialog, ForceDialog, InsideDialog};
 use super::keymap::{Key, Keymap};
 use super::overrides;
 use super::prompt::PromptEditor;
@@ -13,7 +15,7 @@ use super::recordings::Recording;
 use super::run::Run;
 use super::settings::SettingsDialog;
 use super::theme::Theme;
-use crate::engine::{ModelInfo, RouterInfo, RunId, Settings, Trace};
+use crate::engine::{AskId, ModelInfo, RouterInfo, RunId, Settings, Trace};
 use crate::router::Pin;
 
 /// How long a passing message stands.
@@ -139,14 +141,28 @@ pub struct Notice {
 pub enum Against {
     Previous,
     Unmodified,
+    /// One of the tree of runs.
+    Run(RunId),
 }
 
 /// What lies over the panes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Overlay {
-    Help { scroll: usize },
+    Help {
+        scroll: usize,
+    },
     Settings(SettingsDialog),
-    Compare { against: Against, scroll: usize },
+    Compare {
+        against: Against,
+        scroll: usize,
+    },
+    Inside(InsideDialog),
+    Flips(FlipDialog),
+    Force(ForceDialog),
+    /// The tree of runs, and the row selected in it.
+    Runs {
+        row: usize,
+    },
 }
 
 /// A run that was asked for and has not begun.
@@ -158,6 +174,8 @@ pub struct Starting {
     pub settings: Settings,
     /// For comparison only.
     pub unmodified: bool,
+    /// The run it goes on from.
+    pub parent: Option<Parent>,
 }
 
 /// Everything the screen shows.
@@ -187,10 +205,15 @@ pub struct App {
     pub previous: Option<Run>,
     /// The unmodified model on the prompt of `shown`.
     pub unmodified: Option<Run>,
+    /// The other runs of this session.
+    pub history: History,
+    /// How far the runs lie apart that were compared last.
+    pub apart: Option<Apart>,
     pub starting: Option<Starting>,
     /// Run as soon as the model is there.
     pub queued: bool,
     pub last_run: RunId,
+    pub last_ask: AskId,
     pub focus: Focus,
     /// The pane shown where there is room for one.
     pub folded: Focus,
@@ -236,9 +259,12 @@ impl App {
             shown: None,
             previous: None,
             unmodified: None,
+            history: History::default(),
+            apart: None,
             starting: None,
             queued: false,
             last_run: 0,
+            last_ask: 0,
             focus: Focus::Prompt,
             folded: Focus::Map,
             cursor: Cursor::default(),
@@ -258,7 +284,14 @@ impl App {
     /// Opens a recorded trace.
     pub fn open(&mut self, title: String, prompt: Option<String>, trace: Trace) {
         let now = (!self.reduced_motion).then_some(self.now);
-        self.shown = Some(Run::recording(title, prompt, trace, now));
+        let mut run = Run::recording(title, prompt, trace, now);
+        self.last_run += 1;
+        run.id = self.last_run;
+        // A recording can be opened again; it is remembered only where a run goes on from it.
+        let before = self.shown.replace(run);
+        if let Some(run) = before.filter(|run| self.has_branches(run.id)) {
+            self.history.put(run);
+        }
         self.settled = self.settings.clone();
         self.begin_view();
         // Half-way up there is most to see.
@@ -377,6 +410,7 @@ impl App {
         match against {
             Against::Previous => self.previous.as_ref(),
             Against::Unmodified => self.unmodified.as_ref(),
+            Against::Run(id) => self.run(id),
         }
     }
 
@@ -384,6 +418,7 @@ impl App {
     pub fn context(&self) -> &'static str {
         match &self.overlay {
             Some(Overlay::Settings(dialog)) if dialog.edit.is_some() => "command",
+            Some(Overlay::Force(_)) => "command",
             Some(_) => "overlay",
             None => self.focus.context(),
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::history::Parent;
 use crate::engine::{Decision, Header, RunId, Settings, Step, Trace};
 use crate::program::Action;
 use crate::router::DecidedBy;
@@ -51,6 +52,8 @@ pub struct Run {
     pub playback: Option<Playback>,
     /// What the user typed; absent where only token ids are known.
     pub prompt: Option<String>,
+    /// The run it goes on from.
+    pub parent: Option<Parent>,
 }
 
 impl Run {
@@ -63,6 +66,7 @@ impl Run {
             progress: Progress::Running,
             playback: None,
             prompt,
+            parent: None,
         }
     }
 
@@ -79,6 +83,7 @@ impl Run {
             trace,
             progress: Progress::Finished,
             prompt,
+            parent: None,
         }
     }
 

@@ -6,7 +6,7 @@ use super::super::overrides;
 use super::super::run::Run;
 use super::super::settings::{Field, SettingsDialog, other, step_budget, step_dial};
 use super::super::transcript::Transcript;
-use super::{focus, grid, requests, select_token};
+use super::{focus, grid, inside, requests, select_token};
 use crate::engine::Command;
 use crate::program::Action;
 
@@ -21,6 +21,11 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Stop => return requests::stop(app),
         Baseline => return requests::unmodified(app),
         NextRecording => return requests::next_recording(app),
+        Branch => return inside::branch(app),
+        Force => return inside::open_force(app),
+        Inside => return inside::open(app),
+        Flips => return inside::open_flips(app),
+        Runs => inside::open_runs(app),
         Compare => compare(app),
         Settings => app.overlay = Some(Overlay::Settings(SettingsDialog::default())),
         PlayPause => play_pause(app),
@@ -66,7 +71,8 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         ClearPrompt => app.prompt.clear(),
         Suspend => app.suspend = true,
         Quit => app.quit = true,
-        Accept | Toggle | Close => {}
+        // In dialogs only.
+        Accept | Toggle | Close | Divergence => {}
     }
     Vec::new()
 }

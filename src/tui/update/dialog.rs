@@ -6,7 +6,7 @@ use super::super::action::UiAction;
 use super::super::app::{App, Overlay};
 use super::super::line_edit::LineEdit;
 use super::super::settings::{Field, SettingsDialog};
-use super::requests;
+use super::{inside, requests};
 use crate::engine::Command;
 
 /// Lines that a page scrolls.
@@ -24,6 +24,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
     let Some(overlay) = app.overlay.take() else {
         return Vec::new();
     };
+    let mut commands = Vec::new();
     app.overlay = match overlay {
         Overlay::Settings(dialog) => settings(app, dialog, action).map(Overlay::Settings),
         Overlay::Help { scroll } => match action {
@@ -33,10 +34,24 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Overlay::Compare { against, scroll } => match action {
             UiAction::Help => Some(Overlay::Help { scroll: 0 }),
             UiAction::Compare | UiAction::Baseline => None,
+            UiAction::Divergence => {
+                commands = inside::diverge(app, against);
+                Some(Overlay::Compare { against, scroll })
+            }
             action => scrolled(scroll, action).map(|scroll| Overlay::Compare { against, scroll }),
         },
+        Overlay::Inside(dialog) => kept(inside::act(app, dialog, action), &mut commands),
+        Overlay::Flips(dialog) => kept(inside::act_flips(app, dialog, action), &mut commands),
+        Overlay::Force(dialog) => kept(inside::act_force(app, dialog, action), &mut commands),
+        Overlay::Runs { row } => inside::act_runs(app, row, action),
     };
-    Vec::new()
+    commands
+}
+
+/// The dialog that stays; what was asked with it goes to `commands`.
+fn kept(outcome: (Option<Overlay>, Vec<Command>), commands: &mut Vec<Command>) -> Option<Overlay> {
+    commands.extend(outcome.1);
+    outcome.0
 }
 
 /// The new place of a scrolled text; `None` closes it. The view stops at the text's end.
@@ -93,7 +108,13 @@ fn accept(app: &mut App, mut dialog: SettingsDialog) -> Option<SettingsDialog> {
 }
 
 pub(super) fn type_key(dialog: &mut SettingsDialog, key: KeyEvent) {
-    let Some(edit) = &mut dialog.edit else { return };
+    if let Some(edit) = &mut dialog.edit {
+        type_line(edit, key);
+    }
+}
+
+/// Edits a line by a key that has no action.
+pub(super) fn type_line(edit: &mut LineEdit, key: KeyEvent) {
     let control = key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT);
     match key.code {
         KeyCode::Char('u') if control => edit.clear(),

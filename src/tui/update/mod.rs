@@ -2,6 +2,7 @@
 
 mod act;
 mod dialog;
+mod inside;
 mod mouse;
 mod requests;
 mod worker;
@@ -90,6 +91,7 @@ fn press(app: &mut App, key: KeyEvent) -> Vec<Command> {
 fn type_key(app: &mut App, key: KeyEvent) {
     match &mut app.overlay {
         Some(Overlay::Settings(dialog)) => dialog::type_key(dialog, key),
+        Some(Overlay::Force(dialog)) => inside::type_force(dialog, key),
         Some(_) => {}
         None if app.focus == Focus::Prompt => type_prompt(app, key),
         None => {}
@@ -119,6 +121,7 @@ fn paste(app: &mut App, text: &str) {
                 edit.insert(text);
             }
         }
+        Some(Overlay::Force(dialog)) => dialog.edit.insert(text),
         Some(_) => {}
         None => {
             focus(app, Focus::Prompt);

@@ -52,7 +52,15 @@ pub(super) fn mouse(app: &mut App, event: MouseEvent) {
 fn scroll_overlay(overlay: &mut Overlay, wheel: isize) {
     match overlay {
         Overlay::Help { scroll } | Overlay::Compare { scroll, .. } => *scroll = scroll.saturating_add_signed(wheel),
-        Overlay::Settings(_) => {}
+        Overlay::Flips(dialog) => {
+            let last = dialog.rows.len().saturating_sub(1);
+            let row = dialog.row.saturating_add_signed(wheel.signum()).min(last);
+            if row != dialog.row {
+                (dialog.row, dialog.flip) = (row, None);
+            }
+        }
+        Overlay::Force(dialog) => dialog.move_by(wheel.signum()),
+        Overlay::Settings(_) | Overlay::Inside(_) | Overlay::Runs { .. } => {}
     }
 }
 

@@ -1,4 +1,5 @@
 mod controls;
+mod inside;
 mod mouse;
 mod runs;
 

@@ -13,7 +13,11 @@ fn offered(app: &App) -> &'static [UiAction] {
     match &app.overlay {
         Some(Overlay::Settings(dialog)) if dialog.edit.is_some() => return &[Accept, Close],
         Some(Overlay::Settings(_)) => return &[Accept, Toggle, Rerun, Close],
-        Some(Overlay::Compare { .. }) => return &[Close, Up, Down, Rerun],
+        Some(Overlay::Compare { .. }) => return &[Close, Up, Down, Divergence, Rerun],
+        Some(Overlay::Inside(_)) => return &[Close, Left, Right, Up, Down, Flips, Branch, Force, Help],
+        Some(Overlay::Flips(_)) => return &[Accept, Toggle, Branch, Inside, Close, Up, Down, Help],
+        Some(Overlay::Force(_)) => return &[Accept, Close],
+        Some(Overlay::Runs { .. }) => return &[Accept, Compare, Close, Up, Down, Help],
         Some(Overlay::Help { .. }) => return &[Close, Up, Down],
         None => {}
     }
@@ -48,6 +52,9 @@ fn offered(app: &App) -> &'static [UiAction] {
             Rerun,
             Baseline,
             Compare,
+            Inside,
+            Branch,
+            Force,
             Template,
             Help,
             FocusNext,
@@ -65,6 +72,9 @@ fn offered(app: &App) -> &'static [UiAction] {
             Help,
             Baseline,
             Compare,
+            Inside,
+            Flips,
+            Branch,
             BudgetLess,
             BudgetMore,
             DialLess,

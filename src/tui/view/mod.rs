@@ -4,12 +4,16 @@ mod answer;
 mod cell;
 mod compare;
 mod detail;
+mod flips;
+mod force;
 mod help;
+mod inside;
 mod keybar;
 mod map;
 pub mod notice;
 mod pane;
 mod prompt;
+mod runs;
 mod settings;
 mod status;
 mod tabs;
@@ -71,6 +75,19 @@ fn draw(app: &App, screen: &Screen, area: Rect, buffer: &mut Buffer) -> Option<P
         Some(Overlay::Settings(dialog)) => settings::draw(app, dialog, body, buffer),
         Some(Overlay::Compare { against, scroll }) => {
             compare::draw(app, *against, *scroll, body, buffer);
+            None
+        }
+        Some(Overlay::Force(dialog)) => force::draw(app, dialog, body, buffer),
+        Some(Overlay::Inside(dialog)) => {
+            inside::draw(app, dialog, body, buffer);
+            None
+        }
+        Some(Overlay::Flips(dialog)) => {
+            flips::draw(app, dialog, body, buffer);
+            None
+        }
+        Some(Overlay::Runs { row }) => {
+            runs::draw(app, *row, body, buffer);
             None
         }
     }

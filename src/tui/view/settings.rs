@@ -38,16 +38,11 @@ fn draw_field(app: &App, field: Field, edit: &LineEdit, body: Rect, buffer: &mut
         buffer,
     );
     let area = inner(area);
-    typed(
-        app,
-        edit,
-        Rect {
-            height: area.height.min(1),
-            ..area
-        },
-        buffer,
-    );
-    let (_, cursor) = scrolled(edit, area.width);
+    let line = Rect {
+        height: area.height.min(1),
+        ..area
+    };
+    let cursor = typed(app, edit, line, buffer);
     if edit.error.as_ref().is_some_and(|e| e.column.is_some()) {
         put(buffer, area, cursor, 1, "▲", app.theme.style(Role::Error));
     }
@@ -98,11 +93,13 @@ fn scrolled(edit: &LineEdit, width: u16) -> (String, u16) {
     )
 }
 
-/// The line being typed, over the whole of `line`.
-fn typed(app: &App, edit: &LineEdit, line: Rect, buffer: &mut Buffer) {
+/// The line being typed, over the whole of `line`; the cursor's column in it.
+pub(super) fn typed(app: &App, edit: &LineEdit, line: Rect, buffer: &mut Buffer) -> u16 {
     let style = app.theme.style(Role::Selection);
     buffer.set_style(line.intersection(buffer.area), style);
-    put(buffer, line, 0, 0, &scrolled(edit, line.width).0, style);
+    let (text, cursor) = scrolled(edit, line.width);
+    put(buffer, line, 0, 0, &text, style);
+    cursor
 }
 
 fn draw_row(app: &App, dialog: &SettingsDialog, row: usize, area: Rect, y: u16, buffer: &mut Buffer) {
