@@ -10,7 +10,7 @@ use super::args::{DecideArgs, ModelArgs, SampleArgs};
 use super::config::THEMES_DIR;
 use crate::config::{ColorChoice, Config};
 use crate::engine::Trace;
-use crate::program::Program;
+use crate::program::MOST_LAYERS;
 use crate::tui::color::ColorTier;
 use crate::tui::keymap::Keymap;
 use crate::tui::theme::Theme;
@@ -45,14 +45,11 @@ pub struct ExploreArgs {
 /// [`UsageError`] for what arguments or keymap got wrong; otherwise when there is no terminal.
 pub fn run(args: ExploreArgs, config: &Config, config_dir: &Path) -> Result<u8> {
     let mut settings = config.settings();
-    args.decide.apply(&mut settings);
-    args.sample.apply(&mut settings);
     // The model's layers are not known yet; what depends on them is checked when a run starts.
+    let overrides = args.decide.file()?;
+    args.decide.apply(overrides.as_ref(), MOST_LAYERS, &mut settings)?;
+    args.sample.apply(&mut settings);
     settings.check_alone().map_err(UsageError::new)?;
-    if let Some(text) = &args.decide.program {
-        let program = Program::parse(text, 4096);
-        settings.program = Some(program.map_err(|e| UsageError::new(format!("--program: {e}")))?);
-    }
     let mut load = config.load_request();
     args.model.apply(&mut load);
     let tier = ColorTier::from_env(args.color.unwrap_or(config.color));

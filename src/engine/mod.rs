@@ -9,6 +9,7 @@ pub mod inspect;
 pub mod inspector;
 pub mod kept;
 pub mod load;
+pub mod overrides;
 pub mod replay;
 pub mod route;
 pub mod sampler;
@@ -27,6 +28,7 @@ pub use inspect::{Inspection, Moved, Stage};
 pub use inspector::Inspector;
 pub use kept::Kept;
 pub use load::{load_model, load_routers};
+pub use overrides::Overrides;
 pub use settings::{NEUTRAL_DIAL, Pin, Sampling, Scope, Settings};
 pub use trace::{
     BranchPoint, DecidedBy, Decision, Header, LogitsReport, ModelInfo, PromptToken, Record, RouterInfo, SCHEMA, Step,
