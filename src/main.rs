@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser, Subcommand};
-use drllm::cli::{UsageError, config, eval, explore, models, run, search, tokenize, train};
+use drllm::cli::{UsageError, config, diff, eval, explore, models, run, search, tokenize, train};
 use drllm::config::Config;
 use drllm::text::escape_controls_multiline;
 
@@ -33,6 +33,7 @@ enum Command {
     Search(search::SearchArgs),
     Train(train::TrainArgs),
     Eval(eval::EvalArgs),
+    Diff(diff::DiffArgs),
     /// List, pull and inspect models
     Models(models::ModelsArgs),
     /// Print the token ids of a text
@@ -62,6 +63,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
     let config_dir = drllm::paths::config_dir()?;
     match cli.command {
         Some(Command::Config(args)) => config::run(&args, &config_dir)?,
+        Some(Command::Diff(args)) => return diff::run(&args),
         Some(Command::Models(args)) => models::run(args)?,
         Some(Command::Tokenize(args)) => tokenize::run(args)?,
         Some(Command::Completions { shell }) => {
@@ -105,7 +107,14 @@ fn with_config(
         Some(Command::Search(args)) => search::run(args)?,
         Some(Command::Train(args)) => train::run(args)?,
         Some(Command::Eval(args)) => eval::run(args)?,
-        Some(Command::Config(_) | Command::Models(_) | Command::Tokenize(_) | Command::Completions { .. }) => {}
+        // Dispatched before.
+        Some(
+            Command::Config(_)
+            | Command::Diff(_)
+            | Command::Models(_)
+            | Command::Tokenize(_)
+            | Command::Completions { .. },
+        ) => {}
     }
     Ok(0)
 }

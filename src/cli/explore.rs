@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 
 use super::UsageError;
 use super::args::{DecideArgs, ModelArgs, SampleArgs};
 use super::config::THEMES_DIR;
+use super::trace_file::read_trace;
 use crate::config::{ColorChoice, Config};
 use crate::engine::Trace;
 use crate::program::MOST_LAYERS;
@@ -62,7 +63,7 @@ pub fn run(args: ExploreArgs, config: &Config, config_dir: &Path) -> Result<u8> 
         Ok(keymap) => (keymap, None),
         Err(e) => (Keymap::with_defaults(&[])?, Some(e.to_string())),
     };
-    let trace = args.trace.as_deref().map(read_trace).transpose()?;
+    let trace = args.trace.as_deref().map(titled).transpose()?;
     let options = TuiOptions {
         load,
         settings,
@@ -78,10 +79,7 @@ pub fn run(args: ExploreArgs, config: &Config, config_dir: &Path) -> Result<u8> 
     runtime.block_on(tui::run(options))
 }
 
-fn read_trace(path: &Path) -> Result<(String, Trace)> {
-    let text = std::fs::read(path).with_context(|| format!("cannot read the trace {}", path.display()))?;
-    let trace = Trace::from_json_lines(&String::from_utf8_lossy(&text));
-    let trace = trace.with_context(|| format!("{} is no trace of `run --json`", path.display()))?;
+fn titled(path: &Path) -> Result<(String, Trace)> {
     let name = path.file_name().unwrap_or(path.as_os_str());
-    Ok((name.to_string_lossy().into_owned(), trace))
+    Ok((name.to_string_lossy().into_owned(), read_trace(path)?))
 }

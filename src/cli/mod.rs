@@ -5,6 +5,7 @@ pub mod base_model;
 mod chart;
 pub mod config;
 pub mod counter;
+pub mod diff;
 pub mod eval;
 pub mod explore;
 pub mod models;
@@ -14,6 +15,7 @@ pub mod run;
 pub mod scoring;
 pub mod search;
 pub mod tokenize;
+pub mod trace_file;
 pub mod train;
 
 /// What the user got wrong in the arguments: exit code 2.

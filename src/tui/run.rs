@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::history::Parent;
 use crate::engine::{Decision, Header, RunId, Settings, Step, Trace};
 use crate::program::Action;
-use crate::router::DecidedBy;
 
 /// Shortest and longest time a step of a recording stands before the next one.
 const PACE: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(160));
@@ -124,18 +123,10 @@ impl Run {
     /// What was decided at a layer for the token at `position`. Prompt tokens share one program,
     /// but for pins of single tokens.
     pub fn decision(&self, layer: usize, position: usize) -> Option<Decision> {
-        if let Some(token) = self.trace.header.prompt.get(position) {
-            let shared = self.trace.header.decisions.get(layer)?.clone();
-            return Some(match token.pinned.iter().find(|(l, _)| *l == layer) {
-                Some(&(_, action)) => Decision {
-                    action,
-                    by: DecidedBy::Pin,
-                    ..shared
-                },
-                None => shared,
-            });
+        match position < self.prompt_len() {
+            true => self.trace.header.decision(layer, position),
+            false => self.step(position)?.decisions.get(layer).cloned(),
         }
-        self.step(position)?.decisions.get(layer).cloned()
     }
 
     /// Text and specialness of the token at `position`; unescaped.
@@ -148,16 +139,8 @@ impl Run {
 
     /// Block executions of the token at `position`.
     pub fn depth(&self, position: usize) -> Option<usize> {
-        let Some(token) = self.trace.header.prompt.get(position) else {
-            return self.step(position).map(|s| s.depth);
-        };
-        let shared = &self.trace.header.decisions;
-        let change = token.pinned.iter().filter_map(|&(layer, action)| {
-            let before = shared.get(layer)?.action.executions();
-            Some(action.executions() as isize - before as isize)
-        });
-        let depth = self.trace.header.program.depth() as isize + change.sum::<isize>();
-        Some(depth.max(0) as usize)
+        let prompt = self.trace.header.depth(position);
+        prompt.or_else(|| self.step(position).map(|s| s.depth))
     }
 
     /// Least and greatest depth of all tokens shown.

@@ -1,0 +1,117 @@
+//! What is done with recorded traces, without a model: `diff`, `export`, `stats`.
+
+mod common;
+mod fixture;
+
+use std::path::{Path, PathBuf};
+
+use common::drllm;
+use drllm::engine::Trace;
+use drllm::program::Action;
+use predicates::str::contains;
+
+/// A folder with traces in it, where commands run so that only file names are printed.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new(traces: &[(&str, &Trace)]) -> Folder {
+        let folder = Folder(tempfile::tempdir().unwrap());
+        for (name, trace) in traces {
+            folder.write(name, trace.to_json_lines());
+        }
+        folder
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    fn command(&self, args: &[&str]) -> assert_cmd::Command {
+        let mut command = drllm();
+        command.current_dir(self.0.path()).args(args);
+        command
+    }
+
+    /// Standard output of a command that exits with `code` and complains of nothing.
+    fn stdout(&self, args: &[&str], code: i32) -> String {
+        let output = self.command(args).assert().code(code).stderr("");
+        String::from_utf8(output.get_output().stdout.clone()).unwrap()
+    }
+}
+
+fn shipped(name: &str) -> Trace {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/traces").join(name);
+    Trace::from_json_lines(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// A trace and one that differs in all that can differ.
+fn pair() -> Folder {
+    let before = fixture::trace(7, 12);
+    let mut after = before.clone();
+    let layer = (0..fixture::LAYERS)
+        .find(|&l| before.header.decisions[l].action == Action::Execute)
+        .unwrap();
+    after.header.decisions[layer].action = Action::Skip;
+    after.header.settings.budget = Some(24);
+    after.header.device = "cuda:0".into();
+    for step in &mut after.steps[..5] {
+        step.decisions[layer].action = Action::Repeat;
+        step.ms += 10.0;
+    }
+    after.steps[8].id += 1;
+    after.steps[8].text = " \u{1b}[31mred".into();
+    Folder::new(&[("a.jsonl", &before), ("b.jsonl", &after)])
+}
+
+#[test]
+fn diff_says_what_differs() {
+    let folder = pair();
+    insta::assert_snapshot!("diff", folder.stdout(&["diff", "a.jsonl", "b.jsonl"], 1));
+    let json = folder.stdout(&["diff", "a.jsonl", "b.jsonl", "--format", "json"], 1);
+    let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(value["differ"], serde_json::json!(["settings", "tokens", "decisions"]));
+    assert_eq!(value["diverges"]["token"], 8);
+    assert_eq!(value["decisions"]["prompt"]["kinds"][0]["cells"], 12);
+    assert_eq!(value["decisions"]["cells"].as_array().unwrap().len(), 17);
+    assert!(!json.contains('\u{1b}'));
+}
+
+#[test]
+fn diff_exits_as_diff_does() {
+    let folder = pair();
+    let mut slower = fixture::trace(7, 12);
+    slower.header.device = "metal".into();
+    slower.header.prefill_ms *= 3.0;
+    slower.header.model.name = "a-copy".into();
+    slower.steps.iter_mut().for_each(|s| s.ms += 1.0);
+    slower.summary.as_mut().unwrap().decode_tokens_per_second = 1.0;
+    folder.write("slower.jsonl", slower.to_json_lines());
+    let alike = folder.stdout(&["diff", "a.jsonl", "slower.jsonl"], 0);
+    assert!(alike.contains("alike") && alike.contains("measured ms"), "{alike}");
+
+    let mut reworded = fixture::trace(7, 12);
+    reworded.steps[3].id += 1;
+    folder.write("reworded.jsonl", reworded.to_json_lines());
+    let only = |what, code| folder.stdout(&["diff", "-q", "a.jsonl", "reworded.jsonl", "--only", what], code);
+    assert_eq!(
+        (only("decisions", 0), only("tokens", 1)),
+        (String::new(), String::new())
+    );
+
+    let trouble = |args: &[&str], message: &str| {
+        let run = folder.command(&[&["diff"], args].concat()).assert();
+        run.code(2).stdout("").stderr(contains(message));
+    };
+    folder.write("broken.jsonl", "{}\n");
+    trouble(&["a.jsonl", "nosuch.jsonl"], "cannot read the trace nosuch.jsonl");
+    trouble(&["a.jsonl", "broken.jsonl"], "broken.jsonl is no trace of `run --json`");
+    trouble(&["-", "-"], "standard input holds one of them");
+    trouble(&["a.jsonl"], "<B>");
+    let text = std::fs::read(folder.path("a.jsonl")).unwrap();
+    let mut piped = folder.command(&["diff", "-", "a.jsonl"]);
+    piped.write_stdin(text).assert().code(0);
+}
