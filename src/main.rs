@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser, Subcommand};
-use drllm::cli::{UsageError, config, diff, eval, explore, models, run, search, tokenize, train};
+use drllm::cli::{UsageError, config, diff, eval, explore, export, models, run, search, tokenize, train};
 use drllm::config::Config;
 use drllm::text::escape_controls_multiline;
 
@@ -34,6 +34,7 @@ enum Command {
     Train(train::TrainArgs),
     Eval(eval::EvalArgs),
     Diff(diff::DiffArgs),
+    Export(export::ExportArgs),
     /// List, pull and inspect models
     Models(models::ModelsArgs),
     /// Print the token ids of a text
@@ -64,6 +65,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
     match cli.command {
         Some(Command::Config(args)) => config::run(&args, &config_dir)?,
         Some(Command::Diff(args)) => return diff::run(&args),
+        Some(Command::Export(args)) => export::run(&args)?,
         Some(Command::Models(args)) => models::run(args)?,
         Some(Command::Tokenize(args)) => tokenize::run(args)?,
         Some(Command::Completions { shell }) => {
@@ -111,6 +113,7 @@ fn with_config(
         Some(
             Command::Config(_)
             | Command::Diff(_)
+            | Command::Export(_)
             | Command::Models(_)
             | Command::Tokenize(_)
             | Command::Completions { .. },

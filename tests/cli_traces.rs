@@ -115,3 +115,91 @@ fn diff_exits_as_diff_does() {
     let mut piped = folder.command(&["diff", "-", "a.jsonl"]);
     piped.write_stdin(text).assert().code(0);
 }
+
+#[test]
+fn export_writes_every_format() {
+    let folder = Folder::new(&[("sky.jsonl", &shipped("sky-budget.trace.jsonl"))]);
+    let text = folder.stdout(&["export", "sky.jsonl", "--format", "text"], 0);
+    insta::assert_snapshot!("export_text", text);
+    for (format, part) in [
+        ("svg", "<svg xmlns"),
+        ("html", "<!DOCTYPE html>"),
+        ("csv", "position,part,id,token"),
+        ("json", "{\"schema\":1"),
+    ] {
+        let name = format!("out.{format}");
+        folder.stdout(&["export", "sky.jsonl", "--out", &name], 0);
+        let written = std::fs::read_to_string(folder.path(&name)).unwrap();
+        assert_eq!(written, folder.stdout(&["export", "sky.jsonl", "--format", format], 0));
+        assert!(written.contains(part), "{format}");
+    }
+    let csv = std::fs::read_to_string(folder.path("out.csv")).unwrap();
+    insta::assert_snapshot!("export_csv", csv.lines().take(32).collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn export_replaces_nothing_unasked_and_names_its_formats() {
+    let folder = Folder::new(&[("a.jsonl", &fixture::trace(7, 2))]);
+    folder.write("a.svg", "mine");
+    let export = |args: &[&str], code, message| {
+        let run = folder.command(&[&["export", "a.jsonl"], args].concat()).assert();
+        run.code(code).stdout("").stderr(contains(message));
+    };
+    export(&["--out", "a.svg"], 1, "exists already");
+    assert_eq!(std::fs::read_to_string(folder.path("a.svg")).unwrap(), "mine");
+    export(&["--out", "a.svg", "--force"], 0, "");
+    assert!(
+        std::fs::read_to_string(folder.path("a.svg"))
+            .unwrap()
+            .starts_with("<?xml")
+    );
+    export(
+        &["--out", "a.png"],
+        2,
+        "--format svg, html, csv, json, text or overrides",
+    );
+    export(&[], 2, "no format");
+    export(&["--out", "nowhere/a.svg"], 1, "cannot write nowhere/a.svg");
+}
+
+#[test]
+fn exported_overrides_say_what_the_run_was_asked() {
+    let folder = Folder::new(&[("pins.jsonl", &shipped("france-pins.trace.jsonl"))]);
+    let overrides = folder.stdout(&["export", "pins.jsonl", "--format", "overrides"], 0);
+    assert_eq!(overrides, "scope prompt\ndial -0.5\npin 12=skip\npin 20@40-44=repeat\n");
+}
+
+/// The map's rows on a screen: what is between the layer's number and the shares.
+fn screen_rows(trace: &Trace) -> Vec<String> {
+    use ratatui::{Terminal, backend::TestBackend};
+    let (width, height) = (300, 80);
+    let mut app = fixture::empty(drllm::tui::color::ColorTier::Truecolor);
+    drllm::tui::update::update(&mut app, drllm::tui::update::Event::Resize(width, height));
+    app.open("t".into(), None, trace.clone());
+    app.map.zoom = Some(1);
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    terminal.draw(|frame| drllm::tui::view::view(&app, frame)).unwrap();
+    let buffer = terminal.backend().buffer().clone();
+    let line = |y| (0..width).map(|x| buffer[(x, y)].symbol()).collect::<String>();
+    (0..height).map(line).collect()
+}
+
+#[test]
+fn exported_text_is_what_the_screen_shows() {
+    for name in ["sky-budget", "france-pins", "colours-token"] {
+        let trace = shipped(&format!("{name}.trace.jsonl"));
+        let folder = Folder::new(&[("t.jsonl", &trace)]);
+        let text = folder.stdout(&["export", "t.jsonl", "--format", "text"], 0);
+        let map = &text[text.find("\ndecisions: ").unwrap()..text.find("\nconfidence").unwrap()];
+        let rows: Vec<&str> = map.lines().skip(3).take(trace.layers()).collect();
+        let screen = screen_rows(&trace);
+        for (row, layer) in rows.iter().zip((0..trace.layers()).rev()) {
+            let cells = row.trim_start().strip_prefix(&layer.to_string()).unwrap().trim_start();
+            assert!(
+                screen.iter().any(|line| line.contains(cells)),
+                "{name}, layer {layer}: {cells}\n{}",
+                screen.join("\n")
+            );
+        }
+    }
+}

@@ -8,6 +8,7 @@ pub mod counter;
 pub mod diff;
 pub mod eval;
 pub mod explore;
+pub mod export;
 pub mod models;
 pub mod output;
 pub mod progress;
