@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser, Subcommand};
-use drllm::cli::{UsageError, config, diff, eval, explore, export, models, run, search, tokenize, train};
+use drllm::cli::{UsageError, config, diff, eval, explore, export, models, run, search, stats, tokenize, train};
 use drllm::config::Config;
 use drllm::text::escape_controls_multiline;
 
@@ -35,6 +35,7 @@ enum Command {
     Eval(eval::EvalArgs),
     Diff(diff::DiffArgs),
     Export(export::ExportArgs),
+    Stats(stats::StatsArgs),
     /// List, pull and inspect models
     Models(models::ModelsArgs),
     /// Print the token ids of a text
@@ -99,6 +100,7 @@ fn with_config(
     let config = Config::load(file, config_dir).map_err(|e| UsageError::new(e.to_string()))?;
     let threads = match &command {
         Some(Command::Run(args)) => args.model.threads,
+        Some(Command::Stats(args)) => args.model.threads,
         None => explore.model.threads,
         _ => None,
     };
@@ -106,6 +108,7 @@ fn with_config(
     match command {
         None => return explore::run(explore, &config, config_dir),
         Some(Command::Run(args)) => run::run(args, config.settings(), config.load_request())?,
+        Some(Command::Stats(args)) => stats::run(&args, &config.settings(), config.load_request())?,
         Some(Command::Search(args)) => search::run(args)?,
         Some(Command::Train(args)) => train::run(args)?,
         Some(Command::Eval(args)) => eval::run(args)?,

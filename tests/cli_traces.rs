@@ -203,3 +203,73 @@ fn exported_text_is_what_the_screen_shows() {
         }
     }
 }
+
+#[test]
+fn stats_counts_over_traces() {
+    let traces = [
+        ("sky.jsonl", &shipped("sky-budget.trace.jsonl")),
+        ("plants.jsonl", &shipped("plants-raw.trace.jsonl")),
+        ("colours.jsonl", &shipped("colours-token.trace.jsonl")),
+    ];
+    let folder = Folder::new(&traces);
+    let stats = |format: &str| {
+        let args = ["stats", "sky.jsonl", "plants.jsonl", "colours.jsonl", "--programs", "3"];
+        folder.stdout(&[&args[..], &["--format", format]].concat(), 0)
+    };
+    insta::assert_snapshot!("stats_text", stats("text"));
+    insta::assert_snapshot!("stats_markdown", stats("markdown"));
+    let json: serde_json::Value = serde_json::from_str(&stats("json")).unwrap();
+    let tokens: usize = traces.iter().map(|(_, t)| t.steps.len()).sum();
+    assert_eq!(json["answer_tokens"], tokens);
+    assert_eq!(json["layers"].as_array().unwrap().len(), 30);
+    assert_eq!(json["programs"].as_array().unwrap().len(), 3);
+    let csv = stats("csv");
+    let mean = json["layers"][7]["answers"][1].as_f64().unwrap() * 100.0;
+    assert!(csv.contains(&format!("\nlayers,7,answer execute,{mean}\n")), "{csv}");
+    assert!(
+        csv.lines()
+            .all(|line| line.split(',').count() == 4 || line.contains('"'))
+    );
+}
+
+#[test]
+fn stats_refuses_what_it_cannot_count() {
+    let mut other = fixture::trace(7, 2);
+    other.header.model.sha256 = "ff".into();
+    let folder = Folder::new(&[("a.jsonl", &fixture::trace(7, 2)), ("other.jsonl", &other)]);
+    let refused = |args: &[&str], code, message| {
+        let run = folder.command(&[&["stats"], args].concat()).assert();
+        run.code(code).stdout("").stderr(contains(message));
+    };
+    refused(&["a.jsonl", "other.jsonl"], 1, "other.jsonl: a run of SmolLM2");
+    refused(&["nosuch.jsonl"], 1, "cannot read the trace nosuch.jsonl");
+    refused(&[], 2, "<TRACE>");
+    refused(&["a.jsonl", "--budget", "20"], 2, "cannot be used with");
+    refused(&["a.jsonl", "--limit", "2"], 2, "cannot be used with");
+    refused(&["--prompts", "nosuch.txt"], 1, "cannot read the prompts nosuch.txt");
+    refused(&["--prompts", "nosuch.txt", "--limit", "0"], 2, "--limit is 0");
+    refused(&["--prompts", "nosuch.txt", "--dial", "3"], 2, "the dial is 3");
+    folder.write("bad.jsonl", "{\"answer\":1}\n");
+    refused(&["--prompts", "bad.jsonl"], 1, "bad.jsonl, line 1: expected a string");
+}
+
+#[test]
+fn stats_runs_a_file_of_prompts() {
+    let folder = Folder::new(&[]);
+    folder.write("p.txt", "Why is the sky blue?\n\nName a colour.\nnever run\n");
+    let args = [
+        "stats",
+        "--prompts",
+        "p.txt",
+        "--limit",
+        "2",
+        "--max-tokens",
+        "3",
+        "--ignore-eos",
+    ];
+    let json = folder.stdout(&[&args[..], &["--budget", "25", "--format", "json"]].concat(), 0);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["runs"], &json["answer_tokens"]), (&2.into(), &6.into()));
+    assert!(json["depth"]["greatest"].as_u64().unwrap() <= 25);
+    assert_eq!(json["agreement"][0]["pairs"], 2 * 3 * 30);
+}

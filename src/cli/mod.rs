@@ -15,6 +15,7 @@ pub mod progress;
 pub mod run;
 pub mod scoring;
 pub mod search;
+pub mod stats;
 pub mod tokenize;
 pub mod trace_file;
 pub mod train;

@@ -12,7 +12,9 @@ use super::args::{DecideArgs, ModelArgs, OverridesFile, SampleArgs};
 use super::progress::Progress;
 use crate::engine::route::Route;
 use crate::engine::{LoadRequest, Output, Prompt, Record, Settings, generate, load_model, load_routers, trace_io};
+use crate::model::Model;
 use crate::program::MOST_LAYERS;
+use crate::router::RouterSet;
 use crate::text::escape_controls_multiline;
 
 /// Run one prompt and print the answer as it comes; with --json, every token's layer program.
@@ -70,15 +72,7 @@ pub fn run(args: RunArgs, defaults: Settings, mut request: LoadRequest) -> Resul
     }
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop)?;
-    let progress = Progress::new();
-    let model = load_model(
-        &request,
-        &mut |what, done, total| progress.bytes(what, done, total),
-        &mut |what| progress.stage(what),
-        &stop,
-    )?;
-    let routers = load_routers(&request.routers, &model)?;
-    progress.finish();
+    let (model, routers) = load(&request, &stop)?;
     let layers = model.decoder.config().layers;
     let settings = settings(layers)?;
     // Settings that contradict each other are the arguments' mistake, too.
@@ -101,6 +95,20 @@ pub fn run(args: RunArgs, defaults: Settings, mut request: LoadRequest) -> Resul
     let summary = summary?;
     out.finish(&Record::Summary(summary))?;
     Ok(())
+}
+
+/// Loads a model and its routers, with progress on standard error.
+pub(super) fn load(request: &LoadRequest, stop: &AtomicBool) -> Result<(Model, Option<RouterSet>)> {
+    let progress = Progress::new();
+    let model = load_model(
+        request,
+        &mut |what, done, total| progress.bytes(what, done, total),
+        &mut |what| progress.stage(what),
+        stop,
+    )?;
+    let routers = load_routers(&request.routers, &model)?;
+    progress.finish();
+    Ok((model, routers))
 }
 
 impl RunArgs {

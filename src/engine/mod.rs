@@ -1,5 +1,6 @@
 //! One run: prompt in, tokens and a [`Trace`] out.
 
+pub mod aggregate;
 pub mod diff;
 pub mod distribution;
 pub mod divergence;
