@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 
 use super::UsageError;
@@ -21,7 +21,9 @@ use crate::engine::aggregate::{Aggregate, Report};
 use crate::engine::route::Route;
 use crate::engine::sequence::Stopped;
 use crate::engine::{LoadRequest, Output, Prompt, Settings, Trace, generate};
+use crate::model::Model;
 use crate::program::MOST_LAYERS;
+use crate::router::RouterSet;
 
 /// Count over traces, or over a file of prompts: rates a layer, depths, confidences, programs.
 #[derive(Args, Debug)]
@@ -122,28 +124,11 @@ fn of_prompts(args: &StatsArgs, path: &Path, defaults: &Settings, mut request: L
     let mut counter = Counter::new("prompts", 0, prompts.len());
     let mut done = 0;
     for (line, prompt) in &prompts {
-        let mut trace: Option<Trace> = None;
-        let prompt = Prompt::Text(prompt.clone());
-        let ran = generate(
-            &model,
-            routers.as_ref(),
-            &prompt,
-            &settings,
-            &stop,
-            &mut |output| match output {
-                Output::Header(header) => trace = Some(Trace::new(*header)),
-                Output::Step(step) => trace.iter_mut().for_each(|t| t.steps.push((*step).clone())),
-            },
-        );
-        match ran {
-            Err(e) if e.is::<Stopped>() => break,
-            ran => ran.with_context(|| format!("{}, line {line}", path.display()))?,
-        };
-        // A run that was ended half-way would count for less than it is.
-        if stop.load(Ordering::Relaxed) {
+        let trace = run_prompt(&model, routers.as_ref(), prompt, &settings, &stop);
+        let Some(trace) = trace.with_context(|| format!("{}, line {line}", path.display()))? else {
             break;
-        }
-        aggregate.add(&trace.context("a run without a header")?)?;
+        };
+        aggregate.add(&trace)?;
         done += 1;
         counter.done(done, "");
     }
@@ -151,8 +136,32 @@ fn of_prompts(args: &StatsArgs, path: &Path, defaults: &Settings, mut request: L
     if done > 0 {
         print(args, &aggregate)?;
     }
-    if done < prompts.len() {
-        bail!("stopped after {done} of {} prompts", prompts.len());
-    }
+    ensure!(
+        done == prompts.len(),
+        "stopped after {done} of {} prompts",
+        prompts.len()
+    );
     Ok(())
+}
+
+/// The whole run of a prompt. `None` if it was stopped: half a run would count for less than it is.
+fn run_prompt(
+    model: &Model,
+    routers: Option<&RouterSet>,
+    prompt: &str,
+    settings: &Settings,
+    stop: &AtomicBool,
+) -> Result<Option<Trace>> {
+    let mut trace: Option<Trace> = None;
+    let prompt = Prompt::Text(prompt.to_owned());
+    let ran = generate(model, routers, &prompt, settings, stop, &mut |output| match output {
+        Output::Header(header) => trace = Some(Trace::new(*header)),
+        Output::Step(step) => trace.iter_mut().for_each(|t| t.steps.push((*step).clone())),
+    });
+    match ran {
+        Err(e) if e.is::<Stopped>() => Ok(None),
+        Err(e) => Err(e),
+        Ok(_) if stop.load(Ordering::Relaxed) => Ok(None),
+        Ok(_) => Ok(trace),
+    }
 }

@@ -69,6 +69,12 @@ pub(super) fn drawing(trace: &Trace, title: &str) -> String {
     }
     layer_numbers(trace, &mut out);
     let range = depth_range(trace).unwrap_or_default();
+    let depths = if range.0 == range.1 {
+        format!("{}", range.0)
+    } else {
+        format!("{}-{}", range.0, range.1)
+    };
+    number(&depths, WORDS + DEPTH / 2, &mut out);
     for token in 0..trace.tokens() {
         column(trace, token, range, &mut out);
     }
@@ -110,12 +116,17 @@ fn layer_numbers(trace: &Trace, out: &mut String) {
         if layer == last && layer % 5 == 1 {
             continue;
         }
-        let (x, y) = (LEFT - 6, y(trace, layer) + CELL.1 - 1);
-        let _ = writeln!(
-            out,
-            "<text class=\"muted\" x=\"{x}\" y=\"{y}\" text-anchor=\"end\">{layer}</text>"
-        );
+        number(&layer.to_string(), y(trace, layer) + CELL.1 - 1, out);
     }
+}
+
+/// A number left of the cells.
+fn number(text: &str, y: usize, out: &mut String) {
+    let x = LEFT - 6;
+    let _ = writeln!(
+        out,
+        "<text class=\"muted\" x=\"{x}\" y=\"{y}\" text-anchor=\"end\">{text}</text>"
+    );
 }
 
 /// A token: its depth, its cells, its text.

@@ -73,52 +73,58 @@ impl Decisions {
             return None;
         }
         let mut decisions = Decisions::default();
-        let mut probabilities = Vec::new();
+        let same_prompt = before.same_prompt(&after);
         for part in [Part::Prompt, Part::Answer] {
-            let (a, b) = (columns(before, part), columns(after, part));
+            // Where the routers read the same text.
             let comparable = match part {
-                _ if !before.same_prompt(&after) => 0,
-                Part::Prompt => a.len(),
-                Part::Answer => diverges(before, after).unwrap_or(a.len()),
+                _ if !same_prompt => 0,
+                Part::Prompt => before.header.prompt.len(),
+                Part::Answer => diverges(before, after).unwrap_or(before.steps.len()),
             };
-            let mut changes = PartChanges {
-                tokens: a.len().min(b.len()),
-                unmatched: a.len().abs_diff(b.len()),
-                ..PartChanges::default()
-            };
-            for (token, (a, b)) in a.iter().zip(&b).enumerate() {
-                let first = decisions.cells.len();
-                for layer in 0..before.layers() {
-                    let (Some(x), Some(y)) = (a.decision(layer), b.decision(layer)) else {
-                        continue;
-                    };
-                    changes.cells += 1;
-                    changes.settled_otherwise += usize::from(x.action == y.action && x.by != y.by);
-                    if token < comparable {
-                        probabilities.extend(difference(&x, &y));
-                    }
-                    if x.action != y.action {
-                        decisions.cells.push(ChangedCell {
-                            part,
-                            token,
-                            layer,
-                            before: x.action,
-                            after: y.action,
-                            before_by: x.by,
-                            after_by: y.by,
-                        });
-                    }
-                }
-                let changed = decisions.cells.len() > first || a.program() != b.program();
-                changes.programs += usize::from(changed);
+            let changes = decisions.compare_part(part, columns(before, part), columns(after, part), comparable);
+            match part {
+                Part::Prompt => decisions.prompt = changes,
+                Part::Answer => decisions.answer = changes,
             }
-            let changed = || decisions.cells.iter().filter(|c| c.part == part);
-            changes.changed = changed().count();
-            changes.kinds = kinds(changed());
-            *decisions.part_mut(part) = changes;
         }
-        decisions.probability_difference = probabilities.into_iter().reduce(f32::max);
         Some(decisions)
+    }
+
+    /// Counts a part's changes and adds its changed cells.
+    fn compare_part(&mut self, part: Part, a: Vec<Column>, b: Vec<Column>, comparable: usize) -> PartChanges {
+        let mut changes = PartChanges {
+            tokens: a.len().min(b.len()),
+            unmatched: a.len().abs_diff(b.len()),
+            ..PartChanges::default()
+        };
+        let before = self.cells.len();
+        for (token, (a, b)) in a.iter().zip(&b).enumerate() {
+            let first = self.cells.len();
+            for (layer, x, y) in pairs(a, b) {
+                changes.cells += 1;
+                changes.settled_otherwise += usize::from(x.action == y.action && x.by != y.by);
+                if let Some(difference) = difference(&x, &y).filter(|_| token < comparable) {
+                    let greatest = self.probability_difference.map_or(difference, |d| d.max(difference));
+                    self.probability_difference = Some(greatest);
+                }
+                if x.action != y.action {
+                    self.cells.push(ChangedCell {
+                        part,
+                        token,
+                        layer,
+                        before: x.action,
+                        after: y.action,
+                        before_by: x.by,
+                        after_by: y.by,
+                    });
+                }
+            }
+            let changed = self.cells.len() > first || a.program() != b.program();
+            changes.programs += usize::from(changed);
+        }
+        changes.changed = self.cells.len() - before;
+        changes.kinds = kinds(&self.cells[before..]);
+        changes
     }
 
     /// Whether both runs have the same tokens' programs, all of them.
@@ -132,13 +138,6 @@ impl Decisions {
     pub fn changed_at(&self, part: Part, layer: usize) -> usize {
         let here = |cell: &&ChangedCell| cell.part == part && cell.layer == layer;
         self.cells.iter().filter(here).count()
-    }
-
-    fn part_mut(&mut self, part: Part) -> &mut PartChanges {
-        match part {
-            Part::Prompt => &mut self.prompt,
-            Part::Answer => &mut self.answer,
-        }
     }
 }
 
@@ -174,12 +173,17 @@ fn columns(side: Side, part: Part) -> Vec<Column> {
     (0..tokens).map(|token| Column { side, part, token }).collect()
 }
 
+/// Both tokens' decisions, layer by layer.
+fn pairs(a: &Column, b: &Column) -> impl Iterator<Item = (usize, Decision, Decision)> {
+    (0..a.side.layers()).filter_map(move |layer| Some((layer, a.decision(layer)?, b.decision(layer)?)))
+}
+
 fn difference(a: &Decision, b: &Decision) -> Option<f32> {
     let pairs = a.probs?.into_iter().zip(b.probs?);
     pairs.map(|(a, b)| (a - b).abs()).reduce(f32::max)
 }
 
-fn kinds<'a>(cells: impl Iterator<Item = &'a ChangedCell>) -> Vec<Kind> {
+fn kinds(cells: &[ChangedCell]) -> Vec<Kind> {
     let mut counts = [[0; 3]; 3];
     for cell in cells {
         counts[cell.before.executions()][cell.after.executions()] += 1;
