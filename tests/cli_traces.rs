@@ -111,6 +111,7 @@ fn diff_exits_as_diff_does() {
     trouble(&["a.jsonl", "broken.jsonl"], "broken.jsonl is no trace of `run --json`");
     trouble(&["-", "-"], "standard input holds one of them");
     trouble(&["a.jsonl"], "<B>");
+    trouble(&["a.jsonl", "a.jsonl", "--log", "/nowhere/log"], "cannot write the log");
     let text = std::fs::read(folder.path("a.jsonl")).unwrap();
     let mut piped = folder.command(&["diff", "-", "a.jsonl"]);
     piped.write_stdin(text).assert().code(0);
@@ -272,4 +273,54 @@ fn stats_runs_a_file_of_prompts() {
     assert_eq!((&json["runs"], &json["answer_tokens"]), (&2.into(), &6.into()));
     assert!(json["depth"]["greatest"].as_u64().unwrap() <= 25);
     assert_eq!(json["agreement"][0]["pairs"], 2 * 3 * 30);
+}
+
+#[test]
+fn manual_pages_cover_every_command() {
+    let folder = Folder::new(&[]);
+    let page = folder.stdout(&["man"], 0);
+    assert!(
+        page.contains(".TH drllm-tui 1") && page.contains("drllm\\-tui\\-run(1)"),
+        "{page}"
+    );
+    folder.stdout(&["man", "--out", "pages/man1"], 0);
+    for command in ["", "-run", "-open", "-diff", "-export", "-stats", "-models-pull"] {
+        let path = folder.path(&format!("pages/man1/drllm-tui{command}.1"));
+        let page = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        assert!(page.contains(".SH SYNOPSIS"), "{command}");
+    }
+    let overrides = std::fs::read_to_string(folder.path("pages/man1/drllm-tui-run.1")).unwrap();
+    assert!(overrides.contains("overrides"));
+    folder.write("file", "");
+    let refused = folder.command(&["man", "--out", "file/x"]).assert();
+    refused.code(1).stderr(contains("cannot make the folder file/x"));
+}
+
+#[test]
+fn completions_know_the_commands() {
+    let folder = Folder::new(&[]);
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = folder.stdout(&["completions", shell], 0);
+        assert!(script.contains("export") && script.contains("overrides"), "{shell}");
+    }
+}
+
+#[test]
+fn what_cannot_be_opened_is_said_before_the_screen() {
+    let folder = Folder::new(&[("a.jsonl", &fixture::trace(7, 2))]);
+    for args in [
+        ["open", "a.jsonl", "nosuch.jsonl"],
+        ["--trace", "a.jsonl", "--trace=nosuch.jsonl"],
+    ] {
+        let run = folder.command(&args).assert();
+        run.code(1)
+            .stdout("")
+            .stderr(contains("cannot read the trace nosuch.jsonl"));
+    }
+    folder.command(&["open"]).assert().code(2).stderr(contains("<TRACE>"));
+    folder.write("my.overrides", "bugdet 3\n");
+    let refused = folder.command(&["--overrides", "my.overrides"]).assert();
+    refused
+        .code(2)
+        .stderr(contains("my.overrides: line 1, column 1: expected scope, dial"));
 }

@@ -8,7 +8,6 @@ use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::UsageError;
 use super::output;
 use super::trace_file::read_trace;
 use crate::engine::diff::cells::Decisions;
@@ -57,9 +56,9 @@ enum Format {
 /// Runs the command; the exit code.
 ///
 /// # Errors
-/// [`UsageError`], whose exit code is 2, for whatever is in the way of a comparison.
+/// Whatever is in the way of a comparison; its exit code is 2.
 pub fn run(args: &DiffArgs) -> Result<u8> {
-    let report = report(args).map_err(|e| UsageError::new(format!("{e:#}")))?;
+    let report = report(args)?;
     match args.format {
         _ if args.quiet => {}
         Format::Text => output::print(&text::print(&report))?,

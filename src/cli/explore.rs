@@ -23,9 +23,9 @@ pub struct ExploreArgs {
     /// A prompt that runs as soon as the model is loaded
     #[arg(long, value_name = "TEXT")]
     prompt: Option<String>,
-    /// Open a recorded trace (JSON lines of `run --json`)
-    #[arg(long, value_name = "FILE")]
-    trace: Option<PathBuf>,
+    /// Open a recorded trace (JSON lines of `run --json`); may be repeated, see `drllm-tui open`
+    #[arg(long = "trace", value_name = "FILE")]
+    traces: Vec<PathBuf>,
     /// A theme that ships or one of your own (`drllm-tui config --themes`)
     #[arg(long, value_name = "NAME")]
     theme: Option<String>,
@@ -38,6 +38,24 @@ pub struct ExploreArgs {
     decide: DecideArgs,
     #[command(flatten)]
     sample: SampleArgs,
+}
+
+/// Open traces in the explorer: the first is shown, `n` goes to the next one, `c` compares the two.
+#[derive(Args, Clone, Debug)]
+pub struct OpenArgs {
+    /// Traces (JSON lines of `run --json`)
+    #[arg(value_name = "TRACE", required = true)]
+    traces: Vec<PathBuf>,
+    #[command(flatten)]
+    pub explore: ExploreArgs,
+}
+
+impl From<OpenArgs> for ExploreArgs {
+    fn from(open: OpenArgs) -> ExploreArgs {
+        let mut explore = open.explore;
+        explore.traces.extend(open.traces);
+        explore
+    }
 }
 
 /// Opens the screen and stays until the user quits; the exit code.
@@ -63,12 +81,12 @@ pub fn run(args: ExploreArgs, config: &Config, config_dir: &Path) -> Result<u8> 
         Ok(keymap) => (keymap, None),
         Err(e) => (Keymap::with_defaults(&[])?, Some(e.to_string())),
     };
-    let trace = args.trace.as_deref().map(titled).transpose()?;
+    let traces = args.traces.iter().map(|path| titled(path)).collect::<Result<_>>()?;
     let options = TuiOptions {
         load,
         settings,
         prompt: args.prompt,
-        trace,
+        traces,
         theme,
         keymap,
         mouse: config.mouse,

@@ -219,7 +219,22 @@ pub(super) fn next_recording(app: &mut App) -> Vec<Command> {
         }
     } else if app.shown.is_some() {
         app.recording = (app.recording + 1) % app.recordings.len();
+        keep_recording(app);
     }
     app.open_recording();
     if busy { vec![Command::Stop] } else { Vec::new() }
+}
+
+/// Makes the recording on the screen the run before, whole: two recordings can be compared. A run of
+/// this session is not given up for one.
+fn keep_recording(app: &mut App) {
+    if app.previous.as_ref().is_some_and(|run| !run.is_recording()) {
+        return;
+    }
+    let Some(mut run) = app.shown.take() else { return };
+    run.playback = None;
+    let before = app.previous.replace(run);
+    if let Some(run) = before.filter(|run| app.has_branches(run.id)) {
+        app.history.put(run);
+    }
 }

@@ -230,8 +230,8 @@ fn recordings_follow_one_another() {
     assert!(app.notice.as_ref().unwrap().text.contains("no recordings"));
     let recording = |title: &str, seed| crate::tui::recordings::Recording {
         title: title.into(),
-        prompt: format!("prompt of {title}"),
-        text: fixture::trace(seed, 4).to_json_lines().leak(),
+        prompt: Some(format!("prompt of {title}")),
+        source: crate::tui::recordings::Source::BuiltIn(fixture::trace(seed, 4).to_json_lines().leak()),
     };
     app.recordings = vec![recording("one", 1), recording("two", 2)];
     let title = |app: &App| app.shown.as_ref().unwrap().origin.clone();
@@ -239,6 +239,12 @@ fn recordings_follow_one_another() {
     assert_eq!(title(&app), Origin::Recording("two".into()));
     keys(&mut app, "n");
     assert_eq!(title(&app), Origin::Recording("one".into()));
+    let previous = app.previous.as_ref().unwrap();
+    assert_eq!(previous.origin, Origin::Recording("two".into()));
+    assert_eq!(previous.steps().len(), 4, "compared whole, wherever it was left");
+    keys(&mut app, "c");
+    assert!(matches!(app.overlay, Some(Overlay::Compare { .. })));
+    key(&mut app, KeyCode::Esc);
     // What the user typed is not replaced.
     assert_eq!(app.prompt.text(), "Hello");
     app.prompt.clear();
@@ -250,6 +256,8 @@ fn recordings_follow_one_another() {
     assert_eq!(keys(&mut app, "n"), [Command::Stop]);
     assert!(app.shown.as_ref().unwrap().is_recording());
     assert_eq!(app.previous.as_ref().unwrap().id, run);
+    keys(&mut app, "n");
+    assert_eq!(app.previous.as_ref().unwrap().id, run, "no recording takes its place");
 }
 
 #[test]
