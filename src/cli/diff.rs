@@ -170,7 +170,8 @@ impl Report {
         let aspects = [
             (Aspect::Model, changed("model")),
             (Aspect::Routers, changed("routers")),
-            (Aspect::Settings, changed("settings")),
+            // Before the point where a run was branched off, other settings held.
+            (Aspect::Settings, changed("settings") || changed("branch")),
             (Aspect::Prompt, !comparison.same_prompt),
             (Aspect::Tokens, comparison.diverges.is_some()),
             (Aspect::Stop, stop(before) != stop(after)),

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::engine::{Decision, ModelInfo, RouterInfo, SCHEMA, Settings, Summary, Trace};
+use crate::engine::{BranchPoint, Decision, ModelInfo, RouterInfo, SCHEMA, Settings, Summary, Trace};
 use crate::program::{Action, Program};
 use crate::text::escape_json_controls;
 
@@ -16,6 +16,8 @@ struct Document<'a> {
     device: &'a str,
     routers: Option<&'a RouterInfo>,
     settings: &'a Settings,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    branch: Option<BranchPoint>,
     budget_exact: Option<bool>,
     prefill_ms: f64,
     tokens: Vec<Token<'a>>,
@@ -47,6 +49,7 @@ pub(super) fn document(trace: &Trace, title: &str) -> String {
         device: &header.device,
         routers: header.routers.as_ref(),
         settings: &header.settings,
+        branch: header.branch,
         budget_exact: header.budget_exact,
         prefill_ms: header.prefill_ms,
         tokens: (0..trace.tokens()).filter_map(|t| token(trace, t)).collect(),

@@ -6,7 +6,7 @@ mod json;
 mod svg;
 mod text;
 
-use crate::engine::{DecidedBy, Decision, Header, NEUTRAL_DIAL, Overrides, Trace};
+use crate::engine::{BranchPoint, DecidedBy, Decision, Header, NEUTRAL_DIAL, Overrides, Trace};
 use crate::program::Action;
 
 /// How a run is written.
@@ -49,7 +49,16 @@ pub fn export(trace: &Trace, title: &str, format: Format) -> String {
         Format::Csv => csv::document(trace),
         Format::Json => json::document(trace, title),
         Format::Text => text::document(trace, title),
-        Format::Overrides => Overrides::from(&trace.header.settings).to_string(),
+        Format::Overrides => overrides(&trace.header),
+    }
+}
+
+/// What was overridden. Of a branch that is not all there was; what stands before it is not known here.
+fn overrides(header: &Header) -> String {
+    let items = Overrides::from(&header.settings);
+    match header.branch {
+        Some(BranchPoint { at, .. }) => format!("# a branch: before position {at} other settings held\n{items}"),
+        None => items.to_string(),
     }
 }
 
@@ -65,6 +74,7 @@ fn asked(header: &Header) -> Vec<String> {
         Some(_) => phrases.push("a fixed program".to_owned()),
         None => phrases.push(format!("scope {}", settings.scope)),
     }
+    phrases.extend(header.branch.map(|b| format!("a branch from position {}", b.at)));
     phrases.extend(settings.budget.map(|b| format!("budget {b}")));
     if settings.dial != NEUTRAL_DIAL {
         phrases.push(format!("dial {}", settings.dial));

@@ -146,3 +146,19 @@ fn a_run_without_answer_or_routers_can_be_exported() {
         export(&trace, "t", format);
     }
 }
+
+#[test]
+fn a_branch_is_said_to_be_one() {
+    let mut trace = fixture::trace(7, 3);
+    trace.header.branch = Some(BranchPoint { at: 21, forced: 1 });
+    for format in [Format::Svg, Format::Html, Format::Text] {
+        let document = export(&trace, "t", format);
+        assert!(document.contains("a branch from position 21"), "{format:?}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&export(&trace, "t", Format::Json)).unwrap();
+    assert_eq!(json["branch"]["at"], 21);
+    let overrides = export(&trace, "t", Format::Overrides);
+    assert!(overrides.starts_with("# a branch: before position 21 "), "{overrides}");
+    let read = Overrides::parse(&overrides, trace.layers()).unwrap();
+    assert_eq!(read.to_string(), overrides);
+}

@@ -15,7 +15,7 @@ pub struct Field {
 }
 
 impl Field {
-    /// What it belongs to: `model`, `routers`, `settings`, `device` or `version`.
+    /// What it belongs to: `model`, `routers`, `settings`, `branch`, `device` or `version`.
     pub fn group(&self) -> &str {
         self.name.split('.').next().unwrap_or_default()
     }
@@ -31,6 +31,7 @@ pub fn changed_fields(before: &Header, after: &Header) -> Vec<Field> {
             "model": header.model,
             "routers": header.routers,
             "settings": header.settings,
+            "branch": header.branch,
         });
         groups.as_object_mut().map(std::mem::take).unwrap_or_default()
     };
@@ -63,6 +64,7 @@ fn changed(name: &str, before: &Value, after: &Value) -> Option<Field> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::trace::BranchPoint;
     use crate::tui::fixture;
 
     #[test]
@@ -77,6 +79,7 @@ mod tests {
         after.model.sha256 = "ff".into();
         after.routers = None;
         after.device = "cuda:0".into();
+        after.branch = Some(BranchPoint { at: 12, forced: 1 });
         let fields = changed_fields(&before, &after);
         let names: Vec<&str> = fields.iter().map(|f| f.name.as_str()).collect();
         assert_eq!(
@@ -88,7 +91,8 @@ mod tests {
                 "routers",
                 "settings.budget",
                 "settings.pins",
-                "settings.seed"
+                "settings.seed",
+                "branch"
             ]
         );
         let budget = fields.iter().find(|f| f.name == "settings.budget").unwrap();
