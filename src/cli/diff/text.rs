@@ -124,10 +124,10 @@ fn changes(out: &mut String, report: &Report, decisions: &Decisions) {
 fn part(part: &PartChanges) -> String {
     let mut text = match part.changed {
         0 => format!("{} cells, none changed", part.cells),
-        n => format!("{n} of {} cells changed, at {} tokens", part.cells, part.programs),
+        n => format!("{n} of {} cells changed, at {}", part.cells, tokens(part.programs)),
     };
     if part.changed == 0 && part.programs > 0 {
-        let _ = write!(text, "; {} tokens run their layers in another order", part.programs);
+        let _ = write!(text, "; layers in another order at {}", tokens(part.programs));
     }
     if !part.kinds.is_empty() {
         let kind = |k: &Kind| format!("{} → {} {}", k.before, k.after, k.cells);
@@ -138,9 +138,14 @@ fn part(part: &PartChanges) -> String {
         let _ = write!(text, "; {} alike, settled by another", part.settled_otherwise);
     }
     if part.unmatched > 0 {
-        let _ = write!(text, "; {} tokens stand in one run only", part.unmatched);
+        let _ = write!(text, "; {} in one run only", tokens(part.unmatched));
     }
     text
+}
+
+fn tokens(n: usize) -> String {
+    let ending = if n == 1 { "" } else { "s" };
+    format!("{n} token{ending}")
 }
 
 /// The kinds of change among a layer's cells, in the order of their first cell.

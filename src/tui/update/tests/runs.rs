@@ -4,6 +4,7 @@ use super::*;
 use crate::engine::NEUTRAL_DIAL;
 use crate::program::{Action, Program};
 use crate::tui::app::{Against, ModelState};
+use crate::tui::history::Parent;
 use crate::tui::run::{Origin, Progress};
 
 #[test]
@@ -258,6 +259,29 @@ fn recordings_follow_one_another() {
     assert_eq!(app.previous.as_ref().unwrap().id, run);
     keys(&mut app, "n");
     assert_eq!(app.previous.as_ref().unwrap().id, run, "no recording takes its place");
+}
+
+#[test]
+fn a_recording_with_branches_is_not_forgotten() {
+    let mut app = ready();
+    let source = crate::tui::recordings::Source::BuiltIn(fixture::trace(5, 4).to_json_lines().leak());
+    let recording = crate::tui::recordings::Recording {
+        title: "another".into(),
+        prompt: None,
+        source,
+    };
+    app.recordings = vec![recording];
+    let mut branch = app.shown.clone().unwrap();
+    let first = branch.id;
+    branch.id = app.last_run + 1;
+    branch.parent = Some(Parent { run: first, at: 14 });
+    app.last_run = branch.id;
+    app.history.put(branch);
+    keys(&mut app, "n");
+    let second = app.shown.as_ref().unwrap().id;
+    keys(&mut app, "nn");
+    assert!(app.run(first).is_some(), "the tree still has it");
+    assert!(app.run(second).is_none(), "nothing goes on from this one");
 }
 
 #[test]
