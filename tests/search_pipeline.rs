@@ -178,28 +178,26 @@ fn without_times(json: &str) -> serde_json::Value {
 }
 
 #[test]
-fn routers_learn_right_choices_from_wrong_ones() {
+fn routers_learn_to_reject_implausible_answers() {
     let place = Place::new();
-    let train = "train --model model --device cpu --data q.jsonl --features f --epochs 2 --validation 0.3";
-    place.ok(&format!("{train} --contrast 0,2-3 --out a.safetensors"));
-    place.ok(&format!(
-        "{train} --contrast 0,2-3 --out b.safetensors --skip-logit -20"
-    ));
+    let train = "train --model model --device cpu --data q.jsonl";
+    place.ok(&format!("{train} --reject 1-2 --skip-logit 20 --out a.safetensors"));
+    place.ok(&format!("{train} --reject 1-2 --skip-logit 20 --out again.safetensors"));
+    assert_eq!(place.read("a.safetensors"), place.read("again.safetensors"));
+    place.ok(&format!("{train} --reject 1-2 --skip-logit -20 --out b.safetensors"));
     let eval = "eval --model model --device cpu --data q.jsonl --scope token --format json";
     let depth = |routers: &str| -> f64 {
         let json = place.ok(&format!("{eval} --routers {routers}"));
         let report: serde_json::Value = serde_json::from_str(&json).unwrap();
         report["rows"][1]["mean_depth"].as_f64().unwrap()
     };
-    assert!(depth("a.safetensors") < 4.0, "tokens of choices skip layer 1");
-    assert_eq!(depth("b.safetensors"), 4.0, "nothing is skipped for sure");
-    place.refused(
-        1,
-        &format!("{train} --contrast 0-3 --out c.safetensors"),
-        "standard program",
-    );
-    place.refused(2, &format!("{train} --contrast 0-9 --out c.safetensors"), "--contrast");
-    place.refused(2, &format!("{train} --out c.safetensors"), "--contrast");
+    assert!(depth("a.safetensors") < 3.0, "every token leaves out two of four layers");
+    assert_eq!(depth("b.safetensors"), 4.0, "nothing is rejected for sure");
+    for span in ["0-9", "1-2,2", "0,2"] {
+        place.refused(2, &format!("{train} --reject {span} --out c.safetensors"), "--reject");
+    }
+    place.refused(2, &format!("{train} --out c.safetensors"), "--reject");
+    place.refused(1, &format!("{train} --reject 1-2 --out a.safetensors"), "exists already");
 }
 
 #[test]

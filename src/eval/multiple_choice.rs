@@ -111,6 +111,11 @@ impl EncodedQuestion {
         })
     }
 
+    /// The right choice.
+    pub fn answer(&self) -> usize {
+        self.answer
+    }
+
     /// The score of the choices, given the log-probability of each choice's tokens.
     pub fn score(&self, log_probs: &[Vec<f64>], scoring: Scoring) -> Score {
         let score = |(index, tokens): (usize, &Vec<f64>)| {
@@ -224,15 +229,19 @@ impl<'a> ChoiceScorer<'a> {
         Ok(self.decoder.run_block(layer, hidden, &self.chunk, None)?)
     }
 
-    /// The score by the hidden states after the last block.
-    pub fn finish(&self, hidden: &Tensor, scoring: Scoring) -> Result<Score> {
+    /// The log-probabilities of each choice's tokens by the hidden states after the last block.
+    pub fn log_probs(&self, hidden: &Tensor) -> Result<Vec<Vec<f64>>> {
         let rows = Tensor::new(self.rows.as_slice(), hidden.device())?;
         let logits = self.decoder.logits(&hidden.index_select(&rows, 0)?)?;
         let logits = logits.to_vec2::<f32>()?;
         let normalisers: Vec<f64> = logits.iter().map(|row| logsumexp(row)).collect();
         let log_prob = |&(row, id): &(usize, u32)| f64::from(logits[row][id as usize]) - normalisers[row];
-        let log_probs: Vec<Vec<f64>> = self.targets.iter().map(|t| t.iter().map(log_prob).collect()).collect();
-        Ok(self.question.score(&log_probs, scoring))
+        Ok(self.targets.iter().map(|t| t.iter().map(log_prob).collect()).collect())
+    }
+
+    /// The score by the hidden states after the last block.
+    pub fn finish(&self, hidden: &Tensor, scoring: Scoring) -> Result<Score> {
+        Ok(self.question.score(&self.log_probs(hidden)?, scoring))
     }
 
     /// The score under a program, from the embeddings on.

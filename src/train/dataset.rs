@@ -2,10 +2,9 @@
 
 use std::collections::HashSet;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use sha2::{Digest, Sha256};
 
-use crate::eval::{Answer, Task};
 use crate::model::ModelInfo;
 use crate::program::{Action, Program};
 use crate::router::checkpoint::hex;
@@ -20,9 +19,6 @@ pub struct Example {
     pub prompt: String,
     /// Whether it read that under its chat template.
     pub chat: bool,
-    /// A text after the prompt whose tokens the routers read, one by one, in scope `token`; the
-    /// question itself runs the standard program then. Absent where they read the question.
-    pub continuation: Option<String>,
     /// The actions that are carried out while features are computed (teacher forcing), one a layer.
     pub target: Vec<Action>,
     /// What the routers are to say: shares of skip, execute and repeat, one distribution a layer.
@@ -40,7 +36,6 @@ impl Example {
             id,
             prompt,
             chat: false,
-            continuation: None,
             targets: target.iter().map(|&action| one_hot(action)).collect(),
             weights: vec![1.0; target.len()],
             target,
@@ -118,75 +113,6 @@ impl Dataset {
         Ok(data)
     }
 
-    /// Examples that set right choices against wrong ones, for routers in scope `token`: questions
-    /// and the tokens of right choices run every layer, those of wrong choices `program`, so that
-    /// what the model thinks of a wrong choice is heard less. Of each question at most
-    /// `wrong_choices`, which weigh together what the right one weighs. `tokens` counts a
-    /// choice's; one of a single token is left out, since it predicts nothing that is asked for.
-    ///
-    /// # Errors
-    /// A program that is no action vector or the standard program, and questions without a usable
-    /// choice.
-    pub fn contrast(
-        tasks: &[Task],
-        layers: usize,
-        program: &Program,
-        wrong_choices: usize,
-        seed: u64,
-        tokens: impl Fn(&str) -> Result<usize>,
-    ) -> Result<Dataset> {
-        let actions = program
-            .to_actions(layers)
-            .filter(|_| *program != Program::standard(layers));
-        let Some(actions) = actions else {
-            bail!("'{program}' cannot be set against the standard program: expected each layer at most twice, in order")
-        };
-        let mut examples = Vec::new();
-        for question in tasks.iter().flat_map(|t| &t.questions) {
-            let Answer::Choice { choices, right } = &question.answer else {
-                bail!(
-                    "question {} has no choices to set against each other; give questions with choices",
-                    escape_controls(&question.id)
-                )
-            };
-            let example = |choice: Option<usize>, target: Vec<Action>, weight: f32| {
-                let mut example = Example::new(question.id.clone(), question.prompt(), target, false);
-                example.continuation = choice.map(|c| format!(" {}", choices[c]));
-                example.weights.fill(weight);
-                example
-            };
-            let standard = || vec![Action::Execute; layers];
-            examples.push(example(None, standard(), 1.0));
-            let mut wrong = Vec::new();
-            for (choice, text) in choices.iter().enumerate() {
-                if tokens(&format!(" {text}"))? < 2 {
-                    continue;
-                }
-                match choice == *right {
-                    true => examples.push(example(Some(choice), standard(), 1.0)),
-                    false => wrong.push(choice),
-                }
-            }
-            wrong.sort_by_cached_key(|choice| id_hash(seed, &format!("{}/{choice}", question.id)));
-            wrong.truncate(wrong_choices);
-            let weight = 1.0 / wrong.len() as f32;
-            examples.extend(wrong.into_iter().map(|c| example(Some(c), actions.clone(), weight)));
-        }
-        ensure!(
-            examples.iter().any(|e| e.continuation.is_some()),
-            "no choice of these questions has two tokens or more, so there is nothing to learn from"
-        );
-        let mut data = Dataset {
-            examples,
-            unsolved: 0,
-            duplicates: 0,
-            thinned: 0,
-            sha256: String::new(),
-        };
-        data.sha256 = data.hash();
-        Ok(data)
-    }
-
     fn thin(&mut self, corrected_share: f64, seed: u64) {
         let corrected = self.examples.iter().filter(|e| e.corrected).count();
         // Without a single corrected example no share can be reached.
@@ -225,9 +151,13 @@ impl Dataset {
     /// Indices of the training and of the validation examples. An example's side depends on `seed`
     /// and its id alone, so more data moves none across.
     pub fn split(&self, validation: f64, seed: u64) -> (Vec<usize>, Vec<usize>) {
-        let validates = |e: &Example| (id_hash(seed, &e.id) as f64) < validation * u64::MAX as f64;
-        (0..self.examples.len()).partition(|&i| !validates(&self.examples[i]))
+        (0..self.examples.len()).partition(|&i| !is_held_out(&self.examples[i].id, validation, seed))
     }
+}
+
+/// Whether the question of this id is among the share `validation` that is held out under `seed`.
+pub fn is_held_out(id: &str, validation: f64, seed: u64) -> bool {
+    (id_hash(seed, id) as f64) < validation * u64::MAX as f64
 }
 
 /// The first 64 bits of a hash of seed and id: the same at every run and in every file.

@@ -21,16 +21,13 @@ pub struct TrainArgs {
     /// Records of `drllm-tui search`; several files are taken together
     #[arg(long, value_name = "FILE", required_unless_present = "data", num_args = 1..)]
     pub records: Vec<PathBuf>,
-    /// Questions to set right choices against wrong ones by, for routers in scope `token`; instead
-    /// of records
-    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "records", requires = "contrast")]
+    /// Questions with choices to learn from instead of records: routers that reject implausible answers in scope
+    /// `token`
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["records", "ablate"], requires = "reject")]
     pub data: Vec<PathBuf>,
-    /// The program that tokens of wrong choices run, like '0-18 22-29'
-    #[arg(long, value_name = "PROGRAM", requires = "data")]
-    pub contrast: Option<String>,
-    /// Wrong choices taken of each question, at most
-    #[arg(long, value_name = "N", default_value_t = 2, requires = "data")]
-    pub wrong_choices: usize,
+    /// The layers that a rejected token leaves out, like '17-27': the first one's router judges every token of a choice
+    #[arg(long, value_name = "LAYERS", requires = "data")]
+    pub reject: Option<String>,
     /// Leave damaged lines of the records out and name them
     #[arg(long)]
     pub skip_damaged: bool,
@@ -50,9 +47,9 @@ pub struct TrainArgs {
     batch: usize,
     #[arg(long, default_value_t = TrainSettings::default().seed)]
     pub seed: u64,
-    /// Share of the examples held out to choose the best epoch by
+    /// Share of the examples held out to choose the best epoch by; with --reject only to report on, and 0 holds none
     #[arg(long, value_name = "SHARE", default_value_t = TrainSettings::default().validation)]
-    validation: f64,
+    pub validation: f64,
     /// Windows of the pooling, W
     #[arg(long, value_name = "W", default_value_t = DEFAULT_WINDOWS)]
     pub windows: usize,
@@ -77,9 +74,8 @@ pub struct TrainArgs {
     // The default, and the name of what `--raw` switches off.
     #[arg(long, hide = true, conflicts_with = "raw")]
     standardise: bool,
-    /// Added to every router's logit of skip when it is saved: below 0, only what is surely skipped
-    /// is. Choose it on held-out questions by `eval --dial`
-    #[arg(long, value_name = "NATS", default_value_t = 0.0, allow_negative_numbers = true)]
+    /// With --reject: added to the judge's logit of skip; above 0, more is rejected. Choose it on held-out questions
+    #[arg(long, value_name = "NATS", default_value_t = 1.0, allow_negative_numbers = true, requires = "data")]
     pub skip_logit: f64,
     /// Least share of examples that the search turned from wrong to right; others are left out
     #[arg(long, value_name = "SHARE", default_value_t = 0.3)]
@@ -125,7 +121,7 @@ impl TrainArgs {
             ("--linear-layers", self.linear_layers as f64, 1.0, 4.0),
             ("--lr", self.lr, 1e-12, 10.0),
             ("--gamma", self.gamma, 0.0, 10.0),
-            ("--validation", self.validation, 0.001, 0.9),
+            ("--validation", self.validation, if self.reject.is_some() { 0.0 } else { 0.001 }, 0.9),
             ("--skip-logit", self.skip_logit, -20.0, 20.0),
             ("--corrected-share", self.corrected_share, 0.0, 1.0),
         ];

@@ -3,6 +3,7 @@
 mod args;
 mod curves;
 mod log;
+mod reject;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,11 +17,8 @@ pub use args::TrainArgs;
 use super::counter::Counter;
 use super::output::print;
 use super::run::stop_on_signals;
-use crate::cli::UsageError;
-use crate::eval::Task;
 use crate::model::Model;
 use crate::paths::cache_dir;
-use crate::program::Program;
 use crate::router::{RouterInfo, RouterSet};
 use crate::search::records::{RecordFile, read_records, read_records_skipping};
 use crate::text::escape_controls;
@@ -46,14 +44,11 @@ pub fn run(args: TrainArgs) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop)?;
     let model = args.model.load(&stop)?;
-    let data = match &args.contrast {
-        Some(program) => contrast(&args, program, &model)?,
-        None => {
-            let data = Dataset::new(&records, &model.info, args.corrected_share, args.seed)?;
-            describe(&data);
-            data
-        }
-    };
+    if let Some(span) = &args.reject {
+        return reject::run(&args, span, &model, threads, &stop);
+    }
+    let data = Dataset::new(&records, &model.info, args.corrected_share, args.seed)?;
+    describe(&data);
     let place = Place {
         model: &model,
         data: &data,
@@ -76,25 +71,6 @@ fn read(path: &Path, skip_damaged: bool) -> Result<RecordFile> {
         .iter()
         .for_each(|line| eprintln!("left out: {}", escape_controls(&format!("{line:#}"))));
     Ok(file)
-}
-
-/// Examples of right choices against wrong ones, see [`Dataset::contrast`].
-fn contrast(args: &TrainArgs, program: &str, model: &Model) -> Result<Dataset> {
-    let layers = model.info.layers;
-    let parsed = Program::parse(program, layers);
-    let parsed = parsed.map_err(|e| UsageError::new(format!("--contrast '{}': {e}", escape_controls(program))))?;
-    let tasks = args.data.iter().map(|path| Task::load(path));
-    let tasks = tasks.collect::<Result<Vec<_>>>()?;
-    let data = Dataset::contrast(&tasks, layers, &parsed, args.wrong_choices, args.seed, |choice| {
-        Ok(model.tokenizer.encode(choice)?.len())
-    })?;
-    let choices = data.examples.iter().filter(|e| e.continuation.is_some()).count();
-    eprintln!(
-        "{} examples: {} questions, {choices} choices",
-        data.examples.len(),
-        data.examples.len() - choices
-    );
-    Ok(data)
 }
 
 fn describe(data: &Dataset) {
@@ -255,18 +231,9 @@ impl Place<'_> {
         let (windows, width) = (self.args.windows, self.args.width);
         let config = self.model.decoder.config();
         let mut metadata = metadata(trained, self.data, windows);
-        metadata.insert("base_model".into(), self.model.info.name.clone());
-        metadata.insert("base_model_sha256".into(), self.model.info.sha256.clone());
-        metadata.insert("config_sha256".into(), config.shape_sha256());
-        let mut layers = trained.routers()?;
-        for router in &mut layers {
-            router.b2[0] += self.args.skip_logit as f32;
-        }
-        if self.args.skip_logit != 0.0 {
-            metadata.insert("skip_logit".into(), self.args.skip_logit.to_string());
-        }
+        metadata.extend(of_model(self.model));
         Ok(RouterSet {
-            layers,
+            layers: trained.routers()?,
             windows,
             width,
             hidden_size: config.hidden_size,
@@ -278,4 +245,15 @@ impl Place<'_> {
             },
         })
     }
+}
+
+/// What a checkpoint's metadata say of the model that its routers belong to.
+fn of_model(model: &Model) -> [(String, String); 3] {
+    let config = model.decoder.config();
+    [
+        ("base_model", model.info.name.clone()),
+        ("base_model_sha256", model.info.sha256.clone()),
+        ("config_sha256", config.shape_sha256()),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
 }

@@ -6,8 +6,7 @@ mod writer;
 
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{Result, ensure};
-use candle_core::Tensor;
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -50,11 +49,6 @@ impl FeatureKey {
             hash.update(&example.prompt);
             if example.chat {
                 hash.update(b"chat");
-            }
-            if let Some(continuation) = &example.continuation {
-                hash.update([b'+']);
-                hash.update((continuation.len() as u64).to_le_bytes());
-                hash.update(continuation);
             }
             hash.update(example.target.iter().map(|a| *a as u8).collect::<Vec<_>>());
         }
@@ -103,13 +97,7 @@ pub fn compute(
         |index| {
             let ids = model.prompt_ids(&examples[index].prompt, !examples[index].chat)?;
             let target = &examples[index].target;
-            Ok(Some(match &examples[index].continuation {
-                None => entering(&model.decoder, &ids, target, &windows)?,
-                Some(text) => {
-                    let tokens = model.tokenizer.encode(text)?;
-                    entering_continuation(&model.decoder, &ids, &tokens, target, &windows)?
-                }
-            }))
+            entering(&model.decoder, &ids, target, &windows).map(Some)
         },
         |index, entering| {
             for (writer, entering) in writers.iter_mut().zip(&entering) {
@@ -141,46 +129,6 @@ fn entering(decoder: &Decoder, ids: &[u32], target: &[Action], windows: &[usize]
         }
         for _ in 0..action.executions() {
             hidden = decoder.run_block(layer, &hidden, &chunk, None)?;
-        }
-    }
-    Ok(entering)
-}
-
-/// As [`entering`], but of a continuation's tokens after a prompt that runs every layer once. The
-/// last token predicts nothing that is asked for and is left out.
-fn entering_continuation(
-    decoder: &Decoder,
-    prompt: &[u32],
-    tokens: &[u32],
-    target: &[Action],
-    windows: &[usize],
-) -> Result<Vec<Entering>> {
-    let ids = [prompt, &tokens[..tokens.len().saturating_sub(1)]].concat();
-    let (first, count) = (prompt.len(), ids.len() - prompt.len());
-    ensure!(
-        count > 0,
-        "a continuation of one token has nothing that routers could read"
-    );
-    let positions: Vec<u32> = (0..ids.len() as u32).collect();
-    let chunk = decoder.chunk(&positions)?;
-    let (before, after) = (chunk.select(&positions[..first])?, chunk.select(&positions[first..])?);
-    let mut hidden = decoder.embed(&ids)?;
-    let mut entering = vec![Vec::with_capacity(target.len()); windows.len()];
-    for (layer, action) in target.iter().enumerate() {
-        let rows = hidden.narrow(0, first, count)?;
-        for (entering, &windows) in entering.iter_mut().zip(windows) {
-            entering.push(pool_windows(&rows, windows)?.flatten_all()?.to_vec1::<f32>()?);
-        }
-        if *action == Action::Skip {
-            let prompt = decoder.run_block(layer, &hidden.narrow(0, 0, first)?, &before, None)?;
-            hidden = Tensor::cat(&[&prompt, &rows], 0)?;
-            continue;
-        }
-        hidden = decoder.run_block(layer, &hidden, &chunk, None)?;
-        if *action == Action::Repeat {
-            // The prompt left no entries in this pass, so the continuation sees itself alone.
-            let rows = decoder.run_block(layer, &hidden.narrow(0, first, count)?, &after, None)?;
-            hidden = Tensor::cat(&[&hidden.narrow(0, 0, first)?, &rows], 0)?;
         }
     }
     Ok(entering)

@@ -1,0 +1,103 @@
+//! Routers that reject implausible answers, for scope `token`.
+//!
+//! A search asks which program answers a question rightly, and what it finds is mostly luck: the question's hidden
+//! states say next to nothing about it (docs/results.md). The tokens of an *answer* do say whether it is plausible.
+//! So the router at the layer where a span `first..=last` begins judges every token of a choice, and a token that it
+//! rejects leaves the span out, which makes the rest of that choice less likely. What leaving it out costs is
+//! measured beforehand, and the judge is trained on what is wanted: cross-entropy over the choices of
+//!
+//! S_c = Σ_t ln p(t) + Σ_t π(h_t)·Δ_t
+//!
+//! with p under the standard program, h_t the state that enters layer `first` at the token before t, π(h_t) the
+//! router's probability of skip there, and Δ_t the measured change of ln p(t) when the choice's tokens leave out the
+//! span. Ordinary text, the questions themselves, is taught to run every layer.
+//!
+//! A rejected token enters the other layers of the span with the state that it had at the first one. Their routers,
+//! the followers, learn to tell such states from those of tokens that are at their depth.
+//!
+//! `table` measures, `fit` trains, [`Rejection::routers`] spreads the result over the layers.
+
+mod descent;
+mod fit;
+mod follow;
+mod table;
+
+use serde::{Deserialize, Serialize};
+
+pub use fit::{Fitted, Report, fit};
+pub use table::{Item, Table};
+
+use crate::router::MlpRouter;
+
+/// The numbers of such a training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rejection {
+    /// The layer whose router judges, from 0.
+    pub first: usize,
+    /// The last layer that a rejected token leaves out.
+    pub last: usize,
+    /// Networks of different seeds whose logits are averaged: together they are the hidden layer of one router.
+    pub members: usize,
+    /// Hidden units of each member.
+    pub member_width: usize,
+    pub epochs: usize,
+    /// Questions a step.
+    pub batch: usize,
+    /// Greatest learning rate, falling to 0 along half a cosine.
+    pub learning_rate: f64,
+    pub weight_decay: f64,
+    /// Share of the inputs that is dropped in training.
+    pub dropout: f64,
+    /// Scores are divided by this many nats before the softmax over the choices.
+    pub temperature: f64,
+    /// Weight of the mean π over ordinary text in the loss.
+    pub ordinary: f64,
+    /// Added to the judge's logit of skip when it has been fitted: above 0, more is rejected.
+    pub skip_logit: f64,
+    pub seed: u64,
+}
+
+impl Rejection {
+    /// As measured best on held-out training questions, for a span of layers.
+    pub fn new(first: usize, last: usize) -> Self {
+        Rejection {
+            first,
+            last,
+            members: 4,
+            member_width: 64,
+            epochs: 20,
+            batch: 128,
+            learning_rate: 1e-3,
+            weight_decay: 0.1,
+            dropout: 0.5,
+            temperature: 10.0,
+            ordinary: 0.3,
+            skip_logit: 1.0,
+            seed: 42,
+        }
+    }
+
+    /// Width of the routers' hidden layer.
+    pub fn width(&self) -> usize {
+        self.members * self.member_width
+    }
+
+    /// One router a layer, of `layers`: the judge, its followers, and at all other layers execute.
+    pub fn routers(&self, fitted: &Fitted, layers: usize, hidden_size: usize) -> Vec<MlpRouter> {
+        let execute = || MlpRouter {
+            w1: vec![0.0; self.width() * hidden_size],
+            b1: vec![0.0; self.width()],
+            w2: vec![0.0; 3 * self.width()],
+            b2: vec![-EXECUTE, EXECUTE, -EXECUTE],
+        };
+        let router = |layer: usize| match layer.checked_sub(self.first) {
+            Some(0) => fitted.judge.clone(),
+            Some(at) if layer <= self.last => fitted.followers[at - 1].clone(),
+            _ => execute(),
+        };
+        (0..layers).map(router).collect()
+    }
+}
+
+/// Logit of execute where nothing was learnt: p(execute) = 0.9999.
+const EXECUTE: f32 = 5.0;

@@ -1,0 +1,200 @@
+//! What a rejection costs each token, measured once.
+
+use std::ops::Range;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Result, ensure};
+use candle_core::{DType, Tensor};
+
+use super::Rejection;
+use crate::eval::multiple_choice::ChoiceScorer;
+use crate::eval::parallel::for_each_ordered;
+use crate::eval::{EncodedQuestion, Question, Scoring};
+use crate::model::Model;
+use crate::router::pool_windows;
+
+/// Tokens of each question that stand for ordinary text, besides its windows.
+const ORDINARY: usize = 8;
+
+/// States of each question kept at every later layer of the span: of the choices' tokens, of the question's, and of
+/// its windows, each at most.
+const LATER: usize = 3;
+
+/// One question.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    pub id: String,
+    /// Summed log-likelihood of each choice under the standard program, nats.
+    pub scores: Vec<f32>,
+    /// The right choice.
+    pub answer: usize,
+    /// Its rows in the table.
+    pub rows: Range<usize>,
+}
+
+/// Tokens of choices and of questions as the judging router sees them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Table {
+    /// d
+    pub hidden_size: usize,
+    pub items: Vec<Item>,
+    /// States that enter the span, of every choice's tokens but its last: (rows, d).
+    pub states: Vec<f32>,
+    /// The choice that each row belongs to.
+    pub choice: Vec<usize>,
+    /// Change of the next token's log-likelihood, nats, where the choices' rows leave out the span.
+    pub effect: Vec<f32>,
+    /// States that enter the span in ordinary text, single tokens and pooled windows of the questions: (rows, d).
+    pub ordinary: Vec<f32>,
+    /// For each later layer of the span, states that enter it where every layer runs: (rows, d).
+    pub later: Vec<Vec<f32>>,
+}
+
+impl Table {
+    /// Runs every question twice: the standard program, and the span left out by the choices' tokens.
+    ///
+    /// Returns `None` where it was stopped. `done` hears the number of finished questions.
+    ///
+    /// # Errors
+    /// Questions without choices, and those that do not fit the model's context.
+    pub fn measure(
+        model: &Model,
+        questions: &[Question],
+        settings: &Rejection,
+        windows: usize,
+        threads: usize,
+        stop: &AtomicBool,
+        mut done: impl FnMut(usize),
+    ) -> Result<Option<Table>> {
+        let layers = model.info.layers;
+        ensure!(
+            settings.first <= settings.last && settings.last < layers,
+            "cannot leave out layers {} to {}: the model has layers 0 to {}",
+            settings.first,
+            settings.last,
+            layers - 1
+        );
+        let mut table = Table {
+            hidden_size: model.info.hidden_size,
+            later: vec![Vec::new(); settings.last - settings.first],
+            ..Table::default()
+        };
+        for_each_ordered(
+            0..questions.len(),
+            threads,
+            stop,
+            |index| {
+                let encoded = EncodedQuestion::for_model(&questions[index], model, Scoring::Sum)?;
+                Measured::new(model, &encoded, settings, windows).map(Some)
+            },
+            |index, measured| {
+                table.add(&questions[index].id, measured);
+                done(index + 1);
+                Ok(())
+            },
+        )?;
+        Ok((table.items.len() == questions.len()).then_some(table))
+    }
+
+    fn add(&mut self, id: &str, measured: Measured) {
+        let from = self.choice.len();
+        for (choice, effects) in measured.effects.iter().enumerate() {
+            self.choice.extend(std::iter::repeat_n(choice, effects.len()));
+            self.effect.extend(effects);
+        }
+        self.states.extend(measured.states);
+        self.ordinary.extend(measured.ordinary);
+        for (all, of_question) in self.later.iter_mut().zip(measured.later) {
+            all.extend(of_question);
+        }
+        self.items.push(Item {
+            id: id.to_owned(),
+            scores: measured.scores,
+            answer: measured.answer,
+            rows: from..self.choice.len(),
+        });
+    }
+
+    /// The state of a row of the choices: (d).
+    pub fn state(&self, row: usize) -> &[f32] {
+        &self.states[row * self.hidden_size..][..self.hidden_size]
+    }
+}
+
+struct Measured {
+    scores: Vec<f32>,
+    answer: usize,
+    /// Of each choice's tokens but the first, which the question predicts.
+    effects: Vec<Vec<f32>>,
+    states: Vec<f32>,
+    ordinary: Vec<f32>,
+    later: Vec<Vec<f32>>,
+}
+
+impl Measured {
+    fn new(model: &Model, question: &EncodedQuestion, settings: &Rejection, windows: usize) -> Result<Measured> {
+        let scorer = ChoiceScorer::new(&model.decoder, question)?;
+        let layers = model.info.layers;
+        let prompt = scorer.prompt_rows().end;
+        let mut hidden = scorer.embed()?;
+        let rows = hidden.dim(0)? - prompt;
+        for layer in 0..settings.first {
+            hidden = scorer.run_block(layer, &hidden)?;
+        }
+        let entering = hidden.clone();
+        let mut later = Vec::new();
+        for layer in settings.first..=settings.last {
+            hidden = scorer.run_block(layer, &hidden)?;
+            if layer < settings.last {
+                later.push(sample(&hidden, prompt, windows)?);
+            }
+        }
+        // The question runs every layer either way; only the choices' rows differ from here on.
+        let of_question = hidden.narrow(0, 0, prompt)?;
+        let of_choices = entering.narrow(0, prompt, rows)?;
+        let mut rejected = Tensor::cat(&[&of_question, &of_choices], 0)?;
+        for layer in settings.last + 1..layers {
+            hidden = scorer.run_block(layer, &hidden)?;
+            rejected = scorer.run_block(layer, &rejected)?;
+        }
+        let (kept, rejected) = (scorer.log_probs(&hidden)?, scorer.log_probs(&rejected)?);
+        let effects = kept.iter().zip(&rejected).map(|(kept, rejected)| {
+            let later = kept.iter().zip(rejected).skip(1);
+            later.map(|(kept, rejected)| (rejected - kept) as f32).collect()
+        });
+        let entering = entering.to_dtype(DType::F32)?;
+        let of_question = entering.narrow(0, 0, prompt)?;
+        let mut ordinary = pool_windows(&of_question, windows)?.flatten_all()?.to_vec1::<f32>()?;
+        ordinary.extend(some_rows(&of_question, ORDINARY)?);
+        Ok(Measured {
+            scores: question
+                .score(&kept, Scoring::Sum)
+                .scores
+                .iter()
+                .map(|&s| s as f32)
+                .collect(),
+            answer: question.answer(),
+            effects: effects.collect(),
+            states: entering.narrow(0, prompt, rows)?.flatten_all()?.to_vec1()?,
+            ordinary,
+            later,
+        })
+    }
+}
+
+/// Some states of a chunk whose first `prompt` rows are the question's.
+fn sample(hidden: &Tensor, prompt: usize, windows: usize) -> Result<Vec<f32>> {
+    let hidden = hidden.to_dtype(DType::F32)?;
+    let of_question = hidden.narrow(0, 0, prompt)?;
+    let of_choices = hidden.narrow(0, prompt, hidden.dim(0)? - prompt)?;
+    let parts = [of_choices, pool_windows(&of_question, windows)?, of_question];
+    let states = parts.iter().map(|part| some_rows(part, LATER));
+    Ok(states.collect::<Result<Vec<_>>>()?.concat())
+}
+
+/// At most `count` rows of (rows, d), evenly spaced, one after the other.
+fn some_rows(states: &Tensor, count: usize) -> Result<Vec<f32>> {
+    let step = states.dim(0)?.div_ceil(count).max(1);
+    let rows = states.to_vec2::<f32>()?;
+    Ok(rows.into_iter().step_by(step).flatten().collect())
+}
