@@ -155,6 +155,16 @@ fn the_help() {
 }
 
 #[test]
+fn the_command_palette() {
+    let mut app = ready();
+    keys(&mut app, "p");
+    snapshots("palette", &mut app);
+    keys(&mut app, "budget lower");
+    let screen = text(&draw(&mut app, (80, 24)));
+    insta::assert_snapshot!("palette_found_80x24", screen);
+}
+
+#[test]
 fn settings_and_a_mistake_in_a_program() {
     let mut app = ready();
     keys(&mut app, "o");

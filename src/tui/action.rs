@@ -88,6 +88,7 @@ actions! {
         MapMode, "map-mode", "map shows", "Map: decisions, confidence or who decided";
         Zoom, "zoom", "zoom", "Width of the map's columns";
         Template, "template", "template", "Show or hide the prompt and the chat template's special tokens";
+        Palette, "palette", "commands", "Find anything by typing a part of it: actions, keys, recordings, prompts";
         Help, "help", "help", "What the keys do and what the screen shows";
         Dismiss, "dismiss", "dismiss", "Dismiss a message, a mark, a dialog";
         Suspend, "suspend", "suspend", "Leave the terminal to the shell; fg comes back";
@@ -124,7 +125,7 @@ mod tests {
     #[test]
     fn no_plain_letter_is_taken_from_who_types() {
         let keymap = Keymap::<UiAction>::with_defaults(&[]).unwrap();
-        for context in ["prompt", "command"] {
+        for context in ["prompt", "command", "palette"] {
             for (action, keys) in keymap.help(context) {
                 let typed = keys.iter().find(|key| key.chars().count() == 1 && key.is_ascii());
                 assert_eq!(typed, None, "{} in {context}", action.name());

@@ -8,6 +8,7 @@ use super::action::UiAction;
 use super::code::Code;
 use super::keymap::{Key, Keymap};
 use super::overrides;
+use super::palette::Palette;
 use super::prompt::PromptEditor;
 use super::recordings::Recording;
 use super::run::Run;
@@ -147,6 +148,7 @@ pub enum Overlay {
     Help { scroll: usize },
     Settings(SettingsDialog),
     Compare { against: Against, scroll: usize },
+    Palette(Palette),
 }
 
 /// A run that was asked for and has not begun.
@@ -384,6 +386,7 @@ impl App {
     pub fn context(&self) -> &'static str {
         match &self.overlay {
             Some(Overlay::Settings(dialog)) if dialog.edit.is_some() => "command",
+            Some(Overlay::Palette(_)) => "palette",
             Some(_) => "overlay",
             None => self.focus.context(),
         }

@@ -1,12 +1,10 @@
 //! Keys while a dialog is open.
 
-use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-
 use super::super::action::UiAction;
 use super::super::app::{App, Overlay};
 use super::super::line_edit::LineEdit;
 use super::super::settings::{Field, SettingsDialog};
-use super::requests;
+use super::{palette, requests};
 use crate::engine::Command;
 
 /// Lines that a page scrolls.
@@ -24,6 +22,15 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
     let Some(overlay) = app.overlay.take() else {
         return Vec::new();
     };
+    let overlay = match overlay {
+        Overlay::Palette(open) => return palette::act(app, open, action),
+        Overlay::Settings(dialog) if dialog.edit.is_some() => Overlay::Settings(dialog),
+        _ if action == UiAction::Palette => {
+            palette::open(app);
+            return Vec::new();
+        }
+        overlay => overlay,
+    };
     app.overlay = match overlay {
         Overlay::Settings(dialog) => settings(app, dialog, action).map(Overlay::Settings),
         Overlay::Help { scroll } => match action {
@@ -35,6 +42,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
             UiAction::Compare | UiAction::Baseline => None,
             action => scrolled(scroll, action).map(|scroll| Overlay::Compare { against, scroll }),
         },
+        Overlay::Palette(open) => Some(Overlay::Palette(open)),
     };
     Vec::new()
 }
@@ -90,20 +98,4 @@ fn accept(app: &mut App, mut dialog: SettingsDialog) -> Option<SettingsDialog> {
         }
     }
     Some(dialog)
-}
-
-pub(super) fn type_key(dialog: &mut SettingsDialog, key: KeyEvent) {
-    let Some(edit) = &mut dialog.edit else { return };
-    let control = key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT);
-    match key.code {
-        KeyCode::Char('u') if control => edit.clear(),
-        KeyCode::Char(c) if !control => edit.insert(c.encode_utf8(&mut [0; 4])),
-        KeyCode::Backspace => edit.backspace(),
-        KeyCode::Delete => edit.delete(),
-        KeyCode::Left => edit.move_to(edit.at.saturating_sub(1)),
-        KeyCode::Right => edit.move_to(edit.at + 1),
-        KeyCode::Home => edit.move_to(0),
-        KeyCode::End => edit.move_to(usize::MAX),
-        _ => {}
-    }
 }

@@ -3,6 +3,7 @@
 mod act;
 mod dialog;
 mod mouse;
+mod palette;
 mod requests;
 mod worker;
 
@@ -89,7 +90,15 @@ fn press(app: &mut App, key: KeyEvent) -> Vec<Command> {
 /// A key without an action is typed, where there is something to type into.
 fn type_key(app: &mut App, key: KeyEvent) {
     match &mut app.overlay {
-        Some(Overlay::Settings(dialog)) => dialog::type_key(dialog, key),
+        Some(Overlay::Settings(dialog)) => {
+            if let Some(edit) = &mut dialog.edit {
+                edit.key(key);
+            }
+        }
+        Some(Overlay::Palette(palette)) => {
+            palette.edit.key(key);
+            palette.search();
+        }
         Some(_) => {}
         None if app.focus == Focus::Prompt => type_prompt(app, key),
         None => {}
@@ -118,6 +127,10 @@ fn paste(app: &mut App, text: &str) {
             if let Some(edit) = &mut dialog.edit {
                 edit.insert(text);
             }
+        }
+        Some(Overlay::Palette(palette)) => {
+            palette.edit.insert(text);
+            palette.search();
         }
         Some(_) => {}
         None => {

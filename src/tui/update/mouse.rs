@@ -52,6 +52,7 @@ pub(super) fn mouse(app: &mut App, event: MouseEvent) {
 fn scroll_overlay(overlay: &mut Overlay, wheel: isize) {
     match overlay {
         Overlay::Help { scroll } | Overlay::Compare { scroll, .. } => *scroll = scroll.saturating_add_signed(wheel),
+        Overlay::Palette(palette) => palette.move_by(wheel),
         Overlay::Settings(_) => {}
     }
 }

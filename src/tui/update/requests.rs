@@ -160,3 +160,15 @@ pub(super) fn next_recording(app: &mut App) -> Vec<Command> {
     app.open_recording();
     if busy { vec![Command::Stop] } else { Vec::new() }
 }
+
+/// Opens the recording `at`; a run under way is stopped.
+pub(super) fn recording(app: &mut App, at: usize) -> Vec<Command> {
+    let busy = app.is_busy();
+    abandon(app);
+    if let Some(run) = app.shown.take_if(|run| !run.is_recording()) {
+        app.previous = Some(run);
+    }
+    app.recording = at;
+    app.open_recording();
+    if busy { vec![Command::Stop] } else { Vec::new() }
+}

@@ -15,15 +15,17 @@ fn offered(app: &App) -> &'static [UiAction] {
         Some(Overlay::Settings(_)) => return &[Accept, Toggle, Rerun, Close],
         Some(Overlay::Compare { .. }) => return &[Close, Up, Down, Rerun],
         Some(Overlay::Help { .. }) => return &[Close, Up, Down],
+        Some(Overlay::Palette(_)) => return &[Accept, Up, Down, Close],
         None => {}
     }
     let playing = app.shown.as_ref().is_some_and(|run| run.is_playing());
     match (app.focus, app.is_busy() || app.queued) {
-        (Focus::Prompt, true) => &[Stop, FocusNext, Help, NewLine, Settings, HistoryPrevious, Quit],
+        (Focus::Prompt, true) => &[Stop, FocusNext, Help, Palette, NewLine, Settings, HistoryPrevious, Quit],
         (Focus::Prompt, false) => &[
             Run,
             FocusNext,
             Help,
+            Palette,
             NextRecording,
             NewLine,
             Settings,
@@ -41,6 +43,7 @@ fn offered(app: &App) -> &'static [UiAction] {
             PinSkip,
             PinExecute,
             PinRepeat,
+            Palette,
             Help,
             Quit,
         ],
@@ -49,6 +52,7 @@ fn offered(app: &App) -> &'static [UiAction] {
             Baseline,
             Compare,
             Template,
+            Palette,
             Help,
             FocusNext,
             FocusPrompt,
@@ -63,6 +67,7 @@ fn offered(app: &App) -> &'static [UiAction] {
             PinAuto,
             Rerun,
             Help,
+            Palette,
             Baseline,
             Compare,
             BudgetLess,

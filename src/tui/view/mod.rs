@@ -6,8 +6,10 @@ mod compare;
 mod detail;
 mod help;
 mod keybar;
+mod line;
 mod map;
 pub mod notice;
+mod palette;
 mod pane;
 mod prompt;
 mod settings;
@@ -69,6 +71,7 @@ fn draw(app: &App, screen: &Screen, area: Rect, buffer: &mut Buffer) -> Option<P
             None
         }
         Some(Overlay::Settings(dialog)) => settings::draw(app, dialog, body, buffer),
+        Some(Overlay::Palette(found)) => palette::draw(app, found, body, buffer),
         Some(Overlay::Compare { against, scroll }) => {
             compare::draw(app, *against, *scroll, body, buffer);
             None

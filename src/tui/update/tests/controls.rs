@@ -206,9 +206,9 @@ fn the_prompt_is_edited_and_remembered() {
     update(&mut app, Event::Key(KeyEvent::new(KeyCode::Enter, KeyModifiers::ALT)));
     keys(&mut app, "b");
     assert_eq!(app.prompt.text(), "a\nb");
-    ctrl(&mut app, 'p');
+    alt(&mut app, 'p');
     assert_eq!(app.prompt.text(), "Hello");
-    ctrl(&mut app, 'n');
+    alt(&mut app, 'n');
     assert_eq!(app.prompt.text(), "a\nb");
     key(&mut app, KeyCode::Up);
     key(&mut app, KeyCode::Up);
