@@ -145,6 +145,49 @@ fn run_pin_rerun_compare_quit() {
 }
 
 #[test]
+fn a_run_is_held_stepped_and_let_go() {
+    let mut screen = Screen::open(&["--max-tokens", "120", "--ignore-eos"], &[]);
+    screen.sees("the model is ready");
+    screen.types("Why is the sky blue?\r");
+    screen.sees(" running 2");
+    screen.types(" ");
+    screen.sees("held before the next token");
+    std::thread::sleep(Duration::from_millis(500));
+    let held = running(&screen.text());
+    std::thread::sleep(Duration::from_millis(700));
+    assert_eq!(running(&screen.text()), held, "a held run went on");
+    screen.types(".");
+    screen.until("one more token", |text| running(text) == held + 1);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(running(&screen.text()), held + 1);
+    screen.types(" ");
+    screen.sees("✓ 120 tokens");
+    screen.types("\x03");
+    assert_eq!(screen.ends(), 0);
+}
+
+/// The number of tokens in `running 12/120`.
+fn running(text: &str) -> usize {
+    let rest = text
+        .split(" running ")
+        .nth(1)
+        .expect("the status says how far the run is");
+    rest.split('/').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn the_palette_finds_and_carries_out() {
+    let mut screen = Screen::open(&["--model", "/nowhere/model.gguf"], &[]);
+    screen.sees("Layers × tokens");
+    screen.types("\x10two pins");
+    screen.sees("two pins: a layer everywhere");
+    screen.types("\r");
+    screen.sees("What is the capital of France?");
+    screen.types("\x03");
+    assert_eq!(screen.ends(), 0);
+}
+
+#[test]
 fn a_signal_restores_the_terminal() {
     let mut screen = Screen::open(&[], &[]);
     screen.sees("Layers × tokens");

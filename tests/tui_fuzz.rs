@@ -26,7 +26,7 @@ enum Deed {
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
-    let letters = "hjklgG0$sedavX+-[]t:BDufmzrxcboinp /?q0123456789xr(),";
+    let letters = "hjklgG0$sedavX+-[]t:BDufmzrxcboinp /?q0123456789xr(),.<>{}J";
     let key = prop_oneof![
         6 => prop::sample::select(letters.chars().collect::<Vec<_>>()).prop_map(KeyCode::Char),
         1 => any::<char>().prop_map(KeyCode::Char),
@@ -137,7 +137,7 @@ proptest! {
 fn every_small_size_is_drawn() {
     let mut app = fixture::app();
     update(&mut app, Event::Worker(fixture::loaded()));
-    let overlays = ["", "?", "o", ":", "c", "p"];
+    let overlays = ["", "?", "o", ":", "c", "p", ",J", ",}}"];
     for keys in overlays {
         update(&mut app, Event::Key(KeyEvent::from(KeyCode::Esc)));
         update(&mut app, Event::Key(KeyEvent::from(KeyCode::Esc)));

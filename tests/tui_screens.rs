@@ -276,6 +276,23 @@ fn colours_and_none() {
 }
 
 #[test]
+fn a_trace_that_is_stepped_by_layer() {
+    let mut app = ready();
+    app.prompt.set("Why is the sky blue?");
+    keys(&mut app, "J20");
+    key(&mut app, KeyCode::Enter);
+    keys(&mut app, ",J20");
+    key(&mut app, KeyCode::Enter);
+    keys(&mut app, ">}}}}}}}}}}");
+    key(&mut app, KeyCode::Esc);
+    snapshots("playback", &mut app);
+    keys(&mut app, "J200");
+    key(&mut app, KeyCode::Enter);
+    let screen = text(&draw(&mut app, (80, 24)));
+    insta::assert_snapshot!("jump_mistake_80x24", screen);
+}
+
+#[test]
 fn a_recording_is_played_step_by_step() {
     let mut app = fixture::empty(ColorTier::Truecolor);
     app.reduced_motion = false;

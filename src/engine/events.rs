@@ -63,6 +63,12 @@ pub enum Command {
         prompt: Prompt,
         settings: Box<Settings>,
     },
+    /// Holds the run under way, or the next one's start, before its next token.
+    Pause,
+    /// Lets a held run go on.
+    Resume,
+    /// Lets a held run compute one token.
+    Step,
     /// Ends the run under way after the step in work; its summary still comes.
     Stop,
 }

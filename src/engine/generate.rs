@@ -95,10 +95,11 @@ pub fn generate(
         sequence,
         ids: ids.clone(),
         depth: 0,
+        ms: 0.0,
     };
-    let start = Instant::now();
     let stop_reason = run.decode(&mut route, &routed, sink)?;
-    let decode = start.elapsed().as_secs_f64();
+    // Without the time that the sink took, which may hold the run.
+    let decode = run.ms / 1e3;
     let tokens = run.ids.len() - ids.len();
     let mean_depth = match tokens {
         0 => routed.program.depth() as f64,
@@ -126,6 +127,8 @@ struct Run<'a> {
     ids: Vec<u32>,
     /// Block executions of the generated tokens.
     depth: usize,
+    /// Milliseconds of the generated tokens.
+    ms: f64,
 }
 
 impl Run<'_> {
@@ -163,6 +166,7 @@ impl Run<'_> {
             };
             self.ids.push(id);
             self.depth += depth;
+            self.ms += step.ms;
             logits = routed.logits;
             sink(Output::Step(Box::new(step)));
             if ended {

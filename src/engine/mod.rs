@@ -1,6 +1,7 @@
 //! One run: prompt in, tokens and a [`Trace`] out.
 
 pub mod events;
+mod gate;
 pub mod generate;
 pub mod load;
 pub mod route;

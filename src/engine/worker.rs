@@ -11,6 +11,7 @@ use anyhow::Result;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::events::{Command, Event, LoadRequest, RouterChoice};
+use super::gate::Gate;
 use super::generate::{Output, generate};
 use super::load::{load_model, load_routers};
 use super::sequence::Stopped;
@@ -24,6 +25,7 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 pub struct Worker {
     commands: Option<Sender<Order>>,
     under_way: Mutex<UnderWay>,
+    gate: Arc<Gate>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -46,20 +48,30 @@ impl Worker {
     pub fn spawn() -> (Worker, UnboundedReceiver<Event>) {
         let (commands, inbox) = mpsc::channel();
         let (events, outbox) = unbounded_channel();
+        let gate = Arc::new(Gate::default());
+        let held = gate.clone();
         let thread = thread::Builder::new()
             .name("model".into())
-            .spawn(move || work(&inbox, &events))
+            .spawn(move || work(&inbox, &events, &held))
             .expect("the system can start one more thread");
         let worker = Worker {
             commands: Some(commands),
             under_way: Mutex::default(),
+            gate,
             thread: Some(thread),
         };
         (worker, outbox)
     }
 
-    /// Sends a command. It ends the run under way; a new load also ends the load before.
+    /// Sends a command. It ends the run under way, unless it holds it or lets it go on; a new load
+    /// also ends the load before.
     pub fn send(&self, command: Command) {
+        match command {
+            Command::Pause => return self.gate.close(),
+            Command::Resume => return self.gate.open(),
+            Command::Step => return self.gate.step(),
+            _ => {}
+        }
         let stop = Arc::new(AtomicBool::new(false));
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         under_way.run.store(true, Ordering::Relaxed);
@@ -69,8 +81,10 @@ impl Worker {
                 under_way.load = stop.clone();
             }
             Command::Generate { .. } => under_way.run = stop.clone(),
-            Command::Routers(_) | Command::Stop => {}
+            Command::Routers(_) | Command::Stop | Command::Pause | Command::Resume | Command::Step => {}
         }
+        // What held the run before does not hold the next one.
+        self.gate.open();
         if let Some(commands) = &self.commands {
             // The thread ends only when this sender is dropped; were it gone, its panic was reported.
             let _ = commands.send(Order { command, stop });
@@ -83,6 +97,7 @@ impl Drop for Worker {
         let under_way = self.under_way.get_mut().unwrap_or_else(PoisonError::into_inner);
         under_way.run.store(true, Ordering::Relaxed);
         under_way.load.store(true, Ordering::Relaxed);
+        self.gate.open();
         self.commands = None;
         if let Some(thread) = self.thread.take() {
             // A pull in work is given up by its own check of the flag; a hanging download must not
@@ -104,18 +119,19 @@ struct State {
     routers: Option<RouterSet>,
 }
 
-fn work(inbox: &Receiver<Order>, events: &UnboundedSender<Event>) {
+fn work(inbox: &Receiver<Order>, events: &UnboundedSender<Event>, gate: &Gate) {
     let mut state = State::default();
     while let Ok(Order { command, stop }) = inbox.recv() {
-        perform(&mut state, command, events, &stop);
+        perform(&mut state, command, events, &stop, gate);
     }
 }
 
-fn perform(state: &mut State, command: Command, events: &UnboundedSender<Event>, stop: &AtomicBool) {
+fn perform(state: &mut State, command: Command, events: &UnboundedSender<Event>, stop: &AtomicBool, gate: &Gate) {
     // The receiver is gone only when the program ends.
     let emit = |event: Event| drop(events.send(event));
     match command {
-        Command::Stop => {}
+        // The gate has heard of the last three.
+        Command::Stop | Command::Pause | Command::Resume | Command::Step => {}
         Command::Load(request) => match caught(|| load(state, &request, &emit, stop)) {
             Ok(event) => emit(event),
             Err(e) => emit(Event::LoadFailed(format!("{e:#}"))),
@@ -134,6 +150,7 @@ fn perform(state: &mut State, command: Command, events: &UnboundedSender<Event>,
                     Output::Header(header) => Event::Started { run, header },
                     Output::Step(step) => Event::Stepped { run, step },
                 });
+                gate.pass(stop);
             };
             let result = caught(|| generate(model, state.routers.as_ref(), &prompt, &settings, stop, &mut sink));
             match result {

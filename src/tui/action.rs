@@ -49,7 +49,16 @@ actions! {
         Baseline, "baseline", "vs. unmodified", "Compare with the unmodified model: every layer once";
         Settings, "settings", "settings", "Settings: budget, dial, program, tokens, temperature, seed";
         NextRecording, "next-recording", "recordings", "Open the next built-in recording";
-        PlayPause, "play-pause", "play/pause", "Play, pause or replay a recording";
+    }
+    "Play" {
+        PlayPause, "play-pause", "play/pause", "Play, pause or replay a trace; hold a run before its next token";
+        StepBack, "step-back", "token", "One token back in a trace";
+        StepToken, "step-token", "token", "One token on: of a trace, or of a run that is held";
+        StepLayerBack, "step-layer-back", "layer", "One layer back in a trace";
+        StepLayer, "step-layer", "layer", "One layer on: the newest column fills layer by layer";
+        PlaySlower, "play-slower", "speed", "Play at half the speed";
+        PlayFaster, "play-faster", "speed", "Play at twice the speed";
+        JumpToken, "jump-token", "jump", "Jump to a token by its number, or to a share like 50%";
     }
     "Decide" {
         PinSkip, "pin-skip", "skip", "Pin the layer, or the marked cells, to skip";

@@ -7,8 +7,10 @@ use ratatui::layout::Rect;
 use super::action::UiAction;
 use super::code::Code;
 use super::keymap::{Key, Keymap};
+use super::line_edit::LineEdit;
 use super::overrides;
 use super::palette::Palette;
+use super::playback::Speed;
 use super::prompt::PromptEditor;
 use super::recordings::Recording;
 use super::run::Run;
@@ -145,10 +147,17 @@ pub enum Against {
 /// What lies over the panes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Overlay {
-    Help { scroll: usize },
+    Help {
+        scroll: usize,
+    },
     Settings(SettingsDialog),
-    Compare { against: Against, scroll: usize },
+    Compare {
+        against: Against,
+        scroll: usize,
+    },
     Palette(Palette),
+    /// The number of a token is typed.
+    Jump(LineEdit),
 }
 
 /// A run that was asked for and has not begun.
@@ -176,6 +185,10 @@ pub struct App {
     /// The first of two keys.
     pub pending_key: Option<Key>,
     pub reduced_motion: bool,
+    /// How fast traces are played.
+    pub speed: Speed,
+    /// The worker holds the run under way before its next token.
+    pub held: bool,
     pub model: ModelState,
     pub recordings: Vec<Recording>,
     /// Index of the recording on the screen, or to be opened next.
@@ -226,6 +239,8 @@ impl App {
             keymap,
             pending_key: None,
             reduced_motion: false,
+            speed: Speed::default(),
+            held: false,
             model: ModelState::Loading {
                 what: "looking for the model".to_owned(),
                 bytes: None,
@@ -327,7 +342,9 @@ impl App {
     /// Whether time must pass for the screen to be right.
     pub fn is_animated(&self) -> bool {
         let fading = self.notice.as_ref().is_some_and(|n| n.level == Level::Info);
-        fading || self.shown.as_ref().is_some_and(Run::is_playing) || (self.is_busy() && !self.reduced_motion)
+        fading
+            || self.shown.as_ref().is_some_and(Run::is_playing)
+            || (self.is_busy() && !self.held && !self.reduced_motion)
     }
 
     /// What the next run would do otherwise than the one on the screen, in words.
@@ -387,6 +404,7 @@ impl App {
         match &self.overlay {
             Some(Overlay::Settings(dialog)) if dialog.edit.is_some() => "command",
             Some(Overlay::Palette(_)) => "palette",
+            Some(Overlay::Jump(_)) => "command",
             Some(_) => "overlay",
             None => self.focus.context(),
         }

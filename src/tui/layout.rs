@@ -14,6 +14,7 @@
 use ratatui::layout::{Constraint, Layout, Position, Rect};
 
 use super::app::{App, Focus};
+use super::run::Run;
 use super::view::notice;
 
 /// The smallest terminal there is a screen for.
@@ -38,6 +39,8 @@ pub struct Screen {
     pub answer: Option<Rect>,
     pub map: Option<Rect>,
     pub detail: Option<Rect>,
+    /// Where a trace that is played stands; above the keys.
+    pub playback: Option<Rect>,
     pub keys: Rect,
 }
 
@@ -47,16 +50,19 @@ impl Screen {
         if area.width < MIN_WIDTH || area.height < MIN_HEIGHT {
             return None;
         }
-        let [status, notice, body, keys] = Layout::vertical([
+        let playing = app.held || app.shown.as_ref().is_some_and(Run::is_partway);
+        let [status, notice, body, playback, keys] = Layout::vertical([
             Constraint::Length(1),
             Constraint::Length(notice::height(app, area)),
             Constraint::Fill(1),
+            Constraint::Length(u16::from(playing)),
             Constraint::Length(1),
         ])
         .areas(area);
         let bars = Screen {
             status,
             notice,
+            playback: playing.then_some(playback),
             keys,
             ..Screen::default()
         };

@@ -6,7 +6,7 @@ use super::super::overrides;
 use super::super::run::Run;
 use super::super::settings::{Field, SettingsDialog, other, step_budget, step_dial};
 use super::super::transcript::Transcript;
-use super::{focus, grid, palette, requests, select_token};
+use super::{focus, grid, palette, play, requests, select_token};
 use crate::engine::Command;
 use crate::program::Action;
 
@@ -23,7 +23,9 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         NextRecording => return requests::next_recording(app),
         Compare => compare(app),
         Settings => app.overlay = Some(Overlay::Settings(SettingsDialog::default())),
-        PlayPause => play_pause(app),
+        PlayPause | StepToken | StepBack | StepLayer | StepLayerBack | PlaySlower | PlayFaster | JumpToken => {
+            return play::act(app, action);
+        }
         PinSkip => pin(app, Some(Action::Skip)),
         PinExecute => pin(app, Some(Action::Execute)),
         PinRepeat => pin(app, Some(Action::Repeat)),
@@ -81,19 +83,6 @@ fn compare(app: &mut App) {
             });
         }
         _ => app.info("there is one run only: change something and rerun, then compare"),
-    }
-}
-
-fn play_pause(app: &mut App) {
-    let now = app.now;
-    match app.shown.as_mut().filter(|run| run.is_recording()) {
-        Some(run) => {
-            run.play_pause(now);
-            if run.is_playing() && run.steps().is_empty() {
-                app.begin_view();
-            }
-        }
-        None => app.info("only recordings can be played; rerun computes the answer again"),
     }
 }
 

@@ -4,7 +4,7 @@ use super::super::action::UiAction;
 use super::super::app::{App, Overlay};
 use super::super::line_edit::LineEdit;
 use super::super::settings::{Field, SettingsDialog};
-use super::{palette, requests};
+use super::{palette, play, requests};
 use crate::engine::Command;
 
 /// Lines that a page scrolls.
@@ -24,6 +24,14 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
     };
     let overlay = match overlay {
         Overlay::Palette(open) => return palette::act(app, open, action),
+        Overlay::Jump(edit) => {
+            match action {
+                UiAction::Accept => play::jump(app, edit),
+                UiAction::Close | UiAction::Dismiss => {}
+                _ => app.overlay = Some(Overlay::Jump(edit)),
+            }
+            return Vec::new();
+        }
         Overlay::Settings(dialog) if dialog.edit.is_some() => Overlay::Settings(dialog),
         _ if action == UiAction::Palette => {
             palette::open(app);
@@ -42,7 +50,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
             UiAction::Compare | UiAction::Baseline => None,
             action => scrolled(scroll, action).map(|scroll| Overlay::Compare { against, scroll }),
         },
-        Overlay::Palette(open) => Some(Overlay::Palette(open)),
+        other @ (Overlay::Palette(_) | Overlay::Jump(_)) => Some(other),
     };
     Vec::new()
 }

@@ -4,6 +4,7 @@ mod act;
 mod dialog;
 mod mouse;
 mod palette;
+mod play;
 mod requests;
 mod worker;
 
@@ -63,6 +64,12 @@ pub fn update(app: &mut App, event: Event) -> Vec<Command> {
         }
     };
     highlight(app, false);
+    for run in [&mut app.shown, &mut app.previous, &mut app.unmodified]
+        .into_iter()
+        .flatten()
+    {
+        run.follow();
+    }
     scroll_into_view(app);
     commands
 }
@@ -95,6 +102,7 @@ fn type_key(app: &mut App, key: KeyEvent) {
                 edit.key(key);
             }
         }
+        Some(Overlay::Jump(edit)) => edit.key(key),
         Some(Overlay::Palette(palette)) => {
             palette.edit.key(key);
             palette.search();
@@ -128,6 +136,7 @@ fn paste(app: &mut App, text: &str) {
                 edit.insert(text);
             }
         }
+        Some(Overlay::Jump(edit)) => edit.insert(text),
         Some(Overlay::Palette(palette)) => {
             palette.edit.insert(text);
             palette.search();
@@ -148,7 +157,8 @@ fn tick(app: &mut App, now: Duration) {
     if app.notice.as_ref().is_some_and(|n| over(n.level, n.since)) {
         app.notice = None;
     }
-    if app.shown.as_mut().is_some_and(|run| run.advance(now)) && app.follow {
+    let speed = app.speed;
+    if app.shown.as_mut().is_some_and(|run| run.advance(now, speed)) && app.follow {
         app.cursor.token = app.last_token();
     }
 }

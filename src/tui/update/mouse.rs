@@ -5,8 +5,9 @@ use ratatui::layout::Position;
 
 use super::super::app::{App, Focus, Overlay};
 use super::super::layout::Screen;
+use super::super::playback;
 use super::super::transcript::Transcript;
-use super::{focus, grid, select_token};
+use super::{focus, grid, play, select_token};
 
 /// Lines, or tokens, of one notch of the wheel.
 const NOTCH: isize = 3;
@@ -25,6 +26,11 @@ pub(super) fn mouse(app: &mut App, event: MouseEvent) {
         return;
     };
     match event.kind {
+        MouseEventKind::Down(MouseButton::Left) | MouseEventKind::Drag(MouseButton::Left)
+            if screen.playback.is_some_and(|row| row.contains(at)) =>
+        {
+            scrub(app, &screen, at);
+        }
         MouseEventKind::Down(MouseButton::Left) => {
             app.mark = None;
             if let Some(pane) = screen.tab_at(at).or(screen.pane_at(at)) {
@@ -53,7 +59,20 @@ fn scroll_overlay(overlay: &mut Overlay, wheel: isize) {
     match overlay {
         Overlay::Help { scroll } | Overlay::Compare { scroll, .. } => *scroll = scroll.saturating_add_signed(wheel),
         Overlay::Palette(palette) => palette.move_by(wheel),
-        Overlay::Settings(_) => {}
+        Overlay::Settings(_) | Overlay::Jump(_) => {}
+    }
+}
+
+/// Goes to the place of the position bar that was clicked.
+fn scrub(app: &mut App, screen: &Screen, at: Position) {
+    let bar = screen.playback.map(playback::bar).filter(|bar| bar.contains(at));
+    let end = app
+        .shown
+        .as_ref()
+        .filter(|run| run.is_partway())
+        .map(|run| run.trace.steps.len());
+    if let (Some(bar), Some(end)) = (bar, end) {
+        play::seek(app, playback::scrub(bar, at.x, end));
     }
 }
 

@@ -68,6 +68,7 @@ fn ids(run: &Run) -> Vec<u32> {
 
 fn start(app: &mut App, prompt: Prompt, text: Option<String>, settings: Settings, unmodified: bool) -> Command {
     app.last_run += 1;
+    app.held = false;
     app.starting = Some(Starting {
         id: app.last_run,
         prompt: text,
@@ -84,6 +85,7 @@ fn start(app: &mut App, prompt: Prompt, text: Option<String>, settings: Settings
 /// Runs under way get nothing more: the worker is asked for another one.
 fn abandon(app: &mut App) {
     app.starting = None;
+    app.held = false;
     if let Some(run) = app.shown.as_mut().filter(|run| run.is_running()) {
         run.progress = Progress::Finished;
     }
@@ -96,7 +98,10 @@ pub(super) fn stop(app: &mut App) -> Vec<Command> {
         return Vec::new();
     }
     match app.is_busy() {
-        true => vec![Command::Stop],
+        true => {
+            app.held = false;
+            vec![Command::Stop]
+        }
         false => {
             app.info("nothing is running");
             Vec::new()

@@ -1,6 +1,7 @@
 mod controls;
 mod mouse;
 mod palette;
+mod play;
 mod runs;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};

@@ -15,10 +15,11 @@ fn offered(app: &App) -> &'static [UiAction] {
         Some(Overlay::Settings(_)) => return &[Accept, Toggle, Rerun, Close],
         Some(Overlay::Compare { .. }) => return &[Close, Up, Down, Rerun],
         Some(Overlay::Help { .. }) => return &[Close, Up, Down],
+        Some(Overlay::Jump(_)) => return &[Accept, Close],
         Some(Overlay::Palette(_)) => return &[Accept, Up, Down, Close],
         None => {}
     }
-    let playing = app.shown.as_ref().is_some_and(|run| run.is_playing());
+    let playing = app.shown.as_ref().is_some_and(|run| run.is_partway());
     match (app.focus, app.is_busy() || app.queued) {
         (Focus::Prompt, true) => &[Stop, FocusNext, Help, Palette, NewLine, Settings, HistoryPrevious, Quit],
         (Focus::Prompt, false) => &[
@@ -34,10 +35,18 @@ fn offered(app: &App) -> &'static [UiAction] {
             Quit,
         ],
         (_, true) => &[
-            Stop, PinSkip, PinExecute, PinRepeat, PinAuto, Follow, Template, Help, FocusNext, Quit,
+            Stop, PlayPause, StepToken, PinSkip, PinExecute, PinRepeat, PinAuto, Follow, Template, Help, FocusNext,
+            Quit,
         ],
         (_, false) if playing => &[
             PlayPause,
+            StepBack,
+            StepToken,
+            StepLayerBack,
+            StepLayer,
+            PlaySlower,
+            PlayFaster,
+            JumpToken,
             NextRecording,
             FocusPrompt,
             PinSkip,

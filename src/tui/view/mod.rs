@@ -11,6 +11,7 @@ mod map;
 pub mod notice;
 mod palette;
 mod pane;
+mod playback;
 mod prompt;
 mod settings;
 mod status;
@@ -46,6 +47,9 @@ fn draw(app: &App, screen: &Screen, area: Rect, buffer: &mut Buffer) -> Option<P
     status::draw(app, screen.status, buffer);
     notice::draw(app, screen.notice, buffer);
     keybar::draw(app, screen.keys, buffer);
+    if let Some(row) = screen.playback {
+        playback::draw(app, row, buffer);
+    }
     if let Some(tabs) = screen.tabs {
         tabs::draw(app, tabs, buffer);
     }
@@ -71,6 +75,7 @@ fn draw(app: &App, screen: &Screen, area: Rect, buffer: &mut Buffer) -> Option<P
             None
         }
         Some(Overlay::Settings(dialog)) => settings::draw(app, dialog, body, buffer),
+        Some(Overlay::Jump(edit)) => Some(playback::draw_jump(app, edit, body, buffer)),
         Some(Overlay::Palette(found)) => palette::draw(app, found, body, buffer),
         Some(Overlay::Compare { against, scroll }) => {
             compare::draw(app, *against, *scroll, body, buffer);
