@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser, Subcommand};
-use drllm::cli::{UsageError, config, eval, explore, models, run, search, tokenize, train};
+use drllm::cli::{UsageError, config, eval, explore, lesson, models, run, search, tokenize, train};
 use drllm::config::Config;
 use drllm::text::escape_controls_multiline;
 
@@ -30,6 +30,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Run(run::RunArgs),
+    Lesson(lesson::LessonArgs),
     Search(search::SearchArgs),
     Train(train::TrainArgs),
     Eval(eval::EvalArgs),
@@ -96,11 +97,13 @@ fn with_config(
     let threads = match &command {
         Some(Command::Run(args)) => args.model.threads,
         None => explore.model.threads,
+        Some(Command::Lesson(args)) => args.explore.model.threads,
         _ => None,
     };
     set_threads(threads.or(config.threads))?;
     match command {
         None => return explore::run(explore, &config, config_dir),
+        Some(Command::Lesson(args)) => return lesson::run(args, &config, config_dir),
         Some(Command::Run(args)) => run::run(args, config.settings(), config.load_request())?,
         Some(Command::Search(args)) => search::run(args)?,
         Some(Command::Train(args)) => train::run(args)?,

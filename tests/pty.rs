@@ -176,6 +176,19 @@ fn running(text: &str) -> usize {
 }
 
 #[test]
+fn a_lesson_is_started_by_name_and_left() {
+    let mut screen = Screen::open(&["lesson", "program", "--model", "/nowhere/model.gguf"], &[]);
+    screen.sees("Lesson: What a layer program is · 1 of 6");
+    screen.types("kkkkk");
+    screen.sees("✓ Go to a layer that was skipped");
+    // F8, as xterm sends it.
+    screen.types("\x1b[19~");
+    screen.sees("2 of 6");
+    screen.types("\x03");
+    assert_eq!(screen.ends(), 0);
+}
+
+#[test]
 fn the_palette_finds_and_carries_out() {
     let mut screen = Screen::open(&["--model", "/nowhere/model.gguf"], &[]);
     screen.sees("Layers × tokens");

@@ -276,6 +276,21 @@ fn colours_and_none() {
 }
 
 #[test]
+fn a_lesson_and_the_list_of_them() {
+    let mut app = ready();
+    app.lessons = drllm::tui::lesson::list(None);
+    app.recordings = drllm::tui::recordings::built_in();
+    key(&mut app, KeyCode::F(9));
+    let screen = text(&draw(&mut app, (80, 24)));
+    insta::assert_snapshot!("lessons_80x24", screen);
+    key(&mut app, KeyCode::Enter);
+    snapshots("lesson", &mut app);
+    keys(&mut app, "kkkkk");
+    let screen = text(&draw(&mut app, (80, 24)));
+    insta::assert_snapshot!("lesson_done_80x24", screen);
+}
+
+#[test]
 fn a_trace_that_is_stepped_by_layer() {
     let mut app = ready();
     app.prompt.set("Why is the sky blue?");

@@ -13,6 +13,7 @@ use crate::engine::Trace;
 use crate::program::Program;
 use crate::tui::color::ColorTier;
 use crate::tui::keymap::Keymap;
+use crate::tui::lesson::{self, LESSONS_DIR};
 use crate::tui::theme::Theme;
 use crate::tui::{self, TuiOptions};
 
@@ -44,6 +45,14 @@ pub struct ExploreArgs {
 /// # Errors
 /// [`UsageError`] for what arguments or keymap got wrong; otherwise when there is no terminal.
 pub fn run(args: ExploreArgs, config: &Config, config_dir: &Path) -> Result<u8> {
+    open(args, config, config_dir, None)
+}
+
+/// As [`run`], with the lesson of this index among those of [`lesson::list`].
+///
+/// # Errors
+/// As [`run`].
+pub fn open(args: ExploreArgs, config: &Config, config_dir: &Path, lesson: Option<usize>) -> Result<u8> {
     let mut settings = config.settings();
     args.decide.apply(&mut settings);
     args.sample.apply(&mut settings);
@@ -75,6 +84,8 @@ pub fn run(args: ExploreArgs, config: &Config, config_dir: &Path) -> Result<u8> 
         keymap,
         mouse: config.mouse,
         reduced_motion: config.reduced_motion,
+        lessons: lesson::list(Some(&config_dir.join(LESSONS_DIR))),
+        lesson,
         warning: theme_warning.or(key_warning),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -6,6 +6,7 @@ pub mod config;
 pub mod counter;
 pub mod eval;
 pub mod explore;
+pub mod lesson;
 pub mod models;
 pub mod output;
 pub mod progress;

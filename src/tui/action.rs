@@ -103,6 +103,12 @@ actions! {
         Suspend, "suspend", "suspend", "Leave the terminal to the shell; fg comes back";
         Quit, "quit", "quit", "Quit";
     }
+    "Lessons" {
+        Lessons, "lessons", "lessons", "Guided tours through the screen";
+        LessonNext, "lesson-next", "next step", "The next page or step of the lesson";
+        LessonPrevious, "lesson-previous", "last step", "The page or step of the lesson before";
+        LessonLeave, "lesson-leave", "leave lesson", "Leave the lesson";
+    }
     "Prompt" {
         NewLine, "new-line", "new line", "Begin a new line";
         HistoryPrevious, "history-previous", "history", "The prompt before";

@@ -7,6 +7,7 @@ use ratatui::layout::Rect;
 use super::action::UiAction;
 use super::code::Code;
 use super::keymap::{Key, Keymap};
+use super::lesson::{Listed, Tour};
 use super::line_edit::LineEdit;
 use super::overrides;
 use super::palette::Palette;
@@ -41,6 +42,16 @@ impl Focus {
             Focus::Answer => "Answer",
             Focus::Map => "Map",
             Focus::Detail => "Detail",
+        }
+    }
+
+    /// What lesson files call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Focus::Prompt => "prompt",
+            Focus::Answer => "answer",
+            Focus::Map => "map",
+            Focus::Detail => "detail",
         }
     }
 
@@ -158,6 +169,10 @@ pub enum Overlay {
     Palette(Palette),
     /// The number of a token is typed.
     Jump(LineEdit),
+    /// The list of lessons.
+    Lessons {
+        row: usize,
+    },
 }
 
 /// A run that was asked for and has not begun.
@@ -221,6 +236,9 @@ pub struct App {
     /// Show the prompt and special tokens with the answer.
     pub template: bool,
     pub overlay: Option<Overlay>,
+    pub lessons: Vec<Listed>,
+    /// The lesson under way.
+    pub tour: Option<Tour>,
     pub notice: Option<Notice>,
     pub quit: bool,
     /// Leave the terminal to the shell until it continues this process.
@@ -266,6 +284,8 @@ impl App {
             answer_scroll: 0,
             template: false,
             overlay: None,
+            lessons: Vec::new(),
+            tour: None,
             notice: None,
             quit: false,
             suspend: false,

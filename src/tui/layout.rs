@@ -14,6 +14,7 @@
 use ratatui::layout::{Constraint, Layout, Position, Rect};
 
 use super::app::{App, Focus};
+use super::lesson;
 use super::run::Run;
 use super::view::notice;
 
@@ -34,6 +35,8 @@ pub struct Screen {
     pub status: Rect,
     /// Messages, the model's progress and the legend, a line each or more.
     pub notice: Rect,
+    /// The lesson under way.
+    pub lesson: Option<Rect>,
     pub tabs: Option<Rect>,
     pub prompt: Option<Rect>,
     pub answer: Option<Rect>,
@@ -51,9 +54,11 @@ impl Screen {
             return None;
         }
         let playing = app.held || app.shown.as_ref().is_some_and(Run::is_partway);
-        let [status, notice, body, playback, keys] = Layout::vertical([
+        let lesson = lesson::height(app, area.width, area.height);
+        let [status, notice, course, body, playback, keys] = Layout::vertical([
             Constraint::Length(1),
             Constraint::Length(notice::height(app, area)),
+            Constraint::Length(lesson),
             Constraint::Fill(1),
             Constraint::Length(u16::from(playing)),
             Constraint::Length(1),
@@ -62,6 +67,7 @@ impl Screen {
         let bars = Screen {
             status,
             notice,
+            lesson: (lesson > 0).then_some(course),
             playback: playing.then_some(playback),
             keys,
             ..Screen::default()

@@ -13,6 +13,7 @@ pub mod grid;
 pub mod highlight;
 pub mod keymap;
 pub mod layout;
+pub mod lesson;
 pub mod line_edit;
 pub mod overrides;
 pub mod palette;
@@ -44,6 +45,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use self::action::UiAction;
 use self::app::App;
 use self::keymap::Keymap;
+use self::lesson::Listed;
 use self::term::{Interrupt, Session, Signals};
 use self::theme::Theme;
 use self::update::{Event, update};
@@ -70,6 +72,9 @@ pub struct TuiOptions {
     pub mouse: bool,
     /// No spinners; recordings are shown whole.
     pub reduced_motion: bool,
+    /// The lessons there are, and the one to begin with.
+    pub lessons: Vec<Listed>,
+    pub lesson: Option<usize>,
     /// Something that went wrong before, such as a theme that could not be read.
     pub warning: Option<String>,
 }
@@ -99,6 +104,7 @@ fn open(options: TuiOptions) -> App {
     let mut app = App::new(options.theme, options.keymap, options.settings);
     app.reduced_motion = options.reduced_motion;
     app.recordings = recordings::built_in();
+    app.lessons = options.lessons;
     match options.trace {
         Some((title, trace)) => {
             // The next recording is then the first built-in one.
@@ -106,6 +112,10 @@ fn open(options: TuiOptions) -> App {
             app.open(title, None, trace);
         }
         None => app.open_recording(),
+    }
+    if let Some(lesson) = options.lesson {
+        // Nothing runs yet that the worker would have to stop.
+        let _ = update::begin_lesson(&mut app, lesson);
     }
     if let Some(prompt) = options.prompt {
         app.queued = true;

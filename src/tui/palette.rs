@@ -6,6 +6,7 @@ use nucleo_matcher::{Config, Matcher, Utf32Str};
 use super::action::UiAction;
 use super::app::App;
 use super::keymap::KeyAction;
+use super::lesson::Listed;
 use super::line_edit::LineEdit;
 use super::prompts;
 use crate::text::escape_controls;
@@ -24,6 +25,8 @@ pub enum Target {
     Prompt(String),
     /// Opens the built-in recording of this index.
     Recording(usize),
+    /// Begins the lesson of this index.
+    Lesson(usize),
 }
 
 /// One line of the palette.
@@ -126,6 +129,15 @@ fn entries(app: &App, context: &str) -> Vec<Entry> {
         name: "recording".to_owned(),
         keys: String::new(),
     };
+    let lesson = |(at, listed): (usize, &Listed)| match listed {
+        Listed::Usable(lesson) => Some(Entry {
+            target: Target::Lesson(at),
+            text: one_line(&lesson.title),
+            name: "lesson".to_owned(),
+            keys: String::new(),
+        }),
+        Listed::Broken { .. } => None,
+    };
     let prompt = |text: &str, name: String| Entry {
         target: Target::Prompt(text.to_owned()),
         text: one_line(text),
@@ -134,6 +146,7 @@ fn entries(app: &App, context: &str) -> Vec<Entry> {
     };
     let actions = UiAction::ALL.iter().filter(useful).map(action);
     let recordings = app.recordings.iter().enumerate().map(recording);
+    let lessons = app.lessons.iter().enumerate().filter_map(lesson);
     let earlier = app
         .prompt
         .history()
@@ -143,7 +156,12 @@ fn entries(app: &App, context: &str) -> Vec<Entry> {
     let examples = examples
         .iter()
         .map(|e| prompt(&e.text, format!("example: {}", one_line(&e.about))));
-    actions.chain(recordings).chain(earlier).chain(examples).collect()
+    actions
+        .chain(lessons)
+        .chain(recordings)
+        .chain(earlier)
+        .chain(examples)
+        .collect()
 }
 
 /// The keys of an action where the palette was opened, else in the map.

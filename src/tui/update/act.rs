@@ -6,7 +6,7 @@ use super::super::overrides;
 use super::super::run::Run;
 use super::super::settings::{Field, SettingsDialog, other, step_budget, step_dial};
 use super::super::transcript::Transcript;
-use super::{focus, grid, palette, play, requests, select_token};
+use super::{focus, grid, lessons, palette, play, requests, select_token};
 use crate::engine::Command;
 use crate::program::Action;
 
@@ -61,6 +61,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Zoom => app.map.zoom = Some(grid(app).map_or(1, |g| g.cell) % 3 + 1),
         Template => app.template = !app.template,
         Palette => palette::open(app),
+        Lessons | LessonNext | LessonPrevious | LessonLeave => return lessons::act(app, action),
         Help => app.overlay = Some(Overlay::Help { scroll: 0 }),
         Dismiss => dismiss(app),
         NewLine => app.prompt.new_line(),

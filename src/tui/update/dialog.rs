@@ -4,7 +4,7 @@ use super::super::action::UiAction;
 use super::super::app::{App, Overlay};
 use super::super::line_edit::LineEdit;
 use super::super::settings::{Field, SettingsDialog};
-use super::{palette, play, requests};
+use super::{lessons, palette, play, requests};
 use crate::engine::Command;
 
 /// Lines that a page scrolls.
@@ -17,6 +17,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
             return requests::run(app, true);
         }
         UiAction::Stop => return requests::stop(app),
+        UiAction::LessonNext | UiAction::LessonPrevious | UiAction::LessonLeave => return lessons::act(app, action),
         _ => {}
     }
     let Some(overlay) = app.overlay.take() else {
@@ -24,6 +25,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
     };
     let overlay = match overlay {
         Overlay::Palette(open) => return palette::act(app, open, action),
+        Overlay::Lessons { row } => return lessons::list(app, row, action),
         Overlay::Jump(edit) => {
             match action {
                 UiAction::Accept => play::jump(app, edit),
@@ -50,7 +52,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
             UiAction::Compare | UiAction::Baseline => None,
             action => scrolled(scroll, action).map(|scroll| Overlay::Compare { against, scroll }),
         },
-        other @ (Overlay::Palette(_) | Overlay::Jump(_)) => Some(other),
+        other @ (Overlay::Palette(_) | Overlay::Jump(_) | Overlay::Lessons { .. }) => Some(other),
     };
     Vec::new()
 }

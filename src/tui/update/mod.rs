@@ -2,6 +2,7 @@
 
 mod act;
 mod dialog;
+mod lessons;
 mod mouse;
 mod palette;
 mod play;
@@ -63,6 +64,7 @@ pub fn update(app: &mut App, event: Event) -> Vec<Command> {
             Vec::new()
         }
     };
+    lessons::check(app);
     highlight(app, false);
     for run in [&mut app.shown, &mut app.previous, &mut app.unmodified]
         .into_iter()
@@ -72,6 +74,11 @@ pub fn update(app: &mut App, event: Event) -> Vec<Command> {
     }
     scroll_into_view(app);
     commands
+}
+
+/// Begins the lesson of this index; what comes back is for the worker.
+pub fn begin_lesson(app: &mut App, lesson: usize) -> Vec<Command> {
+    lessons::begin(app, lesson)
 }
 
 fn press(app: &mut App, key: KeyEvent) -> Vec<Command> {
@@ -84,8 +91,14 @@ fn press(app: &mut App, key: KeyEvent) -> Vec<Command> {
     app.pending_key = pending;
     match lookup {
         Lookup::Action(action @ (UiAction::Quit | UiAction::Suspend)) => act::act(app, action),
-        Lookup::Action(action) if app.overlay.is_some() => dialog::act(app, action),
-        Lookup::Action(action) => act::act(app, action),
+        Lookup::Action(action) => {
+            let commands = match app.overlay {
+                Some(_) => dialog::act(app, action),
+                None => act::act(app, action),
+            };
+            lessons::note(app, action);
+            commands
+        }
         Lookup::Prefix => Vec::new(),
         Lookup::Nothing => {
             type_key(app, key);

@@ -3,7 +3,7 @@
 use super::super::action::UiAction;
 use super::super::app::{App, Focus, Overlay};
 use super::super::palette::{Palette, Target};
-use super::{act, focus, requests};
+use super::{act, focus, lessons, requests};
 use crate::engine::Command;
 
 /// Entries that a page moves.
@@ -35,7 +35,12 @@ pub(super) fn act(app: &mut App, mut palette: Palette, action: UiAction) -> Vec<
 
 fn carry_out(app: &mut App, target: Target) -> Vec<Command> {
     match target {
-        Target::Action(action) => act::act(app, action),
+        Target::Action(action) => {
+            let commands = act::act(app, action);
+            lessons::note(app, action);
+            commands
+        }
+        Target::Lesson(at) => lessons::begin(app, at),
         Target::Prompt(text) => {
             app.prompt.set(&text);
             focus(app, Focus::Prompt);

@@ -4,7 +4,7 @@ use super::super::app::{Against, App, Focus, ModelState, Overlay, Starting};
 use super::super::overrides;
 use super::super::run::{Progress, Run};
 use super::focus;
-use crate::engine::{Command, Prompt, Settings};
+use crate::engine::{Command, Prompt, Settings, Trace};
 
 /// Runs what stands in the prompt editor. `again`: an empty editor means the prompt of the run on
 /// the screen.
@@ -168,12 +168,25 @@ pub(super) fn next_recording(app: &mut App) -> Vec<Command> {
 
 /// Opens the recording `at`; a run under way is stopped.
 pub(super) fn recording(app: &mut App, at: usize) -> Vec<Command> {
+    let commands = make_room(app);
+    app.recording = at;
+    app.open_recording();
+    commands
+}
+
+/// Opens a trace; a run under way is stopped.
+pub(super) fn trace(app: &mut App, title: String, trace: Trace) -> Vec<Command> {
+    let commands = make_room(app);
+    app.open(title, None, trace);
+    commands
+}
+
+/// Ends what runs, and keeps what was computed for a comparison.
+fn make_room(app: &mut App) -> Vec<Command> {
     let busy = app.is_busy();
     abandon(app);
     if let Some(run) = app.shown.take_if(|run| !run.is_recording()) {
         app.previous = Some(run);
     }
-    app.recording = at;
-    app.open_recording();
     if busy { vec![Command::Stop] } else { Vec::new() }
 }

@@ -1,4 +1,5 @@
 mod controls;
+mod lessons;
 mod mouse;
 mod palette;
 mod play;

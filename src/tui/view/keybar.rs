@@ -15,6 +15,7 @@ fn offered(app: &App) -> &'static [UiAction] {
         Some(Overlay::Settings(_)) => return &[Accept, Toggle, Rerun, Close],
         Some(Overlay::Compare { .. }) => return &[Close, Up, Down, Rerun],
         Some(Overlay::Help { .. }) => return &[Close, Up, Down],
+        Some(Overlay::Lessons { .. }) => return &[Accept, Up, Down, Close],
         Some(Overlay::Jump(_)) => return &[Accept, Close],
         Some(Overlay::Palette(_)) => return &[Accept, Up, Down, Close],
         None => {}

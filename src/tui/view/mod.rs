@@ -6,6 +6,7 @@ mod compare;
 mod detail;
 mod help;
 mod keybar;
+mod lesson;
 mod line;
 mod map;
 pub mod notice;
@@ -47,6 +48,9 @@ fn draw(app: &App, screen: &Screen, area: Rect, buffer: &mut Buffer) -> Option<P
     status::draw(app, screen.status, buffer);
     notice::draw(app, screen.notice, buffer);
     keybar::draw(app, screen.keys, buffer);
+    if let Some(area) = screen.lesson {
+        lesson::draw(app, area, buffer);
+    }
     if let Some(row) = screen.playback {
         playback::draw(app, row, buffer);
     }
@@ -76,6 +80,10 @@ fn draw(app: &App, screen: &Screen, area: Rect, buffer: &mut Buffer) -> Option<P
         }
         Some(Overlay::Settings(dialog)) => settings::draw(app, dialog, body, buffer),
         Some(Overlay::Jump(edit)) => Some(playback::draw_jump(app, edit, body, buffer)),
+        Some(Overlay::Lessons { row }) => {
+            lesson::draw_list(app, *row, body, buffer);
+            None
+        }
         Some(Overlay::Palette(found)) => palette::draw(app, found, body, buffer),
         Some(Overlay::Compare { against, scroll }) => {
             compare::draw(app, *against, *scroll, body, buffer);

@@ -228,6 +228,7 @@ fn recordings_follow_one_another() {
     assert_eq!(keys(&mut app, "n"), []);
     assert!(app.notice.as_ref().unwrap().text.contains("no recordings"));
     let recording = |title: &str, seed| crate::tui::recordings::Recording {
+        name: title.into(),
         title: title.into(),
         prompt: format!("prompt of {title}"),
         text: fixture::trace(seed, 4).to_json_lines().leak(),
