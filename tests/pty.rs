@@ -15,6 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Screen {
     parser: Arc<Mutex<vt100::Parser>>,
+    /// Everything the program wrote.
+    written: Arc<Mutex<Vec<u8>>>,
     keys: Box<dyn Write + Send>,
     child: Box<dyn Child + Send + Sync>,
     pty: Box<dyn MasterPty + Send>,
@@ -40,14 +42,18 @@ impl Screen {
         let mut reader = pty.master.try_clone_reader().unwrap();
         let parser = Arc::new(Mutex::new(vt100::Parser::new(40, 120, 0)));
         let shared = parser.clone();
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let copy = written.clone();
         std::thread::spawn(move || {
             let mut bytes = [0; 4096];
             while let Ok(n @ 1..) = reader.read(&mut bytes) {
                 shared.lock().unwrap().process(&bytes[..n]);
+                copy.lock().unwrap().extend_from_slice(&bytes[..n]);
             }
         });
         Screen {
             parser,
+            written,
             keys: pty.master.take_writer().unwrap(),
             child,
             pty: pty.master,
@@ -184,6 +190,23 @@ fn a_lesson_is_started_by_name_and_left() {
     // F8, as xterm sends it.
     screen.types("\x1b[19~");
     screen.sees("2 of 6");
+    screen.types("\x03");
+    assert_eq!(screen.ends(), 0);
+}
+
+#[test]
+fn a_copy_goes_to_the_terminals_clipboard() {
+    let mut screen = Screen::open(&["--model", "/nowhere/model.gguf", "--reduced-motion"], &[]);
+    screen.sees("Layers × tokens");
+    // The prompt has the focus.
+    screen.types("\x1b");
+    screen.sees("s skip");
+    screen.types("yp");
+    screen.sees("the token's program went to the terminal's clipboard");
+    let written = screen.written.lock().unwrap().clone();
+    let text = String::from_utf8_lossy(&written).into_owned();
+    // "0-2 4 6-19 21-29"
+    assert!(text.contains("\x1b]52;c;MC0yIDQgNi0xOSAyMS0yOQ=="), "no OSC 52");
     screen.types("\x03");
     assert_eq!(screen.ends(), 0);
 }

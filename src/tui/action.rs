@@ -98,6 +98,9 @@ actions! {
         Zoom, "zoom", "zoom", "Width of the map's columns";
         Template, "template", "template", "Show or hide the prompt and the chat template's special tokens";
         Palette, "palette", "commands", "Find anything by typing a part of it: actions, keys, recordings, prompts";
+        CopyAnswer, "copy-answer", "copy answer", "Copy the answer to the system's clipboard";
+        CopyProgram, "copy-program", "copy program", "Copy the selected token's program to the system's clipboard";
+        CopyCell, "copy-cell", "copy cell", "Copy the selected cell, in words, to the system's clipboard";
         Help, "help", "help", "What the keys do and what the screen shows";
         Dismiss, "dismiss", "dismiss", "Dismiss a message, a mark, a dialog";
         Suspend, "suspend", "suspend", "Leave the terminal to the shell; fg comes back";

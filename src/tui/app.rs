@@ -240,6 +240,8 @@ pub struct App {
     /// The lesson under way.
     pub tour: Option<Tour>,
     pub notice: Option<Notice>,
+    /// On its way to the terminal's clipboard.
+    pub clipboard: Option<String>,
     pub quit: bool,
     /// Leave the terminal to the shell until it continues this process.
     pub suspend: bool,
@@ -287,6 +289,7 @@ impl App {
             lessons: Vec::new(),
             tour: None,
             notice: None,
+            clipboard: None,
             quit: false,
             suspend: false,
         }

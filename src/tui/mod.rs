@@ -3,8 +3,10 @@
 
 pub mod action;
 pub mod app;
+pub mod clipboard;
 pub mod code;
 pub mod color;
+pub mod describe;
 pub mod diff;
 #[cfg(test)]
 #[path = "../../tests/fixture/mod.rs"]
@@ -35,6 +37,7 @@ use std::io::stdout;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use crossterm::clipboard::CopyToClipboard;
 use crossterm::event::{Event as Input, EventStream};
 use crossterm::execute;
 use crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate};
@@ -188,6 +191,9 @@ impl Screen {
                 () = tokio::time::sleep_until(due.into()), if waiting => {}
             }
             self.apply(Event::Tick(self.start.elapsed()));
+            if let Some(text) = self.app.clipboard.take() {
+                execute!(stdout(), CopyToClipboard::to_clipboard_from(text))?;
+            }
             if std::mem::take(&mut self.app.suspend) {
                 self.session.suspend()?;
             }

@@ -2,6 +2,7 @@
 
 use super::super::action::UiAction;
 use super::super::app::{Against, App, Cursor, Focus, Overlay};
+use super::super::clipboard;
 use super::super::overrides;
 use super::super::run::Run;
 use super::super::settings::{Field, SettingsDialog, other, step_budget, step_dial};
@@ -62,6 +63,13 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Template => app.template = !app.template,
         Palette => palette::open(app),
         Lessons | LessonNext | LessonPrevious | LessonLeave => return lessons::act(app, action),
+        CopyAnswer | CopyProgram | CopyCell => match clipboard::copy(app, action) {
+            Ok(copied) => {
+                app.clipboard = Some(copied.text);
+                app.info(copied.message);
+            }
+            Err(message) => app.info(message),
+        },
         Help => app.overlay = Some(Overlay::Help { scroll: 0 }),
         Dismiss => dismiss(app),
         NewLine => app.prompt.new_line(),

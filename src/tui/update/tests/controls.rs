@@ -229,3 +229,21 @@ fn nothing_can_be_done_wrong_without_a_run() {
         }
     }
 }
+
+#[test]
+fn copies_are_on_their_way_and_said() {
+    let mut app = ready();
+    for (typed, what) in [
+        ("ya", "the answer"),
+        ("yp", "the token's program"),
+        ("yc", "the selected cell"),
+    ] {
+        keys(&mut app, typed);
+        assert!(!app.clipboard.take().unwrap().is_empty(), "{what}");
+        assert!(app.notice.as_ref().unwrap().text.starts_with(what));
+    }
+    app.shown = None;
+    keys(&mut app, "ya");
+    assert_eq!(app.clipboard, None);
+    assert!(app.notice.as_ref().unwrap().text.contains("nothing to copy"));
+}
