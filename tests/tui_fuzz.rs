@@ -136,6 +136,7 @@ proptest! {
 #[test]
 fn every_small_size_is_drawn() {
     let mut app = fixture::app();
+    app.screen_reader = true;
     update(&mut app, Event::Worker(fixture::loaded()));
     let overlays = ["", "?", "o", ":", "c", "p", ",J", ",}}"];
     for keys in overlays {

@@ -291,6 +291,25 @@ fn a_lesson_and_the_list_of_them() {
 }
 
 #[test]
+fn a_screen_for_screen_readers() {
+    let mut app = ready();
+    app.screen_reader = true;
+    keys(&mut app, "hhh");
+    for size in SIZES {
+        let mut terminal = Terminal::new(TestBackend::new(size.0, size.1)).unwrap();
+        update(&mut app, Event::Resize(size.0, size.1));
+        terminal.draw(|frame| view(&app, frame)).unwrap();
+        // The cursor is where the words are.
+        terminal.backend_mut().assert_cursor_position((0, 1));
+        let screen = text(terminal.backend().buffer());
+        let drawn = screen.chars().find(|c| ('\u{2500}'..='\u{25ff}').contains(c));
+        assert_eq!(drawn, None, "{screen}");
+    }
+    let screen = text(&draw(&mut app, (80, 24)));
+    insta::assert_snapshot!("screen_reader_80x24", screen);
+}
+
+#[test]
 fn a_trace_that_is_stepped_by_layer() {
     let mut app = ready();
     app.prompt.set("Why is the sky blue?");

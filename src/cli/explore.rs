@@ -11,6 +11,7 @@ use super::config::THEMES_DIR;
 use crate::config::{ColorChoice, Config};
 use crate::engine::Trace;
 use crate::program::Program;
+use crate::tui::background;
 use crate::tui::color::ColorTier;
 use crate::tui::keymap::Keymap;
 use crate::tui::lesson::{self, LESSONS_DIR};
@@ -26,9 +27,15 @@ pub struct ExploreArgs {
     /// Open a recorded trace (JSON lines of `run --json`)
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
-    /// A theme that ships or one of your own (`drllm-tui config --themes`)
+    /// A theme that ships or one of your own (`drllm-tui config --themes`), or auto
     #[arg(long, value_name = "NAME")]
     theme: Option<String>,
+    /// No spinners; recordings are shown whole
+    #[arg(long)]
+    reduced_motion: bool,
+    /// The selected cell in a line of words, no borders and block characters
+    #[arg(long)]
+    screen_reader: bool,
     /// Colours of the terminal
     #[arg(long, value_enum)]
     color: Option<ColorChoice>,
@@ -66,10 +73,11 @@ pub fn open(args: ExploreArgs, config: &Config, config_dir: &Path, lesson: Optio
     args.model.apply(&mut load);
     let tier = ColorTier::from_env(args.color.unwrap_or(config.color));
     let name = args.theme.as_deref().unwrap_or(&config.theme);
-    let (theme, theme_warning) = match Theme::load(name, Some(&config_dir.join(THEMES_DIR)), tier) {
-        Ok(theme) => (theme, None),
-        Err(e) => (Theme::fallback(tier), Some(e.to_string())),
-    };
+    let (theme, theme_warning) =
+        match Theme::load(background::theme_name(name), Some(&config_dir.join(THEMES_DIR)), tier) {
+            Ok(theme) => (theme, None),
+            Err(e) => (Theme::fallback(tier), Some(e.to_string())),
+        };
     let (keymap, key_warning) = match Keymap::with_defaults(&config.keys) {
         Ok(keymap) => (keymap, None),
         Err(e) => (Keymap::with_defaults(&[])?, Some(e.to_string())),
@@ -83,7 +91,8 @@ pub fn open(args: ExploreArgs, config: &Config, config_dir: &Path, lesson: Optio
         theme,
         keymap,
         mouse: config.mouse,
-        reduced_motion: config.reduced_motion,
+        reduced_motion: config.reduced_motion || args.reduced_motion,
+        screen_reader: config.screen_reader || args.screen_reader,
         lessons: lesson::list(Some(&config_dir.join(LESSONS_DIR))),
         lesson,
         warning: theme_warning.or(key_warning),

@@ -200,6 +200,8 @@ pub struct App {
     /// The first of two keys.
     pub pending_key: Option<Key>,
     pub reduced_motion: bool,
+    /// The selection in words, no borders and block characters.
+    pub screen_reader: bool,
     /// How fast traces are played.
     pub speed: Speed,
     /// The worker holds the run under way before its next token.
@@ -259,6 +261,7 @@ impl App {
             keymap,
             pending_key: None,
             reduced_motion: false,
+            screen_reader: false,
             speed: Speed::default(),
             held: false,
             model: ModelState::Loading {

@@ -16,7 +16,7 @@ use ratatui::layout::{Constraint, Layout, Position, Rect};
 use super::app::{App, Focus};
 use super::lesson;
 use super::run::Run;
-use super::view::notice;
+use super::view::{notice, spoken};
 
 /// The smallest terminal there is a screen for.
 pub const MIN_WIDTH: u16 = 40;
@@ -33,6 +33,8 @@ const DETAIL_HEIGHT: u16 = 14;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Screen {
     pub status: Rect,
+    /// The selection in words, for screen readers.
+    pub spoken: Option<Rect>,
     /// Messages, the model's progress and the legend, a line each or more.
     pub notice: Rect,
     /// The lesson under way.
@@ -55,8 +57,10 @@ impl Screen {
         }
         let playing = app.held || app.shown.as_ref().is_some_and(Run::is_partway);
         let lesson = lesson::height(app, area.width, area.height);
-        let [status, notice, course, body, playback, keys] = Layout::vertical([
+        let words = spoken::height(app, area.width);
+        let [status, speech, notice, course, body, playback, keys] = Layout::vertical([
             Constraint::Length(1),
+            Constraint::Length(words),
             Constraint::Length(notice::height(app, area)),
             Constraint::Length(lesson),
             Constraint::Fill(1),
@@ -66,6 +70,7 @@ impl Screen {
         .areas(area);
         let bars = Screen {
             status,
+            spoken: (words > 0).then_some(speech),
             notice,
             lesson: (lesson > 0).then_some(course),
             playback: playing.then_some(playback),

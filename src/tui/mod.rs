@@ -3,6 +3,7 @@
 
 pub mod action;
 pub mod app;
+pub mod background;
 pub mod clipboard;
 pub mod code;
 pub mod color;
@@ -75,6 +76,8 @@ pub struct TuiOptions {
     pub mouse: bool,
     /// No spinners; recordings are shown whole.
     pub reduced_motion: bool,
+    /// The selected cell in words, no borders and block characters; nothing moves either.
+    pub screen_reader: bool,
     /// The lessons there are, and the one to begin with.
     pub lessons: Vec<Listed>,
     pub lesson: Option<usize>,
@@ -105,7 +108,8 @@ pub async fn run(options: TuiOptions) -> anyhow::Result<u8> {
 /// The state at the start.
 fn open(options: TuiOptions) -> App {
     let mut app = App::new(options.theme, options.keymap, options.settings);
-    app.reduced_motion = options.reduced_motion;
+    app.reduced_motion = options.reduced_motion || options.screen_reader;
+    app.screen_reader = options.screen_reader;
     app.recordings = recordings::built_in();
     app.lessons = options.lessons;
     match options.trace {

@@ -15,6 +15,7 @@ mod pane;
 mod playback;
 mod prompt;
 mod settings;
+pub mod spoken;
 mod status;
 mod tabs;
 
@@ -37,7 +38,12 @@ pub fn view(app: &App, frame: &mut Frame) {
         too_small(app, area, buffer);
         return;
     };
-    let cursor = draw(app, &screen, area, buffer);
+    let mut cursor = draw(app, &screen, area, buffer);
+    if app.screen_reader {
+        spoken::draw(app, &screen, buffer);
+        let words = screen.spoken.map(Rect::as_position);
+        cursor = cursor.or(words);
+    }
     if let Some(position) = cursor.filter(|p| area.contains(*p)) {
         frame.set_cursor_position(position);
     }

@@ -247,3 +247,18 @@ fn copies_are_on_their_way_and_said() {
     assert_eq!(app.clipboard, None);
     assert!(app.notice.as_ref().unwrap().text.contains("nothing to copy"));
 }
+
+#[test]
+fn a_screen_reader_hears_what_is_selected() {
+    let mut app = ready();
+    app.screen_reader = true;
+    let screen = Screen::new(&app, app.area).unwrap();
+    assert!(screen.spoken.is_some_and(|row| row.y == 1 && row.height >= 1));
+    keys(&mut app, "o");
+    let said = crate::tui::describe::selected(&app).unwrap();
+    assert_eq!(said, "setting scope: prompt");
+    keys(&mut app, "qp");
+    keys(&mut app, "quit");
+    let said = crate::tui::describe::selected(&app).unwrap();
+    assert!(said.starts_with("command 1 of ") && said.contains("Quit"), "{said}");
+}
