@@ -26,7 +26,7 @@ enum Deed {
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
-    let letters = "hjklgG0$sedavX+-[]t:BDufmzrxcboinp /?q0123456789xr(),.<>{}J";
+    let letters = "hjklgG0$sedavX+-[]t:BDufmzrxcboinp /?q0123456789xr(),.<>{}JOyap";
     let key = prop_oneof![
         6 => prop::sample::select(letters.chars().collect::<Vec<_>>()).prop_map(KeyCode::Char),
         1 => any::<char>().prop_map(KeyCode::Char),
@@ -138,7 +138,7 @@ fn every_small_size_is_drawn() {
     let mut app = fixture::app();
     app.screen_reader = true;
     update(&mut app, Event::Worker(fixture::loaded()));
-    let overlays = ["", "?", "o", ":", "c", "p", ",J", ",}}"];
+    let overlays = ["", "?", "o", ":", "c", "p", ",J", ",}}", "O", "On", "ya"];
     for keys in overlays {
         update(&mut app, Event::Key(KeyEvent::from(KeyCode::Esc)));
         update(&mut app, Event::Key(KeyEvent::from(KeyCode::Esc)));

@@ -291,6 +291,20 @@ fn a_lesson_and_the_list_of_them() {
 }
 
 #[test]
+fn the_list_of_overrides() {
+    let mut app = ready();
+    app.settings.pins = vec!["7=skip".parse().unwrap(), "12@20-24=repeat".parse().unwrap()];
+    app.settings.budget = Some(26);
+    keys(&mut app, "O ");
+    let screen = text(&draw(&mut app, (80, 24)));
+    insta::assert_snapshot!("overrides_80x24", screen);
+    keys(&mut app, "npin 99=skip");
+    key(&mut app, KeyCode::Enter);
+    let screen = text(&draw(&mut app, (80, 24)));
+    insta::assert_snapshot!("overrides_mistake_80x24", screen);
+}
+
+#[test]
 fn a_screen_for_screen_readers() {
     let mut app = ready();
     app.screen_reader = true;

@@ -66,6 +66,7 @@ actions! {
         PinRepeat, "pin-repeat", "repeat", "Pin the layer, or the marked cells, to repeat";
         PinAuto, "pin-auto", "auto", "Take pins off the layer, or the marked cells";
         Mark, "mark", "mark", "Begin or end marking a range of tokens and layers";
+        Overrides, "overrides", "overrides", "The list of overrides: edit, switch off and on, take out";
         ClearPins, "clear-pins", "clear all", "Clear every override: pins, program, budget, dial";
         BudgetMore, "budget-more", "budget", "Raise the budget by one layer";
         BudgetLess, "budget-less", "budget", "Lower the budget by one layer";
@@ -121,6 +122,8 @@ actions! {
     "Dialogs" {
         Accept, "accept", "accept", "Edit the setting; accept what was typed";
         Toggle, "toggle", "toggle", "Switch the setting on or off";
+        Add, "add", "add", "Type one more override";
+        Remove, "remove", "remove", "Take the override out of the list";
         Close, "close", "close", "Close, without accepting what was typed";
     }
 }

@@ -9,6 +9,7 @@ use super::code::Code;
 use super::keymap::{Key, Keymap};
 use super::lesson::{Listed, Tour};
 use super::line_edit::LineEdit;
+use super::override_list::{Off, OverrideList};
 use super::overrides;
 use super::palette::Palette;
 use super::playback::Speed;
@@ -167,6 +168,7 @@ pub enum Overlay {
         scroll: usize,
     },
     Palette(Palette),
+    Overrides(OverrideList),
     /// The number of a token is typed.
     Jump(LineEdit),
     /// The list of lessons.
@@ -212,6 +214,8 @@ pub struct App {
     pub recording: usize,
     /// For the next run.
     pub settings: Settings,
+    /// Overrides that are switched off.
+    pub off: Vec<Off>,
     /// `settings` as they were when what is on the screen began.
     pub settled: Settings,
     pub prompt: PromptEditor,
@@ -272,6 +276,7 @@ impl App {
             recording: 0,
             settled: settings.clone(),
             settings,
+            off: Vec::new(),
             prompt: PromptEditor::default(),
             shown: None,
             previous: None,
@@ -431,6 +436,8 @@ impl App {
             Some(Overlay::Settings(dialog)) if dialog.edit.is_some() => "command",
             Some(Overlay::Palette(_)) => "palette",
             Some(Overlay::Jump(_)) => "command",
+            Some(Overlay::Overrides(list)) if list.edit.is_some() => "command",
+            Some(Overlay::Overrides(_)) => "overrides",
             Some(_) => "overlay",
             None => self.focus.context(),
         }

@@ -2,6 +2,7 @@
 
 use super::app::{App, Overlay};
 use super::lesson::Listed;
+use super::override_list;
 use super::run::Run;
 use crate::engine::{DecidedBy, Decision};
 use crate::program::Action;
@@ -64,6 +65,11 @@ pub fn selected(app: &App) -> Option<String> {
             let value = field.value(&app.settings);
             let value = if value.is_empty() { "none".to_owned() } else { value };
             Some(format!("setting {}: {value}", field.name()))
+        }
+        Some(Overlay::Overrides(list)) => {
+            let rows = override_list::rows(&app.settings, &app.off);
+            let (what, on) = rows.get(list.row)?;
+            Some(format!("override {what}, {}", if *on { "on" } else { "off" }))
         }
         Some(Overlay::Palette(palette)) => {
             let found = palette.found.get(palette.row)?;

@@ -3,6 +3,7 @@
 use super::super::action::UiAction;
 use super::super::app::{Against, App, Cursor, Focus, Overlay};
 use super::super::clipboard;
+use super::super::override_list::OverrideList;
 use super::super::overrides;
 use super::super::run::Run;
 use super::super::settings::{Field, SettingsDialog, other, step_budget, step_dial};
@@ -32,8 +33,10 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         PinRepeat => pin(app, Some(Action::Repeat)),
         PinAuto => pin(app, None),
         Mark => app.mark = if app.mark.is_some() { None } else { Some(app.cursor) },
+        Overrides => app.overlay = Some(Overlay::Overrides(OverrideList::default())),
         ClearPins => {
             overrides::clear(&mut app.settings);
+            app.off.clear();
             app.info("all overrides are cleared: the routers decide");
         }
         BudgetMore | BudgetLess => {
@@ -78,7 +81,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         ClearPrompt => app.prompt.clear(),
         Suspend => app.suspend = true,
         Quit => app.quit = true,
-        Accept | Toggle | Close => {}
+        Accept | Toggle | Add | Remove | Close => {}
     }
     Vec::new()
 }

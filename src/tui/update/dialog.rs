@@ -4,7 +4,7 @@ use super::super::action::UiAction;
 use super::super::app::{App, Overlay};
 use super::super::line_edit::LineEdit;
 use super::super::settings::{Field, SettingsDialog};
-use super::{lessons, palette, play, requests};
+use super::{lessons, overrides, palette, play, requests};
 use crate::engine::Command;
 
 /// Lines that a page scrolls.
@@ -25,6 +25,10 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
     };
     let overlay = match overlay {
         Overlay::Palette(open) => return palette::act(app, open, action),
+        Overlay::Overrides(list) => {
+            overrides::act(app, list, action);
+            return Vec::new();
+        }
         Overlay::Lessons { row } => return lessons::list(app, row, action),
         Overlay::Jump(edit) => {
             match action {
@@ -52,7 +56,9 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
             UiAction::Compare | UiAction::Baseline => None,
             action => scrolled(scroll, action).map(|scroll| Overlay::Compare { against, scroll }),
         },
-        other @ (Overlay::Palette(_) | Overlay::Jump(_) | Overlay::Lessons { .. }) => Some(other),
+        other @ (Overlay::Palette(_) | Overlay::Jump(_) | Overlay::Lessons { .. } | Overlay::Overrides(_)) => {
+            Some(other)
+        }
     };
     Vec::new()
 }

@@ -4,6 +4,7 @@ mod act;
 mod dialog;
 mod lessons;
 mod mouse;
+mod overrides;
 mod palette;
 mod play;
 mod requests;
@@ -116,6 +117,11 @@ fn type_key(app: &mut App, key: KeyEvent) {
             }
         }
         Some(Overlay::Jump(edit)) => edit.key(key),
+        Some(Overlay::Overrides(list)) => {
+            if let Some(edit) = &mut list.edit {
+                edit.key(key);
+            }
+        }
         Some(Overlay::Palette(palette)) => {
             palette.edit.key(key);
             palette.search();
@@ -150,6 +156,11 @@ fn paste(app: &mut App, text: &str) {
             }
         }
         Some(Overlay::Jump(edit)) => edit.insert(text),
+        Some(Overlay::Overrides(list)) => {
+            if let Some(edit) = &mut list.edit {
+                edit.insert(text);
+            }
+        }
         Some(Overlay::Palette(palette)) => {
             palette.edit.insert(text);
             palette.search();

@@ -59,7 +59,7 @@ fn scroll_overlay(overlay: &mut Overlay, wheel: isize) {
     match overlay {
         Overlay::Help { scroll } | Overlay::Compare { scroll, .. } => *scroll = scroll.saturating_add_signed(wheel),
         Overlay::Palette(palette) => palette.move_by(wheel),
-        Overlay::Settings(_) | Overlay::Jump(_) | Overlay::Lessons { .. } => {}
+        Overlay::Settings(_) | Overlay::Jump(_) | Overlay::Lessons { .. } | Overlay::Overrides(_) => {}
     }
 }
 

@@ -22,11 +22,12 @@ const WHAT: &[&str] = &[
 ];
 
 /// Keymap contexts in the order of the help, and their headings.
-const CONTEXTS: [(&str, &str); 6] = [
+const CONTEXTS: [(&str, &str); 7] = [
     ("grid", "in map and detail"),
     ("prompt", "in the prompt"),
     ("answer", "in the answer"),
     ("overlay", "in dialogs"),
+    ("overrides", "in the list of overrides"),
     ("command", "while typing a setting"),
     ("global", "everywhere"),
 ];

@@ -10,6 +10,7 @@ mod lesson;
 mod line;
 mod map;
 pub mod notice;
+mod overrides;
 mod palette;
 mod pane;
 mod playback;
@@ -86,6 +87,7 @@ fn draw(app: &App, screen: &Screen, area: Rect, buffer: &mut Buffer) -> Option<P
         }
         Some(Overlay::Settings(dialog)) => settings::draw(app, dialog, body, buffer),
         Some(Overlay::Jump(edit)) => Some(playback::draw_jump(app, edit, body, buffer)),
+        Some(Overlay::Overrides(list)) => overrides::draw(app, list, body, buffer),
         Some(Overlay::Lessons { row }) => {
             lesson::draw_list(app, *row, body, buffer);
             None

@@ -262,3 +262,43 @@ fn a_screen_reader_hears_what_is_selected() {
     let said = crate::tui::describe::selected(&app).unwrap();
     assert!(said.starts_with("command 1 of ") && said.contains("Quit"), "{said}");
 }
+
+#[test]
+fn overrides_are_switched_edited_added_and_taken_out() {
+    let mut app = ready();
+    app.settings.pins = vec!["7=skip".parse().unwrap(), "9@20-23=repeat".parse().unwrap()];
+    app.settings.budget = Some(26);
+    keys(&mut app, "O ");
+    assert_eq!(app.settings.pins.len(), 1);
+    assert_eq!(app.off.len(), 1);
+    // The row follows what was switched.
+    keys(&mut app, " ");
+    assert_eq!(app.settings.pins[0].to_string(), "7=skip");
+    keys(&mut app, "gj");
+    key(&mut app, KeyCode::Enter);
+    assert_eq!(app.context(), "command");
+    ctrl(&mut app, 'u');
+    keys(&mut app, "pin 99=skip");
+    key(&mut app, KeyCode::Enter);
+    let Some(Overlay::Overrides(list)) = &app.overlay else {
+        panic!("closed")
+    };
+    assert!(list.edit.as_ref().unwrap().error.is_some());
+    ctrl(&mut app, 'u');
+    update(&mut app, Event::Paste("pin 10=execute".into()));
+    key(&mut app, KeyCode::Enter);
+    assert_eq!(app.settings.pins[1].to_string(), "10=execute");
+    keys(&mut app, "ndial 0.25");
+    key(&mut app, KeyCode::Enter);
+    assert_eq!(app.settings.dial, 0.25);
+    keys(&mut app, "gd");
+    assert_eq!(app.settings.pins, ["10=execute".parse().unwrap()]);
+    keys(&mut app, "n");
+    key(&mut app, KeyCode::Esc);
+    assert_eq!(app.context(), "overrides");
+    keys(&mut app, "q");
+    assert_eq!((app.overlay.clone(), app.quit), (None, false));
+    keys(&mut app, "O ");
+    keys(&mut app, "qX");
+    assert_eq!((app.settings.clone(), app.off.len()), (Settings::default(), 0));
+}
