@@ -5,8 +5,10 @@ mod fixture;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use drllm::engine::{Command, Event as Worker};
-use drllm::tui::app::App;
+use drllm::tui::action::UiAction;
+use drllm::tui::app::{App, Overlay};
 use drllm::tui::color::ColorTier;
+use drllm::tui::keymap::KeyAction;
 use drllm::tui::update::{Event, update};
 use drllm::tui::view::view;
 use proptest::prelude::*;
@@ -23,6 +25,8 @@ enum Deed {
     /// The worker goes on with the run it was asked for, by so many events.
     Work(usize),
     Fail,
+    /// An action of the table, by way of the palette.
+    Action(usize),
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
@@ -57,6 +61,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => (0u64..20_000).prop_map(Deed::Tick),
         3 => (1usize..40).prop_map(Deed::Work),
         1 => Just(Deed::Fail),
+        6 => (0..UiAction::ALL.len()).prop_map(Deed::Action),
     ]
 }
 
@@ -92,6 +97,24 @@ fn perform(app: &mut App, worker: &mut Worked, deed: Deed) {
         }),
         Deed::Resize(width, height) => Event::Resize(width, height),
         Deed::Tick(ms) => Event::Tick(app.now + std::time::Duration::from_millis(ms)),
+        Deed::Action(at) => {
+            let name = UiAction::ALL[at].name();
+            let control = KeyEvent::new(KeyCode::Char('p'), KeyModifiers::CONTROL);
+            let open = |app: &App| matches!(app.overlay, Some(Overlay::Palette(_)));
+            if !open(app) {
+                update(app, Event::Key(control));
+            }
+            if open(app) {
+                update(
+                    app,
+                    Event::Key(KeyEvent::new(KeyCode::Char('u'), KeyModifiers::CONTROL)),
+                );
+                update(app, Event::Paste(name.to_owned()));
+                let commands = update(app, Event::Key(KeyEvent::from(KeyCode::Enter)));
+                worker.take(commands);
+            }
+            return;
+        }
         Deed::Work(n) => {
             for _ in 0..n {
                 let Some(event) = worker.events.pop_front() else { break };
@@ -108,6 +131,42 @@ fn perform(app: &mut App, worker: &mut Worked, deed: Deed) {
     worker.take(commands);
 }
 
+/// What holds whatever was done.
+fn assert_valid(app: &App) {
+    let (layers, tokens) = (app.layers(), app.shown.as_ref().map_or(0, |run| run.tokens()));
+    assert!(
+        app.cursor.layer < layers.max(1) && app.cursor.token < tokens.max(1),
+        "{:?}",
+        app.cursor
+    );
+    assert!(app.map.first_token <= app.cursor.token.max(tokens) && app.map.first_layer <= layers);
+    for run in [&app.shown, &app.previous, &app.unmodified].into_iter().flatten() {
+        assert!(run.steps().len() <= run.trace.steps.len());
+        assert!(run.layers_shown().is_none_or(|n| (1..run.layers()).contains(&n)));
+        assert_eq!(run.tally().counts.len(), run.layers());
+    }
+    assert!(app.held <= app.is_busy(), "nothing runs that could be held");
+    app.settings.check_alone().unwrap();
+    match &app.overlay {
+        Some(Overlay::Palette(palette)) => assert!(palette.row < palette.found.len().max(1)),
+        Some(Overlay::Lessons { row }) => assert!(*row < app.lessons.len().max(1)),
+        Some(Overlay::Overrides(list)) => {
+            let rows = drllm::tui::override_list::rows(&app.settings, &app.off);
+            assert!(list.row < rows.len().max(1));
+        }
+        Some(Overlay::Settings(dialog)) => assert!(dialog.row < drllm::tui::settings::Field::ALL.len()),
+        _ => {}
+    }
+    if let Some(tour) = &app.tour {
+        assert!(tour.of(app).is_some(), "{tour:?}");
+    }
+    assert!(
+        app.clipboard
+            .as_ref()
+            .is_none_or(|text| text.len() <= drllm::tui::clipboard::MAX_BYTES)
+    );
+}
+
 fn draw(app: &App, width: u16, height: u16) {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     terminal.draw(|frame| view(app, frame)).unwrap();
@@ -122,14 +181,16 @@ proptest! {
     #[test]
     fn nothing_panics(deeds in prop::collection::vec(deed(), 1..80), plain in any::<bool>()) {
         let mut app = fixture::empty(if plain { ColorTier::None } else { ColorTier::Truecolor });
+        app.recordings = drllm::tui::recordings::built_in();
+        app.lessons = drllm::tui::lesson::list(None);
         let mut worker = Worked::default();
         update(&mut app, Event::Worker(fixture::loaded()));
         for deed in deeds {
             perform(&mut app, &mut worker, deed);
+            assert_valid(&app);
             draw(&app, app.area.width, app.area.height);
-            app.quit = false;
+            (app.quit, app.suspend, app.clipboard) = (false, false, None);
         }
-        prop_assert!(app.shown.is_none() || app.cursor.layer < app.layers());
     }
 }
 

@@ -9,6 +9,7 @@ use super::code::Code;
 use super::keymap::{Key, Keymap};
 use super::lesson::{Listed, Tour};
 use super::line_edit::LineEdit;
+use super::lines::LineStarts;
 use super::override_list::{Off, OverrideList};
 use super::overrides;
 use super::palette::Palette;
@@ -241,6 +242,8 @@ pub struct App {
     pub answer_scroll: isize,
     /// Show the prompt and special tokens with the answer.
     pub template: bool,
+    /// Where the lines of the answer begin.
+    pub lines: LineStarts,
     pub overlay: Option<Overlay>,
     pub lessons: Vec<Listed>,
     /// The lesson under way.
@@ -293,6 +296,7 @@ impl App {
             map: MapState::default(),
             answer_scroll: 0,
             template: false,
+            lines: LineStarts::default(),
             overlay: None,
             lessons: Vec::new(),
             tour: None,

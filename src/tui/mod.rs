@@ -18,6 +18,7 @@ pub mod keymap;
 pub mod layout;
 pub mod lesson;
 pub mod line_edit;
+pub mod lines;
 pub mod override_list;
 pub mod overrides;
 pub mod palette;

@@ -19,7 +19,7 @@ use super::action::UiAction;
 use super::app::{App, Focus, Level, NOTICE_TIME, Overlay};
 use super::grid::Grid;
 use super::keymap::Lookup;
-use super::layout::Screen;
+use super::layout::{self, Screen};
 use crate::engine::{self, Command};
 
 /// Everything that happens to the screen.
@@ -74,6 +74,7 @@ pub fn update(app: &mut App, event: Event) -> Vec<Command> {
         run.follow();
     }
     scroll_into_view(app);
+    lay_out(app);
     commands
 }
 
@@ -210,14 +211,19 @@ fn grid(app: &App) -> Option<Grid> {
 
 /// Keeps the colours of code up with the texts.
 fn highlight(app: &mut App, anew: bool) {
-    let answer: String = app
-        .shown
-        .iter()
-        .flat_map(|run| run.steps())
-        .map(|s| s.text.as_str())
-        .collect();
-    app.answer_code.follow(&answer, anew);
+    match &app.shown {
+        Some(run) => app.answer_code.follow_run(run, anew),
+        None => app.answer_code.follow("", anew),
+    }
     app.prompt_code.follow(&app.prompt.text(), anew);
+}
+
+/// Keeps the answer's lines up with it.
+fn lay_out(app: &mut App) {
+    let pane = Screen::new(app, app.area).and_then(|screen| screen.answer);
+    if let (Some(pane), Some(run)) = (pane, &app.shown) {
+        app.lines.follow(run, app.template, layout::inner(pane).width);
+    }
 }
 
 /// Keeps the cursor on the map and the map where the cursor is.

@@ -56,8 +56,7 @@ fn title(app: &App, run: &Run) -> String {
 
 fn remark(run: &Run, transcript: &Transcript) -> String {
     let below = transcript
-        .lines
-        .len()
+        .len
         .saturating_sub(transcript.top + usize::from(transcript.area.height));
     match (transcript.top, below) {
         (0, 0) => match run.depth_range() {
@@ -76,7 +75,7 @@ fn write_caret(app: &App, transcript: &Transcript, buffer: &mut Buffer) {
         return;
     };
     let x = transcript.area.x + line.iter().map(|g| g.width).sum::<u16>();
-    let at_end = transcript.top + usize::from(y - transcript.area.y) + 1 == transcript.lines.len();
+    let at_end = transcript.top + usize::from(y - transcript.area.y) + 1 == transcript.len;
     if at_end && x < transcript.area.right() {
         put(
             buffer,
