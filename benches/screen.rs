@@ -64,13 +64,16 @@ fn main() -> anyhow::Result<()> {
     live.open("long".into(), None, Trace::new(trace.header.clone()));
     let run = live.shown.as_mut().expect("it was opened");
     run.progress = drllm::tui::run::Progress::Running;
+    let run = run.id;
     let mut steps = Vec::new();
     for step in trace.steps {
         let start = Instant::now();
         let step = Box::new(step);
-        update(&mut live, Event::Worker(Worker::Stepped { run: 0, step }));
+        update(&mut live, Event::Worker(Worker::Stepped { run, step }));
         steps.push(start.elapsed());
     }
+    let heard = live.shown.as_ref().map_or(0, |run| run.steps().len());
+    anyhow::ensure!(heard == TOKENS, "the screen has {heard} of {TOKENS} tokens");
     report("token", steps);
     Ok(())
 }
@@ -139,6 +142,7 @@ fn trace() -> Trace {
         budget_exact: None,
         prefill_ms: 100.0,
         logits: None,
+        branch: None,
     });
     for n in 0..TOKENS {
         let decisions = decisions(n + 1);

@@ -14,6 +14,7 @@ pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod eval;
+pub mod line_file;
 pub mod model;
 pub mod paths;
 pub mod program;

@@ -151,6 +151,40 @@ fn run_pin_rerun_compare_quit() {
 }
 
 #[test]
+fn look_inside_flip_branch_and_force() {
+    let mut screen = Screen::open(&["--max-tokens", "8", "--ignore-eos"], &[]);
+    screen.sees("the model is ready");
+    screen.types("Why is the sky blue?\r");
+    screen.sees("✓ 8 tokens");
+    screen.types("hhI");
+    screen.sees("KL to end");
+    screen.sees("did move the state");
+    screen.types("\x1b");
+    screen.until("the dialog closes", |text| !text.contains("KL to end"));
+    // The least confident decision, tried and carried out.
+    screen.types("Fj");
+    screen.sees("tries the alternative");
+    screen.types("\r");
+    screen.sees("as it ran");
+    screen.types("R");
+    screen.until("the rerun with the flip", |text| {
+        text.contains("✓ 8 tokens") && !text.contains("as it ran")
+    });
+    // Another token in the place of the last one, and the tree that this makes.
+    screen.types("T");
+    screen.sees("choose what was likely");
+    screen.types(" Purple\r");
+    screen.until("the forced token", |text| {
+        text.contains("✓ 8 tokens") && text.contains("Purple")
+    });
+    screen.types("w");
+    screen.sees("Runs of this session");
+    screen.sees("└ from token");
+    screen.types("\x03");
+    assert_eq!(screen.ends(), 0);
+}
+
+#[test]
 fn a_run_is_held_stepped_and_let_go() {
     let mut screen = Screen::open(&["--max-tokens", "120", "--ignore-eos"], &[]);
     screen.sees("the model is ready");
@@ -162,6 +196,12 @@ fn a_run_is_held_stepped_and_let_go() {
     let held = running(&screen.text());
     std::thread::sleep(Duration::from_millis(700));
     assert_eq!(running(&screen.text()), held, "a held run went on");
+    // A question is answered meanwhile, and lets no token through.
+    screen.types("I");
+    screen.sees("KL to end");
+    screen.types("\x1b");
+    screen.until("the dialog closes", |text| !text.contains("KL to end"));
+    assert_eq!(running(&screen.text()), held, "a question let the run go on");
     screen.types(".");
     screen.until("one more token", |text| running(text) == held + 1);
     std::thread::sleep(Duration::from_millis(300));

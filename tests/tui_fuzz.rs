@@ -30,7 +30,7 @@ enum Deed {
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
-    let letters = "hjklgG0$sedavX+-[]t:BDufmzrxcboinp /?q0123456789xr(),.<>{}JOyap";
+    let letters = "hjklgG0$sedavX+-[]t:BDufmzrxcboinp /?q0123456789xr(),.<>{}JOyapIIFFTRRwwK";
     let key = prop_oneof![
         6 => prop::sample::select(letters.chars().collect::<Vec<_>>()).prop_map(KeyCode::Char),
         1 => any::<char>().prop_map(KeyCode::Char),
@@ -75,12 +75,27 @@ struct Worked {
 impl Worked {
     fn take(&mut self, commands: Vec<Command>) {
         for command in commands {
-            if let Command::Generate { run, settings, .. } = command {
-                let mut trace = fixture::token_trace(run, 40);
-                trace.header.settings = *settings;
-                self.run = run;
-                self.events = fixture::events(run, &trace).into();
-            }
+            let (run, trace) = match command {
+                Command::Generate { run, settings, .. } => {
+                    let mut trace = fixture::token_trace(run, 40);
+                    trace.header.settings = *settings;
+                    (run, trace)
+                }
+                Command::Branch {
+                    run,
+                    kept,
+                    forced,
+                    settings,
+                } => (run, fixture::branched(&kept, &forced, &settings, run)),
+                Command::Ask { ask, question } => {
+                    let event = fixture::answered(ask, fixture::answer(&question));
+                    self.events.push_front(event);
+                    continue;
+                }
+                _ => continue,
+            };
+            self.run = run;
+            self.events = fixture::events(run, &trace).into();
         }
     }
 }
@@ -154,6 +169,8 @@ fn assert_valid(app: &App) {
             let rows = drllm::tui::override_list::rows(&app.settings, &app.off);
             assert!(list.row < rows.len().max(1));
         }
+        Some(Overlay::Flips(dialog)) => assert!(dialog.row < dialog.rows.len()),
+        Some(Overlay::Runs { row }) => assert!(*row < app.runs().count().max(1)),
         Some(Overlay::Settings(dialog)) => assert!(dialog.row < drllm::tui::settings::Field::ALL.len()),
         _ => {}
     }
@@ -199,13 +216,18 @@ fn every_small_size_is_drawn() {
     let mut app = fixture::app();
     app.screen_reader = true;
     update(&mut app, Event::Worker(fixture::loaded()));
-    let overlays = ["", "?", "o", ":", "c", "p", ",J", ",}}", "O", "On", "ya"];
+    let overlays = [
+        "", "?", "o", ":", "c", "I", "F", "T", "w", "p", ",J", ",}}", "O", "On", "ya",
+    ];
     for keys in overlays {
         update(&mut app, Event::Key(KeyEvent::from(KeyCode::Esc)));
         update(&mut app, Event::Key(KeyEvent::from(KeyCode::Esc)));
         app.previous = app.shown.clone();
         for key in keys.chars() {
-            update(&mut app, Event::Key(KeyEvent::from(KeyCode::Char(key))));
+            let asked = update(&mut app, Event::Key(KeyEvent::from(KeyCode::Char(key))));
+            for answer in fixture::answers(&asked) {
+                update(&mut app, Event::Worker(answer));
+            }
         }
         for width in (0..130).step_by(7) {
             for height in 0..50 {

@@ -147,6 +147,103 @@ fn a_comparison_of_two_runs() {
     snapshots("compare", &mut app);
 }
 
+/// Presses keys; the worker answers what they ask.
+fn asks(app: &mut App, typed: &str) {
+    let commands = keys(app, typed);
+    hear(app, fixture::answers(&commands));
+}
+
+/// A branch that keys started, run to its end.
+fn branches(app: &mut App, typed: &str, seed: u64) {
+    let commands = keys(app, typed);
+    let [
+        Command::Branch {
+            run,
+            kept,
+            forced,
+            settings,
+        },
+    ] = commands.as_slice()
+    else {
+        panic!("a branch was asked for, not {commands:?}")
+    };
+    hear(
+        app,
+        fixture::events(*run, &fixture::branched(kept, forced, settings, seed)),
+    );
+}
+
+#[test]
+fn inside_a_token() {
+    let mut app = ready();
+    app.cursor.token = 26;
+    asks(&mut app, "I");
+    snapshots("inside", &mut app);
+    // The wheel of layers turns under the cursor, and tokens pass.
+    asks(&mut app, "gjjl");
+    insta::assert_snapshot!("inside_top_80x24", text(&draw(&mut app, (80, 24))));
+    let waiting = keys(&mut app, "h");
+    assert_eq!(waiting.len(), 1);
+    insta::assert_snapshot!("inside_waiting_80x24", text(&draw(&mut app, (80, 24))));
+}
+
+#[test]
+fn inside_without_colours() {
+    let mut plain = fixture::empty(ColorTier::None);
+    plain.open("why the sky is blue".into(), None, fixture::trace(7, 60));
+    hear(&mut plain, [fixture::loaded()]);
+    key(&mut plain, KeyCode::Esc);
+    key(&mut plain, KeyCode::Esc);
+    asks(&mut plain, "I");
+    let buffer = draw(&mut plain, (80, 24));
+    let colourless =
+        |c: &ratatui::buffer::Cell| c.fg == ratatui::style::Color::Reset && c.bg == ratatui::style::Color::Reset;
+    assert!(buffer.content.iter().all(colourless));
+    insta::assert_snapshot!(
+        "inside_monochrome_80x24",
+        format!("{}{}", text(&buffer), styles(&buffer))
+    );
+}
+
+#[test]
+fn a_flip_before_and_after_it_is_tried() {
+    let mut app = ready();
+    app.cursor.token = 26;
+    keys(&mut app, "F");
+    insta::assert_snapshot!("flips_80x24", text(&draw(&mut app, (80, 24))));
+    keys(&mut app, "jjj");
+    let commands = key(&mut app, KeyCode::Enter);
+    hear(&mut app, fixture::answers(&commands));
+    snapshots("flip", &mut app);
+}
+
+#[test]
+fn another_token_is_chosen() {
+    let mut app = ready();
+    app.cursor.token = 26;
+    asks(&mut app, "T");
+    key(&mut app, KeyCode::Down);
+    snapshots("force", &mut app);
+}
+
+#[test]
+fn runs_and_their_branches() {
+    let mut app = ready();
+    app.prompt.set("Why is the sky blue?");
+    ran(&mut app, &fixture::trace(3, 40));
+    app.cursor.token = 20;
+    keys(&mut app, "s");
+    branches(&mut app, "R", 5);
+    app.cursor.token = 24;
+    keys(&mut app, "d");
+    branches(&mut app, "R", 6);
+    ran(&mut app, &fixture::token_trace(9, 30));
+    keys(&mut app, "wk");
+    snapshots("runs", &mut app);
+    asks(&mut app, "cK");
+    insta::assert_snapshot!("compare_apart_120x40", text(&draw(&mut app, (120, 40))));
+}
+
 #[test]
 fn the_help() {
     let mut app = ready();

@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod base_model;
+mod chart;
 pub mod config;
 pub mod counter;
 pub mod eval;

@@ -1,11 +1,12 @@
 //! What every subcommand shares: text for stdout, progress on stderr.
 
+use super::UsageError;
 use crate::model::catalog::{self, Located, Progress};
 use crate::text::escape_json_controls;
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 const WITH_TOTAL: &str = "{wide_msg} [{bar:20}] {bytes}/{total_bytes} {eta}";
@@ -88,6 +89,19 @@ pub fn refuse_existing(path: &Path, force: bool) -> Result<()> {
         "{} exists already; replace it with --force, or choose another --out",
         path.display()
     );
+    Ok(())
+}
+
+/// Refuses to write a file that the same command reads or writes otherwise.
+pub fn check_named_once(written: &[&PathBuf], read: &[&PathBuf]) -> Result<()> {
+    let place = |path: &&PathBuf| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    for (i, path) in written.iter().enumerate() {
+        let mut others = written[..i].iter().chain(read);
+        if others.any(|other| place(other) == place(path)) {
+            let message = format!("{} is named twice; give every file its own name", path.display());
+            return Err(UsageError::new(message).into());
+        }
+    }
     Ok(())
 }
 

@@ -2,11 +2,18 @@
 
 use std::path::PathBuf;
 
+use super::divergence::Divergence;
+use super::flip::Flip;
+use super::inspect::Inspection;
 use super::settings::Settings;
-use super::trace::{Header, ModelInfo, RouterInfo, Step, Summary};
+use super::trace::{Header, ModelInfo, RouterInfo, Step, Summary, Trace};
+use crate::program::Action;
 
 /// Identifies a run; events of an abandoned run carry an older number and are dropped.
 pub type RunId = u64;
+
+/// Identifies a question; a later one takes the place of one that is not answered yet.
+pub type AskId = u64;
 
 /// Which model to load, and how.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,14 +70,55 @@ pub enum Command {
         prompt: Prompt,
         settings: Box<Settings>,
     },
+    /// Starts a run that goes on from another one, whose trace as far as it is kept this is: first
+    /// with the tokens of `forced`, then with what is drawn. Its steps begin with the kept ones.
+    Branch {
+        run: RunId,
+        kept: Box<Trace>,
+        forced: Prompt,
+        settings: Box<Settings>,
+    },
+    /// Asks about a run, finished or under way; the run under way goes on meanwhile.
+    Ask { ask: AskId, question: Question },
     /// Holds the run under way, or the next one's start, before its next token.
     Pause,
     /// Lets a held run go on.
     Resume,
     /// Lets a held run compute one token.
     Step,
-    /// Ends the run under way after the step in work; its summary still comes.
+    /// Ends the run under way after the step in work, its summary still comes; ends the question too.
     Stop,
+}
+
+/// What can be asked about runs, given their traces as far as they are known.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Question {
+    /// What happened inside the token at a position; `top` tokens are named at each stage.
+    Inspect {
+        trace: Box<Trace>,
+        position: usize,
+        top: usize,
+    },
+    /// What another action at (layer, position) would change in the next token.
+    Flip {
+        trace: Box<Trace>,
+        layer: usize,
+        position: usize,
+        action: Action,
+        top: usize,
+    },
+    /// How far two runs' next-token distributions lie apart at each token.
+    Divergence { traces: Box<[Trace; 2]> },
+}
+
+/// What came of a [`Question`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    Inspected(Box<Inspection>),
+    Flipped(Box<Flip>),
+    Diverged(Divergence),
+    /// Why there is none.
+    Refused(String),
 }
 
 /// From the worker.
@@ -110,6 +158,10 @@ pub enum Event {
     Finished {
         run: RunId,
         summary: Summary,
+    },
+    Answered {
+        ask: AskId,
+        answer: Answer,
     },
     /// The run could not start or broke off.
     Failed {

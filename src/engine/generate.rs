@@ -1,16 +1,19 @@
 //! The generation loop: prompt in, header, steps and a summary out.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
+use candle_core::Tensor;
 
 use super::events::Prompt;
+use super::replay::last_wishes;
 use super::route::{Route, Routed};
 use super::sampler::{Sampler, report};
 use super::sequence::{Sequence, Stopped};
 use super::settings::Settings;
-use super::trace::{Header, PromptToken, SCHEMA, Step, StopReason, Summary};
+use super::trace::{BranchPoint, Header, PromptToken, SCHEMA, Step, StopReason, Summary, Trace};
 use crate::model::{Model, StreamDecoder};
 use crate::program::Action;
 use crate::router::RouterSet;
@@ -48,8 +51,7 @@ pub fn prompt_ids(model: &Model, prompt: &Prompt, raw: bool) -> Result<Vec<u32>>
 /// after the layer in work.
 ///
 /// # Errors
-/// Settings that contradict each other or the model, an empty prompt or one beyond the context, and
-/// [`Stopped`] when stopped before the first token.
+/// As [`Generation::start`].
 pub fn generate(
     model: &Model,
     routers: Option<&RouterSet>,
@@ -58,132 +60,283 @@ pub fn generate(
     stop: &AtomicBool,
     sink: &mut dyn FnMut(Output),
 ) -> Result<Summary> {
-    let config = model.decoder.config();
-    let mut route = Route::new(settings, routers, config.layers)?;
-    if let Some(id) = settings.probe.iter().find(|&&id| id as usize >= config.vocab_size) {
-        anyhow::bail!(
-            "the probed token id {id} is outside the vocabulary of {}",
-            config.vocab_size
-        );
+    let (mut generation, header) = Generation::start(model, routers, prompt, settings, stop)?;
+    sink(Output::Header(Box::new(header)));
+    while let Some(step) = generation.step()? {
+        sink(Output::Step(Box::new(step)));
     }
-    let ids = prompt_ids(model, prompt, settings.raw)?;
-    let mut sequence = Sequence::new(&model.decoder, stop);
-    let start = Instant::now();
-    let routed = route.prompt(&mut sequence, &ids)?;
-    let logits = report(&routed.logits, settings.logits, &settings.probe)?;
-    let prefill = start.elapsed().as_secs_f64();
-    sink(Output::Header(Box::new(Header {
-        schema: SCHEMA,
-        version: env!("CARGO_PKG_VERSION").into(),
-        model: model.info.clone(),
-        device: model.device_name(),
-        routers: routers.map(|r| r.info.clone()),
-        settings: settings.clone(),
-        prompt: prompt_tokens(model, &ids, settings, &routed),
-        program: routed.program.clone(),
-        decisions: routed.decisions.clone(),
-        budget_exact: route.budget_exact(ids.len()),
-        prefill_ms: prefill * 1e3,
-        logits,
-    })));
-    let mut run = Run {
-        model,
-        settings,
-        sampler: Sampler::new(&settings.sampling),
-        text: StreamDecoder::new(&model.tokenizer),
-        tail: String::new(),
-        sequence,
-        ids: ids.clone(),
-        depth: 0,
-        ms: 0.0,
-    };
-    let stop_reason = run.decode(&mut route, &routed, sink)?;
-    // Without the time that the sink took, which may hold the run.
-    let decode = run.ms / 1e3;
-    let tokens = run.ids.len() - ids.len();
-    let mean_depth = match tokens {
-        0 => routed.program.depth() as f64,
-        n => run.depth as f64 / n as f64,
-    };
-    Ok(Summary {
-        tokens,
-        prompt_tokens: ids.len(),
-        stop: stop_reason,
-        mean_depth,
-        layers_saved: config.layers as f64 - mean_depth,
-        prefill_tokens_per_second: ids.len() as f64 / prefill,
-        decode_tokens_per_second: if tokens == 0 { 0.0 } else { tokens as f64 / decode },
-    })
+    Ok(generation.summary())
 }
 
-struct Run<'a> {
+/// One run, a token at a time.
+pub struct Generation<'a> {
     model: &'a Model,
     settings: &'a Settings,
+    route: Route<'a>,
     sampler: Sampler,
     text: StreamDecoder<'a>,
     /// The end of the text, as long as the longest stop string.
     tail: String,
     sequence: Sequence<'a>,
+    /// Prompt and answer so far.
     ids: Vec<u32>,
+    prompt_tokens: usize,
+    /// Of the next token, (vocab_size); absent where it is forced.
+    logits: Option<Tensor>,
+    /// Tokens to come that are not drawn.
+    forced: VecDeque<u32>,
     /// Block executions of the generated tokens.
     depth: usize,
-    /// Milliseconds of the generated tokens.
-    ms: f64,
+    /// Block executions of a prompt token.
+    prompt_depth: usize,
+    /// Seconds that the prompt took.
+    prefill: f64,
+    /// Tokens computed here, and the seconds they took.
+    computed: usize,
+    decode: f64,
+    ended: Option<StopReason>,
 }
 
-impl Run<'_> {
-    fn decode(&mut self, route: &mut Route, prompt: &Routed, sink: &mut dyn FnMut(Output)) -> Result<StopReason> {
-        let mut logits = prompt.logits.clone();
-        for _ in 0..self.settings.max_tokens {
-            if self.ids.len() >= self.model.decoder.config().context {
-                return Ok(StopReason::ContextFull);
-            }
-            let start = Instant::now();
-            let id = self.sampler.next(&logits, &self.ids)?;
-            let routed = match route.token(&mut self.sequence, id) {
-                Err(e) if e.is::<Stopped>() => return Ok(StopReason::Stopped),
-                routed => routed?,
-            };
-            let special = self.model.tokenizer.is_special(id);
-            let ended = self.model.tokenizer.eos_ids().contains(&id) && !self.settings.ignore_eos;
-            let mut text = if special {
-                self.model.tokenizer.decode_piece(id)
-            } else {
-                self.text.push(id)
-            };
-            let stopped = !special && self.cut_at_stop(&mut text);
-            let depth = routed.program.depth();
-            let step = Step {
-                id,
-                text,
-                special,
-                position: self.ids.len(),
-                logits: report(&routed.logits, self.settings.logits, &self.settings.probe)?,
-                program: routed.program,
-                decisions: routed.decisions,
-                depth,
-                ms: start.elapsed().as_secs_f64() * 1e3,
-            };
-            self.ids.push(id);
-            self.depth += depth;
-            self.ms += step.ms;
-            logits = routed.logits;
-            sink(Output::Step(Box::new(step)));
-            if ended {
-                return Ok(StopReason::EndToken);
-            }
-            if stopped {
-                return Ok(StopReason::StopString);
-            }
-            if self.sequence_stopped() {
-                return Ok(StopReason::Stopped);
-            }
-        }
-        Ok(StopReason::MaxTokens)
+impl<'a> Generation<'a> {
+    /// Reads the prompt.
+    ///
+    /// # Errors
+    /// Settings that contradict each other or the model, an empty prompt or one beyond the context,
+    /// and [`Stopped`] when stopped before the first token.
+    pub fn start(
+        model: &'a Model,
+        routers: Option<&'a RouterSet>,
+        prompt: &Prompt,
+        settings: &'a Settings,
+        stop: &'a AtomicBool,
+    ) -> Result<(Self, Header)> {
+        let config = model.decoder.config();
+        let mut route = Route::new(settings, routers, config.layers)?;
+        check_probe(settings, config.vocab_size)?;
+        let ids = prompt_ids(model, prompt, settings.raw)?;
+        let mut sequence = Sequence::new(&model.decoder, stop);
+        let start = Instant::now();
+        let routed = route.prompt(&mut sequence, &ids)?;
+        let logits = report(&routed.logits, settings.logits, &settings.probe)?;
+        let prefill = start.elapsed().as_secs_f64();
+        let header = Header {
+            schema: SCHEMA,
+            version: env!("CARGO_PKG_VERSION").into(),
+            model: model.info.clone(),
+            device: model.device_name(),
+            routers: routers.map(|r| r.info.clone()),
+            settings: settings.clone(),
+            prompt: prompt_tokens(model, &ids, settings, &routed),
+            budget_exact: route.budget_exact(ids.len()),
+            program: routed.program,
+            decisions: routed.decisions,
+            prefill_ms: prefill * 1e3,
+            logits,
+            branch: None,
+        };
+        let generation = Generation {
+            model,
+            settings,
+            route,
+            sampler: Sampler::new(&settings.sampling),
+            text: StreamDecoder::new(&model.tokenizer),
+            tail: String::new(),
+            sequence,
+            prompt_tokens: ids.len(),
+            ids,
+            logits: Some(routed.logits),
+            forced: VecDeque::new(),
+            depth: 0,
+            prompt_depth: header.program.depth(),
+            prefill,
+            computed: 0,
+            decode: 0.0,
+            ended: None,
+        };
+        Ok((generation, header))
     }
 
-    fn sequence_stopped(&self) -> bool {
-        self.sequence.stop_flag().load(Ordering::Relaxed)
+    /// Goes on after all steps of `kept`, which left `sequence`, under other `settings`: first the
+    /// tokens `forced`, at least one, then what is drawn. Returns the header of the run that this
+    /// makes; its steps begin with those of `kept`.
+    ///
+    /// A seed draws what it would have drawn if the whole run had gone this way.
+    ///
+    /// # Errors
+    /// As [`Self::start`], and where the settings need routers that the kept run was not asked by.
+    pub fn resume(
+        model: &'a Model,
+        routers: Option<&'a RouterSet>,
+        kept: &Trace,
+        sequence: Sequence<'a>,
+        forced: Vec<u32>,
+        settings: &'a Settings,
+    ) -> Result<(Self, Header)> {
+        let config = model.decoder.config();
+        ensure!(
+            !forced.is_empty(),
+            "a branch begins with a token: choose one, or type some text"
+        );
+        ensure!(
+            kept.steps.len() + forced.len() <= settings.max_tokens,
+            "the branch begins at token {} of the answer and the run may have {}: raise max tokens in the settings",
+            kept.steps.len() + forced.len(),
+            settings.max_tokens
+        );
+        check_probe(settings, config.vocab_size)?;
+        let mut route = Route::new(settings, routers, config.layers)?;
+        let info = routers.map(|r| r.info.clone());
+        ensure!(
+            !route.is_routed() || kept.header.routers == info,
+            "the run was made with other routers than those that are loaded: run the prompt again, or give a program"
+        );
+        route.resume(last_wishes(kept, kept.steps.len(), settings.scope))?;
+        let mut sampler = Sampler::new(&settings.sampling);
+        sampler.skip(kept.steps.len())?;
+        let prompt = kept.header.prompt.iter().map(|t| t.id);
+        let header = Header {
+            settings: settings.clone(),
+            routers: info,
+            budget_exact: settings.budget.map(|_| false),
+            branch: Some(BranchPoint {
+                at: kept.header.prompt.len() + kept.steps.len(),
+                forced: forced.len(),
+            }),
+            ..kept.header.clone()
+        };
+        let mut generation = Generation {
+            model,
+            settings,
+            route,
+            sampler,
+            text: StreamDecoder::new(&model.tokenizer),
+            tail: String::new(),
+            sequence,
+            prompt_tokens: kept.header.prompt.len(),
+            ids: prompt.chain(kept.steps.iter().map(|s| s.id)).collect(),
+            logits: None,
+            forced: forced.into(),
+            depth: kept.steps.iter().map(|s| s.depth).sum(),
+            prompt_depth: kept.header.program.depth(),
+            prefill: kept.header.prefill_ms / 1e3,
+            computed: 0,
+            decode: 0.0,
+            ended: None,
+        };
+        for step in kept.steps.iter().filter(|s| !s.special) {
+            let mut text = generation.text.push(step.id);
+            generation.cut_at_stop(&mut text);
+        }
+        Ok((generation, header))
+    }
+
+    /// The next token; `None` when the run is over.
+    pub fn step(&mut self) -> Result<Option<Step>> {
+        if let Some(reason) = self.over() {
+            self.ended = Some(reason);
+            return Ok(None);
+        }
+        let start = Instant::now();
+        let id = self.next_id()?;
+        let routed = match self.route.token(&mut self.sequence, id) {
+            Err(e) if e.is::<Stopped>() => {
+                self.ended = Some(StopReason::Stopped);
+                return Ok(None);
+            }
+            routed => routed?,
+        };
+        let tokenizer = &self.model.tokenizer;
+        let special = tokenizer.is_special(id);
+        if tokenizer.eos_ids().contains(&id) && !self.settings.ignore_eos {
+            self.ended = Some(StopReason::EndToken);
+        }
+        let mut text = if special {
+            tokenizer.decode_piece(id)
+        } else {
+            self.text.push(id)
+        };
+        if !special && self.cut_at_stop(&mut text) {
+            self.ended = self.ended.or(Some(StopReason::StopString));
+        }
+        let depth = routed.program.depth();
+        let step = Step {
+            id,
+            text,
+            special,
+            position: self.ids.len(),
+            logits: report(&routed.logits, self.settings.logits, &self.settings.probe)?,
+            program: routed.program,
+            decisions: routed.decisions,
+            depth,
+            ms: start.elapsed().as_secs_f64() * 1e3,
+        };
+        self.ids.push(id);
+        self.depth += depth;
+        self.logits = Some(routed.logits);
+        self.computed += 1;
+        self.decode += start.elapsed().as_secs_f64();
+        Ok(Some(step))
+    }
+
+    /// Why there is no further token, if there is none.
+    fn over(&self) -> Option<StopReason> {
+        let stopped = self.computed > 0 && self.sequence.stop_flag().load(Ordering::Relaxed);
+        self.ended
+            .or(stopped.then_some(StopReason::Stopped))
+            .or((self.tokens() >= self.settings.max_tokens).then_some(StopReason::MaxTokens))
+            .or((self.ids.len() >= self.model.decoder.config().context).then_some(StopReason::ContextFull))
+    }
+
+    /// Forced, or drawn. A forced token uses up the number that would have drawn one.
+    fn next_id(&mut self) -> Result<u32> {
+        if let Some(id) = self.forced.pop_front() {
+            self.sampler.skip(1)?;
+            return Ok(id);
+        }
+        let logits = self
+            .logits
+            .as_ref()
+            .expect("a run without logits begins with a forced token");
+        self.sampler.next(logits, &self.ids)
+    }
+
+    /// Generated tokens so far, those kept from another run too.
+    fn tokens(&self) -> usize {
+        self.ids.len() - self.prompt_tokens
+    }
+
+    /// What the tokens so far left in the passes.
+    pub fn sequence(&self) -> &Sequence<'a> {
+        &self.sequence
+    }
+
+    /// As [`Self::sequence`], when the run is over.
+    pub fn into_sequence(self) -> Sequence<'a> {
+        self.sequence
+    }
+
+    /// What the run came to.
+    pub fn summary(&self) -> Summary {
+        let tokens = self.tokens();
+        let mean_depth = match tokens {
+            0 => self.prompt_depth as f64,
+            n => self.depth as f64 / n as f64,
+        };
+        Summary {
+            tokens,
+            prompt_tokens: self.prompt_tokens,
+            stop: self.ended.unwrap_or(StopReason::Stopped),
+            mean_depth,
+            layers_saved: self.model.decoder.config().layers as f64 - mean_depth,
+            prefill_tokens_per_second: match self.prefill {
+                s if s > 0.0 => self.prompt_tokens as f64 / s,
+                _ => 0.0,
+            },
+            decode_tokens_per_second: match self.computed {
+                0 => 0.0,
+                n => n as f64 / self.decode,
+            },
+        }
     }
 
     /// Whether a stop string is complete with `text`; then cuts from it on what `text` holds of it.
@@ -202,6 +355,14 @@ impl Run<'_> {
         }
         self.tail.drain(..cut);
         false
+    }
+}
+
+fn check_probe(settings: &Settings, vocab_size: usize) -> Result<()> {
+    let outside = settings.probe.iter().find(|&&id| id as usize >= vocab_size);
+    match outside {
+        Some(id) => bail!("the probed token id {id} is outside the vocabulary of {vocab_size}"),
+        None => Ok(()),
     }
 }
 

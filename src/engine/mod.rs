@@ -1,9 +1,16 @@
 //! One run: prompt in, tokens and a [`Trace`] out.
 
+pub mod distribution;
+pub mod divergence;
 pub mod events;
+pub mod flip;
 mod gate;
 pub mod generate;
+pub mod inspect;
+pub mod inspector;
+pub mod kept;
 pub mod load;
+pub mod replay;
 pub mod route;
 pub mod sampler;
 pub mod sequence;
@@ -12,12 +19,18 @@ pub mod trace;
 pub mod trace_io;
 pub mod worker;
 
-pub use events::{Command, Event, LoadRequest, Prompt, RouterChoice, RunId};
-pub use generate::{Output, generate};
+pub use distribution::{Candidate, Distribution};
+pub use divergence::Divergence;
+pub use events::{Answer, AskId, Command, Event, LoadRequest, Prompt, Question, RouterChoice, RunId};
+pub use flip::{Flip, Shift};
+pub use generate::{Generation, Output, generate};
+pub use inspect::{Inspection, Moved, Stage};
+pub use inspector::Inspector;
+pub use kept::Kept;
 pub use load::{load_model, load_routers};
 pub use settings::{NEUTRAL_DIAL, Pin, Sampling, Scope, Settings};
 pub use trace::{
-    DecidedBy, Decision, Header, LogitsReport, ModelInfo, PromptToken, Record, RouterInfo, SCHEMA, Step, StopReason,
-    Summary, Trace,
+    BranchPoint, DecidedBy, Decision, Header, LogitsReport, ModelInfo, PromptToken, Record, RouterInfo, SCHEMA, Step,
+    StopReason, Summary, Trace,
 };
 pub use worker::Worker;

@@ -73,6 +73,30 @@ impl<'a> Route<'a> {
         Ok(route)
     }
 
+    /// Goes on as if this route had decided `decisions`, those of the prompt (scope `prompt`) or of
+    /// the chunk before (scope `token`): what the routers said there holds on.
+    ///
+    /// # Errors
+    /// Where routers are to decide and were not asked then.
+    pub fn resume(&mut self, decisions: &[Decision]) -> Result<()> {
+        let wish = |d: &Decision| d.probs.map(|probs| Wish::new(probs, self.settings.dial));
+        let wishes: Option<Vec<Wish>> = decisions.iter().map(wish).collect();
+        match (wishes, &self.kind) {
+            (Some(wishes), _) => self.wishes = wishes,
+            (None, Kind::Routers) => bail!(
+                "the routers were not asked when the prompt was read, so they cannot decide from here on: run the \
+                 prompt again, or give a program"
+            ),
+            (None, _) => {}
+        }
+        Ok(())
+    }
+
+    /// Whether the routers decide, rather than a program.
+    pub fn is_routed(&self) -> bool {
+        matches!(self.kind, Kind::Routers)
+    }
+
     /// Whether the pins of some position need more than the budget.
     fn check_pins(&self) -> Result<()> {
         let Some(budget) = self.settings.budget else {

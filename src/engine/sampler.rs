@@ -1,7 +1,7 @@
 //! Draws the next token.
 
 use anyhow::Result;
-use candle_core::{D, DType, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 use candle_transformers::generation::{LogitsProcessor, Sampling as Method};
 use candle_transformers::utils::apply_repeat_penalty;
 
@@ -31,6 +31,16 @@ impl Sampler {
             processor: LogitsProcessor::from_sampling(sampling.seed, method),
             penalty: sampling.repetition_penalty,
         }
+    }
+
+    /// Draws `count` times for nothing: what comes next is drawn as if so many tokens had been.
+    pub fn skip(&mut self, count: usize) -> Result<()> {
+        // Whatever the distribution, a token takes one number of the seed's stream.
+        let any = Tensor::new(&[0f32, 0.0, 0.0, 0.0], &Device::Cpu)?;
+        for _ in 0..count {
+            self.processor.sample(&any)?;
+        }
+        Ok(())
     }
 
     /// The token after `context`, from its logits (vocab_size).
@@ -101,8 +111,36 @@ mod tests {
         };
         assert_eq!(draw(&hot), draw(&hot));
         assert_ne!(draw(&hot), draw(&Sampling { seed: 7, ..hot.clone() }));
-        let top_one = Sampling { top_k: Some(1), ..hot };
+        let top_one = Sampling {
+            top_k: Some(1),
+            ..hot.clone()
+        };
         assert_eq!(draw(&top_one), [1; 20]);
+        for sampling in [
+            hot.clone(),
+            Sampling {
+                top_k: Some(3),
+                ..hot.clone()
+            },
+            Sampling {
+                top_p: Some(0.9),
+                ..hot.clone()
+            },
+            Sampling {
+                top_k: Some(3),
+                top_p: Some(0.9),
+                ..hot
+            },
+        ] {
+            let mut late = Sampler::new(&sampling);
+            late.skip(7).unwrap();
+            let drawn: Vec<u32> = (0..13).map(|_| late.next(&logits(), &[]).unwrap()).collect();
+            assert_eq!(
+                drawn,
+                draw(&sampling)[7..],
+                "as if 7 tokens had been drawn: {sampling:?}"
+            );
+        }
     }
 
     #[test]

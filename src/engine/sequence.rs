@@ -18,6 +18,7 @@ use crate::router::{RouterSet, pool_windows};
 pub struct Stopped;
 
 /// What the tokens of a chunk do at one layer.
+#[derive(Clone, Debug)]
 pub struct LayerActions {
     /// What all do, but for `rows`.
     pub shared: Action,
@@ -31,23 +32,75 @@ impl From<Action> for LayerActions {
     }
 }
 
+impl LayerActions {
+    /// What the token of row `row` does.
+    pub fn of_row(&self, row: usize) -> Action {
+        self.rows.as_ref().map_or(self.shared, |rows| rows[row])
+    }
+
+    /// The rows that run the layer more than `n` times; `None` where all do.
+    fn running(&self, n: usize) -> Option<Vec<u32>> {
+        let runs = |action: &Action| action.executions() > n;
+        let Some(actions) = &self.rows else {
+            return (!runs(&self.shared)).then(Vec::new);
+        };
+        let rows = (0u32..).zip(actions).filter(|(_, a)| runs(a));
+        let rows: Vec<u32> = rows.map(|(row, _)| row).collect();
+        (rows.len() < actions.len()).then_some(rows)
+    }
+}
+
 /// A sequence's KV cache and length, and the decoder it runs on.
 pub struct Sequence<'m> {
     decoder: &'m Decoder,
     cache: KvCache,
     len: usize,
     stop: &'m AtomicBool,
+    blocks_run: usize,
 }
 
 impl<'m> Sequence<'m> {
     /// `stop` is looked at before every layer; when it is set the pass ends with [`Stopped`].
     pub fn new(decoder: &'m Decoder, stop: &'m AtomicBool) -> Self {
+        Sequence::resume(decoder, stop, KvCache::default(), 0)
+    }
+
+    /// Goes on after `len` tokens that left `cache`.
+    pub fn resume(decoder: &'m Decoder, stop: &'m AtomicBool, cache: KvCache, len: usize) -> Self {
         Sequence {
             decoder,
-            cache: KvCache::default(),
-            len: 0,
+            cache,
+            len,
             stop,
+            blocks_run: 0,
         }
+    }
+
+    /// The first `len` tokens of this sequence as a sequence of its own, by copying what they left.
+    pub fn fork(&self, len: usize) -> Result<Sequence<'m>> {
+        let len = len.min(self.len);
+        Ok(Sequence::resume(self.decoder, self.stop, self.cache.fork(len)?, len))
+    }
+
+    /// What the tokens left in the passes. A token that was stopped half-way may be among them;
+    /// [`KvCache::fork`] at the length leaves it out.
+    pub fn cache(&self) -> &KvCache {
+        &self.cache
+    }
+
+    /// As [`Self::cache`], for good.
+    pub fn into_cache(self) -> KvCache {
+        self.cache
+    }
+
+    /// Block executions since this sequence was made, chunks counting as one.
+    pub fn blocks_run(&self) -> usize {
+        self.blocks_run
+    }
+
+    /// The decoder it runs on.
+    pub fn decoder(&self) -> &'m Decoder {
+        self.decoder
     }
 
     /// Layers of the decoder.
@@ -87,8 +140,7 @@ impl<'m> Sequence<'m> {
         let mut hidden = self.decoder.embed(ids)?;
         for (layer, n) in program.passes() {
             self.check_stop()?;
-            let kv = self.cache.pass(layer, n);
-            hidden = self.decoder.run_block(layer, &hidden, &chunk, Some(kv))?;
+            hidden = self.run_pass(layer, n, &hidden, &chunk)?;
         }
         self.finish(ids.len(), &hidden)
     }
@@ -159,32 +211,62 @@ impl<'m> Sequence<'m> {
 
     fn run_layer(&mut self, layer: usize, mut hidden: Tensor, chunk: &Chunk, actions: &LayerActions) -> Result<Tensor> {
         for n in 0..2 {
-            let runs = |a: &Action| a.executions() > n;
-            let rows: Vec<u32> = match &actions.rows {
-                Some(rows) => (0u32..).zip(rows).filter(|(_, a)| runs(a)).map(|(i, _)| i).collect(),
-                None if runs(&actions.shared) => (0..chunk.positions().len() as u32).collect(),
-                None => Vec::new(),
-            };
-            let kv = self.cache.pass(layer, n);
-            if rows.len() == chunk.positions().len() {
-                hidden = self.decoder.run_block(layer, &hidden, chunk, Some(kv))?;
-            } else if !rows.is_empty() {
-                let index = Tensor::new(rows.as_slice(), hidden.device())?;
-                let some = hidden.index_select(&index, 0)?;
-                let some = self.decoder.run_block(layer, &some, &chunk.select(&rows)?, Some(kv))?;
-                hidden = with_rows(&hidden, &rows, &some)?;
-            }
+            hidden = self.run_actions(layer, n, &hidden, chunk, actions)?.unwrap_or(hidden);
         }
         Ok(hidden)
     }
 
-    fn finish(&mut self, tokens: usize, hidden: &Tensor) -> Result<Tensor> {
+    /// The n-th (from 0) execution of a layer by those tokens that do it; `None` if none does.
+    pub(super) fn run_actions(
+        &mut self,
+        layer: usize,
+        n: usize,
+        hidden: &Tensor,
+        chunk: &Chunk,
+        actions: &LayerActions,
+    ) -> Result<Option<Tensor>> {
+        Ok(match actions.running(n) {
+            None => Some(self.run_pass(layer, n, hidden, chunk)?),
+            Some(rows) if rows.is_empty() => None,
+            Some(rows) => Some(self.run_rows(layer, n, hidden, chunk, &rows)?),
+        })
+    }
+
+    /// What `layer` would make of the chunk, which does not run it: nothing is kept of it.
+    pub(super) fn run_aside(&mut self, layer: usize, hidden: &Tensor, chunk: &Chunk) -> Result<Tensor> {
+        self.check_stop()?;
+        self.blocks_run += 1;
+        let mut kv = self.cache.pass(layer, 0).fork(self.len)?;
+        Ok(self.decoder.run_block(layer, hidden, chunk, Some(&mut kv))?)
+    }
+
+    /// The pass (layer, n) for all tokens of the chunk.
+    pub(super) fn run_pass(&mut self, layer: usize, n: usize, hidden: &Tensor, chunk: &Chunk) -> Result<Tensor> {
+        self.blocks_run += 1;
+        let kv = self.cache.pass(layer, n);
+        Ok(self.decoder.run_block(layer, hidden, chunk, Some(kv))?)
+    }
+
+    /// The pass (layer, n) for some tokens of the chunk, by ascending row.
+    fn run_rows(&mut self, layer: usize, n: usize, hidden: &Tensor, chunk: &Chunk, rows: &[u32]) -> Result<Tensor> {
+        let index = Tensor::new(rows, hidden.device())?;
+        let some = self.run_pass(layer, n, &hidden.index_select(&index, 0)?, &chunk.select(rows)?)?;
+        with_rows(hidden, rows, &some)
+    }
+
+    /// Takes a chunk's tokens as gone through.
+    pub(super) fn advance(&mut self, tokens: usize) {
         self.len += tokens;
+    }
+
+    /// As [`Self::advance`]; the last token's logits (vocab_size).
+    fn finish(&mut self, tokens: usize, hidden: &Tensor) -> Result<Tensor> {
+        self.advance(tokens);
         let last = hidden.narrow(0, tokens - 1, 1)?;
         Ok(self.decoder.logits(&last)?.squeeze(0)?)
     }
 
-    fn check_stop(&self) -> Result<(), Stopped> {
+    pub(super) fn check_stop(&self) -> Result<(), Stopped> {
         match self.stop.load(Ordering::Relaxed) {
             true => Err(Stopped),
             false => Ok(()),

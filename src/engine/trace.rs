@@ -65,6 +65,19 @@ pub struct Header {
     pub prefill_ms: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logits: Option<LogitsReport>,
+    /// Present where the run goes on from another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<BranchPoint>,
+}
+
+/// Where a run leaves the one it goes on from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BranchPoint {
+    /// The first position computed anew, under `Header::settings`. What stands before it was kept:
+    /// it ran under the settings of the run before.
+    pub at: usize,
+    /// Tokens from there on that were put there instead of drawn.
+    pub forced: usize,
 }
 
 /// One generated token: the program that this token itself ran at its position.
@@ -149,6 +162,16 @@ impl Trace {
     /// Number of layers of the model, L.
     pub fn layers(&self) -> usize {
         self.header.model.layers
+    }
+
+    /// This trace up to the token at position `end`, without it; the prompt stays whole.
+    pub fn first(&self, end: usize) -> Trace {
+        let steps = end.saturating_sub(self.header.prompt.len()).min(self.steps.len());
+        Trace {
+            header: self.header.clone(),
+            steps: self.steps[..steps].to_vec(),
+            summary: None,
+        }
     }
 
     /// Reads JSON lines. A last line without an end is left out; it is what a kill leaves.

@@ -1,5 +1,7 @@
-//! The thread that owns the model: it takes [`Command`]s and answers with [`Event`]s.
+//! The thread that owns the model: it takes [`Command`]s and answers with [`Event`]s. Questions are
+//! answered between two tokens of a run, everything else ends it.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -10,11 +12,15 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::events::{Command, Event, LoadRequest, RouterChoice};
+use super::events::{Answer, AskId, Command, Event, LoadRequest, Prompt, Question, RouterChoice, RunId};
 use super::gate::Gate;
-use super::generate::{Output, generate};
+use super::generate::Generation;
+use super::inspector::Inspector;
+use super::kept::Kept;
 use super::load::{load_model, load_routers};
 use super::sequence::Stopped;
+use super::settings::Settings;
+use super::trace::{Summary, Trace};
 use crate::model::Model;
 use crate::router::RouterSet;
 
@@ -36,10 +42,11 @@ struct Order {
     stop: Arc<AtomicBool>,
 }
 
-/// Flags of the last run and of the last load.
+/// Flags of the last run, of the last question and of the last load.
 #[derive(Default)]
 struct UnderWay {
     run: Arc<AtomicBool>,
+    ask: Arc<AtomicBool>,
     load: Arc<AtomicBool>,
 }
 
@@ -52,7 +59,7 @@ impl Worker {
         let held = gate.clone();
         let thread = thread::Builder::new()
             .name("model".into())
-            .spawn(move || work(&inbox, &events, &held))
+            .spawn(move || work(&inbox, &events, held))
             .expect("the system can start one more thread");
         let worker = Worker {
             commands: Some(commands),
@@ -63,8 +70,8 @@ impl Worker {
         (worker, outbox)
     }
 
-    /// Sends a command. It ends the run under way, unless it holds it or lets it go on; a new load
-    /// also ends the load before.
+    /// Sends a command. It ends the question under way and, unless it is a question or holds the run
+    /// or lets it go on, the run under way; a new load also ends the load before.
     pub fn send(&self, command: Command) {
         match command {
             Command::Pause => return self.gate.close(),
@@ -74,20 +81,30 @@ impl Worker {
         }
         let stop = Arc::new(AtomicBool::new(false));
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        under_way.run.store(true, Ordering::Relaxed);
+        under_way.ask.store(true, Ordering::Relaxed);
+        if !matches!(command, Command::Ask { .. }) {
+            under_way.run.store(true, Ordering::Relaxed);
+        }
         match &command {
             Command::Load(_) => {
                 under_way.load.store(true, Ordering::Relaxed);
                 under_way.load = stop.clone();
             }
-            Command::Generate { .. } => under_way.run = stop.clone(),
+            Command::Generate { .. } | Command::Branch { .. } => under_way.run = stop.clone(),
+            Command::Ask { .. } => under_way.ask = stop.clone(),
             Command::Routers(_) | Command::Stop | Command::Pause | Command::Resume | Command::Step => {}
         }
-        // What held the run before does not hold the next one.
-        self.gate.open();
+        let asks = matches!(command, Command::Ask { .. });
+        if !asks {
+            // What held the run before does not hold the next one.
+            self.gate.open();
+        }
         if let Some(commands) = &self.commands {
             // The thread ends only when this sender is dropped; were it gone, its panic was reported.
             let _ = commands.send(Order { command, stop });
+        }
+        if asks {
+            self.gate.knock();
         }
     }
 }
@@ -96,6 +113,7 @@ impl Drop for Worker {
     fn drop(&mut self) {
         let under_way = self.under_way.get_mut().unwrap_or_else(PoisonError::into_inner);
         under_way.run.store(true, Ordering::Relaxed);
+        under_way.ask.store(true, Ordering::Relaxed);
         under_way.load.store(true, Ordering::Relaxed);
         self.gate.open();
         self.commands = None;
@@ -117,16 +135,47 @@ impl Drop for Worker {
 struct State {
     model: Option<Model>,
     routers: Option<RouterSet>,
+    kept: Kept,
 }
 
-fn work(inbox: &Receiver<Order>, events: &UnboundedSender<Event>, gate: &Gate) {
-    let mut state = State::default();
-    while let Ok(Order { command, stop }) = inbox.recv() {
-        perform(&mut state, command, events, &stop, gate);
+/// Orders as they come, those that came during a run and wait for its end, and what holds a run.
+struct Inbox<'a> {
+    orders: &'a Receiver<Order>,
+    waiting: VecDeque<Order>,
+    gate: Arc<Gate>,
+}
+
+impl Inbox<'_> {
+    /// The next order; `None` when the program ends.
+    fn next(&mut self) -> Option<Order> {
+        self.waiting.pop_front().or_else(|| self.orders.recv().ok())
+    }
+
+    /// The next question there is; other orders wait.
+    fn question(&mut self) -> Option<(AskId, Question, Arc<AtomicBool>)> {
+        while let Ok(order) = self.orders.try_recv() {
+            match order.command {
+                Command::Ask { ask, question } => return Some((ask, question, order.stop)),
+                _ => self.waiting.push_back(order),
+            }
+        }
+        None
     }
 }
 
-fn perform(state: &mut State, command: Command, events: &UnboundedSender<Event>, stop: &AtomicBool, gate: &Gate) {
+fn work(orders: &Receiver<Order>, events: &UnboundedSender<Event>, gate: Arc<Gate>) {
+    let mut state = State::default();
+    let mut inbox = Inbox {
+        orders,
+        gate,
+        waiting: VecDeque::new(),
+    };
+    while let Some(Order { command, stop }) = inbox.next() {
+        perform(&mut state, command, &mut inbox, events, &stop);
+    }
+}
+
+fn perform(state: &mut State, command: Command, inbox: &mut Inbox, events: &UnboundedSender<Event>, stop: &AtomicBool) {
     // The receiver is gone only when the program ends.
     let emit = |event: Event| drop(events.send(event));
     match command {
@@ -140,32 +189,168 @@ fn perform(state: &mut State, command: Command, events: &UnboundedSender<Event>,
             Ok(event) => emit(event),
             Err(e) => emit(Event::RoutersFailed(format!("{e:#}"))),
         },
+        Command::Ask { ask, question } => {
+            let answer = caught(|| answer(&mut state.inspector(stop)?, &question));
+            emit(answered(ask, answer));
+        }
         Command::Generate { run, prompt, settings } => {
-            let Some(model) = &state.model else {
-                let message = "no model is loaded yet; recorded traces can be explored meanwhile".into();
-                return emit(Event::Failed { run, message });
-            };
-            let mut sink = |output| {
-                emit(match output {
-                    Output::Header(header) => Event::Started { run, header },
-                    Output::Step(step) => Event::Stepped { run, step },
-                });
-                gate.pass(stop);
-            };
-            let result = caught(|| generate(model, state.routers.as_ref(), &prompt, &settings, stop, &mut sink));
-            match result {
-                Ok(summary) => emit(Event::Finished { run, summary }),
-                Err(e) if e.is::<Stopped>() => {
-                    let message = "stopped before the first token".into();
-                    emit(Event::Failed { run, message });
-                }
-                Err(e) => {
-                    let message = format!("{e:#}");
-                    emit(Event::Failed { run, message });
-                }
-            }
+            let start = Start::Prompt(&prompt);
+            emit(ended(
+                run,
+                caught(|| state.run(run, start, &settings, inbox, &emit, stop)),
+            ));
+        }
+        Command::Branch {
+            run,
+            kept,
+            forced,
+            settings,
+        } => {
+            let start = Start::Branch(&kept, &forced);
+            emit(ended(
+                run,
+                caught(|| state.run(run, start, &settings, inbox, &emit, stop)),
+            ));
         }
     }
+}
+
+/// What a run begins with.
+enum Start<'c> {
+    Prompt(&'c Prompt),
+    /// The run it goes on from as far as it is kept, and what is put there.
+    Branch(&'c Trace, &'c Prompt),
+}
+
+impl State {
+    fn inspector<'s>(&'s mut self, stop: &'s AtomicBool) -> Result<Inspector<'s, 's>> {
+        Ok(Inspector {
+            model: self.model.as_ref().ok_or_else(no_model)?,
+            routers: self.routers.as_ref(),
+            kept: &mut self.kept,
+            live: None,
+            stop,
+        })
+    }
+
+    /// Runs to the end, answering questions between two tokens, and keeps what the run left.
+    fn run(
+        &mut self,
+        run: RunId,
+        start: Start,
+        settings: &Settings,
+        inbox: &mut Inbox,
+        emit: &dyn Fn(Event),
+        stop: &AtomicBool,
+    ) -> Result<Summary> {
+        let State { model, routers, kept } = self;
+        let model = model.as_ref().ok_or_else(no_model)?;
+        let routers = routers.as_ref();
+        let (mut generation, mut trace) = match start {
+            Start::Prompt(prompt) => {
+                let (generation, header) = Generation::start(model, routers, prompt, settings, stop)?;
+                (generation, Trace::new(header))
+            }
+            Start::Branch(before, forced) => {
+                let forced = match forced {
+                    Prompt::Ids(ids) => ids.clone(),
+                    Prompt::Text(text) => model.tokenizer.encode(text)?,
+                };
+                let live = None;
+                let sequence = Inspector {
+                    model,
+                    routers,
+                    kept,
+                    live,
+                    stop,
+                }
+                .sequence(before, before.steps.len())?;
+                let (generation, header) = Generation::resume(model, routers, before, sequence, forced, settings)?;
+                let steps = before.steps.clone();
+                (
+                    generation,
+                    Trace {
+                        header,
+                        steps,
+                        summary: None,
+                    },
+                )
+            }
+        };
+        let header = Box::new(trace.header.clone());
+        emit(Event::Started { run, header });
+        for step in trace.steps.iter().cloned().map(Box::new) {
+            emit(Event::Stepped { run, step });
+        }
+        loop {
+            while let Some((ask, question, stop)) = inbox.question() {
+                let live = Some((&trace, generation.sequence().cache()));
+                let stop = &stop;
+                let mut inspector = Inspector {
+                    model,
+                    routers,
+                    kept,
+                    live,
+                    stop,
+                };
+                let answer = caught(|| answer(&mut inspector, &question));
+                emit(answered(ask, answer));
+            }
+            if !inbox.gate.pass(stop) {
+                continue;
+            }
+            let Some(step) = generation.step()? else { break };
+            trace.steps.push(step.clone());
+            let step = Box::new(step);
+            emit(Event::Stepped { run, step });
+        }
+        let summary = generation.summary();
+        kept.put(trace, generation.into_sequence().into_cache());
+        Ok(summary)
+    }
+}
+
+fn no_model() -> anyhow::Error {
+    anyhow::anyhow!("no model is loaded yet; recorded traces can be explored meanwhile")
+}
+
+fn ended(run: RunId, result: Result<Summary>) -> Event {
+    match result {
+        Ok(summary) => Event::Finished { run, summary },
+        Err(e) => {
+            let message = match e.is::<Stopped>() {
+                true => "stopped before the first token".to_owned(),
+                false => format!("{e:#}"),
+            };
+            Event::Failed { run, message }
+        }
+    }
+}
+
+fn answer(inspector: &mut Inspector, question: &Question) -> Result<Answer> {
+    Ok(match question {
+        Question::Inspect { trace, position, top } => {
+            Answer::Inspected(Box::new(inspector.inspect(trace, *position, *top)?))
+        }
+        Question::Flip {
+            trace,
+            layer,
+            position,
+            action,
+            top,
+        } => Answer::Flipped(Box::new(inspector.flip(trace, *layer, *position, *action, *top)?)),
+        Question::Divergence { traces } => Answer::Diverged(inspector.divergence(traces)?),
+    })
+}
+
+fn answered(ask: AskId, answer: Result<Answer>) -> Event {
+    let answer = answer.unwrap_or_else(|e| {
+        Answer::Refused(match e.is::<Stopped>() {
+            true => "ended before there was an answer: ask again".to_owned(),
+            false => format!("{e:#}"),
+        })
+    });
+    Event::Answered { ask, answer }
 }
 
 fn load(state: &mut State, request: &LoadRequest, emit: &dyn Fn(Event), stop: &AtomicBool) -> Result<Event> {
@@ -191,6 +376,7 @@ fn load(state: &mut State, request: &LoadRequest, emit: &dyn Fn(Event), stop: &A
         chat: model.chat.is_some(),
         note,
     };
+    state.kept.clear();
     state.model = Some(model);
     state.routers = routers;
     Ok(event)
@@ -217,59 +403,4 @@ fn caught<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::{Prompt, Settings};
-
-    fn generate(run: u64) -> Command {
-        Command::Generate {
-            run,
-            prompt: Prompt::Text("hello".into()),
-            settings: Box::new(Settings::default()),
-        }
-    }
-
-    #[test]
-    fn every_command_is_answered_and_panics_are_caught() {
-        let (worker, mut events) = Worker::spawn();
-        worker.send(generate(1));
-        worker.send(Command::Stop);
-        worker.send(Command::Routers(RouterChoice::None));
-        worker.send(Command::Load(LoadRequest {
-            model: Some("./nosuch.gguf".into()),
-            ..LoadRequest::default()
-        }));
-        let mut heard = Vec::new();
-        for _ in 0..3 {
-            heard.push(events.blocking_recv().unwrap());
-        }
-        assert!(matches!(&heard[0], Event::Failed { run: 1, message } if message.contains("no model is loaded")));
-        assert!(matches!(&heard[1], Event::RoutersFailed(message) if message.contains("no model is loaded")));
-        assert!(matches!(&heard[2], Event::LoadFailed(message) if message.contains("nosuch.gguf")));
-        let caught = caught(|| -> Result<()> { panic!("on purpose") })
-            .unwrap_err()
-            .to_string();
-        assert!(caught.contains("on purpose"), "{caught}");
-    }
-
-    #[test]
-    fn an_end_reaches_its_own_run_and_no_load() {
-        let (worker, _events) = Worker::spawn();
-        let flags = |worker: &Worker| {
-            let under_way = worker.under_way.lock().unwrap();
-            (under_way.run.clone(), under_way.load.clone())
-        };
-        worker.send(Command::Load(LoadRequest {
-            model: Some("./nosuch.gguf".into()),
-            ..LoadRequest::default()
-        }));
-        worker.send(generate(1));
-        let (first, load) = flags(&worker);
-        worker.send(generate(2));
-        let (second, _) = flags(&worker);
-        let set = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
-        assert_eq!((set(&first), set(&second), set(&load)), (true, false, false));
-        worker.send(Command::Stop);
-        assert!(set(&second) && !set(&load));
-    }
-}
+mod tests;

@@ -6,7 +6,6 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
-use super::multiple_choice::EncodedQuestion;
 use crate::model::Decoder;
 use crate::program::Program;
 
@@ -19,14 +18,23 @@ pub enum Control {
     EarlyExit,
     /// The layers of least block influence (ShortGPT, arXiv 2403.03853), the least first.
     BlockInfluence(Vec<usize>),
+    /// The layers whose removal cost least on training questions, one after the other; as many of
+    /// them as the depth asks for.
+    Removal(Vec<usize>),
 }
 
 impl Control {
+    pub const RANDOM: &'static str = "random layers";
+    pub const EARLY_EXIT: &'static str = "early exit";
+    pub const BLOCK_INFLUENCE: &'static str = "block influence";
+    pub const REMOVAL: &'static str = "static removal";
+
     pub fn name(&self) -> &'static str {
         match self {
-            Control::Random => "random layers",
-            Control::EarlyExit => "early exit",
-            Control::BlockInfluence(_) => "block influence",
+            Control::Random => Control::RANDOM,
+            Control::EarlyExit => Control::EARLY_EXIT,
+            Control::BlockInfluence(_) => Control::BLOCK_INFLUENCE,
+            Control::Removal(_) => Control::REMOVAL,
         }
     }
 
@@ -40,7 +48,7 @@ impl Control {
         let mut order: Vec<usize> = match self {
             Control::Random => (0..layers).collect(),
             Control::EarlyExit => (0..layers).rev().collect(),
-            Control::BlockInfluence(order) => order.clone(),
+            Control::BlockInfluence(order) | Control::Removal(order) => order.clone(),
         };
         if *self == Control::Random {
             order.shuffle(&mut rng);
@@ -50,14 +58,14 @@ impl Control {
 }
 
 /// The layers in the order of their block influence, the least first: 1 − cos(h, B(h)), meaned
-/// over the tokens of the questions (ShortGPT, arXiv 2403.03853 §3.2).
-pub fn by_influence(decoder: &Decoder, questions: &[EncodedQuestion]) -> Result<Vec<usize>> {
+/// over the tokens of the prompts (ShortGPT, arXiv 2403.03853 §3.2).
+pub fn by_influence(decoder: &Decoder, prompts: &[Vec<u32>]) -> Result<Vec<usize>> {
     let layers = decoder.config().layers;
     let (mut sums, mut tokens) = (vec![0f64; layers], 0);
-    for question in questions {
-        let positions: Vec<u32> = (0..question.prompt.len() as u32).collect();
+    for prompt in prompts {
+        let positions: Vec<u32> = (0..prompt.len() as u32).collect();
         let chunk = decoder.chunk(&positions)?;
-        let mut hidden = decoder.embed(&question.prompt)?;
+        let mut hidden = decoder.embed(prompt)?;
         for (layer, sum) in sums.iter_mut().enumerate() {
             let after = decoder.run_block(layer, &hidden, &chunk, None)?;
             let rows = |t: &candle_core::Tensor| t.to_dtype(candle_core::DType::F32)?.to_vec2::<f32>();
@@ -89,7 +97,10 @@ mod tests {
         let at = |control: &Control, depth| control.program(6, depth, "q").layers().to_vec();
         assert_eq!(at(&Control::EarlyExit, 4.0), [0, 1, 2, 3]);
         assert_eq!(at(&influence, 4.0), [0, 2, 4, 5]);
-        for control in [Control::Random, Control::EarlyExit, influence] {
+        // Only as many layers are known as the depth asks for.
+        let removal = Control::Removal(vec![5, 1]);
+        assert_eq!(at(&removal, 5.0), [0, 1, 2, 3, 4]);
+        for control in [Control::Random, Control::EarlyExit, influence, removal] {
             let depths = (0..400).map(|q| control.program(6, 4.25, &q.to_string()).depth());
             let mean = depths.sum::<usize>() as f64 / 400.0;
             assert!((4.15..4.35).contains(&mean), "{control:?}: {mean}");
@@ -104,7 +115,7 @@ mod tests {
     #[test]
     fn influence_is_that_of_the_hidden_states() {
         let decoder = tiny_decoder();
-        let mut order = by_influence(&decoder, &[question()]).unwrap();
+        let mut order = by_influence(&decoder, &[question().prompt]).unwrap();
         order.sort_unstable();
         assert_eq!(order, (0..LAYERS).collect::<Vec<_>>());
         assert!((cosine(&[1.0, 0.0], &[1.0, 1.0]) - 0.5f64.sqrt()).abs() < 1e-9);

@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 
 use super::controls::Control;
 use super::generation::{self, Generation};
@@ -16,10 +17,29 @@ use crate::model::{Decoder, Model, logsumexp};
 use crate::program::Program;
 use crate::router::RouterSet;
 
+/// What a row is an example of, apart from its figures: rows of one series make a curve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Series {
+    Base,
+    /// Routers as they are.
+    Routers(Scope),
+    /// Routers at another position of the dial.
+    Dial(Scope),
+    /// Routers under a budget.
+    Budget(Scope),
+    /// A program that the user gave.
+    Program,
+    /// The program that was best on training questions.
+    Static,
+    /// A control, by its name.
+    Control(&'static str),
+}
+
 /// Who decides, under a name for the report.
 #[derive(Clone, Debug)]
 pub struct Method {
     pub name: String,
+    pub series: Series,
     /// Scope, dial, budget, pins, or a fixed program.
     pub settings: Settings,
     /// Draws the fixed program of each question, at a mean depth.
@@ -31,6 +51,7 @@ impl Method {
     pub fn base(layers: usize) -> Method {
         Method {
             name: "base".into(),
+            series: Series::Base,
             ..Method::program(Program::standard(layers))
         }
     }
@@ -39,6 +60,7 @@ impl Method {
     pub fn program(program: Program) -> Method {
         Method {
             name: format!("program {program}"),
+            series: Series::Program,
             settings: Settings {
                 program: Some(program),
                 ..Settings::default()
@@ -47,10 +69,20 @@ impl Method {
         }
     }
 
+    /// The one program that was best on training questions.
+    pub fn static_program(program: Program) -> Method {
+        Method {
+            name: format!("static {program}"),
+            series: Series::Static,
+            ..Method::program(program)
+        }
+    }
+
     /// A control at the mean depth of what it is compared to.
     pub fn control(control: Control, depth: f64) -> Method {
         Method {
             name: format!("{} at {depth:.2}", control.name()),
+            series: Series::Control(control.name()),
             settings: Settings::default(),
             control: Some((control, depth)),
         }
@@ -73,15 +105,18 @@ impl Method {
             budget,
             ..Settings::default()
         };
-        let mut name = format!("routers, {scope}");
+        let (mut name, mut series) = (format!("routers, {scope}"), Series::Routers(scope));
         if dial != Settings::default().dial {
             name += &format!(", dial {dial}");
+            series = Series::Dial(scope);
         }
         if let Some(budget) = budget {
             name += &format!(", budget {budget}");
+            series = Series::Budget(scope);
         }
         Method {
             name,
+            series,
             settings,
             control: None,
         }
@@ -89,7 +124,7 @@ impl Method {
 }
 
 /// What one question came to under one method.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     pub correct: bool,
     /// Executed layers per forward pass, meaned over the question's passes.

@@ -3,15 +3,15 @@
 //! `tasks` reads questions, `prompts` puts them to the model; `multiple_choice` scores choices under
 //! a program, `generation` has the model write its answer and `grading` says whether that is right.
 //! `methods` are the rows of a report (base, a fixed program, routers), `controls` what routers must
-//! beat, `statistics` the intervals
-//! and tests, `report` the table. `parallel` spreads questions over threads without changing any
-//! result.
+//! beat, `outcomes` what stays on disk of each question, `statistics` the intervals and tests,
+//! `report` the table. `parallel` spreads questions over threads without changing any result.
 
 pub mod controls;
 pub mod generation;
 pub mod grading;
 pub mod methods;
 pub mod multiple_choice;
+pub mod outcomes;
 pub mod parallel;
 pub mod prompts;
 pub mod report;
@@ -22,6 +22,7 @@ pub(crate) mod testing;
 
 pub use controls::Control;
 pub use generation::Generation;
-pub use methods::{Asked, Method, Outcome};
+pub use methods::{Asked, Method, Outcome, Series};
 pub use multiple_choice::{ChoiceScorer, EncodedQuestion, Score, Scoring};
+pub use outcomes::{OutcomeFile, OutcomeHeader};
 pub use tasks::{Answer, AnswerKind, Question, Task};

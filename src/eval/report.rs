@@ -3,8 +3,9 @@
 use serde::Serialize;
 
 use super::generation::Generation;
-use super::methods::Outcome;
+use super::methods::{Method, Outcome, Series};
 use super::statistics::{mcnemar_exact, wilson};
+use crate::program::Program;
 use crate::text::escape_controls;
 
 /// How a report is printed.
@@ -22,6 +23,9 @@ pub enum Format {
 pub struct Row {
     pub task: String,
     pub method: String,
+    /// For curves; the method's name says as much.
+    #[serde(skip)]
+    pub series: Series,
     pub questions: usize,
     pub correct: usize,
     /// Proportions, 0 to 1.
@@ -43,7 +47,7 @@ pub struct Row {
 
 impl Row {
     /// `base`: base's outcomes on the same questions, unless this is base.
-    pub fn new(task: &str, method: &str, outcomes: &[Outcome], base: Option<&[Outcome]>) -> Row {
+    pub fn new(task: &str, method: &Method, outcomes: &[Outcome], base: Option<&[Outcome]>) -> Row {
         let (n, correct) = (outcomes.len(), outcomes.iter().filter(|o| o.correct).count());
         let (low, high) = wilson(correct, n);
         let flips = base.map(|base| {
@@ -54,7 +58,8 @@ impl Row {
         });
         Row {
             task: task.into(),
-            method: method.into(),
+            method: method.name.clone(),
+            series: method.series,
             questions: n,
             correct,
             accuracy: correct as f64 / n.max(1) as f64,
@@ -103,7 +108,37 @@ pub struct Report {
     pub generation: Vec<Generation>,
     pub routers: Option<String>,
     pub routers_sha256: Option<String>,
+    /// Where the row of the best static program comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub training: Option<StaticChoice>,
     pub rows: Vec<Row>,
+}
+
+/// How the best static program was chosen.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StaticChoice {
+    pub program: Program,
+    /// Programs it was chosen from.
+    pub tried: usize,
+    /// Training questions.
+    pub questions: usize,
+    /// Of those, how many it got right.
+    pub correct: usize,
+    /// And how many base got right.
+    pub base: usize,
+}
+
+impl std::fmt::Display for StaticChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "static: the best of {} programs on {} training questions, {:.1} % of them right (base {:.1} %)",
+            self.tried,
+            self.questions,
+            100.0 * self.correct as f64 / self.questions.max(1) as f64,
+            100.0 * self.base as f64 / self.questions.max(1) as f64
+        )
+    }
 }
 
 const HEADINGS: [&str; 10] = [
@@ -165,9 +200,10 @@ impl Report {
             (Some(name), Some(sha)) => format!("routers {} ({})", escape_controls(name), short(sha)),
             _ => "no routers".into(),
         };
+        let training = self.training.as_ref().map_or(String::new(), |t| format!("; {t}"));
         format!(
             "{} ({}){}, {routers}, score: {}; depth: executed layers per forward pass; \
-             p: exact McNemar test against base; ms: for a question, on one thread.\n",
+             p: exact McNemar test against base; ms: for a question, on one thread{training}.\n",
             escape_controls(&self.model),
             short(&self.model_sha256),
             if self.exact { ", exact" } else { "" },
@@ -242,6 +278,7 @@ fn csv_text(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Scope;
 
     fn outcomes(correct: &[u8]) -> Vec<Outcome> {
         let outcome = |&c: &u8| Outcome {
@@ -264,9 +301,10 @@ mod tests {
             generation: Vec::new(),
             routers: None,
             routers_sha256: None,
+            training: None,
             rows: vec![
-                Row::new("arc", "base", &base, None),
-                Row::new("arc", "routers, prompt", &routed, Some(&base)),
+                Row::new("arc", &Method::base(4), &base, None),
+                Row::new("arc", &Method::routers(Scope::Prompt, -0.5, None), &routed, Some(&base)),
             ],
         }
     }
@@ -293,6 +331,22 @@ mod tests {
         let expected =
             "score: log-likelihood of the choices' letters; greedy answers of up to 256 tokens, plain prompt;";
         assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
+    fn the_caption_says_where_the_static_program_comes_from() {
+        let mut report = report();
+        report.training = Some(StaticChoice {
+            program: Program::from_layers([0, 1, 3]),
+            tried: 80,
+            questions: 200,
+            correct: 101,
+            base: 90,
+        });
+        let text = report.print(Format::Markdown);
+        let expected = "static: the best of 80 programs on 200 training questions, 50.5 % of them right (base 45.0 %).";
+        assert!(text.contains(expected), "{text}");
+        assert!(report.print(Format::Json).contains("\"program\": \"0-1 3\""));
     }
 
     #[test]

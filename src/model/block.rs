@@ -60,7 +60,10 @@ impl Block {
 
     /// Runs the block over the tokens of `chunk`. With `kv` the tokens also see the pass's
     /// earlier entries and leave their own; without, only each other.
-    pub fn forward(&self, hidden: &Tensor, chunk: &Chunk, rope: &Rope, kv: Option<&mut PassKv>) -> Result<Tensor> {
+    pub fn forward(&self, hidden: &Tensor, chunk: &Chunk, rope: &Rope, mut kv: Option<&mut PassKv>) -> Result<Tensor> {
+        if let Some(kv) = &mut kv {
+            kv.note(chunk.positions());
+        }
         if self.by_kernels {
             return fused::forward(self, hidden, chunk, rope, kv.map(PassKv::entries));
         }

@@ -17,6 +17,8 @@ pub struct PassKv {
     len: usize,
     /// What the CPU kernels keep instead of tensors.
     entries: KeyValues,
+    /// Where the entries' tokens stand in the sequence.
+    positions: Vec<u32>,
 }
 
 impl PassKv {
@@ -27,6 +29,35 @@ impl PassKv {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Says which tokens the entries of the next execution belong to.
+    pub(super) fn note(&mut self, positions: &[u32]) {
+        self.positions.extend_from_slice(positions);
+    }
+
+    /// A copy of the entries of tokens before position `end`, which shares no memory with this one:
+    /// either may grow without the other.
+    pub fn fork(&self, end: usize) -> Result<PassKv> {
+        let kept = self.positions.partition_point(|&p| (p as usize) < end);
+        let copy = |tensor: &Tensor| tensor.narrow(1, 0, kept)?.force_contiguous();
+        let buffers = match &self.buffers {
+            Some((keys, values)) if kept > 0 => Some((copy(keys)?, copy(values)?)),
+            _ => None,
+        };
+        Ok(PassKv {
+            len: if buffers.is_some() { kept } else { 0 },
+            buffers,
+            entries: self.entries.first(kept),
+            positions: self.positions[..kept].to_vec(),
+        })
+    }
+
+    /// Bytes of memory that keys and values take.
+    pub fn bytes(&self) -> usize {
+        let of = |tensor: &Tensor| tensor.elem_count() * tensor.dtype().size_in_bytes();
+        let buffers = self.buffers.as_ref().map_or(0, |(k, v)| of(k) + of(v));
+        buffers + self.entries.bytes()
     }
 
     /// The entries, for blocks that run through the CPU kernels.
@@ -74,5 +105,18 @@ impl KvCache {
 
     pub fn clear(&mut self) {
         self.passes.clear();
+    }
+
+    /// What tokens before position `end` left, as a copy: see [`PassKv::fork`].
+    pub fn fork(&self, end: usize) -> Result<KvCache> {
+        let passes = self.passes.iter().map(|(pass, kv)| Ok((*pass, kv.fork(end)?)));
+        Ok(KvCache {
+            passes: passes.collect::<Result<_>>()?,
+        })
+    }
+
+    /// Bytes of memory that all passes take.
+    pub fn bytes(&self) -> usize {
+        self.passes.values().map(PassKv::bytes).sum()
     }
 }

@@ -5,8 +5,9 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Result;
 use candle_core::Tensor;
 
-use super::mcts::{Evaluate, Evaluation};
-use crate::eval::{ChoiceScorer, Generation, Method, Question, Scoring, generation};
+use super::mcts::{Evaluate, Evaluation, SearchResult, SearchSettings, search};
+use crate::engine::sequence::Stopped;
+use crate::eval::{ChoiceScorer, EncodedQuestion, Generation, Method, Question, Scoring, generation};
 use crate::model::Model;
 use crate::program::Program;
 
@@ -113,6 +114,37 @@ impl Evaluate for WritingEvaluator<'_> {
             margin: if outcome.correct { 1.0 } else { -1.0 },
         })
     }
+}
+
+/// Searches one question on a model, its answers `judged` by scores or as they are written; `None`
+/// when stopped.
+///
+/// # Errors
+/// As [`EncodedQuestion::for_model`] and [`generation::answer`].
+pub fn search_question(
+    model: &Model,
+    question: &Question,
+    judged: (Scoring, Option<&Generation>),
+    settings: &SearchSettings,
+    cache_bytes: usize,
+    stop: &AtomicBool,
+) -> Result<Option<SearchResult>> {
+    let layers = model.info.layers;
+    if let (_, Some(generation)) = judged {
+        let mut evaluator = WritingEvaluator {
+            model,
+            question,
+            generation,
+            stop,
+        };
+        let found = search(&question.id, layers, settings, &mut evaluator, stop);
+        // Stopped in the middle of an answer: as if it had not begun.
+        return found.or_else(|e| if e.is::<Stopped>() { Ok(None) } else { Err(e) });
+    }
+    let encoded = EncodedQuestion::for_model(question, model, judged.0)?;
+    let scorer = ChoiceScorer::new(&model.decoder, &encoded)?;
+    let mut evaluator = ProgramEvaluator::new(&scorer, judged.0, cache_bytes)?;
+    search(&question.id, layers, settings, &mut evaluator, stop)
 }
 
 #[cfg(test)]

@@ -46,6 +46,9 @@ actions! {
         Rerun, "rerun", "rerun", "Run again from the start: same prompt and seed";
         Stop, "stop", "stop", "Stop the run under way";
         Compare, "compare", "compare", "Compare the last two runs";
+        Branch, "branch", "branch", "Run on from this token with what you changed; what stands before is kept";
+        Force, "force", "other token", "Put another token here and run on from it";
+        Runs, "runs", "runs", "The runs of this session and their branches: open one, compare any two";
         Baseline, "baseline", "vs. unmodified", "Compare with the unmodified model: every layer once";
         Settings, "settings", "settings", "Settings: budget, dial, program, tokens, temperature, seed";
         NextRecording, "next-recording", "recordings", "Open the next built-in recording";
@@ -76,6 +79,11 @@ actions! {
         EditProgram, "edit-program", "program", "Type a whole program, like 0-11 13-29";
         EditBudget, "edit-budget", "budget", "Type the budget";
         EditDial, "edit-dial", "dial", "Type the dial";
+    }
+    "Look inside" {
+        Inside, "inside", "inside", "Inside this token: what it would say at each layer, how far each layer moves it";
+        Flips, "flips", "flips", "The least confident decisions: try the alternative at once";
+        Divergence, "divergence", "KL by token", "In a comparison: how far the next-token distributions lie apart";
     }
     "Move" {
         Left, "left", "left", "Previous token";

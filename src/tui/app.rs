@@ -6,6 +6,8 @@ use ratatui::layout::Rect;
 
 use super::action::UiAction;
 use super::code::Code;
+use super::history::{History, Parent};
+use super::inside::{Apart, FlipDialog, ForceDialog, InsideDialog};
 use super::keymap::{Key, Keymap};
 use super::lesson::{Listed, Tour};
 use super::line_edit::LineEdit;
@@ -19,7 +21,7 @@ use super::recordings::Recording;
 use super::run::Run;
 use super::settings::SettingsDialog;
 use super::theme::Theme;
-use crate::engine::{ModelInfo, RouterInfo, RunId, Settings, Trace};
+use crate::engine::{AskId, ModelInfo, RouterInfo, RunId, Settings, Trace};
 use crate::router::Pin;
 
 /// How long a passing message stands.
@@ -155,6 +157,8 @@ pub struct Notice {
 pub enum Against {
     Previous,
     Unmodified,
+    /// One of the tree of runs.
+    Run(RunId),
 }
 
 /// What lies over the panes.
@@ -176,6 +180,13 @@ pub enum Overlay {
     Lessons {
         row: usize,
     },
+    Inside(InsideDialog),
+    Flips(FlipDialog),
+    Force(ForceDialog),
+    /// The tree of runs, and the row selected in it.
+    Runs {
+        row: usize,
+    },
 }
 
 /// A run that was asked for and has not begun.
@@ -187,6 +198,8 @@ pub struct Starting {
     pub settings: Settings,
     /// For comparison only.
     pub unmodified: bool,
+    /// The run it goes on from.
+    pub parent: Option<Parent>,
 }
 
 /// Everything the screen shows.
@@ -224,10 +237,15 @@ pub struct App {
     pub previous: Option<Run>,
     /// The unmodified model on the prompt of `shown`.
     pub unmodified: Option<Run>,
+    /// The other runs of this session.
+    pub history: History,
+    /// How far the runs lie apart that were compared last.
+    pub apart: Option<Apart>,
     pub starting: Option<Starting>,
     /// Run as soon as the model is there.
     pub queued: bool,
     pub last_run: RunId,
+    pub last_ask: AskId,
     pub focus: Focus,
     /// The pane shown where there is room for one.
     pub folded: Focus,
@@ -284,9 +302,12 @@ impl App {
             shown: None,
             previous: None,
             unmodified: None,
+            history: History::default(),
+            apart: None,
             starting: None,
             queued: false,
             last_run: 0,
+            last_ask: 0,
             focus: Focus::Prompt,
             folded: Focus::Map,
             cursor: Cursor::default(),
@@ -310,7 +331,14 @@ impl App {
     /// Opens a recorded trace.
     pub fn open(&mut self, title: String, prompt: Option<String>, trace: Trace) {
         let now = (!self.reduced_motion).then_some(self.now);
-        self.shown = Some(Run::recording(title, prompt, trace, now));
+        let mut run = Run::recording(title, prompt, trace, now);
+        self.last_run += 1;
+        run.id = self.last_run;
+        // A recording can be opened again; it is remembered only where a run goes on from it.
+        let before = self.shown.replace(run);
+        if let Some(run) = before.filter(|run| self.has_branches(run.id)) {
+            self.history.put(run);
+        }
         self.settled = self.settings.clone();
         self.begin_view();
         // Half-way up there is most to see.
@@ -431,6 +459,7 @@ impl App {
         match against {
             Against::Previous => self.previous.as_ref(),
             Against::Unmodified => self.unmodified.as_ref(),
+            Against::Run(id) => self.run(id),
         }
     }
 
@@ -438,6 +467,7 @@ impl App {
     pub fn context(&self) -> &'static str {
         match &self.overlay {
             Some(Overlay::Settings(dialog)) if dialog.edit.is_some() => "command",
+            Some(Overlay::Force(_)) => "command",
             Some(Overlay::Palette(_)) => "palette",
             Some(Overlay::Jump(_)) => "command",
             Some(Overlay::Overrides(list)) if list.edit.is_some() => "command",

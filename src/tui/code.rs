@@ -7,6 +7,7 @@ use ratatui::style::Style;
 use super::highlight::{Highlighter, settled};
 use super::run::Run;
 use super::theme::Theme;
+use crate::engine::RunId;
 
 /// Styles of the fenced code of one text.
 pub struct Code {
@@ -20,7 +21,7 @@ pub struct Code {
     /// How many of them are before the tail.
     kept: usize,
     /// The run that is followed, and how many of its steps.
-    run: Option<(u64, usize)>,
+    run: Option<(RunId, usize)>,
     /// The text that is followed, where it is no run's.
     text: String,
 }
@@ -53,13 +54,13 @@ impl Code {
     pub fn follow_run(&mut self, run: &Run, anew: bool) {
         let steps = run.steps();
         let known = match self.run {
-            Some((serial, known)) if serial == run.serial() && known <= steps.len() && !anew => known,
+            Some((id, known)) if id == run.id && known <= steps.len() && !anew => known,
             _ => {
                 self.clear();
                 0
             }
         };
-        self.run = Some((run.serial(), steps.len()));
+        self.run = Some((run.id, steps.len()));
         if known < steps.len() {
             self.tail.extend(steps[known..].iter().map(|s| s.text.as_str()));
             self.highlight();

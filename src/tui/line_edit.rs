@@ -42,6 +42,11 @@ impl LineEdit {
         self.error = None;
     }
 
+    /// Says what is wrong with what was typed.
+    pub fn refuse(&mut self, message: String) {
+        self.error = Some(FieldError { column: None, message });
+    }
+
     pub fn backspace(&mut self) {
         if self.at > 0 {
             self.at -= 1;

@@ -14,6 +14,8 @@ pub mod diff;
 pub(crate) mod fixture;
 pub mod grid;
 pub mod highlight;
+pub mod history;
+pub mod inside;
 pub mod keymap;
 pub mod layout;
 pub mod lesson;

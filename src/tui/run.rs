@@ -1,9 +1,9 @@
 //! One run as the screen knows it: a trace that grows, or a recording that plays.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::history::Parent;
 use super::playback::{Playback, Speed};
 use super::tally::{self, Tally};
 use crate::engine::{Decision, Header, RunId, Settings, Step, Trace};
@@ -42,15 +42,9 @@ pub struct Run {
     pub playback: Option<Playback>,
     /// What the user typed; absent where only token ids are known.
     pub prompt: Option<String>,
-    /// Tells this run's text from every other's.
-    serial: u64,
+    /// The run it goes on from.
+    pub parent: Option<Parent>,
     tally: Tally,
-}
-
-/// Counts the runs of this process.
-fn next_serial() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Run {
@@ -63,7 +57,7 @@ impl Run {
             progress: Progress::Running,
             playback: None,
             prompt,
-            serial: next_serial(),
+            parent: None,
             tally: Tally::default(),
         }
     }
@@ -77,7 +71,7 @@ impl Run {
             trace,
             progress: Progress::Finished,
             prompt,
-            serial: next_serial(),
+            parent: None,
             tally: Tally::default(),
         }
     }
@@ -140,11 +134,6 @@ impl Run {
             self.settings().max_tokens
         };
         self.prompt_len() + self.trace.steps.len().max(limit)
-    }
-
-    /// A number that no other run has, but for copies of this one.
-    pub fn serial(&self) -> u64 {
-        self.serial
     }
 
     pub fn layers(&self) -> usize {

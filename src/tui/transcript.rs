@@ -39,7 +39,7 @@ impl<'a> Transcript<'a> {
         };
         let height = usize::from(area.height).max(1);
         let selected = starts.row_of(run, app.cursor.token);
-        let place = |len: usize| {
+        let place = |len: usize, selected: usize| {
             let end = len.saturating_sub(height);
             let base = match selected >= end {
                 true => end,
@@ -47,17 +47,20 @@ impl<'a> Transcript<'a> {
             };
             base.saturating_add_signed(app.answer_scroll).min(end)
         };
-        let mut top = place(starts.len());
+        let mut top = place(starts.len(), selected);
         let first = top.saturating_sub(MARGIN);
         let from = starts.start(first);
         let most = height + 2 * MARGIN;
         let marked = Some(app.cursor.token);
         let laid = lay(pieces(run, app.template, from.0), area.width, marked, from, most);
-        let mut len = starts.len();
-        if laid.whole {
-            // The sign of the selected token may have made one more.
-            len = first + laid.lines.len();
-            top = place(len).max(first);
+        // The sign of the selected token may have made one line more.
+        let len = match laid.whole {
+            true => first + laid.lines.len(),
+            false => starts.len(),
+        };
+        let on_line = |line: &Vec<Glyph>| line.iter().any(|g| g.key == app.cursor.token);
+        if let Some(row) = laid.lines.iter().rposition(on_line) {
+            top = place(len, first + row).max(first);
         }
         Transcript {
             len,

@@ -1,6 +1,5 @@
 //! `drllm-tui search best`: the programs that were right most often over all questions.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -8,7 +7,7 @@ use clap::Args;
 
 use crate::cli::output::print;
 use crate::eval::statistics::mcnemar_exact;
-use crate::program::Program;
+use crate::search::ranking::ranking;
 use crate::search::records::{ExampleRecord, read_records};
 
 /// List the programs that answered most questions rightly, of those run on every question (search
@@ -23,16 +22,6 @@ pub struct BestArgs {
     top: usize,
 }
 
-/// One program over all questions.
-#[derive(Default)]
-struct Standing {
-    seen: usize,
-    right: usize,
-    fixed: usize,
-    broken: usize,
-    margin: f64,
-}
-
 pub fn run(args: &BestArgs) -> Result<()> {
     let files = args
         .records
@@ -44,21 +33,7 @@ pub fn run(args: &BestArgs) -> Result<()> {
 }
 
 fn table(examples: &[&ExampleRecord], top: usize) -> String {
-    let mut standings: HashMap<&Program, Standing> = HashMap::new();
-    for example in examples {
-        let right = example.right.iter().map(|s| (s, true));
-        for (scored, right) in right.chain(example.wrong.iter().map(|s| (s, false))) {
-            let standing = standings.entry(&scored.program).or_default();
-            standing.seen += 1;
-            standing.right += usize::from(right);
-            standing.fixed += usize::from(right && !example.baseline);
-            standing.broken += usize::from(!right && example.baseline);
-            standing.margin += scored.margin.unwrap_or(f64::NAN);
-        }
-    }
-    let mut everywhere: Vec<(&Program, Standing)> = standings.into_iter().collect();
-    everywhere.retain(|(_, s)| s.seen == examples.len());
-    everywhere.sort_by(|(p, a), (q, b)| (b.right.cmp(&a.right)).then_with(|| p.to_string().cmp(&q.to_string())));
+    let everywhere = ranking(examples);
     let mut out = format!(
         "{} programs were run on all {} questions\n acc %  depth  fixed  broken       p  margin  program\n",
         everywhere.len(),

@@ -13,17 +13,13 @@ use crate::cli::base_model::BaseModelArgs;
 use crate::cli::counter::Counter;
 use crate::cli::run::stop_on_signals;
 use crate::cli::scoring::ScoringArgs;
-use crate::engine::sequence::Stopped;
+use crate::eval::Task;
 use crate::eval::parallel::for_each_ordered;
-use crate::eval::{ChoiceScorer, EncodedQuestion, Question, Task};
 use crate::model::Model;
 use crate::program::Program;
 use crate::search::evaluator::DEFAULT_CACHE_BYTES;
 use crate::search::records::{Existing, FORMAT, Part};
-use crate::search::{
-    ExampleRecord, ProgramEvaluator, RecordHeader, RecordWriter, SearchResult, SearchSettings, Shard, WritingEvaluator,
-    search,
-};
+use crate::search::{ExampleRecord, RecordHeader, RecordWriter, SearchSettings, Shard, search_question};
 
 /// Arguments of a search.
 #[derive(Args, Debug)]
@@ -84,10 +80,8 @@ pub fn run(args: RunArgs) -> Result<()> {
     args.scoring.check(std::slice::from_ref(&task))?;
     let questions = task.questions.len();
     task.questions = shard.take(task.questions);
-    let existing = args.existing();
-    if existing == Existing::Refuse {
-        refuse_existing(&out)?;
-    }
+    let existing = Existing::from_switches(args.resume, args.force);
+    existing.check(&out)?;
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop)?;
     let model = args.model.load(&stop)?;
@@ -104,7 +98,11 @@ pub fn run(args: RunArgs) -> Result<()> {
         done.len()..total.max(done.len()),
         threads,
         &stop,
-        |index| one(&model, &task.questions[index], &header, args.cache << 20, &stop),
+        |index| {
+            let judged = (header.scoring, header.generation.as_ref());
+            let (question, cache) = (&task.questions[index], args.cache << 20);
+            search_question(&model, question, judged, &header.settings, cache, &stop)
+        },
         |index, result| {
             let record = ExampleRecord::new(&task.questions[index], &header, &result);
             writer.write(&record)?;
@@ -126,15 +124,6 @@ pub fn run(args: RunArgs) -> Result<()> {
         None => String::new(),
     };
     eprintln!("{}{of_all} questions in {}: {tally}", tally.questions, out.display());
-    Ok(())
-}
-
-fn refuse_existing(out: &Path) -> Result<()> {
-    ensure!(
-        !out.exists(),
-        "{} exists already; continue it with --resume or replace it with --force",
-        out.display()
-    );
     Ok(())
 }
 
@@ -220,14 +209,6 @@ impl RunArgs {
         })
     }
 
-    fn existing(&self) -> Existing {
-        match (self.resume, self.force) {
-            (true, _) => Existing::Resume,
-            (_, true) => Existing::Overwrite,
-            _ => Existing::Refuse,
-        }
-    }
-
     fn settings(&self) -> Result<SearchSettings> {
         let refused = |message: &str| Err(UsageError::new(message).into());
         if self.simulations == 0 {
@@ -249,31 +230,6 @@ impl RunArgs {
             ..SearchSettings::default()
         })
     }
-}
-
-/// Searches one question; `None` when stopped.
-fn one(
-    model: &Model,
-    question: &Question,
-    header: &RecordHeader,
-    cache_bytes: usize,
-    stop: &AtomicBool,
-) -> Result<Option<SearchResult>> {
-    if let Some(generation) = &header.generation {
-        let mut evaluator = WritingEvaluator {
-            model,
-            question,
-            generation,
-            stop,
-        };
-        let found = search(&question.id, header.layers, &header.settings, &mut evaluator, stop);
-        // Stopped in the middle of an answer: as if it had not begun.
-        return found.or_else(|e| if e.is::<Stopped>() { Ok(None) } else { Err(e) });
-    }
-    let encoded = EncodedQuestion::for_model(question, model, header.scoring)?;
-    let scorer = ChoiceScorer::new(&model.decoder, &encoded)?;
-    let mut evaluator = ProgramEvaluator::new(&scorer, header.scoring, cache_bytes)?;
-    search(&question.id, header.layers, &header.settings, &mut evaluator, stop)
 }
 
 /// What the records so far come to.

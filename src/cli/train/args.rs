@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::cli::UsageError;
 use crate::cli::base_model::BaseModelArgs;
+use crate::cli::output::check_named_once;
 use crate::eval::report::Format;
 use crate::router::checkpoint::DEFAULT_WINDOWS;
 use crate::train::TrainSettings;
@@ -162,12 +163,7 @@ impl TrainArgs {
         let Some(out) = &self.out else { return Ok(()) };
         let written = [Some(out), self.metrics.as_ref(), self.curves.as_ref()];
         let written: Vec<&PathBuf> = written.into_iter().flatten().collect();
-        for (i, path) in written.iter().enumerate() {
-            if written[..i].contains(path) || self.records.contains(path) {
-                let message = format!("{} is named twice; give every file its own name", path.display());
-                return Err(UsageError::new(message).into());
-            }
-        }
+        check_named_once(&written, &self.records.iter().chain(&self.data).collect::<Vec<_>>())?;
         let state = state_path(out);
         if state.exists() && !self.resume && !self.force {
             bail!(

@@ -29,6 +29,32 @@ impl KeyValues {
         self.len
     }
 
+    /// A copy of the first `count` entries.
+    pub fn first(&self, count: usize) -> KeyValues {
+        let count = count.min(self.len);
+        let heads = self.heads.iter().map(|head| {
+            let head_dim = head.values.len() / self.len.max(1);
+            Head {
+                // The last block may hold keys of entries that were left out; they lie beyond the end.
+                keys: head.keys[..count.div_ceil(LANES) * head_dim * LANES].to_vec(),
+                values: head.values[..count * head_dim].to_vec(),
+            }
+        });
+        KeyValues {
+            heads: heads.collect(),
+            len: count,
+        }
+    }
+
+    /// Bytes of memory that keys and values take.
+    pub fn bytes(&self) -> usize {
+        let floats = self
+            .heads
+            .iter()
+            .map(|head| head.keys.capacity() + head.values.capacity());
+        floats.sum::<usize>() * size_of::<f32>()
+    }
+
     /// Adds entries: `keys` and `values` are (tokens, kv_heads · head_dim).
     pub fn append(&mut self, keys: &[f32], values: &[f32], kv_heads: usize, head_dim: usize) {
         let width = kv_heads * head_dim;

@@ -8,7 +8,6 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 pub use merge::{Merged, merge};
 pub use read::{read_records, read_records_skipping};
@@ -18,8 +17,8 @@ use super::Shard;
 use super::mcts::{SearchResult, SearchSettings};
 use crate::eval::prompts::prompt;
 use crate::eval::{Answer, Generation, Question, Scoring};
+use crate::line_file::{self, to_line};
 use crate::program::Program;
-use crate::text::escape_controls;
 
 /// Version of the layout of these lines.
 pub const FORMAT: u32 = 1;
@@ -62,18 +61,7 @@ impl RecordHeader {
     /// The first field in which two headers differ: (name, here, there). Which part of a search a
     /// file holds is none of them: what a record means does not depend on it.
     pub fn difference(&self, other: &RecordHeader) -> Option<(String, String, String)> {
-        let fields = |header| match serde_json::to_value(header) {
-            Ok(Value::Object(fields)) => fields,
-            _ => unreachable!("a header is an object with string keys"),
-        };
-        let (here, there) = (fields(self), fields(other));
-        let mut names = here.keys().chain(there.keys()).filter(|name| *name != "part");
-        let name = names.find(|name| here.get(*name) != there.get(*name))?;
-        let printed = |fields: &Map<String, Value>| match fields.get(name) {
-            Some(value) => escape_controls(&value.to_string()),
-            None => "nothing".to_owned(),
-        };
-        Some((name.clone(), printed(&here), printed(&there)))
+        line_file::difference(self, other, &["part"])
     }
 
     /// What of a search these records are, in words.
@@ -198,21 +186,15 @@ enum Line {
     Example(Box<ExampleRecord>),
 }
 
-impl Line {
-    fn to_text(&self) -> String {
-        serde_json::to_string(self).expect("records have string keys only") + "\n"
-    }
-}
-
 /// Writes a header and records as [`RecordWriter`] does, into a file that is made whole.
 pub fn write_records<'a>(
     out: &mut dyn Write,
     header: &RecordHeader,
     examples: impl IntoIterator<Item = &'a ExampleRecord>,
 ) -> std::io::Result<()> {
-    out.write_all(Line::Header(Box::new(header.clone())).to_text().as_bytes())?;
+    out.write_all(to_line(&Line::Header(Box::new(header.clone()))).as_bytes())?;
     for example in examples {
-        out.write_all(Line::Example(Box::new(example.clone())).to_text().as_bytes())?;
+        out.write_all(to_line(&Line::Example(Box::new(example.clone()))).as_bytes())?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Error, Result, bail, ensure};
 
 use super::{ExampleRecord, FORMAT, Gold, Line, RecordFile, RecordHeader};
+use crate::line_file::whole_lines;
 use crate::program::Program;
 
 /// Reads a file of records. A last line without an end is left out: it is what a kill leaves.
@@ -43,7 +44,7 @@ pub(super) fn parse(
     bytes: &[u8],
     damaged: &mut dyn FnMut(Error) -> Result<()>,
 ) -> Result<(Option<RecordFile>, usize)> {
-    let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
+    let whole = whole_lines(bytes);
     let mut file: Option<RecordFile> = None;
     for (index, line) in bytes[..whole].split_inclusive(|&b| b == b'\n').enumerate() {
         let place = || format!("{}, line {}", path.display(), index + 1);

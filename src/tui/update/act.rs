@@ -8,7 +8,7 @@ use super::super::overrides;
 use super::super::run::Run;
 use super::super::settings::{Field, SettingsDialog, other, step_budget, step_dial};
 use super::super::transcript::Transcript;
-use super::{focus, grid, lessons, palette, play, requests, select_token};
+use super::{focus, grid, inside, lessons, palette, play, requests, select_token};
 use crate::engine::Command;
 use crate::program::Action;
 
@@ -23,7 +23,18 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Stop => return requests::stop(app),
         Baseline => return requests::unmodified(app),
         NextRecording => return requests::next_recording(app),
+        Branch => return inside::branch(app),
+        Force => return inside::open_force(app),
+        Inside => return inside::open(app),
+        Flips => return inside::open_flips(app),
+        Runs => inside::open_runs(app),
         Compare => compare(app),
+        Divergence => {
+            compare(app);
+            if let Some(Overlay::Compare { against, .. }) = app.overlay {
+                return inside::diverge(app, against);
+            }
+        }
         Settings => app.overlay = Some(Overlay::Settings(SettingsDialog::default())),
         PlayPause | StepToken | StepBack | StepLayer | StepLayerBack | PlaySlower | PlayFaster | JumpToken => {
             return play::act(app, action);
@@ -81,6 +92,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         ClearPrompt => app.prompt.clear(),
         Suspend => app.suspend = true,
         Quit => app.quit = true,
+        // In dialogs only.
         Accept | Toggle | Add | Remove | Close => {}
     }
     Vec::new()

@@ -4,7 +4,7 @@ use super::super::action::UiAction;
 use super::super::app::{App, Overlay};
 use super::super::line_edit::LineEdit;
 use super::super::settings::{Field, SettingsDialog};
-use super::{lessons, overrides, palette, play, requests};
+use super::{inside, lessons, overrides, palette, play, requests};
 use crate::engine::Command;
 
 /// Lines that a page scrolls.
@@ -38,13 +38,16 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
             }
             return Vec::new();
         }
+        // What is typed there stays.
         Overlay::Settings(dialog) if dialog.edit.is_some() => Overlay::Settings(dialog),
+        Overlay::Force(dialog) => Overlay::Force(dialog),
         _ if action == UiAction::Palette => {
             palette::open(app);
             return Vec::new();
         }
         overlay => overlay,
     };
+    let mut commands = Vec::new();
     app.overlay = match overlay {
         Overlay::Settings(dialog) => settings(app, dialog, action).map(Overlay::Settings),
         Overlay::Help { scroll } => match action {
@@ -54,13 +57,27 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Overlay::Compare { against, scroll } => match action {
             UiAction::Help => Some(Overlay::Help { scroll: 0 }),
             UiAction::Compare | UiAction::Baseline => None,
+            UiAction::Divergence => {
+                commands = inside::diverge(app, against);
+                Some(Overlay::Compare { against, scroll })
+            }
             action => scrolled(scroll, action).map(|scroll| Overlay::Compare { against, scroll }),
         },
+        Overlay::Inside(dialog) => kept(inside::act(app, dialog, action), &mut commands),
+        Overlay::Flips(dialog) => kept(inside::act_flips(app, dialog, action), &mut commands),
+        Overlay::Force(dialog) => kept(inside::act_force(app, dialog, action), &mut commands),
+        Overlay::Runs { row } => inside::act_runs(app, row, action),
         other @ (Overlay::Palette(_) | Overlay::Jump(_) | Overlay::Lessons { .. } | Overlay::Overrides(_)) => {
             Some(other)
         }
     };
-    Vec::new()
+    commands
+}
+
+/// The dialog that stays; what was asked with it goes to `commands`.
+fn kept(outcome: (Option<Overlay>, Vec<Command>), commands: &mut Vec<Command>) -> Option<Overlay> {
+    commands.extend(outcome.1);
+    outcome.0
 }
 
 /// The new place of a scrolled text; `None` closes it. The view stops at the text's end.

@@ -2,6 +2,7 @@
 
 mod act;
 mod dialog;
+mod inside;
 mod lessons;
 mod mouse;
 mod overrides;
@@ -127,6 +128,7 @@ fn type_key(app: &mut App, key: KeyEvent) {
             palette.edit.key(key);
             palette.search();
         }
+        Some(Overlay::Force(dialog)) => inside::type_force(dialog, key),
         Some(_) => {}
         None if app.focus == Focus::Prompt => type_prompt(app, key),
         None => {}
@@ -156,6 +158,7 @@ fn paste(app: &mut App, text: &str) {
                 edit.insert(text);
             }
         }
+        Some(Overlay::Force(dialog)) => dialog.edit.insert(text),
         Some(Overlay::Jump(edit)) => edit.insert(text),
         Some(Overlay::Overrides(list)) => {
             if let Some(edit) = &mut list.edit {

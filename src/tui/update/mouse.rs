@@ -58,8 +58,21 @@ pub(super) fn mouse(app: &mut App, event: MouseEvent) {
 fn scroll_overlay(overlay: &mut Overlay, wheel: isize) {
     match overlay {
         Overlay::Help { scroll } | Overlay::Compare { scroll, .. } => *scroll = scroll.saturating_add_signed(wheel),
+        Overlay::Flips(dialog) => {
+            let last = dialog.rows.len().saturating_sub(1);
+            let row = dialog.row.saturating_add_signed(wheel.signum()).min(last);
+            if row != dialog.row {
+                (dialog.row, dialog.flip) = (row, None);
+            }
+        }
+        Overlay::Force(dialog) => dialog.move_by(wheel.signum()),
         Overlay::Palette(palette) => palette.move_by(wheel),
-        Overlay::Settings(_) | Overlay::Jump(_) | Overlay::Lessons { .. } | Overlay::Overrides(_) => {}
+        Overlay::Settings(_)
+        | Overlay::Inside(_)
+        | Overlay::Runs { .. }
+        | Overlay::Jump(_)
+        | Overlay::Lessons { .. }
+        | Overlay::Overrides(_) => {}
     }
 }
 

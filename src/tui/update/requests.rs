@@ -1,9 +1,10 @@
 //! Actions that ask the worker for something.
 
 use super::super::app::{Against, App, Focus, ModelState, Overlay, Starting};
+use super::super::history::Parent;
 use super::super::overrides;
 use super::super::run::{Progress, Run};
-use super::focus;
+use super::{focus, inside};
 use crate::engine::{Command, Prompt, Settings, Trace};
 
 /// Runs what stands in the prompt editor. `again`: an empty editor means the prompt of the run on
@@ -74,12 +75,72 @@ fn start(app: &mut App, prompt: Prompt, text: Option<String>, settings: Settings
         prompt: text,
         settings: settings.clone(),
         unmodified,
+        parent: None,
     });
     Command::Generate {
         run: app.last_run,
         prompt,
         settings: Box::new(settings),
     }
+}
+
+/// A run that goes on from the one on the screen.
+pub(super) struct Branch {
+    /// The first position that is computed anew.
+    pub at: usize,
+    /// What is put there; the token that is there already, if absent.
+    pub forced: Option<Prompt>,
+    pub settings: Settings,
+}
+
+/// Starts a branch, or says why it cannot be.
+pub(super) fn branch(app: &mut App, branch: Branch) -> Vec<Command> {
+    let Some(run) = &app.shown else {
+        app.info("there is nothing to branch from yet: run a prompt first");
+        return Vec::new();
+    };
+    let Branch { at, forced, settings } = branch;
+    let layers = run.layers();
+    let problem = inside::branch_problem(run, at).or(inside::refusal(app, run));
+    if let Some(problem) = problem.or(settings.check(layers).err()) {
+        app.error(problem);
+        return Vec::new();
+    }
+    let there = run.step(at).map(|step| step.id);
+    let forced = forced.unwrap_or(Prompt::Ids(there.into_iter().collect()));
+    let kept = Box::new(run.trace.first(at));
+    let parent = Some(Parent { run: run.id, at });
+    let text = run.prompt.clone();
+    abandon(app);
+    app.notice = None;
+    app.last_run += 1;
+    app.starting = Some(Starting {
+        id: app.last_run,
+        prompt: text,
+        settings: settings.clone(),
+        unmodified: false,
+        parent,
+    });
+    vec![Command::Branch {
+        run: app.last_run,
+        kept,
+        forced,
+        settings: Box::new(settings),
+    }]
+}
+
+/// Runs the prompt of the run on the screen again under `settings`.
+pub(super) fn rerun_with(app: &mut App, settings: Settings) -> Vec<Command> {
+    let Some(run) = &app.shown else { return Vec::new() };
+    let problem = inside::refusal(app, run).or(settings.check(run.layers()).err());
+    if let Some(problem) = problem {
+        app.error(problem);
+        return Vec::new();
+    }
+    let (prompt, text) = (Prompt::Ids(ids(run)), run.prompt.clone());
+    abandon(app);
+    app.notice = None;
+    vec![start(app, prompt, text, settings, false)]
 }
 
 /// Runs under way get nothing more: the worker is asked for another one.
@@ -97,7 +158,7 @@ pub(super) fn stop(app: &mut App) -> Vec<Command> {
         app.info("the prompt is no longer waiting for the model");
         return Vec::new();
     }
-    match app.is_busy() {
+    match app.is_busy() || inside::is_asking(app) {
         true => {
             app.held = false;
             vec![Command::Stop]
@@ -158,7 +219,9 @@ pub(super) fn next_recording(app: &mut App) -> Vec<Command> {
     let busy = app.is_busy();
     abandon(app);
     if let Some(run) = app.shown.take_if(|run| !run.is_recording()) {
-        app.previous = Some(run);
+        if let Some(run) = app.previous.replace(run) {
+            app.history.put(run);
+        }
     } else if app.shown.is_some() {
         app.recording = (app.recording + 1) % app.recordings.len();
     }
@@ -185,8 +248,10 @@ pub(super) fn trace(app: &mut App, title: String, trace: Trace) -> Vec<Command> 
 fn make_room(app: &mut App) -> Vec<Command> {
     let busy = app.is_busy();
     abandon(app);
-    if let Some(run) = app.shown.take_if(|run| !run.is_recording()) {
-        app.previous = Some(run);
+    if let Some(run) = app.shown.take_if(|run| !run.is_recording())
+        && let Some(run) = app.previous.replace(run)
+    {
+        app.history.put(run);
     }
     if busy { vec![Command::Stop] } else { Vec::new() }
 }

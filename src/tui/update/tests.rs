@@ -1,4 +1,5 @@
 mod controls;
+mod inside;
 mod lessons;
 mod mouse;
 mod palette;

@@ -3,7 +3,7 @@
 use super::super::app::{App, ModelState};
 use super::super::overrides::plural;
 use super::super::run::{Origin, Progress, Run};
-use super::requests;
+use super::{inside, requests};
 use crate::engine::{Command, Event, Header, RunId, Step, StopReason, Summary};
 
 pub(super) fn hear(app: &mut App, event: Event) -> Vec<Command> {
@@ -45,6 +45,7 @@ pub(super) fn hear(app: &mut App, event: Event) -> Vec<Command> {
         Event::Stepped { run, step } => stepped(app, run, *step),
         Event::Finished { run, summary } => finished(app, run, summary),
         Event::Failed { run, message } => failed(app, run, message),
+        Event::Answered { ask, answer } => inside::hear(app, ask, answer),
     }
     Vec::new()
 }
@@ -75,12 +76,13 @@ fn started(app: &mut App, id: RunId, header: Header) {
         app.unmodified = Some(Run::started(id, Origin::Unmodified, None, header));
         return;
     }
-    let run = Run::started(id, Origin::Live, starting.prompt, header);
+    let mut run = Run::started(id, Origin::Live, starting.prompt, header);
+    run.parent = starting.parent;
     if app.shown.is_none() {
         // Half-way up there is most to see.
         app.cursor.layer = run.layers() / 2;
     }
-    app.previous = app.shown.replace(run).or(app.previous.take());
+    app.show(run);
     app.settled = starting.settings;
     app.begin_view();
 }

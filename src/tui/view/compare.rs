@@ -8,6 +8,7 @@ use ratatui::style::Style;
 use super::super::action::UiAction;
 use super::super::app::{Against, App};
 use super::super::diff::{Comparison, Totals};
+use super::super::inside::Asked;
 use super::super::layout::inner;
 use super::super::overrides;
 use super::super::run::{Origin, Run};
@@ -29,6 +30,7 @@ pub(super) fn draw(app: &App, against: Against, scroll: usize, body: Rect, buffe
     let title = match against {
         Against::Previous => "Compare: the run before and this run",
         Against::Unmodified => "Compare: the unmodified model and this run",
+        Against::Run(_) => "Compare: another run of the session and this run",
     };
     let keys = app.keymap.keys_for(UiAction::Close, "overlay");
     let closes = keys.first().map_or(String::new(), |key| format!("{key} closes"));
@@ -62,6 +64,11 @@ pub(super) fn draw(app: &App, against: Against, scroll: usize, body: Rect, buffe
 
 /// What a run is called here.
 fn name(run: &Run, sign: &str) -> String {
+    format!("{sign} {}", what(run))
+}
+
+/// What a run is, in a few words; unescaped.
+pub(super) fn what(run: &Run) -> String {
     let settings = run.settings();
     let what = match &run.origin {
         Origin::Recording(title) => format!("recording: {title}"),
@@ -72,7 +79,10 @@ fn name(run: &Run, sign: &str) -> String {
             _ => "routers alone".to_owned(),
         },
     };
-    format!("{sign} {what}")
+    match run.trace.header.branch {
+        Some(branch) => format!("from token {}: {what}", branch.at),
+        None => what,
+    }
 }
 
 /// Both texts, each in its half.
@@ -144,6 +154,7 @@ fn top(lines: &[Vec<Vec<Glyph>>; 2], runs: [&Run; 2], comparison: &Comparison, h
 fn foot(app: &App, comparison: &Comparison, before: &Run, after: &Run, width: u16) -> Vec<Vec<Piece>> {
     let mut rows = vec![parting(app, comparison, before, after)];
     rows.extend(numbers(app, comparison));
+    rows.push(apart(app, before, after, width));
     rows.extend(changes(app, comparison, width));
     rows
 }
@@ -211,6 +222,53 @@ fn numbers(app: &App, comparison: &Comparison) -> Vec<Vec<Piece>> {
             format!("{:+}", b.tokens as i64 - a.tokens as i64),
         ),
         row("skip/once/twice", shares(a), shares(b), String::new()),
+    ]
+}
+
+/// How far the next-token distributions lie apart, a bar a token; where that was not asked for, how
+/// to ask.
+fn apart(app: &App, before: &Run, after: &Run, width: u16) -> Vec<Piece> {
+    let style = |role| app.theme.style(role);
+    let name = (
+        format!("{:<w$}", "KL by token", w = usize::from(NAME)),
+        style(Role::Muted),
+    );
+    let asked = app.apart.as_ref().filter(|a| a.runs == (before.id, after.id));
+    let divergence = match asked.map(|a| &a.divergence) {
+        Some(Asked::Here(divergence)) => divergence,
+        Some(Asked::Waiting(_)) => return vec![name, ("running both again…".to_owned(), style(Role::Muted))],
+        Some(Asked::Refused(why)) => return vec![name, (why.clone(), style(Role::Error))],
+        None => {
+            let keys = app.keymap.keys_for(UiAction::Divergence, "overlay");
+            let hint = keys.first().map_or(String::new(), |key| format!("{key} computes it"));
+            return vec![name, (hint, style(Role::Muted))];
+        }
+    };
+    let Some((at, greatest)) = divergence.greatest() else {
+        return vec![name, ("no token in both".to_owned(), style(Role::Muted))];
+    };
+    let facts = format!(
+        "  A‖B: mean {:.3}, most {greatest:.2} nats at token {}",
+        divergence.mean(),
+        at + 1
+    );
+    let room = usize::from(width.saturating_sub(NAME))
+        .saturating_sub(facts.chars().count())
+        .max(1);
+    // Where there are more tokens than columns, a column shows the greatest of its tokens.
+    let each = divergence.by_token.len().div_ceil(room).max(1);
+    let columns = divergence
+        .by_token
+        .chunks(each)
+        .map(|c| c.iter().copied().fold(0.0, f32::max));
+    let bar = |d: f32| match d {
+        d if d > 0.0 => bar::vertical(f64::from(d / greatest), 0, 1),
+        _ => ' ',
+    };
+    vec![
+        name,
+        (columns.map(bar).collect(), style(Role::Disagree)),
+        (facts, style(Role::Muted)),
     ]
 }
 

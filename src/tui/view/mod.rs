@@ -4,7 +4,10 @@ mod answer;
 mod cell;
 mod compare;
 mod detail;
+mod flips;
+mod force;
 mod help;
+mod inside;
 mod keybar;
 mod lesson;
 mod line;
@@ -15,6 +18,7 @@ mod palette;
 mod pane;
 mod playback;
 mod prompt;
+mod runs;
 mod settings;
 pub mod spoken;
 mod status;
@@ -95,6 +99,19 @@ fn draw(app: &App, screen: &Screen, area: Rect, buffer: &mut Buffer) -> Option<P
         Some(Overlay::Palette(found)) => palette::draw(app, found, body, buffer),
         Some(Overlay::Compare { against, scroll }) => {
             compare::draw(app, *against, *scroll, body, buffer);
+            None
+        }
+        Some(Overlay::Force(dialog)) => force::draw(app, dialog, body, buffer),
+        Some(Overlay::Inside(dialog)) => {
+            inside::draw(app, dialog, body, buffer);
+            None
+        }
+        Some(Overlay::Flips(dialog)) => {
+            flips::draw(app, dialog, body, buffer);
+            None
+        }
+        Some(Overlay::Runs { row }) => {
+            runs::draw(app, *row, body, buffer);
             None
         }
     }

@@ -1,0 +1,57 @@
+//! Who looks into runs: the model, and what is kept of its runs.
+
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Result, ensure};
+
+use super::kept::Kept;
+use super::sequence::Sequence;
+use super::trace::Trace;
+use crate::model::{KvCache, Model};
+use crate::router::RouterSet;
+
+/// Answers questions about runs that a trace tells of, whoever ran them: see
+/// [`Self::inspect`], [`Self::flip`] and [`Self::divergence`].
+pub struct Inspector<'m, 'k> {
+    pub model: &'m Model,
+    pub routers: Option<&'m RouterSet>,
+    pub kept: &'k mut Kept,
+    /// The run under way, and what its tokens left so far.
+    pub live: Option<(&'k Trace, &'k KvCache)>,
+    /// Ends an answer with [`super::sequence::Stopped`].
+    pub stop: &'m AtomicBool,
+}
+
+impl<'m> Inspector<'m, '_> {
+    /// The sequence after `steps` generated tokens of a trace.
+    ///
+    /// # Errors
+    /// When the trace is of another model.
+    pub fn sequence(&mut self, trace: &Trace, steps: usize) -> Result<Sequence<'m>> {
+        self.check(trace)?;
+        self.kept
+            .sequence(&self.model.decoder, self.stop, trace, steps, self.live)
+    }
+
+    /// The sequence that the token at `position` goes on from: for one of the prompt, which ran in one
+    /// piece, an empty one.
+    pub(super) fn before(&mut self, trace: &Trace, position: usize) -> Result<Sequence<'m>> {
+        self.check(trace)?;
+        match position.checked_sub(trace.header.prompt.len()) {
+            None => Ok(Sequence::new(&self.model.decoder, self.stop)),
+            Some(step) => self.sequence(trace, step),
+        }
+    }
+
+    /// Whether the trace was made with the model in memory.
+    fn check(&self, trace: &Trace) -> Result<()> {
+        let (made_with, loaded) = (&trace.header.model, &self.model.info);
+        ensure!(
+            made_with.sha256 == loaded.sha256 && made_with.layers == loaded.layers,
+            "this run was made with the model {}, {} is loaded: load the former with --model to look into the run",
+            made_with.name,
+            loaded.name
+        );
+        Ok(())
+    }
+}

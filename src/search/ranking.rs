@@ -1,0 +1,40 @@
+//! The programs of records that were run on every question, ranked.
+
+use std::collections::HashMap;
+
+use super::ExampleRecord;
+use crate::program::Program;
+
+/// One program over all questions.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Standing {
+    pub seen: usize,
+    pub right: usize,
+    /// Questions that the standard program gets wrong and this one right.
+    pub fixed: usize,
+    /// Questions that the standard program gets right and this one wrong.
+    pub broken: usize,
+    /// Sum over questions of the right choice's margin; NaN where one is unknown.
+    pub margin: f64,
+}
+
+/// The programs that were run on all of `examples`: most right answers first, of equals the first
+/// as text.
+pub fn ranking<'a>(examples: &[&'a ExampleRecord]) -> Vec<(&'a Program, Standing)> {
+    let mut standings: HashMap<&Program, Standing> = HashMap::new();
+    for example in examples {
+        let right = example.right.iter().map(|s| (s, true));
+        for (scored, right) in right.chain(example.wrong.iter().map(|s| (s, false))) {
+            let standing = standings.entry(&scored.program).or_default();
+            standing.seen += 1;
+            standing.right += usize::from(right);
+            standing.fixed += usize::from(right && !example.baseline);
+            standing.broken += usize::from(!right && example.baseline);
+            standing.margin += scored.margin.unwrap_or(f64::NAN);
+        }
+    }
+    let mut everywhere: Vec<(&Program, Standing)> = standings.into_iter().collect();
+    everywhere.retain(|(_, s)| s.seen == examples.len());
+    everywhere.sort_by(|(p, a), (q, b)| (b.right.cmp(&a.right)).then_with(|| p.to_string().cmp(&q.to_string())));
+    everywhere
+}

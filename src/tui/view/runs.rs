@@ -1,0 +1,77 @@
+//! The runs of this session as a tree: branches stand under the run they go on from.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use super::super::action::UiAction;
+use super::super::app::App;
+use super::super::history;
+use super::super::layout::inner;
+use super::super::run::Run;
+use super::super::theme::Role;
+use super::super::widgets::flow::fit;
+use super::map::quoted;
+use super::{compare, pane, put};
+
+/// Deepest indentation, in steps of two columns.
+const DEEPEST: usize = 8;
+
+pub(super) fn draw(app: &App, row: usize, body: Rect, buffer: &mut Buffer) {
+    let tree = history::tree(app.runs());
+    let key = |action| {
+        app.keymap
+            .keys_for(action, "overlay")
+            .into_iter()
+            .next()
+            .unwrap_or_default()
+    };
+    let remark = format!("{} opens, {} compares", key(UiAction::Accept), key(UiAction::Compare));
+    pane::dialog(app, body, "Runs of this session", &remark, buffer);
+    let area = inner(body);
+    let row = row.min(tree.len().saturating_sub(1));
+    // Two lines a run: what it is, and how its answer begins.
+    let height = usize::from(area.height / 2).max(1);
+    let top = (row + 1).saturating_sub(height);
+    for (y, (i, (depth, run))) in (0..area.height).step_by(2).zip(tree.into_iter().enumerate().skip(top)) {
+        let line = Rect {
+            y: area.y + y,
+            height: 2.min(area.height - y),
+            ..area
+        };
+        draw_run(app, run, depth.min(DEEPEST), i == row, line, buffer);
+    }
+}
+
+fn draw_run(app: &App, run: &Run, depth: usize, here: bool, area: Rect, buffer: &mut Buffer) {
+    let style = |role| app.theme.style(role);
+    let on_screen = app.shown.as_ref().is_some_and(|shown| shown.id == run.id);
+    let role = if here { Role::Accent } else { Role::Text };
+    let mark = match (here, on_screen) {
+        (true, true) => "▸●",
+        (true, false) => "▸ ",
+        (false, true) => " ●",
+        (false, false) => "  ",
+    };
+    let x = put(buffer, area, 0, 0, mark, style(role));
+    let x = x + 1 + 2 * depth as u16;
+    let branch = if run.parent.is_some() { "└ " } else { "" };
+    let facts = format!(
+        "{branch}{} · {} tokens · depth {:.1}",
+        compare::what(run),
+        run.trace.steps.len(),
+        run.mean_depth()
+    );
+    put(buffer, area, x, 0, &facts, style(role));
+    let at = run.parent.map_or(0, |p| p.at.saturating_sub(run.prompt_len()));
+    let text: String = run
+        .trace
+        .steps
+        .iter()
+        .skip(at)
+        .take(40)
+        .filter(|s| !s.special)
+        .map(|s| s.text.as_str())
+        .collect();
+    let room = usize::from(area.width.saturating_sub(x + 2));
+    put(buffer, area, x + 2, 1, &fit(&quoted(&text), room), style(Role::Muted));
+}
