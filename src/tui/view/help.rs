@@ -57,10 +57,16 @@ pub(super) fn draw(app: &App, scroll: usize, body: Rect, buffer: &mut Buffer) {
     let area = inner(area);
     for column in 0..columns {
         let part = lines.iter().skip(rows * usize::from(column)).take(rows);
+        // What is too long for its column ends there.
+        let own = Rect {
+            x: area.x + column * (width + 2),
+            width,
+            ..area
+        };
         for (y, line) in (0..area.height).zip(part.skip(top)) {
-            let mut x = column * (width + 2);
+            let mut x = 0;
             for (text, style) in line {
-                x += put(buffer, area, x, y, text, *style);
+                x += put(buffer, own, x, y, text, *style);
             }
         }
     }
