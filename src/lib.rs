@@ -7,13 +7,14 @@
 //! event and onto the [`engine::Trace`]; the screen folds it into its state and draws it,
 //! `run --json` prints it. Nothing else produces those numbers.
 //!
-//! Modules import only downwards: `tui`, `cli` → `eval`, `train`, `search` → `engine` → `router`
-//! → `model` → `program`.
+//! Modules import only downwards: `tui`, `cli` → `export`, `eval`, `train`, `search` → `engine` →
+//! `router` → `model` → `program`.
 
 pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod eval;
+pub mod export;
 pub mod line_file;
 pub mod model;
 pub mod paths;

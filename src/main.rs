@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser, Subcommand};
-use drllm::cli::{UsageError, config, eval, explore, lesson, models, run, search, tokenize, train};
+use drllm::cli::{
+    UsageError, config, diff, eval, explore, export, lesson, man, models, run, search, stats, tokenize, train,
+};
 use drllm::config::Config;
 use drllm::text::escape_controls_multiline;
 
@@ -34,24 +36,31 @@ enum Command {
     Search(search::SearchArgs),
     Train(train::TrainArgs),
     Eval(eval::EvalArgs),
+    Diff(diff::DiffArgs),
+    Export(export::ExportArgs),
+    Stats(stats::StatsArgs),
     /// List, pull and inspect models
     Models(models::ModelsArgs),
     /// Print the token ids of a text
     Tokenize(tokenize::TokenizeArgs),
+    Open(explore::OpenArgs),
     Config(config::ConfigArgs),
     /// Print a completion script for a shell
     Completions {
         shell: clap_complete::Shell,
     },
+    Man(man::ManArgs),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Of `diff` 1 says that the traces differ.
+    let is_diff = matches!(cli.command, Some(Command::Diff(_)));
     match dispatch(cli) {
         Ok(code) => ExitCode::from(code),
         Err(e) => {
             eprintln!("drllm-tui: {}", escape_controls_multiline(&format!("{e:#}")));
-            ExitCode::from(if e.is::<UsageError>() { 2 } else { 1 })
+            ExitCode::from(if is_diff || e.is::<UsageError>() { 2 } else { 1 })
         }
     }
 }
@@ -60,15 +69,20 @@ fn dispatch(cli: Cli) -> Result<u8> {
     if let Some(path) = &cli.log {
         log_to(path)?;
     }
-    let config_dir = drllm::paths::config_dir()?;
     match cli.command {
-        Some(Command::Config(args)) => config::run(&args, &config_dir)?,
+        Some(Command::Config(args)) => config::run(&args, &drllm::paths::config_dir()?)?,
+        Some(Command::Diff(args)) => return diff::run(&args),
+        Some(Command::Export(args)) => export::run(&args)?,
         Some(Command::Models(args)) => models::run(args)?,
         Some(Command::Tokenize(args)) => tokenize::run(args)?,
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut Cli::command(), "drllm-tui", &mut std::io::stdout());
         }
-        command => return with_config(command, cli.explore, cli.config.as_deref(), &config_dir),
+        Some(Command::Man(args)) => man::run(&args, Cli::command())?,
+        command => {
+            let config_dir = drllm::paths::config_dir()?;
+            return with_config(command, cli.explore, cli.config.as_deref(), &config_dir);
+        }
     }
     Ok(0)
 }
@@ -96,6 +110,8 @@ fn with_config(
     let config = Config::load(file, config_dir).map_err(|e| UsageError::new(e.to_string()))?;
     let threads = match &command {
         Some(Command::Run(args)) => args.model.threads,
+        Some(Command::Stats(args)) => args.model.threads,
+        Some(Command::Open(args)) => args.explore.model.threads,
         None => explore.model.threads,
         Some(Command::Lesson(args)) => args.explore.model.threads,
         _ => None,
@@ -104,11 +120,22 @@ fn with_config(
     match command {
         None => return explore::run(explore, &config, config_dir),
         Some(Command::Lesson(args)) => return lesson::run(args, &config, config_dir),
+        Some(Command::Open(args)) => return explore::run(args.into(), &config, config_dir),
         Some(Command::Run(args)) => run::run(args, config.settings(), config.load_request())?,
+        Some(Command::Stats(args)) => stats::run(&args, &config.settings(), config.load_request())?,
         Some(Command::Search(args)) => search::run(args)?,
         Some(Command::Train(args)) => train::run(args)?,
         Some(Command::Eval(args)) => eval::run(args)?,
-        Some(Command::Config(_) | Command::Models(_) | Command::Tokenize(_) | Command::Completions { .. }) => {}
+        // Dispatched before.
+        Some(
+            Command::Config(_)
+            | Command::Diff(_)
+            | Command::Export(_)
+            | Command::Man(_)
+            | Command::Models(_)
+            | Command::Tokenize(_)
+            | Command::Completions { .. },
+        ) => {}
     }
     Ok(0)
 }

@@ -85,6 +85,20 @@ pub enum ProgramError {
     TooLong { column: usize, limit: usize },
 }
 
+impl ProgramError {
+    /// The same mistake in a text that has `by` more characters before the program.
+    pub fn moved(mut self, by: usize) -> ProgramError {
+        use ProgramError::*;
+        let (Syntax { column, .. } | UnknownLayer { column, .. } | Backwards { column, .. } | TooLong { column, .. }) =
+            &mut self;
+        *column += by;
+        self
+    }
+}
+
+/// Layers that a model is taken to have while it is not known which one it will be.
+pub const MOST_LAYERS: usize = 4096;
+
 /// An ordered list of layer indices. The empty program is legal: embeddings go straight to the
 /// final norm. Prints and serialises in the text form.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -218,7 +232,7 @@ impl<'de> Deserialize<'de> for Program {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let text = String::deserialize(d)?;
         // The model is not known here; a trace's header is checked against its own layer count.
-        Program::parse(&text, 4096).map_err(serde::de::Error::custom)
+        Program::parse(&text, MOST_LAYERS).map_err(serde::de::Error::custom)
     }
 }
 

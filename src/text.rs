@@ -47,6 +47,32 @@ pub fn escape_json_controls(json: &str) -> String {
     out
 }
 
+/// Text for SVG and HTML, in elements and in quoted attributes: markup is escaped, and so is what
+/// [`escape_controls`] escapes. The characters that XML does not know at all are replaced.
+pub fn escape_markup(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in escape_controls(text).chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// A CSV field: quoted where it has to be (RFC 4180).
+pub fn csv_field(text: &str) -> String {
+    match text.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text.to_owned(),
+    }
+}
+
 /// C1 controls, bidirectional controls, line and paragraph separators.
 fn is_hostile(c: char) -> bool {
     matches!(c, '\u{80}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
@@ -74,6 +100,26 @@ mod tests {
             "{escaped}"
         );
         assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).unwrap(), value);
+    }
+
+    #[test]
+    fn markup_is_text() {
+        let hostile = "</title><script>alert('x')</script>&\"\u{1b}\u{202e}\u{ffff}\0";
+        let escaped = escape_markup(hostile);
+        assert!(
+            !escaped.contains(['<', '>', '"', '\'', '\u{1b}', '\0', '\u{202e}', '\u{ffff}']),
+            "{escaped}"
+        );
+        assert!(
+            escaped.starts_with("&lt;/title&gt;&lt;script&gt;alert(&#39;x"),
+            "{escaped}"
+        );
+    }
+
+    #[test]
+    fn fields_are_quoted_where_they_must_be() {
+        assert_eq!(csv_field("a b"), "a b");
+        assert_eq!(csv_field("a,\"b\"\n"), "\"a,\"\"b\"\"\n\"");
     }
 
     #[test]

@@ -102,6 +102,55 @@ fn overrides_act_and_are_recorded() {
 }
 
 #[test]
+fn a_file_of_overrides_is_replayed_and_flags_win_over_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("my.overrides");
+    std::fs::write(&path, "scope token\nbudget 24\npin 7=skip  # why not\noff pin 8=skip\n").unwrap();
+    let path = path.to_str().unwrap();
+    let prompt = ["Why is the sky blue?", "--max-tokens", "4", "--ignore-eos"];
+    let replayed = trace(&[&prompt[..], &["--overrides", path]].concat());
+    let given = ["--scope", "token", "--budget", "24", "--pin", "7=skip"];
+    let same = trace(&[&prompt[..], &given].concat());
+    assert_eq!(replayed.header.settings, same.header.settings);
+    let programs = |t: &Trace| t.steps.iter().map(|s| (s.id, s.program.clone())).collect::<Vec<_>>();
+    assert_eq!(programs(&replayed), programs(&same));
+    assert!(
+        replayed
+            .steps
+            .iter()
+            .all(|s| s.depth <= 24 && s.decisions[7].by == DecidedBy::Pin)
+    );
+
+    let flags = ["--overrides", path, "--scope", "prompt", "--pin", "7=repeat"];
+    let over = trace(&[&prompt[..], &flags].concat());
+    assert_eq!(over.header.settings.budget, Some(24));
+    assert_eq!(over.header.settings.scope, drllm::engine::Scope::Prompt);
+    assert_eq!(
+        over.header.decisions[7].action,
+        Action::Repeat,
+        "the flag's pin is the last one"
+    );
+
+    std::fs::write(path, "dial 0\npin 30=skip\n").unwrap();
+    refused(
+        &["x", "--overrides", path],
+        2,
+        "my.overrides: line 2, column 5: there is no layer 30",
+    );
+    std::fs::write(path, "\n  dial 7\n").unwrap();
+    refused(
+        &["x", "--overrides", path],
+        2,
+        "my.overrides: line 2, column 8: expected a number from -1",
+    );
+    refused(
+        &["x", "--overrides", "/nowhere/o"],
+        1,
+        "cannot read the overrides /nowhere/o",
+    );
+}
+
+#[test]
 fn the_same_seed_gives_the_same_trace() {
     let run = |seed: &str| {
         let sampling = [

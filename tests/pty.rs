@@ -287,3 +287,33 @@ fn without_a_model_the_recordings_stay() {
     screen.types("\x03");
     assert_eq!(screen.ends(), 0);
 }
+
+#[test]
+fn opened_traces_are_shown_and_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let traces = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/traces");
+    let copy = |from: &str, to: &str| {
+        let path = folder.path().join(to);
+        std::fs::copy(traces.join(from), &path).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let first = copy("sky-budget.trace.jsonl", "first.jsonl");
+    let second = copy("france-pins.trace.jsonl", "second.jsonl");
+    let mut screen = Screen::open(&["open", &first, &second, "--model", "/nowhere/model.gguf"], &[]);
+    screen.sees("recording: first.jsonl");
+    screen.sees("/nowhere/model.gguf");
+    // From the prompt to the map.
+    screen.types("\x1b");
+    screen.sees("Enter edits");
+    screen.types("n");
+    screen.sees("recording: second.jsonl");
+    screen.types("c");
+    screen.sees("B against A");
+    // Each is there once; the built-in ones come after them.
+    screen.types("\x1b");
+    screen.sees("recording: second.jsonl");
+    screen.types("n");
+    screen.sees("recording: a budget");
+    screen.types("\x03");
+    assert_eq!(screen.ends(), 0);
+}

@@ -1,10 +1,13 @@
 //! Arguments that several commands share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
-use crate::engine::{LoadRequest, Pin, RouterChoice, Sampling, Scope, Settings};
+use super::UsageError;
+use crate::engine::{LoadRequest, Overrides, Pin, RouterChoice, Sampling, Scope, Settings};
+use crate::program::Program;
 
 /// Which model, routers and device; shared by the screen and the commands.
 #[derive(Args, Clone, Debug, Default)]
@@ -47,12 +50,15 @@ impl ModelArgs {
 /// Who decides about layers.
 #[derive(Args, Clone, Debug, Default)]
 pub struct DecideArgs {
+    /// A file of overrides (docs/headless.md); what is given beside it wins over it
+    #[arg(long, value_name = "FILE")]
+    overrides: Option<PathBuf>,
     /// When routers decide: once at the prompt, or at every token
     #[arg(long, value_enum)]
     pub scope: Option<ScopeArg>,
     /// A fixed program, like '0-11 13-29', '0-6 7x2 8-29' or '0-3 (4-6)x2 7-29'
     #[arg(long)]
-    pub program: Option<String>,
+    program: Option<String>,
     /// -1 skip all, -0.5 the router itself, 0.5 execute all, 1 repeat all
     #[arg(long, allow_negative_numbers = true)]
     pub dial: Option<f64>,
@@ -61,7 +67,7 @@ pub struct DecideArgs {
     pub budget: Option<usize>,
     /// Pin a layer, everywhere (7=skip) or at token positions (7@12-14=repeat); may be repeated
     #[arg(long = "pin", value_name = "PIN")]
-    pub pins: Vec<Pin>,
+    pins: Vec<Pin>,
     /// In scope prompt, don't ask routers at generated tokens
     #[arg(long)]
     pub no_shadow: bool,
@@ -99,9 +105,51 @@ pub enum ScopeArg {
     Token,
 }
 
+/// What `--overrides` names, read once: it is parsed before the model is there, so that mistakes
+/// show at once, and again when its layers are known.
+pub struct OverridesFile {
+    path: PathBuf,
+    text: String,
+}
+
+impl OverridesFile {
+    fn read(path: &Path) -> Result<OverridesFile> {
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read the overrides {}", path.display()))?;
+        Ok(OverridesFile {
+            path: path.to_owned(),
+            text: String::from_utf8_lossy(&bytes).into_owned(),
+        })
+    }
+
+    fn parse(&self, layers: usize) -> Result<Overrides> {
+        let overrides = Overrides::parse(&self.text, layers);
+        Ok(overrides.map_err(|e| UsageError::new(format!("{}: {e}", self.path.display())))?)
+    }
+}
+
 impl DecideArgs {
-    /// Writes what was given over `settings`. The program waits for the model's layer count.
-    pub fn apply(&self, settings: &mut Settings) {
+    /// Reads the file of `--overrides`, if there is one.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn file(&self) -> Result<Option<OverridesFile>> {
+        self.overrides.as_deref().map(OverridesFile::read).transpose()
+    }
+
+    /// Writes over `settings` what `file` says and then what was given. `layers`: the model's, or
+    /// [`crate::program::MOST_LAYERS`] while they are not known.
+    ///
+    /// # Errors
+    /// [`UsageError`] for a mistake in the file or the program.
+    pub fn apply(&self, file: Option<&OverridesFile>, layers: usize, settings: &mut Settings) -> Result<()> {
+        if let Some(file) = file {
+            file.parse(layers)?.apply(settings);
+        }
+        if let Some(text) = &self.program {
+            let program = Program::parse(text, layers);
+            let named = |e| UsageError::new(format!("--program '{}': {e}", text.escape_default()));
+            settings.program = Some(program.map_err(named)?);
+        }
         if let Some(scope) = self.scope {
             settings.scope = scope.into();
         }
@@ -109,6 +157,7 @@ impl DecideArgs {
         settings.budget = self.budget.or(settings.budget);
         settings.pins.extend(&self.pins);
         settings.shadow &= !self.no_shadow;
+        Ok(())
     }
 }
 

@@ -2,15 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 
 use super::UsageError;
 use super::args::{DecideArgs, ModelArgs, SampleArgs};
 use super::config::THEMES_DIR;
+use super::trace_file::read_trace;
 use crate::config::{ColorChoice, Config};
 use crate::engine::Trace;
-use crate::program::Program;
+use crate::program::MOST_LAYERS;
 use crate::tui::background;
 use crate::tui::color::ColorTier;
 use crate::tui::keymap::Keymap;
@@ -24,9 +25,9 @@ pub struct ExploreArgs {
     /// A prompt that runs as soon as the model is loaded
     #[arg(long, value_name = "TEXT")]
     prompt: Option<String>,
-    /// Open a recorded trace (JSON lines of `run --json`)
-    #[arg(long, value_name = "FILE")]
-    trace: Option<PathBuf>,
+    /// Open a recorded trace (JSON lines of `run --json`); may be repeated, see `drllm-tui open`
+    #[arg(long = "trace", value_name = "FILE")]
+    traces: Vec<PathBuf>,
     /// A theme that ships or one of your own (`drllm-tui config --themes`), or auto
     #[arg(long, value_name = "NAME")]
     theme: Option<String>,
@@ -47,6 +48,24 @@ pub struct ExploreArgs {
     sample: SampleArgs,
 }
 
+/// Open traces in the explorer: the first is shown, `n` goes to the next one, `c` compares the two.
+#[derive(Args, Clone, Debug)]
+pub struct OpenArgs {
+    /// Traces (JSON lines of `run --json`)
+    #[arg(value_name = "TRACE", required = true)]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub explore: ExploreArgs,
+}
+
+impl From<OpenArgs> for ExploreArgs {
+    fn from(open: OpenArgs) -> ExploreArgs {
+        let mut explore = open.explore;
+        explore.traces.extend(open.files);
+        explore
+    }
+}
+
 /// Opens the screen and stays until the user quits; the exit code.
 ///
 /// # Errors
@@ -61,14 +80,11 @@ pub fn run(args: ExploreArgs, config: &Config, config_dir: &Path) -> Result<u8> 
 /// As [`run`].
 pub fn open(args: ExploreArgs, config: &Config, config_dir: &Path, lesson: Option<usize>) -> Result<u8> {
     let mut settings = config.settings();
-    args.decide.apply(&mut settings);
-    args.sample.apply(&mut settings);
     // The model's layers are not known yet; what depends on them is checked when a run starts.
+    let overrides = args.decide.file()?;
+    args.decide.apply(overrides.as_ref(), MOST_LAYERS, &mut settings)?;
+    args.sample.apply(&mut settings);
     settings.check_alone().map_err(UsageError::new)?;
-    if let Some(text) = &args.decide.program {
-        let program = Program::parse(text, 4096);
-        settings.program = Some(program.map_err(|e| UsageError::new(format!("--program: {e}")))?);
-    }
     let mut load = config.load_request();
     args.model.apply(&mut load);
     let tier = ColorTier::from_env(args.color.unwrap_or(config.color));
@@ -82,12 +98,12 @@ pub fn open(args: ExploreArgs, config: &Config, config_dir: &Path, lesson: Optio
         Ok(keymap) => (keymap, None),
         Err(e) => (Keymap::with_defaults(&[])?, Some(e.to_string())),
     };
-    let trace = args.trace.as_deref().map(read_trace).transpose()?;
+    let traces = args.traces.iter().map(|path| titled(path)).collect::<Result<_>>()?;
     let options = TuiOptions {
         load,
         settings,
         prompt: args.prompt,
-        trace,
+        traces,
         theme,
         keymap,
         mouse: config.mouse,
@@ -101,10 +117,7 @@ pub fn open(args: ExploreArgs, config: &Config, config_dir: &Path, lesson: Optio
     runtime.block_on(tui::run(options))
 }
 
-fn read_trace(path: &Path) -> Result<(String, Trace)> {
-    let text = std::fs::read(path).with_context(|| format!("cannot read the trace {}", path.display()))?;
-    let trace = Trace::from_json_lines(&String::from_utf8_lossy(&text));
-    let trace = trace.with_context(|| format!("{} is no trace of `run --json`", path.display()))?;
+fn titled(path: &Path) -> Result<(String, Trace)> {
     let name = path.file_name().unwrap_or(path.as_os_str());
-    Ok((name.to_string_lossy().into_owned(), trace))
+    Ok((name.to_string_lossy().into_owned(), read_trace(path)?))
 }

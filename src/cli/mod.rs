@@ -5,16 +5,21 @@ pub mod base_model;
 mod chart;
 pub mod config;
 pub mod counter;
+pub mod diff;
 pub mod eval;
 pub mod explore;
+pub mod export;
 pub mod lesson;
+pub mod man;
 pub mod models;
 pub mod output;
 pub mod progress;
 pub mod run;
 pub mod scoring;
 pub mod search;
+pub mod stats;
 pub mod tokenize;
+pub mod trace_file;
 pub mod train;
 
 /// What the user got wrong in the arguments: exit code 2.

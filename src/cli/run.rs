@@ -8,11 +8,13 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::UsageError;
-use super::args::{DecideArgs, ModelArgs, SampleArgs};
+use super::args::{DecideArgs, ModelArgs, OverridesFile, SampleArgs};
 use super::progress::Progress;
 use crate::engine::route::Route;
 use crate::engine::{LoadRequest, Output, Prompt, Record, Settings, generate, load_model, load_routers, trace_io};
-use crate::program::Program;
+use crate::model::Model;
+use crate::program::MOST_LAYERS;
+use crate::router::RouterSet;
 use crate::text::escape_controls_multiline;
 
 /// Run one prompt and print the answer as it comes; with --json, every token's layer program.
@@ -54,15 +56,12 @@ pub struct RunArgs {
 ///
 /// # Errors
 /// [`UsageError`] for what the arguments got wrong, anything else for what failed.
-pub fn run(args: RunArgs, mut settings: Settings, mut request: LoadRequest) -> Result<()> {
+pub fn run(args: RunArgs, defaults: Settings, mut request: LoadRequest) -> Result<()> {
     args.model.apply(&mut request);
-    args.decide.apply(&mut settings);
-    args.sample.apply(&mut settings);
-    settings.raw |= args.raw;
-    settings.logits = args.logits;
-    settings.probe = args.probe.clone();
+    let overrides = args.decide.file()?;
+    let settings = |layers| args.settings(&defaults, overrides.as_ref(), layers);
     // What needs no model is refused before one is loaded.
-    settings.check_alone().map_err(UsageError::new)?;
+    settings(MOST_LAYERS)?.check_alone().map_err(UsageError::new)?;
     let prompt = match (&args.ids, &args.prompt) {
         (Some(ids), _) => Prompt::Ids(ids.clone()),
         (None, Some(text)) if text == "-" => Prompt::Text(read_stdin()?),
@@ -73,21 +72,9 @@ pub fn run(args: RunArgs, mut settings: Settings, mut request: LoadRequest) -> R
     }
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop)?;
-    let progress = Progress::new();
-    let model = load_model(
-        &request,
-        &mut |what, done, total| progress.bytes(what, done, total),
-        &mut |what| progress.stage(what),
-        &stop,
-    )?;
-    let routers = load_routers(&request.routers, &model)?;
-    progress.finish();
+    let (model, routers) = load(&request, &stop)?;
     let layers = model.decoder.config().layers;
-    if let Some(text) = &args.decide.program {
-        let program = Program::parse(text, layers);
-        settings.program =
-            Some(program.map_err(|e| UsageError::new(format!("--program '{}': {e}", text.escape_default())))?);
-    }
+    let settings = settings(layers)?;
     // Settings that contradict each other are the arguments' mistake, too.
     Route::new(&settings, routers.as_ref(), layers).map_err(|e| UsageError::new(e.to_string()))?;
     let mut out = Printer::new(args.json);
@@ -108,6 +95,33 @@ pub fn run(args: RunArgs, mut settings: Settings, mut request: LoadRequest) -> R
     let summary = summary?;
     out.finish(&Record::Summary(summary))?;
     Ok(())
+}
+
+/// Loads a model and its routers, with progress on standard error.
+pub(super) fn load(request: &LoadRequest, stop: &AtomicBool) -> Result<(Model, Option<RouterSet>)> {
+    let progress = Progress::new();
+    let model = load_model(
+        request,
+        &mut |what, done, total| progress.bytes(what, done, total),
+        &mut |what| progress.stage(what),
+        stop,
+    )?;
+    let routers = load_routers(&request.routers, &model)?;
+    progress.finish();
+    Ok((model, routers))
+}
+
+impl RunArgs {
+    /// What is asked of a model of `layers` layers.
+    fn settings(&self, defaults: &Settings, overrides: Option<&OverridesFile>, layers: usize) -> Result<Settings> {
+        let mut settings = defaults.clone();
+        self.decide.apply(overrides, layers, &mut settings)?;
+        self.sample.apply(&mut settings);
+        settings.raw |= self.raw;
+        settings.logits = self.logits;
+        settings.probe = self.probe.clone();
+        Ok(settings)
+    }
 }
 
 fn read_stdin() -> Result<String> {

@@ -1,5 +1,7 @@
 //! One run: prompt in, tokens and a [`Trace`] out.
 
+pub mod aggregate;
+pub mod diff;
 pub mod distribution;
 pub mod divergence;
 pub mod events;
@@ -10,6 +12,7 @@ pub mod inspect;
 pub mod inspector;
 pub mod kept;
 pub mod load;
+pub mod overrides;
 pub mod replay;
 pub mod route;
 pub mod sampler;
@@ -28,6 +31,7 @@ pub use inspect::{Inspection, Moved, Stage};
 pub use inspector::Inspector;
 pub use kept::Kept;
 pub use load::{load_model, load_routers};
+pub use overrides::Overrides;
 pub use settings::{NEUTRAL_DIAL, Pin, Sampling, Scope, Settings};
 pub use trace::{
     BranchPoint, DecidedBy, Decision, Header, LogitsReport, ModelInfo, PromptToken, Record, RouterInfo, SCHEMA, Step,

@@ -80,6 +80,33 @@ pub struct BranchPoint {
     pub forced: usize,
 }
 
+impl Header {
+    /// What was decided at a layer for the prompt's token at `position`: the prompt's decision, but
+    /// for a pin of this token.
+    pub fn decision(&self, layer: usize, position: usize) -> Option<Decision> {
+        let shared = self.decisions.get(layer)?.clone();
+        let pins = &self.prompt.get(position)?.pinned;
+        Some(match pins.iter().find(|(l, _)| *l == layer) {
+            Some(&(_, action)) => Decision {
+                action,
+                by: DecidedBy::Pin,
+                ..shared
+            },
+            None => shared,
+        })
+    }
+
+    /// Block executions of the prompt's token at `position`.
+    pub fn depth(&self, position: usize) -> Option<usize> {
+        let change = self.prompt.get(position)?.pinned.iter().filter_map(|&(layer, action)| {
+            let before = self.decisions.get(layer)?.action.executions();
+            Some(action.executions() as isize - before as isize)
+        });
+        let depth = self.program.depth() as isize + change.sum::<isize>();
+        Some(depth.max(0) as usize)
+    }
+}
+
 /// One generated token: the program that this token itself ran at its position.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
@@ -194,6 +221,38 @@ impl Trace {
             0 => self.header.program.depth() as f64,
             n => self.steps.iter().map(|s| s.depth as f64).sum::<f64>() / n as f64,
         }
+    }
+
+    /// Tokens of prompt and answer.
+    pub fn tokens(&self) -> usize {
+        self.header.prompt.len() + self.steps.len()
+    }
+
+    /// Id, text (unescaped) and specialness of the token at `position`.
+    pub fn token(&self, position: usize) -> Option<(u32, &str, bool)> {
+        match self.header.prompt.get(position) {
+            Some(token) => Some((token.id, &token.text, token.special)),
+            None => self.step(position).map(|s| (s.id, s.text.as_str(), s.special)),
+        }
+    }
+
+    /// The step of the token at `position`, unless it belongs to the prompt.
+    pub fn step(&self, position: usize) -> Option<&Step> {
+        self.steps.get(position.checked_sub(self.header.prompt.len())?)
+    }
+
+    /// What was decided at a layer for the token at `position`.
+    pub fn decision(&self, layer: usize, position: usize) -> Option<Decision> {
+        match self.step(position) {
+            Some(step) => step.decisions.get(layer).cloned(),
+            None => self.header.decision(layer, position),
+        }
+    }
+
+    /// Block executions of the token at `position`.
+    pub fn depth(&self, position: usize) -> Option<usize> {
+        let step = self.step(position).map(|s| s.depth);
+        step.or_else(|| self.header.depth(position))
     }
 
     /// The generated text so far, without special tokens.

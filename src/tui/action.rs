@@ -51,7 +51,7 @@ actions! {
         Runs, "runs", "runs", "The runs of this session and their branches: open one, compare any two";
         Baseline, "baseline", "vs. unmodified", "Compare with the unmodified model: every layer once";
         Settings, "settings", "settings", "Settings: budget, dial, program, tokens, temperature, seed";
-        NextRecording, "next-recording", "recordings", "Open the next built-in recording";
+        NextRecording, "next-recording", "recordings", "Open the next recording";
     }
     "Play" {
         PlayPause, "play-pause", "play/pause", "Play, pause or replay a trace; hold a run before its next token";

@@ -345,17 +345,21 @@ impl App {
         self.cursor.layer = self.layers() / 2;
     }
 
-    /// Opens the built-in recording that is next, and proposes its prompt where none was typed.
+    /// Opens the recording that is next, and proposes its prompt where none was typed.
     pub fn open_recording(&mut self) {
-        let Some(recording) = self.recordings.get(self.recording).cloned() else {
+        let Some(recording) = self.recordings.get(self.recording) else {
             return;
         };
+        let (title, prompt) = (recording.title.clone(), recording.prompt.clone());
         match recording.trace() {
             Ok(trace) => {
-                if self.prompt.is_blank() || self.prompt.is_selected() {
-                    self.prompt.suggest(&recording.prompt);
+                if let Some(prompt) = prompt
+                    .as_ref()
+                    .filter(|_| self.prompt.is_blank() || self.prompt.is_selected())
+                {
+                    self.prompt.suggest(prompt);
                 }
-                self.open(recording.title, Some(recording.prompt), trace);
+                self.open(title, prompt, trace);
             }
             Err(error) => self.error(format!("{error:#}")),
         }

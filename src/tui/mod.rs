@@ -54,6 +54,7 @@ use self::action::UiAction;
 use self::app::App;
 use self::keymap::Keymap;
 use self::lesson::Listed;
+use self::recordings::Recording;
 use self::term::{Interrupt, Session, Signals};
 use self::theme::Theme;
 use self::update::{Event, update};
@@ -72,8 +73,8 @@ pub struct TuiOptions {
     pub settings: Settings,
     /// A prompt that runs as soon as the model is there.
     pub prompt: Option<String>,
-    /// A trace to open, and its title, instead of a built-in recording.
-    pub trace: Option<(String, Trace)>,
+    /// Traces to open, and their titles; the built-in recordings come after them.
+    pub traces: Vec<(String, Trace)>,
     pub theme: Theme,
     pub keymap: Keymap<UiAction>,
     /// Whether the mouse selects and scrolls.
@@ -114,16 +115,13 @@ fn open(options: TuiOptions) -> App {
     let mut app = App::new(options.theme, options.keymap, options.settings);
     app.reduced_motion = options.reduced_motion || options.screen_reader;
     app.screen_reader = options.screen_reader;
-    app.recordings = recordings::built_in();
     app.lessons = options.lessons;
-    match options.trace {
-        Some((title, trace)) => {
-            // The next recording is then the first built-in one.
-            app.recording = app.recordings.len().saturating_sub(1);
-            app.open(title, None, trace);
-        }
-        None => app.open_recording(),
-    }
+    let opened = options
+        .traces
+        .into_iter()
+        .map(|(title, trace)| Recording::opened(title, trace));
+    app.recordings = opened.chain(recordings::built_in()).collect();
+    app.open_recording();
     if let Some(lesson) = options.lesson {
         // Nothing runs yet that the worker would have to stop.
         let _ = update::begin_lesson(&mut app, lesson);

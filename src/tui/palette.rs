@@ -23,7 +23,7 @@ pub enum Target {
     Action(UiAction),
     /// Puts the prompt into the editor.
     Prompt(String),
-    /// Opens the built-in recording of this index.
+    /// Opens the recording of this index.
     Recording(usize),
     /// Begins the lesson of this index.
     Lesson(usize),

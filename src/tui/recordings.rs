@@ -1,27 +1,50 @@
-//! The recorded traces that ship: something to see before a model is there.
+//! Recorded traces: those that ship, so that there is something to see before a model is there, and
+//! those that the user opened.
 
 use anyhow::Context;
 
 use crate::engine::Trace;
 
-/// A recorded trace that is built in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A recorded trace.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Recording {
-    /// What lessons call it: the file's name without its end.
+    /// What lessons call it: the file's name without its end; empty where it is not built in.
     pub name: String,
-    /// What it shows, in a few words.
+    /// What it shows, in a few words; of a file its name.
     pub title: String,
-    /// What was asked.
-    pub prompt: String,
-    /// JSON lines.
-    pub text: &'static str,
+    /// What was asked, if more than its token ids is known.
+    pub prompt: Option<String>,
+    pub source: Source,
+}
+
+/// Where a recording is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    /// JSON lines in the program.
+    BuiltIn(&'static str),
+    Opened(Box<Trace>),
 }
 
 impl Recording {
+    /// A trace from a file of the user's.
+    pub fn opened(title: String, trace: Trace) -> Recording {
+        Recording {
+            name: String::new(),
+            title,
+            prompt: None,
+            source: Source::Opened(Box::new(trace)),
+        }
+    }
+
     /// # Errors
     /// When the text is no trace; of a built-in one a test makes sure that it is.
     pub fn trace(&self) -> anyhow::Result<Trace> {
-        Trace::from_json_lines(self.text).with_context(|| format!("the recording '{}' cannot be read", self.title))
+        match &self.source {
+            Source::BuiltIn(text) => {
+                Trace::from_json_lines(text).with_context(|| format!("the recording '{}' cannot be read", self.title))
+            }
+            Source::Opened(trace) => Ok((**trace).clone()),
+        }
     }
 }
 
@@ -32,8 +55,8 @@ pub fn built_in() -> Vec<Recording> {
         .map(|(name, title, prompt, text)| Recording {
             name: (*name).to_owned(),
             title: (*title).to_owned(),
-            prompt: (*prompt).to_owned(),
-            text,
+            prompt: Some((*prompt).to_owned()),
+            source: Source::BuiltIn(text),
         })
         .collect()
 }
@@ -81,7 +104,8 @@ mod tests {
         for recording in built_in() {
             let trace = recording.trace().unwrap();
             assert!(!trace.steps.is_empty(), "{}", recording.title);
-            assert!(!recording.prompt.trim().is_empty(), "{}", recording.title);
+            let prompt = recording.prompt.unwrap_or_default();
+            assert!(!prompt.trim().is_empty(), "{}", recording.title);
         }
     }
 }

@@ -8,7 +8,6 @@ use super::playback::{Playback, Speed};
 use super::tally::{self, Tally};
 use crate::engine::{Decision, Header, RunId, Settings, Step, Trace};
 use crate::program::Action;
-use crate::router::DecidedBy;
 
 /// Steps whose times make the speed shown while a run is under way.
 const RECENT: usize = 16;
@@ -148,16 +147,8 @@ impl Run {
     /// What was decided at a layer for the token at `position`. Prompt tokens share one program,
     /// but for pins of single tokens.
     pub fn decision(&self, layer: usize, position: usize) -> Option<Decision> {
-        if let Some(token) = self.trace.header.prompt.get(position) {
-            let shared = self.trace.header.decisions.get(layer)?.clone();
-            return Some(match token.pinned.iter().find(|(l, _)| *l == layer) {
-                Some(&(_, action)) => Decision {
-                    action,
-                    by: DecidedBy::Pin,
-                    ..shared
-                },
-                None => shared,
-            });
+        if position < self.prompt_len() {
+            return self.trace.header.decision(layer, position);
         }
         let step = self.step(position)?;
         let hidden = self.layers_shown().is_some_and(|n| layer >= n) && position + 1 == self.tokens();
@@ -175,7 +166,7 @@ impl Run {
     /// Block executions of the token at `position`; absent while not all its layers are shown.
     pub fn depth(&self, position: usize) -> Option<usize> {
         match position.checked_sub(self.prompt_len()) {
-            None => Some(tally::prompt_depth(&self.trace.header, position)),
+            None => self.trace.header.depth(position),
             Some(n) => self.complete().get(n).map(|s| s.depth),
         }
     }

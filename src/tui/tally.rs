@@ -26,8 +26,8 @@ impl Tally {
             counts: vec![[0; 3]; header.model.layers],
             ..Tally::default()
         };
-        for position in 0..header.prompt.len() {
-            tally.meet(prompt_depth(header, position));
+        for depth in (0..header.prompt.len()).filter_map(|position| header.depth(position)) {
+            tally.meet(depth);
         }
         tally
     }
@@ -58,17 +58,6 @@ pub fn count(counts: &mut [[usize; 3]], decisions: &[Decision]) {
     for (count, decision) in counts.iter_mut().zip(decisions) {
         count[decision.action.executions()] += 1;
     }
-}
-
-/// Block executions of a prompt token: the shared program, but for the token's own pins.
-pub fn prompt_depth(header: &Header, position: usize) -> usize {
-    let pinned = header.prompt.get(position).map_or(&[][..], |token| &token.pinned);
-    let change = pinned.iter().filter_map(|&(layer, action)| {
-        let before = header.decisions.get(layer)?.action.executions();
-        Some(action.executions() as isize - before as isize)
-    });
-    let depth = header.program.depth() as isize + change.sum::<isize>();
-    depth.max(0) as usize
 }
 
 #[cfg(test)]

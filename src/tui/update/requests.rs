@@ -216,17 +216,11 @@ pub(super) fn next_recording(app: &mut App) -> Vec<Command> {
         app.info("there are no recordings in this build");
         return Vec::new();
     }
-    let busy = app.is_busy();
-    abandon(app);
-    if let Some(run) = app.shown.take_if(|run| !run.is_recording()) {
-        if let Some(run) = app.previous.replace(run) {
-            app.history.put(run);
-        }
-    } else if app.shown.is_some() {
-        app.recording = (app.recording + 1) % app.recordings.len();
-    }
-    app.open_recording();
-    if busy { vec![Command::Stop] } else { Vec::new() }
+    let at = match app.shown.as_ref().is_some_and(Run::is_recording) {
+        true => (app.recording + 1) % app.recordings.len(),
+        false => app.recording,
+    };
+    recording(app, at)
 }
 
 /// Opens the recording `at`; a run under way is stopped.
@@ -244,14 +238,32 @@ pub(super) fn trace(app: &mut App, title: String, trace: Trace) -> Vec<Command> 
     commands
 }
 
-/// Ends what runs, and keeps what was computed for a comparison.
+/// Ends what runs, and keeps what is on the screen for a comparison.
 fn make_room(app: &mut App) -> Vec<Command> {
     let busy = app.is_busy();
     abandon(app);
-    if let Some(run) = app.shown.take_if(|run| !run.is_recording())
-        && let Some(run) = app.previous.replace(run)
-    {
-        app.history.put(run);
+    match app.shown.take_if(|run| !run.is_recording()) {
+        Some(run) => {
+            if let Some(run) = app.previous.replace(run) {
+                app.history.put(run);
+            }
+        }
+        None => keep_recording(app),
     }
     if busy { vec![Command::Stop] } else { Vec::new() }
+}
+
+/// Makes the recording on the screen the run before, whole: two recordings can be compared. A run of
+/// this session is not given up for one.
+fn keep_recording(app: &mut App) {
+    if app.previous.as_ref().is_some_and(|run| !run.is_recording()) {
+        return;
+    }
+    let Some(mut run) = app.shown.take() else { return };
+    run.playback = None;
+    run.follow();
+    let before = app.previous.replace(run);
+    if let Some(run) = before.filter(|run| app.has_branches(run.id)) {
+        app.history.put(run);
+    }
 }

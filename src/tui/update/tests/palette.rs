@@ -70,6 +70,22 @@ fn prompts_come_into_the_editor_and_recordings_open() {
 }
 
 #[test]
+fn recordings_opened_by_name_are_compared_whole() {
+    let mut app = ready();
+    app.recordings = crate::tui::recordings::built_in();
+    keys(&mut app, "n,,,");
+    let before = app.shown.clone().unwrap();
+    assert!(before.is_partway());
+    keys(&mut app, "p");
+    keys(&mut app, "two pins recording");
+    key(&mut app, KeyCode::Enter);
+    let kept = app.previous.as_ref().unwrap();
+    assert_eq!((kept.id, kept.steps().len()), (before.id, before.trace.steps.len()));
+    keys(&mut app, "c");
+    assert!(matches!(app.overlay, Some(Overlay::Compare { .. })));
+}
+
+#[test]
 fn the_selection_stays_within_what_was_found() {
     let mut app = ready();
     keys(&mut app, "p");

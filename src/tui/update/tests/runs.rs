@@ -4,6 +4,7 @@ use super::*;
 use crate::engine::NEUTRAL_DIAL;
 use crate::program::{Action, Program};
 use crate::tui::app::{Against, ModelState};
+use crate::tui::history::Parent;
 use crate::tui::run::{Origin, Progress};
 
 #[test]
@@ -231,8 +232,8 @@ fn recordings_follow_one_another() {
     let recording = |title: &str, seed| crate::tui::recordings::Recording {
         name: title.into(),
         title: title.into(),
-        prompt: format!("prompt of {title}"),
-        text: fixture::trace(seed, 4).to_json_lines().leak(),
+        prompt: Some(format!("prompt of {title}")),
+        source: crate::tui::recordings::Source::BuiltIn(fixture::trace(seed, 4).to_json_lines().leak()),
     };
     app.recordings = vec![recording("one", 1), recording("two", 2)];
     let title = |app: &App| app.shown.as_ref().unwrap().origin.clone();
@@ -240,6 +241,12 @@ fn recordings_follow_one_another() {
     assert_eq!(title(&app), Origin::Recording("two".into()));
     keys(&mut app, "n");
     assert_eq!(title(&app), Origin::Recording("one".into()));
+    let previous = app.previous.as_ref().unwrap();
+    assert_eq!(previous.origin, Origin::Recording("two".into()));
+    assert_eq!(previous.steps().len(), 4, "compared whole, wherever it was left");
+    keys(&mut app, "c");
+    assert!(matches!(app.overlay, Some(Overlay::Compare { .. })));
+    key(&mut app, KeyCode::Esc);
     // What the user typed is not replaced.
     assert_eq!(app.prompt.text(), "Hello");
     app.prompt.clear();
@@ -251,6 +258,32 @@ fn recordings_follow_one_another() {
     assert_eq!(keys(&mut app, "n"), [Command::Stop]);
     assert!(app.shown.as_ref().unwrap().is_recording());
     assert_eq!(app.previous.as_ref().unwrap().id, run);
+    keys(&mut app, "n");
+    assert_eq!(app.previous.as_ref().unwrap().id, run, "no recording takes its place");
+}
+
+#[test]
+fn a_recording_with_branches_is_not_forgotten() {
+    let mut app = ready();
+    let source = crate::tui::recordings::Source::BuiltIn(fixture::trace(5, 4).to_json_lines().leak());
+    let recording = crate::tui::recordings::Recording {
+        name: String::new(),
+        title: "another".into(),
+        prompt: None,
+        source,
+    };
+    app.recordings = vec![recording];
+    let mut branch = app.shown.clone().unwrap();
+    let first = branch.id;
+    branch.id = app.last_run + 1;
+    branch.parent = Some(Parent { run: first, at: 14 });
+    app.last_run = branch.id;
+    app.history.put(branch);
+    keys(&mut app, "n");
+    let second = app.shown.as_ref().unwrap().id;
+    keys(&mut app, "nn");
+    assert!(app.run(first).is_some(), "the tree still has it");
+    assert!(app.run(second).is_none(), "nothing goes on from this one");
 }
 
 #[test]

@@ -1,0 +1,102 @@
+//! What two runs were asked otherwise: model, routers and settings, field by field.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::engine::trace::Header;
+
+/// A field that differs, in both runs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Field {
+    /// `settings.budget`, `model.sha256`, `device` …
+    pub name: String,
+    pub before: Value,
+    pub after: Value,
+}
+
+impl Field {
+    /// What it belongs to: `model`, `routers`, `settings`, `branch`, `device` or `version`.
+    pub fn group(&self) -> &str {
+        self.name.split('.').next().unwrap_or_default()
+    }
+}
+
+/// The fields of two headers that differ, but for prompt, decisions and times. A model or routers
+/// of another name with the same sha256 are the same.
+pub fn changed_fields(before: &Header, after: &Header) -> Vec<Field> {
+    let value = |header: &Header| {
+        let mut groups = serde_json::json!({
+            "version": header.version,
+            "device": header.device,
+            "model": header.model,
+            "routers": header.routers,
+            "settings": header.settings,
+            "branch": header.branch,
+        });
+        groups.as_object_mut().map(std::mem::take).unwrap_or_default()
+    };
+    let (before, after) = (value(before), value(after));
+    let mut fields = Vec::new();
+    for (group, before) in &before {
+        let after = &after[group];
+        let (Some(a), Some(b)) = (before.as_object(), after.as_object()) else {
+            fields.extend(changed(group, before, after));
+            continue;
+        };
+        let same_file = a.contains_key("sha256") && a.get("sha256") == b.get("sha256");
+        let names = a.keys().filter(|key| !(same_file && *key == "name"));
+        fields.extend(names.filter_map(|key| {
+            let after = b.get(key).unwrap_or(&Value::Null);
+            changed(&format!("{group}.{key}"), &a[key], after)
+        }));
+    }
+    fields
+}
+
+fn changed(name: &str, before: &Value, after: &Value) -> Option<Field> {
+    (before != after).then(|| Field {
+        name: name.to_owned(),
+        before: before.clone(),
+        after: after.clone(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::trace::BranchPoint;
+    use crate::tui::fixture;
+
+    #[test]
+    fn fields_that_differ_are_named() {
+        let before = fixture::trace(7, 1).header;
+        let mut after = before.clone();
+        after.model.name = "renamed".into();
+        assert_eq!(changed_fields(&before, &after), []);
+        after.settings.budget = Some(24);
+        after.settings.pins = vec!["7=skip".parse().unwrap()];
+        after.settings.sampling.seed = 1;
+        after.model.sha256 = "ff".into();
+        after.routers = None;
+        after.device = "cuda:0".into();
+        after.branch = Some(BranchPoint { at: 12, forced: 1 });
+        let fields = changed_fields(&before, &after);
+        let names: Vec<&str> = fields.iter().map(|f| f.name.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "device",
+                "model.name",
+                "model.sha256",
+                "routers",
+                "settings.budget",
+                "settings.pins",
+                "settings.seed",
+                "branch"
+            ]
+        );
+        let budget = fields.iter().find(|f| f.name == "settings.budget").unwrap();
+        assert_eq!((&budget.before, &budget.after), (&Value::Null, &Value::from(24)));
+        assert_eq!(budget.group(), "settings");
+    }
+}

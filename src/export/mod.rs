@@ -1,0 +1,149 @@
+//! A run as a document: the map of layers × tokens as a picture, a page, a table or text.
+
+mod csv;
+mod html;
+mod json;
+mod svg;
+mod text;
+
+use crate::engine::{BranchPoint, DecidedBy, Decision, Header, NEUTRAL_DIAL, Overrides, Trace};
+use crate::program::Action;
+
+/// How a run is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// A picture, light or dark as its reader likes it
+    Svg,
+    /// A page that stands alone: the picture, what every cell means, the answer
+    Html,
+    /// A row for each layer at each token
+    Csv,
+    /// One object
+    Json,
+    /// As the screen shows the map
+    Text,
+    /// What was overridden, as `--overrides` reads it
+    Overrides,
+}
+
+impl Format {
+    /// The format of files with this ending.
+    pub fn of_extension(extension: &str) -> Option<Format> {
+        match extension {
+            "svg" => Some(Format::Svg),
+            "html" | "htm" => Some(Format::Html),
+            "csv" => Some(Format::Csv),
+            "json" => Some(Format::Json),
+            "txt" => Some(Format::Text),
+            "overrides" => Some(Format::Overrides),
+            _ => None,
+        }
+    }
+}
+
+/// The document; it ends with a newline. `title` is what the run is called, unescaped.
+pub fn export(trace: &Trace, title: &str, format: Format) -> String {
+    match format {
+        Format::Svg => svg::document(trace, title),
+        Format::Html => html::document(trace, title),
+        Format::Csv => csv::document(trace),
+        Format::Json => json::document(trace, title),
+        Format::Text => text::document(trace, title),
+        Format::Overrides => overrides(&trace.header),
+    }
+}
+
+/// What was overridden. Of a branch that is not all there was; what stands before it is not known here.
+fn overrides(header: &Header) -> String {
+    let items = Overrides::from(&header.settings);
+    match header.branch {
+        Some(BranchPoint { at, .. }) => format!("# a branch: before position {at} other settings held\n{items}"),
+        None => items.to_string(),
+    }
+}
+
+/// What was asked, in a few phrases; unescaped.
+fn asked(header: &Header) -> Vec<String> {
+    let settings = &header.settings;
+    let routers = header.routers.as_ref().map_or("none", |r| &r.name);
+    let mut phrases = vec![
+        format!("model {}, {} layers", header.model.name, header.model.layers),
+        format!("routers {routers}"),
+    ];
+    match &settings.program {
+        Some(_) => phrases.push("a fixed program".to_owned()),
+        None => phrases.push(format!("scope {}", settings.scope)),
+    }
+    phrases.extend(header.branch.map(|b| format!("a branch from position {}", b.at)));
+    phrases.extend(settings.budget.map(|b| format!("budget {b}")));
+    if settings.dial != NEUTRAL_DIAL {
+        phrases.push(format!("dial {}", settings.dial));
+    }
+    phrases.extend(settings.pins.iter().map(|pin| format!("pin {pin}")));
+    phrases
+}
+
+/// What came of it, in a few phrases.
+fn outcome(trace: &Trace) -> Vec<String> {
+    let mut phrases = vec![
+        format!(
+            "{} prompt tokens, {} answer tokens",
+            trace.header.prompt.len(),
+            trace.steps.len()
+        ),
+        format!("mean depth {:.2} of {}", trace.mean_depth(), trace.layers()),
+    ];
+    let speed = trace.summary.as_ref().map(|s| s.decode_tokens_per_second);
+    phrases.extend(speed.map(|s| format!("{s:.1} tokens/s")));
+    phrases
+}
+
+/// The sign of a cell, as on the screen: a letter for a pin, a notched block where router and dial
+/// would have done otherwise.
+fn glyph(decision: &Decision) -> char {
+    let at = |glyphs: [char; 3]| glyphs[decision.action.executions()];
+    match decision.by {
+        DecidedBy::Pin => at(['S', 'E', 'R']),
+        _ if decision.disagrees() => at([':', '▞', '▛']),
+        _ => at(['·', '▄', '█']),
+    }
+}
+
+/// What is to be known of a cell, line by line; unescaped.
+fn describe(decision: &Decision) -> Vec<String> {
+    let mut lines = vec![format!("{}, settled by {}", past(decision.action), decision.by.name())];
+    if let Some([skip, execute, repeat]) = decision.probs {
+        lines.push(format!(
+            "router: skip {skip:.3}, execute {execute:.3}, repeat {repeat:.3}"
+        ));
+    }
+    if let Some(shadow) = decision.shadow.filter(|_| decision.disagrees()) {
+        lines.push(format!("router and dial would {shadow} here"));
+    }
+    lines
+}
+
+fn past(action: Action) -> &'static str {
+    match action {
+        Action::Skip => "skipped",
+        Action::Execute => "executed",
+        Action::Repeat => "repeated",
+    }
+}
+
+/// How high the bar of a depth is, 0 to 1, where depths are from `low` to `high`. As on the screen,
+/// small differences stay small.
+fn bar(depth: usize, (low, high): (usize, usize)) -> f64 {
+    const LEAST_RANGE: usize = 4;
+    let low = low.min(high.saturating_sub(LEAST_RANGE));
+    depth.saturating_sub(low) as f64 / high.saturating_sub(low).max(1) as f64
+}
+
+/// Least and greatest depth of all tokens; `None` without tokens.
+fn depth_range(trace: &Trace) -> Option<(usize, usize)> {
+    let depths = || (0..trace.tokens()).filter_map(|t| trace.depth(t));
+    depths().min().zip(depths().max())
+}
+
+#[cfg(test)]
+mod tests;
