@@ -310,9 +310,7 @@ fn opened_traces_are_shown_and_compared() {
     screen.types("c");
     screen.sees("B against A");
     // Each is there once; the built-in ones come after them.
-    screen.types("\x1b");
-    screen.sees("recording: second.jsonl");
-    screen.types("n");
+    screen.types("qn");
     screen.sees("recording: a budget");
     screen.types("\x03");
     assert_eq!(screen.ends(), 0);
