@@ -312,7 +312,8 @@ fn is_device(name: &str) -> bool {
         || name.strip_prefix("cuda:").is_some_and(|n| n.parse::<u16>().is_ok())
 }
 
-fn resolve(folder: &Path, path: &Path) -> PathBuf {
+/// A path written by the user: `~` is the home folder, other relative paths begin at `folder`.
+pub fn resolve(folder: &Path, path: &Path) -> PathBuf {
     match (path.strip_prefix("~"), directories::BaseDirs::new()) {
         (Ok(rest), Some(home)) => home.home_dir().join(rest),
         _ => folder.join(path),

@@ -315,3 +315,32 @@ fn opened_traces_are_shown_and_compared() {
     screen.types("\x03");
     assert_eq!(screen.ends(), 0);
 }
+
+#[test]
+fn overrides_are_kept_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("half.overrides");
+    std::fs::write(&path, "pin 7=skip\noff budget 20\n").unwrap();
+    let named = path.to_str().unwrap();
+    let mut screen = Screen::open(&["--overrides", named, "--model", "/nowhere/model.gguf"], &[]);
+    screen.sees("/nowhere/model.gguf");
+    screen.types("\x1b");
+    screen.sees("Enter edits");
+    screen.types("O");
+    screen.sees("[on]  pin 7=skip");
+    screen.sees("[off] budget 20");
+    screen.types("npin 9=repeat\r");
+    screen.sees("[on]  pin 9=repeat");
+    screen.types("s\r");
+    screen.sees("is there already");
+    screen.types("\r");
+    screen.sees("the overrides are in ");
+    let text = "scope prompt\ndial -0.5\noff budget 20\npin 7=skip\npin 9=repeat\n";
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    std::fs::write(&path, "pin 11=execute\noff pin 12=skip\n").unwrap();
+    screen.types("l\r");
+    screen.sees("[on]  pin 11=execute");
+    screen.sees("[off] pin 12=skip");
+    screen.types("\x03");
+    assert_eq!(screen.ends(), 0);
+}

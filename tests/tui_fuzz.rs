@@ -8,6 +8,7 @@ use drllm::engine::{Command, Event as Worker};
 use drllm::tui::action::UiAction;
 use drllm::tui::app::{App, Overlay};
 use drllm::tui::color::ColorTier;
+use drllm::tui::files::{FileReport, FileRequest};
 use drllm::tui::keymap::KeyAction;
 use drllm::tui::update::{Event, update};
 use drllm::tui::view::view;
@@ -144,6 +145,27 @@ fn perform(app: &mut App, worker: &mut Worked, deed: Deed) {
     };
     let commands = update(app, event);
     worker.take(commands);
+    if let Some(request) = app.file.take() {
+        update(app, Event::File(answered(request)));
+    }
+}
+
+/// Files with anything in them, in the place of a disk.
+fn answered(request: FileRequest) -> FileReport {
+    match request {
+        FileRequest::Save {
+            path, replace: true, ..
+        } => FileReport::Saved(path),
+        FileRequest::Save { path, .. } => FileReport::Exists(path),
+        FileRequest::Load { path } if path.len() % 2 == 0 => FileReport::Loaded {
+            path,
+            text: "pin 7=skip\noff budget 20\noff pin 9=repeat\n".into(),
+        },
+        FileRequest::Load { path } => FileReport::Loaded {
+            text: format!("{path} \u{1b}[2J\u{202e}日本"),
+            path,
+        },
+    }
 }
 
 /// What holds whatever was done.

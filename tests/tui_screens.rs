@@ -9,6 +9,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use drllm::engine::{Command, Event as Worker};
 use drllm::tui::app::App;
 use drllm::tui::color::ColorTier;
+use drllm::tui::files::FileReport;
 use drllm::tui::update::{Event, update};
 use drllm::tui::view::view;
 use ratatui::Terminal;
@@ -399,6 +400,13 @@ fn the_list_of_overrides() {
     key(&mut app, KeyCode::Enter);
     let screen = text(&draw(&mut app, (80, 24)));
     insta::assert_snapshot!("overrides_mistake_80x24", screen);
+    key(&mut app, KeyCode::Esc);
+    keys(&mut app, "s");
+    key(&mut app, KeyCode::Enter);
+    let exists = FileReport::Exists("/home/me/experiments/run.overrides".into());
+    update(&mut app, Event::File(exists));
+    let screen = text(&draw(&mut app, (80, 24)));
+    insta::assert_snapshot!("overrides_save_80x24", screen);
 }
 
 #[test]

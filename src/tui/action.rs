@@ -132,6 +132,8 @@ actions! {
         Toggle, "toggle", "toggle", "Switch the setting on or off";
         Add, "add", "add", "Type one more override";
         Remove, "remove", "remove", "Take the override out of the list";
+        SaveOverrides, "save-overrides", "save", "Save the list of overrides to a file";
+        LoadOverrides, "load-overrides", "load", "Load the list of overrides from a file";
         Close, "close", "close", "Close, without accepting what was typed";
     }
 }

@@ -6,6 +6,7 @@ use ratatui::layout::Rect;
 
 use super::action::UiAction;
 use super::code::Code;
+use super::files::FileRequest;
 use super::history::{History, Parent};
 use super::inside::{Apart, FlipDialog, ForceDialog, InsideDialog};
 use super::keymap::{Key, Keymap};
@@ -230,6 +231,8 @@ pub struct App {
     pub settings: Settings,
     /// Overrides that are switched off.
     pub off: Vec<Off>,
+    /// The file of overrides that was named last.
+    pub overrides_path: String,
     /// `settings` as they were when what is on the screen began.
     pub settled: Settings,
     pub prompt: PromptEditor,
@@ -267,6 +270,8 @@ pub struct App {
     /// The lesson under way.
     pub tour: Option<Tour>,
     pub notice: Option<Notice>,
+    /// A file to be read or written.
+    pub file: Option<FileRequest>,
     /// On its way to the terminal's clipboard.
     pub clipboard: Option<String>,
     pub quit: bool,
@@ -298,6 +303,7 @@ impl App {
             settled: settings.clone(),
             settings,
             off: Vec::new(),
+            overrides_path: "run.overrides".to_owned(),
             prompt: PromptEditor::default(),
             shown: None,
             previous: None,
@@ -322,6 +328,7 @@ impl App {
             lessons: Vec::new(),
             tour: None,
             notice: None,
+            file: None,
             clipboard: None,
             quit: false,
             suspend: false,

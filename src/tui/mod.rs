@@ -9,6 +9,7 @@ pub mod code;
 pub mod color;
 pub mod describe;
 pub mod diff;
+pub mod files;
 #[cfg(test)]
 #[path = "../../tests/fixture/mod.rs"]
 pub(crate) mod fixture;
@@ -59,7 +60,7 @@ use self::term::{Interrupt, Session, Signals};
 use self::theme::Theme;
 use self::update::{Event, update};
 use crate::engine::worker::Worker;
-use crate::engine::{self, Command, LoadRequest, Settings, Trace};
+use crate::engine::{self, Command, LoadRequest, Overrides, Settings, Trace};
 
 /// Time between two frames at least: about 30 a second.
 const FRAME: Duration = Duration::from_millis(33);
@@ -71,6 +72,8 @@ const MOST_EVENTS: usize = 10_000;
 pub struct TuiOptions {
     pub load: LoadRequest,
     pub settings: Settings,
+    /// A file of overrides that is in the settings already, and its name: what it keeps switched off.
+    pub overrides: Option<(String, Overrides)>,
     /// A prompt that runs as soon as the model is there.
     pub prompt: Option<String>,
     /// Traces to open, and their titles; the built-in recordings come after them.
@@ -116,6 +119,10 @@ fn open(options: TuiOptions) -> App {
     app.reduced_motion = options.reduced_motion || options.screen_reader;
     app.screen_reader = options.screen_reader;
     app.lessons = options.lessons;
+    if let Some((path, overrides)) = options.overrides {
+        app.off = override_list::off(&overrides);
+        app.overrides_path = path;
+    }
     let opened = options
         .traces
         .into_iter()
@@ -197,6 +204,9 @@ impl Screen {
                 () = tokio::time::sleep_until(due.into()), if waiting => {}
             }
             self.apply(Event::Tick(self.start.elapsed()));
+            if let Some(request) = self.app.file.take() {
+                self.apply(Event::File(files::perform(&request)));
+            }
             if let Some(text) = self.app.clipboard.take() {
                 execute!(stdout(), CopyToClipboard::to_clipboard_from(text))?;
             }

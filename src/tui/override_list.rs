@@ -1,32 +1,14 @@
 //! Overrides as a list: each can be edited, switched off and on again, taken out.
 
-use std::fmt;
-
 use super::line_edit::LineEdit;
-use super::settings::{Field, FieldError};
-use crate::engine::{NEUTRAL_DIAL, Pin, Settings};
-use crate::program::Program;
+use super::overrides;
+use super::settings::{FieldError, column};
+use crate::engine::overrides::{Item, Line, Override, OverridesError};
+use crate::engine::{NEUTRAL_DIAL, Overrides, Sampling, Scope, Settings};
+use crate::program::MOST_LAYERS;
 
-/// One thing that is decided otherwise. Its text is that of override files: `pin 7=skip`,
-/// `budget 26`, `dial -0.4`, `program 0-11 13-29`.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Override {
-    Pin(Pin),
-    Program(Program),
-    Budget(usize),
-    Dial(f64),
-}
-
-impl fmt::Display for Override {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Override::Pin(pin) => write!(f, "pin {pin}"),
-            Override::Program(program) => write!(f, "program {program}"),
-            Override::Budget(budget) => write!(f, "budget {budget}"),
-            Override::Dial(dial) => write!(f, "dial {dial}"),
-        }
-    }
-}
+/// Layers that pass every check, while the model's are not known.
+const ANY_LAYERS: usize = usize::MAX / 4;
 
 /// An override that is switched off, and where it stood among those of its kind.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,13 +17,18 @@ pub struct Off {
     at: usize,
 }
 
-/// The overrides that hold: pins in their order (the last one on a cell holds), program, budget, dial.
+/// The overrides that hold: pins in their order (the last one on a cell holds), program, budget, dial,
+/// scope, seed.
 pub fn active(settings: &Settings) -> Vec<Override> {
     let pins = settings.pins.iter().copied().map(Override::Pin);
     let program = settings.program.clone().map(Override::Program);
     let budget = settings.budget.map(Override::Budget);
     let dial = (settings.dial != NEUTRAL_DIAL).then_some(Override::Dial(settings.dial));
-    pins.chain(program).chain(budget).chain(dial).collect()
+    let scope = (settings.scope != Scope::default()).then_some(Override::Scope(settings.scope));
+    let seed = settings.sampling.seed;
+    let seed = (seed != neutral_seed()).then_some(Override::Seed(seed));
+    let one = [program, budget, dial, scope, seed];
+    pins.chain(one.into_iter().flatten()).collect()
 }
 
 /// A row of the list: what it says, and whether it holds.
@@ -50,8 +37,8 @@ pub fn rows(settings: &Settings, off: &[Off]) -> Vec<(Override, bool)> {
     on.chain(off.iter().map(|off| (off.what.clone(), false))).collect()
 }
 
-/// Switches the row off or on; the row it is at then. Of program, budget and dial one can hold: what
-/// stood in the way is switched off.
+/// Switches the row off or on; the row it is at then. Of everything but pins one can hold: what stood in
+/// the way is switched off.
 pub fn toggle(settings: &mut Settings, off: &mut Vec<Off>, row: usize) -> usize {
     let on = active(settings).len();
     if row < on {
@@ -88,7 +75,7 @@ pub fn accept(
     text: &str,
     layers: Option<usize>,
 ) -> Result<usize, FieldError> {
-    let what = parse(text, layers)?;
+    let Item { what, on: holds, .. } = parse(text, layers)?;
     let (mut changed, mut left) = (settings.clone(), off.clone());
     let on = active(&changed).len();
     let edited = row.filter(|row| *row >= on && row - on < left.len());
@@ -102,11 +89,17 @@ pub fn accept(
         Some(row) => take(&mut changed, row).map_or(usize::MAX, |off| off.at),
         None => usize::MAX,
     };
-    left.extend(put(&mut changed, what.clone(), at));
+    match holds {
+        true => left.extend(put(&mut changed, what.clone(), at)),
+        false => left.push(Off { what: what.clone(), at }),
+    }
     let refused = |message| FieldError { column: None, message };
-    changed.check(layers.unwrap_or(usize::MAX / 4)).map_err(refused)?;
+    changed.check(layers.unwrap_or(ANY_LAYERS)).map_err(refused)?;
     (*settings, *off) = (changed, left);
-    Ok(active(settings).iter().position(|other| *other == what).unwrap_or(0))
+    let row = rows(settings, off)
+        .iter()
+        .rposition(|row| *row == (what.clone(), holds));
+    Ok(row.unwrap_or(0))
 }
 
 /// Takes an override that holds out of the settings.
@@ -129,6 +122,14 @@ fn take(settings: &mut Settings, row: usize) -> Option<Off> {
             settings.dial = NEUTRAL_DIAL;
             0
         }
+        Override::Scope(_) => {
+            settings.scope = Scope::default();
+            0
+        }
+        Override::Seed(_) => {
+            settings.sampling.seed = neutral_seed();
+            0
+        }
     };
     Some(Off { what, at })
 }
@@ -142,61 +143,128 @@ fn put(settings: &mut Settings, what: Override, at: usize) -> Option<Off> {
         }
         Override::Program(program) => settings.program.replace(program).map(Override::Program),
         Override::Budget(budget) => settings.budget.replace(budget).map(Override::Budget),
-        Override::Dial(dial) => {
-            let before = std::mem::replace(&mut settings.dial, dial);
-            (before != NEUTRAL_DIAL).then_some(Override::Dial(before))
-        }
+        Override::Dial(dial) => replaced(&mut settings.dial, dial, NEUTRAL_DIAL).map(Override::Dial),
+        Override::Scope(scope) => replaced(&mut settings.scope, scope, Scope::default()).map(Override::Scope),
+        Override::Seed(seed) => replaced(&mut settings.sampling.seed, seed, neutral_seed()).map(Override::Seed),
     };
     before.map(|what| Off { what, at: 0 })
 }
 
-fn parse(text: &str, layers: Option<usize>) -> Result<Override, FieldError> {
-    const EXPECTED: &str = "expected pin 7=skip, program 0-11 13-29, budget 26 or dial -0.4";
-    let text = text.trim();
-    let (word, value) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-    let column = Some(text.chars().count() - value.chars().count() + 1);
-    let mut settings = Settings::default();
-    let mut field = |field: Field| {
-        field.set(&mut settings, value, layers).map_err(|error| FieldError {
-            column: error.column.zip(column).map(|(inner, before)| inner + before - 1),
-            ..error
-        })
-    };
-    let missing = |what: &str| FieldError {
-        column: None,
-        message: format!("the {what} is missing: {EXPECTED}"),
-    };
-    match word {
-        "pin" => {
-            let pin: Pin = value.parse().map_err(|message| FieldError { column, message })?;
-            Ok(Override::Pin(pin))
-        }
-        "program" => {
-            field(Field::Program)?;
-            settings.program.map(Override::Program).ok_or_else(|| missing(word))
-        }
-        "budget" => {
-            field(Field::Budget)?;
-            settings.budget.map(Override::Budget).ok_or_else(|| missing(word))
-        }
-        "dial" => {
-            field(Field::Dial)?;
-            Ok(Override::Dial(settings.dial))
-        }
+/// Sets a value; the one before, unless it is the one without an override.
+fn replaced<T: PartialEq>(place: &mut T, value: T, neutral: T) -> Option<T> {
+    Some(std::mem::replace(place, value)).filter(|before| *before != neutral)
+}
+
+/// The seed without an override.
+fn neutral_seed() -> u64 {
+    Sampling::default().seed
+}
+
+/// Reads one override, written as a line of an override file.
+fn parse(text: &str, layers: Option<usize>) -> Result<Item, FieldError> {
+    let file = Overrides::parse(text, layers.unwrap_or(MOST_LAYERS)).map_err(|error| match error {
+        OverridesError::Item { column, message, .. } => FieldError {
+            column: Some(column),
+            message,
+        },
+        OverridesError::Program { error, .. } => FieldError {
+            column: Some(column(&error)),
+            message: error.to_string(),
+        },
+    })?;
+    match file.lines.into_iter().next() {
+        Some(Line::Item(item)) => Ok(item),
         _ => Err(FieldError {
             column: Some(1),
-            message: format!("'{}' is no override: {EXPECTED}", word.escape_default()),
+            message: "this is no override: expected one like pin 7=skip, budget 26 or dial -0.4".to_owned(),
         }),
     }
+}
+
+/// The list as an override file: what holds, and as `off` lines what is switched off. Scope and dial are
+/// always in it, so that it says the same wherever it is read.
+pub fn to_file(settings: &Settings, off: &[Off]) -> Overrides {
+    let is_pin = |what: &Override| matches!(what, Override::Pin(_));
+    let line = |what: &Override, on| {
+        Line::Item(Item {
+            what: what.clone(),
+            on,
+            note: String::new(),
+        })
+    };
+    let on = settings.pins.iter().map(|pin| line(&Override::Pin(*pin), true));
+    let mut pins: Vec<Line> = on.collect();
+    // In the order in which they would be switched on again, so that each finds its place.
+    for off in off.iter().rev().filter(|off| is_pin(&off.what)) {
+        pins.insert(off.at.min(pins.len()), line(&off.what, false));
+    }
+    let mut others = settings.clone();
+    others.pins.clear();
+    let mut file = Overrides::from(&others);
+    let seed = Override::Seed(settings.sampling.seed);
+    if settings.sampling.seed != neutral_seed() && !file.active().any(|what| *what == seed) {
+        file.lines.push(line(&seed, true));
+    }
+    let off = off.iter().filter(|off| !is_pin(&off.what));
+    file.lines.extend(off.map(|off| line(&off.what, false)));
+    file.lines.extend(pins);
+    file
+}
+
+/// What a file keeps without carrying it out.
+pub fn off(file: &Overrides) -> Vec<Off> {
+    let mut pins = 0;
+    let mut out = Vec::new();
+    for line in &file.lines {
+        match line {
+            Line::Item(item) if !item.on => out.push(Off {
+                what: item.what.clone(),
+                at: pins,
+            }),
+            Line::Item(item) if matches!(item.what, Override::Pin(_)) => pins += 1,
+            _ => {}
+        }
+    }
+    out
+}
+
+/// Puts what a file says in the place of pins, program, budget, dial and everything switched off; scope
+/// and seed stay where it does not name them.
+///
+/// # Errors
+/// When the text is no override file, or the model cannot have it. Nothing has changed then.
+pub fn load(settings: &mut Settings, off: &mut Vec<Off>, text: &str, layers: Option<usize>) -> Result<(), String> {
+    let file = Overrides::parse(text, layers.unwrap_or(MOST_LAYERS)).map_err(|e| e.to_string())?;
+    let mut changed = settings.clone();
+    overrides::clear(&mut changed);
+    file.apply(&mut changed);
+    changed.check(layers.unwrap_or(ANY_LAYERS))?;
+    (*settings, *off) = (changed, self::off(&file));
+    Ok(())
+}
+
+/// What is typed in the dialog.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// The override of the selected row.
+    #[default]
+    Row,
+    /// One more override.
+    Add,
+    /// The name of a file to write; the name of one that is there already and may be replaced when it is
+    /// accepted again.
+    Save { existing: Option<String> },
+    /// The name of a file to read.
+    Load,
 }
 
 /// The list's dialog.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OverrideList {
     pub row: usize,
-    /// What is typed: for the row, or for a new override.
+    /// What is typed.
     pub edit: Option<LineEdit>,
-    pub adding: bool,
+    pub purpose: Purpose,
 }
 
 #[cfg(test)]
@@ -263,12 +331,13 @@ mod tests {
         assert_eq!(list(&settings, &off)[3], "-pin 9=skip");
         let before = (settings.clone(), off.clone());
         for (text, part, column) in [
-            ("pni 7=skip", "'pni' is no override: expected pin", Some(1)),
-            ("pin 7=jump", "jump", Some(5)),
-            ("pin 99=skip", "99", None),
-            ("budget many", "budget", None),
-            ("budget 999", "budget", None),
-            ("budget", "missing", None),
+            ("pni 7=skip", "seed or pin, found 'pni'", Some(1)),
+            (" pin 7=jump", "jump", Some(6)),
+            ("pin 99=skip", "no layer 99", Some(5)),
+            ("budget many", "found 'many'", Some(8)),
+            ("budget 999", "twice the model's layers", Some(8)),
+            ("budget", "found the end of the line", Some(7)),
+            ("# budget 20", "no override", Some(1)),
             ("program 0-11 13-99", "column", Some(17)),
             ("", "no override", Some(1)),
         ] {
@@ -279,7 +348,87 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_line_of_a_file_can_be_typed_whole() {
+        let (mut settings, mut off) = (some(), Vec::new());
+        assert_eq!(
+            accept(&mut settings, &mut off, None, "off seed 7  # later", None),
+            Ok(4)
+        );
+        assert_eq!(accept(&mut settings, &mut off, None, "scope token", None), Ok(4));
+        assert_eq!(list(&settings, &off)[4..], ["+scope token", "-seed 7"]);
+        assert_eq!(toggle(&mut settings, &mut off, 5), 5);
+        assert_eq!((settings.scope, settings.sampling.seed), (Scope::Token, 7));
+        toggle(&mut settings, &mut off, 4);
+        toggle(&mut settings, &mut off, 4);
+        assert_eq!(
+            (settings.scope, settings.sampling.seed),
+            (Scope::Prompt, neutral_seed())
+        );
+    }
+
+    #[test]
+    fn a_file_keeps_what_is_off_at_its_place() {
+        let (mut settings, mut off) = (some(), Vec::new());
+        toggle(&mut settings, &mut off, 0);
+        toggle(&mut settings, &mut off, 1);
+        let text = "scope prompt\ndial -0.4\noff budget 26\noff pin 7=skip\npin 7@12-14=repeat\n";
+        assert_eq!(to_file(&settings, &off).to_string(), text);
+        let mut loaded = (Settings::default(), Vec::new());
+        loaded.0.sampling.seed = 5;
+        loaded.0.budget = Some(3);
+        load(&mut loaded.0, &mut loaded.1, text, Some(30)).unwrap();
+        assert_eq!(loaded.0.sampling.seed, 5, "the file does not name it");
+        assert_eq!((loaded.0.budget, loaded.0.pins.len()), (None, 1));
+        // The pin that is switched on again stands under the other one.
+        let rows = list(&loaded.0, &loaded.1);
+        toggle(
+            &mut loaded.0,
+            &mut loaded.1,
+            rows.iter().position(|row| row == "-pin 7=skip").unwrap(),
+        );
+        assert_eq!(loaded.0.pins, some().pins);
+    }
+
+    #[test]
+    fn a_bad_file_changes_nothing() {
+        let (mut settings, mut off) = (some(), Vec::new());
+        toggle(&mut settings, &mut off, 1);
+        let before = (settings.clone(), off.clone());
+        let trace = format!("{{\"type\":\"header\",{}", "\"x\":1,".repeat(1000));
+        for (text, part) in [
+            ("scope token\npin 7=jump", "line 2, column 5"),
+            ("pin 30=skip", "no layer 30; this model has layers 0-29"),
+            ("budget 20\nbudget 21", "line 1 says this already"),
+            ("program 0-40", "line 1, column"),
+            (&trace, "expected scope, dial, budget"),
+        ] {
+            let message = load(&mut settings, &mut off, text, Some(30)).unwrap_err();
+            assert!(message.contains(part) && message.chars().count() < 200, "{message}");
+            assert_eq!((&settings, &off), (&before.0, &before.1));
+        }
+    }
+
     proptest! {
+        /// A list that was saved is the same list when it is loaded, and is saved as the same text.
+        #[test]
+        fn files_hold_the_whole_list(switched in prop::collection::vec(0usize..9, 0..20), seed in 0u64..3) {
+            let (mut settings, mut off) = (some(), Vec::new());
+            settings.pins.push("9=execute".parse().unwrap());
+            settings.pins.push("9@3=skip".parse().unwrap());
+            settings.scope = Scope::Token;
+            settings.sampling.seed = seed;
+            for row in switched {
+                toggle(&mut settings, &mut off, row);
+            }
+            let text = to_file(&settings, &off).to_string();
+            let (mut loaded, mut kept) = (Settings::default(), Vec::new());
+            load(&mut loaded, &mut kept, &text, Some(30)).unwrap();
+            prop_assert_eq!(&loaded, &settings);
+            prop_assert_eq!(kept.len(), off.len());
+            prop_assert_eq!(to_file(&loaded, &kept).to_string(), text);
+        }
+
         /// Whatever is switched, the same overrides are in the list, and twice the same row is as before.
         #[test]
         fn nothing_is_lost_by_switching(rows in prop::collection::vec(0usize..6, 0..20)) {

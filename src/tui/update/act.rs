@@ -93,7 +93,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Suspend => app.suspend = true,
         Quit => app.quit = true,
         // In dialogs only.
-        Accept | Toggle | Add | Remove | Close => {}
+        Accept | Toggle | Add | Remove | SaveOverrides | LoadOverrides | Close => {}
     }
     Vec::new()
 }

@@ -18,6 +18,7 @@ use ratatui::layout::Rect;
 
 use super::action::UiAction;
 use super::app::{App, Focus, Level, NOTICE_TIME, Overlay};
+use super::files::FileReport;
 use super::grid::Grid;
 use super::keymap::Lookup;
 use super::layout::{self, Screen};
@@ -36,6 +37,8 @@ pub enum Event {
     /// Time since the start.
     Tick(Duration),
     Worker(engine::Event),
+    /// What came of [`App::file`].
+    File(FileReport),
     /// Code can be highlighted from now on.
     GrammarsReady,
 }
@@ -61,6 +64,10 @@ pub fn update(app: &mut App, event: Event) -> Vec<Command> {
             Vec::new()
         }
         Event::Worker(event) => worker::hear(app, event),
+        Event::File(report) => {
+            overrides::hear(app, report);
+            Vec::new()
+        }
         Event::GrammarsReady => {
             highlight(app, true);
             Vec::new()

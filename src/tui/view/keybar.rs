@@ -20,7 +20,9 @@ fn offered(app: &App) -> &'static [UiAction] {
         Some(Overlay::Runs { .. }) => return &[Accept, Compare, Close, Up, Down, Help],
         Some(Overlay::Help { .. }) => return &[Close, Up, Down],
         Some(Overlay::Overrides(list)) if list.edit.is_some() => return &[Accept, Close],
-        Some(Overlay::Overrides(_)) => return &[Toggle, Accept, Add, Remove, Rerun, Close],
+        Some(Overlay::Overrides(_)) => {
+            return &[Toggle, Accept, Add, Remove, SaveOverrides, LoadOverrides, Close, Rerun];
+        }
         Some(Overlay::Lessons { .. }) => return &[Accept, Up, Down, Close],
         Some(Overlay::Jump(_)) => return &[Accept, Close],
         Some(Overlay::Palette(_)) => return &[Accept, Up, Down, Close],

@@ -5,7 +5,7 @@ use ratatui::layout::{Position, Rect};
 
 use super::super::app::App;
 use super::super::layout::{dialog as place, inner};
-use super::super::override_list::{OverrideList, rows};
+use super::super::override_list::{OverrideList, Purpose, rows};
 use super::super::theme::Role;
 use super::super::widgets::flow::flow;
 use super::{line, pane, put};
@@ -30,7 +30,7 @@ pub(super) fn draw(app: &App, list: &OverrideList, body: Rect, buffer: &mut Buff
     }
     let top = (list.row + 1).saturating_sub(usize::from(height));
     for (y, (at, (what, on))) in (0..height).zip(rows.iter().enumerate().skip(top)) {
-        let here = at == list.row && !list.adding;
+        let here = at == list.row && (list.edit.is_none() || list.purpose == Purpose::Row);
         let role = match (here, on) {
             (true, _) => Role::Accent,
             (false, true) => Role::Pin,
@@ -57,10 +57,7 @@ pub(super) fn draw(app: &App, list: &OverrideList, body: Rect, buffer: &mut Buff
     let cursor = line::draw(app, edit, typed, buffer);
     let (text, role) = match &edit.error {
         Some(error) => (error.message.as_str(), Role::Error),
-        None => (
-            "pin 7=skip, pin 7@12-14=repeat, program 0-11 13-29, budget 26, dial -0.4",
-            Role::Muted,
-        ),
+        None => (hint(&list.purpose), Role::Muted),
     };
     let lines = flow([(0, text)].into_iter(), foot.width, None);
     for (y, glyphs) in (1..foot.height).zip(&lines) {
@@ -68,4 +65,13 @@ pub(super) fn draw(app: &App, list: &OverrideList, body: Rect, buffer: &mut Buff
         put(buffer, foot, 0, y, &text, style(role));
     }
     Some(cursor)
+}
+
+/// What can be typed.
+fn hint(purpose: &Purpose) -> &'static str {
+    match purpose {
+        Purpose::Row | Purpose::Add => "pin 7=skip, pin 7@12-14=repeat, program 0-11 13-29, budget 26, dial -0.4",
+        Purpose::Save { .. } => "the file to write, for --overrides too; what is switched off is kept in it",
+        Purpose::Load => "the file to read, in the place of this list",
+    }
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::engine::{NEUTRAL_DIAL, Scope};
 use crate::program::Program;
 use crate::tui::app::{Cursor, MapMode};
+use crate::tui::files::{FileReport, FileRequest};
 use crate::tui::settings::Field;
 
 #[test]
@@ -301,4 +302,77 @@ fn overrides_are_switched_edited_added_and_taken_out() {
     keys(&mut app, "O ");
     keys(&mut app, "qX");
     assert_eq!((app.settings.clone(), app.off.len()), (Settings::default(), 0));
+}
+
+#[test]
+fn overrides_are_saved_and_loaded_by_name() {
+    let mut app = ready();
+    app.settings.pins = vec!["7=skip".parse().unwrap(), "9@20-23=repeat".parse().unwrap()];
+    keys(&mut app, "O s");
+    ctrl(&mut app, 'u');
+    keys(&mut app, " half.overrides");
+    key(&mut app, KeyCode::Enter);
+    let text = "scope prompt\ndial -0.5\noff pin 7=skip\npin 9@20-23=repeat\n";
+    let save = |replace| {
+        Some(FileRequest::Save {
+            path: "half.overrides".into(),
+            text: text.into(),
+            replace,
+        })
+    };
+    assert_eq!(app.file.take(), save(false));
+    let exists = || Event::File(FileReport::Exists("/x/half.overrides".into()));
+    let mistake = |app: &App| match &app.overlay {
+        Some(Overlay::Overrides(list)) => list.edit.as_ref().and_then(|e| e.error.clone()).map(|e| e.message),
+        other => panic!("{other:?}"),
+    };
+    update(&mut app, exists());
+    assert!(mistake(&app).unwrap().contains("/x/half.overrides is there already"));
+    // Another name is asked about anew, the same one is meant.
+    keys(&mut app, "2");
+    key(&mut app, KeyCode::Enter);
+    assert!(matches!(
+        app.file.take(),
+        Some(FileRequest::Save { replace: false, .. })
+    ));
+    update(&mut app, exists());
+    key(&mut app, KeyCode::Backspace);
+    key(&mut app, KeyCode::Enter);
+    assert_eq!(app.file.take(), save(false));
+    update(&mut app, exists());
+    key(&mut app, KeyCode::Enter);
+    assert_eq!(app.file.take(), save(true));
+    update(&mut app, Event::File(FileReport::Saved("/x/half.overrides".into())));
+    assert_eq!((app.context(), mistake(&app)), ("overrides", None));
+    assert!(app.notice.as_ref().unwrap().text.contains("/x/half.overrides"));
+
+    keys(&mut app, "qXOl");
+    key(&mut app, KeyCode::Enter);
+    assert_eq!(
+        app.file.take(),
+        Some(FileRequest::Load {
+            path: "half.overrides".into()
+        })
+    );
+    let loaded = |text: &str| {
+        Event::File(FileReport::Loaded {
+            path: "/x/half.overrides".into(),
+            text: text.into(),
+        })
+    };
+    update(&mut app, loaded("pin 7=jump"));
+    assert!(
+        mistake(&app)
+            .unwrap()
+            .starts_with("/x/half.overrides: line 1, column 5: ")
+    );
+    assert!(app.settings.pins.is_empty());
+    update(&mut app, loaded(text));
+    assert_eq!(app.settings.pins, ["9@20-23=repeat".parse().unwrap()]);
+    assert_eq!((app.off.len(), app.context()), (1, "overrides"));
+    keys(&mut app, "l");
+    ctrl(&mut app, 'u');
+    key(&mut app, KeyCode::Enter);
+    assert!(mistake(&app).unwrap().contains("the name of a file"));
+    assert_eq!(app.file, None);
 }
