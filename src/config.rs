@@ -51,13 +51,16 @@ pub struct KeyBinding {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// A shipped theme or one in the folder themes/ beside the config file.
+    /// A shipped theme, one in the folder themes/ beside the config file, or `auto`: dark or light as
+    /// the terminal is.
     pub theme: String,
     pub color: ColorChoice,
     /// Whether the mouse selects and scrolls.
     pub mouse: bool,
     /// No spinners, no easing.
     pub reduced_motion: bool,
+    /// The selected cell in words, no borders and block characters.
+    pub screen_reader: bool,
     /// A catalog name, a file, a folder or a hub name; the catalog's default if absent.
     pub model: Option<String>,
     #[serde(deserialize_with = "router_choice")]
@@ -82,11 +85,12 @@ pub struct Config {
 }
 
 /// The keys `config.toml` may have.
-pub const KEYS: [&str; 20] = [
+pub const KEYS: [&str; 21] = [
     "theme",
     "color",
     "mouse",
     "reduced_motion",
+    "screen_reader",
     "model",
     "routers",
     "device",
@@ -109,10 +113,11 @@ impl Default for Config {
     fn default() -> Self {
         let run = Settings::default();
         Config {
-            theme: "dark".to_owned(),
+            theme: "auto".to_owned(),
             color: ColorChoice::Auto,
             mouse: true,
             reduced_motion: false,
+            screen_reader: false,
             model: None,
             routers: RouterChoice::BuiltIn,
             device: "auto".to_owned(),
@@ -307,7 +312,8 @@ fn is_device(name: &str) -> bool {
         || name.strip_prefix("cuda:").is_some_and(|n| n.parse::<u16>().is_ok())
 }
 
-fn resolve(folder: &Path, path: &Path) -> PathBuf {
+/// A path written by the user: `~` is the home folder, other relative paths begin at `folder`.
+pub fn resolve(folder: &Path, path: &Path) -> PathBuf {
     match (path.strip_prefix("~"), directories::BaseDirs::new()) {
         (Ok(rest), Some(home)) => home.home_dir().join(rest),
         _ => folder.join(path),

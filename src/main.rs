@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser, Subcommand};
-use drllm::cli::{UsageError, config, diff, eval, explore, export, man, models, run, search, stats, tokenize, train};
+use drllm::cli::{
+    UsageError, config, diff, eval, explore, export, lesson, man, models, run, search, stats, tokenize, train,
+};
 use drllm::config::Config;
 use drllm::text::escape_controls_multiline;
 
@@ -30,6 +32,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Run(run::RunArgs),
+    Lesson(lesson::LessonArgs),
     Search(search::SearchArgs),
     Train(train::TrainArgs),
     Eval(eval::EvalArgs),
@@ -110,11 +113,13 @@ fn with_config(
         Some(Command::Stats(args)) => args.model.threads,
         Some(Command::Open(args)) => args.explore.model.threads,
         None => explore.model.threads,
+        Some(Command::Lesson(args)) => args.explore.model.threads,
         _ => None,
     };
     set_threads(threads.or(config.threads))?;
     match command {
         None => return explore::run(explore, &config, config_dir),
+        Some(Command::Lesson(args)) => return lesson::run(args, &config, config_dir),
         Some(Command::Open(args)) => return explore::run(args.into(), &config, config_dir),
         Some(Command::Run(args)) => run::run(args, config.settings(), config.load_request())?,
         Some(Command::Stats(args)) => stats::run(&args, &config.settings(), config.load_request())?,

@@ -15,6 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Screen {
     parser: Arc<Mutex<vt100::Parser>>,
+    /// Everything the program wrote.
+    written: Arc<Mutex<Vec<u8>>>,
     keys: Box<dyn Write + Send>,
     child: Box<dyn Child + Send + Sync>,
     pty: Box<dyn MasterPty + Send>,
@@ -40,14 +42,18 @@ impl Screen {
         let mut reader = pty.master.try_clone_reader().unwrap();
         let parser = Arc::new(Mutex::new(vt100::Parser::new(40, 120, 0)));
         let shared = parser.clone();
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let copy = written.clone();
         std::thread::spawn(move || {
             let mut bytes = [0; 4096];
             while let Ok(n @ 1..) = reader.read(&mut bytes) {
                 shared.lock().unwrap().process(&bytes[..n]);
+                copy.lock().unwrap().extend_from_slice(&bytes[..n]);
             }
         });
         Screen {
             parser,
+            written,
             keys: pty.master.take_writer().unwrap(),
             child,
             pty: pty.master,
@@ -179,6 +185,85 @@ fn look_inside_flip_branch_and_force() {
 }
 
 #[test]
+fn a_run_is_held_stepped_and_let_go() {
+    let mut screen = Screen::open(&["--max-tokens", "120", "--ignore-eos"], &[]);
+    screen.sees("the model is ready");
+    screen.types("Why is the sky blue?\r");
+    screen.sees(" running 2");
+    screen.types(" ");
+    screen.sees("held before the next token");
+    std::thread::sleep(Duration::from_millis(500));
+    let held = running(&screen.text());
+    std::thread::sleep(Duration::from_millis(700));
+    assert_eq!(running(&screen.text()), held, "a held run went on");
+    // A question is answered meanwhile, and lets no token through.
+    screen.types("I");
+    screen.sees("KL to end");
+    screen.types("\x1b");
+    screen.until("the dialog closes", |text| !text.contains("KL to end"));
+    assert_eq!(running(&screen.text()), held, "a question let the run go on");
+    screen.types(".");
+    screen.until("one more token", |text| running(text) == held + 1);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(running(&screen.text()), held + 1);
+    screen.types(" ");
+    screen.sees("✓ 120 tokens");
+    screen.types("\x03");
+    assert_eq!(screen.ends(), 0);
+}
+
+/// The number of tokens in `running 12/120`.
+fn running(text: &str) -> usize {
+    let rest = text
+        .split(" running ")
+        .nth(1)
+        .expect("the status says how far the run is");
+    rest.split('/').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_lesson_is_started_by_name_and_left() {
+    let mut screen = Screen::open(&["lesson", "program", "--model", "/nowhere/model.gguf"], &[]);
+    screen.sees("Lesson: What a layer program is · 1 of 6");
+    screen.types("kkkkk");
+    screen.sees("✓ Go to a layer that was skipped");
+    // F8, as xterm sends it.
+    screen.types("\x1b[19~");
+    screen.sees("2 of 6");
+    screen.types("\x03");
+    assert_eq!(screen.ends(), 0);
+}
+
+#[test]
+fn a_copy_goes_to_the_terminals_clipboard() {
+    let mut screen = Screen::open(&["--model", "/nowhere/model.gguf", "--reduced-motion"], &[]);
+    screen.sees("Layers × tokens");
+    // The prompt has the focus.
+    screen.types("\x1b");
+    screen.sees("s skip");
+    screen.types("yp");
+    screen.sees("the token's program went to the terminal's clipboard");
+    let written = screen.written.lock().unwrap().clone();
+    let text = String::from_utf8_lossy(&written).into_owned();
+    // "0-2 4 6-19 21-29"
+    assert!(text.contains("\x1b]52;c;MC0yIDQgNi0xOSAyMS0yOQ=="), "no OSC 52");
+    screen.types("\x03");
+    assert_eq!(screen.ends(), 0);
+}
+
+#[test]
+fn the_palette_finds_and_carries_out() {
+    let mut screen = Screen::open(&["--model", "/nowhere/model.gguf"], &[]);
+    screen.sees("Layers × tokens");
+    screen.types("\x10two pins");
+    screen.sees("two pins: a layer everywhere");
+    screen.types("\r");
+    screen.sees("What is the capital of France?");
+    screen.types("\x03");
+    assert_eq!(screen.ends(), 0);
+}
+
+#[test]
 fn a_signal_restores_the_terminal() {
     let mut screen = Screen::open(&[], &[]);
     screen.sees("Layers × tokens");
@@ -224,6 +309,38 @@ fn opened_traces_are_shown_and_compared() {
     screen.sees("recording: second.jsonl");
     screen.types("c");
     screen.sees("B against A");
+    // Each is there once; the built-in ones come after them.
+    screen.types("qn");
+    screen.sees("recording: a budget");
+    screen.types("\x03");
+    assert_eq!(screen.ends(), 0);
+}
+
+#[test]
+fn overrides_are_kept_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("half.overrides");
+    std::fs::write(&path, "pin 7=skip\noff budget 20\n").unwrap();
+    let named = path.to_str().unwrap();
+    let mut screen = Screen::open(&["--overrides", named, "--model", "/nowhere/model.gguf"], &[]);
+    screen.sees("/nowhere/model.gguf");
+    screen.types("\x1b");
+    screen.sees("Enter edits");
+    screen.types("O");
+    screen.sees("[on]  pin 7=skip");
+    screen.sees("[off] budget 20");
+    screen.types("npin 9=repeat\r");
+    screen.sees("[on]  pin 9=repeat");
+    screen.types("s\r");
+    screen.sees("is there already");
+    screen.types("\r");
+    screen.sees("the overrides are in ");
+    let text = "scope prompt\ndial -0.5\noff budget 20\npin 7=skip\npin 9=repeat\n";
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    std::fs::write(&path, "pin 11=execute\noff pin 12=skip\n").unwrap();
+    screen.types("l\r");
+    screen.sees("[on]  pin 11=execute");
+    screen.sees("[off] pin 12=skip");
     screen.types("\x03");
     assert_eq!(screen.ends(), 0);
 }

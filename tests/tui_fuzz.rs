@@ -5,8 +5,11 @@ mod fixture;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use drllm::engine::{Command, Event as Worker};
-use drllm::tui::app::App;
+use drllm::tui::action::UiAction;
+use drllm::tui::app::{App, Overlay};
 use drllm::tui::color::ColorTier;
+use drllm::tui::files::{FileReport, FileRequest};
+use drllm::tui::keymap::KeyAction;
 use drllm::tui::update::{Event, update};
 use drllm::tui::view::view;
 use proptest::prelude::*;
@@ -23,10 +26,12 @@ enum Deed {
     /// The worker goes on with the run it was asked for, by so many events.
     Work(usize),
     Fail,
+    /// An action of the table, by way of the palette.
+    Action(usize),
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
-    let letters = "hjklgG0$sedavX+-[]t:BDufmzrxcboin /?q0123456789xr(),IIFFTRRwwK";
+    let letters = "hjklgG0$sedavX+-[]t:BDufmzrxcboinp /?q0123456789xr(),.<>{}JOyapIIFFTRRwwK";
     let key = prop_oneof![
         6 => prop::sample::select(letters.chars().collect::<Vec<_>>()).prop_map(KeyCode::Char),
         1 => any::<char>().prop_map(KeyCode::Char),
@@ -57,6 +62,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => (0u64..20_000).prop_map(Deed::Tick),
         3 => (1usize..40).prop_map(Deed::Work),
         1 => Just(Deed::Fail),
+        6 => (0..UiAction::ALL.len()).prop_map(Deed::Action),
     ]
 }
 
@@ -107,6 +113,24 @@ fn perform(app: &mut App, worker: &mut Worked, deed: Deed) {
         }),
         Deed::Resize(width, height) => Event::Resize(width, height),
         Deed::Tick(ms) => Event::Tick(app.now + std::time::Duration::from_millis(ms)),
+        Deed::Action(at) => {
+            let name = UiAction::ALL[at].name();
+            let control = KeyEvent::new(KeyCode::Char('p'), KeyModifiers::CONTROL);
+            let open = |app: &App| matches!(app.overlay, Some(Overlay::Palette(_)));
+            if !open(app) {
+                update(app, Event::Key(control));
+            }
+            if open(app) {
+                update(
+                    app,
+                    Event::Key(KeyEvent::new(KeyCode::Char('u'), KeyModifiers::CONTROL)),
+                );
+                update(app, Event::Paste(name.to_owned()));
+                let commands = update(app, Event::Key(KeyEvent::from(KeyCode::Enter)));
+                worker.take(commands);
+            }
+            return;
+        }
         Deed::Work(n) => {
             for _ in 0..n {
                 let Some(event) = worker.events.pop_front() else { break };
@@ -121,6 +145,65 @@ fn perform(app: &mut App, worker: &mut Worked, deed: Deed) {
     };
     let commands = update(app, event);
     worker.take(commands);
+    if let Some(request) = app.file.take() {
+        update(app, Event::File(answered(request)));
+    }
+}
+
+/// Files with anything in them, in the place of a disk.
+fn answered(request: FileRequest) -> FileReport {
+    match request {
+        FileRequest::Save {
+            path, replace: true, ..
+        } => FileReport::Saved(path),
+        FileRequest::Save { path, .. } => FileReport::Exists(path),
+        FileRequest::Load { path } if path.len() % 2 == 0 => FileReport::Loaded {
+            path,
+            text: "pin 7=skip\noff budget 20\noff pin 9=repeat\n".into(),
+        },
+        FileRequest::Load { path } => FileReport::Loaded {
+            text: format!("{path} \u{1b}[2J\u{202e}日本"),
+            path,
+        },
+    }
+}
+
+/// What holds whatever was done.
+fn assert_valid(app: &App) {
+    let (layers, tokens) = (app.layers(), app.shown.as_ref().map_or(0, |run| run.tokens()));
+    assert!(
+        app.cursor.layer < layers.max(1) && app.cursor.token < tokens.max(1),
+        "{:?}",
+        app.cursor
+    );
+    assert!(app.map.first_token <= app.cursor.token.max(tokens) && app.map.first_layer <= layers);
+    for run in [&app.shown, &app.previous, &app.unmodified].into_iter().flatten() {
+        assert!(run.steps().len() <= run.trace.steps.len());
+        assert!(run.layers_shown().is_none_or(|n| (1..run.layers()).contains(&n)));
+        assert_eq!(run.tally().counts.len(), run.layers());
+    }
+    assert!(app.held <= app.is_busy(), "nothing runs that could be held");
+    app.settings.check_alone().unwrap();
+    match &app.overlay {
+        Some(Overlay::Palette(palette)) => assert!(palette.row < palette.found.len().max(1)),
+        Some(Overlay::Lessons { row }) => assert!(*row < app.lessons.len().max(1)),
+        Some(Overlay::Overrides(list)) => {
+            let rows = drllm::tui::override_list::rows(&app.settings, &app.off);
+            assert!(list.row < rows.len().max(1));
+        }
+        Some(Overlay::Flips(dialog)) => assert!(dialog.row < dialog.rows.len()),
+        Some(Overlay::Runs { row }) => assert!(*row < app.runs().count().max(1)),
+        Some(Overlay::Settings(dialog)) => assert!(dialog.row < drllm::tui::settings::Field::ALL.len()),
+        _ => {}
+    }
+    if let Some(tour) = &app.tour {
+        assert!(tour.of(app).is_some(), "{tour:?}");
+    }
+    assert!(
+        app.clipboard
+            .as_ref()
+            .is_none_or(|text| text.len() <= drllm::tui::clipboard::MAX_BYTES)
+    );
 }
 
 fn draw(app: &App, width: u16, height: u16) {
@@ -137,22 +220,27 @@ proptest! {
     #[test]
     fn nothing_panics(deeds in prop::collection::vec(deed(), 1..80), plain in any::<bool>()) {
         let mut app = fixture::empty(if plain { ColorTier::None } else { ColorTier::Truecolor });
+        app.recordings = drllm::tui::recordings::built_in();
+        app.lessons = drllm::tui::lesson::list(None);
         let mut worker = Worked::default();
         update(&mut app, Event::Worker(fixture::loaded()));
         for deed in deeds {
             perform(&mut app, &mut worker, deed);
+            assert_valid(&app);
             draw(&app, app.area.width, app.area.height);
-            app.quit = false;
+            (app.quit, app.suspend, app.clipboard) = (false, false, None);
         }
-        prop_assert!(app.shown.is_none() || app.cursor.layer < app.layers());
     }
 }
 
 #[test]
 fn every_small_size_is_drawn() {
     let mut app = fixture::app();
+    app.screen_reader = true;
     update(&mut app, Event::Worker(fixture::loaded()));
-    let overlays = ["", "?", "o", ":", "c", "I", "F", "T", "w"];
+    let overlays = [
+        "", "?", "o", ":", "c", "I", "F", "T", "w", "p", ",J", ",}}", "O", "On", "ya",
+    ];
     for keys in overlays {
         update(&mut app, Event::Key(KeyEvent::from(KeyCode::Esc)));
         update(&mut app, Event::Key(KeyEvent::from(KeyCode::Esc)));

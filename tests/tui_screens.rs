@@ -9,6 +9,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use drllm::engine::{Command, Event as Worker};
 use drllm::tui::app::App;
 use drllm::tui::color::ColorTier;
+use drllm::tui::files::FileReport;
 use drllm::tui::update::{Event, update};
 use drllm::tui::view::view;
 use ratatui::Terminal;
@@ -252,6 +253,16 @@ fn the_help() {
 }
 
 #[test]
+fn the_command_palette() {
+    let mut app = ready();
+    keys(&mut app, "p");
+    snapshots("palette", &mut app);
+    keys(&mut app, "budget lower");
+    let screen = text(&draw(&mut app, (80, 24)));
+    insta::assert_snapshot!("palette_found_80x24", screen);
+}
+
+#[test]
 fn settings_and_a_mistake_in_a_program() {
     let mut app = ready();
     keys(&mut app, "o");
@@ -360,6 +371,78 @@ fn colours_and_none() {
             .all(|c| c.fg == ratatui::style::Color::Reset && c.bg == ratatui::style::Color::Reset)
     );
     insta::assert_snapshot!("monochrome_80x24", format!("{}{}", text(&buffer), styles(&buffer)));
+}
+
+#[test]
+fn a_lesson_and_the_list_of_them() {
+    let mut app = ready();
+    app.lessons = drllm::tui::lesson::list(None);
+    app.recordings = drllm::tui::recordings::built_in();
+    key(&mut app, KeyCode::F(9));
+    let screen = text(&draw(&mut app, (80, 24)));
+    insta::assert_snapshot!("lessons_80x24", screen);
+    key(&mut app, KeyCode::Enter);
+    snapshots("lesson", &mut app);
+    keys(&mut app, "kkkkk");
+    let screen = text(&draw(&mut app, (80, 24)));
+    insta::assert_snapshot!("lesson_done_80x24", screen);
+}
+
+#[test]
+fn the_list_of_overrides() {
+    let mut app = ready();
+    app.settings.pins = vec!["7=skip".parse().unwrap(), "12@20-24=repeat".parse().unwrap()];
+    app.settings.budget = Some(26);
+    keys(&mut app, "O ");
+    let screen = text(&draw(&mut app, (80, 24)));
+    insta::assert_snapshot!("overrides_80x24", screen);
+    keys(&mut app, "npin 99=skip");
+    key(&mut app, KeyCode::Enter);
+    let screen = text(&draw(&mut app, (80, 24)));
+    insta::assert_snapshot!("overrides_mistake_80x24", screen);
+    key(&mut app, KeyCode::Esc);
+    keys(&mut app, "s");
+    key(&mut app, KeyCode::Enter);
+    let exists = FileReport::Exists("/home/me/experiments/run.overrides".into());
+    update(&mut app, Event::File(exists));
+    let screen = text(&draw(&mut app, (80, 24)));
+    insta::assert_snapshot!("overrides_save_80x24", screen);
+}
+
+#[test]
+fn a_screen_for_screen_readers() {
+    let mut app = ready();
+    app.screen_reader = true;
+    keys(&mut app, "hhh");
+    for size in SIZES {
+        let mut terminal = Terminal::new(TestBackend::new(size.0, size.1)).unwrap();
+        update(&mut app, Event::Resize(size.0, size.1));
+        terminal.draw(|frame| view(&app, frame)).unwrap();
+        // The cursor is where the words are.
+        terminal.backend_mut().assert_cursor_position((0, 1));
+        let screen = text(terminal.backend().buffer());
+        let drawn = screen.chars().find(|c| ('\u{2500}'..='\u{25ff}').contains(c));
+        assert_eq!(drawn, None, "{screen}");
+    }
+    let screen = text(&draw(&mut app, (80, 24)));
+    insta::assert_snapshot!("screen_reader_80x24", screen);
+}
+
+#[test]
+fn a_trace_that_is_stepped_by_layer() {
+    let mut app = ready();
+    app.prompt.set("Why is the sky blue?");
+    keys(&mut app, "J20");
+    key(&mut app, KeyCode::Enter);
+    keys(&mut app, ",J20");
+    key(&mut app, KeyCode::Enter);
+    keys(&mut app, ">}}}}}}}}}}");
+    key(&mut app, KeyCode::Esc);
+    snapshots("playback", &mut app);
+    keys(&mut app, "J200");
+    key(&mut app, KeyCode::Enter);
+    let screen = text(&draw(&mut app, (80, 24)));
+    insta::assert_snapshot!("jump_mistake_80x24", screen);
 }
 
 #[test]

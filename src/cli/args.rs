@@ -121,6 +121,14 @@ impl OverridesFile {
         })
     }
 
+    /// What it says, under its name.
+    ///
+    /// # Errors
+    /// [`UsageError`] for a mistake in it.
+    pub fn named(&self, layers: usize) -> Result<(String, Overrides)> {
+        Ok((self.path.display().to_string(), self.parse(layers)?))
+    }
+
     fn parse(&self, layers: usize) -> Result<Overrides> {
         let overrides = Overrides::parse(&self.text, layers);
         Ok(overrides.map_err(|e| UsageError::new(format!("{}: {e}", self.path.display())))?)

@@ -8,6 +8,7 @@ use anyhow::Context;
 use crate::config::{DEFAULT_CONFIG, FILE_NAME};
 use crate::text::{escape_controls, escape_controls_multiline};
 use crate::tui::keymap::DEFAULT_KEYMAP;
+use crate::tui::lesson::LESSONS_DIR;
 use crate::tui::theme;
 
 /// The folder of the user's themes, beside the config file.
@@ -88,7 +89,9 @@ fn places(config_dir: &Path, themes_dir: &Path) -> String {
         let state = if path.exists() { "" } else { " (not there yet)" };
         format!("{what:8}{}{state}\n", escape_controls(&path.display().to_string()))
     };
-    line("config", &config_dir.join(FILE_NAME)) + &line("themes", themes_dir)
+    line("config", &config_dir.join(FILE_NAME))
+        + &line("themes", themes_dir)
+        + &line("lessons", &config_dir.join(LESSONS_DIR))
 }
 
 #[cfg(test)]

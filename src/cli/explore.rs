@@ -12,8 +12,10 @@ use super::trace_file::read_trace;
 use crate::config::{ColorChoice, Config};
 use crate::engine::Trace;
 use crate::program::MOST_LAYERS;
+use crate::tui::background;
 use crate::tui::color::ColorTier;
 use crate::tui::keymap::Keymap;
+use crate::tui::lesson::{self, LESSONS_DIR};
 use crate::tui::theme::Theme;
 use crate::tui::{self, TuiOptions};
 
@@ -26,9 +28,15 @@ pub struct ExploreArgs {
     /// Open a recorded trace (JSON lines of `run --json`); may be repeated, see `drllm-tui open`
     #[arg(long = "trace", value_name = "FILE")]
     traces: Vec<PathBuf>,
-    /// A theme that ships or one of your own (`drllm-tui config --themes`)
+    /// A theme that ships or one of your own (`drllm-tui config --themes`), or auto
     #[arg(long, value_name = "NAME")]
     theme: Option<String>,
+    /// No spinners; recordings are shown whole
+    #[arg(long)]
+    reduced_motion: bool,
+    /// The selected cell in a line of words, no borders and block characters
+    #[arg(long)]
+    screen_reader: bool,
     /// Colours of the terminal
     #[arg(long, value_enum)]
     color: Option<ColorChoice>,
@@ -45,7 +53,7 @@ pub struct ExploreArgs {
 pub struct OpenArgs {
     /// Traces (JSON lines of `run --json`)
     #[arg(value_name = "TRACE", required = true)]
-    traces: Vec<PathBuf>,
+    files: Vec<PathBuf>,
     #[command(flatten)]
     pub explore: ExploreArgs,
 }
@@ -53,7 +61,7 @@ pub struct OpenArgs {
 impl From<OpenArgs> for ExploreArgs {
     fn from(open: OpenArgs) -> ExploreArgs {
         let mut explore = open.explore;
-        explore.traces.extend(open.traces);
+        explore.traces.extend(open.files);
         explore
     }
 }
@@ -63,20 +71,30 @@ impl From<OpenArgs> for ExploreArgs {
 /// # Errors
 /// [`UsageError`] for what arguments or keymap got wrong; otherwise when there is no terminal.
 pub fn run(args: ExploreArgs, config: &Config, config_dir: &Path) -> Result<u8> {
+    open(args, config, config_dir, None)
+}
+
+/// As [`run`], with the lesson of this index among those of [`lesson::list`].
+///
+/// # Errors
+/// As [`run`].
+pub fn open(args: ExploreArgs, config: &Config, config_dir: &Path, lesson: Option<usize>) -> Result<u8> {
     let mut settings = config.settings();
     // The model's layers are not known yet; what depends on them is checked when a run starts.
     let overrides = args.decide.file()?;
     args.decide.apply(overrides.as_ref(), MOST_LAYERS, &mut settings)?;
+    let overrides = overrides.map(|file| file.named(MOST_LAYERS)).transpose()?;
     args.sample.apply(&mut settings);
     settings.check_alone().map_err(UsageError::new)?;
     let mut load = config.load_request();
     args.model.apply(&mut load);
     let tier = ColorTier::from_env(args.color.unwrap_or(config.color));
     let name = args.theme.as_deref().unwrap_or(&config.theme);
-    let (theme, theme_warning) = match Theme::load(name, Some(&config_dir.join(THEMES_DIR)), tier) {
-        Ok(theme) => (theme, None),
-        Err(e) => (Theme::fallback(tier), Some(e.to_string())),
-    };
+    let (theme, theme_warning) =
+        match Theme::load(background::theme_name(name), Some(&config_dir.join(THEMES_DIR)), tier) {
+            Ok(theme) => (theme, None),
+            Err(e) => (Theme::fallback(tier), Some(e.to_string())),
+        };
     let (keymap, key_warning) = match Keymap::with_defaults(&config.keys) {
         Ok(keymap) => (keymap, None),
         Err(e) => (Keymap::with_defaults(&[])?, Some(e.to_string())),
@@ -85,12 +103,16 @@ pub fn run(args: ExploreArgs, config: &Config, config_dir: &Path) -> Result<u8> 
     let options = TuiOptions {
         load,
         settings,
+        overrides,
         prompt: args.prompt,
         traces,
         theme,
         keymap,
         mouse: config.mouse,
-        reduced_motion: config.reduced_motion,
+        reduced_motion: config.reduced_motion || args.reduced_motion,
+        screen_reader: config.screen_reader || args.screen_reader,
+        lessons: lesson::list(Some(&config_dir.join(LESSONS_DIR))),
+        lesson,
         warning: theme_warning.or(key_warning),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -9,6 +9,7 @@ pub mod diff;
 pub mod eval;
 pub mod explore;
 pub mod export;
+pub mod lesson;
 pub mod man;
 pub mod models;
 pub mod output;

@@ -80,6 +80,12 @@ pub enum Command {
     },
     /// Asks about a run, finished or under way; the run under way goes on meanwhile.
     Ask { ask: AskId, question: Question },
+    /// Holds the run under way, or the next one's start, before its next token.
+    Pause,
+    /// Lets a held run go on.
+    Resume,
+    /// Lets a held run compute one token.
+    Step,
     /// Ends the run under way after the step in work, its summary still comes; ends the question too.
     Stop,
 }

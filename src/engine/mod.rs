@@ -6,6 +6,7 @@ pub mod distribution;
 pub mod divergence;
 pub mod events;
 pub mod flip;
+mod gate;
 pub mod generate;
 pub mod inspect;
 pub mod inspector;

@@ -261,6 +261,9 @@ fn parse_override(keyword: Word, value: Word, layers: usize) -> Result<Override,
     }
 }
 
+/// Most characters of a file's text in a message: a file may be anything.
+const SHOWN: usize = 40;
+
 /// A part of a line and the column where it begins.
 #[derive(Clone, Copy)]
 struct Word<'a> {
@@ -272,7 +275,11 @@ impl Word<'_> {
     fn instead_of(self, expected: &str) -> Mistake {
         let found = match self.text {
             "" => "the end of the line".to_owned(),
-            text => format!("'{}'", text.escape_default()),
+            text => {
+                let more = if text.chars().nth(SHOWN).is_some() { "…" } else { "" };
+                let short: String = text.chars().take(SHOWN).collect();
+                format!("'{}{more}'", short.escape_default())
+            }
         };
         Mistake::Other {
             column: self.column,

@@ -13,6 +13,7 @@ use anyhow::Result;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::events::{Answer, AskId, Command, Event, LoadRequest, Prompt, Question, RouterChoice, RunId};
+use super::gate::Gate;
 use super::generate::Generation;
 use super::inspector::Inspector;
 use super::kept::Kept;
@@ -30,6 +31,7 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 pub struct Worker {
     commands: Option<Sender<Order>>,
     under_way: Mutex<UnderWay>,
+    gate: Arc<Gate>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -53,21 +55,30 @@ impl Worker {
     pub fn spawn() -> (Worker, UnboundedReceiver<Event>) {
         let (commands, inbox) = mpsc::channel();
         let (events, outbox) = unbounded_channel();
+        let gate = Arc::new(Gate::default());
+        let held = gate.clone();
         let thread = thread::Builder::new()
             .name("model".into())
-            .spawn(move || work(&inbox, &events))
+            .spawn(move || work(&inbox, &events, held))
             .expect("the system can start one more thread");
         let worker = Worker {
             commands: Some(commands),
             under_way: Mutex::default(),
+            gate,
             thread: Some(thread),
         };
         (worker, outbox)
     }
 
-    /// Sends a command. It ends the run under way, unless it is a question, and the question under
-    /// way; a new load also ends the load before.
+    /// Sends a command. It ends the question under way and, unless it is a question or holds the run
+    /// or lets it go on, the run under way; a new load also ends the load before.
     pub fn send(&self, command: Command) {
+        match command {
+            Command::Pause => return self.gate.close(),
+            Command::Resume => return self.gate.open(),
+            Command::Step => return self.gate.step(),
+            _ => {}
+        }
         let stop = Arc::new(AtomicBool::new(false));
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         under_way.ask.store(true, Ordering::Relaxed);
@@ -81,11 +92,19 @@ impl Worker {
             }
             Command::Generate { .. } | Command::Branch { .. } => under_way.run = stop.clone(),
             Command::Ask { .. } => under_way.ask = stop.clone(),
-            Command::Routers(_) | Command::Stop => {}
+            Command::Routers(_) | Command::Stop | Command::Pause | Command::Resume | Command::Step => {}
+        }
+        let asks = matches!(command, Command::Ask { .. });
+        if !asks {
+            // What held the run before does not hold the next one.
+            self.gate.open();
         }
         if let Some(commands) = &self.commands {
             // The thread ends only when this sender is dropped; were it gone, its panic was reported.
             let _ = commands.send(Order { command, stop });
+        }
+        if asks {
+            self.gate.knock();
         }
     }
 }
@@ -96,6 +115,7 @@ impl Drop for Worker {
         under_way.run.store(true, Ordering::Relaxed);
         under_way.ask.store(true, Ordering::Relaxed);
         under_way.load.store(true, Ordering::Relaxed);
+        self.gate.open();
         self.commands = None;
         if let Some(thread) = self.thread.take() {
             // A pull in work is given up by its own check of the flag; a hanging download must not
@@ -118,10 +138,11 @@ struct State {
     kept: Kept,
 }
 
-/// Orders as they come, and those that came during a run and wait for its end.
+/// Orders as they come, those that came during a run and wait for its end, and what holds a run.
 struct Inbox<'a> {
     orders: &'a Receiver<Order>,
     waiting: VecDeque<Order>,
+    gate: Arc<Gate>,
 }
 
 impl Inbox<'_> {
@@ -142,10 +163,11 @@ impl Inbox<'_> {
     }
 }
 
-fn work(orders: &Receiver<Order>, events: &UnboundedSender<Event>) {
+fn work(orders: &Receiver<Order>, events: &UnboundedSender<Event>, gate: Arc<Gate>) {
     let mut state = State::default();
     let mut inbox = Inbox {
         orders,
+        gate,
         waiting: VecDeque::new(),
     };
     while let Some(Order { command, stop }) = inbox.next() {
@@ -157,7 +179,8 @@ fn perform(state: &mut State, command: Command, inbox: &mut Inbox, events: &Unbo
     // The receiver is gone only when the program ends.
     let emit = |event: Event| drop(events.send(event));
     match command {
-        Command::Stop => {}
+        // The gate has heard of the last three.
+        Command::Stop | Command::Pause | Command::Resume | Command::Step => {}
         Command::Load(request) => match caught(|| load(state, &request, &emit, stop)) {
             Ok(event) => emit(event),
             Err(e) => emit(Event::LoadFailed(format!("{e:#}"))),
@@ -259,10 +282,7 @@ impl State {
         for step in trace.steps.iter().cloned().map(Box::new) {
             emit(Event::Stepped { run, step });
         }
-        while let Some(step) = generation.step()? {
-            trace.steps.push(step.clone());
-            let step = Box::new(step);
-            emit(Event::Stepped { run, step });
+        loop {
             while let Some((ask, question, stop)) = inbox.question() {
                 let live = Some((&trace, generation.sequence().cache()));
                 let stop = &stop;
@@ -276,6 +296,13 @@ impl State {
                 let answer = caught(|| answer(&mut inspector, &question));
                 emit(answered(ask, answer));
             }
+            if !inbox.gate.pass(stop) {
+                continue;
+            }
+            let Some(step) = generation.step()? else { break };
+            trace.steps.push(step.clone());
+            let step = Box::new(step);
+            emit(Event::Stepped { run, step });
         }
         let summary = generation.summary();
         kept.put(trace, generation.into_sequence().into_cache());

@@ -52,7 +52,16 @@ actions! {
         Baseline, "baseline", "vs. unmodified", "Compare with the unmodified model: every layer once";
         Settings, "settings", "settings", "Settings: budget, dial, program, tokens, temperature, seed";
         NextRecording, "next-recording", "recordings", "Open the next recording";
-        PlayPause, "play-pause", "play/pause", "Play, pause or replay a recording";
+    }
+    "Play" {
+        PlayPause, "play-pause", "play/pause", "Play, pause or replay a trace; hold a run before its next token";
+        StepBack, "step-back", "token", "One token back in a trace";
+        StepToken, "step-token", "token", "One token on: of a trace, or of a run that is held";
+        StepLayerBack, "step-layer-back", "layer", "One layer back in a trace";
+        StepLayer, "step-layer", "layer", "One layer on: the newest column fills layer by layer";
+        PlaySlower, "play-slower", "speed", "Play at half the speed";
+        PlayFaster, "play-faster", "speed", "Play at twice the speed";
+        JumpToken, "jump-token", "jump", "Jump to a token by its number, or to a share like 50%";
     }
     "Decide" {
         PinSkip, "pin-skip", "skip", "Pin the layer, or the marked cells, to skip";
@@ -60,6 +69,7 @@ actions! {
         PinRepeat, "pin-repeat", "repeat", "Pin the layer, or the marked cells, to repeat";
         PinAuto, "pin-auto", "auto", "Take pins off the layer, or the marked cells";
         Mark, "mark", "mark", "Begin or end marking a range of tokens and layers";
+        Overrides, "overrides", "overrides", "The list of overrides: edit, switch off and on, take out";
         ClearPins, "clear-pins", "clear all", "Clear every override: pins, program, budget, dial";
         BudgetMore, "budget-more", "budget", "Raise the budget by one layer";
         BudgetLess, "budget-less", "budget", "Lower the budget by one layer";
@@ -96,10 +106,20 @@ actions! {
         MapMode, "map-mode", "map shows", "Map: decisions, confidence or who decided";
         Zoom, "zoom", "zoom", "Width of the map's columns";
         Template, "template", "template", "Show or hide the prompt and the chat template's special tokens";
+        Palette, "palette", "commands", "Find anything by typing a part of it: actions, keys, recordings, prompts";
+        CopyAnswer, "copy-answer", "copy answer", "Copy the answer to the system's clipboard";
+        CopyProgram, "copy-program", "copy program", "Copy the selected token's program to the system's clipboard";
+        CopyCell, "copy-cell", "copy cell", "Copy the selected cell, in words, to the system's clipboard";
         Help, "help", "help", "What the keys do and what the screen shows";
         Dismiss, "dismiss", "dismiss", "Dismiss a message, a mark, a dialog";
         Suspend, "suspend", "suspend", "Leave the terminal to the shell; fg comes back";
         Quit, "quit", "quit", "Quit";
+    }
+    "Lessons" {
+        Lessons, "lessons", "lessons", "Guided tours through the screen";
+        LessonNext, "lesson-next", "next step", "The next page or step of the lesson";
+        LessonPrevious, "lesson-previous", "last step", "The page or step of the lesson before";
+        LessonLeave, "lesson-leave", "leave lesson", "Leave the lesson";
     }
     "Prompt" {
         NewLine, "new-line", "new line", "Begin a new line";
@@ -110,6 +130,10 @@ actions! {
     "Dialogs" {
         Accept, "accept", "accept", "Edit the setting; accept what was typed";
         Toggle, "toggle", "toggle", "Switch the setting on or off";
+        Add, "add", "add", "Type one more override";
+        Remove, "remove", "remove", "Take the override out of the list";
+        SaveOverrides, "save-overrides", "save", "Save the list of overrides to a file";
+        LoadOverrides, "load-overrides", "load", "Load the list of overrides from a file";
         Close, "close", "close", "Close, without accepting what was typed";
     }
 }
@@ -132,7 +156,7 @@ mod tests {
     #[test]
     fn no_plain_letter_is_taken_from_who_types() {
         let keymap = Keymap::<UiAction>::with_defaults(&[]).unwrap();
-        for context in ["prompt", "command"] {
+        for context in ["prompt", "command", "palette"] {
             for (action, keys) in keymap.help(context) {
                 let typed = keys.iter().find(|key| key.chars().count() == 1 && key.is_ascii());
                 assert_eq!(typed, None, "{} in {context}", action.name());

@@ -6,10 +6,17 @@ use ratatui::layout::Rect;
 
 use super::action::UiAction;
 use super::code::Code;
+use super::files::FileRequest;
 use super::history::{History, Parent};
 use super::inside::{Apart, FlipDialog, ForceDialog, InsideDialog};
 use super::keymap::{Key, Keymap};
+use super::lesson::{Listed, Tour};
+use super::line_edit::LineEdit;
+use super::lines::LineStarts;
+use super::override_list::{Off, OverrideList};
 use super::overrides;
+use super::palette::Palette;
+use super::playback::Speed;
 use super::prompt::PromptEditor;
 use super::recordings::Recording;
 use super::run::Run;
@@ -40,6 +47,16 @@ impl Focus {
             Focus::Answer => "Answer",
             Focus::Map => "Map",
             Focus::Detail => "Detail",
+        }
+    }
+
+    /// What lesson files call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Focus::Prompt => "prompt",
+            Focus::Answer => "answer",
+            Focus::Map => "map",
+            Focus::Detail => "detail",
         }
     }
 
@@ -156,6 +173,14 @@ pub enum Overlay {
         against: Against,
         scroll: usize,
     },
+    Palette(Palette),
+    Overrides(OverrideList),
+    /// The number of a token is typed.
+    Jump(LineEdit),
+    /// The list of lessons.
+    Lessons {
+        row: usize,
+    },
     Inside(InsideDialog),
     Flips(FlipDialog),
     Force(ForceDialog),
@@ -192,12 +217,22 @@ pub struct App {
     /// The first of two keys.
     pub pending_key: Option<Key>,
     pub reduced_motion: bool,
+    /// The selection in words, no borders and block characters.
+    pub screen_reader: bool,
+    /// How fast traces are played.
+    pub speed: Speed,
+    /// The worker holds the run under way before its next token.
+    pub held: bool,
     pub model: ModelState,
     pub recordings: Vec<Recording>,
     /// Index of the recording on the screen, or to be opened next.
     pub recording: usize,
     /// For the next run.
     pub settings: Settings,
+    /// Overrides that are switched off.
+    pub off: Vec<Off>,
+    /// The file of overrides that was named last.
+    pub overrides_path: String,
     /// `settings` as they were when what is on the screen began.
     pub settled: Settings,
     pub prompt: PromptEditor,
@@ -228,8 +263,17 @@ pub struct App {
     pub answer_scroll: isize,
     /// Show the prompt and special tokens with the answer.
     pub template: bool,
+    /// Where the lines of the answer begin.
+    pub lines: LineStarts,
     pub overlay: Option<Overlay>,
+    pub lessons: Vec<Listed>,
+    /// The lesson under way.
+    pub tour: Option<Tour>,
     pub notice: Option<Notice>,
+    /// A file to be read or written.
+    pub file: Option<FileRequest>,
+    /// On its way to the terminal's clipboard.
+    pub clipboard: Option<String>,
     pub quit: bool,
     /// Leave the terminal to the shell until it continues this process.
     pub suspend: bool,
@@ -247,6 +291,9 @@ impl App {
             keymap,
             pending_key: None,
             reduced_motion: false,
+            screen_reader: false,
+            speed: Speed::default(),
+            held: false,
             model: ModelState::Loading {
                 what: "looking for the model".to_owned(),
                 bytes: None,
@@ -255,6 +302,8 @@ impl App {
             recording: 0,
             settled: settings.clone(),
             settings,
+            off: Vec::new(),
+            overrides_path: "run.overrides".to_owned(),
             prompt: PromptEditor::default(),
             shown: None,
             previous: None,
@@ -274,8 +323,13 @@ impl App {
             map: MapState::default(),
             answer_scroll: 0,
             template: false,
+            lines: LineStarts::default(),
             overlay: None,
+            lessons: Vec::new(),
+            tour: None,
             notice: None,
+            file: None,
+            clipboard: None,
             quit: false,
             suspend: false,
         }
@@ -362,7 +416,9 @@ impl App {
     /// Whether time must pass for the screen to be right.
     pub fn is_animated(&self) -> bool {
         let fading = self.notice.as_ref().is_some_and(|n| n.level == Level::Info);
-        fading || self.shown.as_ref().is_some_and(Run::is_playing) || (self.is_busy() && !self.reduced_motion)
+        fading
+            || self.shown.as_ref().is_some_and(Run::is_playing)
+            || (self.is_busy() && !self.held && !self.reduced_motion)
     }
 
     /// What the next run would do otherwise than the one on the screen, in words.
@@ -423,6 +479,10 @@ impl App {
         match &self.overlay {
             Some(Overlay::Settings(dialog)) if dialog.edit.is_some() => "command",
             Some(Overlay::Force(_)) => "command",
+            Some(Overlay::Palette(_)) => "palette",
+            Some(Overlay::Jump(_)) => "command",
+            Some(Overlay::Overrides(list)) if list.edit.is_some() => "command",
+            Some(Overlay::Overrides(_)) => "overrides",
             Some(_) => "overlay",
             None => self.focus.context(),
         }

@@ -126,6 +126,11 @@ impl Highlighter {
         lines
     }
 
+    /// Forgets the blocks: another text follows.
+    pub fn restart(&mut self) {
+        self.blocks.clear();
+    }
+
     /// Goes to a block's first line; what was done for another in its place is dropped.
     fn start(&mut self, block: usize, fence: &str) {
         match self.blocks.get_mut(block) {
@@ -147,6 +152,23 @@ impl Highlighter {
         let pieces = pieces.into_iter().map(|(range, style)| (at(range), style));
         pieces.filter(|(range, _)| !range.is_empty()).collect()
     }
+}
+
+/// The byte of `text` up to which nothing that follows can change what is code: the beginning of the
+/// block that is open, else of the last line.
+pub fn settled(text: &str) -> usize {
+    let mut open: Option<(Fence<'_>, usize)> = None;
+    let mut start = 0;
+    for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
+        let fence = Fence::of(line.trim_end_matches('\n'));
+        open = match (open, fence) {
+            (Some((open, _)), Some(fence)) if fence.closes(open) => None,
+            (None, Some(fence)) => Some((fence, start)),
+            (open, _) => open,
+        };
+        start += line.len();
+    }
+    open.map_or(start, |(_, at)| at)
 }
 
 fn whole(range: Range<usize>, style: Style) -> Spans {

@@ -14,7 +14,9 @@
 use ratatui::layout::{Constraint, Layout, Position, Rect};
 
 use super::app::{App, Focus};
-use super::view::notice;
+use super::lesson;
+use super::run::Run;
+use super::view::{notice, spoken};
 
 /// The smallest terminal there is a screen for.
 pub const MIN_WIDTH: u16 = 40;
@@ -31,13 +33,19 @@ const DETAIL_HEIGHT: u16 = 14;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Screen {
     pub status: Rect,
+    /// The selection in words, for screen readers.
+    pub spoken: Option<Rect>,
     /// Messages, the model's progress and the legend, a line each or more.
     pub notice: Rect,
+    /// The lesson under way.
+    pub lesson: Option<Rect>,
     pub tabs: Option<Rect>,
     pub prompt: Option<Rect>,
     pub answer: Option<Rect>,
     pub map: Option<Rect>,
     pub detail: Option<Rect>,
+    /// Where a trace that is played stands; above the keys.
+    pub playback: Option<Rect>,
     pub keys: Rect,
 }
 
@@ -47,16 +55,25 @@ impl Screen {
         if area.width < MIN_WIDTH || area.height < MIN_HEIGHT {
             return None;
         }
-        let [status, notice, body, keys] = Layout::vertical([
+        let playing = app.held || app.shown.as_ref().is_some_and(Run::is_partway);
+        let lesson = lesson::height(app, area.width, area.height);
+        let words = spoken::height(app, area.width);
+        let [status, speech, notice, course, body, playback, keys] = Layout::vertical([
             Constraint::Length(1),
+            Constraint::Length(words),
             Constraint::Length(notice::height(app, area)),
+            Constraint::Length(lesson),
             Constraint::Fill(1),
+            Constraint::Length(u16::from(playing)),
             Constraint::Length(1),
         ])
         .areas(area);
         let bars = Screen {
             status,
+            spoken: (words > 0).then_some(speech),
             notice,
+            lesson: (lesson > 0).then_some(course),
+            playback: playing.then_some(playback),
             keys,
             ..Screen::default()
         };

@@ -1,5 +1,7 @@
 //! A field of one line.
 
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
 use super::settings::FieldError;
 
 /// A line of text being typed.
@@ -61,6 +63,22 @@ impl LineEdit {
 
     pub fn clear(&mut self) {
         *self = LineEdit::default();
+    }
+
+    /// Types a key that has no other meaning.
+    pub fn key(&mut self, key: KeyEvent) {
+        let control = key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT);
+        match key.code {
+            KeyCode::Char('u') if control => self.clear(),
+            KeyCode::Char(c) if !control => self.insert(c.encode_utf8(&mut [0; 4])),
+            KeyCode::Backspace => self.backspace(),
+            KeyCode::Delete => self.delete(),
+            KeyCode::Left => self.move_to(self.at.saturating_sub(1)),
+            KeyCode::Right => self.move_to(self.at + 1),
+            KeyCode::Home => self.move_to(0),
+            KeyCode::End => self.move_to(usize::MAX),
+            _ => {}
+        }
     }
 
     /// Moves the cursor; beyond an end it stays there.

@@ -3,9 +3,13 @@
 
 pub mod action;
 pub mod app;
+pub mod background;
+pub mod clipboard;
 pub mod code;
 pub mod color;
+pub mod describe;
 pub mod diff;
+pub mod files;
 #[cfg(test)]
 #[path = "../../tests/fixture/mod.rs"]
 pub(crate) mod fixture;
@@ -15,12 +19,19 @@ pub mod history;
 pub mod inside;
 pub mod keymap;
 pub mod layout;
+pub mod lesson;
 pub mod line_edit;
+pub mod lines;
+pub mod override_list;
 pub mod overrides;
+pub mod palette;
+pub mod playback;
 pub mod prompt;
+pub mod prompts;
 pub mod recordings;
 pub mod run;
 pub mod settings;
+pub mod tally;
 pub mod term;
 pub mod theme;
 pub mod transcript;
@@ -32,6 +43,7 @@ use std::io::stdout;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use crossterm::clipboard::CopyToClipboard;
 use crossterm::event::{Event as Input, EventStream};
 use crossterm::execute;
 use crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate};
@@ -42,12 +54,13 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use self::action::UiAction;
 use self::app::App;
 use self::keymap::Keymap;
+use self::lesson::Listed;
 use self::recordings::Recording;
 use self::term::{Interrupt, Session, Signals};
 use self::theme::Theme;
 use self::update::{Event, update};
 use crate::engine::worker::Worker;
-use crate::engine::{self, Command, LoadRequest, Settings, Trace};
+use crate::engine::{self, Command, LoadRequest, Overrides, Settings, Trace};
 
 /// Time between two frames at least: about 30 a second.
 const FRAME: Duration = Duration::from_millis(33);
@@ -59,6 +72,8 @@ const MOST_EVENTS: usize = 10_000;
 pub struct TuiOptions {
     pub load: LoadRequest,
     pub settings: Settings,
+    /// A file of overrides that is in the settings already, and its name: what it keeps switched off.
+    pub overrides: Option<(String, Overrides)>,
     /// A prompt that runs as soon as the model is there.
     pub prompt: Option<String>,
     /// Traces to open, and their titles; the built-in recordings come after them.
@@ -69,6 +84,11 @@ pub struct TuiOptions {
     pub mouse: bool,
     /// No spinners; recordings are shown whole.
     pub reduced_motion: bool,
+    /// The selected cell in words, no borders and block characters; nothing moves either.
+    pub screen_reader: bool,
+    /// The lessons there are, and the one to begin with.
+    pub lessons: Vec<Listed>,
+    pub lesson: Option<usize>,
     /// Something that went wrong before, such as a theme that could not be read.
     pub warning: Option<String>,
 }
@@ -96,13 +116,23 @@ pub async fn run(options: TuiOptions) -> anyhow::Result<u8> {
 /// The state at the start.
 fn open(options: TuiOptions) -> App {
     let mut app = App::new(options.theme, options.keymap, options.settings);
-    app.reduced_motion = options.reduced_motion;
+    app.reduced_motion = options.reduced_motion || options.screen_reader;
+    app.screen_reader = options.screen_reader;
+    app.lessons = options.lessons;
+    if let Some((path, overrides)) = options.overrides {
+        app.off = override_list::off(&overrides);
+        app.overrides_path = path;
+    }
     let opened = options
         .traces
         .into_iter()
         .map(|(title, trace)| Recording::opened(title, trace));
     app.recordings = opened.chain(recordings::built_in()).collect();
     app.open_recording();
+    if let Some(lesson) = options.lesson {
+        // Nothing runs yet that the worker would have to stop.
+        let _ = update::begin_lesson(&mut app, lesson);
+    }
     if let Some(prompt) = options.prompt {
         app.queued = true;
         if let Err(message) = app.prompt.paste(&prompt) {
@@ -174,6 +204,12 @@ impl Screen {
                 () = tokio::time::sleep_until(due.into()), if waiting => {}
             }
             self.apply(Event::Tick(self.start.elapsed()));
+            if let Some(request) = self.app.file.take() {
+                self.apply(Event::File(files::perform(&request)));
+            }
+            if let Some(text) = self.app.clipboard.take() {
+                execute!(stdout(), CopyToClipboard::to_clipboard_from(text))?;
+            }
             if std::mem::take(&mut self.app.suspend) {
                 self.session.suspend()?;
             }

@@ -125,6 +125,11 @@ impl PromptEditor {
         }
     }
 
+    /// The prompts that were run, the oldest first.
+    pub fn history(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.history.iter().map(String::as_str)
+    }
+
     /// Shows the entry of the history before, or after, the one shown; what was typed comes last.
     pub fn browse(&mut self, back: bool) {
         let newest = self.history.len();

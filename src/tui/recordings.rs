@@ -8,6 +8,8 @@ use crate::engine::Trace;
 /// A recorded trace.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recording {
+    /// What lessons call it: the file's name without its end; empty where it is not built in.
+    pub name: String,
     /// What it shows, in a few words; of a file its name.
     pub title: String,
     /// What was asked, if more than its token ids is known.
@@ -27,6 +29,7 @@ impl Recording {
     /// A trace from a file of the user's.
     pub fn opened(title: String, trace: Trace) -> Recording {
         Recording {
+            name: String::new(),
             title,
             prompt: None,
             source: Source::Opened(Box::new(trace)),
@@ -49,7 +52,8 @@ impl Recording {
 pub fn built_in() -> Vec<Recording> {
     BUILT_IN
         .iter()
-        .map(|(title, prompt, text)| Recording {
+        .map(|(name, title, prompt, text)| Recording {
+            name: (*name).to_owned(),
             title: (*title).to_owned(),
             prompt: Some((*prompt).to_owned()),
             source: Source::BuiltIn(text),
@@ -57,27 +61,37 @@ pub fn built_in() -> Vec<Recording> {
         .collect()
 }
 
-/// Title, prompt and JSON lines, made by `drllm-tui run --json`.
-const BUILT_IN: &[(&str, &str, &str)] = &[
+/// Name, title, prompt and JSON lines, made by `drllm-tui run --json`.
+const BUILT_IN: &[(&str, &str, &str, &str)] = &[
     (
+        "sky-budget",
         "a budget of 27 layers",
         "Why is the sky blue?",
         include_str!("../../assets/traces/sky-budget.trace.jsonl"),
     ),
     (
+        "colours-token",
         "every token its own program",
         "Name three primary colours.",
         include_str!("../../assets/traces/colours-token.trace.jsonl"),
     ),
     (
+        "plants-raw",
         "the routers alone, on a question like those they learnt from",
         "Question: Which gas do plants take in for photosynthesis?\nAnswer:",
         include_str!("../../assets/traces/plants-raw.trace.jsonl"),
     ),
     (
+        "france-pins",
         "two pins: a layer everywhere, a layer at five tokens",
         "What is the capital of France?",
         include_str!("../../assets/traces/france-pins.trace.jsonl"),
+    ),
+    (
+        "pencils-token",
+        "arithmetic, every token its own program",
+        "Tom has 3 boxes of 12 pencils. He gives away 9 pencils and buys 4 more. How many pencils does he have?",
+        include_str!("../../assets/traces/pencils-token.trace.jsonl"),
     ),
 ];
 

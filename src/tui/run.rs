@@ -1,13 +1,13 @@
 //! One run as the screen knows it: a trace that grows, or a recording that plays.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::history::Parent;
+use super::playback::{Playback, Speed};
+use super::tally::{self, Tally};
 use crate::engine::{Decision, Header, RunId, Settings, Step, Trace};
 use crate::program::Action;
-
-/// Shortest and longest time a step of a recording stands before the next one.
-const PACE: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(160));
 
 /// Steps whose times make the speed shown while a run is under way.
 const RECENT: usize = 16;
@@ -31,16 +31,6 @@ pub enum Progress {
     Failed(String),
 }
 
-/// Recordings show their steps one by one.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Playback {
-    /// Steps shown so far.
-    pub shown: usize,
-    pub playing: bool,
-    /// When the next step is due.
-    due: Duration,
-}
-
 /// A run with the trace it has made so far.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
@@ -53,6 +43,7 @@ pub struct Run {
     pub prompt: Option<String>,
     /// The run it goes on from.
     pub parent: Option<Parent>,
+    tally: Tally,
 }
 
 impl Run {
@@ -66,6 +57,7 @@ impl Run {
             playback: None,
             prompt,
             parent: None,
+            tally: Tally::default(),
         }
     }
 
@@ -74,22 +66,54 @@ impl Run {
         Run {
             id: 0,
             origin: Origin::Recording(title),
-            playback: now.map(|now| Playback {
-                shown: 0,
-                playing: true,
-                due: now + PACE.1,
-            }),
+            playback: now.map(Playback::start),
             trace,
             progress: Progress::Finished,
             prompt,
             parent: None,
+            tally: Tally::default(),
         }
     }
 
-    /// The steps to be shown: all, but for a recording that is being played.
+    /// The steps to be shown: all, but for a trace that is being played.
     pub fn steps(&self) -> &[Step] {
         let shown = self.playback.as_ref().map_or(usize::MAX, |p| p.shown);
         &self.trace.steps[..shown.min(self.trace.steps.len())]
+    }
+
+    /// The steps of which every layer is shown.
+    fn complete(&self) -> &[Step] {
+        let steps = self.steps();
+        match self.layers_shown() {
+            Some(_) => &steps[..steps.len().saturating_sub(1)],
+            None => steps,
+        }
+    }
+
+    /// Layers shown of the newest token, where not all of them are.
+    pub fn layers_shown(&self) -> Option<usize> {
+        self.playback
+            .as_ref()
+            .filter(|p| p.shown <= self.trace.steps.len())?
+            .layers
+    }
+
+    /// Counts what is new, so that drawing need not.
+    pub fn follow(&mut self) {
+        let mut tally = std::mem::take(&mut self.tally);
+        tally.follow(&self.trace.header, self.complete());
+        self.tally = tally;
+    }
+
+    /// The sums over what is shown.
+    pub fn tally(&self) -> Cow<'_, Tally> {
+        let steps = self.complete();
+        if !steps.is_empty() && self.tally.steps == steps.len() {
+            return Cow::Borrowed(&self.tally);
+        }
+        let mut tally = Tally::default();
+        tally.follow(&self.trace.header, steps);
+        Cow::Owned(tally)
     }
 
     pub fn prompt_len(&self) -> usize {
@@ -123,10 +147,12 @@ impl Run {
     /// What was decided at a layer for the token at `position`. Prompt tokens share one program,
     /// but for pins of single tokens.
     pub fn decision(&self, layer: usize, position: usize) -> Option<Decision> {
-        match position < self.prompt_len() {
-            true => self.trace.header.decision(layer, position),
-            false => self.step(position)?.decisions.get(layer).cloned(),
+        if position < self.prompt_len() {
+            return self.trace.header.decision(layer, position);
         }
+        let step = self.step(position)?;
+        let hidden = self.layers_shown().is_some_and(|n| layer >= n) && position + 1 == self.tokens();
+        step.decisions.get(layer).filter(|_| !hidden).cloned()
     }
 
     /// Text and specialness of the token at `position`; unescaped.
@@ -137,41 +163,34 @@ impl Run {
         }
     }
 
-    /// Block executions of the token at `position`.
+    /// Block executions of the token at `position`; absent while not all its layers are shown.
     pub fn depth(&self, position: usize) -> Option<usize> {
-        let prompt = self.trace.header.depth(position);
-        prompt.or_else(|| self.step(position).map(|s| s.depth))
+        match position.checked_sub(self.prompt_len()) {
+            None => self.trace.header.depth(position),
+            Some(n) => self.complete().get(n).map(|s| s.depth),
+        }
     }
 
     /// Least and greatest depth of all tokens shown.
     pub fn depth_range(&self) -> Option<(usize, usize)> {
-        let depths = (0..self.tokens()).filter_map(|t| self.depth(t));
-        depths.fold(None, |range, d| {
-            let (low, high) = range.unwrap_or((d, d));
-            Some((low.min(d), high.max(d)))
-        })
+        self.tally().range
     }
 
     /// Mean depth of the generated tokens shown; of the prompt before the first one.
     pub fn mean_depth(&self) -> f64 {
-        match self.steps() {
-            [] => self.trace.header.program.depth() as f64,
-            steps => steps.iter().map(|s| s.depth as f64).sum::<f64>() / steps.len() as f64,
+        let tally = self.tally();
+        match tally.steps {
+            0 => self.trace.header.program.depth() as f64,
+            n => tally.depth as f64 / n as f64,
         }
     }
 
     /// For each layer how many of the generated tokens shown skipped, executed and repeated it;
     /// the prompt's one program before the first token.
     pub fn layer_counts(&self) -> Vec<[usize; 3]> {
-        let mut counts = vec![[0; 3]; self.layers()];
-        let mut add = |decisions: &[Decision]| {
-            for (count, decision) in counts.iter_mut().zip(decisions) {
-                count[decision.action.executions()] += 1;
-            }
-        };
-        match self.steps() {
-            [] => add(&self.trace.header.decisions),
-            steps => steps.iter().for_each(|s| add(&s.decisions)),
+        let mut counts = self.tally().counts.clone();
+        if self.complete().is_empty() {
+            tally::count(&mut counts, &self.trace.header.decisions);
         }
         counts
     }
@@ -203,34 +222,26 @@ impl Run {
         self.playback.as_ref().is_some_and(|p| p.playing)
     }
 
+    /// Whether a trace is being played and has not come to its end.
+    pub fn is_partway(&self) -> bool {
+        let end = self.trace.steps.len();
+        let partway = |p: &Playback| p.shown < end || p.layers.is_some();
+        self.playback.as_ref().is_some_and(partway)
+    }
+
     /// Shows the steps that are due at `now`; whether any was.
-    pub fn advance(&mut self, now: Duration) -> bool {
+    pub fn advance(&mut self, now: Duration, speed: Speed) -> bool {
         let before = self.steps().len();
-        let steps = &self.trace.steps;
-        if let Some(playback) = self.playback.as_mut().filter(|p| p.playing) {
-            while playback.due <= now && playback.shown < steps.len() {
-                let ms = steps[playback.shown].ms.clamp(0.0, 60_000.0);
-                playback.due += Duration::from_secs_f64(ms / 1000.0).clamp(PACE.0, PACE.1);
-                playback.shown += 1;
-            }
-            playback.playing = playback.shown < steps.len();
+        if let Some(playback) = &mut self.playback {
+            playback.advance(&self.trace.steps, now, speed);
         }
         self.steps().len() > before
     }
 
-    /// Pauses or resumes a recording; one that is at its end begins again.
-    pub fn play_pause(&mut self, now: Duration) {
+    /// The playback of a trace that is there, standing at its end until it is moved; and that end.
+    pub fn playback_mut(&mut self) -> (&mut Playback, usize) {
         let end = self.trace.steps.len();
-        let playback = self.playback.get_or_insert(Playback {
-            shown: end,
-            playing: false,
-            due: now,
-        });
-        playback.playing = !playback.playing;
-        playback.due = now + PACE.0;
-        if playback.playing && playback.shown >= end {
-            playback.shown = 0;
-        }
+        (self.playback.get_or_insert(Playback::at(end)), end)
     }
 
     /// Share of a layer's three actions, in the order skip, execute, repeat.

@@ -211,7 +211,7 @@ pub fn other(scope: Scope) -> Scope {
     }
 }
 
-fn column(error: &ProgramError) -> usize {
+pub(super) fn column(error: &ProgramError) -> usize {
     match error {
         ProgramError::Syntax { column, .. }
         | ProgramError::UnknownLayer { column, .. }

@@ -1,42 +1,75 @@
 //! The answer as lines of glyphs that know their tokens: for drawing, the mouse and moving by line.
+//! Lines out of reach are counted, not laid out.
+
+use std::borrow::Cow;
 
 use ratatui::layout::{Position, Rect};
 
 use super::app::App;
 use super::layout::{self, Screen};
+use super::lines::{LineStarts, pieces};
 use super::run::Run;
-use super::widgets::flow::{Glyph, flow};
+use super::widgets::flow::{Glyph, lay};
+
+/// Lines laid out above and below those in sight, for moving by line.
+const MARGIN: usize = 8;
 
 /// The answer, or the whole sequence, laid out in a pane.
 pub struct Transcript<'a> {
-    pub lines: Vec<Vec<Glyph<'a>>>,
+    /// Lines there are.
+    pub len: usize,
     /// The first line in sight.
     pub top: usize,
     pub area: Rect,
+    /// The lines within reach, and the number of the first one.
+    lines: Vec<Vec<Glyph<'a>>>,
+    first: usize,
+    starts: Cow<'a, LineStarts>,
+    run: &'a Run,
 }
 
 impl<'a> Transcript<'a> {
     /// Lays out what `run` has said in the pane `pane`. The cursor's token is in sight unless the
     /// user scrolled away; where it is near the end, so is the end.
-    pub fn new(app: &App, run: &'a Run, pane: Rect) -> Transcript<'a> {
+    pub fn new(app: &'a App, run: &'a Run, pane: Rect) -> Transcript<'a> {
         let area = layout::inner(pane);
-        let first = if app.template { 0 } else { run.prompt_len() };
-        let tokens = (first..run.tokens()).filter_map(|t| {
-            let (text, special) = run.token(t)?;
-            (app.template || !special).then_some((t, text))
-        });
-        let lines = flow(tokens, area.width, Some(app.cursor.token));
-        let height = usize::from(area.height).max(1);
-        let end = lines.len().saturating_sub(height);
-        let selected = row_of(&lines, app.cursor.token).unwrap_or(lines.len() - 1);
-        let base = match selected >= end {
-            true => end,
-            false => selected.saturating_sub(height / 2),
+        let starts = match app.lines.fits(run, app.template, area.width) {
+            true => Cow::Borrowed(&app.lines),
+            false => Cow::Owned(LineStarts::of(run, app.template, area.width)),
         };
+        let height = usize::from(area.height).max(1);
+        let selected = starts.row_of(run, app.cursor.token);
+        let place = |len: usize, selected: usize| {
+            let end = len.saturating_sub(height);
+            let base = match selected >= end {
+                true => end,
+                false => selected.saturating_sub(height / 2),
+            };
+            base.saturating_add_signed(app.answer_scroll).min(end)
+        };
+        let mut top = place(starts.len(), selected);
+        let first = top.saturating_sub(MARGIN);
+        let from = starts.start(first);
+        let most = height + 2 * MARGIN;
+        let marked = Some(app.cursor.token);
+        let laid = lay(pieces(run, app.template, from.0), area.width, marked, from, most);
+        // The sign of the selected token may have made one line more.
+        let len = match laid.whole {
+            true => first + laid.lines.len(),
+            false => starts.len(),
+        };
+        let on_line = |line: &Vec<Glyph>| line.iter().any(|g| g.key == app.cursor.token);
+        if let Some(row) = laid.lines.iter().rposition(on_line) {
+            top = place(len, first + row).max(first);
+        }
         Transcript {
-            top: base.saturating_add_signed(app.answer_scroll).min(end),
-            lines,
+            len,
+            top,
             area,
+            lines: laid.lines,
+            first,
+            starts,
+            run,
         }
     }
 
@@ -49,7 +82,7 @@ impl<'a> Transcript<'a> {
     /// The lines in sight and the rows they are drawn in.
     pub fn visible(&self) -> impl Iterator<Item = (u16, &Vec<Glyph<'a>>)> {
         let rows = self.area.top()..self.area.bottom();
-        rows.zip(self.lines.iter().skip(self.top))
+        rows.zip(self.lines.iter().skip(self.top - self.first))
     }
 
     /// The token drawn at a place on the screen.
@@ -66,7 +99,10 @@ impl<'a> Transcript<'a> {
 
     /// The token above, or below, a token.
     pub fn line_away(&self, token: usize, down: bool) -> Option<usize> {
-        let row = row_of(&self.lines, token)?;
+        let on_line = |line: &&Vec<Glyph>| line.iter().any(|g| g.key == token);
+        let Some(row) = self.lines.iter().rposition(|line| on_line(&line)) else {
+            return self.far_line(self.starts.row_of(self.run, token), down);
+        };
         let before = self.lines[row].iter().take_while(|g| g.key < token);
         let column: u16 = before.map(|g| g.width).sum();
         let mut rows: Box<dyn Iterator<Item = usize>> = match down {
@@ -74,7 +110,10 @@ impl<'a> Transcript<'a> {
             false => Box::new((0..row).rev()),
         };
         // Empty lines have no token.
-        let line = rows.find_map(|r| self.lines.get(r).filter(|line| !line.is_empty()))?;
+        let Some(line) = rows.find_map(|r| self.lines.get(r).filter(|line| !line.is_empty())) else {
+            let edge = if down { self.lines.len() - 1 } else { 0 };
+            return self.far_line(self.first + edge, down);
+        };
         let mut x = 0;
         let glyph = line.iter().find(|g| {
             x += g.width;
@@ -83,17 +122,16 @@ impl<'a> Transcript<'a> {
         glyph.or(line.last()).map(|g| g.key)
     }
 
+    /// The first token of the line next to line `row`, which is out of reach.
+    fn far_line(&self, row: usize, down: bool) -> Option<usize> {
+        let row = if down { row + 1 } else { row.checked_sub(1)? };
+        (row < self.starts.len()).then(|| self.starts.start(row).0)
+    }
+
     /// How many of `lines` (up if negative) there are to scroll.
     pub fn scrollable(&self, lines: isize) -> isize {
-        let end = self.lines.len().saturating_sub(usize::from(self.area.height).max(1));
+        let end = self.len.saturating_sub(usize::from(self.area.height).max(1));
         let to = self.top.saturating_add_signed(lines).min(end);
         to as isize - self.top as isize
     }
-}
-
-/// The line a token is on: the last one, since a token's space may end the line before; of a token
-/// that is not drawn, the line of the next one.
-fn row_of(lines: &[Vec<Glyph>], token: usize) -> Option<usize> {
-    let own = lines.iter().rposition(|line| line.iter().any(|g| g.key == token));
-    own.or_else(|| lines.iter().position(|line| line.iter().any(|g| g.key > token)))
 }

@@ -13,7 +13,7 @@ use crate::config::{ConfigError, Place, Source};
 use crate::tui::color::{ANSI_NAMES, ThemeColor};
 
 /// The themes inside the binary: name, file, TOML.
-pub const SHIPPED: [(&str, &str); 7] = [
+pub const SHIPPED: [(&str, &str); 10] = [
     ("dark", include_str!("../../../themes/dark.toml")),
     ("light", include_str!("../../../themes/light.toml")),
     ("high-contrast", include_str!("../../../themes/high-contrast.toml")),
@@ -21,6 +21,9 @@ pub const SHIPPED: [(&str, &str); 7] = [
     ("gruvbox", include_str!("../../../themes/gruvbox.toml")),
     ("nord", include_str!("../../../themes/nord.toml")),
     ("dracula", include_str!("../../../themes/dracula.toml")),
+    ("solarized-light", include_str!("../../../themes/solarized-light.toml")),
+    ("tokyo-night", include_str!("../../../themes/tokyo-night.toml")),
+    ("catppuccin", include_str!("../../../themes/catppuccin.toml")),
 ];
 
 /// Code's colours where neither a theme nor those it inherits from name a syntect theme.

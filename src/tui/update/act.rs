@@ -2,11 +2,13 @@
 
 use super::super::action::UiAction;
 use super::super::app::{Against, App, Cursor, Focus, Overlay};
+use super::super::clipboard;
+use super::super::override_list::OverrideList;
 use super::super::overrides;
 use super::super::run::Run;
 use super::super::settings::{Field, SettingsDialog, other, step_budget, step_dial};
 use super::super::transcript::Transcript;
-use super::{focus, grid, inside, requests, select_token};
+use super::{focus, grid, inside, lessons, palette, play, requests, select_token};
 use crate::engine::Command;
 use crate::program::Action;
 
@@ -27,15 +29,25 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Flips => return inside::open_flips(app),
         Runs => inside::open_runs(app),
         Compare => compare(app),
+        Divergence => {
+            compare(app);
+            if let Some(Overlay::Compare { against, .. }) = app.overlay {
+                return inside::diverge(app, against);
+            }
+        }
         Settings => app.overlay = Some(Overlay::Settings(SettingsDialog::default())),
-        PlayPause => play_pause(app),
+        PlayPause | StepToken | StepBack | StepLayer | StepLayerBack | PlaySlower | PlayFaster | JumpToken => {
+            return play::act(app, action);
+        }
         PinSkip => pin(app, Some(Action::Skip)),
         PinExecute => pin(app, Some(Action::Execute)),
         PinRepeat => pin(app, Some(Action::Repeat)),
         PinAuto => pin(app, None),
         Mark => app.mark = if app.mark.is_some() { None } else { Some(app.cursor) },
+        Overrides => app.overlay = Some(Overlay::Overrides(OverrideList::default())),
         ClearPins => {
             overrides::clear(&mut app.settings);
+            app.off.clear();
             app.info("all overrides are cleared: the routers decide");
         }
         BudgetMore | BudgetLess => {
@@ -63,6 +75,15 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         MapMode => app.map.mode = app.map.mode.next(),
         Zoom => app.map.zoom = Some(grid(app).map_or(1, |g| g.cell) % 3 + 1),
         Template => app.template = !app.template,
+        Palette => palette::open(app),
+        Lessons | LessonNext | LessonPrevious | LessonLeave => return lessons::act(app, action),
+        CopyAnswer | CopyProgram | CopyCell => match clipboard::copy(app, action) {
+            Ok(copied) => {
+                app.clipboard = Some(copied.text);
+                app.info(copied.message);
+            }
+            Err(message) => app.info(message),
+        },
         Help => app.overlay = Some(Overlay::Help { scroll: 0 }),
         Dismiss => dismiss(app),
         NewLine => app.prompt.new_line(),
@@ -72,7 +93,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Suspend => app.suspend = true,
         Quit => app.quit = true,
         // In dialogs only.
-        Accept | Toggle | Close | Divergence => {}
+        Accept | Toggle | Add | Remove | SaveOverrides | LoadOverrides | Close => {}
     }
     Vec::new()
 }
@@ -86,19 +107,6 @@ fn compare(app: &mut App) {
             });
         }
         _ => app.info("there is one run only: change something and rerun, then compare"),
-    }
-}
-
-fn play_pause(app: &mut App) {
-    let now = app.now;
-    match app.shown.as_mut().filter(|run| run.is_recording()) {
-        Some(run) => {
-            run.play_pause(now);
-            if run.is_playing() && run.steps().is_empty() {
-                app.begin_view();
-            }
-        }
-        None => app.info("only recordings can be played; rerun computes the answer again"),
     }
 }
 

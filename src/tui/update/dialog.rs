@@ -1,12 +1,10 @@
 //! Keys while a dialog is open.
 
-use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-
 use super::super::action::UiAction;
 use super::super::app::{App, Overlay};
 use super::super::line_edit::LineEdit;
 use super::super::settings::{Field, SettingsDialog};
-use super::{inside, requests};
+use super::{inside, lessons, overrides, palette, play, requests};
 use crate::engine::Command;
 
 /// Lines that a page scrolls.
@@ -19,10 +17,35 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
             return requests::run(app, true);
         }
         UiAction::Stop => return requests::stop(app),
+        UiAction::LessonNext | UiAction::LessonPrevious | UiAction::LessonLeave => return lessons::act(app, action),
         _ => {}
     }
     let Some(overlay) = app.overlay.take() else {
         return Vec::new();
+    };
+    let overlay = match overlay {
+        Overlay::Palette(open) => return palette::act(app, open, action),
+        Overlay::Overrides(list) => {
+            overrides::act(app, list, action);
+            return Vec::new();
+        }
+        Overlay::Lessons { row } => return lessons::list(app, row, action),
+        Overlay::Jump(edit) => {
+            match action {
+                UiAction::Accept => play::jump(app, edit),
+                UiAction::Close | UiAction::Dismiss => {}
+                _ => app.overlay = Some(Overlay::Jump(edit)),
+            }
+            return Vec::new();
+        }
+        // What is typed there stays.
+        Overlay::Settings(dialog) if dialog.edit.is_some() => Overlay::Settings(dialog),
+        Overlay::Force(dialog) => Overlay::Force(dialog),
+        _ if action == UiAction::Palette => {
+            palette::open(app);
+            return Vec::new();
+        }
+        overlay => overlay,
     };
     let mut commands = Vec::new();
     app.overlay = match overlay {
@@ -44,6 +67,9 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Overlay::Flips(dialog) => kept(inside::act_flips(app, dialog, action), &mut commands),
         Overlay::Force(dialog) => kept(inside::act_force(app, dialog, action), &mut commands),
         Overlay::Runs { row } => inside::act_runs(app, row, action),
+        other @ (Overlay::Palette(_) | Overlay::Jump(_) | Overlay::Lessons { .. } | Overlay::Overrides(_)) => {
+            Some(other)
+        }
     };
     commands
 }
@@ -105,26 +131,4 @@ fn accept(app: &mut App, mut dialog: SettingsDialog) -> Option<SettingsDialog> {
         }
     }
     Some(dialog)
-}
-
-pub(super) fn type_key(dialog: &mut SettingsDialog, key: KeyEvent) {
-    if let Some(edit) = &mut dialog.edit {
-        type_line(edit, key);
-    }
-}
-
-/// Edits a line by a key that has no action.
-pub(super) fn type_line(edit: &mut LineEdit, key: KeyEvent) {
-    let control = key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT);
-    match key.code {
-        KeyCode::Char('u') if control => edit.clear(),
-        KeyCode::Char(c) if !control => edit.insert(c.encode_utf8(&mut [0; 4])),
-        KeyCode::Backspace => edit.backspace(),
-        KeyCode::Delete => edit.delete(),
-        KeyCode::Left => edit.move_to(edit.at.saturating_sub(1)),
-        KeyCode::Right => edit.move_to(edit.at + 1),
-        KeyCode::Home => edit.move_to(0),
-        KeyCode::End => edit.move_to(usize::MAX),
-        _ => {}
-    }
 }

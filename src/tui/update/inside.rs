@@ -9,7 +9,7 @@ use super::super::inside::{Apart, Asked, FlipDialog, ForceDialog, InsideDialog, 
 use super::super::line_edit::LineEdit;
 use super::super::run::Run;
 use super::requests::{self, Branch};
-use super::{dialog, select_token};
+use super::select_token;
 use crate::engine::{Answer, AskId, Command, Prompt, Question, RunId, flip};
 
 /// Rows that a page moves in a list.
@@ -253,7 +253,7 @@ pub(super) fn type_force(dialog: &mut ForceDialog, key: KeyEvent) {
     match key.code {
         KeyCode::Up => dialog.move_by(-1),
         KeyCode::Down => dialog.move_by(1),
-        _ => dialog::type_line(&mut dialog.edit, key),
+        _ => dialog.edit.key(key),
     }
 }
 

@@ -3,7 +3,11 @@
 mod act;
 mod dialog;
 mod inside;
+mod lessons;
 mod mouse;
+mod overrides;
+mod palette;
+mod play;
 mod requests;
 mod worker;
 
@@ -14,9 +18,10 @@ use ratatui::layout::Rect;
 
 use super::action::UiAction;
 use super::app::{App, Focus, Level, NOTICE_TIME, Overlay};
+use super::files::FileReport;
 use super::grid::Grid;
 use super::keymap::Lookup;
-use super::layout::Screen;
+use super::layout::{self, Screen};
 use crate::engine::{self, Command};
 
 /// Everything that happens to the screen.
@@ -32,6 +37,8 @@ pub enum Event {
     /// Time since the start.
     Tick(Duration),
     Worker(engine::Event),
+    /// What came of [`App::file`].
+    File(FileReport),
     /// Code can be highlighted from now on.
     GrammarsReady,
 }
@@ -57,14 +64,31 @@ pub fn update(app: &mut App, event: Event) -> Vec<Command> {
             Vec::new()
         }
         Event::Worker(event) => worker::hear(app, event),
+        Event::File(report) => {
+            overrides::hear(app, report);
+            Vec::new()
+        }
         Event::GrammarsReady => {
             highlight(app, true);
             Vec::new()
         }
     };
+    lessons::check(app);
     highlight(app, false);
+    for run in [&mut app.shown, &mut app.previous, &mut app.unmodified]
+        .into_iter()
+        .flatten()
+    {
+        run.follow();
+    }
     scroll_into_view(app);
+    lay_out(app);
     commands
+}
+
+/// Begins the lesson of this index; what comes back is for the worker.
+pub fn begin_lesson(app: &mut App, lesson: usize) -> Vec<Command> {
+    lessons::begin(app, lesson)
 }
 
 fn press(app: &mut App, key: KeyEvent) -> Vec<Command> {
@@ -77,8 +101,14 @@ fn press(app: &mut App, key: KeyEvent) -> Vec<Command> {
     app.pending_key = pending;
     match lookup {
         Lookup::Action(action @ (UiAction::Quit | UiAction::Suspend)) => act::act(app, action),
-        Lookup::Action(action) if app.overlay.is_some() => dialog::act(app, action),
-        Lookup::Action(action) => act::act(app, action),
+        Lookup::Action(action) => {
+            let commands = match app.overlay {
+                Some(_) => dialog::act(app, action),
+                None => act::act(app, action),
+            };
+            lessons::note(app, action);
+            commands
+        }
         Lookup::Prefix => Vec::new(),
         Lookup::Nothing => {
             type_key(app, key);
@@ -90,7 +120,21 @@ fn press(app: &mut App, key: KeyEvent) -> Vec<Command> {
 /// A key without an action is typed, where there is something to type into.
 fn type_key(app: &mut App, key: KeyEvent) {
     match &mut app.overlay {
-        Some(Overlay::Settings(dialog)) => dialog::type_key(dialog, key),
+        Some(Overlay::Settings(dialog)) => {
+            if let Some(edit) = &mut dialog.edit {
+                edit.key(key);
+            }
+        }
+        Some(Overlay::Jump(edit)) => edit.key(key),
+        Some(Overlay::Overrides(list)) => {
+            if let Some(edit) = &mut list.edit {
+                edit.key(key);
+            }
+        }
+        Some(Overlay::Palette(palette)) => {
+            palette.edit.key(key);
+            palette.search();
+        }
         Some(Overlay::Force(dialog)) => inside::type_force(dialog, key),
         Some(_) => {}
         None if app.focus == Focus::Prompt => type_prompt(app, key),
@@ -122,6 +166,16 @@ fn paste(app: &mut App, text: &str) {
             }
         }
         Some(Overlay::Force(dialog)) => dialog.edit.insert(text),
+        Some(Overlay::Jump(edit)) => edit.insert(text),
+        Some(Overlay::Overrides(list)) => {
+            if let Some(edit) = &mut list.edit {
+                edit.insert(text);
+            }
+        }
+        Some(Overlay::Palette(palette)) => {
+            palette.edit.insert(text);
+            palette.search();
+        }
         Some(_) => {}
         None => {
             focus(app, Focus::Prompt);
@@ -138,7 +192,8 @@ fn tick(app: &mut App, now: Duration) {
     if app.notice.as_ref().is_some_and(|n| over(n.level, n.since)) {
         app.notice = None;
     }
-    if app.shown.as_mut().is_some_and(|run| run.advance(now)) && app.follow {
+    let speed = app.speed;
+    if app.shown.as_mut().is_some_and(|run| run.advance(now, speed)) && app.follow {
         app.cursor.token = app.last_token();
     }
 }
@@ -166,14 +221,19 @@ fn grid(app: &App) -> Option<Grid> {
 
 /// Keeps the colours of code up with the texts.
 fn highlight(app: &mut App, anew: bool) {
-    let answer: String = app
-        .shown
-        .iter()
-        .flat_map(|run| run.steps())
-        .map(|s| s.text.as_str())
-        .collect();
-    app.answer_code.follow(&answer, anew);
+    match &app.shown {
+        Some(run) => app.answer_code.follow_run(run, anew),
+        None => app.answer_code.follow("", anew),
+    }
     app.prompt_code.follow(&app.prompt.text(), anew);
+}
+
+/// Keeps the answer's lines up with it.
+fn lay_out(app: &mut App) {
+    let pane = Screen::new(app, app.area).and_then(|screen| screen.answer);
+    if let (Some(pane), Some(run)) = (pane, &app.shown) {
+        app.lines.follow(run, app.template, layout::inner(pane).width);
+    }
 }
 
 /// Keeps the cursor on the map and the map where the cursor is.

@@ -5,8 +5,9 @@ use ratatui::layout::Position;
 
 use super::super::app::{App, Focus, Overlay};
 use super::super::layout::Screen;
+use super::super::playback;
 use super::super::transcript::Transcript;
-use super::{focus, grid, select_token};
+use super::{focus, grid, play, select_token};
 
 /// Lines, or tokens, of one notch of the wheel.
 const NOTCH: isize = 3;
@@ -25,6 +26,11 @@ pub(super) fn mouse(app: &mut App, event: MouseEvent) {
         return;
     };
     match event.kind {
+        MouseEventKind::Down(MouseButton::Left) | MouseEventKind::Drag(MouseButton::Left)
+            if screen.playback.is_some_and(|row| row.contains(at)) =>
+        {
+            scrub(app, &screen, at);
+        }
         MouseEventKind::Down(MouseButton::Left) => {
             app.mark = None;
             if let Some(pane) = screen.tab_at(at).or(screen.pane_at(at)) {
@@ -60,7 +66,26 @@ fn scroll_overlay(overlay: &mut Overlay, wheel: isize) {
             }
         }
         Overlay::Force(dialog) => dialog.move_by(wheel.signum()),
-        Overlay::Settings(_) | Overlay::Inside(_) | Overlay::Runs { .. } => {}
+        Overlay::Palette(palette) => palette.move_by(wheel),
+        Overlay::Settings(_)
+        | Overlay::Inside(_)
+        | Overlay::Runs { .. }
+        | Overlay::Jump(_)
+        | Overlay::Lessons { .. }
+        | Overlay::Overrides(_) => {}
+    }
+}
+
+/// Goes to the place of the position bar that was clicked.
+fn scrub(app: &mut App, screen: &Screen, at: Position) {
+    let bar = screen.playback.map(playback::bar).filter(|bar| bar.contains(at));
+    let end = app
+        .shown
+        .as_ref()
+        .filter(|run| run.is_partway())
+        .map(|run| run.trace.steps.len());
+    if let (Some(bar), Some(end)) = (bar, end) {
+        play::seek(app, playback::scrub(bar, at.x, end));
     }
 }
 

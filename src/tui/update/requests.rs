@@ -5,7 +5,7 @@ use super::super::history::Parent;
 use super::super::overrides;
 use super::super::run::{Progress, Run};
 use super::{focus, inside};
-use crate::engine::{Command, Prompt, Settings};
+use crate::engine::{Command, Prompt, Settings, Trace};
 
 /// Runs what stands in the prompt editor. `again`: an empty editor means the prompt of the run on
 /// the screen.
@@ -69,6 +69,7 @@ fn ids(run: &Run) -> Vec<u32> {
 
 fn start(app: &mut App, prompt: Prompt, text: Option<String>, settings: Settings, unmodified: bool) -> Command {
     app.last_run += 1;
+    app.held = false;
     app.starting = Some(Starting {
         id: app.last_run,
         prompt: text,
@@ -145,6 +146,7 @@ pub(super) fn rerun_with(app: &mut App, settings: Settings) -> Vec<Command> {
 /// Runs under way get nothing more: the worker is asked for another one.
 fn abandon(app: &mut App) {
     app.starting = None;
+    app.held = false;
     if let Some(run) = app.shown.as_mut().filter(|run| run.is_running()) {
         run.progress = Progress::Finished;
     }
@@ -157,7 +159,10 @@ pub(super) fn stop(app: &mut App) -> Vec<Command> {
         return Vec::new();
     }
     match app.is_busy() || inside::is_asking(app) {
-        true => vec![Command::Stop],
+        true => {
+            app.held = false;
+            vec![Command::Stop]
+        }
         false => {
             app.info("nothing is running");
             Vec::new()
@@ -211,17 +216,40 @@ pub(super) fn next_recording(app: &mut App) -> Vec<Command> {
         app.info("there are no recordings in this build");
         return Vec::new();
     }
+    let at = match app.shown.as_ref().is_some_and(Run::is_recording) {
+        true => (app.recording + 1) % app.recordings.len(),
+        false => app.recording,
+    };
+    recording(app, at)
+}
+
+/// Opens the recording `at`; a run under way is stopped.
+pub(super) fn recording(app: &mut App, at: usize) -> Vec<Command> {
+    let commands = make_room(app);
+    app.recording = at;
+    app.open_recording();
+    commands
+}
+
+/// Opens a trace; a run under way is stopped.
+pub(super) fn trace(app: &mut App, title: String, trace: Trace) -> Vec<Command> {
+    let commands = make_room(app);
+    app.open(title, None, trace);
+    commands
+}
+
+/// Ends what runs, and keeps what is on the screen for a comparison.
+fn make_room(app: &mut App) -> Vec<Command> {
     let busy = app.is_busy();
     abandon(app);
-    if let Some(run) = app.shown.take_if(|run| !run.is_recording()) {
-        if let Some(run) = app.previous.replace(run) {
-            app.history.put(run);
+    match app.shown.take_if(|run| !run.is_recording()) {
+        Some(run) => {
+            if let Some(run) = app.previous.replace(run) {
+                app.history.put(run);
+            }
         }
-    } else if app.shown.is_some() {
-        app.recording = (app.recording + 1) % app.recordings.len();
-        keep_recording(app);
+        None => keep_recording(app),
     }
-    app.open_recording();
     if busy { vec![Command::Stop] } else { Vec::new() }
 }
 
@@ -233,6 +261,7 @@ fn keep_recording(app: &mut App) {
     }
     let Some(mut run) = app.shown.take() else { return };
     run.playback = None;
+    run.follow();
     let before = app.previous.replace(run);
     if let Some(run) = before.filter(|run| app.has_branches(run.id)) {
         app.history.put(run);

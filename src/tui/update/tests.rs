@@ -1,6 +1,9 @@
 mod controls;
 mod inside;
+mod lessons;
 mod mouse;
+mod palette;
+mod play;
 mod runs;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -19,6 +22,10 @@ pub(super) fn keys(app: &mut App, typed: &str) -> Vec<Command> {
 
 pub(super) fn ctrl(app: &mut App, c: char) -> Vec<Command> {
     update(app, Event::Key(KeyEvent::new(KeyCode::Char(c), KeyModifiers::CONTROL)))
+}
+
+pub(super) fn alt(app: &mut App, c: char) -> Vec<Command> {
+    update(app, Event::Key(KeyEvent::new(KeyCode::Char(c), KeyModifiers::ALT)))
 }
 
 pub(super) fn hear(app: &mut App, events: impl IntoIterator<Item = engine::Event>) {

@@ -108,6 +108,7 @@ fn finished(app: &mut App, id: RunId, summary: Summary) {
     let (tokens, stop) = (summary.tokens, summary.stop);
     run.trace.summary = Some(summary);
     run.progress = Progress::Finished;
+    app.held = false;
     match stop {
         StopReason::ContextFull => app.info(format!(
             "the model's context is full after {tokens} token{}",
@@ -130,6 +131,7 @@ fn failed(app: &mut App, id: RunId, message: String) {
         None => false,
     };
     if starting || running {
+        app.held = false;
         app.error(message);
     }
 }

@@ -1,15 +1,17 @@
 //! The answer: every token selectable and tinted by its depth.
 
+use std::borrow::Cow;
+
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
 use super::super::app::{App, Focus};
 use super::super::run::{Origin, Run};
+use super::super::tally::Tally;
 use super::super::theme::Role;
 use super::super::transcript::Transcript;
 use super::{pane, put};
-use crate::engine::Step;
 use crate::text::escape_controls;
 
 pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
@@ -54,8 +56,7 @@ fn title(app: &App, run: &Run) -> String {
 
 fn remark(run: &Run, transcript: &Transcript) -> String {
     let below = transcript
-        .lines
-        .len()
+        .len
         .saturating_sub(transcript.top + usize::from(transcript.area.height));
     match (transcript.top, below) {
         (0, 0) => match run.depth_range() {
@@ -74,7 +75,7 @@ fn write_caret(app: &App, transcript: &Transcript, buffer: &mut Buffer) {
         return;
     };
     let x = transcript.area.x + line.iter().map(|g| g.width).sum::<u16>();
-    let at_end = transcript.top + usize::from(y - transcript.area.y) + 1 == transcript.lines.len();
+    let at_end = transcript.top + usize::from(y - transcript.area.y) + 1 == transcript.len;
     if at_end && x < transcript.area.right() {
         put(
             buffer,
@@ -92,33 +93,25 @@ pub(super) struct TokenStyles<'a> {
     app: &'a App,
     run: &'a Run,
     range: (usize, usize),
-    /// Where each generated token begins in the answer, in bytes.
-    starts: Vec<usize>,
+    tally: Cow<'a, Tally>,
 }
 
 impl<'a> TokenStyles<'a> {
     pub(super) fn new(app: &'a App, run: &'a Run) -> Self {
-        let range = run.depth_range().unwrap_or((0, 0));
-        let mut end = 0;
-        let start = |step: &Step| {
-            end += step.text.len();
-            end - step.text.len()
-        };
-        let starts = run.steps().iter().map(start).collect();
+        let tally = run.tally();
         TokenStyles {
             app,
             run,
-            range,
-            starts,
+            range: tally.range.unwrap_or((0, 0)),
+            tally,
         }
     }
 
     /// The style of a token of the run on the screen, `at` bytes from its start: code has its own
     /// colours.
     fn of(&self, token: usize, at: usize) -> Style {
-        let start = token
-            .checked_sub(self.run.prompt_len())
-            .and_then(|n| self.starts.get(n));
+        let at_step = token.checked_sub(self.run.prompt_len());
+        let start = at_step.and_then(|n| self.tally.starts.get(n));
         let code = start.and_then(|start| self.app.answer_code.style(start + at));
         let style = self.plain(token).patch(code.unwrap_or_default());
         match token == self.app.cursor.token {

@@ -130,8 +130,11 @@ fn facts(app: &App, run: &Run, decision: &Decision) -> Vec<Vec<Piece>> {
         };
         rows.push(vec![(format!("next run: {to}"), cell::waiting(theme))]);
     }
-    let depth = run.depth(app.cursor.token).unwrap_or(0);
-    let mut row = pair("depth", format!("{depth} of {}  ", run.layers()));
+    let mut row = match run.depth(app.cursor.token) {
+        Some(depth) => pair("depth", format!("{depth} of {}  ", run.layers())),
+        // Its column is still being filled.
+        None => pair("depth", "not yet known  ".to_owned()),
+    };
     row.extend(match run.step(app.cursor.token) {
         Some(step) => pair("time", format!("{:.1} ms", step.ms)),
         None => pair("prefill", format!("{:.0} ms", run.trace.header.prefill_ms)),

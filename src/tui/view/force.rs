@@ -11,8 +11,7 @@ use super::super::widgets::bar;
 use super::super::widgets::flow::fit;
 use super::inside::refused;
 use super::map::quoted;
-use super::settings::typed;
-use super::{pane, put};
+use super::{line, pane, put};
 
 /// Columns of a token's text and of its bar.
 const TOKEN: u16 = 24;
@@ -26,11 +25,11 @@ pub(super) fn draw(app: &App, dialog: &ForceDialog, body: Rect, buffer: &mut Buf
     let title = format!("Another token at {} instead of {there}", dialog.position);
     pane::dialog(app, area, &title, "Enter runs on from it", buffer);
     let area = inner(area);
-    let line = Rect {
+    let typed = Rect {
         height: area.height.min(1),
         ..area
     };
-    let cursor = typed(app, &dialog.edit, line, buffer);
+    let cursor = line::draw(app, &dialog.edit, typed, buffer);
     let below = Rect {
         y: area.y + 1,
         height: area.height.saturating_sub(1),
@@ -71,5 +70,5 @@ pub(super) fn draw(app: &App, dialog: &ForceDialog, body: Rect, buffer: &mut Buf
             }
         }
     }
-    Some(Position::new(area.x + cursor, area.y))
+    Some(cursor)
 }

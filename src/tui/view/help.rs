@@ -22,11 +22,12 @@ const WHAT: &[&str] = &[
 ];
 
 /// Keymap contexts in the order of the help, and their headings.
-const CONTEXTS: [(&str, &str); 6] = [
+const CONTEXTS: [(&str, &str); 7] = [
     ("grid", "in map and detail"),
     ("prompt", "in the prompt"),
     ("answer", "in the answer"),
     ("overlay", "in dialogs"),
+    ("overrides", "in the list of overrides"),
     ("command", "while typing a setting"),
     ("global", "everywhere"),
 ];
@@ -56,10 +57,16 @@ pub(super) fn draw(app: &App, scroll: usize, body: Rect, buffer: &mut Buffer) {
     let area = inner(area);
     for column in 0..columns {
         let part = lines.iter().skip(rows * usize::from(column)).take(rows);
+        // What is too long for its column ends there.
+        let own = Rect {
+            x: area.x + column * (width + 2),
+            width,
+            ..area
+        };
         for (y, line) in (0..area.height).zip(part.skip(top)) {
-            let mut x = column * (width + 2);
+            let mut x = 0;
             for (text, style) in line {
-                x += put(buffer, area, x, y, text, *style);
+                x += put(buffer, own, x, y, text, *style);
             }
         }
     }

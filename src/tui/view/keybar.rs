@@ -19,15 +19,23 @@ fn offered(app: &App) -> &'static [UiAction] {
         Some(Overlay::Force(_)) => return &[Accept, Close],
         Some(Overlay::Runs { .. }) => return &[Accept, Compare, Close, Up, Down, Help],
         Some(Overlay::Help { .. }) => return &[Close, Up, Down],
+        Some(Overlay::Overrides(list)) if list.edit.is_some() => return &[Accept, Close],
+        Some(Overlay::Overrides(_)) => {
+            return &[Toggle, Accept, Add, Remove, SaveOverrides, LoadOverrides, Close, Rerun];
+        }
+        Some(Overlay::Lessons { .. }) => return &[Accept, Up, Down, Close],
+        Some(Overlay::Jump(_)) => return &[Accept, Close],
+        Some(Overlay::Palette(_)) => return &[Accept, Up, Down, Close],
         None => {}
     }
-    let playing = app.shown.as_ref().is_some_and(|run| run.is_playing());
+    let playing = app.shown.as_ref().is_some_and(|run| run.is_partway());
     match (app.focus, app.is_busy() || app.queued) {
-        (Focus::Prompt, true) => &[Stop, FocusNext, Help, NewLine, Settings, HistoryPrevious, Quit],
+        (Focus::Prompt, true) => &[Stop, FocusNext, Help, Palette, NewLine, Settings, HistoryPrevious, Quit],
         (Focus::Prompt, false) => &[
             Run,
             FocusNext,
             Help,
+            Palette,
             NextRecording,
             NewLine,
             Settings,
@@ -36,15 +44,24 @@ fn offered(app: &App) -> &'static [UiAction] {
             Quit,
         ],
         (_, true) => &[
-            Stop, PinSkip, PinExecute, PinRepeat, PinAuto, Follow, Template, Help, FocusNext, Quit,
+            Stop, PlayPause, StepToken, PinSkip, PinExecute, PinRepeat, PinAuto, Follow, Template, Help, FocusNext,
+            Quit,
         ],
         (_, false) if playing => &[
             PlayPause,
+            StepBack,
+            StepToken,
+            StepLayerBack,
+            StepLayer,
+            PlaySlower,
+            PlayFaster,
+            JumpToken,
             NextRecording,
             FocusPrompt,
             PinSkip,
             PinExecute,
             PinRepeat,
+            Palette,
             Help,
             Quit,
         ],
@@ -56,6 +73,7 @@ fn offered(app: &App) -> &'static [UiAction] {
             Branch,
             Force,
             Template,
+            Palette,
             Help,
             FocusNext,
             FocusPrompt,
@@ -70,6 +88,7 @@ fn offered(app: &App) -> &'static [UiAction] {
             PinAuto,
             Rerun,
             Help,
+            Palette,
             Baseline,
             Compare,
             Inside,
@@ -84,6 +103,7 @@ fn offered(app: &App) -> &'static [UiAction] {
             Settings,
             ToggleScope,
             EditProgram,
+            Overrides,
             ClearPins,
             FocusNext,
             Quit,

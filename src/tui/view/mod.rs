@@ -9,12 +9,18 @@ mod force;
 mod help;
 mod inside;
 mod keybar;
+mod lesson;
+mod line;
 mod map;
 pub mod notice;
+mod overrides;
+mod palette;
 mod pane;
+mod playback;
 mod prompt;
 mod runs;
 mod settings;
+pub mod spoken;
 mod status;
 mod tabs;
 
@@ -37,7 +43,12 @@ pub fn view(app: &App, frame: &mut Frame) {
         too_small(app, area, buffer);
         return;
     };
-    let cursor = draw(app, &screen, area, buffer);
+    let mut cursor = draw(app, &screen, area, buffer);
+    if app.screen_reader {
+        spoken::draw(app, &screen, buffer);
+        let words = screen.spoken.map(Rect::as_position);
+        cursor = cursor.or(words);
+    }
     if let Some(position) = cursor.filter(|p| area.contains(*p)) {
         frame.set_cursor_position(position);
     }
@@ -48,6 +59,12 @@ fn draw(app: &App, screen: &Screen, area: Rect, buffer: &mut Buffer) -> Option<P
     status::draw(app, screen.status, buffer);
     notice::draw(app, screen.notice, buffer);
     keybar::draw(app, screen.keys, buffer);
+    if let Some(area) = screen.lesson {
+        lesson::draw(app, area, buffer);
+    }
+    if let Some(row) = screen.playback {
+        playback::draw(app, row, buffer);
+    }
     if let Some(tabs) = screen.tabs {
         tabs::draw(app, tabs, buffer);
     }
@@ -73,6 +90,13 @@ fn draw(app: &App, screen: &Screen, area: Rect, buffer: &mut Buffer) -> Option<P
             None
         }
         Some(Overlay::Settings(dialog)) => settings::draw(app, dialog, body, buffer),
+        Some(Overlay::Jump(edit)) => Some(playback::draw_jump(app, edit, body, buffer)),
+        Some(Overlay::Overrides(list)) => overrides::draw(app, list, body, buffer),
+        Some(Overlay::Lessons { row }) => {
+            lesson::draw_list(app, *row, body, buffer);
+            None
+        }
+        Some(Overlay::Palette(found)) => palette::draw(app, found, body, buffer),
         Some(Overlay::Compare { against, scroll }) => {
             compare::draw(app, *against, *scroll, body, buffer);
             None

@@ -2,7 +2,6 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
-use unicode_width::UnicodeWidthStr;
 
 use super::super::app::App;
 use super::super::layout::{dialog as place, inner};
@@ -11,7 +10,7 @@ use super::super::overrides::dial_meaning;
 use super::super::settings::{Field, SettingsDialog, is_set};
 use super::super::theme::Role;
 use super::super::widgets::flow::flow;
-use super::{pane, put};
+use super::{line, pane, put};
 
 /// Column of the values.
 const VALUES: u16 = 22;
@@ -38,13 +37,13 @@ fn draw_field(app: &App, field: Field, edit: &LineEdit, body: Rect, buffer: &mut
         buffer,
     );
     let area = inner(area);
-    let line = Rect {
+    let typed = Rect {
         height: area.height.min(1),
         ..area
     };
-    let cursor = typed(app, edit, line, buffer);
+    let cursor = line::draw(app, edit, typed, buffer);
     if edit.error.as_ref().is_some_and(|e| e.column.is_some()) {
-        put(buffer, area, cursor, 1, "▲", app.theme.style(Role::Error));
+        put(buffer, area, cursor.x - area.x, 1, "▲", app.theme.style(Role::Error));
     }
     let foot = Rect {
         y: area.y + 2,
@@ -52,7 +51,7 @@ fn draw_field(app: &App, field: Field, edit: &LineEdit, body: Rect, buffer: &mut
         ..area
     };
     explain(app, field, Some(edit), foot, buffer);
-    Position::new(area.x + cursor, area.y)
+    cursor
 }
 
 fn draw_list(app: &App, dialog: &SettingsDialog, body: Rect, buffer: &mut Buffer) -> Option<Position> {
@@ -72,34 +71,11 @@ fn draw_list(app: &App, dialog: &SettingsDialog, body: Rect, buffer: &mut Buffer
         ..area
     };
     explain(app, dialog.field(), dialog.edit.as_ref(), foot, buffer);
-    let (_, cursor) = scrolled(dialog.edit.as_ref()?, area.width.saturating_sub(VALUES));
+    let (_, cursor) = line::scrolled(dialog.edit.as_ref()?, area.width.saturating_sub(VALUES));
     Some(Position::new(
         area.x + VALUES + cursor,
         area.y + dialog.row as u16 - top,
     ))
-}
-
-/// What is in sight of a line being typed in `width` columns, and the cursor's column in it.
-fn scrolled(edit: &LineEdit, width: u16) -> (String, u16) {
-    let room = usize::from(width).max(1);
-    let columns = |chars: &[char]| chars.iter().collect::<String>().width();
-    let before: Vec<char> = edit.text.chars().take(edit.at).collect();
-    let start = (0..before.len())
-        .find(|s| columns(&before[*s..]) < room)
-        .unwrap_or(before.len());
-    (
-        edit.text.chars().skip(start).collect(),
-        columns(&before[start..]) as u16,
-    )
-}
-
-/// The line being typed, over the whole of `line`; the cursor's column in it.
-pub(super) fn typed(app: &App, edit: &LineEdit, line: Rect, buffer: &mut Buffer) -> u16 {
-    let style = app.theme.style(Role::Selection);
-    buffer.set_style(line.intersection(buffer.area), style);
-    let (text, cursor) = scrolled(edit, line.width);
-    put(buffer, line, 0, 0, &text, style);
-    cursor
 }
 
 fn draw_row(app: &App, dialog: &SettingsDialog, row: usize, area: Rect, y: u16, buffer: &mut Buffer) {
@@ -110,8 +86,8 @@ fn draw_row(app: &App, dialog: &SettingsDialog, row: usize, area: Rect, y: u16, 
     put(buffer, area, 0, y, if here { "▸" } else { " " }, name);
     put(buffer, area, 2, y, field.name(), name);
     if let Some(edit) = dialog.edit.as_ref().filter(|_| here) {
-        let line = Rect::new(area.x + VALUES, area.y + y, area.width.saturating_sub(VALUES), 1);
-        typed(app, edit, line, buffer);
+        let typed = Rect::new(area.x + VALUES, area.y + y, area.width.saturating_sub(VALUES), 1);
+        line::draw(app, edit, typed, buffer);
         return;
     }
     let mut value = field.value(&app.settings);

@@ -132,6 +132,7 @@ fn model(app: &App) -> String {
 /// A sign and words for what goes on.
 fn state(app: &App) -> (String, Role) {
     let spinner = match app.reduced_motion {
+        _ if app.held => "‖",
         true => "●",
         false => SPINNER[(app.now.as_millis() / FRAME.as_millis()) as usize % SPINNER.len()],
     };
@@ -158,9 +159,11 @@ fn count(run: &Run) -> String {
 fn run_state(run: &Run, spinner: &str) -> (String, Role) {
     let (shown, all) = (run.steps().len(), run.trace.steps.len());
     match (&run.origin, &run.progress) {
+        (Origin::Live, _) if run.is_playing() => (format!("▷ replay {shown}/{all}"), Role::Accent),
         (Origin::Recording(_), _) if run.is_playing() => (format!("▷ recording {shown}/{all}"), Role::Accent),
         (Origin::Recording(_), _) if shown < all => (format!("‖ recording {shown}/{all}"), Role::Accent),
         (Origin::Recording(_), _) => (format!("□ recording, {all} tokens"), Role::Accent),
+        (_, Progress::Finished) if run.is_partway() => (format!("‖ replay {shown}/{all}"), Role::Accent),
         (_, Progress::Running) => (format!("{spinner} running {}", count(run)), Role::Accent),
         (_, Progress::Failed(_)) => (format!("✗ failed after {shown} tokens"), Role::Error),
         (_, Progress::Finished) => match run.trace.summary.as_ref().map(|s| s.stop) {

@@ -22,6 +22,17 @@ pub struct Glyph<'a> {
     pub width: u16,
 }
 
+/// Where a line begins: the key of a piece, and a byte of it.
+pub type Start = (usize, usize);
+
+/// Lines laid out, and where each of them begins.
+pub struct Laid<'a> {
+    pub lines: Vec<Vec<Glyph<'a>>>,
+    pub starts: Vec<Start>,
+    /// Whether the text ended before the limit of lines.
+    pub whole: bool,
+}
+
 /// Lays `pieces` (key, text) out in lines of `width` columns. Line breaks have no glyph, and
 /// neither has an empty piece, but for the piece `marked`, which is to be seen (`⏎`, `◌`).
 /// There is at least one line.
@@ -30,8 +41,21 @@ pub fn flow<'a>(
     width: u16,
     marked: Option<usize>,
 ) -> Vec<Vec<Glyph<'a>>> {
+    lay(pieces, width, marked, (0, 0), usize::MAX).lines
+}
+
+/// As [`flow`], from byte `from.1` of the piece `from.0` on, which is the first one, and with no more
+/// than `most` lines. Beginning where a line began gives the same lines as the whole text.
+pub fn lay<'a>(
+    pieces: impl Iterator<Item = (usize, &'a str)>,
+    width: u16,
+    marked: Option<usize>,
+    from: Start,
+    most: usize,
+) -> Laid<'a> {
     let mut lines = Lines {
         done: Vec::new(),
+        starts: vec![from],
         line: Vec::new(),
         columns: 0,
         after_space: 0,
@@ -39,28 +63,41 @@ pub fn flow<'a>(
         width: width.max(2),
     };
     for (key, text) in pieces {
+        let begin = if key == from.0 { from.1.min(text.len()) } else { 0 };
+        if lines.done.len() >= most {
+            return lines.cut(most);
+        }
         let marked = marked == Some(key);
         if text.is_empty() && marked {
-            lines.push(key, 0, Cow::Borrowed("◌"), 1);
+            lines.push(key, 0, 0, Cow::Borrowed("◌"), 1);
         }
-        for (at, grapheme) in text.grapheme_indices(true) {
+        for (at, grapheme) in text[begin..].grapheme_indices(true) {
+            let at = begin + at;
+            let end = at + grapheme.len();
             match grapheme {
                 "\n" | "\r\n" => {
                     if marked {
-                        lines.push(key, at, Cow::Borrowed("⏎"), 1);
+                        lines.push(key, at, end, Cow::Borrowed("⏎"), 1);
                     }
-                    lines.end_line();
+                    lines.end_line((key, end));
                 }
                 grapheme => {
                     let drawn = visible(grapheme);
                     let width = drawn.width() as u16;
-                    lines.push(key, at, drawn, width);
+                    lines.push(key, at, end, drawn, width);
                 }
             }
         }
     }
-    lines.done.push(lines.line);
-    lines.done
+    lines.done.push(std::mem::take(&mut lines.line));
+    if lines.done.len() > most {
+        return lines.cut(most);
+    }
+    Laid {
+        lines: lines.done,
+        starts: lines.starts,
+        whole: true,
+    }
 }
 
 fn visible(grapheme: &str) -> Cow<'_, str> {
@@ -74,6 +111,8 @@ fn visible(grapheme: &str) -> Cow<'_, str> {
 
 struct Lines<'a> {
     done: Vec<Vec<Glyph<'a>>>,
+    /// Of the lines done and of the one in work.
+    starts: Vec<Start>,
     line: Vec<Glyph<'a>>,
     columns: u16,
     /// Glyphs of the line up to and with its last space.
@@ -82,7 +121,19 @@ struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    fn push(&mut self, key: usize, at: usize, text: Cow<'a, str>, width: u16) {
+    /// The first `most` lines.
+    fn cut(mut self, most: usize) -> Laid<'a> {
+        self.done.truncate(most);
+        self.starts.truncate(most);
+        Laid {
+            lines: self.done,
+            starts: self.starts,
+            whole: false,
+        }
+    }
+
+    /// Adds what stands at bytes `at..end` of the piece `key`.
+    fn push(&mut self, key: usize, at: usize, end: usize, text: Cow<'a, str>, width: u16) {
         if width == 0 {
             // A combining mark by itself joins what stands before it, which may be another token's.
             if let Some(last) = self.line.last_mut() {
@@ -91,16 +142,17 @@ impl<'a> Lines<'a> {
             return;
         }
         let space = text.trim().is_empty();
-        if self.columns + width > self.width {
+        // What is wider than a whole line stands on one by itself.
+        if self.columns > 0 && self.columns + width > self.width {
             if space && width == 1 {
                 // The line break stands for the space.
-                self.end_line();
+                self.end_line((key, end));
                 return;
             }
-            self.wrap();
+            self.wrap((key, at));
             // What the wrap carried over may leave no room either.
             if self.columns + width > self.width && !self.line.is_empty() {
-                self.end_line();
+                self.end_line((key, at));
             }
         }
         self.columns += width;
@@ -110,19 +162,21 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// Ends the line after its last space, or here where it has none.
-    fn wrap(&mut self) {
+    /// Ends the line after its last space, or here, at `here`, where it has none.
+    fn wrap(&mut self, here: Start) {
         let at = match self.after_space {
             0 => self.line.len(),
             at => at,
         };
         let rest = self.line.split_off(at);
-        self.end_line();
+        self.end_line(rest.first().map_or(here, |g| (g.key, g.at)));
         self.columns = rest.iter().map(|g| g.width).sum();
         self.line = rest;
     }
 
-    fn end_line(&mut self) {
+    /// The next line begins at `next`.
+    fn end_line(&mut self, next: Start) {
+        self.starts.push(next);
         self.done.push(std::mem::take(&mut self.line));
         self.columns = 0;
         self.after_space = 0;
@@ -170,6 +224,26 @@ mod tests {
         assert_eq!(lines(&["abcdefghij", "klm no"], 5), ["abcde", "fghij", "klm ", "no"]);
         assert_eq!(lines(&["a\n\nb\n"], 5), ["a", "", "b", ""]);
         assert_eq!(lines(&[], 5), [""]);
+    }
+
+    proptest! {
+        /// From wherever a line begins the rest is laid out as it is in the whole.
+        #[test]
+        fn every_line_can_be_begun_at(pieces in prop::collection::vec("([a-c]{0,6} ?|\n|日|e\u{301}|\u{301}|\t|  ){0,3}", 0..20), width in 1u16..12) {
+            let all = || pieces.iter().map(String::as_str).enumerate();
+            let whole = lay(all(), width, None, (0, 0), usize::MAX);
+            prop_assert_eq!(whole.starts.len(), whole.lines.len());
+            for (n, start) in whole.starts.iter().enumerate() {
+                // A mark by itself at a line's beginning has joined the line before.
+                if pieces.get(start.0).is_some_and(|p| p[start.1..].starts_with('\u{301}')) {
+                    continue;
+                }
+                let part = lay(all().skip(start.0), width, None, *start, 3);
+                let end = (n + 3).min(whole.lines.len());
+                prop_assert_eq!(&part.lines[..], &whole.lines[n..end], "line {} of {:?}", n, pieces);
+                prop_assert_eq!(&part.starts[..], &whole.starts[n..end]);
+            }
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::*;
 use crate::engine::{NEUTRAL_DIAL, Scope};
 use crate::program::Program;
 use crate::tui::app::{Cursor, MapMode};
+use crate::tui::files::{FileReport, FileRequest};
 use crate::tui::settings::Field;
 
 #[test]
@@ -206,9 +207,9 @@ fn the_prompt_is_edited_and_remembered() {
     update(&mut app, Event::Key(KeyEvent::new(KeyCode::Enter, KeyModifiers::ALT)));
     keys(&mut app, "b");
     assert_eq!(app.prompt.text(), "a\nb");
-    ctrl(&mut app, 'p');
+    alt(&mut app, 'p');
     assert_eq!(app.prompt.text(), "Hello");
-    ctrl(&mut app, 'n');
+    alt(&mut app, 'n');
     assert_eq!(app.prompt.text(), "a\nb");
     key(&mut app, KeyCode::Up);
     key(&mut app, KeyCode::Up);
@@ -228,4 +229,150 @@ fn nothing_can_be_done_wrong_without_a_run() {
             UiAction::ALL.iter().for_each(|a| drop(dialog::act(&mut app, *a)));
         }
     }
+}
+
+#[test]
+fn copies_are_on_their_way_and_said() {
+    let mut app = ready();
+    for (typed, what) in [
+        ("ya", "the answer"),
+        ("yp", "the token's program"),
+        ("yc", "the selected cell"),
+    ] {
+        keys(&mut app, typed);
+        assert!(!app.clipboard.take().unwrap().is_empty(), "{what}");
+        assert!(app.notice.as_ref().unwrap().text.starts_with(what));
+    }
+    app.shown = None;
+    keys(&mut app, "ya");
+    assert_eq!(app.clipboard, None);
+    assert!(app.notice.as_ref().unwrap().text.contains("nothing to copy"));
+}
+
+#[test]
+fn a_screen_reader_hears_what_is_selected() {
+    let mut app = ready();
+    app.screen_reader = true;
+    let screen = Screen::new(&app, app.area).unwrap();
+    assert!(screen.spoken.is_some_and(|row| row.y == 1 && row.height >= 1));
+    keys(&mut app, "o");
+    let said = crate::tui::describe::selected(&app).unwrap();
+    assert_eq!(said, "setting scope: prompt");
+    keys(&mut app, "qp");
+    keys(&mut app, "quit");
+    let said = crate::tui::describe::selected(&app).unwrap();
+    assert!(said.starts_with("command 1 of ") && said.contains("Quit"), "{said}");
+}
+
+#[test]
+fn overrides_are_switched_edited_added_and_taken_out() {
+    let mut app = ready();
+    app.settings.pins = vec!["7=skip".parse().unwrap(), "9@20-23=repeat".parse().unwrap()];
+    app.settings.budget = Some(26);
+    keys(&mut app, "O ");
+    assert_eq!(app.settings.pins.len(), 1);
+    assert_eq!(app.off.len(), 1);
+    // The row follows what was switched.
+    keys(&mut app, " ");
+    assert_eq!(app.settings.pins[0].to_string(), "7=skip");
+    keys(&mut app, "gj");
+    key(&mut app, KeyCode::Enter);
+    assert_eq!(app.context(), "command");
+    ctrl(&mut app, 'u');
+    keys(&mut app, "pin 99=skip");
+    key(&mut app, KeyCode::Enter);
+    let Some(Overlay::Overrides(list)) = &app.overlay else {
+        panic!("closed")
+    };
+    assert!(list.edit.as_ref().unwrap().error.is_some());
+    ctrl(&mut app, 'u');
+    update(&mut app, Event::Paste("pin 10=execute".into()));
+    key(&mut app, KeyCode::Enter);
+    assert_eq!(app.settings.pins[1].to_string(), "10=execute");
+    keys(&mut app, "ndial 0.25");
+    key(&mut app, KeyCode::Enter);
+    assert_eq!(app.settings.dial, 0.25);
+    keys(&mut app, "gd");
+    assert_eq!(app.settings.pins, ["10=execute".parse().unwrap()]);
+    keys(&mut app, "n");
+    key(&mut app, KeyCode::Esc);
+    assert_eq!(app.context(), "overrides");
+    keys(&mut app, "q");
+    assert_eq!((app.overlay.clone(), app.quit), (None, false));
+    keys(&mut app, "O ");
+    keys(&mut app, "qX");
+    assert_eq!((app.settings.clone(), app.off.len()), (Settings::default(), 0));
+}
+
+#[test]
+fn overrides_are_saved_and_loaded_by_name() {
+    let mut app = ready();
+    app.settings.pins = vec!["7=skip".parse().unwrap(), "9@20-23=repeat".parse().unwrap()];
+    keys(&mut app, "O s");
+    ctrl(&mut app, 'u');
+    keys(&mut app, " half.overrides");
+    key(&mut app, KeyCode::Enter);
+    let text = "scope prompt\ndial -0.5\noff pin 7=skip\npin 9@20-23=repeat\n";
+    let save = |replace| {
+        Some(FileRequest::Save {
+            path: "half.overrides".into(),
+            text: text.into(),
+            replace,
+        })
+    };
+    assert_eq!(app.file.take(), save(false));
+    let exists = || Event::File(FileReport::Exists("/x/half.overrides".into()));
+    let mistake = |app: &App| match &app.overlay {
+        Some(Overlay::Overrides(list)) => list.edit.as_ref().and_then(|e| e.error.clone()).map(|e| e.message),
+        other => panic!("{other:?}"),
+    };
+    update(&mut app, exists());
+    assert!(mistake(&app).unwrap().contains("/x/half.overrides is there already"));
+    // Another name is asked about anew, the same one is meant.
+    keys(&mut app, "2");
+    key(&mut app, KeyCode::Enter);
+    assert!(matches!(
+        app.file.take(),
+        Some(FileRequest::Save { replace: false, .. })
+    ));
+    update(&mut app, exists());
+    key(&mut app, KeyCode::Backspace);
+    key(&mut app, KeyCode::Enter);
+    assert_eq!(app.file.take(), save(false));
+    update(&mut app, exists());
+    key(&mut app, KeyCode::Enter);
+    assert_eq!(app.file.take(), save(true));
+    update(&mut app, Event::File(FileReport::Saved("/x/half.overrides".into())));
+    assert_eq!((app.context(), mistake(&app)), ("overrides", None));
+    assert!(app.notice.as_ref().unwrap().text.contains("/x/half.overrides"));
+
+    keys(&mut app, "qXOl");
+    key(&mut app, KeyCode::Enter);
+    assert_eq!(
+        app.file.take(),
+        Some(FileRequest::Load {
+            path: "half.overrides".into()
+        })
+    );
+    let loaded = |text: &str| {
+        Event::File(FileReport::Loaded {
+            path: "/x/half.overrides".into(),
+            text: text.into(),
+        })
+    };
+    update(&mut app, loaded("pin 7=jump"));
+    assert!(
+        mistake(&app)
+            .unwrap()
+            .starts_with("/x/half.overrides: line 1, column 5: ")
+    );
+    assert!(app.settings.pins.is_empty());
+    update(&mut app, loaded(text));
+    assert_eq!(app.settings.pins, ["9@20-23=repeat".parse().unwrap()]);
+    assert_eq!((app.off.len(), app.context()), (1, "overrides"));
+    keys(&mut app, "l");
+    ctrl(&mut app, 'u');
+    key(&mut app, KeyCode::Enter);
+    assert!(mistake(&app).unwrap().contains("the name of a file"));
+    assert_eq!(app.file, None);
 }

@@ -325,3 +325,30 @@ fn a_recording_with_branches_is_remembered() {
     app.reopen(recording);
     assert!(app.shown.as_ref().unwrap().is_recording());
 }
+
+#[test]
+fn the_palette_reaches_the_comparison_and_loses_neither_text_nor_run() {
+    let mut app = ready();
+    let first = ran(&mut app, 1, 10);
+    let second = ran(&mut app, 2, 10);
+    ctrl(&mut app, 'p');
+    keys(&mut app, "divergence");
+    let commands = key(&mut app, KeyCode::Enter);
+    assert!(matches!(question(&commands).1, Question::Divergence { .. }));
+    let against = Against::Previous;
+    assert_eq!(app.overlay, Some(Overlay::Compare { against, scroll: 0 }));
+    key(&mut app, KeyCode::Esc);
+    // Not over a token that is being typed.
+    asks(&mut app, "T");
+    keys(&mut app, " Purple");
+    ctrl(&mut app, 'p');
+    assert!(matches!(&app.overlay, Some(Overlay::Force(dialog)) if dialog.edit.text == " Purple"));
+    key(&mut app, KeyCode::Esc);
+    app.recordings = crate::tui::recordings::built_in();
+    ctrl(&mut app, 'p');
+    keys(&mut app, "two pins");
+    key(&mut app, KeyCode::Enter);
+    assert!(app.shown.as_ref().unwrap().is_recording());
+    let known: Vec<u64> = app.runs().map(|run| run.id).collect();
+    assert!(known.contains(&first) && known.contains(&second), "{known:?}");
+}

@@ -230,6 +230,7 @@ fn recordings_follow_one_another() {
     assert_eq!(keys(&mut app, "n"), []);
     assert!(app.notice.as_ref().unwrap().text.contains("no recordings"));
     let recording = |title: &str, seed| crate::tui::recordings::Recording {
+        name: title.into(),
         title: title.into(),
         prompt: Some(format!("prompt of {title}")),
         source: crate::tui::recordings::Source::BuiltIn(fixture::trace(seed, 4).to_json_lines().leak()),
@@ -266,6 +267,7 @@ fn a_recording_with_branches_is_not_forgotten() {
     let mut app = ready();
     let source = crate::tui::recordings::Source::BuiltIn(fixture::trace(5, 4).to_json_lines().leak());
     let recording = crate::tui::recordings::Recording {
+        name: String::new(),
         title: "another".into(),
         prompt: None,
         source,

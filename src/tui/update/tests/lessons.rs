@@ -1,0 +1,160 @@
+//! Lessons: their steps, their tasks, and that the shipped ones can be gone through.
+
+use super::*;
+use crate::tui::lesson::{self, Listed};
+use crate::tui::run::Origin;
+
+/// The lessons and recordings that ship, without a model.
+fn school() -> App {
+    let mut app = fixture::empty(crate::tui::color::ColorTier::None);
+    app.recordings = crate::tui::recordings::built_in();
+    app.lessons = lesson::list(None);
+    update(&mut app, Event::Resize(120, 40));
+    app
+}
+
+fn next(app: &mut App) -> Vec<Command> {
+    key(app, KeyCode::F(8))
+}
+
+fn done(app: &App) -> bool {
+    app.tour.as_ref().unwrap().done
+}
+
+fn step(app: &App) -> usize {
+    app.tour.as_ref().unwrap().step
+}
+
+#[test]
+fn the_first_lesson_is_gone_through_without_a_model() {
+    let mut app = school();
+    key(&mut app, KeyCode::F(9));
+    assert_eq!(app.overlay, Some(Overlay::Lessons { row: 0 }));
+    key(&mut app, KeyCode::Enter);
+    let Origin::Recording(title) = &app.shown.as_ref().unwrap().origin else {
+        panic!("no recording")
+    };
+    assert_eq!(
+        (title.as_str(), app.focus, app.cursor.layer),
+        ("a budget of 27 layers", Focus::Map, 15)
+    );
+    keys(&mut app, "kkkk");
+    assert!(!done(&app));
+    keys(&mut app, "k");
+    assert!(done(&app), "layer 20 is skipped");
+    // Once done it stays so.
+    keys(&mut app, "j");
+    assert!(done(&app));
+    next(&mut app);
+    assert!(!done(&app));
+    keys(&mut app, "j");
+    assert!(done(&app));
+    next(&mut app);
+    keys(&mut app, "0");
+    assert!(done(&app));
+    next(&mut app);
+    assert_eq!(app.cursor.token, app.shown.as_ref().unwrap().prompt_len());
+    keys(&mut app, "lllllll");
+    assert!(done(&app));
+    next(&mut app);
+    // Carried out by the palette it counts as well.
+    keys(&mut app, "p");
+    keys(&mut app, "map-mode");
+    key(&mut app, KeyCode::Enter);
+    assert!(done(&app));
+    next(&mut app);
+    keys(&mut app, ",}");
+    assert!(done(&app));
+    next(&mut app);
+    assert_eq!(app.tour, None);
+    assert!(app.notice.as_ref().unwrap().text.contains("over"));
+}
+
+#[test]
+fn a_task_that_needs_a_run_is_done_by_one() {
+    let mut app = school();
+    hear(&mut app, [fixture::loaded()]);
+    app.lessons.retain(|l| l.name() == "4-budget");
+    begin_lesson(&mut app, 0);
+    next(&mut app);
+    app.settings.pins.push("3=skip".parse().unwrap());
+    next(&mut app);
+    assert!(app.settings.pins.is_empty(), "the step takes overrides back");
+    assert_eq!(app.prompt.text(), "Why is the sky blue?");
+    ran(&mut app, 1, 3);
+    assert!(done(&app));
+    next(&mut app);
+    ran(&mut app, 2, 3);
+    assert!(!done(&app), "a run without the budget");
+    app.settings.budget = Some(26);
+    ran(&mut app, 3, 3);
+    assert!(done(&app));
+    key(&mut app, KeyCode::F(7));
+    assert_eq!(step(&app), 2);
+    key(&mut app, KeyCode::F(10));
+    assert_eq!(app.tour, None);
+}
+
+#[test]
+fn what_runs_is_stopped_when_a_step_opens_a_recording() {
+    let mut app = school();
+    hear(&mut app, [fixture::loaded()]);
+    app.prompt.set("Hello");
+    let (run, ..) = asked(&key(&mut app, KeyCode::Enter));
+    hear(
+        &mut app,
+        fixture::events(run, &fixture::trace(1, 9)).into_iter().take(3),
+    );
+    assert_eq!(begin_lesson(&mut app, 1), [Command::Stop]);
+    assert!(app.shown.as_ref().unwrap().is_recording());
+    assert_eq!(app.previous.as_ref().unwrap().id, run);
+}
+
+/// Every step of every lesson can be entered, and tasks that need no model are not done at once.
+#[test]
+fn every_step_can_be_entered() {
+    let mut app = school();
+    for lesson in 0..app.lessons.len() {
+        assert_eq!(begin_lesson(&mut app, lesson), []);
+        while let Some(tour) = app.tour.clone() {
+            let (of, now) = tour.of(&app).unwrap();
+            let (name, task, model) = (of.name.clone(), now.task.clone(), now.model);
+            assert_eq!(app.notice, None, "{name} {}", tour.step);
+            if let Some(task) = task.filter(|_| !model) {
+                assert!(
+                    !tour.holds(&app, &task.check),
+                    "{name}, step {}: done at once",
+                    tour.step + 1
+                );
+            }
+            next(&mut app);
+        }
+    }
+}
+
+#[test]
+fn a_broken_lesson_says_why_and_long_texts_have_pages() {
+    let mut app = school();
+    app.lessons.push(Listed::Broken {
+        name: "mine".into(),
+        message: "mine.toml:3:8: expected".into(),
+    });
+    key(&mut app, KeyCode::F(9));
+    keys(&mut app, "G");
+    key(&mut app, KeyCode::Enter);
+    assert!(app.notice.as_ref().unwrap().text.contains("mine.toml:3:8"));
+    let text = format!("title = 'T'\nsummary = 'S'\n[[step]]\ntext = '{}'", "word ".repeat(300));
+    app.lessons = vec![Listed::Usable(lesson::parse("long", "long.toml", &text, None).unwrap())];
+    update(&mut app, Event::Resize(80, 24));
+    begin_lesson(&mut app, 0);
+    let pages = lesson::pages(&app);
+    assert!(pages > 2);
+    for page in 1..pages {
+        next(&mut app);
+        assert_eq!(app.tour.as_ref().unwrap().page, page);
+    }
+    key(&mut app, KeyCode::F(7));
+    next(&mut app);
+    next(&mut app);
+    assert_eq!(app.tour, None);
+}

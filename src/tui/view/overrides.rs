@@ -1,0 +1,77 @@
+//! The list of overrides.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Position, Rect};
+
+use super::super::app::App;
+use super::super::layout::{dialog as place, inner};
+use super::super::override_list::{OverrideList, Purpose, rows};
+use super::super::theme::Role;
+use super::super::widgets::flow::flow;
+use super::{line, pane, put};
+
+/// Rows below the list: a blank, what is typed, why it was refused.
+const FOOT: u16 = 5;
+
+/// Column of the text: behind the sign of the row and its switch.
+const TEXT: u16 = 8;
+
+/// Draws the list; where the cursor is while something is typed.
+pub(super) fn draw(app: &App, list: &OverrideList, body: Rect, buffer: &mut Buffer) -> Option<Position> {
+    let rows = rows(&app.settings, &app.off);
+    let area = place(body, 78, rows.len().clamp(1, 40) as u16 + FOOT + 2);
+    pane::dialog(app, area, "Overrides", "of the next run", buffer);
+    let area = inner(area);
+    let style = |role| app.theme.style(role);
+    let height = area.height.saturating_sub(FOOT).max(1);
+    if rows.is_empty() {
+        let none = "none: the routers decide. Pins, a program, a budget, a dial can be typed here";
+        put(buffer, area, 0, 0, none, style(Role::Muted));
+    }
+    let top = (list.row + 1).saturating_sub(usize::from(height));
+    for (y, (at, (what, on))) in (0..height).zip(rows.iter().enumerate().skip(top)) {
+        let here = at == list.row && (list.edit.is_none() || list.purpose == Purpose::Row);
+        let role = match (here, on) {
+            (true, _) => Role::Accent,
+            (false, true) => Role::Pin,
+            (false, false) => Role::Muted,
+        };
+        put(buffer, area, 0, y, if here { "▸" } else { " " }, style(role));
+        put(buffer, area, 2, y, if *on { "[on]" } else { "[off]" }, style(role));
+        put(buffer, area, TEXT, y, &what.to_string(), style(role));
+    }
+    let foot = Rect {
+        y: area.y + (height + 1).min(area.height),
+        height: area.height.saturating_sub(height + 1),
+        ..area
+    };
+    let Some(edit) = &list.edit else {
+        let hint = "what is off is kept, and can be switched on again; the next run has what is on";
+        put(buffer, foot, 0, 0, hint, style(Role::Muted));
+        return None;
+    };
+    let typed = Rect {
+        height: foot.height.min(1),
+        ..foot
+    };
+    let cursor = line::draw(app, edit, typed, buffer);
+    let (text, role) = match &edit.error {
+        Some(error) => (error.message.as_str(), Role::Error),
+        None => (hint(&list.purpose), Role::Muted),
+    };
+    let lines = flow([(0, text)].into_iter(), foot.width, None);
+    for (y, glyphs) in (1..foot.height).zip(&lines) {
+        let text: String = glyphs.iter().map(|g| g.text.as_ref()).collect();
+        put(buffer, foot, 0, y, &text, style(role));
+    }
+    Some(cursor)
+}
+
+/// What can be typed.
+fn hint(purpose: &Purpose) -> &'static str {
+    match purpose {
+        Purpose::Row | Purpose::Add => "pin 7=skip, pin 7@12-14=repeat, program 0-11 13-29, budget 26, dial -0.4",
+        Purpose::Save { .. } => "the file to write, for --overrides too; what is switched off is kept in it",
+        Purpose::Load => "the file to read, in the place of this list",
+    }
+}

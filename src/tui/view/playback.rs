@@ -1,0 +1,81 @@
+//! Where a trace that is played stands, or the run that is held.
+//!
+//! ```text
+//!  ▷ token 12 of 42              ━━━━━━━━━━━━──────────────────────────────    ×2
+//! ```
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Position, Rect};
+
+use super::super::action::UiAction;
+use super::super::app::App;
+use super::super::layout::{dialog as place, inner};
+use super::super::line_edit::LineEdit;
+use super::super::playback::bar;
+use super::super::run::Run;
+use super::super::theme::Role;
+use super::super::widgets::flow::flow;
+use super::{line, pane, put};
+
+pub(super) fn draw(app: &App, row: Rect, buffer: &mut Buffer) {
+    let style = |role| app.theme.style(role);
+    let Some(run) = app.shown.as_ref().filter(|run| run.is_partway() && !app.held) else {
+        put(buffer, row, 1, 0, &held(app), style(Role::Accent));
+        return;
+    };
+    let (shown, end) = (run.steps().len(), run.trace.steps.len());
+    put(buffer, row, 1, 0, &position(run, shown, end), style(Role::Accent));
+    let bar = bar(row);
+    let filled = usize::from(bar.width) * shown / end.max(1);
+    put(buffer, bar, 0, 0, &"━".repeat(filled), style(Role::Gauge));
+    let rest = "─".repeat(usize::from(bar.width) - filled);
+    put(buffer, bar, filled as u16, 0, &rest, style(Role::Border));
+    let speed = app.speed.to_string();
+    let at = (bar.right() - row.x).saturating_add(2);
+    put(buffer, row, at, 0, &speed, style(Role::Text));
+}
+
+/// `▷ token 12 of 42`, or with the layer that is next.
+fn position(run: &Run, shown: usize, end: usize) -> String {
+    let sign = if run.is_playing() { "▷" } else { "‖" };
+    match run.layers_shown() {
+        Some(layers) => format!("{sign} {shown}/{end}, layer {layers} of {}", run.layers()),
+        None => format!("{sign} token {shown} of {end}"),
+    }
+}
+
+/// The run under way waits in the worker.
+fn held(app: &App) -> String {
+    let key = |action| {
+        let keys = app.keymap.keys_for(action, "grid");
+        keys.into_iter().next().unwrap_or_default()
+    };
+    let (step, go) = (key(UiAction::StepToken), key(UiAction::PlayPause));
+    format!("‖ held before the next token: {step} computes it, {go} goes on")
+}
+
+/// The dialog that asks for a token; where its cursor is.
+pub(super) fn draw_jump(app: &App, edit: &LineEdit, body: Rect, buffer: &mut Buffer) -> Position {
+    let area = place(body, 78, 6);
+    let end = app.shown.as_ref().map_or(0, |run| run.trace.steps.len());
+    pane::dialog(app, area, "Jump to token", &format!("1 to {end}"), buffer);
+    let area = inner(area);
+    let typed = Rect {
+        height: area.height.min(1),
+        ..area
+    };
+    let cursor = line::draw(app, edit, typed, buffer);
+    let (text, role) = match &edit.error {
+        Some(error) => (error.message.as_str(), Role::Error),
+        None => (
+            "the number of a token of the answer, or a share of the trace like 50%",
+            Role::Muted,
+        ),
+    };
+    let lines = flow([(0, text)].into_iter(), area.width, None);
+    for (y, glyphs) in (2..area.height).zip(&lines) {
+        let text: String = glyphs.iter().map(|g| g.text.as_ref()).collect();
+        put(buffer, area, 0, y, &text, app.theme.style(role));
+    }
+    cursor
+}
