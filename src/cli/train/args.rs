@@ -75,7 +75,13 @@ pub struct TrainArgs {
     #[arg(long, hide = true, conflicts_with = "raw")]
     standardise: bool,
     /// With --reject: added to the judge's logit of skip; above 0, more is rejected. Choose it on held-out questions
-    #[arg(long, value_name = "NATS", default_value_t = 1.0, allow_negative_numbers = true, requires = "data")]
+    #[arg(
+        long,
+        value_name = "NATS",
+        default_value_t = 1.0,
+        allow_negative_numbers = true,
+        requires = "data"
+    )]
     pub skip_logit: f64,
     /// Least share of examples that the search turned from wrong to right; others are left out
     #[arg(long, value_name = "SHARE", default_value_t = 0.3)]
@@ -121,7 +127,12 @@ impl TrainArgs {
             ("--linear-layers", self.linear_layers as f64, 1.0, 4.0),
             ("--lr", self.lr, 1e-12, 10.0),
             ("--gamma", self.gamma, 0.0, 10.0),
-            ("--validation", self.validation, if self.reject.is_some() { 0.0 } else { 0.001 }, 0.9),
+            (
+                "--validation",
+                self.validation,
+                if self.reject.is_some() { 0.0 } else { 0.001 },
+                0.9,
+            ),
             ("--skip-logit", self.skip_logit, -20.0, 20.0),
             ("--corrected-share", self.corrected_share, 0.0, 1.0),
         ];

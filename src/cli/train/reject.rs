@@ -30,7 +30,11 @@ pub fn run(args: &TrainArgs, span: &str, model: &Model, threads: usize, stop: &A
         skip_logit: args.skip_logit,
         ..Rejection::new(first, last)
     };
-    let tasks = args.data.iter().map(|path| Task::load(path)).collect::<Result<Vec<_>>>()?;
+    let tasks = args
+        .data
+        .iter()
+        .map(|path| Task::load(path))
+        .collect::<Result<Vec<_>>>()?;
     let questions: Vec<Question> = tasks.iter().flat_map(|t| t.questions.iter().cloned()).collect();
     let mut counter = Counter::new("questions", 0, questions.len());
     let table = Table::measure(model, &questions, &settings, args.windows, threads, stop, |done| {
@@ -47,7 +51,10 @@ pub fn run(args: &TrainArgs, span: &str, model: &Model, threads: usize, stop: &A
     if let Some(report) = &fitted.held_out {
         describe("held out", report);
     }
-    let out = args.out.as_ref().expect("clap asks for --out where there is no --ablate");
+    let out = args
+        .out
+        .as_ref()
+        .expect("clap asks for --out where there is no --ablate");
     let routers = RouterSet {
         layers: settings.routers(&fitted, layers, table.hidden_size),
         windows: args.windows,

@@ -6,7 +6,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use super::descent::Descent;
+use super::descent::{Descent, initial};
 use super::follow::follow;
 use super::{Rejection, Table};
 use crate::program::Action;
@@ -52,11 +52,16 @@ pub fn fit(table: &Table, training: &[usize], held_out: &[usize], settings: &Rej
     }
     let scale = Scale::new(table, &rows);
     let shape = shape(table, settings);
-    let fitted = side_by_side(settings.members, |m| Member::new(table, settings, &scale, m).fit(training));
+    let fitted = side_by_side(settings.members, |m| {
+        Member::new(table, settings, &scale, m).fit(training)
+    });
     let members = fitted.iter().map(|p| shape.router(p, &scale.mean, &scale.deviation));
     let mut judge = merged(&members.collect::<Result<Vec<_>>>()?);
     judge.b2[0] += settings.skip_logit as f32;
-    let rejected: Vec<usize> = rows.into_iter().filter(|&row| rejects(&judge, table.state(row))).collect();
+    let rejected: Vec<usize> = rows
+        .into_iter()
+        .filter(|&row| rejects(&judge, table.state(row)))
+        .collect();
     let follower = |at: usize| follow(table, &rejected, at, &scale, settings);
     let followers = side_by_side(table.later.len(), follower);
     let report = |items: &[usize]| (!items.is_empty()).then(|| Report::new(table, items, &judge));
@@ -107,7 +112,9 @@ fn merged(members: &[MlpRouter]) -> MlpRouter {
         w1: members.iter().flat_map(|m| m.w1.iter().copied()).collect(),
         b1: members.iter().flat_map(|m| m.b1.iter().copied()).collect(),
         w2: (0..3).flat_map(row).collect(),
-        b2: (0..3).map(|c| members.iter().map(|m| m.b2[c]).sum::<f32>() / count).collect(),
+        b2: (0..3)
+            .map(|c| members.iter().map(|m| m.b2[c]).sum::<f32>() / count)
+            .collect(),
     }
 }
 
@@ -140,7 +147,10 @@ impl Scale {
     /// (x − mean)/deviation
     pub fn standardised<'a>(&'a self, state: &'a [f32]) -> impl Iterator<Item = f32> + 'a {
         let scale = self.mean.iter().zip(&self.deviation);
-        state.iter().zip(scale).map(|(x, (mean, deviation))| (x - mean) / deviation)
+        state
+            .iter()
+            .zip(scale)
+            .map(|(x, (mean, deviation))| (x - mean) / deviation)
     }
 }
 
@@ -157,13 +167,6 @@ struct Member<'a> {
 impl<'a> Member<'a> {
     fn new(table: &'a Table, settings: &'a Rejection, scale: &'a Scale, index: usize) -> Self {
         let shape = shape(table, settings);
-        let mut initial = shape.initial(settings.seed, index);
-        // The same small p(skip) nearly everywhere to begin with: every layer runs.
-        let (first, second) = initial.split_at_mut(shape.width * (shape.inputs + 1));
-        first.iter_mut().for_each(|w| *w *= 0.5);
-        second.iter_mut().for_each(|w| *w *= 0.1);
-        let biases = second.len() - 3;
-        second[biases..].copy_from_slice(&[-1.0, 1.0, -8.0]);
         let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
         rng.set_stream(index as u64 + 1);
         Member {
@@ -171,7 +174,7 @@ impl<'a> Member<'a> {
             settings,
             scale,
             shape,
-            initial,
+            initial: initial(shape, settings.seed, index),
             rng,
         }
     }
@@ -259,7 +262,10 @@ impl Report {
         let rejects = |state: &[f32]| rejects(router, state);
         let (mut base, mut right, mut rejected, mut rows) = (0, 0, 0, 0);
         for item in items.iter().map(|&i| &table.items[i]) {
-            let skip = item.rows.clone().map(|row| f32::from(u8::from(rejects(table.state(row)))));
+            let skip = item
+                .rows
+                .clone()
+                .map(|row| f32::from(u8::from(rejects(table.state(row)))));
             let skip: Vec<f32> = skip.collect();
             base += usize::from(is_right(&item.scores, item.answer));
             right += usize::from(is_right(&item_scores(table, item, &skip), item.answer));

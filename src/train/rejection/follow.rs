@@ -5,14 +5,16 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::descent::Descent;
+use super::descent::{Descent, initial};
 use super::fit::Scale;
 use super::{Rejection, Table};
 use crate::router::MlpRouter;
 use crate::train::loss::{Goal, Loss};
 use crate::train::network::Shape;
 
+/// Times that every state is seen, at least; and steps, which decides where there are few states.
 const EPOCHS: usize = 3;
+const STEPS: usize = 300;
 const BATCH: usize = 256;
 
 /// The router of the later layer `at` (0 is the one after the first): skip for the states of `rejected` rows, which
@@ -43,9 +45,11 @@ pub(super) fn follow(
         gamma: 0.0,
         class_weights: [1.0; 3],
     };
-    let steps = EPOCHS * states.len().div_ceil(BATCH);
-    let mut network = Descent::new(settings, shape, shape.initial(settings.seed, stream), steps);
-    for _ in 0..EPOCHS {
+    let batches = states.len().div_ceil(BATCH);
+    let epochs = EPOCHS.max(STEPS.div_ceil(batches.max(1)));
+    let initial = initial(shape, settings.seed, stream);
+    let mut network = Descent::new(settings, shape, initial, epochs * batches);
+    for _ in 0..epochs {
         states.shuffle(&mut rng);
         for states in states.chunks(BATCH) {
             network.batch.windows.clear();

@@ -64,7 +64,7 @@ impl Rejection {
             first,
             last,
             members: 4,
-            member_width: 64,
+            member_width: 32,
             epochs: 20,
             batch: 128,
             learning_rate: 1e-3,

@@ -75,8 +75,15 @@ fn followers_repeat_the_judge_and_leave_others_alone() {
     let follower = &fitted.followers[0];
     let rows = 0..table.choice.len();
     let rejected: Vec<usize> = rows.filter(|&row| rejects(&fitted.judge, table.state(row))).collect();
-    let followed = rejected.iter().filter(|&&row| rejects(follower, table.state(row))).count();
-    assert!(followed * 100 >= rejected.len() * 97, "{followed} of {}", rejected.len());
+    let followed = rejected
+        .iter()
+        .filter(|&&row| rejects(follower, table.state(row)))
+        .count();
+    assert!(
+        followed * 100 >= rejected.len() * 97,
+        "{followed} of {}",
+        rejected.len()
+    );
     assert!(table.later[0].chunks_exact(SIZE).all(|state| !rejects(follower, state)));
     let routers = settings().routers(&fitted, 4, SIZE);
     let decides = |layer: usize| argmax(softmax(routers[layer].logits(table.state(rejected[0]))));
@@ -102,7 +109,10 @@ fn gradients_are_those_of_the_loss() {
         let of = |item: &Item| {
             let skip: Vec<f32> = logits.by_ref().take(item.rows.len()).collect();
             let scores = item_scores(&table, item, &skip);
-            let exps: Vec<f64> = scores.iter().map(|&s| (f64::from(s) / plain.temperature).exp()).collect();
+            let exps: Vec<f64> = scores
+                .iter()
+                .map(|&s| (f64::from(s) / plain.temperature).exp())
+                .collect();
             -(exps[item.answer] / exps.iter().sum::<f64>()).ln() / items.len() as f64
         };
         table.items.iter().map(of).sum()
@@ -118,7 +128,11 @@ fn gradients_are_those_of_the_loss() {
             loss(&logits)
         };
         let expected = (moved(0.05) - moved(-0.05)) / 0.1;
-        assert!((f64::from(found[at]) - expected).abs() < 1e-4, "{at}: {} {expected}", found[at]);
+        assert!(
+            (f64::from(found[at]) - expected).abs() < 1e-4,
+            "{at}: {} {expected}",
+            found[at]
+        );
     }
     assert!(found.iter().any(|g| g.abs() > 1e-3), "gradients that can differ");
 }
@@ -127,5 +141,10 @@ fn gradients_are_those_of_the_loss() {
 fn a_table_without_tokens_is_refused() {
     let mut table = table(1);
     table.items[0].rows = 0..0;
-    assert!(fit(&table, &[0], &[], &settings()).unwrap_err().to_string().contains("two tokens"));
+    assert!(
+        fit(&table, &[0], &[], &settings())
+            .unwrap_err()
+            .to_string()
+            .contains("two tokens")
+    );
 }
