@@ -8,7 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::DeTable;
 
-use crate::engine::{LoadRequest, NEUTRAL_DIAL, RouterChoice, Sampling, Scope, Settings};
+use crate::engine::{LoadRequest, NEUTRAL_DIAL, RouterChoice, Sampling, Scope, Settings, scope_of};
 pub use source::{ConfigError, Place, Source};
 
 /// The annotated default config, as `drllm-tui config` prints it.
@@ -69,7 +69,8 @@ pub struct Config {
     pub device: String,
     pub exact: bool,
     pub threads: Option<usize>,
-    pub scope: Scope,
+    /// Absent: the one that the routers were made for.
+    pub scope: Option<Scope>,
     pub dial: f64,
     pub budget: Option<usize>,
     pub max_tokens: usize,
@@ -123,7 +124,7 @@ impl Default for Config {
             device: "auto".to_owned(),
             exact: false,
             threads: None,
-            scope: run.scope,
+            scope: None,
             dial: NEUTRAL_DIAL,
             budget: run.budget,
             max_tokens: run.max_tokens,
@@ -248,10 +249,10 @@ impl Config {
         }
     }
 
-    /// The settings of a run as configured, without pins or program.
-    pub fn settings(&self) -> Settings {
+    /// The settings of a run under some routers as configured, without pins or program.
+    pub fn settings(&self, routers: &RouterChoice) -> Settings {
         Settings {
-            scope: self.scope,
+            scope: self.scope.unwrap_or_else(|| scope_of(routers)),
             dial: self.dial,
             budget: self.budget,
             shadow: self.shadow,
@@ -300,10 +301,8 @@ pub fn bindings(source: Source<'_>, contexts: &DeTable<'_>) -> Result<Vec<KeyBin
 
 fn router_choice<'de, D: serde::Deserializer<'de>>(d: D) -> Result<RouterChoice, D::Error> {
     Ok(match String::deserialize(d)?.as_str() {
-        "built-in" => RouterChoice::BuiltIn,
-        "none" => RouterChoice::None,
-        "" => return Err(serde::de::Error::custom("expected built-in, none or a file")),
-        path => RouterChoice::File(PathBuf::from(path)),
+        "" => return Err(serde::de::Error::custom("expected built-in, dr-llm, none or a file")),
+        routers => routers.into(),
     })
 }
 

@@ -335,7 +335,7 @@ fn overrides_are_kept_in_a_file() {
     screen.sees("is there already");
     screen.types("\r");
     screen.sees("the overrides are in ");
-    let text = "scope prompt\ndial -0.5\noff budget 20\npin 7=skip\npin 9=repeat\n";
+    let text = "scope token\ndial -0.5\noff budget 20\npin 7=skip\npin 9=repeat\n";
     assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
     std::fs::write(&path, "pin 11=execute\noff pin 12=skip\n").unwrap();
     screen.types("l\r");

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use super::UsageError;
-use crate::engine::{LoadRequest, Overrides, Pin, RouterChoice, Sampling, Scope, Settings};
+use crate::engine::{LoadRequest, Overrides, Pin, Sampling, Scope, Settings};
 use crate::program::Program;
 
 /// Which model, routers and device; shared by the screen and the commands.
@@ -16,7 +16,7 @@ pub struct ModelArgs {
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
     /// Router checkpoint (safetensors), or `none`; those that ship for the model if absent
-    #[arg(long, value_name = "FILE|none")]
+    #[arg(long, value_name = "FILE|built-in|dr-llm|none")]
     pub routers: Option<String>,
     /// auto, cpu, cuda:N or metal
     #[arg(long, value_name = "DEVICE", value_parser = device_name)]
@@ -33,11 +33,8 @@ impl ModelArgs {
     /// Writes what was given over `request`.
     pub fn apply(&self, request: &mut LoadRequest) {
         request.model = self.model.clone().or(request.model.take());
-        match self.routers.as_deref() {
-            None => {}
-            Some("built-in") => request.routers = RouterChoice::BuiltIn,
-            Some("none") => request.routers = RouterChoice::None,
-            Some(path) => request.routers = RouterChoice::File(PathBuf::from(path)),
+        if let Some(routers) = self.routers.as_deref() {
+            request.routers = routers.into();
         }
         if let Some(device) = &self.device {
             request.device.clone_from(device);

@@ -79,15 +79,15 @@ pub fn run(args: ExploreArgs, config: &Config, config_dir: &Path) -> Result<u8> 
 /// # Errors
 /// As [`run`].
 pub fn open(args: ExploreArgs, config: &Config, config_dir: &Path, lesson: Option<usize>) -> Result<u8> {
-    let mut settings = config.settings();
+    let mut load = config.load_request();
+    args.model.apply(&mut load);
+    let mut settings = config.settings(&load.routers);
     // The model's layers are not known yet; what depends on them is checked when a run starts.
     let overrides = args.decide.file()?;
     args.decide.apply(overrides.as_ref(), MOST_LAYERS, &mut settings)?;
     let overrides = overrides.map(|file| file.named(MOST_LAYERS)).transpose()?;
     args.sample.apply(&mut settings);
     settings.check_alone().map_err(UsageError::new)?;
-    let mut load = config.load_request();
-    args.model.apply(&mut load);
     let tier = ColorTier::from_env(args.color.unwrap_or(config.color));
     let name = args.theme.as_deref().unwrap_or(&config.theme);
     let (theme, theme_warning) =

@@ -10,6 +10,7 @@ use clap::Args;
 use super::UsageError;
 use super::args::{DecideArgs, ModelArgs, OverridesFile, SampleArgs};
 use super::progress::Progress;
+use crate::config::Config;
 use crate::engine::route::Route;
 use crate::engine::{LoadRequest, Output, Prompt, Record, Settings, generate, load_model, load_routers, trace_io};
 use crate::model::Model;
@@ -52,12 +53,14 @@ pub struct RunArgs {
     probe: Vec<u32>,
 }
 
-/// Runs the command; `settings` and `request` are the user's defaults.
+/// Runs the command; `config` has the user's defaults.
 ///
 /// # Errors
 /// [`UsageError`] for what the arguments got wrong, anything else for what failed.
-pub fn run(args: RunArgs, defaults: Settings, mut request: LoadRequest) -> Result<()> {
+pub fn run(args: RunArgs, config: &Config) -> Result<()> {
+    let mut request = config.load_request();
     args.model.apply(&mut request);
+    let defaults = config.settings(&request.routers);
     let overrides = args.decide.file()?;
     let settings = |layers| args.settings(&defaults, overrides.as_ref(), layers);
     // What needs no model is refused before one is loaded.

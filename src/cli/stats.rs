@@ -17,10 +17,11 @@ use super::counter::Counter;
 use super::output;
 use super::run::{load, stop_on_signals};
 use super::trace_file::read_trace;
+use crate::config::Config;
 use crate::engine::aggregate::{Aggregate, Report};
 use crate::engine::route::Route;
 use crate::engine::sequence::Stopped;
-use crate::engine::{LoadRequest, Output, Prompt, Settings, Trace, generate};
+use crate::engine::{Output, Prompt, Settings, Trace, generate};
 use crate::model::Model;
 use crate::program::MOST_LAYERS;
 use crate::router::RouterSet;
@@ -66,16 +67,16 @@ enum Format {
     Markdown,
 }
 
-/// Runs the command; `settings` and `request` are the user's defaults.
+/// Runs the command; `config` has the user's defaults.
 ///
 /// # Errors
 /// [`UsageError`] for what the arguments got wrong, anything else for what failed or was stopped.
-pub fn run(args: &StatsArgs, settings: &Settings, request: LoadRequest) -> Result<()> {
+pub fn run(args: &StatsArgs, config: &Config) -> Result<()> {
     if args.limit == Some(0) {
         return Err(UsageError::new("--limit is 0: expected at least 1; leave it out to run all prompts").into());
     }
     match &args.prompts {
-        Some(path) => of_prompts(args, path, settings, request),
+        Some(path) => of_prompts(args, path, config),
         None => print(args, &of_traces(&args.traces)?),
     }
 }
@@ -100,8 +101,10 @@ fn of_traces(paths: &[PathBuf]) -> Result<Aggregate> {
     aggregate.context("no trace was given")
 }
 
-fn of_prompts(args: &StatsArgs, path: &Path, defaults: &Settings, mut request: LoadRequest) -> Result<()> {
+fn of_prompts(args: &StatsArgs, path: &Path, config: &Config) -> Result<()> {
+    let mut request = config.load_request();
     args.model.apply(&mut request);
+    let defaults = config.settings(&request.routers);
     let overrides = args.decide.file()?;
     let settings = |layers| -> Result<Settings> {
         let mut settings = defaults.clone();

@@ -60,7 +60,7 @@ fn values_reach_settings_and_load_request() {
          temperature = 1",
     )
     .unwrap();
-    let settings = config.settings();
+    let settings = config.settings(&RouterChoice::BuiltIn);
     assert_eq!(
         (settings.scope, settings.dial, settings.budget),
         (Scope::Token, 0.25, Some(40))
@@ -70,7 +70,17 @@ fn values_reach_settings_and_load_request() {
     let load = config.load_request();
     assert_eq!((load.routers, load.threads), (RouterChoice::None, Some(3)));
     assert_eq!(config.color, ColorChoice::Ansi256);
-    assert_eq!(Config::default().settings(), Settings::default());
+    let of = |routers: &RouterChoice| Config::default().settings(routers);
+    assert_eq!(of(&RouterChoice::DrLlm), Settings::default());
+    let token = Settings {
+        scope: Scope::Token,
+        ..Settings::default()
+    };
+    assert_eq!(
+        of(&RouterChoice::BuiltIn),
+        token,
+        "the scope that the best routers were made for"
+    );
 }
 
 #[test]

@@ -43,11 +43,25 @@ impl Default for LoadRequest {
 /// Where routers come from.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum RouterChoice {
-    /// Those that ship for the model, if there are any.
+    /// Those that ship for the model, if there are any: the best ones.
     #[default]
     BuiltIn,
+    /// Those that ship for the model and were made by Dr.LLM's recipe.
+    DrLlm,
     None,
     File(PathBuf),
+}
+
+impl From<&str> for RouterChoice {
+    /// `built-in`, `dr-llm`, `none` or a path.
+    fn from(text: &str) -> RouterChoice {
+        match text {
+            "built-in" => RouterChoice::BuiltIn,
+            "dr-llm" => RouterChoice::DrLlm,
+            "none" => RouterChoice::None,
+            path => RouterChoice::File(PathBuf::from(path)),
+        }
+    }
 }
 
 /// What is run: a prompt's text or its token ids.

@@ -30,7 +30,7 @@ pub use generate::{Generation, Output, generate};
 pub use inspect::{Inspection, Moved, Stage};
 pub use inspector::Inspector;
 pub use kept::Kept;
-pub use load::{load_model, load_routers};
+pub use load::{SCOPE, load_model, load_routers, scope_of};
 pub use overrides::Overrides;
 pub use settings::{NEUTRAL_DIAL, Pin, Sampling, Scope, Settings};
 pub use trace::{

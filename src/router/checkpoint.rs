@@ -1,7 +1,7 @@
 //! Routers on disk: safetensors in the names of the authors' code, metadata of our own.
 
 use std::collections::HashMap;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -15,6 +15,9 @@ use super::mlp::MlpRouter;
 
 /// Windows of the pooling where a checkpoint does not say: the authors' 8.
 pub const DEFAULT_WINDOWS: usize = 8;
+
+/// Bytes of a safetensors header, at most.
+const MOST_HEADER: u64 = 100_000_000;
 
 /// The routers of all layers.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +34,15 @@ pub struct RouterSet {
     /// `data_sha256`, `format`.
     pub metadata: HashMap<String, String>,
     pub info: RouterInfo,
+}
+
+/// An entry of a checkpoint's metadata, if it has one; reads no more than its header.
+pub fn metadata_entry(mut checkpoint: impl Read, key: &str) -> Option<String> {
+    let mut length = [0; 8];
+    checkpoint.read_exact(&mut length).ok()?;
+    let header = checkpoint.take(u64::from_le_bytes(length).min(MOST_HEADER));
+    let header: serde_json::Value = serde_json::from_reader(header).ok()?;
+    Some(header.get("__metadata__")?.get(key)?.as_str()?.to_owned())
 }
 
 impl RouterSet {

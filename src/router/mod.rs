@@ -7,7 +7,7 @@ pub mod pin;
 pub mod policy;
 pub mod pooling;
 
-pub use checkpoint::RouterSet;
+pub use checkpoint::{RouterSet, metadata_entry};
 pub use decision::{DecidedBy, Decision, RouterInfo};
 pub use mlp::MlpRouter;
 pub use pin::Pin;

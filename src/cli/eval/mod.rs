@@ -34,8 +34,8 @@ pub struct EvalArgs {
     /// Questions, JSON lines: choices (plain, AI2's ARC), numbers (GSM8K) or mathematics (MATH, DART)
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     data: Vec<PathBuf>,
-    /// Router checkpoint (safetensors), `built-in` or `none`
-    #[arg(long, value_name = "FILE|built-in|none", default_value = "built-in")]
+    /// Router checkpoint (safetensors), `built-in`, `dr-llm` or `none`
+    #[arg(long, value_name = "FILE|built-in|dr-llm|none", default_value = "built-in")]
     routers: String,
     /// When routers decide: on the question for all choices, or at every token
     #[arg(long, value_enum, value_delimiter = ',', default_value = "prompt,token")]
@@ -252,11 +252,7 @@ impl EvalArgs {
     }
 
     fn router_choice(&self) -> RouterChoice {
-        match self.routers.as_str() {
-            "built-in" => RouterChoice::BuiltIn,
-            "none" => RouterChoice::None,
-            path => RouterChoice::File(PathBuf::from(path)),
-        }
+        self.routers.as_str().into()
     }
 
     /// What the outcomes depend on.

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::{TrainArgs, of_model};
 use crate::cli::UsageError;
 use crate::cli::counter::Counter;
+use crate::engine::{SCOPE, Scope};
 use crate::eval::{Question, Task};
 use crate::model::Model;
 use crate::program::Program;
@@ -56,7 +57,7 @@ pub fn run(args: &TrainArgs, span: &str, model: &Model, threads: usize, stop: &A
         .as_ref()
         .expect("clap asks for --out where there is no --ablate");
     let routers = RouterSet {
-        layers: settings.routers(&fitted, layers, table.hidden_size),
+        layers: settings.routers(&fitted, &table),
         windows: args.windows,
         width: settings.width(),
         hidden_size: table.hidden_size,
@@ -101,6 +102,7 @@ fn metadata(args: &TrainArgs, settings: &Rejection, tasks: &[Task], model: &Mode
         ("windows", args.windows.to_string()),
         ("width", settings.width().to_string()),
         ("data_sha256", hex(&Sha256::digest(data.concat()))),
+        (SCOPE, Scope::Token.to_string()),
         ("seed", settings.seed.to_string()),
         ("reject", format!("{}-{}", settings.first, settings.last)),
         ("skip_logit", settings.skip_logit.to_string()),

@@ -71,7 +71,7 @@ impl Rejection {
             weight_decay: 0.1,
             dropout: 0.5,
             temperature: 10.0,
-            ordinary: 0.3,
+            ordinary: 1.0,
             skip_logit: 1.0,
             seed: 42,
         }
@@ -82,22 +82,57 @@ impl Rejection {
         self.members * self.member_width
     }
 
-    /// One router a layer, of `layers`: the judge, its followers, and at all other layers execute.
-    pub fn routers(&self, fitted: &Fitted, layers: usize, hidden_size: usize) -> Vec<MlpRouter> {
-        let execute = || MlpRouter {
-            w1: vec![0.0; self.width() * hidden_size],
-            b1: vec![0.0; self.width()],
-            w2: vec![0.0; 3 * self.width()],
-            b2: vec![-EXECUTE, EXECUTE, -EXECUTE],
+    /// One router for each layer of the table: the judge, its followers, and at all other layers execute.
+    ///
+    /// Decisions are as fitted, but the logits are scaled so that on ordinary text the log-odds of execute against skip
+    /// are, on average, 2 and what leaving the layer out costs in nats; at the judge, whom the others follow, what a
+    /// rejection costs. So a budget and the dial, which go by the probabilities, leave out the cheapest layers first.
+    pub fn routers(&self, fitted: &Fitted, table: &Table) -> Vec<MlpRouter> {
+        let hidden_size = table.hidden_size;
+        let effects = table.effect.iter().map(|&effect| f64::from(effect));
+        let rejection = -effects.sum::<f64>() / table.effect.len().max(1) as f64;
+        let router = |(layer, cost): (usize, &f64)| {
+            let cost = if layer == self.first { rejection } else { *cost };
+            let log_odds = LEAST_LOG_ODDS + cost.max(0.0) as f32;
+            match layer.checked_sub(self.first) {
+                Some(0) => scaled(&fitted.judge, &table.ordinary, log_odds),
+                Some(at) if layer <= self.last => scaled(&fitted.followers[at - 1], &table.later[at - 1], log_odds),
+                _ => MlpRouter {
+                    w1: vec![0.0; self.width() * hidden_size],
+                    b1: vec![0.0; self.width()],
+                    w2: vec![0.0; 3 * self.width()],
+                    b2: vec![-log_odds, 0.0, NO_REPEAT],
+                },
+            }
         };
-        let router = |layer: usize| match layer.checked_sub(self.first) {
-            Some(0) => fitted.judge.clone(),
-            Some(at) if layer <= self.last => fitted.followers[at - 1].clone(),
-            _ => execute(),
-        };
-        (0..layers).map(router).collect()
+        table.costs.iter().enumerate().map(router).collect()
     }
 }
 
-/// Logit of execute where nothing was learnt: p(execute) = 0.9999.
-const EXECUTE: f32 = 5.0;
+/// ln p(execute)/p(skip) on ordinary text of a layer that costs nothing: p(execute) = 0.88.
+const LEAST_LOG_ODDS: f32 = 2.0;
+
+/// Logit of repeat beside one of 0 of execute.
+const NO_REPEAT: f32 = -10.0;
+
+/// The router with its log-odds of skip against execute scaled so that execute is above by `log_odds` on average over
+/// the states, (n, d), and as they are where skip is above. Repeat, which nothing taught, is out of the question.
+fn scaled(router: &MlpRouter, states: &[f32], log_odds: f32) -> MlpRouter {
+    let width = router.b1.len();
+    let states = states.chunks_exact(router.w1.len() / width);
+    let of_state = |state: &[f32]| {
+        let logits = router.logits(state);
+        f64::from(logits[1] - logits[0])
+    };
+    let mean = states.clone().map(of_state).sum::<f64>() / states.len() as f64;
+    let factor = if mean > 0.0 { log_odds / mean as f32 } else { 1.0 };
+    let mut w2 = vec![0.0; 3 * width];
+    for unit in 0..width {
+        w2[unit] = factor * (router.w2[unit] - router.w2[width + unit]);
+    }
+    MlpRouter {
+        w2,
+        b2: vec![factor * (router.b2[0] - router.b2[1]), 0.0, NO_REPEAT],
+        ..router.clone()
+    }
+}

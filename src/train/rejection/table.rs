@@ -20,6 +20,9 @@ const ORDINARY: usize = 8;
 /// its windows, each at most.
 const LATER: usize = 3;
 
+/// Questions on which the cost of each layer is measured.
+const COSTED: usize = 32;
+
 /// One question.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item {
@@ -48,10 +51,13 @@ pub struct Table {
     pub ordinary: Vec<f32>,
     /// For each later layer of the span, states that enter it where every layer runs: (rows, d).
     pub later: Vec<Vec<f32>>,
+    /// For each layer, by how much leaving it out alone lowers the choices' mean ln p, nats a token.
+    pub costs: Vec<f64>,
 }
 
 impl Table {
-    /// Runs every question twice: the standard program, and the span left out by the choices' tokens.
+    /// Runs every question twice: the standard program, and the span left out by the choices' tokens. The first
+    /// [`COSTED`] questions also run without each layer.
     ///
     /// Returns `None` where it was stopped. `done` hears the number of finished questions.
     ///
@@ -79,20 +85,28 @@ impl Table {
             later: vec![Vec::new(); settings.last - settings.first],
             ..Table::default()
         };
+        let mut costs = (vec![0.0; layers], 0);
         for_each_ordered(
             0..questions.len(),
             threads,
             stop,
             |index| {
                 let encoded = EncodedQuestion::for_model(&questions[index], model, Scoring::Sum)?;
-                Measured::new(model, &encoded, settings, windows).map(Some)
+                let measured = Measured::new(model, &encoded, settings, windows)?;
+                let costs = (index < COSTED).then(|| layer_costs(model, &encoded)).transpose()?;
+                Ok(Some((measured, costs)))
             },
-            |index, measured| {
+            |index, (measured, of_layers)| {
                 table.add(&questions[index].id, measured);
+                if let Some((sums, tokens)) = of_layers {
+                    costs.0.iter_mut().zip(sums).for_each(|(cost, sum)| *cost += sum);
+                    costs.1 += tokens;
+                }
                 done(index + 1);
                 Ok(())
             },
         )?;
+        table.costs = costs.0.iter().map(|sum| sum / costs.1.max(1) as f64).collect();
         Ok((table.items.len() == questions.len()).then_some(table))
     }
 
@@ -180,6 +194,28 @@ impl Measured {
             later,
         })
     }
+}
+
+/// For each layer the fall of ln p, summed over the choices' tokens, where it is left out alone; and the tokens.
+fn layer_costs(model: &Model, question: &EncodedQuestion) -> Result<(Vec<f64>, usize)> {
+    let scorer = ChoiceScorer::new(&model.decoder, question)?;
+    let mut entering = vec![scorer.embed()?];
+    for layer in 0..model.info.layers {
+        entering.push(scorer.run_block(layer, &entering[layer])?);
+    }
+    let total = |hidden: &Tensor| -> Result<(f64, usize)> {
+        let log_probs = scorer.log_probs(hidden)?.concat();
+        Ok((log_probs.iter().sum(), log_probs.len()))
+    };
+    let (all, tokens) = total(&entering[model.info.layers])?;
+    let cost = |without: usize| -> Result<f64> {
+        let mut hidden = entering[without].clone();
+        for layer in without + 1..model.info.layers {
+            hidden = scorer.run_block(layer, &hidden)?;
+        }
+        Ok(all - total(&hidden)?.0)
+    };
+    Ok(((0..model.info.layers).map(cost).collect::<Result<_>>()?, tokens))
 }
 
 /// Some states of a chunk whose first `prompt` rows are the question's.

@@ -10,6 +10,7 @@ fn table(questions: usize) -> Table {
     let mut table = Table {
         hidden_size: SIZE,
         later: vec![Vec::new()],
+        costs: vec![3.0, 0.5, 0.1, -0.2],
         ..Table::default()
     };
     for q in 0..questions {
@@ -85,12 +86,46 @@ fn followers_repeat_the_judge_and_leave_others_alone() {
         rejected.len()
     );
     assert!(table.later[0].chunks_exact(SIZE).all(|state| !rejects(follower, state)));
-    let routers = settings().routers(&fitted, 4, SIZE);
+    let routers = settings().routers(&fitted, &table);
     let decides = |layer: usize| argmax(softmax(routers[layer].logits(table.state(rejected[0]))));
     assert_eq!([0, 1, 2, 3].map(decides), {
         use Action::{Execute, Skip};
         [Execute, Skip, Skip, Execute]
     });
+}
+
+#[test]
+fn probabilities_say_what_a_layer_costs() {
+    let table = table(240);
+    let all: Vec<usize> = (0..240).collect();
+    let fitted = fit(&table, &all, &[], &settings()).unwrap();
+    let routers = settings().routers(&fitted, &table);
+    let log_odds = |layer: usize, states: &[f32]| {
+        let of_state = |state: &[f32]| {
+            let logits = routers[layer].logits(state);
+            logits[1] - logits[0]
+        };
+        let states = states.chunks_exact(SIZE);
+        states.clone().map(of_state).sum::<f32>() / states.len() as f32
+    };
+    let found = [
+        log_odds(0, &table.ordinary),
+        log_odds(1, &table.ordinary),
+        log_odds(2, &table.later[0]),
+        log_odds(3, &table.ordinary),
+    ];
+    for (found, wanted) in found.into_iter().zip([5.0, 7.0, 2.1, 2.0]) {
+        assert!((found - wanted).abs() < 1e-3, "{found} instead of {wanted}");
+    }
+    // Scaling changes no decision.
+    let rows = 0..table.choice.len();
+    assert!(rows.clone().any(|row| rejects(&fitted.judge, table.state(row))));
+    for row in rows {
+        assert_eq!(
+            rejects(&routers[1], table.state(row)),
+            rejects(&fitted.judge, table.state(row))
+        );
+    }
 }
 
 #[test]
