@@ -11,6 +11,7 @@ use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
 
 use super::decision::RouterInfo;
+use super::fast::FastRouters;
 use super::mlp::MlpRouter;
 
 /// Windows of the pooling where a checkpoint does not say: the authors' 8.
@@ -31,6 +32,7 @@ pub struct RouterSet {
     /// `data_sha256`, `format`.
     pub metadata: HashMap<String, String>,
     pub info: RouterInfo,
+    pub fast: FastRouters,
 }
 
 impl RouterSet {
@@ -101,6 +103,7 @@ impl RouterSet {
                 width,
             },
             metadata,
+            fast: FastRouters::default(),
         })
     }
 
@@ -234,6 +237,7 @@ mod tests {
             hidden_size: d,
             metadata: HashMap::from([("windows".into(), "4".into()), ("base_model".into(), "tiny".into())]),
             info: RouterInfo::default(),
+            fast: FastRouters::default(),
         }
     }
 
