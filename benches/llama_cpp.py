@@ -33,6 +33,8 @@ FLAGS = [
     "-DGGML_AVX512_VBMI=ON",
     "-DGGML_AMX_TILE=OFF",
     "-DGGML_AMX_INT8=OFF",
+    # Not needed here, and long to build.
+    "-DLLAVA_BUILD=OFF",
 ]
 ROOT = Path(__file__).resolve().parent.parent
 DECODED = 48
