@@ -40,6 +40,7 @@ const BLOCK: usize = 32;
 /// Rows of a group, one vector lane each.
 const LANES: usize = 16;
 /// Activation rows that go over a weight group together, its quants unpacked once.
+#[cfg(target_arch = "x86_64")]
 const TILE: usize = 4;
 /// Activation rows that a weight group is multiplied with before the next group: few enough for
 /// their bytes to stay in the cache.
