@@ -3,14 +3,13 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use thiserror::Error;
 
 use crate::model::{Chunk, Decoder, KvCache};
 use crate::program::{Action, Program};
-use crate::router::mlp::softmax;
+use crate::router::RouterSet;
 use crate::router::policy::Wish;
-use crate::router::{RouterSet, pool_windows};
 
 /// The user stopped the run in the middle of a forward pass.
 #[derive(Debug, Error)]
@@ -160,8 +159,8 @@ impl<'m> Sequence<'m> {
             self.check_stop()?;
             let wish = match routers {
                 Some((routers, dial)) => {
-                    let windows = pool_windows(&hidden, routers.windows)?;
-                    Some(Wish::new(routers.layers[layer].probabilities(&windows)?, dial))
+                    let probabilities = routers.probabilities(layer, &hidden, self.decoder.by_kernels())?;
+                    Some(Wish::new(probabilities, dial))
                 }
                 None => None,
             };
@@ -198,9 +197,10 @@ impl<'m> Sequence<'m> {
             self.check_stop()?;
             let wishes = match routers {
                 Some((routers, dial)) => {
-                    let rows = hidden.to_dtype(DType::F32)?.to_vec2::<f32>()?;
-                    let wish = |row: &Vec<f32>| Wish::new(softmax(routers.layers[layer].logits(row)), dial);
-                    rows.iter().map(wish).collect()
+                    let rows = routers.row_probabilities(layer, &hidden, self.decoder.by_kernels())?;
+                    rows.into_iter()
+                        .map(|probabilities| Wish::new(probabilities, dial))
+                        .collect()
                 }
                 None => Vec::new(),
             };

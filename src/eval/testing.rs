@@ -7,7 +7,7 @@ use candle_core::{DType, Device};
 use super::multiple_choice::EncodedQuestion;
 use super::tasks::{Answer, Question};
 use crate::model::{Decoder, ModelConfig, Placement, WeightSource};
-use crate::router::{MlpRouter, RouterInfo, RouterSet};
+use crate::router::{FastRouters, MlpRouter, RouterInfo, RouterSet};
 
 #[path = "../../tests/tiny_model/mod.rs"]
 mod tiny_model;
@@ -46,6 +46,7 @@ pub fn tiny_routers() -> RouterSet {
         hidden_size: HIDDEN,
         metadata: HashMap::new(),
         info: RouterInfo::default(),
+        fast: FastRouters::default(),
     }
 }
 

@@ -58,6 +58,11 @@ impl Block {
         block
     }
 
+    /// Whether the block runs through the CPU kernels.
+    pub fn is_by_kernels(&self) -> bool {
+        self.by_kernels
+    }
+
     /// Runs the block over the tokens of `chunk`. With `kv` the tokens also see the pass's
     /// earlier entries and leave their own; without, only each other.
     pub fn forward(&self, hidden: &Tensor, chunk: &Chunk, rope: &Rope, mut kv: Option<&mut PassKv>) -> Result<Tensor> {

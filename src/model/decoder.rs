@@ -6,6 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use super::block::{Attention, Block, Mlp, RmsNorm};
 use super::chunk::Chunk;
 use super::config::{Architecture, ModelConfig, RopeScaling};
+use super::fused;
 use super::kv::PassKv;
 use super::linear::Linear;
 use super::rope::Rope;
@@ -63,6 +64,11 @@ impl Decoder {
         &self.config
     }
 
+    /// Whether all blocks run through the CPU kernels, whose weights have few bits.
+    pub fn by_kernels(&self) -> bool {
+        self.blocks.iter().all(Block::is_by_kernels)
+    }
+
     pub fn device(&self) -> &Device {
         &self.place.device
     }
@@ -104,6 +110,10 @@ impl Decoder {
 
     /// Final norm and head: (tokens, hidden_size) → (tokens, vocab_size), f32.
     pub fn logits(&self, hidden: &Tensor) -> candle_core::Result<Tensor> {
+        // Not by candle's norm, whose own threads would have to be woken for it.
+        if let Some(logits) = fused::logits(&self.final_norm, &self.head, hidden)? {
+            return Ok(logits);
+        }
         let normed = self.final_norm.forward(hidden)?;
         self.head.forward(&normed)?.to_dtype(DType::F32)
     }

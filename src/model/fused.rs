@@ -76,6 +76,19 @@ pub fn forward(
     Tensor::from_vec(h, shape, &Device::Cpu)
 }
 
+/// Final norm and head of `hidden` (tokens, hidden_size): (tokens, vocab_size). `None` where the
+/// head is not packed.
+pub fn logits(final_norm: &RmsNorm, head: &Linear, hidden: &Tensor) -> Result<Option<Tensor>> {
+    let Some(packed) = head.packed() else {
+        return Ok(None);
+    };
+    let shape = (hidden.dims2()?.0, packed.rows());
+    let hidden = hidden.contiguous()?;
+    let normed = norm(final_norm, &floats(&hidden)?)?;
+    let [logits] = products([head], &normed)?;
+    Ok(Some(Tensor::from_vec(logits, shape, &Device::Cpu)?))
+}
+
 fn norm(norm: &RmsNorm, x: &[f32]) -> Result<Activations> {
     let gain = floats(&norm.gain)?;
     let mut normed = vec![0.0; x.len()];

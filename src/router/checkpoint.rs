@@ -11,6 +11,7 @@ use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
 
 use super::decision::RouterInfo;
+use super::fast::FastRouters;
 use super::mlp::MlpRouter;
 
 /// Windows of the pooling where a checkpoint does not say: the authors' 8.
@@ -34,6 +35,7 @@ pub struct RouterSet {
     /// `data_sha256`, `format`.
     pub metadata: HashMap<String, String>,
     pub info: RouterInfo,
+    pub fast: FastRouters,
 }
 
 /// An entry of a checkpoint's metadata, if it has one; reads no more than its header.
@@ -113,6 +115,7 @@ impl RouterSet {
                 width,
             },
             metadata,
+            fast: FastRouters::default(),
         })
     }
 
@@ -246,6 +249,7 @@ mod tests {
             hidden_size: d,
             metadata: HashMap::from([("windows".into(), "4".into()), ("base_model".into(), "tiny".into())]),
             info: RouterInfo::default(),
+            fast: FastRouters::default(),
         }
     }
 

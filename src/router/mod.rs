@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod decision;
+mod fast;
 pub mod mlp;
 pub mod pin;
 pub mod policy;
@@ -9,6 +10,7 @@ pub mod pooling;
 
 pub use checkpoint::{RouterSet, metadata_entry};
 pub use decision::{DecidedBy, Decision, RouterInfo};
+pub use fast::FastRouters;
 pub use mlp::MlpRouter;
 pub use pin::Pin;
 pub use pooling::pool_windows;

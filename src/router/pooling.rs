@@ -16,6 +16,21 @@ pub fn pool_windows(hidden: &Tensor, windows: usize) -> Result<Tensor> {
     hidden.narrow(0, 0, n * span)?.reshape((n, span, size))?.mean(1)
 }
 
+/// As [`pool_windows`] for the floats of `states`: `rows` of them, and n rows in the result.
+pub(super) fn pool_rows(states: &[f32], rows: usize, windows: usize) -> Vec<f32> {
+    let size = states.len() / rows;
+    let n = windows.min(rows);
+    let span = rows / n;
+    let mut pooled = vec![0.0f32; n * size];
+    for (mean, window) in pooled.chunks_exact_mut(size).zip(states.chunks_exact(span * size)) {
+        for state in window.chunks_exact(size) {
+            mean.iter_mut().zip(state).for_each(|(mean, x)| *mean += x);
+        }
+        mean.iter_mut().for_each(|mean| *mean /= span as f32);
+    }
+    pooled
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -26,12 +41,11 @@ mod tests {
             .unwrap()
             .reshape((tokens, 1))
             .unwrap();
-        pool_windows(&hidden, windows)
-            .unwrap()
-            .flatten_all()
-            .unwrap()
-            .to_vec1()
-            .unwrap()
+        let pooled = pool_windows(&hidden, windows).unwrap().flatten_all().unwrap();
+        let pooled = pooled.to_vec1::<f32>().unwrap();
+        let floats = hidden.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(pool_rows(&floats, tokens, windows), pooled);
+        pooled
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::output::print;
 use super::run::stop_on_signals;
 use crate::model::Model;
 use crate::paths::cache_dir;
-use crate::router::{RouterInfo, RouterSet};
+use crate::router::{FastRouters, RouterInfo, RouterSet};
 use crate::search::records::{RecordFile, read_records, read_records_skipping};
 use crate::text::escape_controls;
 use crate::train::ablation::{self, Group, Row, variants};
@@ -243,6 +243,7 @@ impl Place<'_> {
                 width,
                 ..RouterInfo::default()
             },
+            fast: FastRouters::default(),
         })
     }
 }

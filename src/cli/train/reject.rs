@@ -14,7 +14,7 @@ use crate::eval::{Question, Task};
 use crate::model::Model;
 use crate::program::Program;
 use crate::router::checkpoint::hex;
-use crate::router::{RouterInfo, RouterSet};
+use crate::router::{FastRouters, RouterInfo, RouterSet};
 use crate::text::escape_controls;
 use crate::train::dataset::is_held_out;
 use crate::train::rejection::{Rejection, Report, Table, fit};
@@ -67,6 +67,7 @@ pub fn run(args: &TrainArgs, span: &str, model: &Model, threads: usize, stop: &A
             width: settings.width(),
             ..RouterInfo::default()
         },
+        fast: FastRouters::default(),
     };
     routers.save(out)?;
     eprintln!("routers for scope token in {}", out.display());

@@ -40,12 +40,15 @@ const BLOCK: usize = 32;
 /// Rows of a group, one vector lane each.
 const LANES: usize = 16;
 /// Activation rows that go over a weight group together, its quants unpacked once.
+#[cfg(target_arch = "x86_64")]
 const TILE: usize = 4;
 /// Activation rows that a weight group is multiplied with before the next group: few enough for
 /// their bytes to stay in the cache.
 const ROWS: usize = 64;
 /// Products of fewer multiplications than this stay on one thread: handing out work costs more.
 const PARALLEL_FROM: usize = 1 << 18;
+/// A product with fewer rows than this takes as long as with so many: it waits for the weights.
+const ROWS_A_READ: usize = 4;
 
 /// y = x · Wᵀ for several matrices and the same activations. Returns for each matrix its
 /// (rows of x, rows of W) values, row by row.
@@ -77,7 +80,7 @@ pub fn matmul<const N: usize>(weights: [&PackedMatrix; N], x: &Activations) -> [
             }
         }
     };
-    parallel(groups, groups * LANES * x.cols() * x.rows(), &run);
+    parallel(groups, groups * LANES * x.cols() * x.rows().max(ROWS_A_READ), &run);
     outputs
 }
 
@@ -222,6 +225,13 @@ dispatched! {
     /// gate ← silu(gate) · up
     pub fn silu_times(gate: &mut [f32], up: &[f32]) {
         rows::silu_times::<FUSED>(gate, up)
+    }
+}
+
+dispatched! {
+    /// x ← gelu(x), by its tanh approximation.
+    pub fn gelu(x: &mut [f32]) {
+        rows::gelu::<FUSED>(x)
     }
 }
 

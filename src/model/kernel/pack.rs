@@ -42,7 +42,8 @@ pub struct PackedMatrix {
 struct RowBlock {
     scale: f16,
     offset: f16,
-    quants: [u8; BLOCK],
+    /// Eight-bit quants one a byte; four-bit quants of columns i and 16 + i in byte i.
+    bytes: [u8; BLOCK],
 }
 
 impl PackedMatrix {
@@ -70,10 +71,21 @@ impl PackedMatrix {
         for (row, row_bytes) in bytes.chunks_exact(blocks * size).enumerate() {
             for (block, raw) in row_bytes.chunks_exact(size).enumerate() {
                 let at = ((row / LANES) * blocks + block) * unit;
-                store(&mut matrix.lines[at..at + unit], row % LANES, bits, &decode(raw, dtype));
+                store(&mut matrix.lines[at..at + unit], row % LANES, &decode(raw, dtype));
             }
         }
         Some(matrix)
+    }
+
+    /// Packs f32 values (rows, cols) in eight bits, each within 1/254 of the greatest of its 32 in
+    /// the row. `None` where `cols` is no multiple of 32.
+    pub fn from_floats(values: &[f32], rows: usize, cols: usize) -> Option<Self> {
+        if rows == 0 || cols == 0 || !cols.is_multiple_of(BLOCK) || values.len() != rows * cols {
+            return None;
+        }
+        let blocks = values.as_chunks::<BLOCK>().0.iter();
+        let bytes: Vec<u8> = blocks.flat_map(q8_0).collect();
+        PackedMatrix::new(&bytes, GgmlDType::Q8_0, rows, cols)
     }
 
     pub fn rows(&self) -> usize {
@@ -113,35 +125,54 @@ impl PackedMatrix {
     }
 }
 
+/// A block of GGUF's Q8_0: a scale and 32 signed bytes.
+fn q8_0(values: &[f32; BLOCK]) -> [u8; 2 + BLOCK] {
+    let greatest = values.iter().fold(0.0f32, |a, b| a.max(b.abs()));
+    let mut scale = f16::from_f32(greatest / 127.0);
+    if scale.to_f32() * 127.0 < greatest {
+        // Rounded down, which for very small ones is by much: the next one holds the greatest.
+        scale = f16::from_bits(scale.to_bits() + 1);
+    }
+    let inverse = match scale.to_f32() {
+        s if s > 0.0 => 1.0 / s,
+        _ => 0.0,
+    };
+    let mut raw = [0; 2 + BLOCK];
+    raw[..2].copy_from_slice(&scale.to_le_bytes());
+    for (raw, value) in raw[2..].iter_mut().zip(values) {
+        // At most 127, but for values beyond 16 bits, which saturate.
+        *raw = (value * inverse).round() as i8 as u8;
+    }
+    raw
+}
+
 /// Writes one row's block into its group's lines.
-fn store(lines: &mut [Line], lane: usize, bits: Bits, block: &RowBlock) {
-    lines[0].0[2 * lane..2 * lane + 2].copy_from_slice(&block.scale.to_le_bytes());
-    lines[0].0[32 + 2 * lane..34 + 2 * lane].copy_from_slice(&block.offset.to_le_bytes());
-    for (column, &quant) in block.quants.iter().enumerate() {
-        let (half, column) = match bits {
-            Bits::Four => (column / 16, column % 16),
-            Bits::Eight => (0, column),
-        };
-        let byte = &mut lines[1 + column / 4].0[lane * 4 + column % 4];
-        *byte |= quant << (4 * half);
+#[inline(always)]
+fn store(lines: &mut [Line], lane: usize, block: &RowBlock) {
+    let (head, quads) = lines.split_first_mut().expect("a block has a line of scales");
+    head.0[2 * lane..2 * lane + 2].copy_from_slice(&block.scale.to_le_bytes());
+    head.0[32 + 2 * lane..34 + 2 * lane].copy_from_slice(&block.offset.to_le_bytes());
+    for (line, quad) in quads.iter_mut().zip(block.bytes.as_chunks::<4>().0) {
+        line.0[lane * 4..lane * 4 + 4].copy_from_slice(quad);
     }
 }
 
 /// Unpacks one GGUF block, as ggml's `dequantize_row_*` define them.
+#[inline(always)]
 fn decode(raw: &[u8], dtype: GgmlDType) -> RowBlock {
     let half = |at: usize| f16::from_le_bytes([raw[at], raw[at + 1]]);
     let times = |x: f16, by: f32| f16::from_f32(x.to_f32() * by);
-    let nibbles =
-        |from: usize| -> [u8; BLOCK] { std::array::from_fn(|i| (raw[from + i % 16] >> (4 * (i / 16))) & 0x0f) };
+    // As the file has them, the low halves are columns 0..16 and the high ones 16..32.
+    let as_stored = |from: usize| -> [u8; BLOCK] { std::array::from_fn(|i| if i < 16 { raw[from + i] } else { 0 }) };
     let with_fifth = |from: usize, bits: usize| -> [u8; BLOCK] {
         let fifth = u32::from_le_bytes([raw[bits], raw[bits + 1], raw[bits + 2], raw[bits + 3]]);
-        let low = nibbles(from);
-        std::array::from_fn(|i| low[i] | ((((fifth >> i) & 1) as u8) << 4))
+        let low = |i: usize| (raw[from + i % 16] >> (4 * (i / 16))) & 0x0f;
+        std::array::from_fn(|i| low(i) | ((((fifth >> i) & 1) as u8) << 4))
     };
     let scale = half(0);
-    let (offset, quants) = match dtype {
-        GgmlDType::Q4_0 => (times(scale, -8.0), nibbles(2)),
-        GgmlDType::Q4_1 => (half(2), nibbles(4)),
+    let (offset, bytes) = match dtype {
+        GgmlDType::Q4_0 => (times(scale, -8.0), as_stored(2)),
+        GgmlDType::Q4_1 => (half(2), as_stored(4)),
         GgmlDType::Q5_0 => (times(scale, -16.0), with_fifth(6, 2)),
         GgmlDType::Q5_1 => (half(2), with_fifth(8, 4)),
         GgmlDType::Q8_0 => (
@@ -150,5 +181,5 @@ fn decode(raw: &[u8], dtype: GgmlDType) -> RowBlock {
         ),
         _ => unreachable!("PackedMatrix::new admits 32-column types only"),
     };
-    RowBlock { scale, offset, quants }
+    RowBlock { scale, offset, bytes }
 }

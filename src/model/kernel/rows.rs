@@ -65,6 +65,16 @@ pub(super) fn silu_times<const FUSED: bool>(gate: &mut [f32], up: &[f32]) {
     }
 }
 
+/// x ← gelu(x) by the tanh approximation (arXiv 1606.08415): (1 + tanh u)/2 = 1/(1 + exp(−2u)).
+#[inline(always)]
+pub(super) fn gelu<const FUSED: bool>(x: &mut [f32]) {
+    const TWO_SQRT_2_OVER_PI: f32 = 1.595_769;
+    for x in x {
+        let u = TWO_SQRT_2_OVER_PI * (*x + 0.044_715 * *x * *x * *x);
+        *x /= 1.0 + exp::<FUSED>(-u);
+    }
+}
+
 /// ln Σ exp of one row of logits, sums in f64.
 #[inline(always)]
 pub(super) fn logsumexp<const FUSED: bool>(logits: &[f32]) -> f64 {

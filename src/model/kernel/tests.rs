@@ -55,6 +55,29 @@ fn every_kernel_agrees_with_the_dequantised_product() {
 }
 
 #[test]
+fn activations_are_split_alike_on_all_machines() {
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(6);
+    let x: Vec<f32> = (0..5 * 96)
+        .map(|i| rng.random_range(-3.0..3.0) * 10f32.powi(i / 32 % 7 - 3))
+        .collect();
+    let (mut bytes, mut scales) = (vec![0; 2 * x.len()], vec![[0.0; 2]; x.len() / BLOCK]);
+    split(&x, &mut bytes, &mut scales);
+    let (mut plain_bytes, mut plain_scales) = (bytes.clone(), scales.clone());
+    plain_bytes.fill(1);
+    activations::split(&x, &mut plain_bytes, &mut plain_scales);
+    assert_eq!((&bytes, &scales), (&plain_bytes, &plain_scales));
+    for (block, x) in x.as_chunks::<BLOCK>().0.iter().enumerate() {
+        let (high, low) = bytes[block * 2 * BLOCK..][..2 * BLOCK].split_at(BLOCK);
+        let greatest = x.iter().fold(0.0f32, |a, b| a.max(b.abs()));
+        for (i, x) in x.iter().enumerate() {
+            let value = scales[block][0] * (128.0 * f32::from(high[i]) + f32::from(low[i]));
+            assert!((value - x).abs() <= greatest / 30_000.0, "{value} for {x}");
+        }
+        assert!((scales[block][1] - x.iter().sum::<f32>()).abs() <= 1e-5 * greatest);
+    }
+}
+
+#[test]
 fn a_row_does_not_depend_on_its_neighbours() {
     let (raw, _) = weights(GgmlDType::Q4_1, 48, 128);
     let packed = PackedMatrix::new(&raw, GgmlDType::Q4_1, 48, 128).unwrap();
@@ -72,6 +95,26 @@ fn other_types_and_wrong_sizes_are_not_packed() {
     let (raw, _) = weights(GgmlDType::Q8_0, 2, 64);
     assert!(PackedMatrix::new(&raw, GgmlDType::F16, 2, 64).is_none());
     assert!(PackedMatrix::new(&raw[1..], GgmlDType::Q8_0, 2, 64).is_none());
+}
+
+#[test]
+fn floats_are_packed_within_a_step() {
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(5);
+    // Blocks of very different sizes, down to where a 16-bit scale has few digits left.
+    let size = |i: usize| [1.0, 1e-3, 1e3, 3e-4][i / 32 % 4];
+    let w: Vec<f32> = (0..20 * 128).map(|i| rng.random_range(-1.0..1.0) * size(i)).collect();
+    let packed = PackedMatrix::from_floats(&w, 20, 128).unwrap();
+    for column in 0..128 {
+        let mut x = [0.0; 128];
+        x[column] = 1.0;
+        let [y] = matmul([&packed], &Activations::new(&x, 128));
+        for (row, found) in y.iter().enumerate() {
+            let error = (found - w[row * 128 + column]).abs();
+            assert!(error <= size(column) / 240.0, "row {row}, column {column}: {error}");
+        }
+    }
+    assert!(PackedMatrix::from_floats(&w, 20, 127).is_none());
+    assert!(PackedMatrix::from_floats(&w[..20 * 33], 20, 33).is_none());
 }
 
 #[test]

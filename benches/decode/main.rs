@@ -1,0 +1,103 @@
+//! What a routed token costs: `cargo bench --bench decode -- [PART]…`, parts being
+//!
+//! - `skipping`: the time of a token against how many of its layers run;
+//! - `ragged`: a program for every token against one for all;
+//! - `routers`: all routers, policy and trace against none, decode and prefill;
+//! - `load`: from the start of a process to its first token, and its memory;
+//! - `context [SVG]`: tokens up to the model's whole context (a minute or more; not run unless asked);
+//! - `serve`: measures on request, for benches/llama_cpp.py.
+//!
+//! Everything that is compared runs in turns, a token here and a token there, so that what else the
+//! machine does falls on both; ratios are medians of the turns' own ratios. The model is the default
+//! one or `DRLLM_MODEL`, the routers those that ship for it or `DRLLM_ROUTERS`.
+
+mod context;
+mod load;
+mod ragged;
+mod routers;
+mod serve;
+mod skipping;
+
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, Result, bail};
+use drllm::engine::{LoadRequest, RouterChoice, Settings, load_model, load_routers};
+use drllm::model::Model;
+use drllm::router::RouterSet;
+
+/// Never set: nobody stops a benchmark.
+pub static GO_ON: AtomicBool = AtomicBool::new(false);
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if !args.iter().any(|a| a == "--bench") {
+        println!("decode: not started by `cargo bench`, nothing is measured");
+        return Ok(());
+    }
+    let mut parts: Vec<&str> = args.iter().map(String::as_str).filter(|a| *a != "--bench").collect();
+    if parts.is_empty() {
+        parts = vec!["skipping", "ragged", "routers", "load"];
+    }
+    let mut parts = parts.into_iter();
+    while let Some(part) = parts.next() {
+        match part {
+            "skipping" => skipping::measure()?,
+            "ragged" => ragged::measure()?,
+            "routers" => routers::measure()?,
+            "load" => load::measure()?,
+            "load-once" => load::once()?,
+            "context" => context::measure(parts.next())?,
+            "serve" => serve::serve()?,
+            other => bail!("there is no part '{other}': expected skipping, ragged, routers, load, context or serve"),
+        }
+    }
+    Ok(())
+}
+
+pub fn request() -> LoadRequest {
+    LoadRequest {
+        model: std::env::var("DRLLM_MODEL").ok(),
+        routers: std::env::var("DRLLM_ROUTERS").map_or(RouterChoice::BuiltIn, |path| RouterChoice::File(path.into())),
+        device: "cpu".into(),
+        ..LoadRequest::default()
+    }
+}
+
+pub fn model() -> Result<Model> {
+    load_model(&request(), &mut |_, _, _| {}, &mut |_| {}, &GO_ON)
+}
+
+pub fn built_in_routers(model: &Model) -> Result<RouterSet> {
+    load_routers(&request().routers, model)?.context("no routers ship for this model: give some as DRLLM_ROUTERS")
+}
+
+/// Some tokens of English text, the first `count`.
+pub fn text(model: &Model, count: usize) -> Result<Vec<u32>> {
+    let ids = model.tokenizer.encode(include_str!("../../README.md"))?;
+    Ok(ids.into_iter().cycle().take(count).collect())
+}
+
+/// Runs on to the given number of tokens, whatever the model says.
+pub fn endless(settings: Settings) -> Settings {
+    Settings {
+        max_tokens: usize::MAX,
+        ignore_eos: true,
+        ..settings
+    }
+}
+
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.len() {
+        0 => f64::NAN,
+        n if n % 2 == 1 => sorted[n / 2],
+        n => (sorted[n / 2 - 1] + sorted[n / 2]) / 2.0,
+    }
+}
+
+/// The median of the turns' ratios a/b.
+pub fn ratio(a: &[f64], b: &[f64]) -> f64 {
+    let ratios: Vec<f64> = a.iter().zip(b).map(|(a, b)| a / b).collect();
+    median(&ratios)
+}

@@ -1,0 +1,184 @@
+//! Routers laid out for the CPU kernels, for models whose own weights have few bits.
+//!
+//! A router is read for every token, and in f32 thirty of them are as large as a tenth of a small
+//! model. Here their weights take eight bits and both threads share the product; units that cannot
+//! change with the state are settled once, so that a router that says the same of every state costs
+//! nothing.
+
+use std::sync::OnceLock;
+
+use candle_core::{DType, Result, Tensor};
+
+use super::checkpoint::RouterSet;
+use super::mlp::{MlpRouter, dot, gelu, softmax};
+use super::pooling::{pool_rows, pool_windows};
+use crate::model::fused::floats;
+use crate::model::kernel::{self, Activations, PackedMatrix};
+
+/// The routers of a set as they are asked where models run on the CPU kernels; made when the first
+/// one is asked. A clone makes its own, so clone a set before changing its routers.
+#[derive(Default)]
+pub struct FastRouters(OnceLock<Vec<Option<FastRouter>>>);
+
+impl Clone for FastRouters {
+    fn clone(&self) -> Self {
+        FastRouters::default()
+    }
+}
+
+impl PartialEq for FastRouters {
+    /// They follow from the routers, which are compared themselves.
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl std::fmt::Debug for FastRouters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FastRouters")
+    }
+}
+
+impl RouterSet {
+    /// What the router of `layer` says of a chunk of hidden states (tokens, hidden_size), pooled in
+    /// windows: p(skip), p(execute), p(repeat). In f32 unless `fast`, which takes f32 states on the CPU.
+    pub fn probabilities(&self, layer: usize, hidden: &Tensor, fast: bool) -> Result<[f32; 3]> {
+        let Some(router) = self.fast_router(layer, fast) else {
+            return self.layers[layer].probabilities(&pool_windows(hidden, self.windows)?);
+        };
+        if router.hidden.is_none() {
+            return Ok(softmax(router.constant));
+        }
+        let rows = hidden.dims2()?.0;
+        let hidden = hidden.contiguous()?;
+        let states = floats(&hidden)?;
+        let logits = if rows <= self.windows {
+            router.logits(&states, rows)
+        } else {
+            router.logits(&pool_rows(&states, rows, self.windows), self.windows)
+        };
+        let mean = |class: usize| logits.iter().map(|l| l[class]).sum::<f32>() / logits.len() as f32;
+        Ok(softmax(std::array::from_fn(mean)))
+    }
+
+    /// As [`Self::probabilities`], of each hidden state by itself.
+    pub fn row_probabilities(&self, layer: usize, hidden: &Tensor, fast: bool) -> Result<Vec<[f32; 3]>> {
+        let rows = hidden.dims2()?.0;
+        let hidden = hidden.to_dtype(DType::F32)?.contiguous()?;
+        let logits: Vec<[f32; 3]> = match self.fast_router(layer, fast) {
+            Some(router) => router.logits(&floats(&hidden)?, rows),
+            None => {
+                let states = hidden.to_vec2::<f32>()?;
+                states.iter().map(|state| self.layers[layer].logits(state)).collect()
+            }
+        };
+        Ok(logits.into_iter().map(softmax).collect())
+    }
+
+    fn fast_router(&self, layer: usize, fast: bool) -> Option<&FastRouter> {
+        if !fast {
+            return None;
+        }
+        let all = || self.layers.iter().map(FastRouter::new).collect();
+        self.fast.0.get_or_init(all)[layer].as_ref()
+    }
+}
+
+/// The same function as an [`MlpRouter`], but for rounding.
+struct FastRouter {
+    /// The logits, but for what the hidden units add that depend on the state.
+    constant: [f32; 3],
+    hidden: Option<Hidden>,
+}
+
+/// The units that depend on the state.
+struct Hidden {
+    /// What a state is multiplied with first, (hidden_size). Columns of very different sizes meet
+    /// in `w1`, small weights with large states; with these all columns are as large as each other,
+    /// and the bits of a weight are worth the same in all.
+    scales: Vec<f32>,
+    /// (units, hidden_size), each column divided by its scale
+    w1: PackedMatrix,
+    /// (units)
+    b1: Vec<f32>,
+    /// (3, units), row by row
+    w2: Vec<f32>,
+}
+
+impl FastRouter {
+    /// `None` for sizes of hidden states that the kernels do not take.
+    fn new(router: &MlpRouter) -> Option<FastRouter> {
+        let width = router.b1.len();
+        let size = router.w1.len() / width;
+        let row = |unit: usize| &router.w1[unit * size..(unit + 1) * size];
+        let weight = |class: usize, unit: usize| router.w2[class * width + unit];
+        let zero = |values: &[f32]| values.iter().all(|v| *v == 0.0);
+        let heard = |unit: &usize| (0..3).any(|class| weight(class, *unit) != 0.0);
+        let (fixed, moving): (Vec<usize>, Vec<usize>) = (0..width).filter(heard).partition(|unit| zero(row(*unit)));
+        let settled = |class: usize| -> f32 {
+            let of = |unit: &usize| weight(class, *unit) * gelu(router.b1[*unit]);
+            router.b2[class] + fixed.iter().map(of).sum::<f32>()
+        };
+        let constant = std::array::from_fn(settled);
+        if moving.is_empty() {
+            return Some(FastRouter { constant, hidden: None });
+        }
+        let mut scales = vec![0.0f32; size];
+        for unit in &moving {
+            for (scale, w) in scales.iter_mut().zip(row(*unit)) {
+                *scale = scale.max(w.abs());
+            }
+        }
+        let divided = |unit: &usize| {
+            let columns = row(*unit).iter().zip(&scales);
+            columns.map(|(w, scale)| if *scale > 0.0 { w / scale } else { 0.0 })
+        };
+        let w1: Vec<f32> = moving.iter().flat_map(divided).collect();
+        let w2 = (0..3).flat_map(|class| moving.iter().map(move |unit| weight(class, *unit)));
+        let hidden = Hidden {
+            w1: PackedMatrix::from_floats(&w1, moving.len(), size)?,
+            b1: moving.iter().map(|unit| router.b1[*unit]).collect(),
+            w2: w2.collect(),
+            scales,
+        };
+        Some(FastRouter {
+            constant,
+            hidden: Some(hidden),
+        })
+    }
+
+    /// The logits of each of some states (rows, hidden_size).
+    fn logits(&self, states: &[f32], rows: usize) -> Vec<[f32; 3]> {
+        let Some(hidden) = &self.hidden else {
+            return vec![self.constant; rows];
+        };
+        let units = hidden.b1.len();
+        let inner = hidden.inner(states);
+        let logits = |inner: &[f32]| -> [f32; 3] {
+            std::array::from_fn(|class| {
+                self.constant[class] + dot(&hidden.w2[class * units..(class + 1) * units], inner)
+            })
+        };
+        inner.chunks_exact(units).map(logits).collect()
+    }
+}
+
+impl Hidden {
+    /// gelu(W₁·x + b₁) of each state, (rows, units).
+    fn inner(&self, states: &[f32]) -> Vec<f32> {
+        let size = self.scales.len();
+        let mut scaled = states.to_vec();
+        for state in scaled.chunks_exact_mut(size) {
+            state.iter_mut().zip(&self.scales).for_each(|(x, scale)| *x *= scale);
+        }
+        let [mut inner] = kernel::matmul([&self.w1], &Activations::new(&scaled, size));
+        for row in inner.chunks_exact_mut(self.b1.len()) {
+            row.iter_mut().zip(&self.b1).for_each(|(x, bias)| *x += bias);
+        }
+        kernel::gelu(&mut inner);
+        inner
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,103 @@
+use std::collections::HashMap;
+
+use candle_core::{Device, Tensor};
+use rand::{Rng, SeedableRng};
+
+use super::*;
+use crate::router::RouterInfo;
+
+/// Routers of hidden states whose columns differ by 10⁴ in size, as those of real models do.
+fn routers(count: usize, width: usize) -> RouterSet {
+    let size = 64;
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(9);
+    let mut random = |n: usize| -> Vec<f32> { (0..n).map(|_| rng.random_range(-0.3..0.3)).collect() };
+    let layers = (0..count).map(|_| {
+        let mut w1 = random(width * size);
+        w1.iter_mut().enumerate().for_each(|(i, w)| *w /= column(i % size));
+        MlpRouter {
+            w1,
+            b1: random(width),
+            w2: random(3 * width),
+            b2: random(3),
+        }
+    });
+    RouterSet {
+        layers: layers.collect(),
+        windows: 4,
+        width,
+        hidden_size: size,
+        metadata: HashMap::new(),
+        info: RouterInfo::default(),
+        fast: FastRouters::default(),
+    }
+}
+
+fn column(column: usize) -> f32 {
+    [1.0, 0.1, 1000.0, 3.0][column % 4]
+}
+
+fn states(rows: usize) -> Tensor {
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(rows as u64);
+    let states = (0..rows * 64).map(|i| rng.random_range(-2.0..2.0) * column(i % 64));
+    Tensor::from_vec(states.collect::<Vec<f32>>(), (rows, 64), &Device::Cpu).unwrap()
+}
+
+fn close(a: [f32; 3], b: [f32; 3]) -> bool {
+    a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-2)
+}
+
+#[test]
+fn says_what_the_routers_say_in_f32() {
+    let routers = routers(2, 40);
+    for rows in [1, 3, 4, 9, 70] {
+        let states = states(rows);
+        for layer in 0..2 {
+            let found = routers.probabilities(layer, &states, true).unwrap();
+            let exact = routers.probabilities(layer, &states, false).unwrap();
+            assert!(close(found, exact), "{rows} rows: {found:?} for {exact:?}");
+            let found = routers.row_probabilities(layer, &states, true).unwrap();
+            let exact = routers.row_probabilities(layer, &states, false).unwrap();
+            assert_eq!(found.len(), rows);
+            assert!(found.iter().zip(&exact).all(|(a, b)| close(*a, *b)));
+        }
+    }
+}
+
+#[test]
+fn units_that_cannot_change_are_settled_once() {
+    let mut set = routers(3, 40);
+    // Nobody hears any unit; no unit hears the state; one unit of each kind.
+    set.layers[0].w2.fill(0.0);
+    set.layers[1].w1.fill(0.0);
+    set.layers[2].w1[..64].fill(0.0);
+    for class in 0..3 {
+        set.layers[2].w2[class * 40 + 1] = 0.0;
+    }
+    let states = states(6);
+    for layer in 0..3 {
+        let found = set.probabilities(layer, &states, true).unwrap();
+        assert!(
+            close(found, set.probabilities(layer, &states, false).unwrap()),
+            "layer {layer}"
+        );
+    }
+    let units = |layer| {
+        set.fast_router(layer, true)
+            .unwrap()
+            .hidden
+            .as_ref()
+            .map(|h| h.b1.len())
+    };
+    assert_eq!([units(0), units(1), units(2)], [None, None, Some(38)]);
+}
+
+#[test]
+fn sizes_that_the_kernels_do_not_take_run_in_f32() {
+    let mut set = routers(1, 8);
+    set.layers[0].w1.truncate(8 * 33);
+    set.hidden_size = 33;
+    let states = Tensor::ones((2, 33), candle_core::DType::F32, &Device::Cpu).unwrap();
+    assert!(set.fast_router(0, true).is_none());
+    let exact = set.probabilities(0, &states, false).unwrap();
+    assert_eq!(set.probabilities(0, &states, true).unwrap(), exact);
+}
