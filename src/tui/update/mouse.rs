@@ -19,6 +19,12 @@ pub(super) fn mouse(app: &mut App, event: MouseEvent) {
         MouseEventKind::ScrollUp | MouseEventKind::ScrollLeft => -NOTCH,
         _ => 0,
     };
+    if let (Some(Overlay::Search(_)), Some(watched)) = (&app.overlay, &mut app.search.watched) {
+        if wheel != 0 {
+            watched.move_by(wheel.signum());
+        }
+        return;
+    }
     if let Some(overlay) = &mut app.overlay {
         return scroll_overlay(overlay, wheel);
     }
@@ -70,6 +76,7 @@ fn scroll_overlay(overlay: &mut Overlay, wheel: isize) {
         Overlay::Settings(_)
         | Overlay::Inside(_)
         | Overlay::Runs { .. }
+        | Overlay::Search(_)
         | Overlay::Jump(_)
         | Overlay::Lessons { .. }
         | Overlay::Overrides(_) => {}

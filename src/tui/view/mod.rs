@@ -19,6 +19,7 @@ mod pane;
 mod playback;
 mod prompt;
 mod runs;
+mod search;
 mod settings;
 pub mod spoken;
 mod status;
@@ -110,6 +111,7 @@ fn draw(app: &App, screen: &Screen, area: Rect, buffer: &mut Buffer) -> Option<P
             flips::draw(app, dialog, body, buffer);
             None
         }
+        Some(Overlay::Search(page)) => search::draw(app, *page, body, buffer),
         Some(Overlay::Runs { row }) => {
             runs::draw(app, *row, body, buffer);
             None
