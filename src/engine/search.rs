@@ -4,6 +4,7 @@
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 
 use crate::model::Model;
 use crate::program::Program;
@@ -41,7 +42,7 @@ impl Expected {
 }
 
 /// What one simulation came to.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SearchStep {
     /// How many were done; 0 for the evaluation of the standard program.
     pub simulation: usize,
@@ -49,13 +50,14 @@ pub struct SearchStep {
     pub path: Vec<Visited>,
     /// Of the path's last node, where it was reached for the first time. Nodes are numbered in the order
     /// in which they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tried: Option<Tried>,
     /// Milliseconds since the search began.
     pub ms: f64,
 }
 
 /// A node of the tree after a simulation that passed it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Visited {
     pub node: usize,
     /// v: simulations that passed or ended there.
@@ -65,7 +67,7 @@ pub struct Visited {
 }
 
 /// A program and what it came to.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tried {
     pub program: Program,
     pub correct: bool,

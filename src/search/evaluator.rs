@@ -153,7 +153,8 @@ pub fn watch_question(
 ) -> Result<Option<SearchResult>> {
     let layers = model.info.layers;
     // Stopped in the middle of an evaluation: as if it had not begun.
-    let whole = |found: Result<Option<SearchResult>>| found.or_else(|e| if e.is::<Stopped>() { Ok(None) } else { Err(e) });
+    let whole =
+        |found: Result<Option<SearchResult>>| found.or_else(|e| if e.is::<Stopped>() { Ok(None) } else { Err(e) });
     if let (_, Some(generation)) = judged {
         let mut evaluator = WritingEvaluator {
             model,

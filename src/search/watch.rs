@@ -82,7 +82,11 @@ pub fn step(simulation: &Simulation, ms: f64) -> SearchStep {
         visits: nodes[node].visits,
         reward: nodes[node].reward,
     };
-    let last = simulation.path.last().filter(|_| simulation.new).map(|&node| &nodes[node]);
+    let last = simulation
+        .path
+        .last()
+        .filter(|_| simulation.new)
+        .map(|&node| &nodes[node]);
     SearchStep {
         simulation: simulation.number,
         path: simulation.path.iter().map(visited).collect(),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::engine::Answer;
 
 fn trace() -> Trace {
     let text = include_str!("../../../assets/traces/france-pins.trace.jsonl");

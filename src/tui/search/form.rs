@@ -1,9 +1,11 @@
 //! What is to be searched, as it is typed: the question, its answers, how long.
 
+use std::collections::VecDeque;
+
 use crossterm::event::{KeyCode, KeyEvent};
 
-use super::examples::{Example, examples};
-use crate::engine::{Expected, SearchRequest};
+use super::examples::{Example, examples, recorded};
+use crate::engine::{Expected, SearchRequest, SearchStep};
 use crate::eval::grading::numbers::is_number;
 use crate::search::SearchSettings;
 use crate::tui::line_edit::LineEdit;
@@ -16,7 +18,7 @@ pub const MARK: char = '*';
 const MOST_SIMULATIONS: usize = 2000;
 
 /// Tokens of a written answer, at most: enough for a sentence that ends with the number.
-const NUMBER_TOKENS: usize = 48;
+const NUMBER_TOKENS: usize = 24;
 
 /// What the prompt of a question begins and ends with, see [`crate::eval::prompts::plain`].
 const AROUND: (&str, &str) = ("Question:", "Answer:");
@@ -198,6 +200,14 @@ impl Form {
         }
     }
 
+    /// The example in it, where its recording is what would be searched.
+    pub fn recorded(&self) -> Option<VecDeque<SearchStep>> {
+        let plain = Form::default();
+        let same = self.simulations.text == plain.simulations.text && self.seed.text == plain.seed.text;
+        let example = examples().into_iter().nth(self.example.filter(|_| same)?)?;
+        recorded(&example)
+    }
+
     /// What is to be searched.
     ///
     /// # Errors
@@ -205,7 +215,10 @@ impl Form {
     pub fn request(&self) -> Result<SearchRequest, (Field, String)> {
         let question = self.question.text().trim().to_owned();
         if question.is_empty() {
-            return Err((Field::Question, "the question is empty: type it, or take an example".into()));
+            return Err((
+                Field::Question,
+                "the question is empty: type it, or take an example".into(),
+            ));
         }
         let expected = expected(&self.answers.text()).map_err(|why| (Field::Answers, why))?;
         let simulations = number(&self.simulations.text).filter(|n| (1..=MOST_SIMULATIONS as u64).contains(n));
@@ -245,17 +258,21 @@ fn expected(answers: &str) -> Result<Expected, String> {
     let texts: Vec<String> = lines.iter().map(choice).collect();
     let marked: Vec<usize> = (0..lines.len()).filter(|&i| lines[i].starts_with(MARK)).collect();
     match (lines.as_slice(), marked.as_slice()) {
-        ([], _) => Err("no answer is given: type the choices, one a line, with * before the right one; or a number \
+        ([], _) => Err(
+            "no answer is given: type the choices, one a line, with * before the right one; or a number \
              alone, which the model then has to write"
-            .into()),
+                .into(),
+        ),
         ([_], [_]) => Err("there is one choice only: add a wrong one on a line of its own".into()),
         ([line], []) if is_number(line) => Ok(Expected::Number {
             text: (*line).to_owned(),
             tokens: NUMBER_TOKENS,
         }),
-        ([_], []) => Err("a single answer has to be a number, like 18: for words give choices, one a line, with * \
+        ([_], []) => Err(
+            "a single answer has to be a number, like 18: for words give choices, one a line, with * \
              before the right one"
-            .into()),
+                .into(),
+        ),
         (_, []) => Err("no choice is marked as right: put * before it".into()),
         (_, [right]) => {
             if let Some(line) = texts.iter().position(String::is_empty) {
@@ -263,7 +280,10 @@ fn expected(answers: &str) -> Result<Expected, String> {
             }
             let twice = (1..texts.len()).find(|&i| texts[..i].contains(&texts[i]));
             if let Some(i) = twice {
-                return Err(format!("choice {} stands there twice: the choices have to differ", i + 1));
+                return Err(format!(
+                    "choice {} stands there twice: the choices have to differ",
+                    i + 1
+                ));
             }
             Ok(Expected::Choice { texts, right: *right })
         }
@@ -289,7 +309,10 @@ mod tests {
         assert_eq!(choices, Expected::Choice { texts, right: 1 });
         assert_eq!(choices.text(), "spring");
         let number = expected(" 18 ").unwrap();
-        assert!(matches!(&number, Expected::Number { text, .. } if text == "18"), "{number:?}");
+        assert!(
+            matches!(&number, Expected::Number { text, .. } if text == "18"),
+            "{number:?}"
+        );
         assert_eq!(number.text(), "18");
     }
 
@@ -326,6 +349,7 @@ mod tests {
             form.next_example();
             assert_eq!(form.request().unwrap().question, example.text);
             assert!(!example.about.is_empty());
+            assert!(form.recorded().is_some());
         }
         form.next_example();
         assert_eq!(form.example, Some(0));
@@ -340,7 +364,10 @@ mod tests {
         form.fill("Which?");
         assert_eq!(form.answers.text(), "* a\nb", "the same prompt");
         form.fill("Why?");
-        assert_eq!((form.question.text().as_str(), form.answers.text().as_str()), ("Why?", ""));
+        assert_eq!(
+            (form.question.text().as_str(), form.answers.text().as_str()),
+            ("Why?", "")
+        );
         let mut form = Form::default();
         form.fill("");
         assert_eq!(form.example, Some(0));
@@ -351,5 +378,6 @@ mod tests {
         form.key(KeyEvent::from(KeyCode::Up));
         form.key(KeyEvent::from(KeyCode::Char('x')));
         assert_eq!((form.field, form.example), (Field::Answers, None));
+        assert_eq!(form.recorded(), None);
     }
 }

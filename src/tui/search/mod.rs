@@ -5,12 +5,14 @@ mod form;
 mod tree;
 mod watched;
 
-pub use examples::{Example, examples};
+pub use examples::{Example, examples, recorded};
 pub use form::{Field, Form, MARK, bare};
 pub use tree::{Row, rows};
-pub use watched::{Node, Pane, Progress, Sort, Watched, change};
+pub use watched::{Node, Pane, Progress, Recording, Sort, Watched, change};
 
-use crate::engine::SearchId;
+use std::time::Duration;
+
+use crate::engine::{SearchEnd, SearchId};
 use crate::text::escape_controls;
 
 /// What the dialog shows.
@@ -33,6 +35,22 @@ impl Search {
     /// Whether the worker is searching.
     pub fn is_running(&self) -> bool {
         self.watched.as_ref().is_some_and(Watched::is_running)
+    }
+
+    /// Lets a recorded search go on to where it was at this time.
+    pub fn play(&mut self, now: Duration) {
+        if let Some(watched) = self.watched.as_mut().filter(|w| w.is_running()) {
+            watched.play(now);
+        }
+    }
+
+    /// Stops a recorded search; false where there is none under way.
+    pub fn stop_recorded(&mut self) -> bool {
+        let recorded = self
+            .watched
+            .as_mut()
+            .filter(|w| w.is_running() && w.recording.is_some());
+        recorded.map(|watched| watched.end(SearchEnd::Stopped)).is_some()
     }
 
     /// The search of this number, while it is expected to go on.

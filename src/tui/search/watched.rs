@@ -1,7 +1,8 @@
 //! A search as it is watched: the tree so far, what was found, what is selected.
 
 use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
 
 use super::tree::rows;
 use crate::engine::{SearchEnd, SearchId, SearchRequest, SearchStep};
@@ -84,13 +85,21 @@ impl Sort {
     }
 }
 
+/// A search that was recorded, as far as it is still to come.
+#[derive(Clone, Debug)]
+pub struct Recording {
+    pub steps: VecDeque<SearchStep>,
+    /// When it began to play; all is shown at once if absent.
+    pub since: Option<Duration>,
+}
+
 /// A search under way or done.
 #[derive(Clone, Debug)]
 pub struct Watched {
     pub id: SearchId,
     pub request: SearchRequest,
-    /// Of the model that is searched.
-    pub layers: usize,
+    /// Absent where the worker searches.
+    pub recording: Option<Recording>,
     pub progress: Progress,
     /// Every program tried, the standard one first.
     pub nodes: Vec<Node>,
@@ -104,16 +113,18 @@ pub struct Watched {
     pub selected: usize,
     /// The selection goes on to every new program.
     pub follow: bool,
+    /// The user has put the selection where it is.
+    chosen: bool,
     /// Nodes whose children are not shown.
     pub folded: HashSet<usize>,
 }
 
 impl Watched {
-    pub fn new(id: SearchId, request: SearchRequest, layers: usize, follow: bool) -> Watched {
+    pub fn new(id: SearchId, request: SearchRequest, follow: bool) -> Watched {
         Watched {
             id,
             request,
-            layers,
+            recording: None,
             progress: Progress::Running,
             nodes: Vec::new(),
             done: 0,
@@ -122,12 +133,39 @@ impl Watched {
             sort: Sort::Shortest,
             selected: 0,
             follow,
+            chosen: false,
             folded: HashSet::new(),
         }
     }
 
     pub fn is_running(&self) -> bool {
         self.progress == Progress::Running
+    }
+
+    /// Layers of the standard program, which is tried first.
+    pub fn layers(&self) -> usize {
+        self.nodes.first().map_or(0, |root| root.program.depth())
+    }
+
+    /// Lets the recording go on to where it was at this time.
+    pub fn play(&mut self, now: Duration) {
+        let Some(mut recording) = self.recording.take() else {
+            return;
+        };
+        let played = recording
+            .since
+            .map(|since| now.saturating_sub(since).as_secs_f64() * 1e3);
+        let due = |step: &SearchStep| played.is_none_or(|ms| step.ms <= ms);
+        while recording.steps.front().is_some_and(due) {
+            if let Some(step) = recording.steps.pop_front() {
+                self.hear(step);
+            }
+        }
+        let over = recording.steps.is_empty();
+        self.recording = Some(recording);
+        if over {
+            self.end(SearchEnd::Done);
+        }
     }
 
     /// Takes in what a simulation came to.
@@ -168,9 +206,8 @@ impl Watched {
             SearchEnd::Stopped => Progress::Stopped,
             SearchEnd::Failed(message) => Progress::Failed(message),
         };
-        if std::mem::take(&mut self.follow)
-            && let Some(best) = self.best()
-        {
+        self.follow = false;
+        if let Some(best) = self.best().filter(|_| !self.chosen) {
             self.select(best);
         }
     }
@@ -213,6 +250,17 @@ impl Watched {
         }
     }
 
+    /// The selection stays where the user puts it.
+    fn choose(&mut self) {
+        (self.follow, self.chosen) = (false, true);
+    }
+
+    /// Begins or ends following what is new, while there is something new to come.
+    pub fn toggle_follow(&mut self) {
+        self.follow = !self.follow && self.is_running();
+        self.chosen = !self.follow;
+    }
+
     /// What the keys go through: each program once.
     fn order(&self) -> Vec<usize> {
         match self.pane {
@@ -221,12 +269,12 @@ impl Watched {
         }
     }
 
-    /// Moves the selection by lines; from here on it stays where the user puts it.
+    /// Moves the selection by lines.
     pub fn move_by(&mut self, lines: isize) {
         let order = self.order();
         let at = order.iter().position(|&n| n == self.selected).unwrap_or(0);
         let to = at.saturating_add_signed(lines).min(order.len().saturating_sub(1));
-        self.follow = false;
+        self.choose();
         if let Some(&node) = order.get(to) {
             self.select(node);
         }
@@ -234,7 +282,7 @@ impl Watched {
 
     /// Shows the children of the selected node, or goes to the first of them.
     pub fn unfold(&mut self) {
-        self.follow = false;
+        self.choose();
         if self.pane == Pane::Programs || self.folded.remove(&self.selected) {
             return;
         }
@@ -247,7 +295,7 @@ impl Watched {
 
     /// Hides the children of the selected node; where there are none to hide, goes to its parent.
     pub fn fold(&mut self) {
-        self.follow = false;
+        self.choose();
         let Some(node) = self.nodes.get(self.selected).filter(|_| self.pane == Pane::Tree) else {
             return;
         };

@@ -196,6 +196,7 @@ fn tick(app: &mut App, now: Duration) {
     if app.notice.as_ref().is_some_and(|n| over(n.level, n.since)) {
         app.notice = None;
     }
+    app.search.play(now);
     let speed = app.speed;
     if app.shown.as_mut().is_some_and(|run| run.advance(now, speed)) && app.follow {
         app.cursor.token = app.last_token();

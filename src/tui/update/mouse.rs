@@ -6,6 +6,7 @@ use ratatui::layout::Position;
 use super::super::app::{App, Focus, Overlay};
 use super::super::layout::Screen;
 use super::super::playback;
+use super::super::search::Page;
 use super::super::transcript::Transcript;
 use super::{focus, grid, play, select_token};
 
@@ -19,7 +20,7 @@ pub(super) fn mouse(app: &mut App, event: MouseEvent) {
         MouseEventKind::ScrollUp | MouseEventKind::ScrollLeft => -NOTCH,
         _ => 0,
     };
-    if let (Some(Overlay::Search(_)), Some(watched)) = (&app.overlay, &mut app.search.watched) {
+    if let (Some(Overlay::Search(Page::Watch)), Some(watched)) = (&app.overlay, &mut app.search.watched) {
         if wheel != 0 {
             watched.move_by(wheel.signum());
         }

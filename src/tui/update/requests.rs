@@ -158,6 +158,9 @@ pub(super) fn stop(app: &mut App) -> Vec<Command> {
         app.info("the prompt is no longer waiting for the model");
         return Vec::new();
     }
+    if app.search.stop_recorded() {
+        return Vec::new();
+    }
     match app.is_busy() || inside::is_asking(app) || app.search.is_running() {
         true => {
             app.held = false;

@@ -1,11 +1,13 @@
 //! Watching a search, by its keys.
 
+use std::collections::VecDeque;
+
 use super::super::action::UiAction;
 use super::super::app::{App, Focus, ModelState, Overlay};
 use super::super::override_list;
-use super::super::search::{Field, Page, Watched, bare};
+use super::super::search::{Field, Page, Recording, Watched, bare};
 use super::{focus, requests};
-use crate::engine::{Command, SearchEnd, SearchId};
+use crate::engine::{Command, SearchEnd, SearchId, SearchRequest, SearchStep};
 use crate::program::Program;
 
 /// Lines that a page moves.
@@ -59,32 +61,60 @@ fn type_form(app: &mut App, action: UiAction) -> Outcome {
 
 /// Begins the search, or says what is in the way.
 fn begin(app: &mut App) -> Outcome {
-    let request = app.search.form.request();
-    let problem = match (&app.model, request) {
-        (_, Err((field, why))) => {
-            app.search.form.field = field;
-            why
-        }
-        (ModelState::Loading { .. }, _) => "the model is on its way: start again when it is ready".to_owned(),
-        (ModelState::Missing(_), _) => "there is no model to search with: start with --model PATH".to_owned(),
-        (ModelState::Ready { info, .. }, Ok(request)) => {
-            let layers = info.layers;
-            // What runs is ended by the worker.
-            requests::abandon(app);
-            let search = &mut app.search;
-            search.last += 1;
-            search.form.error = None;
-            let follow = !app.reduced_motion;
-            search.watched = Some(Watched::new(search.last, request.clone(), layers, follow));
-            let command = Command::Search {
-                search: search.last,
-                request: Box::new(request),
-            };
-            return (Some(Overlay::Search(Page::Watch)), vec![command]);
+    let form = &mut app.search.form;
+    let request = match form.request() {
+        Ok(request) => request,
+        Err((field, why)) => {
+            form.field = field;
+            form.error = Some(why);
+            return (Some(Overlay::Search(Page::Form)), Vec::new());
         }
     };
-    app.search.form.error = Some(problem);
+    let recorded = form.recorded();
+    let commands = match (&app.model, recorded) {
+        (ModelState::Ready { .. }, _) => {
+            // What runs is ended by the worker.
+            requests::abandon(app);
+            let search = app.search.last + 1;
+            let request = Box::new(request.clone());
+            vec![Command::Search { search, request }]
+        }
+        (_, Some(steps)) => return (replay(app, request, steps), Vec::new()),
+        (ModelState::Loading { .. }, None) => {
+            return refuse(app, "the model is on its way: start again when it is ready");
+        }
+        (ModelState::Missing(_), None) => {
+            return refuse(
+                app,
+                "there is no model to search with: take an example, its search is recorded",
+            );
+        }
+    };
+    watch_new(app, request);
+    (Some(Overlay::Search(Page::Watch)), commands)
+}
+
+fn refuse(app: &mut App, why: &str) -> Outcome {
+    app.search.form.error = Some(why.to_owned());
     (Some(Overlay::Search(Page::Form)), Vec::new())
+}
+
+fn watch_new(app: &mut App, request: SearchRequest) -> &mut Watched {
+    let search = &mut app.search;
+    search.last += 1;
+    search.form.error = None;
+    let watched = Watched::new(search.last, request, !app.reduced_motion);
+    search.watched.insert(watched)
+}
+
+/// Plays the search as it was recorded.
+fn replay(app: &mut App, request: SearchRequest, steps: VecDeque<SearchStep>) -> Option<Overlay> {
+    let since = (!app.reduced_motion).then_some(app.now);
+    let now = app.now;
+    let watched = watch_new(app, request);
+    watched.recording = Some(Recording { steps, since });
+    watched.play(now);
+    Some(Overlay::Search(Page::Watch))
 }
 
 /// While the search is looked at.
@@ -104,7 +134,7 @@ fn watch(app: &mut App, action: UiAction) -> Outcome {
         UiAction::Toggle => watched.toggle(),
         UiAction::FocusNext | UiAction::FocusPrevious => watched.pane = watched.pane.other(),
         UiAction::SearchSort => watched.sort = watched.sort.next(),
-        UiAction::Follow => watched.follow = !watched.follow && watched.is_running(),
+        UiAction::Follow => watched.toggle_follow(),
         UiAction::Accept => return (take_over(app), Vec::new()),
         UiAction::CopyProgram => copy(app),
         UiAction::Search => {
@@ -153,7 +183,9 @@ fn take_over(app: &mut App) -> Option<Overlay> {
         focus(app, Focus::Map);
     }
     let keys = app.keymap.keys_for(UiAction::Rerun, app.focus.context());
-    let rerun = keys.first().map_or(String::new(), |key| format!(": {key} runs the question with it"));
+    let rerun = keys
+        .first()
+        .map_or(String::new(), |key| format!(": {key} runs the question with it"));
     app.info(format!("{program} is the program now{rerun}"));
     None
 }
@@ -161,7 +193,9 @@ fn take_over(app: &mut App) -> Option<Overlay> {
 /// What came of a search.
 pub(super) fn ended(app: &mut App, id: SearchId, end: SearchEnd) {
     let watching = matches!(app.overlay, Some(Overlay::Search(Page::Watch)));
-    let Some(watched) = app.search.expecting(id) else { return };
+    let Some(watched) = app.search.expecting(id) else {
+        return;
+    };
     watched.end(end.clone());
     if watching {
         return;

@@ -24,10 +24,23 @@ fn offered(app: &App) -> &'static [UiAction] {
         }
         Some(Overlay::Search(Page::Form)) => return &[Search, FocusNext, SearchExample, Accept, Close],
         Some(Overlay::Search(Page::Watch)) if app.search.is_running() => {
-            return &[Stop, Up, Down, FocusNext, Accept, Toggle, SearchSort, Follow, Close, Help];
+            return &[
+                Stop, Up, Down, FocusNext, Accept, Toggle, SearchSort, Follow, Close, Help,
+            ];
         }
         Some(Overlay::Search(Page::Watch)) => {
-            return &[Accept, CopyProgram, Up, Down, FocusNext, Search, SearchSort, Toggle, Close, Help];
+            return &[
+                Accept,
+                CopyProgram,
+                Up,
+                Down,
+                FocusNext,
+                Search,
+                SearchSort,
+                Toggle,
+                Close,
+                Help,
+            ];
         }
         Some(Overlay::Help { .. }) => return &[Close, Up, Down],
         Some(Overlay::Overrides(list)) if list.edit.is_some() => return &[Accept, Close],

@@ -22,11 +22,14 @@ const NUMBER: u16 = 22;
 /// Rows of the question and of the answers, at most; rows of everything else.
 const QUESTION: u16 = 4;
 const ANSWERS: u16 = 10;
-const OTHERS: u16 = 12;
+const OTHERS: u16 = 11;
 
 /// What the dialog is for.
-const WHAT: &str = "Which programs make the model answer this rightly? Monte Carlo tree search tries edits of the \
-    program with every layer: layers left out, layers run twice.";
+const WHAT: &str = "Monte Carlo tree search edits the program that runs every layer: layers are left out or run \
+    twice. Which programs answer this rightly, and which of them is the shortest?";
+
+/// What stands in the answers.
+const HINT: &str = "choices one a line, * before the right one; or one number, to be written";
 
 /// Draws the form; where the cursor is.
 pub(super) fn draw(app: &App, body: Rect, buffer: &mut Buffer) -> Option<Position> {
@@ -39,12 +42,19 @@ pub(super) fn draw(app: &App, body: Rect, buffer: &mut Buffer) -> Option<Positio
     .saturating_sub(NAME);
     let lines = |editor: &PromptEditor| editor.draw(width).lines.len() as u16;
     let question = lines(&form.question).clamp(1, QUESTION);
-    let answers = lines(&form.answers).clamp(4, ANSWERS);
-    let area = place(body, WIDTH, question + answers + OTHERS + 2);
+    let wanted = question + lines(&form.answers).clamp(4, ANSWERS) + OTHERS;
+    let area = place(body, WIDTH, wanted + 2);
     pane::dialog(app, area, "Search programs", &closes(app), buffer);
     let mut rows = Rows { app, left: inner(area) };
-    rows.text(WHAT, Role::Muted, buffer);
-    rows.skip(1);
+    // On a low screen there is room for what is typed and for what is wrong with it.
+    let low = rows.left.height < wanted;
+    let answers = lines(&form.answers).clamp(if low { 1 } else { 4 }, ANSWERS);
+    match &form.error {
+        Some(error) => rows.text(&format!("✗ {error}"), Role::Error, buffer),
+        None if low => {}
+        None => rows.text(WHAT, Role::Muted, buffer),
+    }
+    rows.skip(u16::from(!low));
     let mut cursor = None;
     for (field, editor, height) in [
         (Field::Question, &form.question, question),
@@ -54,9 +64,10 @@ pub(super) fn draw(app: &App, body: Rect, buffer: &mut Buffer) -> Option<Positio
         let at = draw_editor(app, editor, form.field == field, area, buffer);
         cursor = cursor.or(at);
     }
-    let hint = "choices, one a line, * before the right one; or a number alone, which the model writes";
-    rows.text(hint, Role::Muted, buffer);
-    rows.skip(1);
+    if !low {
+        rows.text(HINT, Role::Muted, buffer);
+        rows.skip(1);
+    }
     for (field, edit) in [(Field::Simulations, &form.simulations), (Field::Seed, &form.seed)] {
         let area = rows.field(field, 1, buffer);
         let area = Rect {
@@ -72,10 +83,7 @@ pub(super) fn draw(app: &App, body: Rect, buffer: &mut Buffer) -> Option<Positio
     }
     rows.field(Field::Start, 1, buffer);
     rows.skip(1);
-    match &form.error {
-        Some(error) => rows.text(&format!("✗ {error}"), Role::Error, buffer),
-        None => rows.text(&about(app), Role::Muted, buffer),
-    }
+    rows.text(&about(app), Role::Muted, buffer);
     cursor
 }
 

@@ -79,7 +79,14 @@ pub(super) fn programs(app: &App, watched: &Watched, area: Rect, hint: &str, buf
     let order = watched.sorted();
     let numbers = format!("{:>DEPTH$}{:>MARGIN$}{:>VISITS$}", "depth", "margin", "visits");
     let title = format!("Programs, {}", watched.sort.title());
-    head(app, watched.pane == Pane::Programs, area, (&title, hint), &numbers, buffer);
+    head(
+        app,
+        watched.pane == Pane::Programs,
+        area,
+        (&title, hint),
+        &numbers,
+        buffer,
+    );
     let selected = order.iter().position(|&node| node == watched.selected);
     let list = below(area);
     let best = watched.best();
@@ -89,7 +96,11 @@ pub(super) fn programs(app: &App, watched: &Watched, area: Rect, hint: &str, buf
             Expected::Choice { .. } => format!("{:+.2}", node.margin),
             Expected::Number { .. } => String::new(),
         };
-        let numbers = format!("{:>DEPTH$}{margin:>MARGIN$}{:>VISITS$}", node.program.depth(), node.visits);
+        let numbers = format!(
+            "{:>DEPTH$}{margin:>MARGIN$}{:>VISITS$}",
+            node.program.depth(),
+            node.visits
+        );
         let line = Rect {
             y: list.y + y,
             height: 1,
@@ -100,10 +111,14 @@ pub(super) fn programs(app: &App, watched: &Watched, area: Rect, hint: &str, buf
     }
 }
 
-/// A list's title and the names of its columns; underlined with a line where it has the keys.
+/// A list's title, in brackets where it has the keys, and the names of its columns.
 fn head(app: &App, focused: bool, area: Rect, (title, hint): (&str, &str), numbers: &str, buffer: &mut Buffer) {
     let style = |role| app.theme.style(role);
-    let title = if focused { format!("▪ {title}") } else { format!("  {title}") };
+    let title = if focused {
+        format!("[{title}]")
+    } else {
+        format!(" {title} ")
+    };
     let role = if focused { Role::Title } else { Role::Muted };
     let at = numbers_at(area, numbers);
     let room = Rect {
@@ -157,9 +172,20 @@ fn draw_line(
         (_, _, true) => Role::Muted,
         (_, _, false) => Role::Text,
     };
-    let verdict = if node.correct { ("✓", Role::Success) } else { ("✗", Role::Muted) };
+    let verdict = if node.correct {
+        ("✓", Role::Success)
+    } else {
+        ("✗", Role::Muted)
+    };
     put(buffer, line, 0, 0, if here { "▸" } else { " " }, style(role));
-    put(buffer, line, 2, 0, verdict.0, style(if here { role } else { verdict.1 }));
+    put(
+        buffer,
+        line,
+        2,
+        0,
+        verdict.0,
+        style(if here { role } else { verdict.1 }),
+    );
     let at = match numbers.is_empty() {
         true => line.width,
         false => numbers_at(line, numbers),
@@ -169,6 +195,13 @@ fn draw_line(
     put(buffer, line, at, 0, numbers, style(role));
     if best {
         let mark = if line.width >= ROOMY { " shortest" } else { "*" };
-        put(buffer, line, line.width.saturating_sub(mark.len() as u16), 0, mark, style(role));
+        put(
+            buffer,
+            line,
+            line.width.saturating_sub(mark.len() as u16),
+            0,
+            mark,
+            style(role),
+        );
     }
 }

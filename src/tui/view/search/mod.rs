@@ -2,13 +2,16 @@
 //!
 //! ```text
 //!  Which season comes after winter?                              right: spring
-//!  ✓ turned right after 21 simulations, 9.2 a second
-//!  ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━
-//!  0-29 is wrong · 1 of 22 programs right · shortest 29 layers: 0-23 25-29
+//!  ✓ turned right after 7 simulations, 14.0 a second
+//!  ████████▍
+//!  0-29 is wrong by 1.93 · 1 of 8 right · shortest 29: 0-1 3-29
 //!
-//!  Tree                      depth visits    Q     (and beside it, or behind Tab)     Programs
-//!  - ✗ 0-29                     30     22 0.05
-//!      ✗ skip 12                29      2 0.00
+//!  [Tree, 2 edits deep]              depth visits   Q/v     (beside it, or behind Tab: the programs)
+//!    ✗ - 0-29                           30      8  0.12
+//!    ✗     skip 13                      29      1  0.00
+//!  ▸ ✓     skip 2                       29      1  1.00 shortest
+//!
+//!  ▸ 0-1 3-29  right by 0.71, 29 layers, 1 saved
 //! ```
 
 mod form;
@@ -77,7 +80,9 @@ fn draw_head(app: &App, watched: &Watched, area: Rect, buffer: &mut Buffer) {
     let style = |role| app.theme.style(role);
     let right = format!("right: {}", watched.request.expected.text());
     let right = fit(&right, usize::from(area.width / 2));
-    let at = area.width.saturating_sub(ratatui::text::Line::raw(right.as_str()).width() as u16);
+    let at = area
+        .width
+        .saturating_sub(ratatui::text::Line::raw(right.as_str()).width() as u16);
     let question = Rect {
         width: at.saturating_sub(2),
         ..area
@@ -95,17 +100,30 @@ fn draw_head(app: &App, watched: &Watched, area: Rect, buffer: &mut Buffer) {
 /// What goes on: a sign, how far it is, how fast.
 fn state(watched: &Watched) -> (String, Role) {
     let (done, of) = (watched.done, watched.request.simulations);
-    let rate = watched.rate().map_or(String::new(), |rate| format!(", {rate:.1} a second"));
+    let rate = watched
+        .rate()
+        .map_or(String::new(), |rate| format!(", {rate:.1} a second"));
     let count = format!("{done} of {of} simulations");
+    let recorded = if watched.recording.is_some() {
+        "recorded search, "
+    } else {
+        ""
+    };
     let corrected = watched.nodes.first().is_some_and(|root| !root.correct) && watched.right() > 0;
     match &watched.progress {
-        Progress::Running => (format!("● searching: {count}{rate}"), Role::Accent),
+        Progress::Running => (
+            format!(
+                "● {}{count}{rate}",
+                if recorded.is_empty() { "searching: " } else { recorded }
+            ),
+            Role::Accent,
+        ),
         Progress::Done if corrected => {
-            let text = format!("✓ turned right after {done} simulation{}{rate}", plural(done));
+            let text = format!("✓ {recorded}turned right after {done} simulation{}{rate}", plural(done));
             (text, Role::Success)
         }
-        Progress::Done => (format!("✓ done: {count}{rate}"), Role::Success),
-        Progress::Stopped => (format!("■ stopped after {count}{rate}"), Role::Warning),
+        Progress::Done => (format!("✓ {recorded}done: {count}{rate}"), Role::Success),
+        Progress::Stopped => (format!("■ {recorded}stopped after {count}{rate}"), Role::Warning),
         Progress::Failed(message) => (format!("✗ {message}"), Role::Error),
     }
 }
@@ -126,6 +144,18 @@ fn found(watched: &Watched) -> String {
         text += &format!(" · shortest {}: {best}", best.depth());
     }
     text
+}
+
+/// What can be done with the selected program.
+fn hint(app: &App) -> String {
+    let key = |action| app.keymap.keys_for(action, "search").into_iter().next();
+    let does = |action, what| key(action).map(|key| format!("{key} {what}"));
+    let hints = [
+        does(UiAction::Accept, "makes it the program of the next run"),
+        does(UiAction::CopyProgram, "copies it"),
+        does(UiAction::Search, "asks another question"),
+    ];
+    hints.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn draw_lists(app: &App, watched: &Watched, area: Rect, buffer: &mut Buffer) {
@@ -158,8 +188,8 @@ fn draw_foot(app: &App, watched: &Watched, area: Rect, buffer: &mut Buffer) {
             Expected::Choice { .. } => format!(" by {:.2}", node.margin.abs()),
             Expected::Number { .. } => String::new(),
         };
-        let saved = watched.layers.abs_diff(node.program.depth());
-        let saved = match node.program.depth() < watched.layers {
+        let saved = watched.layers().abs_diff(node.program.depth());
+        let saved = match node.program.depth() < watched.layers() {
             true => format!(", {saved} saved"),
             false if saved > 0 => format!(", {saved} more"),
             false => String::new(),
@@ -167,14 +197,16 @@ fn draw_foot(app: &App, watched: &Watched, area: Rect, buffer: &mut Buffer) {
         let depth = node.program.depth();
         let text = format!("▸ {}  {verdict}{margin}, {depth} layers{saved}", node.program);
         // The program alone may take more than a line.
-        for (y, line) in (1..area.height).zip(flow([(0, text.as_str())].into_iter(), area.width, None)) {
+        for (y, line) in (0..area.height.min(2)).zip(flow([(0, text.as_str())].into_iter(), area.width, None)) {
             let text: String = line.iter().map(|g| g.text.as_ref()).collect();
             put(buffer, area, 0, y, &text, style(Role::Accent));
         }
     }
     // Messages are under the dialog, so they stand here too.
-    if let Some(notice) = &app.notice {
-        let role = if notice.level == Level::Error { Role::Error } else { Role::Accent };
-        put(buffer, area, 0, 0, &notice.text, style(role));
-    }
+    let (text, role) = match &app.notice {
+        Some(notice) if notice.level == Level::Error => (notice.text.clone(), Role::Error),
+        Some(notice) => (notice.text.clone(), Role::Accent),
+        None => (hint(app), Role::Muted),
+    };
+    put(buffer, area, 0, 2, &text, style(role));
 }
