@@ -103,6 +103,8 @@ fn watch_new(app: &mut App, request: SearchRequest) -> &mut Watched {
     let search = &mut app.search;
     search.last += 1;
     search.form.error = None;
+    // Messages stand in the dialog from now on: those of before are not about it.
+    app.notice = None;
     let watched = Watched::new(search.last, request, !app.reduced_motion);
     search.watched.insert(watched)
 }

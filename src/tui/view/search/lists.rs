@@ -21,7 +21,7 @@ const DEPTH: usize = 6;
 const MARGIN: usize = 8;
 const VISITS: usize = 7;
 const MEAN: usize = 6;
-/// ` shortest`, where there is room.
+/// ` shortest`, where there is room; else `*`.
 const REMARK: usize = 9;
 const ROOMY: u16 = 60;
 
@@ -132,7 +132,7 @@ fn head(app: &App, focused: bool, area: Rect, (title, hint): (&str, &str), numbe
 
 /// Where the numbers begin: at the right, with room for a remark behind them.
 fn numbers_at(area: Rect, numbers: &str) -> u16 {
-    let behind = if area.width >= ROOMY { REMARK } else { 0 };
+    let behind = if area.width >= ROOMY { REMARK } else { 2 };
     area.width.saturating_sub((numbers.len() + behind) as u16)
 }
 

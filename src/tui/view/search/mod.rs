@@ -38,7 +38,7 @@ const BETWEEN: u16 = 3;
 
 /// Rows above the lists, and below them.
 const HEAD: u16 = 5;
-const FOOT: u16 = 3;
+const FOOT: u16 = 4;
 
 /// Draws the page; where what is typed goes.
 pub(super) fn draw(app: &App, page: Page, body: Rect, buffer: &mut Buffer) -> Option<Position> {
@@ -151,9 +151,9 @@ fn hint(app: &App) -> String {
     let key = |action| app.keymap.keys_for(action, "search").into_iter().next();
     let does = |action, what| key(action).map(|key| format!("{key} {what}"));
     let hints = [
-        does(UiAction::Accept, "makes it the program of the next run"),
+        does(UiAction::Accept, "makes it the next run's program"),
         does(UiAction::CopyProgram, "copies it"),
-        does(UiAction::Search, "asks another question"),
+        does(UiAction::Search, "asks anew"),
     ];
     hints.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
@@ -197,7 +197,7 @@ fn draw_foot(app: &App, watched: &Watched, area: Rect, buffer: &mut Buffer) {
         let depth = node.program.depth();
         let text = format!("▸ {}  {verdict}{margin}, {depth} layers{saved}", node.program);
         // The program alone may take more than a line.
-        for (y, line) in (0..area.height.min(2)).zip(flow([(0, text.as_str())].into_iter(), area.width, None)) {
+        for (y, line) in (1..area.height.min(3)).zip(flow([(0, text.as_str())].into_iter(), area.width, None)) {
             let text: String = line.iter().map(|g| g.text.as_ref()).collect();
             put(buffer, area, 0, y, &text, style(Role::Accent));
         }
@@ -208,5 +208,5 @@ fn draw_foot(app: &App, watched: &Watched, area: Rect, buffer: &mut Buffer) {
         Some(notice) => (notice.text.clone(), Role::Accent),
         None => (hint(app), Role::Muted),
     };
-    put(buffer, area, 0, 2, &text, style(role));
+    put(buffer, area, 0, 3, &text, style(role));
 }
