@@ -22,11 +22,11 @@ const NUMBER: u16 = 22;
 /// Rows of the question and of the answers, at most; rows of everything else.
 const QUESTION: u16 = 4;
 const ANSWERS: u16 = 10;
-const OTHERS: u16 = 11;
+const OTHERS: u16 = 12;
 
 /// What the dialog is for.
-const WHAT: &str = "Monte Carlo tree search edits the program that runs every layer: layers are left out or run \
-    twice. Which programs answer this rightly, and which of them is the shortest?";
+const WHAT: &str = "Monte Carlo tree search leaves layers out or runs them twice. Which programs answer rightly, \
+    and which is the shortest?";
 
 /// What stands in the answers.
 const HINT: &str = "choices one a line, * before the right one; or one number, to be written";
