@@ -344,3 +344,44 @@ fn overrides_are_kept_in_a_file() {
     screen.types("\x03");
     assert_eq!(screen.ends(), 0);
 }
+
+#[test]
+fn a_search_is_watched_stopped_and_taken_over() {
+    let mut screen = Screen::open(&["--max-tokens", "4", "--ignore-eos"], &[]);
+    screen.sees("the model is ready");
+    // F5 and F6, as xterm sends them.
+    let (f5, f6) = ("\x1b[15~", "\x1b[17~");
+    screen.types(f5);
+    screen.sees("Search programs");
+    screen.types(f5);
+    screen.sees("no answer is given: type the choices");
+    screen.types("* Air scatters blue light\r");
+    screen.types(f5);
+    screen.sees("add a wrong one on a line of its own");
+    screen.types("Clouds are blue");
+    screen.types(f5);
+    screen.sees("Tree, ");
+    // Another question with far too many simulations, ended at once.
+    screen.types("n");
+    screen.sees("[ Start ]");
+    screen.types(f6);
+    screen.types(f6);
+    screen.sees("Which of these melts in a warm room?");
+    screen.types("\x1b[Z\x1b[Z\x152000\r");
+    screen.sees("of 2000 simulations, ");
+    screen.types("x");
+    screen.sees("stopped after");
+    screen.sees("0-29 is right by");
+    // To the shortest right program.
+    screen.types("\tg");
+    screen.sees("Programs, right and short first");
+    screen.types("\r");
+    screen.sees("is the program now: ");
+    screen.sees("program pending");
+    screen.types("r");
+    screen.until("the rerun under the program", |text| {
+        text.contains("✓ 4 tokens") && text.contains("fixed program")
+    });
+    screen.types("\x03");
+    assert_eq!(screen.ends(), 0);
+}

@@ -4,7 +4,7 @@
 mod fixture;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
-use drllm::engine::{Command, Event as Worker};
+use drllm::engine::{Command, Event as Worker, SearchEnd};
 use drllm::tui::action::UiAction;
 use drllm::tui::app::{App, Overlay};
 use drllm::tui::color::ColorTier;
@@ -31,14 +31,14 @@ enum Deed {
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
-    let letters = "hjklgG0$sedavX+-[]t:BDufmzrxcboinp /?q0123456789xr(),.<>{}JOyapIIFFTRRwwK";
+    let letters = "hjklgG0$sedavX+-[]t:BDufmzrxcboinp /?q0123456789xr(),.<>{}JOyapIIFFTRRwwKSSSnf";
     let key = prop_oneof![
         6 => prop::sample::select(letters.chars().collect::<Vec<_>>()).prop_map(KeyCode::Char),
         1 => any::<char>().prop_map(KeyCode::Char),
         3 => prop::sample::select(vec![
             KeyCode::Tab, KeyCode::BackTab, KeyCode::Esc, KeyCode::Enter, KeyCode::Up, KeyCode::Down, KeyCode::Left,
             KeyCode::Right, KeyCode::Home, KeyCode::End, KeyCode::PageUp, KeyCode::PageDown, KeyCode::Backspace,
-            KeyCode::Delete, KeyCode::F(1), KeyCode::F(2), KeyCode::F(3),
+            KeyCode::Delete, KeyCode::F(1), KeyCode::F(2), KeyCode::F(3), KeyCode::F(5), KeyCode::F(5), KeyCode::F(6),
         ]),
     ];
     let modifiers = prop::sample::select(vec![
@@ -70,12 +70,22 @@ fn deed() -> impl Strategy<Value = Deed> {
 #[derive(Default)]
 struct Worked {
     run: u64,
+    /// A search that has not ended.
+    search: Option<u64>,
     events: std::collections::VecDeque<Worker>,
 }
 
 impl Worked {
     fn take(&mut self, commands: Vec<Command>) {
         for command in commands {
+            let ended = match command {
+                Command::Ask { .. } => None,
+                _ => self.search.take(),
+            };
+            if let Some(search) = ended {
+                let end = fixture::search_ended(search, SearchEnd::Stopped);
+                self.events = vec![end].into();
+            }
             let (run, trace) = match command {
                 Command::Generate { run, settings, .. } => {
                     let mut trace = fixture::token_trace(run, 40);
@@ -93,10 +103,17 @@ impl Worked {
                     self.events.push_front(event);
                     continue;
                 }
+                Command::Search { search, request } => {
+                    let steps = fixture::search_steps(&request);
+                    self.events.extend(fixture::searched(search, &steps));
+                    self.events.push_back(fixture::search_ended(search, SearchEnd::Done));
+                    self.search = Some(search);
+                    continue;
+                }
                 _ => continue,
             };
             self.run = run;
-            self.events = fixture::events(run, &trace).into();
+            self.events.extend(fixture::events(run, &trace));
         }
     }
 }
@@ -192,6 +209,18 @@ fn assert_valid(app: &App) {
             assert!(list.row < rows.len().max(1));
         }
         Some(Overlay::Flips(dialog)) => assert!(dialog.row < dialog.rows.len()),
+        Some(Overlay::Search(_)) => {
+            if let Some(watched) = &app.search.watched {
+                assert!(watched.selected < watched.nodes.len().max(1));
+                let own = drllm::tui::search::rows(watched)
+                    .iter()
+                    .filter(|row| !row.again)
+                    .count();
+                assert!(own <= watched.nodes.len());
+                let visits = watched.nodes.first().map_or(0, |root| root.visits as usize);
+                assert!(watched.nodes.is_empty() || visits == watched.done + 1);
+            }
+        }
         Some(Overlay::Runs { row }) => assert!(*row < app.runs().count().max(1)),
         Some(Overlay::Settings(dialog)) => assert!(dialog.row < drllm::tui::settings::Field::ALL.len()),
         _ => {}
@@ -239,14 +268,19 @@ fn every_small_size_is_drawn() {
     app.screen_reader = true;
     update(&mut app, Event::Worker(fixture::loaded()));
     let overlays = [
-        "", "?", "o", ":", "c", "I", "F", "T", "w", "p", ",J", ",}}", "O", "On", "ya",
+        "", "?", "o", ":", "c", "I", "F", "T", "w", "p", ",J", ",}}", "O", "On", "ya", "S", "S5", "S65", "S\t",
     ];
     for keys in overlays {
         update(&mut app, Event::Key(KeyEvent::from(KeyCode::Esc)));
         update(&mut app, Event::Key(KeyEvent::from(KeyCode::Esc)));
         app.previous = app.shown.clone();
         for key in keys.chars() {
-            let asked = update(&mut app, Event::Key(KeyEvent::from(KeyCode::Char(key))));
+            let code = match key {
+                '5' | '6' => KeyCode::F(key as u8 - b'0'),
+                '\t' => KeyCode::Tab,
+                key => KeyCode::Char(key),
+            };
+            let asked = update(&mut app, Event::Key(KeyEvent::from(code)));
             for answer in fixture::answers(&asked) {
                 update(&mut app, Event::Worker(answer));
             }

@@ -6,7 +6,7 @@ mod fixture;
 use std::time::Duration;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use drllm::engine::{Command, Event as Worker};
+use drllm::engine::{Command, Event as Worker, SearchEnd};
 use drllm::tui::app::App;
 use drllm::tui::color::ColorTier;
 use drllm::tui::files::FileReport;
@@ -458,4 +458,55 @@ fn a_recording_is_played_step_by_step() {
     update(&mut app, Event::Tick(Duration::from_secs(60)));
     assert_eq!(app.shown.as_ref().unwrap().steps().len(), 60);
     assert!(!app.is_animated());
+}
+
+/// A search of the second example half-way, then done.
+#[test]
+fn a_search_under_way_and_done() {
+    let mut app = ready();
+    keys(&mut app, "S");
+    snapshot_small("search_form", &mut app);
+    key(&mut app, KeyCode::F(6));
+    key(&mut app, KeyCode::F(6));
+    app.search.form.answers.set("an iron nail\nan ice cube");
+    key(&mut app, KeyCode::F(5));
+    snapshot_small("search_mistake", &mut app);
+    for _ in 0..3 {
+        key(&mut app, KeyCode::F(6));
+    }
+    let commands = key(&mut app, KeyCode::F(5));
+    hear(&mut app, fixture::answers(&commands));
+    snapshots("search", &mut app);
+    keys(&mut app, "g");
+    key(&mut app, KeyCode::Tab);
+    snapshot_small("search_programs", &mut app);
+    let [Command::Search { search, request }] = commands.as_slice() else {
+        panic!("{commands:?}")
+    };
+    let steps = fixture::search_steps(request);
+    hear(&mut app, fixture::searched(*search, &steps[request.simulations / 2..]));
+    hear(&mut app, [fixture::search_ended(*search, SearchEnd::Done)]);
+    snapshots("search_done", &mut app);
+    app.screen_reader = true;
+    snapshot_small("search_screen_reader", &mut app);
+}
+
+/// A snapshot of one state at the smallest usual size.
+fn snapshot_small(name: &str, app: &mut App) {
+    let screen = text(&draw(app, SIZES[0]));
+    insta::assert_snapshot!(format!("{name}_80x24"), screen);
+}
+
+#[test]
+fn a_search_without_colours() {
+    let mut app = fixture::empty(ColorTier::None);
+    hear(&mut app, [fixture::loaded()]);
+    key(&mut app, KeyCode::F(5));
+    let commands = key(&mut app, KeyCode::F(5));
+    hear(&mut app, fixture::answers(&commands));
+    let buffer = draw(&mut app, SIZES[0]);
+    insta::assert_snapshot!(
+        "search_monochrome_80x24",
+        format!("{}{}", text(&buffer), styles(&buffer))
+    );
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::divergence::Divergence;
 use super::flip::Flip;
 use super::inspect::Inspection;
+use super::search::{SearchEnd, SearchId, SearchRequest, SearchStep};
 use super::settings::Settings;
 use super::trace::{Header, ModelInfo, RouterInfo, Step, Summary, Trace};
 use crate::program::Action;
@@ -94,13 +95,19 @@ pub enum Command {
     },
     /// Asks about a run, finished or under way; the run under way goes on meanwhile.
     Ask { ask: AskId, question: Question },
+    /// Searches the programs that answer a question; a run or a search under way is abandoned.
+    Search {
+        search: SearchId,
+        request: Box<SearchRequest>,
+    },
     /// Holds the run under way, or the next one's start, before its next token.
     Pause,
     /// Lets a held run go on.
     Resume,
     /// Lets a held run compute one token.
     Step,
-    /// Ends the run under way after the step in work, its summary still comes; ends the question too.
+    /// Ends the run or the search under way after the step in work, its summary or its end still comes;
+    /// ends the question too.
     Stop,
 }
 
@@ -176,6 +183,15 @@ pub enum Event {
     Answered {
         ask: AskId,
         answer: Answer,
+    },
+    /// A simulation of a search is done.
+    Searched {
+        search: SearchId,
+        step: Box<SearchStep>,
+    },
+    SearchEnded {
+        search: SearchId,
+        end: SearchEnd,
     },
     /// The run could not start or broke off.
     Failed {

@@ -16,6 +16,7 @@ pub mod overrides;
 pub mod replay;
 pub mod route;
 pub mod sampler;
+pub mod search;
 pub mod sequence;
 pub mod settings;
 pub mod trace;
@@ -32,6 +33,7 @@ pub use inspector::Inspector;
 pub use kept::Kept;
 pub use load::{SCOPE, load_model, load_routers, scope_of};
 pub use overrides::Overrides;
+pub use search::{Expected, SearchEnd, SearchId, SearchRequest, SearchStep};
 pub use settings::{NEUTRAL_DIAL, Pin, Sampling, Scope, Settings};
 pub use trace::{
     BranchPoint, DecidedBy, Decision, Header, LogitsReport, ModelInfo, PromptToken, Record, RouterInfo, SCHEMA, Step,

@@ -1,5 +1,7 @@
 //! The thread that owns the model: it takes [`Command`]s and answers with [`Event`]s. Questions are
-//! answered between two tokens of a run, everything else ends it.
+//! answered between two tokens of a run, or two simulations of a search; everything else ends it.
+
+mod answer;
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,12 +14,14 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::events::{Answer, AskId, Command, Event, LoadRequest, Prompt, Question, RouterChoice, RunId};
+use self::answer::{answer, answer_waiting, answered};
+use super::events::{AskId, Command, Event, LoadRequest, Prompt, Question, RouterChoice, RunId};
 use super::gate::Gate;
 use super::generate::Generation;
 use super::inspector::Inspector;
 use super::kept::Kept;
 use super::load::{load_model, load_routers};
+use super::search::{SearchEnd, SearchId, SearchRequest, Searcher};
 use super::sequence::Stopped;
 use super::settings::Settings;
 use super::trace::{Summary, Trace};
@@ -42,7 +46,7 @@ struct Order {
     stop: Arc<AtomicBool>,
 }
 
-/// Flags of the last run, of the last question and of the last load.
+/// Flags of the last run or search, of the last question and of the last load.
 #[derive(Default)]
 struct UnderWay {
     run: Arc<AtomicBool>,
@@ -51,15 +55,15 @@ struct UnderWay {
 }
 
 impl Worker {
-    /// Starts the thread.
-    pub fn spawn() -> (Worker, UnboundedReceiver<Event>) {
+    /// Starts the thread; searches are carried out by `searcher`.
+    pub fn spawn(searcher: Searcher) -> (Worker, UnboundedReceiver<Event>) {
         let (commands, inbox) = mpsc::channel();
         let (events, outbox) = unbounded_channel();
         let gate = Arc::new(Gate::default());
         let held = gate.clone();
         let thread = thread::Builder::new()
             .name("model".into())
-            .spawn(move || work(&inbox, &events, held))
+            .spawn(move || work(&inbox, &events, held, searcher))
             .expect("the system can start one more thread");
         let worker = Worker {
             commands: Some(commands),
@@ -71,7 +75,7 @@ impl Worker {
     }
 
     /// Sends a command. It ends the question under way and, unless it is a question or holds the run
-    /// or lets it go on, the run under way; a new load also ends the load before.
+    /// or lets it go on, the run or the search under way; a new load also ends the load before.
     pub fn send(&self, command: Command) {
         match command {
             Command::Pause => return self.gate.close(),
@@ -90,7 +94,7 @@ impl Worker {
                 under_way.load.store(true, Ordering::Relaxed);
                 under_way.load = stop.clone();
             }
-            Command::Generate { .. } | Command::Branch { .. } => under_way.run = stop.clone(),
+            Command::Generate { .. } | Command::Branch { .. } | Command::Search { .. } => under_way.run = stop.clone(),
             Command::Ask { .. } => under_way.ask = stop.clone(),
             Command::Routers(_) | Command::Stop | Command::Pause | Command::Resume | Command::Step => {}
         }
@@ -131,11 +135,11 @@ impl Drop for Worker {
     }
 }
 
-#[derive(Default)]
 struct State {
     model: Option<Model>,
     routers: Option<RouterSet>,
     kept: Kept,
+    searcher: Searcher,
 }
 
 /// Orders as they come, those that came during a run and wait for its end, and what holds a run.
@@ -163,8 +167,13 @@ impl Inbox<'_> {
     }
 }
 
-fn work(orders: &Receiver<Order>, events: &UnboundedSender<Event>, gate: Arc<Gate>) {
-    let mut state = State::default();
+fn work(orders: &Receiver<Order>, events: &UnboundedSender<Event>, gate: Arc<Gate>, searcher: Searcher) {
+    let mut state = State {
+        model: None,
+        routers: None,
+        kept: Kept::default(),
+        searcher,
+    };
     let mut inbox = Inbox {
         orders,
         gate,
@@ -192,6 +201,14 @@ fn perform(state: &mut State, command: Command, inbox: &mut Inbox, events: &Unbo
         Command::Ask { ask, question } => {
             let answer = caught(|| answer(&mut state.inspector(stop)?, &question));
             emit(answered(ask, answer));
+        }
+        Command::Search { search, request } => {
+            let end = match caught(|| state.search(search, &request, inbox, &emit, stop)) {
+                Ok(()) => SearchEnd::Done,
+                Err(e) if e.is::<Stopped>() => SearchEnd::Stopped,
+                Err(e) => SearchEnd::Failed(format!("{e:#}")),
+            };
+            emit(Event::SearchEnded { search, end });
         }
         Command::Generate { run, prompt, settings } => {
             let start = Start::Prompt(&prompt);
@@ -243,7 +260,9 @@ impl State {
         emit: &dyn Fn(Event),
         stop: &AtomicBool,
     ) -> Result<Summary> {
-        let State { model, routers, kept } = self;
+        let State {
+            model, routers, kept, ..
+        } = self;
         let model = model.as_ref().ok_or_else(no_model)?;
         let routers = routers.as_ref();
         let (mut generation, mut trace) = match start {
@@ -283,19 +302,8 @@ impl State {
             emit(Event::Stepped { run, step });
         }
         loop {
-            while let Some((ask, question, stop)) = inbox.question() {
-                let live = Some((&trace, generation.sequence().cache()));
-                let stop = &stop;
-                let mut inspector = Inspector {
-                    model,
-                    routers,
-                    kept,
-                    live,
-                    stop,
-                };
-                let answer = caught(|| answer(&mut inspector, &question));
-                emit(answered(ask, answer));
-            }
+            let live = Some((&trace, generation.sequence().cache()));
+            answer_waiting(inbox, (model, routers), kept, live, emit);
             if !inbox.gate.pass(stop) {
                 continue;
             }
@@ -307,6 +315,25 @@ impl State {
         let summary = generation.summary();
         kept.put(trace, generation.into_sequence().into_cache());
         Ok(summary)
+    }
+
+    /// Searches to the end, answering questions between two simulations.
+    fn search(
+        &mut self,
+        search: SearchId,
+        request: &SearchRequest,
+        inbox: &mut Inbox,
+        emit: &dyn Fn(Event),
+        stop: &AtomicBool,
+    ) -> Result<()> {
+        let model = self.model.as_ref().ok_or_else(no_model)?;
+        let (routers, kept) = (self.routers.as_ref(), &mut self.kept);
+        let mut tell = |step| {
+            let step = Box::new(step);
+            emit(Event::Searched { search, step });
+            answer_waiting(inbox, (model, routers), kept, None, emit);
+        };
+        (self.searcher)(model, request, &mut tell, stop)
     }
 }
 
@@ -325,32 +352,6 @@ fn ended(run: RunId, result: Result<Summary>) -> Event {
             Event::Failed { run, message }
         }
     }
-}
-
-fn answer(inspector: &mut Inspector, question: &Question) -> Result<Answer> {
-    Ok(match question {
-        Question::Inspect { trace, position, top } => {
-            Answer::Inspected(Box::new(inspector.inspect(trace, *position, *top)?))
-        }
-        Question::Flip {
-            trace,
-            layer,
-            position,
-            action,
-            top,
-        } => Answer::Flipped(Box::new(inspector.flip(trace, *layer, *position, *action, *top)?)),
-        Question::Divergence { traces } => Answer::Diverged(inspector.divergence(traces)?),
-    })
-}
-
-fn answered(ask: AskId, answer: Result<Answer>) -> Event {
-    let answer = answer.unwrap_or_else(|e| {
-        Answer::Refused(match e.is::<Stopped>() {
-            true => "ended before there was an answer: ask again".to_owned(),
-            false => format!("{e:#}"),
-        })
-    });
-    Event::Answered { ask, answer }
 }
 
 fn load(state: &mut State, request: &LoadRequest, emit: &dyn Fn(Event), stop: &AtomicBool) -> Result<Event> {

@@ -1,11 +1,11 @@
 //! Runs programs on one question, sharing the hidden states of programs that begin alike.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 use candle_core::Tensor;
 
-use super::mcts::{Evaluate, Evaluation, SearchResult, SearchSettings, search};
+use super::mcts::{Evaluate, Evaluation, Observer, SearchResult, SearchSettings, search_watched};
 use crate::engine::sequence::Stopped;
 use crate::eval::{ChoiceScorer, EncodedQuestion, Generation, Method, Question, Scoring, generation};
 use crate::model::Model;
@@ -25,6 +25,8 @@ pub struct ProgramEvaluator<'a> {
     room: usize,
     /// Block executions so far.
     pub blocks_run: usize,
+    /// Ends an evaluation with [`Stopped`] before the next block.
+    pub stop: Option<&'a AtomicBool>,
 }
 
 /// Programs that begin with the layers on the way to this node.
@@ -48,6 +50,7 @@ impl<'a> ProgramEvaluator<'a> {
             prefixes: vec![root],
             room: cache_bytes,
             blocks_run: 0,
+            stop: None,
         })
     }
 
@@ -83,6 +86,9 @@ impl Evaluate for ProgramEvaluator<'_> {
         let mut hidden = self.prefixes[node].hidden.clone();
         let mut kept = Some(node);
         for &layer in &program.layers()[length..] {
+            if self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+                return Err(Stopped.into());
+            }
             hidden = self.scorer.run_block(layer, &hidden)?;
             self.blocks_run += 1;
             kept = kept.and_then(|node| self.keep(node, layer, &hidden));
@@ -129,7 +135,26 @@ pub fn search_question(
     cache_bytes: usize,
     stop: &AtomicBool,
 ) -> Result<Option<SearchResult>> {
+    watch_question(model, question, judged, settings, cache_bytes, stop, &mut |_| {})
+}
+
+/// [`search_question`], telling `observer` of every simulation.
+///
+/// # Errors
+/// As [`search_question`].
+pub fn watch_question(
+    model: &Model,
+    question: &Question,
+    judged: (Scoring, Option<&Generation>),
+    settings: &SearchSettings,
+    cache_bytes: usize,
+    stop: &AtomicBool,
+    observer: &mut Observer,
+) -> Result<Option<SearchResult>> {
     let layers = model.info.layers;
+    // Stopped in the middle of an evaluation: as if it had not begun.
+    let whole =
+        |found: Result<Option<SearchResult>>| found.or_else(|e| if e.is::<Stopped>() { Ok(None) } else { Err(e) });
     if let (_, Some(generation)) = judged {
         let mut evaluator = WritingEvaluator {
             model,
@@ -137,14 +162,15 @@ pub fn search_question(
             generation,
             stop,
         };
-        let found = search(&question.id, layers, settings, &mut evaluator, stop);
-        // Stopped in the middle of an answer: as if it had not begun.
-        return found.or_else(|e| if e.is::<Stopped>() { Ok(None) } else { Err(e) });
+        let found = search_watched(&question.id, layers, settings, &mut evaluator, stop, observer);
+        return whole(found);
     }
     let encoded = EncodedQuestion::for_model(question, model, judged.0)?;
     let scorer = ChoiceScorer::new(&model.decoder, &encoded)?;
     let mut evaluator = ProgramEvaluator::new(&scorer, judged.0, cache_bytes)?;
-    search(&question.id, layers, settings, &mut evaluator, stop)
+    evaluator.stop = Some(stop);
+    let found = search_watched(&question.id, layers, settings, &mut evaluator, stop, observer);
+    whole(found)
 }
 
 #[cfg(test)]

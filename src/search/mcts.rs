@@ -120,6 +120,20 @@ fn distinct_layers(program: &Program) -> usize {
     layers.len()
 }
 
+/// What a simulation came to, for whoever watches the search.
+pub struct Simulation<'a> {
+    /// How many were done; 0 for the evaluation of the standard program before the first one.
+    pub number: usize,
+    pub tree: &'a Tree,
+    /// Nodes from the root to the one whose reward was added to all of them.
+    pub path: &'a [usize],
+    /// Whether the last of them was reached for the first time, and so evaluated.
+    pub new: bool,
+}
+
+/// Hears of every simulation of a tree search.
+pub type Observer<'o> = dyn FnMut(&Simulation) + 'o;
+
 /// Searches the programs of a model of `layers` layers for one question. `None` if `stop` was set
 /// before it was done.
 ///
@@ -132,10 +146,22 @@ pub fn search(
     evaluator: &mut impl Evaluate,
     stop: &AtomicBool,
 ) -> Result<Option<SearchResult>> {
+    search_watched(question, layers, settings, evaluator, stop, &mut |_| {})
+}
+
+/// [`search`], telling `observer` of every simulation; where programs are given there are none.
+pub fn search_watched(
+    question: &str,
+    layers: usize,
+    settings: &SearchSettings,
+    evaluator: &mut impl Evaluate,
+    stop: &AtomicBool,
+    observer: &mut Observer,
+) -> Result<Option<SearchResult>> {
     if !settings.programs.is_empty() {
         return survey(layers, settings, evaluator, stop);
     }
-    let found = Search::start(question, layers, settings, evaluator)?.run(evaluator, stop)?;
+    let found = Search::start(question, layers, settings, evaluator, observer)?.run(evaluator, stop, observer)?;
     Ok(found.map(Search::result))
 }
 
@@ -177,6 +203,7 @@ impl<'a> Search<'a> {
         layers: usize,
         settings: &'a SearchSettings,
         evaluator: &mut impl Evaluate,
+        observer: &mut Observer,
     ) -> Result<Self> {
         let mut search = Search {
             tree: Tree::new(layers),
@@ -188,22 +215,29 @@ impl<'a> Search<'a> {
         };
         let root = search.reach(Program::standard(layers), evaluator)?;
         search.back_up(&[root]);
+        search.tell(&[root], true, observer);
         Ok(search)
     }
 
-    fn run(mut self, evaluator: &mut impl Evaluate, stop: &AtomicBool) -> Result<Option<Self>> {
+    fn run(
+        mut self,
+        evaluator: &mut impl Evaluate,
+        stop: &AtomicBool,
+        observer: &mut Observer,
+    ) -> Result<Option<Self>> {
         while self.simulations < self.settings.simulations && !self.is_done() {
             if stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            self.simulate(evaluator)?;
+            self.simulate(evaluator, observer)?;
         }
         Ok(Some(self))
     }
 
     /// One simulation: select, expand, evaluate, back up.
-    fn simulate(&mut self, evaluator: &mut impl Evaluate) -> Result<()> {
+    fn simulate(&mut self, evaluator: &mut impl Evaluate, observer: &mut Observer) -> Result<()> {
         self.simulations += 1;
+        let known = self.tree.nodes.len();
         let mut path = self.tree.select(self.settings, &mut self.rng);
         if let Some(program) = self.tree.next_untried(&path) {
             let parent = path[path.len() - 1];
@@ -212,7 +246,17 @@ impl<'a> Search<'a> {
             path.push(child);
         }
         self.back_up(&path);
+        self.tell(&path, self.tree.nodes.len() > known, observer);
         Ok(())
+    }
+
+    fn tell(&self, path: &[usize], new: bool, observer: &mut Observer) {
+        observer(&Simulation {
+            number: self.simulations,
+            tree: &self.tree,
+            path,
+            new,
+        });
     }
 
     /// The node of a program; one that was not reached before is evaluated.

@@ -3,7 +3,7 @@
 //! `tree` holds programs as nodes and the edits between them, `mcts` is the search, generic over
 //! an [`Evaluate`]; `evaluator` runs programs on the model with shared prefixes; `records` is what
 //! stays on disk, `shard` a part of it that one of several machines does, `exchange` the same in
-//! the layouts of other codebases. `ranking` and `static_program` ask which one program is best for
+//! the layouts of other codebases. `watch` tells the engine's worker of a search as it goes. `ranking` and `static_program` ask which one program is best for
 //! all questions.
 
 pub mod evaluator;
@@ -14,6 +14,7 @@ pub mod records;
 pub mod shard;
 pub mod static_program;
 pub mod tree;
+pub mod watch;
 
 pub use evaluator::{ProgramEvaluator, WritingEvaluator, search_question};
 pub use mcts::{Evaluate, Evaluation, SearchResult, SearchSettings, search};

@@ -83,6 +83,7 @@ actions! {
     "Look inside" {
         Inside, "inside", "inside", "Inside this token: what it would say at each layer, how far each layer moves it";
         Flips, "flips", "flips", "The least confident decisions: try the alternative at once";
+        Search, "search", "search", "Watch a search: programs tried on a question, right ones, the shortest";
         Divergence, "divergence", "KL by token", "In a comparison: how far the next-token distributions lie apart";
     }
     "Move" {
@@ -131,6 +132,8 @@ actions! {
         Accept, "accept", "accept", "Edit the setting; accept what was typed";
         Toggle, "toggle", "toggle", "Switch the setting on or off";
         Add, "add", "add", "Type one more override";
+        SearchExample, "search-example", "example", "In the search: the next example question";
+        SearchSort, "search-sort", "sort", "In the search: another order of the programs";
         Remove, "remove", "remove", "Take the override out of the list";
         SaveOverrides, "save-overrides", "save", "Save the list of overrides to a file";
         LoadOverrides, "load-overrides", "load", "Load the list of overrides from a file";
@@ -156,7 +159,7 @@ mod tests {
     #[test]
     fn no_plain_letter_is_taken_from_who_types() {
         let keymap = Keymap::<UiAction>::with_defaults(&[]).unwrap();
-        for context in ["prompt", "command", "palette"] {
+        for context in ["prompt", "command", "palette", "search-form"] {
             for (action, keys) in keymap.help(context) {
                 let typed = keys.iter().find(|key| key.chars().count() == 1 && key.is_ascii());
                 assert_eq!(typed, None, "{} in {context}", action.name());

@@ -20,6 +20,7 @@ use super::playback::Speed;
 use super::prompt::PromptEditor;
 use super::recordings::Recording;
 use super::run::Run;
+use super::search::{Page, Search};
 use super::settings::SettingsDialog;
 use super::theme::Theme;
 use crate::engine::{AskId, ModelInfo, RouterInfo, RunId, Settings, Trace};
@@ -188,6 +189,8 @@ pub enum Overlay {
     Runs {
         row: usize,
     },
+    /// What is seen of [`App::search`].
+    Search(Page),
 }
 
 /// A run that was asked for and has not begun.
@@ -242,6 +245,8 @@ pub struct App {
     pub unmodified: Option<Run>,
     /// The other runs of this session.
     pub history: History,
+    /// The search of programs, and what it is asked.
+    pub search: Search,
     /// How far the runs lie apart that were compared last.
     pub apart: Option<Apart>,
     pub starting: Option<Starting>,
@@ -309,6 +314,7 @@ impl App {
             previous: None,
             unmodified: None,
             history: History::default(),
+            search: Search::default(),
             apart: None,
             starting: None,
             queued: false,
@@ -418,7 +424,7 @@ impl App {
         let fading = self.notice.as_ref().is_some_and(|n| n.level == Level::Info);
         fading
             || self.shown.as_ref().is_some_and(Run::is_playing)
-            || (self.is_busy() && !self.held && !self.reduced_motion)
+            || ((self.is_busy() || self.search.is_running()) && !self.held && !self.reduced_motion)
     }
 
     /// What the next run would do otherwise than the one on the screen, in words.
@@ -483,6 +489,8 @@ impl App {
             Some(Overlay::Jump(_)) => "command",
             Some(Overlay::Overrides(list)) if list.edit.is_some() => "command",
             Some(Overlay::Overrides(_)) => "overrides",
+            Some(Overlay::Search(Page::Form)) => "search-form",
+            Some(Overlay::Search(Page::Watch)) => "search",
             Some(_) => "overlay",
             None => self.focus.context(),
         }

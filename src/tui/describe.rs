@@ -4,6 +4,7 @@ use super::app::{App, Overlay};
 use super::lesson::Listed;
 use super::override_list;
 use super::run::Run;
+use super::search;
 use crate::engine::{DecidedBy, Decision};
 use crate::program::Action;
 use crate::text::escape_controls;
@@ -86,6 +87,7 @@ pub fn selected(app: &App) -> Option<String> {
             Listed::Usable(lesson) => Some(format!("lesson {}: {}", lesson.title, lesson.summary)),
             Listed::Broken { name, message } => Some(format!("lesson {name} cannot be used: {message}")),
         },
+        Some(Overlay::Search(page)) => search::describe(&app.search, *page),
         Some(_) => None,
     }
 }

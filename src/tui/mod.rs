@@ -30,6 +30,7 @@ pub mod prompt;
 pub mod prompts;
 pub mod recordings;
 pub mod run;
+pub mod search;
 pub mod settings;
 pub mod tally;
 pub mod term;
@@ -99,7 +100,7 @@ pub struct TuiOptions {
 /// # Errors
 /// When there is no terminal, or when it goes away.
 pub async fn run(options: TuiOptions) -> anyhow::Result<u8> {
-    let (worker, events) = Worker::spawn();
+    let (worker, events) = Worker::spawn(crate::search::watch::watch);
     worker.send(Command::Load(options.load.clone()));
     // Before the terminal is taken, so that no signal finds it taken and unwatched.
     let signals = Signals::new().context("cannot listen for signals")?;

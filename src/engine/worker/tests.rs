@@ -1,4 +1,5 @@
 use super::*;
+use crate::engine::Answer;
 
 fn trace() -> Trace {
     let text = include_str!("../../../assets/traces/france-pins.trace.jsonl");
@@ -13,9 +14,21 @@ fn generate(run: u64) -> Command {
     }
 }
 
+fn request() -> SearchRequest {
+    SearchRequest {
+        question: "Which?".into(),
+        expected: crate::engine::Expected::Number {
+            text: "5".into(),
+            tokens: 3,
+        },
+        simulations: 2,
+        seed: 1,
+    }
+}
+
 #[test]
 fn every_command_is_answered_and_panics_are_caught() {
-    let (worker, mut events) = Worker::spawn();
+    let (worker, mut events) = Worker::spawn(|_, _, _, _| Ok(()));
     worker.send(generate(1));
     worker.send(Command::Stop);
     worker.send(Command::Routers(RouterChoice::None));
@@ -38,7 +51,11 @@ fn every_command_is_answered_and_panics_are_caught() {
         forced: Prompt::Ids(vec![1]),
         settings: Box::default(),
     });
-    for _ in 0..5 {
+    worker.send(Command::Search {
+        search: 6,
+        request: Box::new(request()),
+    });
+    for _ in 0..6 {
         heard.push(events.blocking_recv().unwrap());
     }
     assert!(matches!(&heard[0], Event::Failed { run: 1, message } if message.contains("no model is loaded")));
@@ -47,6 +64,13 @@ fn every_command_is_answered_and_panics_are_caught() {
     let refused = |m: &String| m.contains("no model is loaded");
     assert!(matches!(&heard[3], Event::Answered { ask: 4, answer: Answer::Refused(m) } if refused(m)));
     assert!(matches!(&heard[4], Event::Failed { run: 5, message } if refused(message)));
+    let SearchEnd::Failed(message) = (match &heard[5] {
+        Event::SearchEnded { search: 6, end } => end,
+        other => panic!("{other:?}"),
+    }) else {
+        panic!("searched without a model")
+    };
+    assert!(refused(message));
     let caught = caught(|| -> Result<()> { panic!("on purpose") })
         .unwrap_err()
         .to_string();
@@ -55,7 +79,7 @@ fn every_command_is_answered_and_panics_are_caught() {
 
 #[test]
 fn an_end_reaches_its_own_run_and_no_load() {
-    let (worker, _events) = Worker::spawn();
+    let (worker, _events) = Worker::spawn(|_, _, _, _| Ok(()));
     let flags = |worker: &Worker| {
         let under_way = worker.under_way.lock().unwrap();
         (under_way.run.clone(), under_way.load.clone())
@@ -70,6 +94,16 @@ fn an_end_reaches_its_own_run_and_no_load() {
     let (second, _) = flags(&worker);
     let set = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
     assert_eq!((set(&first), set(&second), set(&load)), (true, false, false));
+    // A search is ended as a run is, and ends one.
+    worker.send(Command::Search {
+        search: 1,
+        request: Box::new(request()),
+    });
+    let (third, _) = flags(&worker);
+    assert_eq!((set(&second), set(&third)), (true, false));
+    worker.send(generate(2));
+    let (second, _) = flags(&worker);
+    assert_eq!((set(&second), set(&third)), (false, true));
     // A question ends the one before, and no run.
     let ask = |ask| Command::Ask {
         ask,

@@ -37,8 +37,9 @@ fn settings(simulations: usize) -> SearchSettings {
 
 fn tree(settings: &SearchSettings, right: impl Fn(&Program) -> bool) -> Tree {
     let mut toy = Toy::new(right);
-    let search = Search::start("q", LAYERS, settings, &mut toy).unwrap();
-    search.run(&mut toy, &AtomicBool::new(false)).unwrap().unwrap().tree
+    let search = Search::start("q", LAYERS, settings, &mut toy, &mut |_| {}).unwrap();
+    let stop = AtomicBool::new(false);
+    search.run(&mut toy, &stop, &mut |_| {}).unwrap().unwrap().tree
 }
 
 fn result(question: &str, settings: &SearchSettings, right: impl Fn(&Program) -> bool) -> SearchResult {
@@ -184,4 +185,31 @@ fn a_stopped_search_has_no_result() {
     let mut toy = Toy::new(|_: &Program| false);
     let stop = AtomicBool::new(true);
     assert!(search("q", LAYERS, &settings(5), &mut toy, &stop).unwrap().is_none());
+}
+
+#[test]
+fn who_watches_hears_of_everything_and_changes_nothing() {
+    let right = |p: &Program| runs(p, 0) > 0;
+    let (mut visits, mut programs, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
+    let mut observer = |simulation: &Simulation| {
+        numbers.push(simulation.number);
+        let last = *simulation.path.last().unwrap();
+        assert_eq!(simulation.new, last == programs.len());
+        if simulation.new {
+            programs.push(simulation.tree.nodes[last].program.clone());
+            visits.push(0);
+        }
+        for &node in simulation.path {
+            visits[node] += 1;
+            assert_eq!(simulation.tree.nodes[node].visits, visits[node]);
+        }
+    };
+    let stop = AtomicBool::new(false);
+    let mut toy = Toy::new(right);
+    let watched = search_watched("q", LAYERS, &settings(60), &mut toy, &stop, &mut observer)
+        .unwrap()
+        .unwrap();
+    assert_eq!(watched, result("q", &settings(60), right));
+    assert_eq!(numbers, (0..=60).collect::<Vec<_>>());
+    assert!(watched.evaluated.iter().map(|(p, _)| p).eq(&programs));
 }

@@ -56,6 +56,8 @@ struct CheckFile {
     layer: Option<usize>,
     token: Option<usize>,
     pins: Option<usize>,
+    #[serde(default)]
+    program: bool,
     budget: Option<usize>,
     depth: Option<f64>,
     #[serde(default)]
@@ -175,6 +177,7 @@ fn check(source: Source<'_>, done: Spanned<CheckFile>) -> Result<Check, ConfigEr
         layer: done.layer,
         token: done.token,
         pins: done.pins,
+        program: done.program,
         budget: done.budget,
         depth: done.depth,
         ran: done.ran,

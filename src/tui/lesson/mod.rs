@@ -92,6 +92,8 @@ pub struct Check {
     pub token: Option<usize>,
     /// At least so many pins are set.
     pub pins: Option<usize>,
+    /// A fixed program other than the standard one is set.
+    pub program: bool,
     /// A budget of at most so many block executions is set.
     pub budget: Option<usize>,
     /// The mean depth of what is on the screen is at most this.

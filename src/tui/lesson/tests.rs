@@ -175,6 +175,7 @@ fn the_docs_name_every_key_of_a_lesson_file_and_every_recording() {
         "cell",
         "by",
         "pins",
+        "program",
         "budget",
         "depth",
         "ran",

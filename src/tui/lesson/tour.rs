@@ -2,6 +2,7 @@
 
 use super::{Check, Lesson, Listed, Step, Task, file};
 use crate::engine::RunId;
+use crate::program::Program;
 use crate::tui::action::UiAction;
 use crate::tui::app::App;
 use crate::tui::layout;
@@ -69,6 +70,7 @@ impl Tour {
             && check.layer.is_none_or(|layer| cursor.layer == layer)
             && check.token.is_none_or(|asked| token == Some(asked))
             && check.pins.is_none_or(|pins| settings.pins.len() >= pins)
+            && (!check.program || settings.program.as_ref().is_some_and(is_edited))
             && check
                 .budget
                 .is_none_or(|most| settings.budget.is_some_and(|b| b <= most))
@@ -77,6 +79,11 @@ impl Tour {
                 .is_none_or(|most| run.is_some_and(|run| run.mean_depth() <= most))
             && (!check.ran || ran)
     }
+}
+
+/// Whether a program is more than a run of layers from the first on.
+fn is_edited(program: &Program) -> bool {
+    program.layers().iter().enumerate().any(|(at, layer)| at != *layer)
 }
 
 /// What the lesson's pane shows.
@@ -134,7 +141,7 @@ fn words(app: &App, task: &Task, model: bool, done: bool) -> String {
 
 fn with_keys(app: &App, text: &str) -> String {
     file::with_keys(text, |action| {
-        let contexts = ["grid", "prompt", "global"];
+        let contexts = ["grid", "prompt", "global", "search-form", "overlay"];
         let keys = contexts.iter().map(|context| app.keymap.keys_for(action, context));
         let key = keys.into_iter().find_map(|keys| keys.into_iter().next());
         key.unwrap_or_else(|| format!("\"{}\" in the palette", action.label()))

@@ -8,7 +8,7 @@ use super::super::overrides;
 use super::super::run::Run;
 use super::super::settings::{Field, SettingsDialog, other, step_budget, step_dial};
 use super::super::transcript::Transcript;
-use super::{focus, grid, inside, lessons, palette, play, requests, select_token};
+use super::{focus, grid, inside, lessons, palette, play, requests, search, select_token};
 use crate::engine::Command;
 use crate::program::Action;
 
@@ -28,6 +28,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Inside => return inside::open(app),
         Flips => return inside::open_flips(app),
         Runs => inside::open_runs(app),
+        Search => search::open(app),
         Compare => compare(app),
         Divergence => {
             compare(app);
@@ -93,7 +94,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Suspend => app.suspend = true,
         Quit => app.quit = true,
         // In dialogs only.
-        Accept | Toggle | Add | Remove | SaveOverrides | LoadOverrides | Close => {}
+        Accept | Toggle | Add | SearchExample | SearchSort | Remove | SaveOverrides | LoadOverrides | Close => {}
     }
     Vec::new()
 }

@@ -4,7 +4,7 @@ use super::super::action::UiAction;
 use super::super::app::{App, Overlay};
 use super::super::line_edit::LineEdit;
 use super::super::settings::{Field, SettingsDialog};
-use super::{inside, lessons, overrides, palette, play, requests};
+use super::{inside, lessons, overrides, palette, play, requests, search};
 use crate::engine::Command;
 
 /// Lines that a page scrolls.
@@ -67,6 +67,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Overlay::Flips(dialog) => kept(inside::act_flips(app, dialog, action), &mut commands),
         Overlay::Force(dialog) => kept(inside::act_force(app, dialog, action), &mut commands),
         Overlay::Runs { row } => inside::act_runs(app, row, action),
+        Overlay::Search(page) => kept(search::act(app, page, action), &mut commands),
         other @ (Overlay::Palette(_) | Overlay::Jump(_) | Overlay::Lessons { .. } | Overlay::Overrides(_)) => {
             Some(other)
         }

@@ -9,6 +9,7 @@ mod overrides;
 mod palette;
 mod play;
 mod requests;
+mod search;
 mod worker;
 
 use std::time::Duration;
@@ -22,6 +23,7 @@ use super::files::FileReport;
 use super::grid::Grid;
 use super::keymap::Lookup;
 use super::layout::{self, Screen};
+use super::search::Page;
 use crate::engine::{self, Command};
 
 /// Everything that happens to the screen.
@@ -136,6 +138,7 @@ fn type_key(app: &mut App, key: KeyEvent) {
             palette.search();
         }
         Some(Overlay::Force(dialog)) => inside::type_force(dialog, key),
+        Some(Overlay::Search(Page::Form)) => app.search.form.key(key),
         Some(_) => {}
         None if app.focus == Focus::Prompt => type_prompt(app, key),
         None => {}
@@ -167,6 +170,7 @@ fn paste(app: &mut App, text: &str) {
         }
         Some(Overlay::Force(dialog)) => dialog.edit.insert(text),
         Some(Overlay::Jump(edit)) => edit.insert(text),
+        Some(Overlay::Search(Page::Form)) => app.search.form.paste(text),
         Some(Overlay::Overrides(list)) => {
             if let Some(edit) = &mut list.edit {
                 edit.insert(text);
@@ -192,6 +196,7 @@ fn tick(app: &mut App, now: Duration) {
     if app.notice.as_ref().is_some_and(|n| over(n.level, n.since)) {
         app.notice = None;
     }
+    app.search.play(now);
     let speed = app.speed;
     if app.shown.as_mut().is_some_and(|run| run.advance(now, speed)) && app.follow {
         app.cursor.token = app.last_token();

@@ -6,6 +6,7 @@ use ratatui::layout::Position;
 use super::super::app::{App, Focus, Overlay};
 use super::super::layout::Screen;
 use super::super::playback;
+use super::super::search::Page;
 use super::super::transcript::Transcript;
 use super::{focus, grid, play, select_token};
 
@@ -19,6 +20,12 @@ pub(super) fn mouse(app: &mut App, event: MouseEvent) {
         MouseEventKind::ScrollUp | MouseEventKind::ScrollLeft => -NOTCH,
         _ => 0,
     };
+    if let (Some(Overlay::Search(Page::Watch)), Some(watched)) = (&app.overlay, &mut app.search.watched) {
+        if wheel != 0 {
+            watched.move_by(wheel.signum());
+        }
+        return;
+    }
     if let Some(overlay) = &mut app.overlay {
         return scroll_overlay(overlay, wheel);
     }
@@ -70,6 +77,7 @@ fn scroll_overlay(overlay: &mut Overlay, wheel: isize) {
         Overlay::Settings(_)
         | Overlay::Inside(_)
         | Overlay::Runs { .. }
+        | Overlay::Search(_)
         | Overlay::Jump(_)
         | Overlay::Lessons { .. }
         | Overlay::Overrides(_) => {}

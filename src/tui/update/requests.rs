@@ -144,7 +144,7 @@ pub(super) fn rerun_with(app: &mut App, settings: Settings) -> Vec<Command> {
 }
 
 /// Runs under way get nothing more: the worker is asked for another one.
-fn abandon(app: &mut App) {
+pub(super) fn abandon(app: &mut App) {
     app.starting = None;
     app.held = false;
     if let Some(run) = app.shown.as_mut().filter(|run| run.is_running()) {
@@ -158,7 +158,10 @@ pub(super) fn stop(app: &mut App) -> Vec<Command> {
         app.info("the prompt is no longer waiting for the model");
         return Vec::new();
     }
-    match app.is_busy() || inside::is_asking(app) {
+    if app.search.stop_recorded() {
+        return Vec::new();
+    }
+    match app.is_busy() || inside::is_asking(app) || app.search.is_running() {
         true => {
             app.held = false;
             vec![Command::Stop]

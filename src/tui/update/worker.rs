@@ -3,7 +3,7 @@
 use super::super::app::{App, ModelState};
 use super::super::overrides::plural;
 use super::super::run::{Origin, Progress, Run};
-use super::{inside, requests};
+use super::{inside, requests, search};
 use crate::engine::{Command, Event, Header, RunId, Step, StopReason, Summary};
 
 pub(super) fn hear(app: &mut App, event: Event) -> Vec<Command> {
@@ -46,6 +46,12 @@ pub(super) fn hear(app: &mut App, event: Event) -> Vec<Command> {
         Event::Finished { run, summary } => finished(app, run, summary),
         Event::Failed { run, message } => failed(app, run, message),
         Event::Answered { ask, answer } => inside::hear(app, ask, answer),
+        Event::Searched { search: id, step } => {
+            if let Some(watched) = app.search.expecting(id) {
+                watched.hear(*step);
+            }
+        }
+        Event::SearchEnded { search: id, end } => search::ended(app, id, end),
     }
     Vec::new()
 }

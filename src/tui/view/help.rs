@@ -22,12 +22,14 @@ const WHAT: &[&str] = &[
 ];
 
 /// Keymap contexts in the order of the help, and their headings.
-const CONTEXTS: [(&str, &str); 7] = [
+const CONTEXTS: [(&str, &str); 9] = [
     ("grid", "in map and detail"),
     ("prompt", "in the prompt"),
     ("answer", "in the answer"),
     ("overlay", "in dialogs"),
     ("overrides", "in the list of overrides"),
+    ("search", "in a search"),
+    ("search-form", "in the question of a search"),
     ("command", "while typing a setting"),
     ("global", "everywhere"),
 ];

@@ -5,6 +5,7 @@ use ratatui::layout::Rect;
 
 use super::super::action::UiAction::{self, *};
 use super::super::app::{App, Focus, Overlay};
+use super::super::search::{Field, Page};
 use super::super::theme::Role;
 use super::put;
 
@@ -18,6 +19,29 @@ fn offered(app: &App) -> &'static [UiAction] {
         Some(Overlay::Flips(_)) => return &[Accept, Toggle, Branch, Inside, Close, Up, Down, Help],
         Some(Overlay::Force(_)) => return &[Accept, Close],
         Some(Overlay::Runs { .. }) => return &[Accept, Compare, Close, Up, Down, Help],
+        Some(Overlay::Search(Page::Form)) if app.search.form.field == Field::Answers => {
+            return &[Search, NewLine, FocusNext, SearchExample, Close];
+        }
+        Some(Overlay::Search(Page::Form)) => return &[Search, FocusNext, SearchExample, Accept, Close],
+        Some(Overlay::Search(Page::Watch)) if app.search.is_running() => {
+            return &[
+                Stop, Up, Down, FocusNext, Accept, Toggle, SearchSort, Follow, Close, Help,
+            ];
+        }
+        Some(Overlay::Search(Page::Watch)) => {
+            return &[
+                Accept,
+                CopyProgram,
+                Up,
+                Down,
+                FocusNext,
+                Search,
+                SearchSort,
+                Toggle,
+                Close,
+                Help,
+            ];
+        }
         Some(Overlay::Help { .. }) => return &[Close, Up, Down],
         Some(Overlay::Overrides(list)) if list.edit.is_some() => return &[Accept, Close],
         Some(Overlay::Overrides(_)) => {

@@ -19,6 +19,7 @@ mod pane;
 mod playback;
 mod prompt;
 mod runs;
+mod search;
 mod settings;
 pub mod spoken;
 mod status;
@@ -110,10 +111,24 @@ fn draw(app: &App, screen: &Screen, area: Rect, buffer: &mut Buffer) -> Option<P
             flips::draw(app, dialog, body, buffer);
             None
         }
+        Some(Overlay::Search(page)) => search::draw(app, *page, below_lesson(screen, body), buffer),
         Some(Overlay::Runs { row }) => {
             runs::draw(app, *row, body, buffer);
             None
         }
+    }
+}
+
+/// Rows that a search needs at least to leave the lesson in sight.
+const SEARCH_ROWS: u16 = 18;
+
+/// `body` without the lesson's pane, where there is room for both.
+fn below_lesson(screen: &Screen, body: Rect) -> Rect {
+    let top = screen.lesson.map_or(body.y, Rect::bottom);
+    let height = body.bottom().saturating_sub(top);
+    match height >= SEARCH_ROWS {
+        true => Rect { y: top, height, ..body },
+        false => body,
     }
 }
 

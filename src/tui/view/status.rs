@@ -146,6 +146,10 @@ fn state(app: &App) -> (String, Role) {
     if app.queued {
         return (format!("{spinner} waiting for the model"), Role::Accent);
     }
+    if let Some(watched) = app.search.watched.as_ref().filter(|w| w.is_running()) {
+        let text = format!("{spinner} searching {}/{}", watched.done, watched.request.simulations);
+        return (text, Role::Accent);
+    }
     match &app.shown {
         Some(run) => run_state(run, spinner),
         None => ("○ nothing has run yet".into(), Role::Muted),

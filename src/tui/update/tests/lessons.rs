@@ -96,6 +96,27 @@ fn a_task_that_needs_a_run_is_done_by_one() {
 }
 
 #[test]
+fn the_search_is_part_of_a_lesson_without_a_model() {
+    let mut app = school();
+    app.lessons.retain(|l| l.name() == "5-training");
+    begin_lesson(&mut app, 0);
+    next(&mut app);
+    next(&mut app);
+    assert_eq!(step(&app), 2);
+    keys(&mut app, "S");
+    key(&mut app, KeyCode::F(6));
+    key(&mut app, KeyCode::F(5));
+    assert!(!done(&app), "nothing is taken over yet");
+    // The standard program, the first one, is no edit.
+    keys(&mut app, "g");
+    key(&mut app, KeyCode::Enter);
+    assert!(app.settings.program.is_some() && !done(&app));
+    keys(&mut app, "SG");
+    key(&mut app, KeyCode::Enter);
+    assert!(done(&app));
+}
+
+#[test]
 fn what_runs_is_stopped_when_a_step_opens_a_recording() {
     let mut app = school();
     hear(&mut app, [fixture::loaded()]);

@@ -1,0 +1,47 @@
+//! The example questions that ship, and their searches as they were recorded.
+
+use std::collections::VecDeque;
+
+use serde::Deserialize;
+
+use crate::engine::SearchStep;
+
+const SHIPPED: &str = include_str!("../../../assets/questions.toml");
+
+/// By name, with the default model and the settings that a form begins with.
+const RECORDED: [(&str, &str); 3] = [
+    ("season", include_str!("../../../assets/searches/season.jsonl")),
+    ("ice", include_str!("../../../assets/searches/ice.jsonl")),
+    ("legs", include_str!("../../../assets/searches/legs.jsonl")),
+];
+
+/// A question worth searching, and what its search shows.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Example {
+    /// Of its recording.
+    pub name: String,
+    pub about: String,
+    pub text: String,
+    /// As they are typed: one a line, the right one marked.
+    pub answers: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    question: Vec<Example>,
+}
+
+/// The examples, in the order of assets/questions.toml; there is at least one.
+pub fn examples() -> Vec<Example> {
+    let file: File = toml::from_str(SHIPPED).expect("the shipped questions are tested");
+    file.question
+}
+
+/// The recorded search of an example: what its simulations came to.
+pub fn recorded(example: &Example) -> Option<VecDeque<SearchStep>> {
+    let (_, lines) = RECORDED.iter().find(|(name, _)| *name == example.name)?;
+    let step = |line| serde_json::from_str(line).expect("the shipped searches are tested");
+    Some(lines.lines().map(step).collect())
+}

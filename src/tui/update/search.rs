@@ -1,0 +1,214 @@
+//! Watching a search, by its keys.
+
+use std::collections::VecDeque;
+
+use super::super::action::UiAction;
+use super::super::app::{App, Focus, ModelState, Overlay};
+use super::super::override_list;
+use super::super::search::{Field, Page, Recording, Watched, bare};
+use super::{focus, requests};
+use crate::engine::{Command, SearchEnd, SearchId, SearchRequest, SearchStep};
+use crate::program::Program;
+
+/// Lines that a page moves.
+const PAGE: isize = 10;
+
+/// The dialog, if it stays, and what is asked.
+type Outcome = (Option<Overlay>, Vec<Command>);
+
+/// Opens the search under way or done, or else the form.
+pub(super) fn open(app: &mut App) {
+    match app.search.watched {
+        Some(_) => app.overlay = Some(Overlay::Search(Page::Watch)),
+        None => open_form(app),
+    }
+}
+
+fn open_form(app: &mut App) {
+    let shown = app.shown.as_ref().and_then(|run| run.prompt.clone());
+    let prompt = match app.prompt.is_blank() {
+        true => shown.unwrap_or_default(),
+        false => app.prompt.text(),
+    };
+    app.search.form.fill(&prompt);
+    app.overlay = Some(Overlay::Search(Page::Form));
+}
+
+pub(super) fn act(app: &mut App, page: Page, action: UiAction) -> Outcome {
+    match (page, action) {
+        (_, UiAction::Close | UiAction::Dismiss) => (None, Vec::new()),
+        (Page::Form, _) => type_form(app, action),
+        (Page::Watch, _) => watch(app, action),
+    }
+}
+
+/// While the question is typed.
+fn type_form(app: &mut App, action: UiAction) -> Outcome {
+    let form = &mut app.search.form;
+    match action {
+        UiAction::FocusNext => form.turn(1),
+        UiAction::FocusPrevious => form.turn_back(),
+        UiAction::SearchExample => form.next_example(),
+        UiAction::NewLine => form.new_line(),
+        UiAction::ClearPrompt => form.clear(),
+        UiAction::Accept if form.field == Field::Question => form.turn(1),
+        UiAction::Accept if form.field == Field::Answers => form.new_line(),
+        UiAction::Accept | UiAction::Search => return begin(app),
+        _ => {}
+    }
+    (Some(Overlay::Search(Page::Form)), Vec::new())
+}
+
+/// Begins the search, or says what is in the way.
+fn begin(app: &mut App) -> Outcome {
+    let form = &mut app.search.form;
+    let request = match form.request() {
+        Ok(request) => request,
+        Err((field, why)) => {
+            form.field = field;
+            form.error = Some(why);
+            return (Some(Overlay::Search(Page::Form)), Vec::new());
+        }
+    };
+    let recorded = form.recorded();
+    let commands = match (&app.model, recorded) {
+        (ModelState::Ready { .. }, _) => {
+            // What runs is ended by the worker.
+            requests::abandon(app);
+            let search = app.search.last + 1;
+            let request = Box::new(request.clone());
+            vec![Command::Search { search, request }]
+        }
+        (_, Some(steps)) => return (replay(app, request, steps), Vec::new()),
+        (ModelState::Loading { .. }, None) => {
+            return refuse(app, "the model is on its way: start again when it is ready");
+        }
+        (ModelState::Missing(_), None) => {
+            return refuse(
+                app,
+                "there is no model to search with: take an example, its search is recorded",
+            );
+        }
+    };
+    watch_new(app, request);
+    (Some(Overlay::Search(Page::Watch)), commands)
+}
+
+fn refuse(app: &mut App, why: &str) -> Outcome {
+    app.search.form.error = Some(why.to_owned());
+    (Some(Overlay::Search(Page::Form)), Vec::new())
+}
+
+fn watch_new(app: &mut App, request: SearchRequest) -> &mut Watched {
+    let search = &mut app.search;
+    search.last += 1;
+    search.form.error = None;
+    // Messages stand in the dialog from now on: those of before are not about it.
+    app.notice = None;
+    let watched = Watched::new(search.last, request, !app.reduced_motion);
+    search.watched.insert(watched)
+}
+
+/// Plays the search as it was recorded.
+fn replay(app: &mut App, request: SearchRequest, steps: VecDeque<SearchStep>) -> Option<Overlay> {
+    let since = (!app.reduced_motion).then_some(app.now);
+    let now = app.now;
+    let watched = watch_new(app, request);
+    watched.recording = Some(Recording { steps, since });
+    watched.play(now);
+    Some(Overlay::Search(Page::Watch))
+}
+
+/// While the search is looked at.
+fn watch(app: &mut App, action: UiAction) -> Outcome {
+    let Some(watched) = &mut app.search.watched else {
+        return (None, Vec::new());
+    };
+    match action {
+        UiAction::Up => watched.move_by(-1),
+        UiAction::Down => watched.move_by(1),
+        UiAction::PageLeft => watched.move_by(-PAGE),
+        UiAction::PageRight => watched.move_by(PAGE),
+        UiAction::TopLayer => watched.move_by(isize::MIN),
+        UiAction::BottomLayer => watched.move_by(isize::MAX),
+        UiAction::Left => watched.fold(),
+        UiAction::Right => watched.unfold(),
+        UiAction::Toggle => watched.toggle(),
+        UiAction::FocusNext | UiAction::FocusPrevious => watched.pane = watched.pane.other(),
+        UiAction::SearchSort => watched.sort = watched.sort.next(),
+        UiAction::Follow => watched.toggle_follow(),
+        UiAction::Accept => return (take_over(app), Vec::new()),
+        UiAction::CopyProgram => copy(app),
+        UiAction::Search => {
+            open_form(app);
+            return (app.overlay.take(), Vec::new());
+        }
+        UiAction::Help => return (Some(Overlay::Help { scroll: 0 }), Vec::new()),
+        _ => {}
+    }
+    (Some(Overlay::Search(Page::Watch)), Vec::new())
+}
+
+fn selected(app: &App) -> Option<Program> {
+    let watched = app.search.watched.as_ref()?;
+    Some(watched.nodes.get(watched.selected)?.program.clone())
+}
+
+fn copy(app: &mut App) {
+    if let Some(program) = selected(app) {
+        app.info(format!("{program} went to the terminal's clipboard"));
+        app.clipboard = Some(program.to_string());
+    }
+}
+
+/// Makes the selected program an override of the next run, which runs the question it was found for.
+fn take_over(app: &mut App) -> Option<Overlay> {
+    let stays = Some(Overlay::Search(Page::Watch));
+    let Some(program) = selected(app) else {
+        app.info("no program was tried yet");
+        return stays;
+    };
+    let layers = app.model_layers();
+    let text = format!("program {program}");
+    if let Err(error) = override_list::accept(&mut app.settings, &mut app.off, None, &text, layers) {
+        app.error(error.message);
+        return stays;
+    }
+    let question = app.search.watched.as_ref().map(|w| w.request.question.clone());
+    if let Some(question) = question.filter(|question| bare(&app.prompt.text()) != question) {
+        if !app.prompt.is_blank() {
+            app.prompt.remember();
+        }
+        app.prompt.set(&question);
+    }
+    if app.focus == Focus::Prompt {
+        focus(app, Focus::Map);
+    }
+    let keys = app.keymap.keys_for(UiAction::Rerun, app.focus.context());
+    let rerun = keys
+        .first()
+        .map_or(String::new(), |key| format!(": {key} runs the question with it"));
+    app.info(format!("{program} is the program now{rerun}"));
+    None
+}
+
+/// What came of a search.
+pub(super) fn ended(app: &mut App, id: SearchId, end: SearchEnd) {
+    let watching = matches!(app.overlay, Some(Overlay::Search(Page::Watch)));
+    let Some(watched) = app.search.expecting(id) else {
+        return;
+    };
+    watched.end(end.clone());
+    if watching {
+        return;
+    }
+    let right = watched.right();
+    match end {
+        SearchEnd::Failed(message) => app.error(format!("the search failed: {message}")),
+        SearchEnd::Done => app.info(format!(
+            "the search is done: {right} right program{}",
+            super::super::overrides::plural(right)
+        )),
+        SearchEnd::Stopped => {}
+    }
+}
