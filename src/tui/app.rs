@@ -16,11 +16,13 @@ use super::lines::LineStarts;
 use super::override_list::{Off, OverrideList};
 use super::overrides;
 use super::palette::Palette;
+use super::panes::{Edge, Panes};
 use super::playback::Speed;
 use super::prompt::PromptEditor;
 use super::recordings::Recording;
 use super::run::Run;
 use super::settings::SettingsDialog;
+use super::stats::{Batch, StatsDialog};
 use super::theme::Theme;
 use crate::engine::{AskId, ModelInfo, RouterInfo, RunId, Settings, Trace};
 use crate::router::Pin;
@@ -188,6 +190,7 @@ pub enum Overlay {
     Runs {
         row: usize,
     },
+    Stats(Box<StatsDialog>),
 }
 
 /// A run that was asked for and has not begun.
@@ -242,6 +245,8 @@ pub struct App {
     pub unmodified: Option<Run>,
     /// The other runs of this session.
     pub history: History,
+    /// The file of prompts that is run, or was run last.
+    pub batch: Option<Batch>,
     /// How far the runs lie apart that were compared last.
     pub apart: Option<Apart>,
     pub starting: Option<Starting>,
@@ -259,6 +264,12 @@ pub struct App {
     /// How many less confident decisions were visited at the cursor's token.
     pub unsure: usize,
     pub map: MapState,
+    /// Sizes the user gave the panes.
+    pub panes: Panes,
+    /// The edge between panes that is being dragged.
+    pub drag: Option<Edge>,
+    /// The edge that was clicked last, and when.
+    pub clicked: Option<(Edge, Duration)>,
     /// Lines by which the answer is scrolled from where the selected token puts it.
     pub answer_scroll: isize,
     /// Show the prompt and special tokens with the answer.
@@ -309,6 +320,7 @@ impl App {
             previous: None,
             unmodified: None,
             history: History::default(),
+            batch: None,
             apart: None,
             starting: None,
             queued: false,
@@ -321,6 +333,9 @@ impl App {
             follow: true,
             unsure: 0,
             map: MapState::default(),
+            panes: Panes::default(),
+            drag: None,
+            clicked: None,
             answer_scroll: 0,
             template: false,
             lines: LineStarts::default(),
@@ -483,6 +498,7 @@ impl App {
             Some(Overlay::Jump(_)) => "command",
             Some(Overlay::Overrides(list)) if list.edit.is_some() => "command",
             Some(Overlay::Overrides(_)) => "overrides",
+            Some(Overlay::Stats(dialog)) if dialog.edit.is_some() => "command",
             Some(_) => "overlay",
             None => self.focus.context(),
         }

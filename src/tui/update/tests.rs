@@ -5,6 +5,7 @@ mod mouse;
 mod palette;
 mod play;
 mod runs;
+mod stats;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 

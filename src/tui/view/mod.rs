@@ -21,6 +21,7 @@ mod prompt;
 mod runs;
 mod settings;
 pub mod spoken;
+mod stats;
 mod status;
 mod tabs;
 
@@ -102,6 +103,7 @@ fn draw(app: &App, screen: &Screen, area: Rect, buffer: &mut Buffer) -> Option<P
             None
         }
         Some(Overlay::Force(dialog)) => force::draw(app, dialog, body, buffer),
+        Some(Overlay::Stats(dialog)) => stats::draw(app, dialog, body, buffer),
         Some(Overlay::Inside(dialog)) => {
             inside::draw(app, dialog, body, buffer);
             None
