@@ -384,7 +384,7 @@ fn a_session_is_kept_and_comes_back_when_asked_for() {
     screen.until("the run, and what waits for the next one", back);
     screen.sees("Name a colour.");
     screen.types("w");
-    screen.sees("routers alone · 6 tokens");
+    screen.sees("6 tokens, options · 6 tokens · depth");
     screen.types("\x03");
     assert_eq!(screen.ends(), 0);
 }
@@ -442,7 +442,8 @@ fn a_file_of_prompts_runs_in_the_statistics() {
     std::fs::write(&path, "Why is the sky blue?\nName a colour.\n").unwrap();
     let mut screen = Screen::open(&["--max-tokens", "4", "--ignore-eos"], &[]);
     screen.sees("the model is ready");
-    screen.types("\x1b");
+    // From the prompt to the answer.
+    screen.types("\t");
     screen.sees("Enter edits");
     screen.types("AP");
     screen.sees("a file of prompts, one a line");

@@ -1,7 +1,7 @@
 //! What the open runs have in common.
 //!
 //! ```text
-//! ┏ Statistics of 3 runs of SmolLM2-135M-Instruct ━━━━━━━━━━━━━━━━ P prompts file, Esc closes ┓
+//! ┏ Statistics of 3 runs ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━ Esc closes, P prompts file ┓
 //! ┃ Layers                                      Depth of answer tokens                        ┃
 //! ┃ layer  skip  repeat  answers    prompts       24     12   8.0 %  ▇▇▇                      ┃
 //! ┃    29   0.0    12.5  ▄▄▄▄▄▄▄█   ▄▄▄▄▄▄        25     40  26.7 %  ▇▇▇▇▇▇▇▇                 ┃
@@ -116,10 +116,11 @@ fn keys(app: &App) -> String {
     let key = |action| app.keymap.keys_for(action, "overlay").into_iter().next();
     let said = |action, what: &str| key(action).map(|key| format!("{key} {what}"));
     let turn = match app.batch {
-        Some(_) => said(UiAction::Toggle, "runs or prompts"),
+        Some(_) => said(UiAction::Toggle, "all runs or the file's"),
         None => None,
     };
-    let parts = [turn, said(UiAction::LoadPrompts, "prompts file"), said(UiAction::Close, "closes")];
+    let closes = said(UiAction::Close, "closes");
+    let parts = [closes, said(UiAction::LoadPrompts, "prompts file"), turn];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
