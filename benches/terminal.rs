@@ -131,7 +131,10 @@ mod linux {
                 .wait_timeout_while(seen, PATIENCE, waiting)
                 .expect("nobody panics with it");
             let text = seen.parser.screen().contents();
-            ensure!(!late.timed_out() && !seen.ended, "{what} was not seen; the screen:\n{text}");
+            ensure!(
+                !late.timed_out() && !seen.ended,
+                "{what} was not seen; the screen:\n{text}"
+            );
             Ok(seen.last)
         }
 
@@ -195,8 +198,18 @@ mod linux {
             let mut screen = Screen::open(&[])?;
             let at = screen.until("the first frame", |seen| seen.frames > 0)?;
             took.push(at - screen.started);
-            let text = screen.seen.0.lock().expect("nobody panics with it").parser.screen().contents();
-            ensure!(text.contains("Layers × tokens"), "the first frame is not the screen:\n{text}");
+            let text = screen
+                .seen
+                .0
+                .lock()
+                .expect("nobody panics with it")
+                .parser
+                .screen()
+                .contents();
+            ensure!(
+                text.contains("Layers × tokens"),
+                "the first frame is not the screen:\n{text}"
+            );
             screen.quit()?;
         }
         report("first frame after the start", "100 ms", took);
@@ -219,7 +232,9 @@ mod linux {
             let at = screen.until("the help", shown)?;
             took.push(at.saturating_duration_since(start));
         }
-        screen.sees(" running ").context("the run ended before the keys: none of this counts")?;
+        screen
+            .sees(" running ")
+            .context("the run ended before the keys: none of this counts")?;
         screen.quit()?;
         report("a key shows its effect while the model decodes", "16 ms", took);
         Ok(())
@@ -238,7 +253,12 @@ mod linux {
                     false => bare.push(headless(&settings)?),
                 }
             }
-            println!("decode, round {}: {:.1} tokens/s without a screen, {:.1} with it", n + 1, bare[n], open[n]);
+            println!(
+                "decode, round {}: {:.1} tokens/s without a screen, {:.1} with it",
+                n + 1,
+                bare[n],
+                open[n]
+            );
         }
         let mut ratios: Vec<f64> = open.iter().zip(&bare).map(|(open, bare)| open / bare).collect();
         let (open, bare, ratio) = (median(&mut open), median(&mut bare), median(&mut ratios));
@@ -256,7 +276,10 @@ mod linux {
     }
 
     fn headless(settings: &[&str]) -> Result<f64> {
-        let run = Command::new(PROGRAM).args(["run", PROMPT, "--json"]).args(settings).output()?;
+        let run = Command::new(PROGRAM)
+            .args(["run", PROMPT, "--json"])
+            .args(settings)
+            .output()?;
         let failure = String::from_utf8_lossy(&run.stderr);
         ensure!(run.status.success(), "the run failed: {failure}");
         decode_speed(&Trace::from_json_lines(&String::from_utf8(run.stdout)?)?)
@@ -275,7 +298,11 @@ mod linux {
 
     fn decode_speed(trace: &Trace) -> Result<f64> {
         let summary = trace.summary.as_ref().context("the run did not end")?;
-        ensure!(summary.tokens == TOKENS, "{} tokens instead of {TOKENS}", summary.tokens);
+        ensure!(
+            summary.tokens == TOKENS,
+            "{} tokens instead of {TOKENS}",
+            summary.tokens
+        );
         Ok(summary.decode_tokens_per_second)
     }
 

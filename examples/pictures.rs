@@ -94,7 +94,11 @@ pub fn draw_picture(picture: &Picture) -> Result<String> {
     // What was opened comes into view.
     update(&mut app, Event::Resize(width, height));
     for key in picture.keys.chars() {
-        let code = if key == '\u{1b}' { KeyCode::Esc } else { KeyCode::Char(key) };
+        let code = if key == '\u{1b}' {
+            KeyCode::Esc
+        } else {
+            KeyCode::Char(key)
+        };
         update(&mut app, Event::Key(KeyEvent::from(code)));
     }
     let mut terminal = Terminal::new(TestBackend::new(width, height))?;

@@ -28,7 +28,10 @@ fn every_picture_of_the_documentation_is_drawn_and_used() {
         };
         assert!(svg.contains(shows), "{name} shows something else");
         let file = root.join("docs").join(name).with_extension("svg");
-        assert!(file.is_file(), "cargo run --release --example pictures writes {name}.svg");
+        assert!(
+            file.is_file(),
+            "cargo run --release --example pictures writes {name}.svg"
+        );
         assert!(pages.contains(&format!("{name}.svg)")), "no page shows {name}.svg");
     }
 }

@@ -417,7 +417,11 @@ fn a_session_of_a_later_version_is_refused() {
     screen.sees("is of version 9");
     screen.types("\x03");
     assert_eq!(screen.ends(), 0);
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), later, "nothing of the user's took its place");
+    assert_eq!(
+        std::fs::read_to_string(&path).unwrap(),
+        later,
+        "nothing of the user's took its place"
+    );
 }
 
 #[test]
@@ -467,7 +471,11 @@ fn a_border_is_dragged_with_the_mouse() {
     let before = column(&screen.text());
     // As xterm's SGR mode sends it: press, move, release; columns and rows count from 1.
     let border = before - 1;
-    screen.types(&format!("\x1b[<0;{border};20M\x1b[<32;{};20M\x1b[<0;{};20m", border - 8, border - 8));
+    screen.types(&format!(
+        "\x1b[<0;{border};20M\x1b[<32;{};20M\x1b[<0;{};20m",
+        border - 8,
+        border - 8
+    ));
     screen.until("the border moves", |text| {
         text.contains("Layers × tokens") && column(text) < before
     });

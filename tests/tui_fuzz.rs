@@ -210,7 +210,10 @@ fn assert_valid(app: &App) {
     }
     if let Some(batch) = &app.batch {
         assert!(batch.done <= batch.prompts.len());
-        assert!(batch.run.is_none() || app.is_busy(), "nothing runs that would go on with the file");
+        assert!(
+            batch.run.is_none() || app.is_busy(),
+            "nothing runs that would go on with the file"
+        );
     }
     if let Some(tour) = &app.tour {
         assert!(tour.of(app).is_some(), "{tour:?}");

@@ -262,7 +262,10 @@ fn statistics_of_the_runs() {
     }
     insta::assert_snapshot!("stats_scrolled_80x24", text(&draw(&mut app, (80, 24))));
     keys(&mut app, "Pnone.txt");
-    update(&mut app, Event::File(FileReport::Failed("cannot read none.txt: no such file".into())));
+    update(
+        &mut app,
+        Event::File(FileReport::Failed("cannot read none.txt: no such file".into())),
+    );
     insta::assert_snapshot!("stats_mistake_80x24", text(&draw(&mut app, (80, 24))));
     update(
         &mut app,
@@ -280,15 +283,24 @@ fn statistics_of_the_runs() {
 fn statistics_without_colours() {
     let mut app = fixture::empty(ColorTier::None);
     app.open("one run".into(), None, fixture::token_trace(7, 60));
-    app.recordings = vec![drllm::tui::recordings::Recording::opened("a".into(), fixture::token_trace(7, 60))];
+    app.recordings = vec![drllm::tui::recordings::Recording::opened(
+        "a".into(),
+        fixture::token_trace(7, 60),
+    )];
     drllm::tui::update::open_stats(&mut app);
     let screen = text(&draw(&mut app, (80, 24)));
     // Skips, executions and repeats are told apart by their glyphs.
     for glyph in ['·', '▄', '█'] {
-        assert!(screen.lines().skip(4).any(|line| line.contains(glyph)), "{glyph}\n{screen}");
+        assert!(
+            screen.lines().skip(4).any(|line| line.contains(glyph)),
+            "{glyph}\n{screen}"
+        );
     }
     for cell in &draw(&mut app, (80, 24)).content {
-        assert_eq!((cell.fg, cell.bg), (ratatui::style::Color::Reset, ratatui::style::Color::Reset));
+        assert_eq!(
+            (cell.fg, cell.bg),
+            (ratatui::style::Color::Reset, ratatui::style::Color::Reset)
+        );
     }
 }
 

@@ -91,7 +91,11 @@ mod tests {
         use crate::tui::update::{Event, update};
         use crossterm::event::{KeyCode, KeyEvent};
         for key in keys.chars() {
-            let code = if key == '\n' { KeyCode::Enter } else { KeyCode::Char(key) };
+            let code = if key == '\n' {
+                KeyCode::Enter
+            } else {
+                KeyCode::Char(key)
+            };
             let asked = update(app, Event::Key(KeyEvent::from(code)));
             for answer in fixture::answers(&asked) {
                 update(app, Event::Worker(answer));
@@ -106,8 +110,14 @@ mod tests {
         use crate::tui::update::{Event, update};
         let mut kinds = std::collections::BTreeSet::new();
         for (keys, said) in [
-            ("?", "help: what the screen shows and what the keys do, from its beginning; "),
-            ("?jj", "help: what the screen shows and what the keys do, scrolled by 2; "),
+            (
+                "?",
+                "help: what the screen shows and what the keys do, from its beginning; ",
+            ),
+            (
+                "?jj",
+                "help: what the screen shows and what the keys do, scrolled by 2; ",
+            ),
             ("o", "setting scope: prompt"),
             ("B26", "setting budget: typed 26"),
             ("Bx\n", "setting budget: typed x; refused: "),
@@ -147,7 +157,11 @@ mod tests {
             assert!(text.starts_with(said), "{keys:?}: {text}");
             let overlay = app.overlay.as_ref().unwrap();
             if let Overlay::Flips(dialog) = overlay {
-                assert_eq!(text.contains("; flipped: KL 0.1345 nats"), dialog.flip.is_some(), "{text}");
+                assert_eq!(
+                    text.contains("; flipped: KL 0.1345 nats"),
+                    dialog.flip.is_some(),
+                    "{text}"
+                );
             }
             kinds.insert(kind(overlay));
         }

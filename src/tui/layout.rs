@@ -90,7 +90,11 @@ impl Screen {
     }
 
     fn three_columns(self, app: &App, body: Rect) -> Screen {
-        let detail = within(app.panes.detail_width.unwrap_or(44), LEAST_WIDTH, body.width - 2 * LEAST_WIDTH);
+        let detail = within(
+            app.panes.detail_width.unwrap_or(44),
+            LEAST_WIDTH,
+            body.width - 2 * LEAST_WIDTH,
+        );
         let left = match app.panes.left {
             None => Constraint::Percentage(34),
             Some(width) => Constraint::Length(within(width, LEAST_WIDTH, body.width - detail - LEAST_WIDTH)),
@@ -262,7 +266,10 @@ mod tests {
                     .chain(screen.tabs)
                     .collect();
                 for pane in Focus::ALL.into_iter().filter_map(|f| screen.pane(f)) {
-                    assert!(pane.width >= LEAST_WIDTH && pane.height >= 1, "{width}×{height} {pane:?}");
+                    assert!(
+                        pane.width >= LEAST_WIDTH && pane.height >= 1,
+                        "{width}×{height} {pane:?}"
+                    );
                 }
                 for (i, a) in all.iter().enumerate() {
                     assert_eq!(a.intersection(area), *a, "{width}×{height}");

@@ -148,7 +148,9 @@ pub fn grow(app: &mut App, wide: bool, larger: bool) -> bool {
         (Focus::Map, false) => &[(Edge::Words, false)],
         (Focus::Detail, false) => &[(Edge::DetailHeight, true)],
     };
-    let there = edges.iter().find_map(|(edge, own)| Some((*edge, *own, screen.size(*edge)?)));
+    let there = edges
+        .iter()
+        .find_map(|(edge, own)| Some((*edge, *own, screen.size(*edge)?)));
     let Some((edge, own, size)) = there else { return false };
     let by = if own == larger { STEP } else { -STEP };
     set(app, edge, (i32::from(size) + by).clamp(0, i32::from(u16::MAX)) as u16);

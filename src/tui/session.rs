@@ -133,7 +133,10 @@ impl Session {
                 _ => app.history.put(run),
             }
         }
-        let opened = self.opened.into_iter().map(|(title, trace)| Recording::opened(title, trace));
+        let opened = self
+            .opened
+            .into_iter()
+            .map(|(title, trace)| Recording::opened(title, trace));
         let known: Vec<Recording> = opened.filter(|new| !app.recordings.contains(new)).collect();
         app.recording += known.len();
         app.recordings.splice(0..0, known);
@@ -148,7 +151,9 @@ impl App {
     /// Makes room for what comes back.
     fn begin_restore(&mut self) {
         let before = [self.previous.take(), self.shown.take()].into_iter().flatten();
-        let own: Vec<Run> = before.filter(|run| !run.is_recording() || self.has_branches(run.id)).collect();
+        let own: Vec<Run> = before
+            .filter(|run| !run.is_recording() || self.has_branches(run.id))
+            .collect();
         own.into_iter().for_each(|run| self.history.put(run));
         (self.batch, self.apart) = (None, None);
     }
@@ -187,7 +192,9 @@ impl State {
         };
         let pane = |name: &str| Focus::ALL.into_iter().find(|focus| focus.name() == name);
         app.focus = pane(&self.focus).unwrap_or(app.focus);
-        app.folded = pane(&self.folded).filter(|pane| *pane != Focus::Prompt).unwrap_or(app.folded);
+        app.folded = pane(&self.folded)
+            .filter(|pane| *pane != Focus::Prompt)
+            .unwrap_or(app.folded);
         let modes = [MapMode::Decisions, MapMode::Confidence, MapMode::DecidedBy];
         let mode = modes.into_iter().find(|mode| mode.title() == self.map);
         app.map.mode = mode.unwrap_or_default();

@@ -142,7 +142,9 @@ fn token(run: Option<&Run>, position: usize) -> String {
     let Some(run) = run else {
         return format!("position {position}");
     };
-    let text = run.token(position).map_or(String::new(), |(text, _)| format!(" {}", quoted(text)));
+    let text = run
+        .token(position)
+        .map_or(String::new(), |(text, _)| format!(" {}", quoted(text)));
     match position.checked_sub(run.prompt_len()) {
         None => format!("prompt token {}{text}", position + 1),
         Some(n) => format!("token {}{text}", n + 1),
@@ -176,7 +178,10 @@ fn inside(app: &App, dialog: &InsideDialog) -> String {
         None => String::new(),
     };
     let skipped = if stage.carried_out { "" } else { ", skipped," };
-    format!("inside {token}: layer {layer}{skipped} {says}, KL to end {:.2}{moved}", stage.kl)
+    format!(
+        "inside {token}: layer {layer}{skipped} {says}, KL to end {:.2}{moved}",
+        stage.kl
+    )
 }
 
 fn flip(app: &App, dialog: &FlipDialog) -> String {
@@ -190,7 +195,12 @@ fn flip(app: &App, dialog: &FlipDialog) -> String {
         Some(Asked::Here(flip)) => {
             let next = flip.shifts.iter().max_by(|a, b| a.after.total_cmp(&b.after));
             let next = next.map_or(String::new(), |s| {
-                format!(", likeliest then {} with {:.2}, before {:.2}", quoted(&s.text), s.after, s.before)
+                format!(
+                    ", likeliest then {} with {:.2}, before {:.2}",
+                    quoted(&s.text),
+                    s.after,
+                    s.before
+                )
             });
             format!("; flipped: KL {:.4} nats{next}", flip.kl)
         }
@@ -216,7 +226,10 @@ fn force(app: &App, dialog: &ForceDialog) -> String {
         Some(candidate) => {
             let text = quoted(&candidate.text);
             let (n, all) = (dialog.row + 1, top.len());
-            format!("{place}: candidate {n} of {all}, {text} with {:.2}", candidate.probability)
+            format!(
+                "{place}: candidate {n} of {all}, {text} with {:.2}",
+                candidate.probability
+            )
         }
         None => format!("{place}: type its text"),
     }
@@ -227,7 +240,9 @@ fn run(app: &App, row: usize) -> String {
     let Some((_, run)) = tree.get(row.min(tree.len().saturating_sub(1))) else {
         return "runs: there are none yet".to_owned();
     };
-    let parent = run.parent.and_then(|parent| tree.iter().position(|(_, other)| other.id == parent.run));
+    let parent = run
+        .parent
+        .and_then(|parent| tree.iter().position(|(_, other)| other.id == parent.run));
     let branch = parent.map_or(String::new(), |at| format!(", a branch of run {}", at + 1));
     let here = app.shown.as_ref().is_some_and(|shown| shown.id == run.id);
     let tokens = run.trace.steps.len();
@@ -249,7 +264,10 @@ fn stats(app: &App, dialog: &StatsDialog) -> String {
     let progress = app.batch.as_ref().filter(|_| dialog.prompts);
     let progress = progress.map(|batch| format!("{} of {} prompts", batch.done, batch.prompts.len()));
     let Some(counted) = &dialog.counted else {
-        return format!("statistics: {}", progress.unwrap_or_else(|| "nothing to count yet".to_owned()));
+        return format!(
+            "statistics: {}",
+            progress.unwrap_or_else(|| "nothing to count yet".to_owned())
+        );
     };
     let report = &counted.report;
     let n = report.runs;
@@ -257,17 +275,23 @@ fn stats(app: &App, dialog: &StatsDialog) -> String {
         Of::Recordings => format!("{n} recording{}", plural(n)),
         Of::Runs | Of::Prompts => format!("{n} run{}", plural(n)),
     });
-    let rates = report.all_answers.or(report.all_prompts).map_or(String::new(), |[skip, execute, repeat]| {
-        let percent = |rate: f64| 100.0 * rate;
-        format!(
-            ": skipped {:.1} %, executed {:.1} %, repeated {:.1} %",
-            percent(skip),
-            percent(execute),
-            percent(repeat)
-        )
-    });
+    let rates = report
+        .all_answers
+        .or(report.all_prompts)
+        .map_or(String::new(), |[skip, execute, repeat]| {
+            let percent = |rate: f64| 100.0 * rate;
+            format!(
+                ": skipped {:.1} %, executed {:.1} %, repeated {:.1} %",
+                percent(skip),
+                percent(execute),
+                percent(repeat)
+            )
+        });
     let depth = report.depth.as_ref().map_or(String::new(), |depth| {
         format!(", depth {:.1} of {}", depth.mean, report.layers.len())
     });
-    format!("statistics of {what} of {}{rates}{depth}", escape_controls(&report.model))
+    format!(
+        "statistics of {what} of {}{rates}{depth}",
+        escape_controls(&report.model)
+    )
 }

@@ -35,7 +35,15 @@ fn used() -> App {
     }
     app.cursor = Cursor { layer: 7, token: 20 };
     let branch = keys(&mut app, "R");
-    let [Command::Branch { run, kept, forced, settings }] = branch.as_slice() else {
+    let [
+        Command::Branch {
+            run,
+            kept,
+            forced,
+            settings,
+        },
+    ] = branch.as_slice()
+    else {
         panic!("{branch:?}")
     };
     for event in fixture::events(*run, &fixture::branched(kept, forced, settings, 5)) {
@@ -51,7 +59,14 @@ fn used() -> App {
 
 /// What must be the same, whatever the runs are numbered.
 fn told(app: &App) -> String {
-    let of = |run: &Run| (run.what(), run.trace.clone(), run.prompt.clone(), run.parent.map(|p| p.at));
+    let of = |run: &Run| {
+        (
+            run.what(),
+            run.trace.clone(),
+            run.prompt.clone(),
+            run.parent.map(|p| p.at),
+        )
+    };
     let runs: Vec<_> = crate::tui::history::tree(app.runs())
         .into_iter()
         .map(|(depth, run)| (depth, of(run)))
@@ -60,8 +75,21 @@ fn told(app: &App) -> String {
     let history: Vec<&str> = app.prompt.history().collect();
     format!(
         "{runs:?} {shown:?} {history:?} {:?} {:?}",
-        (&app.settings, &app.settled, app.off.len(), app.cursor, app.follow, app.focus, app.map.mode),
-        (app.prompt.text(), app.template, app.panes, &app.previous.as_ref().map(of))
+        (
+            &app.settings,
+            &app.settled,
+            app.off.len(),
+            app.cursor,
+            app.follow,
+            app.focus,
+            app.map.mode
+        ),
+        (
+            app.prompt.text(),
+            app.template,
+            app.panes,
+            &app.previous.as_ref().map(of)
+        )
     )
 }
 
@@ -96,7 +124,14 @@ fn a_session_comes_back_as_it_was() {
     update(&mut again, Event::File(report));
     assert_eq!(again.recordings.len(), 1);
     assert_eq!(again.runs().filter(|run| !run.is_recording()).count(), 6);
-    assert!(again.notice.as_ref().unwrap().text.contains("the last session is back: 4 runs"));
+    assert!(
+        again
+            .notice
+            .as_ref()
+            .unwrap()
+            .text
+            .contains("the last session is back: 4 runs")
+    );
     let ids: std::collections::BTreeSet<_> = again.runs().map(|run| run.id).collect();
     assert_eq!((ids.len(), ids.last()), (again.runs().count(), Some(&again.last_run)));
 }
@@ -121,7 +156,10 @@ fn a_run_under_way_is_kept_as_far_as_it_is_and_not_disturbed() {
     let shown = again.shown.as_ref().unwrap();
     assert_eq!((shown.trace.steps.len(), shown.is_running()), (5, false));
     assert!(!again.is_busy());
-    let failed = Worker::Failed { run: 5, message: "late".into() };
+    let failed = Worker::Failed {
+        run: 5,
+        message: "late".into(),
+    };
     update(&mut again, Event::Worker(failed));
     assert_eq!(again.notice, None);
 }
@@ -149,7 +187,10 @@ fn a_session_that_cannot_come_back_is_refused_with_what_to_do() {
         refused(&text.replacen(from, to, 1))
     };
     let message = damaged("\"version\":1", "\"version\":2");
-    assert!(message.contains("is of version 2") && message.contains("start without it"), "{message}");
+    assert!(
+        message.contains("is of version 2") && message.contains("start without it"),
+        "{message}"
+    );
     assert!(damaged("drllm-tui session", "another format").contains("line 1: it is no session"));
     assert!(damaged("\"dial\":-0.5", "\"dial\":7.5").contains("line 2: the dial is 7.5"));
     assert!(damaged("\"overrides\":\"", "\"overrides\":\"pin 7=jump\\n").contains("line 2: line 1"));
@@ -161,7 +202,10 @@ fn a_session_that_cannot_come_back_is_refused_with_what_to_do() {
         ("[]\n", "line 1: "),
         (lines[0], "line 2: it ends here"),
         (&text[..text.len() - 40], "is damaged, line "),
-        (&text.replace("\\\"position\\\":13", "\\\"position\\\":14"), "position 14 where 13 follows"),
+        (
+            &text.replace("\\\"position\\\":13", "\\\"position\\\":14"),
+            "position 14 where 13 follows",
+        ),
     ] {
         let message = refused(text);
         assert!(message.contains(said) && message.contains("move it away"), "{message}");

@@ -47,7 +47,11 @@ type Line = Vec<(String, Style)>;
 pub(super) fn draw(app: &App, dialog: &StatsDialog, body: Rect, buffer: &mut Buffer) -> Option<Position> {
     pane::dialog(app, body, &title(app, dialog), &keys(app), buffer);
     let area = inner(body);
-    let foot = if dialog.edit.is_some() { FOOT.min(area.height) } else { 0 };
+    let foot = if dialog.edit.is_some() {
+        FOOT.min(area.height)
+    } else {
+        0
+    };
     let text = Rect {
         height: area.height - foot,
         ..area
@@ -67,14 +71,22 @@ pub(super) fn draw(app: &App, dialog: &StatsDialog, body: Rect, buffer: &mut Buf
         height: foot,
         ..area
     };
-    put(buffer, foot, 0, 0, &"─".repeat(usize::from(area.width)), app.theme.style(Role::Border));
+    put(
+        buffer,
+        foot,
+        0,
+        0,
+        &"─".repeat(usize::from(area.width)),
+        app.theme.style(Role::Border),
+    );
     let typed = Rect {
         y: foot.y + 1.min(foot.height),
         height: foot.height.saturating_sub(1).min(1),
         ..foot
     };
     let cursor = line::draw(app, edit, typed, buffer);
-    let hint = "a file of prompts, one a line, or JSON lines with a prompt or question; they run under the present settings";
+    let hint =
+        "a file of prompts, one a line, or JSON lines with a prompt or question; they run under the present settings";
     let (text, role) = match &edit.error {
         Some(error) => (error.message.as_str(), Role::Error),
         None => (hint, Role::Muted),
@@ -167,7 +179,9 @@ fn numbers(app: &App, report: &Report, width: u16) -> Vec<Line> {
 fn wrapped(text: &str, width: u16, style: Style) -> Vec<Line> {
     let lines = flow([(0, text)].into_iter(), width, None);
     let line = |glyphs: &Vec<_>| {
-        let text = glyphs.iter().map(|g: &super::super::widgets::flow::Glyph| g.text.as_ref());
+        let text = glyphs
+            .iter()
+            .map(|g: &super::super::widgets::flow::Glyph| g.text.as_ref());
         vec![(text.collect(), style)]
     };
     lines.iter().map(line).collect()
@@ -199,7 +213,11 @@ fn caption(app: &App, counted: &Counted, width: u16) -> Vec<Line> {
 fn layers(app: &App, report: &Report, width: u16) -> Vec<Line> {
     let room = usize::from(width.saturating_sub(NUMBERS + 3)).min(64);
     // Narrow screens keep the answers' bars.
-    let (answers, prompts) = if room >= 30 { (room * 2 / 3, room / 3) } else { (room, 0) };
+    let (answers, prompts) = if room >= 30 {
+        (room * 2 / 3, room / 3)
+    } else {
+        (room, 0)
+    };
     let muted = app.theme.style(Role::Muted);
     let mut lines = heading(app, "Layers: how often each was skipped and repeated, in %", width);
     let mut names = format!("layer    skip  repeat  {:answers$}", "answer tokens");
@@ -245,7 +263,10 @@ fn counted(app: &App, name: &str, count: usize, all: usize, most: usize) -> Line
     let share = 100.0 * count as f64 / all.max(1) as f64;
     let bar = bar::horizontal(count as f64 / most.max(1) as f64, BAR);
     vec![
-        (format!("{name:>8}  {count:>8}  {share:>5.1} %  "), app.theme.style(Role::Text)),
+        (
+            format!("{name:>8}  {count:>8}  {share:>5.1} %  "),
+            app.theme.style(Role::Text),
+        ),
         (bar, app.theme.style(Role::Accent)),
     ]
 }
@@ -340,7 +361,10 @@ fn programs(app: &App, report: &Report, width: u16) -> Vec<Line> {
             true => "(no layer)".to_owned(),
             false => program.program.to_string(),
         };
-        let line = format!("{:>8}  {:>8}  {:>5}  {text}", program.tokens, program.prompts, program.depth);
+        let line = format!(
+            "{:>8}  {:>8}  {:>5}  {text}",
+            program.tokens, program.prompts, program.depth
+        );
         lines.push(vec![(line, app.theme.style(Role::Text))]);
     }
     lines

@@ -124,14 +124,21 @@ fn panes_grow_by_keys_where_there_is_room() {
             let wider = screen(&app).pane(pane).unwrap();
             assert_eq!(app.notice.is_some(), width == 80, "{pane:?} at {width}");
             // The map gives way or takes; the line of the message may take a row.
-            assert_eq!(wider.width, before.width + 2 * u16::from(width > 80), "{pane:?} at {width}");
+            assert_eq!(
+                wider.width,
+                before.width + 2 * u16::from(width > 80),
+                "{pane:?} at {width}"
+            );
             press(&mut app, KeyCode::Left);
             assert_eq!(screen(&app).pane(pane).unwrap().width, before.width);
             app.notice = None;
             press(&mut app, KeyCode::Up);
             let taller = screen(&app).pane(pane).unwrap();
             let grew = taller.height == before.height + 2;
-            assert!(grew != app.notice.is_some(), "{pane:?} at {width}: {before:?} {taller:?}");
+            assert!(
+                grew != app.notice.is_some(),
+                "{pane:?} at {width}: {before:?} {taller:?}"
+            );
         }
     }
     // However often it is pressed, every pane stays, and one press the other way is felt.

@@ -106,7 +106,10 @@ fn a_file_of_prompts_runs_one_after_the_other() {
     let first = prompts(&mut app, "One?\n\nTwo?\n");
     let (_, prompt, settings) = asked(&first);
     assert_eq!((prompt, settings.budget), (Prompt::Text("One?".into()), Some(27)));
-    assert_eq!((dialog(&app).edit.as_ref(), dialog(&app).counted.as_ref()), (None, None));
+    assert_eq!(
+        (dialog(&app).edit.as_ref(), dialog(&app).counted.as_ref()),
+        (None, None)
+    );
     // What is set meanwhile is for other runs.
     app.settings.budget = None;
     let second = answer(&mut app, &first, 3);
@@ -135,7 +138,10 @@ fn a_file_of_prompts_is_stopped_by_a_key_another_run_or_a_failure() {
     trace.summary.as_mut().unwrap().stop = engine::StopReason::Stopped;
     hear(&mut app, fixture::events(run, &trace));
     assert!(!app.is_busy());
-    assert_eq!((dialog(&app).counted.as_ref(), app.batch.as_ref().unwrap().run), (None, None));
+    assert_eq!(
+        (dialog(&app).counted.as_ref(), app.batch.as_ref().unwrap().run),
+        (None, None)
+    );
     keys(&mut app, "A");
 
     let first = prompts(&mut app, "One?\nTwo?\n");
@@ -150,7 +156,10 @@ fn a_file_of_prompts_is_stopped_by_a_key_another_run_or_a_failure() {
     let (run, ..) = asked(&second);
     let message = "the prompt is too long".to_owned();
     hear(&mut app, [engine::Event::Failed { run, message }]);
-    assert_eq!(app.notice.as_ref().unwrap().text, "asked.txt, line 3: the prompt is too long");
+    assert_eq!(
+        app.notice.as_ref().unwrap().text,
+        "asked.txt, line 3: the prompt is too long"
+    );
     assert_eq!(app.batch.as_ref().unwrap().run, None);
     assert_eq!(counted(&app), (1, 3, Of::Prompts));
 }
@@ -163,7 +172,11 @@ fn a_file_that_holds_no_prompts_is_refused_where_it_was_typed() {
         edit.error.as_ref().expect("it was refused").message.clone()
     };
     assert_eq!(prompts(&mut app, " \n"), []);
-    assert!(refused(&app).contains("asked.txt holds no prompts"), "{}", refused(&app));
+    assert!(
+        refused(&app).contains("asked.txt holds no prompts"),
+        "{}",
+        refused(&app)
+    );
     update(&mut app, Event::File(FileReport::Failed("cannot read x".into())));
     assert_eq!(refused(&app), "cannot read x");
     key(&mut app, KeyCode::Esc);
