@@ -6,6 +6,7 @@ use super::super::files::{FileReport, FileRequest};
 use super::super::line_edit::LineEdit;
 use super::super::overrides::plural;
 use super::super::stats::{Batch, StatsDialog};
+use super::super::view::stats::starts;
 use super::{dialog, requests};
 use crate::engine::aggregate::Aggregate;
 use crate::engine::{Command, RunId, StopReason, prompt_file};
@@ -30,6 +31,7 @@ pub(super) fn act(app: &mut App, mut open: StatsDialog, action: UiAction) {
                 open.count(app);
             }
             UiAction::Toggle => app.info("there is no file of prompts yet to turn to"),
+            UiAction::Left | UiAction::Right => turn(app, &mut open, action == UiAction::Right),
             action => match dialog::scrolled(open.scroll, action) {
                 Some(scroll) => open.scroll = scroll,
                 None => return,
@@ -37,6 +39,17 @@ pub(super) fn act(app: &mut App, mut open: StatsDialog, action: UiAction) {
         }
     }
     app.overlay = Some(Overlay::Stats(Box::new(open)));
+}
+
+/// Goes to the next section, or to the one before.
+fn turn(app: &App, dialog: &mut StatsDialog, forward: bool) {
+    let Some(counted) = &dialog.counted else { return };
+    let starts = starts(app, counted);
+    let at = dialog.scroll;
+    dialog.scroll = match forward {
+        true => starts.into_iter().find(|start| *start > at).unwrap_or(at),
+        false => starts.into_iter().rfind(|start| *start < at).unwrap_or(0),
+    };
 }
 
 /// While the name of a file is typed.

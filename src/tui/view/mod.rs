@@ -21,7 +21,7 @@ mod prompt;
 mod runs;
 mod settings;
 pub mod spoken;
-mod stats;
+pub mod stats;
 mod status;
 mod tabs;
 

@@ -136,10 +136,19 @@ fn keys(app: &App) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// One column of lines, or two where there is room; both scroll.
-fn columns(app: &App, counted: &Counted, scroll: usize, area: Rect, buffer: &mut Buffer) {
-    let wide = area.width >= TWO_COLUMNS;
-    let width = if wide { (area.width - GAP) / 2 } else { area.width };
+/// The lines where sections begin, in the column at the left, on the whole of the screen.
+pub fn starts(app: &App, counted: &Counted) -> Vec<usize> {
+    let width = inner(app.area).width;
+    let (left, _) = sections(app, counted, width);
+    // A blank line stands before each.
+    let starts = (1..).zip(&left).filter(|(_, line)| line.is_empty());
+    starts.map(|(after, _)| after).collect()
+}
+
+/// The columns in `width`; the right one is empty where there is room for one.
+fn sections(app: &App, counted: &Counted, width: u16) -> (Vec<Line>, Vec<Line>) {
+    let wide = width >= TWO_COLUMNS;
+    let width = column_width(width);
     let mut left = caption(app, counted, width);
     left.extend(layers(app, &counted.report, width));
     left.extend(decided_by(app, &counted.report));
@@ -147,6 +156,20 @@ fn columns(app: &App, counted: &Counted, scroll: usize, area: Rect, buffer: &mut
     if !wide {
         left.append(&mut right);
     }
+    (left, right)
+}
+
+fn column_width(width: u16) -> u16 {
+    match width >= TWO_COLUMNS {
+        true => (width - GAP) / 2,
+        false => width,
+    }
+}
+
+/// One column of lines, or two where there is room; both scroll.
+fn columns(app: &App, counted: &Counted, scroll: usize, area: Rect, buffer: &mut Buffer) {
+    let width = column_width(area.width);
+    let (left, right) = sections(app, counted, area.width);
     let end = left.len().max(right.len()).saturating_sub(usize::from(area.height));
     let top = scroll.min(end);
     for (x, lines) in [(0, left), (width + GAP, right)] {

@@ -76,6 +76,30 @@ fn there_may_be_nothing_to_count() {
     assert_eq!(app.overlay, None);
 }
 
+#[test]
+fn sections_are_gone_through_by_the_arrows() {
+    let mut app = ready();
+    update(&mut app, Event::Resize(80, 24));
+    ran(&mut app, 1, 9);
+    keys(&mut app, "A");
+    let mut places = vec![0];
+    loop {
+        key(&mut app, KeyCode::Right);
+        let at = dialog(&app).scroll;
+        if places.last() == Some(&at) {
+            break;
+        }
+        places.push(at);
+    }
+    // The beginning, layers, who decided, depth, confidence, calibration, programs.
+    assert_eq!(places.len(), 7, "{places:?}");
+    places.pop();
+    for at in places.into_iter().rev() {
+        key(&mut app, KeyCode::Left);
+        assert_eq!(dialog(&app).scroll, at);
+    }
+}
+
 /// Types the name of a file that holds `text`.
 fn prompts(app: &mut App, text: &str) -> Vec<Command> {
     keys(app, "APasked.txt");
