@@ -38,6 +38,19 @@ pub enum ColorChoice {
     Truecolor,
 }
 
+/// What becomes of a session when the screen is left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionChoice {
+    /// Nothing is written.
+    Off,
+    /// Kept, and brought back when asked for.
+    #[default]
+    Keep,
+    /// Kept, and brought back at the next start.
+    Restore,
+}
+
 /// One line of a keymap: in `context`, `key` does `action` (names as written, not yet checked).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyBinding {
@@ -61,6 +74,8 @@ pub struct Config {
     pub reduced_motion: bool,
     /// The selected cell in words, no borders and block characters.
     pub screen_reader: bool,
+    /// What becomes of the session: runs, settings, prompts.
+    pub session: SessionChoice,
     /// A catalog name, a file, a folder or a hub name; the catalog's default if absent.
     pub model: Option<String>,
     #[serde(deserialize_with = "router_choice")]
@@ -86,12 +101,13 @@ pub struct Config {
 }
 
 /// The keys `config.toml` may have.
-pub const KEYS: [&str; 21] = [
+pub const KEYS: [&str; 22] = [
     "theme",
     "color",
     "mouse",
     "reduced_motion",
     "screen_reader",
+    "session",
     "model",
     "routers",
     "device",
@@ -119,6 +135,7 @@ impl Default for Config {
             mouse: true,
             reduced_motion: false,
             screen_reader: false,
+            session: SessionChoice::Keep,
             model: None,
             routers: RouterChoice::BuiltIn,
             device: "auto".to_owned(),

@@ -20,6 +20,8 @@ struct Screen {
     keys: Box<dyn Write + Send>,
     child: Box<dyn Child + Send + Sync>,
     pty: Box<dyn MasterPty + Send>,
+    /// Where the session is kept, unless the test has a place of its own.
+    _state: tempfile::TempDir,
 }
 
 impl Screen {
@@ -35,6 +37,8 @@ impl Screen {
         command.args(arguments);
         command.env("TERM", "xterm-256color");
         command.env_remove("NO_COLOR");
+        let state = tempfile::tempdir().unwrap();
+        command.env("DRLLM_STATE_DIR", state.path());
         for (name, value) in environment {
             command.env(name, value);
         }
@@ -57,6 +61,7 @@ impl Screen {
             keys: pty.master.take_writer().unwrap(),
             child,
             pty: pty.master,
+            _state: state,
         }
     }
 
@@ -381,6 +386,139 @@ fn a_search_is_watched_stopped_and_taken_over() {
     screen.types("r");
     screen.until("the rerun under the program", |text| {
         text.contains("✓ 4 tokens") && text.contains("fixed program")
+    });
+    screen.types("\x03");
+    assert_eq!(screen.ends(), 0);
+}
+
+#[test]
+fn a_session_is_kept_and_comes_back_when_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let environment = [("DRLLM_STATE_DIR", state.to_str().unwrap())];
+    let mut screen = Screen::open(&["--max-tokens", "6", "--ignore-eos"], &environment);
+    screen.sees("the model is ready");
+    screen.types("Name a colour.\r");
+    screen.sees("✓ 6 tokens");
+    screen.types("s");
+    screen.sees("1 pin pending");
+    screen.types("hhkk");
+    screen.types("\x03");
+    assert_eq!(screen.ends(), 0);
+
+    // Never by itself.
+    let plain = ["--model", "/nowhere/model.gguf", "--reduced-motion"];
+    let mut screen = Screen::open(&plain, &environment);
+    screen.sees("recording: a budget");
+    // But by a key.
+    screen.sees("/nowhere/model.gguf");
+    screen.types("\x1b");
+    screen.sees("Enter edits");
+    screen.types("W");
+    screen.sees("the last session is back");
+    screen.sees("✓ 6 tokens");
+    screen.types("\x03");
+    assert_eq!(screen.ends(), 0);
+
+    let mut screen = Screen::open(&[&plain[..], &["--restore"]].concat(), &environment);
+    let back = |text: &str| text.contains("✓ 6 tokens") && text.contains("1 pin pending");
+    screen.until("the run, and what waits for the next one", back);
+    screen.sees("Name a colour.");
+    screen.types("w");
+    screen.sees("6 tokens, options · 6 tokens · depth");
+    screen.types("\x03");
+    assert_eq!(screen.ends(), 0);
+}
+
+#[test]
+fn a_session_of_a_later_version_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("session.jsonl");
+    let later = "{\"format\":\"drllm-tui session\",\"version\":9,\"program\":\"3.0\"}\n";
+    std::fs::write(&path, later).unwrap();
+    let environment = [("DRLLM_STATE_DIR", folder.path().to_str().unwrap())];
+    let mut screen = Screen::open(&["--restore"], &environment);
+    let start = Instant::now();
+    let code = loop {
+        if let Some(status) = screen.child.try_wait().unwrap() {
+            break status.exit_code();
+        }
+        assert!(start.elapsed() < PATIENCE, "it does not end");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(code, 1);
+    let text = screen.text().replace('\n', "");
+    assert!(text.contains("is of version 9, written by drllm-tui 3.0"), "{text}");
+    // Where the configuration asks, the screen opens all the same.
+    let config = folder.path().join("config.toml");
+    std::fs::write(&config, "session = \"restore\"\n").unwrap();
+    let arguments = ["--config", config.to_str().unwrap(), "--model", "/nowhere/model.gguf"];
+    let mut screen = Screen::open(&arguments, &environment);
+    screen.sees("is of version 9");
+    screen.types("\x03");
+    assert_eq!(screen.ends(), 0);
+    assert_eq!(
+        std::fs::read_to_string(&path).unwrap(),
+        later,
+        "nothing of the user's took its place"
+    );
+}
+
+#[test]
+fn statistics_of_opened_traces_are_the_first_screen() {
+    let traces = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/traces");
+    let at = |name: &str| traces.join(name).to_str().unwrap().to_owned();
+    let (first, second) = (at("sky-budget.trace.jsonl"), at("france-pins.trace.jsonl"));
+    let arguments = ["open", &first, &second, "--stats", "--model", "/nowhere/model.gguf"];
+    let mut screen = Screen::open(&arguments, &[]);
+    screen.sees("Statistics of 2 runs");
+    screen.sees("Layers: how often each was skipped");
+    screen.types("q");
+    screen.until("the dialog closes", |text| !text.contains("Statistics of"));
+    screen.types("\x03");
+    assert_eq!(screen.ends(), 0);
+}
+
+#[test]
+fn a_file_of_prompts_runs_in_the_statistics() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("asked.txt");
+    std::fs::write(&path, "Why is the sky blue?\nName a colour.\n").unwrap();
+    let mut screen = Screen::open(&["--max-tokens", "4", "--ignore-eos"], &[]);
+    screen.sees("the model is ready");
+    // From the prompt to the answer.
+    screen.types("\t");
+    screen.sees("Enter edits");
+    screen.types("AP");
+    screen.sees("a file of prompts, one a line");
+    screen.types(&format!("{}\r", path.display()));
+    screen.sees("Statistics of 2 of 2 prompts");
+    screen.sees("8 answer tokens");
+    screen.types("\x03");
+    assert_eq!(screen.ends(), 0);
+}
+
+#[test]
+fn a_border_is_dragged_with_the_mouse() {
+    let mut screen = Screen::open(&["--model", "/nowhere/model.gguf", "--reduced-motion"], &[]);
+    screen.sees("Layers × tokens");
+    screen.sees("/nowhere/model.gguf");
+    let column = |text: &str| {
+        let line = text.lines().find(|line| line.contains("Layers × tokens")).unwrap();
+        let before = line.split("Layers × tokens").next().unwrap();
+        before.chars().count()
+    };
+    let before = column(&screen.text());
+    // As xterm's SGR mode sends it: press, move, release; columns and rows count from 1.
+    let border = before - 1;
+    screen.types(&format!(
+        "\x1b[<0;{border};20M\x1b[<32;{};20M\x1b[<0;{};20m",
+        border - 8,
+        border - 8
+    ));
+    screen.until("the border moves", |text| {
+        text.contains("Layers × tokens") && column(text) < before
     });
     screen.types("\x03");
     assert_eq!(screen.ends(), 0);

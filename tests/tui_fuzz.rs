@@ -10,6 +10,7 @@ use drllm::tui::app::{App, Overlay};
 use drllm::tui::color::ColorTier;
 use drllm::tui::files::{FileReport, FileRequest};
 use drllm::tui::keymap::KeyAction;
+use drllm::tui::session::Session;
 use drllm::tui::update::{Event, update};
 use drllm::tui::view::view;
 use proptest::prelude::*;
@@ -31,7 +32,7 @@ enum Deed {
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
-    let letters = "hjklgG0$sedavX+-[]t:BDufmzrxcboinp /?q0123456789xr(),.<>{}JOyapIIFFTRRwwKSSSnf";
+    let letters = "hjklgG0$sedavX+-[]t:BDufmzrxcboinp /?q0123456789xr(),.<>{}JOyapIIFFTRRwwKSSSnfAAPW";
     let key = prop_oneof![
         6 => prop::sample::select(letters.chars().collect::<Vec<_>>()).prop_map(KeyCode::Char),
         1 => any::<char>().prop_map(KeyCode::Char),
@@ -39,6 +40,7 @@ fn deed() -> impl Strategy<Value = Deed> {
             KeyCode::Tab, KeyCode::BackTab, KeyCode::Esc, KeyCode::Enter, KeyCode::Up, KeyCode::Down, KeyCode::Left,
             KeyCode::Right, KeyCode::Home, KeyCode::End, KeyCode::PageUp, KeyCode::PageDown, KeyCode::Backspace,
             KeyCode::Delete, KeyCode::F(1), KeyCode::F(2), KeyCode::F(3), KeyCode::F(5), KeyCode::F(5), KeyCode::F(6),
+            KeyCode::Left, KeyCode::Up,
         ]),
     ];
     let modifiers = prop::sample::select(vec![
@@ -51,6 +53,7 @@ fn deed() -> impl Strategy<Value = Deed> {
     let mouse = prop::sample::select(vec![
         MouseEventKind::Down(MouseButton::Left),
         MouseEventKind::Drag(MouseButton::Left),
+        MouseEventKind::Up(MouseButton::Left),
         MouseEventKind::ScrollUp,
         MouseEventKind::ScrollDown,
     ]);
@@ -163,13 +166,18 @@ fn perform(app: &mut App, worker: &mut Worked, deed: Deed) {
     let commands = update(app, event);
     worker.take(commands);
     if let Some(request) = app.file.take() {
-        update(app, Event::File(answered(request)));
+        let report = answered(app, request);
+        update(app, Event::File(report));
     }
 }
 
 /// Files with anything in them, in the place of a disk.
-fn answered(request: FileRequest) -> FileReport {
+fn answered(app: &App, request: FileRequest) -> FileReport {
     match request {
+        FileRequest::Session => {
+            let session = Session::of(app).ok_or("nothing \u{1b}[2J was kept".to_owned());
+            FileReport::Session(session.map(Box::new))
+        }
         FileRequest::Save {
             path, replace: true, ..
         } => FileReport::Saved(path),
@@ -221,9 +229,20 @@ fn assert_valid(app: &App) {
                 assert!(watched.nodes.is_empty() || visits == watched.done + 1);
             }
         }
+        Some(Overlay::Stats(dialog)) => {
+            let counted = dialog.counted.as_ref();
+            assert!(counted.is_none_or(|counted| counted.report.runs > 0));
+        }
         Some(Overlay::Runs { row }) => assert!(*row < app.runs().count().max(1)),
         Some(Overlay::Settings(dialog)) => assert!(dialog.row < drllm::tui::settings::Field::ALL.len()),
         _ => {}
+    }
+    if let Some(batch) = &app.batch {
+        assert!(batch.done <= batch.prompts.len());
+        assert!(
+            batch.run.is_none() || app.is_busy(),
+            "nothing runs that would go on with the file"
+        );
     }
     if let Some(tour) = &app.tour {
         assert!(tour.of(app).is_some(), "{tour:?}");
@@ -268,7 +287,8 @@ fn every_small_size_is_drawn() {
     app.screen_reader = true;
     update(&mut app, Event::Worker(fixture::loaded()));
     let overlays = [
-        "", "?", "o", ":", "c", "I", "F", "T", "w", "p", ",J", ",}}", "O", "On", "ya", "S", "S5", "S65", "S\t",
+        "", "?", "o", ":", "c", "I", "F", "T", "w", "p", ",J", ",}}", "O", "On", "ya", "S", "S5", "S65", "S\t", "A",
+        "AP",
     ];
     for keys in overlays {
         update(&mut app, Event::Key(KeyEvent::from(KeyCode::Esc)));

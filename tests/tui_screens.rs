@@ -246,6 +246,65 @@ fn runs_and_their_branches() {
 }
 
 #[test]
+fn statistics_of_the_runs() {
+    let mut app = ready();
+    app.prompt.set("Why is the sky blue?");
+    ran(&mut app, &fixture::trace(3, 40));
+    ran(&mut app, &fixture::token_trace(9, 30));
+    let mut other = fixture::trace(5, 20);
+    other.header.model.sha256 = "another".into();
+    ran(&mut app, &other);
+    ran(&mut app, &fixture::token_trace(4, 50));
+    keys(&mut app, "A");
+    snapshots("stats", &mut app);
+    for _ in 0..40 {
+        key(&mut app, KeyCode::Down);
+    }
+    insta::assert_snapshot!("stats_scrolled_80x24", text(&draw(&mut app, (80, 24))));
+    keys(&mut app, "Pnone.txt");
+    update(
+        &mut app,
+        Event::File(FileReport::Failed("cannot read none.txt: no such file".into())),
+    );
+    insta::assert_snapshot!("stats_mistake_80x24", text(&draw(&mut app, (80, 24))));
+    update(
+        &mut app,
+        Event::File(FileReport::Loaded {
+            path: "/home/me/asked.txt".into(),
+            text: "Why is the sky blue?\nWhy is grass green?".into(),
+        }),
+    );
+    let run = app.starting.as_ref().expect("the first prompt is asked for").id;
+    hear(&mut app, fixture::events(run, &fixture::trace(8, 12)));
+    insta::assert_snapshot!("stats_prompts_80x24", text(&draw(&mut app, (80, 24))));
+}
+
+#[test]
+fn statistics_without_colours() {
+    let mut app = fixture::empty(ColorTier::None);
+    app.open("one run".into(), None, fixture::token_trace(7, 60));
+    app.recordings = vec![drllm::tui::recordings::Recording::opened(
+        "a".into(),
+        fixture::token_trace(7, 60),
+    )];
+    drllm::tui::update::open_stats(&mut app);
+    let screen = text(&draw(&mut app, (80, 24)));
+    // Skips, executions and repeats are told apart by their glyphs.
+    for glyph in ['·', '▄', '█'] {
+        assert!(
+            screen.lines().skip(4).any(|line| line.contains(glyph)),
+            "{glyph}\n{screen}"
+        );
+    }
+    for cell in &draw(&mut app, (80, 24)).content {
+        assert_eq!(
+            (cell.fg, cell.bg),
+            (ratatui::style::Color::Reset, ratatui::style::Color::Reset)
+        );
+    }
+}
+
+#[test]
 fn the_help() {
     let mut app = ready();
     keys(&mut app, "?");

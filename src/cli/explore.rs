@@ -9,13 +9,14 @@ use super::UsageError;
 use super::args::{DecideArgs, ModelArgs, SampleArgs};
 use super::config::THEMES_DIR;
 use super::trace_file::read_trace;
-use crate::config::{ColorChoice, Config};
+use crate::config::{ColorChoice, Config, SessionChoice};
 use crate::engine::Trace;
 use crate::program::MOST_LAYERS;
 use crate::tui::background;
 use crate::tui::color::ColorTier;
 use crate::tui::keymap::Keymap;
 use crate::tui::lesson::{self, LESSONS_DIR};
+use crate::tui::session::{self, Session, SessionError};
 use crate::tui::theme::Theme;
 use crate::tui::{self, TuiOptions};
 
@@ -28,6 +29,12 @@ pub struct ExploreArgs {
     /// Open a recorded trace (JSON lines of `run --json`); may be repeated, see `drllm-tui open`
     #[arg(long = "trace", value_name = "FILE")]
     traces: Vec<PathBuf>,
+    /// Bring back the session that was kept when the explorer was quit last: runs, settings, prompts
+    #[arg(long)]
+    restore: bool,
+    /// Begin with what the opened traces have in common: layers, depths, confidences, programs
+    #[arg(long)]
+    stats: bool,
     /// A theme that ships or one of your own (`drllm-tui config --themes`), or auto
     #[arg(long, value_name = "NAME")]
     theme: Option<String>,
@@ -79,9 +86,13 @@ pub fn run(args: ExploreArgs, config: &Config, config_dir: &Path) -> Result<u8> 
 /// # Errors
 /// As [`run`].
 pub fn open(args: ExploreArgs, config: &Config, config_dir: &Path, lesson: Option<usize>) -> Result<u8> {
+    let (session, session_warning) = session(&args, config, lesson)?;
     let mut load = config.load_request();
     args.model.apply(&mut load);
-    let mut settings = config.settings(&load.routers);
+    let mut settings = match &session {
+        Some(session) => session.state.settings.clone(),
+        None => config.settings(&load.routers),
+    };
     // The model's layers are not known yet; what depends on them is checked when a run starts.
     let overrides = args.decide.file()?;
     args.decide.apply(overrides.as_ref(), MOST_LAYERS, &mut settings)?;
@@ -106,6 +117,9 @@ pub fn open(args: ExploreArgs, config: &Config, config_dir: &Path, lesson: Optio
         overrides,
         prompt: args.prompt,
         traces,
+        session,
+        keep_session: config.session != SessionChoice::Off,
+        stats: args.stats,
         theme,
         keymap,
         mouse: config.mouse,
@@ -113,10 +127,28 @@ pub fn open(args: ExploreArgs, config: &Config, config_dir: &Path, lesson: Optio
         screen_reader: config.screen_reader || args.screen_reader,
         lessons: lesson::list(Some(&config_dir.join(LESSONS_DIR))),
         lesson,
-        warning: theme_warning.or(key_warning),
+        warning: theme_warning.or(key_warning).or(session_warning),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(tui::run(options))
+}
+
+/// The session to bring back: asked for it must be there; where only the configuration wants it, a
+/// plain start goes on without it and says why.
+fn session(args: &ExploreArgs, config: &Config, lesson: Option<usize>) -> Result<(Option<Session>, Option<String>)> {
+    let read = || -> Result<Session> { Ok(session::read(&session::path()?)?) };
+    if args.restore {
+        return Ok((Some(read()?), None));
+    }
+    let plain = args.traces.is_empty() && args.prompt.is_none() && lesson.is_none();
+    if config.session != SessionChoice::Restore || !plain {
+        return Ok((None, None));
+    }
+    match read() {
+        Ok(session) => Ok((Some(session), None)),
+        Err(e) if matches!(e.downcast_ref(), Some(SessionError::Absent(_))) => Ok((None, None)),
+        Err(e) => Ok((None, Some(format!("{e:#}")))),
+    }
 }
 
 fn titled(path: &Path) -> Result<(String, Trace)> {

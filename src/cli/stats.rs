@@ -1,6 +1,5 @@
 //! `drllm-tui stats`: what many runs have in common, from traces or from a file of prompts.
 
-mod prompts;
 mod table;
 mod tables;
 
@@ -19,6 +18,7 @@ use super::run::{load, stop_on_signals};
 use super::trace_file::read_trace;
 use crate::config::Config;
 use crate::engine::aggregate::{Aggregate, Report};
+use crate::engine::prompt_file;
 use crate::engine::route::Route;
 use crate::engine::sequence::Stopped;
 use crate::engine::{Output, Prompt, Settings, Trace, generate};
@@ -115,7 +115,7 @@ fn of_prompts(args: &StatsArgs, path: &Path, config: &Config) -> Result<()> {
     };
     // What needs no model is refused before one is loaded.
     settings(MOST_LAYERS)?.check_alone().map_err(UsageError::new)?;
-    let mut prompts = prompts::read(path)?;
+    let mut prompts = prompt_file::read(path)?;
     prompts.truncate(args.limit.unwrap_or(usize::MAX));
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop)?;

@@ -13,6 +13,7 @@ pub mod inspector;
 pub mod kept;
 pub mod load;
 pub mod overrides;
+pub mod prompt_file;
 pub mod replay;
 pub mod route;
 pub mod sampler;

@@ -49,8 +49,10 @@ actions! {
         Branch, "branch", "branch", "Run on from this token with what you changed; what stands before is kept";
         Force, "force", "other token", "Put another token here and run on from it";
         Runs, "runs", "runs", "The runs of this session and their branches: open one, compare any two";
+        Stats, "stats", "statistics", "What the open runs have in common: layers, depths, confidences, programs";
         Baseline, "baseline", "vs. unmodified", "Compare with the unmodified model: every layer once";
         Settings, "settings", "settings", "Settings: budget, dial, program, tokens, temperature, seed";
+        RestoreSession, "restore-session", "last session", "Bring back the session that was kept last: runs, settings, prompts";
         NextRecording, "next-recording", "recordings", "Open the next recording";
     }
     "Play" {
@@ -104,6 +106,11 @@ actions! {
         FocusNext, "focus-next", "next pane", "Next pane";
         FocusPrevious, "focus-previous", "previous pane", "Previous pane";
         FocusPrompt, "focus-prompt", "edit prompt", "Edit the prompt";
+        PaneWider, "pane-wider", "wider", "Make the pane wider; dragging its border does it too";
+        PaneNarrower, "pane-narrower", "narrower", "Make the pane narrower";
+        PaneTaller, "pane-taller", "taller", "Make the pane taller";
+        PaneShorter, "pane-shorter", "shorter", "Make the pane shorter";
+        PanesReset, "panes-reset", "pane sizes", "Give all panes their own sizes again; a double click on a border does it for that one";
         MapMode, "map-mode", "map shows", "Map: decisions, confidence or who decided";
         Zoom, "zoom", "zoom", "Width of the map's columns";
         Template, "template", "template", "Show or hide the prompt and the chat template's special tokens";
@@ -137,6 +144,7 @@ actions! {
         Remove, "remove", "remove", "Take the override out of the list";
         SaveOverrides, "save-overrides", "save", "Save the list of overrides to a file";
         LoadOverrides, "load-overrides", "load", "Load the list of overrides from a file";
+        LoadPrompts, "load-prompts", "prompts file", "In the statistics: run every prompt of a file, one after the other";
         Close, "close", "close", "Close, without accepting what was typed";
     }
 }

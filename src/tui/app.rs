@@ -16,12 +16,14 @@ use super::lines::LineStarts;
 use super::override_list::{Off, OverrideList};
 use super::overrides;
 use super::palette::Palette;
+use super::panes::{Edge, Panes};
 use super::playback::Speed;
 use super::prompt::PromptEditor;
 use super::recordings::Recording;
 use super::run::Run;
 use super::search::{Page, Search};
 use super::settings::SettingsDialog;
+use super::stats::{Batch, StatsDialog};
 use super::theme::Theme;
 use crate::engine::{AskId, ModelInfo, RouterInfo, RunId, Settings, Trace};
 use crate::router::Pin;
@@ -191,6 +193,7 @@ pub enum Overlay {
     },
     /// What is seen of [`App::search`].
     Search(Page),
+    Stats(Box<StatsDialog>),
 }
 
 /// A run that was asked for and has not begun.
@@ -247,6 +250,8 @@ pub struct App {
     pub history: History,
     /// The search of programs, and what it is asked.
     pub search: Search,
+    /// The file of prompts that is run, or was run last.
+    pub batch: Option<Batch>,
     /// How far the runs lie apart that were compared last.
     pub apart: Option<Apart>,
     pub starting: Option<Starting>,
@@ -264,6 +269,12 @@ pub struct App {
     /// How many less confident decisions were visited at the cursor's token.
     pub unsure: usize,
     pub map: MapState,
+    /// Sizes the user gave the panes.
+    pub panes: Panes,
+    /// The edge between panes that is being dragged.
+    pub drag: Option<Edge>,
+    /// The edge that was clicked last, and when.
+    pub clicked: Option<(Edge, Duration)>,
     /// Lines by which the answer is scrolled from where the selected token puts it.
     pub answer_scroll: isize,
     /// Show the prompt and special tokens with the answer.
@@ -315,6 +326,7 @@ impl App {
             unmodified: None,
             history: History::default(),
             search: Search::default(),
+            batch: None,
             apart: None,
             starting: None,
             queued: false,
@@ -327,6 +339,9 @@ impl App {
             follow: true,
             unsure: 0,
             map: MapState::default(),
+            panes: Panes::default(),
+            drag: None,
+            clicked: None,
             answer_scroll: 0,
             template: false,
             lines: LineStarts::default(),
@@ -491,6 +506,7 @@ impl App {
             Some(Overlay::Overrides(_)) => "overrides",
             Some(Overlay::Search(Page::Form)) => "search-form",
             Some(Overlay::Search(Page::Watch)) => "search",
+            Some(Overlay::Stats(dialog)) if dialog.edit.is_some() => "command",
             Some(_) => "overlay",
             None => self.focus.context(),
         }

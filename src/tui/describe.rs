@@ -1,10 +1,9 @@
 //! What is selected, in a line of words: for the clipboard and for screen readers.
 
-use super::app::{App, Overlay};
-use super::lesson::Listed;
-use super::override_list;
+mod dialog;
+
+use super::app::App;
 use super::run::Run;
-use super::search;
 use crate::engine::{DecidedBy, Decision};
 use crate::program::Action;
 use crate::text::escape_controls;
@@ -57,38 +56,12 @@ fn depth(run: &Run, token: usize) -> String {
         .map_or(String::new(), |depth| format!("; depth {depth} of {}", run.layers()))
 }
 
-/// What has the user's attention: the selected line of a dialog, else the cell at the cursor.
+/// What has the user's attention: the dialog that is open and what is selected in it, else the cell at
+/// the cursor.
 pub fn selected(app: &App) -> Option<String> {
     match &app.overlay {
         None => cell(app),
-        Some(Overlay::Settings(dialog)) => {
-            let field = dialog.field();
-            let value = field.value(&app.settings);
-            let value = if value.is_empty() { "none".to_owned() } else { value };
-            Some(format!("setting {}: {value}", field.name()))
-        }
-        Some(Overlay::Overrides(list)) => {
-            let rows = override_list::rows(&app.settings, &app.off);
-            let (what, on) = rows.get(list.row)?;
-            Some(format!("override {what}, {}", if *on { "on" } else { "off" }))
-        }
-        Some(Overlay::Palette(palette)) => {
-            let found = palette.found.get(palette.row)?;
-            let entry = &palette.entries[found.entry];
-            Some(format!(
-                "command {} of {}: {} {}",
-                palette.row + 1,
-                palette.found.len(),
-                entry.text,
-                entry.keys
-            ))
-        }
-        Some(Overlay::Lessons { row }) => match app.lessons.get(*row)? {
-            Listed::Usable(lesson) => Some(format!("lesson {}: {}", lesson.title, lesson.summary)),
-            Listed::Broken { name, message } => Some(format!("lesson {name} cannot be used: {message}")),
-        },
-        Some(Overlay::Search(page)) => search::describe(&app.search, *page),
-        Some(_) => None,
+        Some(overlay) => Some(dialog::dialog(app, overlay)),
     }
 }
 
@@ -111,5 +84,108 @@ mod tests {
         assert!(cell(&app).unwrap().contains("prompt token 7 \" sky\""));
         app.shown = None;
         assert_eq!(cell(&app), None);
+    }
+
+    /// Opens a dialog by its keys; what is asked for it is answered.
+    fn opened(app: &mut App, keys: &str) -> String {
+        use crate::tui::update::{Event, update};
+        use crossterm::event::{KeyCode, KeyEvent};
+        for key in keys.chars() {
+            let code = if key == '\n' {
+                KeyCode::Enter
+            } else {
+                KeyCode::Char(key)
+            };
+            let asked = update(app, Event::Key(KeyEvent::from(code)));
+            for answer in fixture::answers(&asked) {
+                update(app, Event::Worker(answer));
+            }
+        }
+        selected(app).unwrap()
+    }
+
+    #[test]
+    fn every_dialog_is_named_with_what_is_selected_in_it() {
+        use crate::tui::app::{Focus, Overlay};
+        use crate::tui::update::{Event, update};
+        let mut kinds = std::collections::BTreeSet::new();
+        for (keys, said) in [
+            (
+                "?",
+                "help: what the screen shows and what the keys do, from its beginning; ",
+            ),
+            (
+                "?jj",
+                "help: what the screen shows and what the keys do, scrolled by 2; ",
+            ),
+            ("o", "setting scope: prompt"),
+            ("B26", "setting budget: typed 26"),
+            ("Bx\n", "setting budget: typed x; refused: "),
+            ("c", "comparison of A, recording: another, depth "),
+            ("p", "command 1 of "),
+            ("pzzzq", "commands: nothing matches zzzq"),
+            ("O", "overrides: none, the routers decide"),
+            ("sO", "override 1 of 1: pin 15=skip, on"),
+            ("Onpin", "one more override: typed pin"),
+            ("Os", "overrides, the file to write: typed run.overrides"),
+            ("J5", "jump: the number of a token, or a share like 50%: typed 5"),
+            ("I", "inside token 60 \" is all.\": layer 15 would say "),
+            ("Ik", "inside token 60 \" is all.\": layer 16 would say "),
+            ("F", "flip 1 of "),
+            ("Fj\n", "flip 2 of "),
+            ("T", "another token for token 60 \" is all.\": candidate "),
+            ("Tmoon", "another token for token 60 \" is all.\": typed moon"),
+            ("w", "run 2 of 2: recording: why the sky is blue, 60 tokens, depth "),
+            ("wk", "run 1 of 2: recording: another, 5 tokens, depth "),
+            ("A", "statistics of 5 recordings of SmolLM2-135M-Instruct: skipped "),
+            ("AP", "statistics, a file of prompts: nothing typed yet"),
+            ("S", "search: "),
+            ("L", "lesson What a layer program is: "),
+        ] {
+            let mut app = fixture::empty(crate::tui::color::ColorTier::None);
+            app.lessons = crate::tui::lesson::list(None);
+            app.recordings = crate::tui::recordings::built_in();
+            for (title, tokens) in [("another", 5), ("why the sky is blue", 60)] {
+                app.previous = app.shown.take();
+                app.open(title.into(), None, fixture::trace(7, tokens));
+            }
+            update(&mut app, Event::Worker(fixture::loaded()));
+            app.focus = Focus::Map;
+            if keys == "L" {
+                app.overlay = Some(Overlay::Lessons { row: 0 });
+            }
+            let text = opened(&mut app, keys.trim_start_matches('L'));
+            assert!(text.starts_with(said), "{keys:?}: {text}");
+            let overlay = app.overlay.as_ref().unwrap();
+            if let Overlay::Flips(dialog) = overlay {
+                assert_eq!(
+                    text.contains("; flipped: KL 0.1345 nats"),
+                    dialog.flip.is_some(),
+                    "{text}"
+                );
+            }
+            kinds.insert(kind(overlay));
+        }
+        assert_eq!(kinds.len(), 13, "a dialog is not told here");
+    }
+
+    /// A number for each kind: a new one must be told too.
+    fn kind(overlay: &crate::tui::app::Overlay) -> usize {
+        use crate::tui::app::Overlay::*;
+        match overlay {
+            Help { .. } => 0,
+            Settings(_) => 1,
+            Compare { .. } => 2,
+            Palette(_) => 3,
+            Overrides(_) => 4,
+            Jump(_) => 5,
+            Lessons { .. } => 6,
+            Inside(_) => 7,
+            Flips(_) => 8,
+            Force(_) => 9,
+            Runs { .. } => 10,
+            Stats(_) => 11,
+            Search(_) => 12,
+        }
     }
 }

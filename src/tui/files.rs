@@ -1,8 +1,9 @@
 //! Files that the screen reads and writes. The state asks, the main loop does: what changes the state
 //! touches no disk.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::session::{self, Session};
 use crate::config::resolve;
 use crate::config::source::read_text;
 use crate::text::escape_controls;
@@ -20,10 +21,12 @@ pub enum FileRequest {
     Load {
         path: String,
     },
+    /// The session that was kept last.
+    Session,
 }
 
 /// What came of it; paths are whole, and safe to show.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum FileReport {
     Saved(String),
     /// There is such a file already; nothing was written.
@@ -33,21 +36,39 @@ pub enum FileReport {
         text: String,
     },
     Failed(String),
+    /// Or why it does not come back.
+    Session(Result<Box<Session>, String>),
 }
 
-/// Does what was asked. Small regular files only: nothing here can wait for long.
+/// Does what was asked. Regular files only: nothing here can wait for long.
 pub fn perform(request: &FileRequest) -> FileReport {
-    let (FileRequest::Save { path, .. } | FileRequest::Load { path }) = request;
-    let path = resolve(Path::new(""), Path::new(path));
+    match request {
+        FileRequest::Load { path } => {
+            let (path, shown) = place(path);
+            match read_text(&path) {
+                Ok(text) => FileReport::Loaded { path: shown, text },
+                Err(error) => FileReport::Failed(error.to_string()),
+            }
+        }
+        FileRequest::Save { path, text, replace } => {
+            let (path, shown) = place(path);
+            save(&path, shown, text, *replace)
+        }
+        FileRequest::Session => FileReport::Session(last_session().map(Box::new)),
+    }
+}
+
+/// The whole path of what was typed, and how it is shown.
+fn place(typed: &str) -> (PathBuf, String) {
+    let path = resolve(Path::new(""), Path::new(typed));
     let path = std::path::absolute(&path).unwrap_or(path);
     let shown = escape_controls(&path.display().to_string());
-    match request {
-        FileRequest::Load { .. } => match read_text(&path) {
-            Ok(text) => FileReport::Loaded { path: shown, text },
-            Err(error) => FileReport::Failed(error.to_string()),
-        },
-        FileRequest::Save { text, replace, .. } => save(&path, shown, text, *replace),
-    }
+    (path, shown)
+}
+
+fn last_session() -> Result<Session, String> {
+    let path = session::path().map_err(|e| e.to_string())?;
+    session::read(&path).map_err(|e| e.to_string())
 }
 
 fn save(path: &Path, shown: String, text: &str, replace: bool) -> FileReport {

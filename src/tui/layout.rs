@@ -15,6 +15,7 @@ use ratatui::layout::{Constraint, Layout, Position, Rect};
 
 use super::app::{App, Focus};
 use super::lesson;
+use super::panes::{LEAST_HEIGHT, LEAST_WIDTH, within};
 use super::run::Run;
 use super::view::{notice, spoken};
 
@@ -25,6 +26,9 @@ pub const MIN_HEIGHT: u16 = 12;
 /// From here on there are two, or three, columns of panes.
 const TWO_COLUMNS: (u16, u16) = (100, 26);
 const THREE_COLUMNS: (u16, u16) = (160, 30);
+
+/// Rows that a map keeps that has the newest words under it.
+const LEAST_MAP: u16 = 9;
 
 /// Rows that the detail needs, borders included.
 const DETAIL_HEIGHT: u16 = 14;
@@ -86,9 +90,20 @@ impl Screen {
     }
 
     fn three_columns(self, app: &App, body: Rect) -> Screen {
+        let detail = within(
+            app.panes.detail_width.unwrap_or(44),
+            LEAST_WIDTH,
+            body.width - 2 * LEAST_WIDTH,
+        );
+        let left = match app.panes.left {
+            None => Constraint::Percentage(34),
+            Some(width) => Constraint::Length(within(width, LEAST_WIDTH, body.width - detail - LEAST_WIDTH)),
+        };
         let [left, map, detail] =
-            Layout::horizontal([Constraint::Percentage(34), Constraint::Fill(1), Constraint::Length(44)]).areas(body);
+            Layout::horizontal([left, Constraint::Fill(1), Constraint::Length(detail)]).areas(body);
         let prompt = prompt_height(app, left.width, left.height / 3);
+        let prompt = app.panes.prompt.unwrap_or(prompt);
+        let prompt = within(prompt, LEAST_HEIGHT, left.height.saturating_sub(LEAST_HEIGHT));
         let [prompt, answer] = Layout::vertical([Constraint::Length(prompt), Constraint::Fill(1)]).areas(left);
         Screen {
             prompt: Some(prompt),
@@ -100,12 +115,22 @@ impl Screen {
     }
 
     fn two_columns(self, app: &App, body: Rect) -> Screen {
-        let [left, map] = Layout::horizontal([Constraint::Percentage(42), Constraint::Fill(1)]).areas(body);
+        let left = match app.panes.left {
+            None => Constraint::Percentage(42),
+            Some(width) => Constraint::Length(within(width, LEAST_WIDTH, body.width - LEAST_WIDTH)),
+        };
+        let [left, map] = Layout::horizontal([left, Constraint::Fill(1)]).areas(body);
+        let detail = DETAIL_HEIGHT.min(left.height / 2);
+        let detail = app.panes.detail_height.unwrap_or(detail);
+        let detail = within(detail, LEAST_HEIGHT, left.height.saturating_sub(2 * LEAST_HEIGHT));
         let prompt = prompt_height(app, left.width, left.height / 4);
+        let prompt = app.panes.prompt.unwrap_or(prompt);
+        let most = left.height.saturating_sub(detail + LEAST_HEIGHT);
+        let prompt = within(prompt, LEAST_HEIGHT, most);
         let [prompt, answer, detail] = Layout::vertical([
             Constraint::Length(prompt),
             Constraint::Fill(1),
-            Constraint::Length(DETAIL_HEIGHT.min(left.height / 2)),
+            Constraint::Length(detail),
         ])
         .areas(left);
         Screen {
@@ -135,7 +160,8 @@ impl Screen {
             Focus::Detail => screen.detail = Some(pane),
             // The newest words stay in sight under the map.
             Focus::Map | Focus::Prompt if pane.height >= 14 => {
-                let [map, answer] = Layout::vertical([Constraint::Fill(1), Constraint::Length(3)]).areas(pane);
+                let words = within(app.panes.words.unwrap_or(3), LEAST_HEIGHT, pane.height - LEAST_MAP);
+                let [map, answer] = Layout::vertical([Constraint::Fill(1), Constraint::Length(words)]).areas(pane);
                 screen.map = Some(map);
                 screen.answer = Some(answer);
             }
@@ -211,6 +237,7 @@ pub fn dialog(area: Rect, width: u16, height: u16) -> Rect {
 mod tests {
     use super::*;
     use crate::tui::fixture;
+    use crate::tui::panes::Edge;
 
     #[test]
     fn panes_neither_overlap_nor_leave_the_screen() {
@@ -225,8 +252,12 @@ mod tests {
             (200, 60),
             (300, 12),
         ] {
-            for focus in Focus::ALL {
+            let sizes = [None, Some(0), Some(9), Some(70), Some(u16::MAX)];
+            for (focus, size) in Focus::ALL.into_iter().flat_map(|f| sizes.map(|s| (f, s))) {
                 app.focus = focus;
+                for edge in Edge::ALL {
+                    *app.panes.size(edge) = size;
+                }
                 let area = Rect::new(0, 0, width, height);
                 let screen = Screen::new(&app, area).unwrap();
                 let panes = Focus::ALL.into_iter().filter_map(|f| screen.pane(f));
@@ -234,6 +265,12 @@ mod tests {
                     .chain([screen.status, screen.notice, screen.keys])
                     .chain(screen.tabs)
                     .collect();
+                for pane in Focus::ALL.into_iter().filter_map(|f| screen.pane(f)) {
+                    assert!(
+                        pane.width >= LEAST_WIDTH && pane.height >= 1,
+                        "{width}×{height} {pane:?}"
+                    );
+                }
                 for (i, a) in all.iter().enumerate() {
                     assert_eq!(a.intersection(area), *a, "{width}×{height}");
                     assert!(

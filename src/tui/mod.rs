@@ -25,13 +25,16 @@ pub mod lines;
 pub mod override_list;
 pub mod overrides;
 pub mod palette;
+pub mod panes;
 pub mod playback;
 pub mod prompt;
 pub mod prompts;
 pub mod recordings;
 pub mod run;
 pub mod search;
+pub mod session;
 pub mod settings;
+pub mod stats;
 pub mod tally;
 pub mod term;
 pub mod theme;
@@ -57,7 +60,8 @@ use self::app::App;
 use self::keymap::Keymap;
 use self::lesson::Listed;
 use self::recordings::Recording;
-use self::term::{Interrupt, Session, Signals};
+use self::session::Session;
+use self::term::{Interrupt, Signals};
 use self::theme::Theme;
 use self::update::{Event, update};
 use crate::engine::worker::Worker;
@@ -65,6 +69,9 @@ use crate::engine::{self, Command, LoadRequest, Overrides, Settings, Trace};
 
 /// Time between two frames at least: about 30 a second.
 const FRAME: Duration = Duration::from_millis(33);
+
+/// The same where something was typed: what a key does is to be seen at once, also while tokens come.
+const FRAME_TYPED: Duration = Duration::from_millis(8);
 
 /// Most events taken before a frame, so that a flood cannot hold it up.
 const MOST_EVENTS: usize = 10_000;
@@ -79,6 +86,12 @@ pub struct TuiOptions {
     pub prompt: Option<String>,
     /// Traces to open, and their titles; the built-in recordings come after them.
     pub traces: Vec<(String, Trace)>,
+    /// A session to bring back; its settings are in `settings` already.
+    pub session: Option<Session>,
+    /// Keep the session when the screen is left.
+    pub keep_session: bool,
+    /// Begin with the statistics of the traces.
+    pub stats: bool,
     pub theme: Theme,
     pub keymap: Keymap<UiAction>,
     /// Whether the mouse selects and scrolls.
@@ -104,14 +117,32 @@ pub async fn run(options: TuiOptions) -> anyhow::Result<u8> {
     worker.send(Command::Load(options.load.clone()));
     // Before the terminal is taken, so that no signal finds it taken and unwatched.
     let signals = Signals::new().context("cannot listen for signals")?;
-    let session = Session::enter(options.mouse)?;
+    let terminal = term::Session::enter(options.mouse)?;
+    let keep = options.keep_session;
     let mut screen = Screen {
         app: open(options),
-        session,
+        session: terminal,
         worker,
         start: Instant::now(),
     };
-    screen.main_loop(events, signals).await
+    let code = screen.main_loop(events, signals).await;
+    let Screen {
+        app, session, worker, ..
+    } = screen;
+    // The terminal is free before a long session is on the disk.
+    drop(session);
+    let kept = if keep { keep_session(&app) } else { Ok(()) };
+    drop(worker);
+    let code = code?;
+    kept.context("the session was not kept")?;
+    Ok(code)
+}
+
+fn keep_session(app: &App) -> anyhow::Result<()> {
+    match Session::of(app) {
+        Some(session) => session::write(&session::path()?, &session),
+        None => Ok(()),
+    }
 }
 
 /// The state at the start.
@@ -120,19 +151,25 @@ fn open(options: TuiOptions) -> App {
     app.reduced_motion = options.reduced_motion || options.screen_reader;
     app.screen_reader = options.screen_reader;
     app.lessons = options.lessons;
-    if let Some((path, overrides)) = options.overrides {
-        app.off = override_list::off(&overrides);
-        app.overrides_path = path;
-    }
     let opened = options
         .traces
         .into_iter()
         .map(|(title, trace)| Recording::opened(title, trace));
     app.recordings = opened.chain(recordings::built_in()).collect();
-    app.open_recording();
+    match options.session {
+        Some(session) => session.restore(&mut app),
+        None => app.open_recording(),
+    }
+    if let Some((path, overrides)) = options.overrides {
+        app.off = override_list::off(&overrides);
+        app.overrides_path = path;
+    }
     if let Some(lesson) = options.lesson {
         // Nothing runs yet that the worker would have to stop.
         let _ = update::begin_lesson(&mut app, lesson);
+    }
+    if options.stats {
+        update::open_stats(&mut app);
     }
     if let Some(prompt) = options.prompt {
         app.queued = true;
@@ -150,7 +187,7 @@ fn open(options: TuiOptions) -> App {
 /// for.
 struct Screen {
     app: App,
-    session: Session,
+    session: term::Session,
     worker: Worker,
     start: Instant,
 }
@@ -170,11 +207,13 @@ impl Screen {
         self.apply(Event::Resize(size.width, size.height));
         let mut dirty = true;
         let mut drawn: Option<Instant> = None;
+        let mut typed = false;
         while !self.app.quit {
-            let due = drawn.map_or(Instant::now(), |at| at + FRAME);
+            let between = if typed { FRAME_TYPED } else { FRAME };
+            let due = drawn.map_or(Instant::now(), |at| at + between);
             if dirty && due <= Instant::now() {
                 self.draw()?;
-                (dirty, drawn) = (false, Some(Instant::now()));
+                (dirty, drawn, typed) = (false, Some(Instant::now()), false);
                 continue;
             }
             let waiting = dirty || self.app.is_animated();
@@ -185,6 +224,9 @@ impl Screen {
                 },
                 next = input.next() => {
                     let mut next = next;
+                    // Two clicks are told from a double click by the time between them.
+                    self.apply(Event::Tick(self.start.elapsed()));
+                    typed = true;
                     for _ in 0..MOST_EVENTS {
                         self.input(next.context("the terminal is gone")??);
                         // With this task's own waker: the stream keeps the first one it is polled with.

@@ -125,6 +125,15 @@ impl PromptEditor {
         }
     }
 
+    /// Puts back what was typed and the prompts that were run, the oldest first.
+    pub fn restore(&mut self, text: &str, history: Vec<String>) {
+        self.set(text);
+        self.browsing = None;
+        let older = history.len().saturating_sub(MAX_HISTORY);
+        let kept = history.into_iter().skip(older);
+        self.history = kept.map(|prompt| cut(&prompt, MAX_BYTES).to_owned()).collect();
+    }
+
     /// The prompts that were run, the oldest first.
     pub fn history(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.history.iter().map(String::as_str)

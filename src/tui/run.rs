@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use super::history::Parent;
+use super::overrides;
 use super::playback::{Playback, Speed};
 use super::tally::{self, Tally};
 use crate::engine::{Decision, Header, RunId, Settings, Step, Trace};
@@ -71,6 +72,20 @@ impl Run {
             progress: Progress::Finished,
             prompt,
             parent: None,
+            tally: Tally::default(),
+        }
+    }
+
+    /// A run of an earlier session, whole.
+    pub fn restored(id: RunId, origin: Origin, prompt: Option<String>, parent: Option<Parent>, trace: Trace) -> Run {
+        Run {
+            id,
+            origin,
+            trace,
+            progress: Progress::Finished,
+            playback: None,
+            prompt,
+            parent,
             tally: Tally::default(),
         }
     }
@@ -204,6 +219,23 @@ impl Run {
         let recent = &steps[steps.len().saturating_sub(RECENT)..];
         let ms: f64 = recent.iter().map(|s| s.ms).sum();
         (ms > 0.0).then(|| recent.len() as f64 * 1000.0 / ms)
+    }
+
+    /// What it is, in a few words; unescaped.
+    pub fn what(&self) -> String {
+        let what = match &self.origin {
+            Origin::Recording(title) => format!("recording: {title}"),
+            Origin::Unmodified => "unmodified model".to_owned(),
+            Origin::Live => match overrides::changes(&Default::default(), self.settings()) {
+                changes if !changes.is_empty() => changes.join(", "),
+                _ if self.trace.header.routers.is_none() => "no routers".to_owned(),
+                _ => "routers alone".to_owned(),
+            },
+        };
+        match self.trace.header.branch {
+            Some(branch) => format!("from token {}: {what}", branch.at),
+            None => what,
+        }
     }
 
     pub fn settings(&self) -> &Settings {

@@ -71,7 +71,7 @@ pub fn describe(search: &Search, page: Page) -> Option<String> {
             Field::Start => "start the search".to_owned(),
         };
         let error = form.error.as_ref().map_or(String::new(), |error| format!("{error}. "));
-        return Some(escape_controls(&format!("{error}{text}")));
+        return Some(escape_controls(&format!("search: {error}{text}")));
     }
     let watched = search.watched.as_ref()?;
     let node = watched.nodes.get(watched.selected)?;
@@ -80,7 +80,7 @@ pub fn describe(search: &Search, page: Page) -> Option<String> {
         false => "",
     };
     Some(format!(
-        "{} of {} simulations; program {}: {}, depth {}, visits {}{shortest}",
+        "search {} of {}; program {}: {}, depth {}, visits {}{shortest}",
         watched.done,
         watched.request.simulations,
         node.program,

@@ -3,12 +3,14 @@
 use super::super::action::UiAction;
 use super::super::app::{Against, App, Cursor, Focus, Overlay};
 use super::super::clipboard;
+use super::super::files::FileRequest;
 use super::super::override_list::OverrideList;
 use super::super::overrides;
+use super::super::panes;
 use super::super::run::Run;
 use super::super::settings::{Field, SettingsDialog, other, step_budget, step_dial};
 use super::super::transcript::Transcript;
-use super::{focus, grid, inside, lessons, palette, play, requests, search, select_token};
+use super::{focus, grid, inside, lessons, palette, play, requests, search, select_token, stats};
 use crate::engine::Command;
 use crate::program::Action;
 
@@ -29,6 +31,11 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Flips => return inside::open_flips(app),
         Runs => inside::open_runs(app),
         Search => search::open(app),
+        Stats => stats::open(app),
+        RestoreSession if app.is_busy() => {
+            app.info("a run is under way: wait for its end, or stop it, then bring the session back");
+        }
+        RestoreSession => app.file = Some(FileRequest::Session),
         Compare => compare(app),
         Divergence => {
             compare(app);
@@ -73,6 +80,8 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         FocusNext => turn_focus(app, 1),
         FocusPrevious => turn_focus(app, Focus::ALL.len() - 1),
         FocusPrompt => focus(app, Focus::Prompt),
+        PaneWider | PaneNarrower | PaneTaller | PaneShorter => resize(app, action),
+        PanesReset => app.panes = panes::Panes::default(),
         MapMode => app.map.mode = app.map.mode.next(),
         Zoom => app.map.zoom = Some(grid(app).map_or(1, |g| g.cell) % 3 + 1),
         Template => app.template = !app.template,
@@ -94,7 +103,8 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Suspend => app.suspend = true,
         Quit => app.quit = true,
         // In dialogs only.
-        Accept | Toggle | Add | SearchExample | SearchSort | Remove | SaveOverrides | LoadOverrides | Close => {}
+        Accept | Toggle | Add | SearchExample | SearchSort | Remove | SaveOverrides | LoadOverrides | LoadPrompts
+        | Close => {}
     }
     Vec::new()
 }
@@ -168,6 +178,15 @@ fn next_uncertain(app: &mut App) {
         .is_some_and(|(layer, _)| *layer == app.cursor.layer);
     app.unsure = if visited { (app.unsure + 1) % layers.len() } else { 0 };
     app.cursor.layer = layers[app.unsure].0;
+}
+
+fn resize(app: &mut App, action: UiAction) {
+    let wide = matches!(action, UiAction::PaneWider | UiAction::PaneNarrower);
+    let larger = matches!(action, UiAction::PaneWider | UiAction::PaneTaller);
+    if !panes::grow(app, wide, larger) {
+        let beside = if wide { "beside" } else { "over or under" };
+        app.info(format!("no pane is {beside} this one that would give way"));
+    }
 }
 
 fn turn_focus(app: &mut App, by: usize) {

@@ -4,7 +4,7 @@ use super::super::action::UiAction;
 use super::super::app::{App, Overlay};
 use super::super::line_edit::LineEdit;
 use super::super::settings::{Field, SettingsDialog};
-use super::{inside, lessons, overrides, palette, play, requests, search};
+use super::{inside, lessons, overrides, palette, play, requests, search, stats};
 use crate::engine::Command;
 
 /// Lines that a page scrolls.
@@ -38,11 +38,19 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
             }
             return Vec::new();
         }
+        Overlay::Stats(dialog) => {
+            stats::act(app, *dialog, action);
+            return Vec::new();
+        }
         // What is typed there stays.
         Overlay::Settings(dialog) if dialog.edit.is_some() => Overlay::Settings(dialog),
         Overlay::Force(dialog) => Overlay::Force(dialog),
         _ if action == UiAction::Palette => {
             palette::open(app);
+            return Vec::new();
+        }
+        Overlay::Runs { .. } if action == UiAction::Stats => {
+            stats::open(app);
             return Vec::new();
         }
         overlay => overlay,
@@ -68,9 +76,11 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Overlay::Force(dialog) => kept(inside::act_force(app, dialog, action), &mut commands),
         Overlay::Runs { row } => inside::act_runs(app, row, action),
         Overlay::Search(page) => kept(search::act(app, page, action), &mut commands),
-        other @ (Overlay::Palette(_) | Overlay::Jump(_) | Overlay::Lessons { .. } | Overlay::Overrides(_)) => {
-            Some(other)
-        }
+        other @ (Overlay::Palette(_)
+        | Overlay::Jump(_)
+        | Overlay::Lessons { .. }
+        | Overlay::Overrides(_)
+        | Overlay::Stats(_)) => Some(other),
     };
     commands
 }
@@ -82,7 +92,7 @@ fn kept(outcome: (Option<Overlay>, Vec<Command>), commands: &mut Vec<Command>) -
 }
 
 /// The new place of a scrolled text; `None` closes it. The view stops at the text's end.
-fn scrolled(at: usize, action: UiAction) -> Option<usize> {
+pub(super) fn scrolled(at: usize, action: UiAction) -> Option<usize> {
     Some(match action {
         UiAction::Close | UiAction::Dismiss => return None,
         UiAction::Up => at.saturating_sub(1),

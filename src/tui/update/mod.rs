@@ -10,6 +10,7 @@ mod palette;
 mod play;
 mod requests;
 mod search;
+mod stats;
 mod worker;
 
 use std::time::Duration;
@@ -23,7 +24,9 @@ use super::files::FileReport;
 use super::grid::Grid;
 use super::keymap::Lookup;
 use super::layout::{self, Screen};
+use super::overrides::plural;
 use super::search::Page;
+use super::session::Session;
 use crate::engine::{self, Command};
 
 /// Everything that happens to the screen.
@@ -66,10 +69,7 @@ pub fn update(app: &mut App, event: Event) -> Vec<Command> {
             Vec::new()
         }
         Event::Worker(event) => worker::hear(app, event),
-        Event::File(report) => {
-            overrides::hear(app, report);
-            Vec::new()
-        }
+        Event::File(report) => file(app, report),
         Event::GrammarsReady => {
             highlight(app, true);
             Vec::new()
@@ -91,6 +91,40 @@ pub fn update(app: &mut App, event: Event) -> Vec<Command> {
 /// Begins the lesson of this index; what comes back is for the worker.
 pub fn begin_lesson(app: &mut App, lesson: usize) -> Vec<Command> {
     lessons::begin(app, lesson)
+}
+
+/// Opens the statistics of the runs that are there.
+pub fn open_stats(app: &mut App) {
+    stats::open(app);
+}
+
+/// What came of a file goes to the dialog that asked for it.
+fn file(app: &mut App, report: FileReport) -> Vec<Command> {
+    match (report, &app.overlay) {
+        (FileReport::Session(session), _) => {
+            restore(app, session.map(|session| *session));
+            Vec::new()
+        }
+        (report, Some(Overlay::Stats(_))) => stats::hear(app, report),
+        (report, _) => {
+            overrides::hear(app, report);
+            Vec::new()
+        }
+    }
+}
+
+/// Puts back a session that was kept.
+fn restore(app: &mut App, session: Result<Session, String>) {
+    match session {
+        Ok(session) => {
+            let n = session.runs.len();
+            app.overlay = None;
+            app.settings = session.state.settings.clone();
+            session.restore(app);
+            app.info(format!("the last session is back: {n} run{}", plural(n)));
+        }
+        Err(message) => app.error(message),
+    }
 }
 
 fn press(app: &mut App, key: KeyEvent) -> Vec<Command> {
@@ -130,6 +164,11 @@ fn type_key(app: &mut App, key: KeyEvent) {
         Some(Overlay::Jump(edit)) => edit.key(key),
         Some(Overlay::Overrides(list)) => {
             if let Some(edit) = &mut list.edit {
+                edit.key(key);
+            }
+        }
+        Some(Overlay::Stats(dialog)) => {
+            if let Some(edit) = &mut dialog.edit {
                 edit.key(key);
             }
         }
@@ -173,6 +212,11 @@ fn paste(app: &mut App, text: &str) {
         Some(Overlay::Search(Page::Form)) => app.search.form.paste(text),
         Some(Overlay::Overrides(list)) => {
             if let Some(edit) = &mut list.edit {
+                edit.insert(text);
+            }
+        }
+        Some(Overlay::Stats(dialog)) => {
+            if let Some(edit) = &mut dialog.edit {
                 edit.insert(text);
             }
         }

@@ -1,10 +1,13 @@
-//! Clicks select, the wheel scrolls, a drag on the map marks cells.
+//! Clicks select, the wheel scrolls, a drag on the map marks cells, one on a border moves it.
+
+use std::time::Duration;
 
 use crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::Position;
 
 use super::super::app::{App, Focus, Overlay};
 use super::super::layout::Screen;
+use super::super::panes::{self, Edge};
 use super::super::playback;
 use super::super::search::Page;
 use super::super::transcript::Transcript;
@@ -12,6 +15,9 @@ use super::{focus, grid, play, select_token};
 
 /// Lines, or tokens, of one notch of the wheel.
 const NOTCH: isize = 3;
+
+/// Longest time between the clicks of a double click.
+const DOUBLE_CLICK: Duration = Duration::from_millis(400);
 
 pub(super) fn mouse(app: &mut App, event: MouseEvent) {
     let at = Position::new(event.column, event.row);
@@ -26,6 +32,8 @@ pub(super) fn mouse(app: &mut App, event: MouseEvent) {
         }
         return;
     }
+    // What was dragged is let go by everything else.
+    let dragged = app.drag.take();
     if let Some(overlay) = &mut app.overlay {
         return scroll_overlay(overlay, wheel);
     }
@@ -38,12 +46,21 @@ pub(super) fn mouse(app: &mut App, event: MouseEvent) {
         {
             scrub(app, &screen, at);
         }
+        MouseEventKind::Drag(MouseButton::Left) if dragged.is_some() => {
+            app.drag = dragged;
+            // A border that was moved is not clicked twice.
+            app.clicked = None;
+            dragged.into_iter().for_each(|edge| panes::drag(app, edge, at));
+        }
         MouseEventKind::Down(MouseButton::Left) => {
             app.mark = None;
             if let Some(pane) = screen.tab_at(at).or(screen.pane_at(at)) {
                 focus(app, pane);
             }
-            click(app, &screen, at);
+            match screen.edge_at(at) {
+                Some(edge) => grab(app, edge),
+                None => click(app, &screen, at),
+            }
         }
         MouseEventKind::Drag(MouseButton::Left) if app.focus == Focus::Map => {
             if let Some(cell) = grid(app).and_then(|g| g.cell_at(at)).filter(|c| *c != app.cursor) {
@@ -62,6 +79,17 @@ pub(super) fn mouse(app: &mut App, event: MouseEvent) {
     }
 }
 
+/// Takes hold of a border; two clicks give it back its own place.
+fn grab(app: &mut App, edge: Edge) {
+    let twice = |(clicked, at): (Edge, Duration)| clicked == edge && app.now.saturating_sub(at) <= DOUBLE_CLICK;
+    if app.clicked.take().is_some_and(twice) {
+        *app.panes.size(edge) = None;
+        return;
+    }
+    app.drag = Some(edge);
+    app.clicked = Some((edge, app.now));
+}
+
 fn scroll_overlay(overlay: &mut Overlay, wheel: isize) {
     match overlay {
         Overlay::Help { scroll } | Overlay::Compare { scroll, .. } => *scroll = scroll.saturating_add_signed(wheel),
@@ -72,6 +100,7 @@ fn scroll_overlay(overlay: &mut Overlay, wheel: isize) {
                 (dialog.row, dialog.flip) = (row, None);
             }
         }
+        Overlay::Stats(dialog) => dialog.scroll = dialog.scroll.saturating_add_signed(wheel),
         Overlay::Force(dialog) => dialog.move_by(wheel.signum()),
         Overlay::Palette(palette) => palette.move_by(wheel),
         Overlay::Settings(_)

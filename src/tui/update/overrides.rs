@@ -114,6 +114,8 @@ pub(super) fn hear(app: &mut App, report: FileReport) {
             }
         }
         FileReport::Failed(message) => Err(message),
+        // Goes elsewhere.
+        FileReport::Session(_) => return,
     };
     match outcome {
         Ok(message) => {

@@ -5,7 +5,7 @@ use super::super::history::Parent;
 use super::super::overrides;
 use super::super::run::{Progress, Run};
 use super::{focus, inside};
-use crate::engine::{Command, Prompt, Settings, Trace};
+use crate::engine::{Command, Prompt, RunId, Settings, Trace};
 
 /// Runs what stands in the prompt editor. `again`: an empty editor means the prompt of the run on
 /// the screen.
@@ -65,6 +65,12 @@ fn prompt(app: &App, again: bool) -> Option<(Prompt, Option<String>)> {
 
 fn ids(run: &Run) -> Vec<u32> {
     run.trace.header.prompt.iter().map(|t| t.id).collect()
+}
+
+/// Runs the next prompt of a file; nothing is under way then.
+pub(super) fn next_prompt(app: &mut App, text: String, settings: Settings) -> (RunId, Command) {
+    let command = start(app, Prompt::Text(text.clone()), Some(text), settings, false);
+    (app.last_run, command)
 }
 
 fn start(app: &mut App, prompt: Prompt, text: Option<String>, settings: Settings, unmodified: bool) -> Command {
@@ -145,6 +151,9 @@ pub(super) fn rerun_with(app: &mut App, settings: Settings) -> Vec<Command> {
 
 /// Runs under way get nothing more: the worker is asked for another one.
 pub(super) fn abandon(app: &mut App) {
+    if let Some(batch) = &mut app.batch {
+        batch.run = None;
+    }
     app.starting = None;
     app.held = false;
     if let Some(run) = app.shown.as_mut().filter(|run| run.is_running()) {
@@ -164,6 +173,9 @@ pub(super) fn stop(app: &mut App) -> Vec<Command> {
     match app.is_busy() || inside::is_asking(app) || app.search.is_running() {
         true => {
             app.held = false;
+            if let Some(batch) = &mut app.batch {
+                batch.run = None;
+            }
             vec![Command::Stop]
         }
         false => {

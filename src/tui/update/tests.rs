@@ -6,6 +6,7 @@ mod palette;
 mod play;
 mod runs;
 mod search;
+mod stats;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 

@@ -3,7 +3,7 @@
 use super::super::app::{App, ModelState};
 use super::super::overrides::plural;
 use super::super::run::{Origin, Progress, Run};
-use super::{inside, requests, search};
+use super::{inside, requests, search, stats};
 use crate::engine::{Command, Event, Header, RunId, Step, StopReason, Summary};
 
 pub(super) fn hear(app: &mut App, event: Event) -> Vec<Command> {
@@ -43,8 +43,14 @@ pub(super) fn hear(app: &mut App, event: Event) -> Vec<Command> {
         Event::RoutersFailed(message) => app.error(message),
         Event::Started { run, header } => started(app, run, *header),
         Event::Stepped { run, step } => stepped(app, run, *step),
-        Event::Finished { run, summary } => finished(app, run, summary),
-        Event::Failed { run, message } => failed(app, run, message),
+        Event::Finished { run, summary } => {
+            finished(app, run, summary);
+            return stats::finished(app, run);
+        }
+        Event::Failed { run, message } => {
+            let message = stats::failed(app, run, message);
+            failed(app, run, message);
+        }
         Event::Answered { ask, answer } => inside::hear(app, ask, answer),
         Event::Searched { search: id, step } => {
             if let Some(watched) = app.search.expecting(id) {

@@ -10,8 +10,7 @@ use super::super::app::{Against, App};
 use super::super::diff::{Comparison, Totals};
 use super::super::inside::Asked;
 use super::super::layout::inner;
-use super::super::overrides;
-use super::super::run::{Origin, Run};
+use super::super::run::Run;
 use super::super::theme::Role;
 use super::super::widgets::bar;
 use super::super::widgets::flow::{Glyph, flow};
@@ -64,25 +63,7 @@ pub(super) fn draw(app: &App, against: Against, scroll: usize, body: Rect, buffe
 
 /// What a run is called here.
 fn name(run: &Run, sign: &str) -> String {
-    format!("{sign} {}", what(run))
-}
-
-/// What a run is, in a few words; unescaped.
-pub(super) fn what(run: &Run) -> String {
-    let settings = run.settings();
-    let what = match &run.origin {
-        Origin::Recording(title) => format!("recording: {title}"),
-        Origin::Unmodified => "unmodified model".to_owned(),
-        Origin::Live => match overrides::changes(&Default::default(), settings) {
-            changes if !changes.is_empty() => changes.join(", "),
-            _ if run.trace.header.routers.is_none() => "no routers".to_owned(),
-            _ => "routers alone".to_owned(),
-        },
-    };
-    match run.trace.header.branch {
-        Some(branch) => format!("from token {}: {what}", branch.at),
-        None => what,
-    }
+    format!("{sign} {}", run.what())
 }
 
 /// Both texts, each in its half.

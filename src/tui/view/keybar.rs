@@ -18,7 +18,6 @@ fn offered(app: &App) -> &'static [UiAction] {
         Some(Overlay::Inside(_)) => return &[Close, Left, Right, Up, Down, Flips, Branch, Force, Help],
         Some(Overlay::Flips(_)) => return &[Accept, Toggle, Branch, Inside, Close, Up, Down, Help],
         Some(Overlay::Force(_)) => return &[Accept, Close],
-        Some(Overlay::Runs { .. }) => return &[Accept, Compare, Close, Up, Down, Help],
         Some(Overlay::Search(Page::Form)) if app.search.form.field == Field::Answers => {
             return &[Search, NewLine, FocusNext, SearchExample, Close];
         }
@@ -42,6 +41,9 @@ fn offered(app: &App) -> &'static [UiAction] {
                 Help,
             ];
         }
+        Some(Overlay::Runs { .. }) => return &[Accept, Compare, Stats, Close, Up, Down, Help],
+        Some(Overlay::Stats(dialog)) if dialog.edit.is_some() => return &[Accept, Close],
+        Some(Overlay::Stats(_)) => return &[Close, Up, Down, PageLeft, PageRight, LoadPrompts, Toggle, Stop, Help],
         Some(Overlay::Help { .. }) => return &[Close, Up, Down],
         Some(Overlay::Overrides(list)) if list.edit.is_some() => return &[Accept, Close],
         Some(Overlay::Overrides(_)) => {

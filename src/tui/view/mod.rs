@@ -22,6 +22,7 @@ mod runs;
 mod search;
 mod settings;
 pub mod spoken;
+pub mod stats;
 mod status;
 mod tabs;
 
@@ -103,6 +104,7 @@ fn draw(app: &App, screen: &Screen, area: Rect, buffer: &mut Buffer) -> Option<P
             None
         }
         Some(Overlay::Force(dialog)) => force::draw(app, dialog, body, buffer),
+        Some(Overlay::Stats(dialog)) => stats::draw(app, dialog, body, buffer),
         Some(Overlay::Inside(dialog)) => {
             inside::draw(app, dialog, body, buffer);
             None

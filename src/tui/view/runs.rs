@@ -11,7 +11,7 @@ use super::super::run::Run;
 use super::super::theme::Role;
 use super::super::widgets::flow::fit;
 use super::map::quoted;
-use super::{compare, pane, put};
+use super::{pane, put};
 
 /// Deepest indentation, in steps of two columns.
 const DEEPEST: usize = 8;
@@ -57,7 +57,7 @@ fn draw_run(app: &App, run: &Run, depth: usize, here: bool, area: Rect, buffer: 
     let branch = if run.parent.is_some() { "└ " } else { "" };
     let facts = format!(
         "{branch}{} · {} tokens · depth {:.1}",
-        compare::what(run),
+        run.what(),
         run.trace.steps.len(),
         run.mean_depth()
     );

@@ -1,19 +1,28 @@
-//! A file of prompts.
+//! A file of prompts: read for `stats --prompts`, and for the screen that runs them one by one.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-/// Reads prompts with the lines where they stand, from 1: of a `.jsonl` file the `prompt`s or
-/// `question`s, of any other its lines. Blank lines are left out.
+/// Reads a file as [`parse`] does.
 ///
 /// # Errors
 /// Names the file, and the line that holds no prompt.
-pub(super) fn read(path: &Path) -> Result<Vec<(usize, String)>> {
-    let name = path.display();
+pub fn read(path: &Path) -> Result<Vec<(usize, String)>> {
+    let name = path.display().to_string();
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the prompts {name}"))?;
-    let json = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("jsonl"));
+    parse(&name, &text)
+}
+
+/// Prompts with the lines where they stand, from 1: of a text whose name ends in `.jsonl` the
+/// `prompt`s or `question`s, of any other its lines. Blank lines are left out.
+///
+/// # Errors
+/// Names the text, and the line that holds no prompt.
+pub fn parse(name: &str, text: &str) -> Result<Vec<(usize, String)>> {
+    let extension = Path::new(name).extension();
+    let json = extension.is_some_and(|e| e.eq_ignore_ascii_case("jsonl"));
     let lines = (1..).zip(text.trim_start_matches('\u{feff}').lines());
     let written = lines.filter(|(_, line)| !line.trim().is_empty());
     let prompt = |(number, line): (usize, &str)| match json {

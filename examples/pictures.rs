@@ -1,14 +1,16 @@
-//! Draws the screen on a recorded trace as SVG: `cargo run --release --example picture -- TRACE PROMPT
-//! OUT.svg [THEME] [WIDTHxHEIGHT]`. The README's picture is made this way.
+//! The pictures of the documentation, drawn from the traces that ship: `cargo run --release --example
+//! pictures` writes them into docs/, or into the folder that is named.
 
 use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use crossterm::event::{KeyCode, KeyEvent};
 use drllm::engine::Trace;
 use drllm::tui::app::App;
 use drllm::tui::color::ColorTier;
 use drllm::tui::keymap::Keymap;
+use drllm::tui::recordings;
 use drllm::tui::theme::Theme;
 use drllm::tui::update::{Event, update};
 use drllm::tui::view::view;
@@ -20,42 +22,117 @@ use ratatui::style::{Color, Modifier};
 /// Size of a cell in pixels.
 const CELL: (f32, f32) = (8.4, 18.0);
 
+/// A picture of the documentation: recorded traces are opened one after the other, then keys are typed.
+pub struct Picture {
+    pub name: &'static str,
+    /// Files in assets/traces, and what was asked.
+    traces: &'static [(&'static str, &'static str)],
+    theme: &'static str,
+    size: (u16, u16),
+    keys: &'static str,
+}
+
+/// All of them.
+pub const PICTURES: &[Picture] = &[
+    Picture {
+        name: "screen",
+        traces: &[("sky-budget", "Why is the sky blue?")],
+        theme: "dark",
+        size: (120, 40),
+        keys: "",
+    },
+    Picture {
+        name: "statistics",
+        traces: &[("sky-budget", "Why is the sky blue?")],
+        theme: "dark",
+        size: (140, 44),
+        keys: "\u{1b}A",
+    },
+    Picture {
+        name: "compare",
+        traces: &[
+            ("sky-budget", "Why is the sky blue?"),
+            ("france-pins", "What is the capital of France?"),
+        ],
+        theme: "light",
+        size: (120, 40),
+        keys: "\u{1b}c",
+    },
+];
+
 fn main() -> Result<()> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let [trace, prompt, out, rest @ ..] = args.as_slice() else {
-        anyhow::bail!("expected TRACE PROMPT OUT.svg [THEME] [WIDTHxHEIGHT]");
-    };
-    let theme = rest.first().map_or("dark", String::as_str);
-    let size = rest.get(1).map_or("120x40", String::as_str);
-    let (width, height) = size.split_once('x').context("expected a size like 120x40")?;
-    let (width, height): (u16, u16) = (width.parse()?, height.parse()?);
-    let trace = Trace::from_json_lines(&std::fs::read_to_string(Path::new(trace))?)?;
-    let theme = Theme::load(theme, None, ColorTier::Truecolor)?;
-    let mut app = App::new(theme, Keymap::with_defaults(&[])?, trace.header.settings.clone());
+    let folder = std::env::args().nth(1).unwrap_or_else(|| "docs".to_owned());
+    for picture in PICTURES {
+        let out = Path::new(&folder).join(picture.name).with_extension("svg");
+        let svg = draw_picture(picture).with_context(|| format!("the picture {}", picture.name))?;
+        std::fs::write(&out, svg).with_context(|| format!("cannot write {}", out.display()))?;
+    }
+    Ok(())
+}
+
+/// The screen as SVG.
+pub fn draw_picture(picture: &Picture) -> Result<String> {
+    let (width, height) = picture.size;
+    let theme = Theme::load(picture.theme, None, ColorTier::Truecolor)?;
+    let recordings = recordings::built_in();
+    let mut app = None;
+    for (name, prompt) in picture.traces {
+        let recording = recordings.iter().find(|recording| recording.name == *name);
+        let recording = recording.with_context(|| format!("there is no recording {name}"))?;
+        let trace = recording.trace()?;
+        let app = match &mut app {
+            None => app.insert(screen(&theme, &trace, picture.size)?),
+            Some(app) => app,
+        };
+        // The one before is there to be compared.
+        app.previous = app.shown.take();
+        app.open(recording.title.clone(), Some((*prompt).to_owned()), trace);
+        app.prompt.set(prompt);
+    }
+    let mut app = app.context("a picture shows at least one trace")?;
+    app.recordings = recordings;
+    // What was opened comes into view.
+    update(&mut app, Event::Resize(width, height));
+    for key in picture.keys.chars() {
+        let code = if key == '\u{1b}' {
+            KeyCode::Esc
+        } else {
+            KeyCode::Char(key)
+        };
+        update(&mut app, Event::Key(KeyEvent::from(code)));
+    }
+    let mut terminal = Terminal::new(TestBackend::new(width, height))?;
+    terminal.draw(|frame| view(&app, frame))?;
+    svg(terminal.backend().buffer(), app.theme.base().bg)
+}
+
+/// An empty screen on which the model of `trace` is loaded.
+fn screen(theme: &Theme, trace: &Trace, (width, height): (u16, u16)) -> Result<App> {
+    let settings = trace.header.settings.clone();
+    let mut app = App::new(theme.clone(), Keymap::with_defaults(&[])?, settings);
     app.reduced_motion = true;
     update(&mut app, Event::Resize(width, height));
-    let (model, routers) = (trace.header.model.clone(), trace.header.routers.clone());
-    let device = trace.header.device.clone();
-    app.open("a recorded run".into(), Some(prompt.clone()), trace);
     let loaded = drllm::engine::Event::Loaded {
-        model,
-        routers,
-        device,
+        model: trace.header.model.clone(),
+        routers: trace.header.routers.clone(),
+        device: trace.header.device.clone(),
         chat: true,
         note: None,
     };
     update(&mut app, Event::Worker(loaded));
-    app.prompt.paste(prompt).map_err(anyhow::Error::msg)?;
-    let mut terminal = Terminal::new(TestBackend::new(width, height))?;
-    terminal.draw(|frame| view(&app, frame))?;
-    let buffer = terminal.backend().buffer();
+    app.notice = None;
+    Ok(app)
+}
+
+fn svg(buffer: &Buffer, background: Option<Color>) -> Result<String> {
+    let (width, height) = (buffer.area.width, buffer.area.height);
     let mut svg = String::new();
     let (w, h) = (f32::from(width) * CELL.0, f32::from(height) * CELL.1);
     writeln!(
         svg,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {w} {h}\" font-family=\"DejaVu Sans Mono, Menlo, \
          Consolas, monospace\" font-size=\"14\">\n<rect width=\"{w}\" height=\"{h}\" fill=\"{}\"/>",
-        hex(app.theme.base().bg.unwrap_or(Color::Black), "#101418")
+        hex(background.unwrap_or(Color::Black), "#101418")
     )?;
     for y in 0..height {
         let mut x = 0;
@@ -66,7 +143,7 @@ fn main() -> Result<()> {
         }
     }
     svg.push_str("</svg>\n");
-    std::fs::write(out, svg).with_context(|| format!("cannot write {out}"))
+    Ok(svg)
 }
 
 /// Neighbouring cells that look alike.

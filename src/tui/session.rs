@@ -1,0 +1,208 @@
+//! A session that is kept from one start to the next: the runs, what is selected, the settings with
+//! their overrides, the prompts.
+//!
+//! The file is JSON lines: a head with the version, the state, then a line for every run and every
+//! opened trace, which hold the trace as `run --json` writes it. It is read back with the same checks
+//! as a trace that is opened, see [`crate::engine::trace_io`].
+
+mod file;
+
+use serde::{Deserialize, Serialize};
+
+use super::app::{App, Cursor, Focus, MapMode};
+use super::history::Parent;
+use super::override_list;
+use super::panes::Panes;
+use super::recordings::{Recording, Source};
+use super::run::{Origin, Run};
+use crate::engine::{Overrides, RunId, Settings, Trace};
+use crate::program::MOST_LAYERS;
+
+pub use file::{SessionError, path, read, write};
+
+/// Everything that comes back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Session {
+    pub state: State,
+    /// The oldest first.
+    pub runs: Vec<(SavedRun, Trace)>,
+    /// Traces that were opened, with their titles.
+    pub opened: Vec<(String, Trace)>,
+}
+
+/// What the screen was set to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct State {
+    pub settings: Settings,
+    /// The list of overrides as its file has it, for what is switched off.
+    overrides: String,
+    overrides_path: String,
+    prompt: String,
+    history: Vec<String>,
+    /// The runs on the screen and in the comparison.
+    shown: Option<RunId>,
+    previous: Option<RunId>,
+    layer: usize,
+    token: usize,
+    follow: bool,
+    focus: String,
+    folded: String,
+    map: String,
+    zoom: Option<u16>,
+    template: bool,
+    panes: Panes,
+}
+
+/// A run without its trace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SavedRun {
+    id: RunId,
+    /// The title of a recording; absent for a run that was computed.
+    recording: Option<String>,
+    prompt: Option<String>,
+    /// The run it goes on from, and the first position that is its own.
+    parent: Option<(RunId, usize)>,
+}
+
+impl Session {
+    /// What the screen has now; `None` where there is nothing that anyone would miss.
+    pub fn of(app: &App) -> Option<Session> {
+        let mut runs: Vec<&Run> = app.runs().collect();
+        runs.sort_by_key(|run| run.id);
+        runs.dedup_by_key(|run| run.id);
+        let opened = app.recordings.iter().filter_map(|recording| match &recording.source {
+            Source::Opened(trace) => Some((recording.title.clone(), (**trace).clone())),
+            Source::BuiltIn(_) => None,
+        });
+        let opened: Vec<(String, Trace)> = opened.collect();
+        let own = runs.iter().any(|run| !run.is_recording()) || app.prompt.history().next().is_some();
+        if !own && opened.is_empty() {
+            return None;
+        }
+        let id = |run: &Option<Run>| run.as_ref().map(|run| run.id);
+        let state = State {
+            settings: app.settings.clone(),
+            overrides: override_list::to_file(&app.settings, &app.off).to_string(),
+            overrides_path: app.overrides_path.clone(),
+            prompt: app.prompt.text(),
+            history: app.prompt.history().map(str::to_owned).collect(),
+            shown: id(&app.shown),
+            previous: id(&app.previous),
+            layer: app.cursor.layer,
+            token: app.cursor.token,
+            follow: app.follow,
+            focus: app.focus.name().to_owned(),
+            folded: app.folded.name().to_owned(),
+            map: app.map.mode.title().to_owned(),
+            zoom: app.map.zoom,
+            template: app.template,
+            panes: app.panes,
+        };
+        let saved = |run: &&Run| {
+            let saved = SavedRun {
+                id: run.id,
+                recording: match &run.origin {
+                    Origin::Recording(title) => Some(title.clone()),
+                    Origin::Live | Origin::Unmodified => None,
+                },
+                prompt: run.prompt.clone(),
+                parent: run.parent.map(|parent| (parent.run, parent.at)),
+            };
+            (saved, run.trace.clone())
+        };
+        Some(Session {
+            state,
+            runs: runs.iter().map(saved).collect(),
+            opened,
+        })
+    }
+
+    /// Puts everything back; runs that are on the screen stay in the tree. The settings are left
+    /// alone: a start has those of its arguments.
+    pub fn restore(self, app: &mut App) {
+        let State { shown, previous, .. } = self.state;
+        let base = app.last_run;
+        app.begin_restore();
+        for (saved, trace) in self.runs {
+            let run = saved.run(base, trace);
+            app.last_run = app.last_run.max(run.id);
+            match Some(run.id - base) {
+                id if id == shown => app.shown = Some(run),
+                id if id == previous => app.previous = Some(run),
+                _ => app.history.put(run),
+            }
+        }
+        let opened = self
+            .opened
+            .into_iter()
+            .map(|(title, trace)| Recording::opened(title, trace));
+        let known: Vec<Recording> = opened.filter(|new| !app.recordings.contains(new)).collect();
+        app.recording += known.len();
+        app.recordings.splice(0..0, known);
+        if app.shown.is_none() {
+            app.open_recording();
+        }
+        self.state.apply(app);
+    }
+}
+
+impl App {
+    /// Makes room for what comes back.
+    fn begin_restore(&mut self) {
+        let before = [self.previous.take(), self.shown.take()].into_iter().flatten();
+        let own: Vec<Run> = before
+            .filter(|run| !run.is_recording() || self.has_branches(run.id))
+            .collect();
+        own.into_iter().for_each(|run| self.history.put(run));
+        (self.batch, self.apart) = (None, None);
+    }
+}
+
+impl SavedRun {
+    /// The run, with ids above `base`.
+    fn run(self, base: RunId, trace: Trace) -> Run {
+        let origin = self.recording.map_or(Origin::Live, Origin::Recording);
+        let parent = self.parent.map(|(run, at)| Parent {
+            run: base.saturating_add(run),
+            at,
+        });
+        Run::restored(base.saturating_add(self.id), origin, self.prompt, parent, trace)
+    }
+}
+
+impl State {
+    fn apply(self, app: &mut App) {
+        if let Some(run) = &app.shown {
+            app.settled = match run.is_recording() {
+                true => app.settings.clone(),
+                false => run.settings().clone(),
+            };
+        }
+        // Read back, or it would have been refused.
+        let overrides = Overrides::parse(&self.overrides, MOST_LAYERS);
+        app.off = overrides.map(|file| override_list::off(&file)).unwrap_or_default();
+        app.overrides_path = self.overrides_path;
+        app.prompt.restore(&self.prompt, self.history);
+        app.begin_view();
+        app.follow = self.follow;
+        app.cursor = Cursor {
+            layer: self.layer.min(app.layers().saturating_sub(1)),
+            token: self.token.min(app.last_token()),
+        };
+        let pane = |name: &str| Focus::ALL.into_iter().find(|focus| focus.name() == name);
+        app.focus = pane(&self.focus).unwrap_or(app.focus);
+        app.folded = pane(&self.folded)
+            .filter(|pane| *pane != Focus::Prompt)
+            .unwrap_or(app.folded);
+        let modes = [MapMode::Decisions, MapMode::Confidence, MapMode::DecidedBy];
+        let mode = modes.into_iter().find(|mode| mode.title() == self.map);
+        app.map.mode = mode.unwrap_or_default();
+        app.map.zoom = self.zoom.map(|zoom| zoom.clamp(1, 3));
+        app.template = self.template;
+        app.panes = self.panes;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! The file of a session: where it is, written whole or not at all, read with every check.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::{SavedRun, Session, State};
+use crate::engine::{Overrides, Trace};
+use crate::paths::{self, NoHome};
+use crate::program::MOST_LAYERS;
+use crate::text::escape_controls;
+use crate::train::state::write_whole;
+
+/// What is written now; a file of a later one is refused.
+const VERSION: u32 = 1;
+
+const FORMAT: &str = "drllm-tui session";
+
+const FILE_NAME: &str = "session.jsonl";
+
+/// The first line.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    format: String,
+    version: u32,
+    /// The program that wrote it.
+    program: String,
+}
+
+/// Each line after the state.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Entry {
+    Run {
+        #[serde(flatten)]
+        run: SavedRun,
+        trace: String,
+    },
+    Opened {
+        title: String,
+        trace: String,
+    },
+}
+
+/// Why a session does not come back; the message says what to do.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum SessionError {
+    #[error(
+        "there is no session yet at {0}: the explorer keeps one when it is quit with runs of yours, unless \
+         config.toml says session = \"off\""
+    )]
+    Absent(String),
+    #[error("cannot read the session {path}: {reason}")]
+    Unreadable { path: String, reason: String },
+    #[error(
+        "the session {path} is of version {found}, written by drllm-tui {program}; this program reads version \
+         {VERSION}: restore it with that program, or start without it, and the next quit writes a new one in its place"
+    )]
+    Newer { path: String, found: u32, program: String },
+    #[error(
+        "the session {path} is damaged, {reason}: move it away if you want to keep it; start without it, and the \
+         next quit writes a new one in its place"
+    )]
+    Damaged { path: String, reason: String },
+}
+
+/// Where sessions are kept.
+///
+/// # Errors
+/// When no state folder can be named.
+pub fn path() -> Result<PathBuf, NoHome> {
+    Ok(paths::state_dir()?.join(FILE_NAME))
+}
+
+/// Writes a session whole or not at all, and makes its folder, for the user alone.
+///
+/// # Errors
+/// Names the file or the folder that cannot be written.
+pub fn write(path: &Path, session: &Session) -> anyhow::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    let made = builder.create(folder);
+    made.with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    write_whole(path, to_text(session).as_bytes())
+}
+
+fn to_text(session: &Session) -> String {
+    let head = Head {
+        format: FORMAT.to_owned(),
+        version: VERSION,
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let runs = session.runs.iter().map(|(run, trace)| Entry::Run {
+        run: run.clone(),
+        trace: trace.to_json_lines(),
+    });
+    let opened = session.opened.iter().map(|(title, trace)| Entry::Opened {
+        title: title.clone(),
+        trace: trace.to_json_lines(),
+    });
+    let mut out = json(&head) + &json(&session.state);
+    runs.chain(opened).for_each(|entry| out += &json(&entry));
+    out
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("sessions have string keys and finite numbers only") + "\n"
+}
+
+/// Reads the session at `path`.
+///
+/// # Errors
+/// [`SessionError`]
+pub fn read(path: &Path) -> Result<Session, SessionError> {
+    let shown = escape_controls(&path.display().to_string());
+    let unreadable = |reason: String| SessionError::Unreadable {
+        path: shown.clone(),
+        reason,
+    };
+    match path.metadata() {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(SessionError::Absent(shown)),
+        Err(e) => return Err(unreadable(e.to_string())),
+        Ok(there) if !there.is_file() => return Err(unreadable("it is not a regular file".to_owned())),
+        Ok(_) => {}
+    }
+    let bytes = std::fs::read(path).map_err(|e| unreadable(e.to_string()))?;
+    parse(&shown, &String::from_utf8_lossy(&bytes))
+}
+
+fn parse(path: &str, text: &str) -> Result<Session, SessionError> {
+    let damaged = |line: usize, reason: &str| SessionError::Damaged {
+        path: path.to_owned(),
+        reason: format!("line {line}: {}", escape_controls(reason)),
+    };
+    let mut lines = (1..).zip(text.lines());
+    let (_, head) = lines.next().ok_or_else(|| damaged(1, "the file is empty"))?;
+    let head: Head = serde_json::from_str(head).map_err(|e| damaged(1, &e.to_string()))?;
+    if head.format != FORMAT {
+        return Err(damaged(1, "it is no session"));
+    }
+    if head.version != VERSION {
+        return Err(SessionError::Newer {
+            path: path.to_owned(),
+            found: head.version,
+            program: escape_controls(&head.program),
+        });
+    }
+    let (_, state) = lines.next().ok_or_else(|| damaged(2, "it ends here"))?;
+    let mut session = Session {
+        state: state_of(state).map_err(|e| damaged(2, &e))?,
+        runs: Vec::new(),
+        opened: Vec::new(),
+    };
+    for (number, line) in lines {
+        let entry = serde_json::from_str(line).map_err(|e| damaged(number, &e.to_string()))?;
+        let trace = |text: &str| Trace::from_json_lines(text).map_err(|e| damaged(number, &format!("{e:#}")));
+        match entry {
+            Entry::Run { run, trace: text } => session.runs.push((run, trace(&text)?)),
+            Entry::Opened { title, trace: text } => session.opened.push((title, trace(&text)?)),
+        }
+    }
+    let mut ids: Vec<_> = session.runs.iter().map(|(run, _)| run.id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    // Below this sums of ids cannot overflow, in whatever session.
+    if ids.len() < session.runs.len() || ids.last().is_some_and(|id| *id > u64::from(u32::MAX)) {
+        return Err(damaged(3, "runs have the same number, or none that this program gives"));
+    }
+    Ok(session)
+}
+
+fn state_of(line: &str) -> Result<State, String> {
+    let state: State = serde_json::from_str(line).map_err(|e| e.to_string())?;
+    state.settings.check_alone()?;
+    Overrides::parse(&state.overrides, MOST_LAYERS).map_err(|e| e.to_string())?;
+    Ok(state)
+}
