@@ -126,10 +126,11 @@ fn scaled(router: &MlpRouter, states: &[f32], log_odds: f32) -> MlpRouter {
     };
     let mean = states.clone().map(of_state).sum::<f64>() / states.len() as f64;
     let factor = if mean > 0.0 { log_odds / mean as f32 } else { 1.0 };
-    let mut w2 = vec![0.0; 3 * width];
-    for unit in 0..width {
-        w2[unit] = factor * (router.w2[unit] - router.w2[width + unit]);
-    }
+    let skip_less_execute = router.w2[..width].iter().zip(&router.w2[width..2 * width]);
+    let mut w2: Vec<f32> = skip_less_execute
+        .map(|(skip, execute)| factor * (skip - execute))
+        .collect();
+    w2.resize(3 * width, 0.0);
     MlpRouter {
         w2,
         b2: vec![factor * (router.b2[0] - router.b2[1]), 0.0, NO_REPEAT],
