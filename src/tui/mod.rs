@@ -67,8 +67,8 @@ use self::update::{Event, update};
 use crate::engine::worker::Worker;
 use crate::engine::{self, Command, LoadRequest, Overrides, Settings, Trace};
 
-/// Time between two frames at least: about 30 a second.
-const FRAME: Duration = Duration::from_millis(33);
+/// Time between two frames at least: about 20 a second.
+const FRAME: Duration = Duration::from_millis(50);
 
 /// The same where something was typed: what a key does is to be seen at once, also while tokens come.
 const FRAME_TYPED: Duration = Duration::from_millis(8);
@@ -212,6 +212,7 @@ impl Screen {
             let between = if typed { FRAME_TYPED } else { FRAME };
             let due = drawn.map_or(Instant::now(), |at| at + between);
             if dirty && due <= Instant::now() {
+                self.hear(&mut events);
                 self.draw()?;
                 (dirty, drawn, typed) = (false, Some(Instant::now()), false);
                 continue;
@@ -236,12 +237,10 @@ impl Screen {
                         }
                     }
                 }
-                Some(event) = events.recv() => {
+                // With a frame to come tokens wait for it: waking for each of them takes time from the model.
+                Some(event) = events.recv(), if !dirty => {
                     self.apply(Event::Worker(event));
-                    for _ in 1..MOST_EVENTS {
-                        let Ok(event) = events.try_recv() else { break };
-                        self.apply(Event::Worker(event));
-                    }
+                    self.hear(&mut events);
                 }
                 Some(()) = grammars.recv() => self.apply(Event::GrammarsReady),
                 () = tokio::time::sleep_until(due.into()), if waiting => {}
@@ -259,6 +258,14 @@ impl Screen {
             dirty = true;
         }
         Ok(0)
+    }
+
+    /// What the worker has told meanwhile.
+    fn hear(&mut self, events: &mut UnboundedReceiver<engine::Event>) {
+        for _ in 0..MOST_EVENTS {
+            let Ok(event) = events.try_recv() else { break };
+            self.apply(Event::Worker(event));
+        }
     }
 
     fn input(&mut self, input: Input) {
