@@ -312,6 +312,24 @@ fn opened_traces_are_shown_and_compared() {
     screen.sees("Enter edits");
     screen.types("n");
     screen.sees("recording: second.jsonl");
+    // What is on the screen as a picture, and as the trace it came from.
+    let picture = folder.path().join("second.svg");
+    screen.types("E");
+    screen.sees("Save the run");
+    screen.types(&format!("\x15{}x\r", picture.display()));
+    screen.sees("expected a name that ends in");
+    screen.types("\x7f\r");
+    screen.sees("the run is in ");
+    assert!(std::fs::read_to_string(&picture).unwrap().starts_with("<?xml"));
+    std::fs::write(&second, "").unwrap();
+    screen.types(&format!("E\x15{second}\r"));
+    screen.sees("is there already");
+    screen.types("\r");
+    screen.until("the dialog closes", |text| !text.contains("Save the run"));
+    assert_eq!(
+        std::fs::read_to_string(&second).unwrap(),
+        std::fs::read_to_string(traces.join("france-pins.trace.jsonl")).unwrap()
+    );
     screen.types("c");
     screen.sees("B against A");
     // Each is there once; the built-in ones come after them.

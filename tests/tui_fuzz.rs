@@ -32,7 +32,7 @@ enum Deed {
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
-    let letters = "hjklgG0$sedavX+-[]t:BDufmzrxcboinp /?q0123456789xr(),.<>{}JOyapIIFFTRRwwKSSSnfAAPW";
+    let letters = "hjklgG0$sedavX+-[]t:BDufmzrxcboinp /?q0123456789xr(),.<>{}JOyapIIFFTRRwwKSSSnfAAPWEE";
     let key = prop_oneof![
         6 => prop::sample::select(letters.chars().collect::<Vec<_>>()).prop_map(KeyCode::Char),
         1 => any::<char>().prop_map(KeyCode::Char),
@@ -288,7 +288,7 @@ fn every_small_size_is_drawn() {
     update(&mut app, Event::Worker(fixture::loaded()));
     let overlays = [
         "", "?", "o", ":", "c", "I", "F", "T", "w", "p", ",J", ",}}", "O", "On", "ya", "S", "S5", "S65", "S\t", "A",
-        "AP",
+        "AP", "E", "Ex",
     ];
     for keys in overlays {
         update(&mut app, Event::Key(KeyEvent::from(KeyCode::Esc)));

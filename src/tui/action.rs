@@ -115,6 +115,7 @@ actions! {
         Zoom, "zoom", "zoom", "Width of the map's columns";
         Template, "template", "template", "Show or hide the prompt and the chat template's special tokens";
         Palette, "palette", "commands", "Find anything by typing a part of it: actions, keys, recordings, prompts";
+        SaveRun, "save-run", "save", "Save the run: its trace, or as SVG, HTML, CSV, JSON or text";
         CopyAnswer, "copy-answer", "copy answer", "Copy the answer to the system's clipboard";
         CopyProgram, "copy-program", "copy program", "Copy the selected token's program to the system's clipboard";
         CopyCell, "copy-cell", "copy cell", "Copy the selected cell, in words, to the system's clipboard";

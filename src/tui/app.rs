@@ -21,6 +21,7 @@ use super::playback::Speed;
 use super::prompt::PromptEditor;
 use super::recordings::Recording;
 use super::run::Run;
+use super::save::SaveDialog;
 use super::search::{Page, Search};
 use super::settings::SettingsDialog;
 use super::stats::{Batch, StatsDialog};
@@ -180,6 +181,7 @@ pub enum Overlay {
     Overrides(OverrideList),
     /// The number of a token is typed.
     Jump(LineEdit),
+    Save(SaveDialog),
     /// The list of lessons.
     Lessons {
         row: usize,
@@ -501,7 +503,7 @@ impl App {
             Some(Overlay::Settings(dialog)) if dialog.edit.is_some() => "command",
             Some(Overlay::Force(_)) => "command",
             Some(Overlay::Palette(_)) => "palette",
-            Some(Overlay::Jump(_)) => "command",
+            Some(Overlay::Jump(_) | Overlay::Save(_)) => "command",
             Some(Overlay::Overrides(list)) if list.edit.is_some() => "command",
             Some(Overlay::Overrides(_)) => "overrides",
             Some(Overlay::Search(Page::Form)) => "search-form",

@@ -139,6 +139,7 @@ mod tests {
             ("wk", "run 1 of 2: recording: another, 5 tokens, depth "),
             ("A", "statistics of 5 recordings of SmolLM2-135M-Instruct: skipped "),
             ("AP", "statistics, a file of prompts: nothing typed yet"),
+            ("E", "save the run, the file to write: typed run.trace.jsonl"),
             ("S", "search: "),
             ("L", "lesson What a layer program is: "),
         ] {
@@ -166,7 +167,7 @@ mod tests {
             }
             kinds.insert(kind(overlay));
         }
-        assert_eq!(kinds.len(), 13, "a dialog is not told here");
+        assert_eq!(kinds.len(), 14, "a dialog is not told here");
     }
 
     /// A number for each kind: a new one must be told too.
@@ -186,6 +187,7 @@ mod tests {
             Runs { .. } => 10,
             Stats(_) => 11,
             Search(_) => 12,
+            Save(_) => 13,
         }
     }
 }

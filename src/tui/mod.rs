@@ -31,6 +31,7 @@ pub mod prompt;
 pub mod prompts;
 pub mod recordings;
 pub mod run;
+pub mod save;
 pub mod search;
 pub mod session;
 pub mod settings;

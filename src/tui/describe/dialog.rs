@@ -25,6 +25,7 @@ pub(super) fn dialog(app: &App, overlay: &Overlay) -> String {
         Overlay::Palette(palette) => command(palette),
         Overlay::Overrides(list) => overrides(app, list),
         Overlay::Jump(edit) => typing("jump: the number of a token, or a share like 50%", edit),
+        Overlay::Save(dialog) => typing("save the run, the file to write", &dialog.edit),
         Overlay::Lessons { row } => lesson(app, *row),
         Overlay::Inside(dialog) => inside(app, dialog),
         Overlay::Flips(dialog) => flip(app, dialog),

@@ -8,6 +8,7 @@ use super::super::override_list::OverrideList;
 use super::super::overrides;
 use super::super::panes;
 use super::super::run::Run;
+use super::super::save::SaveDialog;
 use super::super::settings::{Field, SettingsDialog, other, step_budget, step_dial};
 use super::super::transcript::Transcript;
 use super::{focus, grid, inside, lessons, palette, play, requests, search, select_token, stats};
@@ -32,6 +33,8 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Runs => inside::open_runs(app),
         Search => search::open(app),
         Stats => stats::open(app),
+        SaveRun if app.shown.is_some() => app.overlay = Some(Overlay::Save(SaveDialog::default())),
+        SaveRun => app.info("there is no run to save yet"),
         RestoreSession if app.is_busy() => {
             app.info("a run is under way: wait for its end, or stop it, then bring the session back");
         }

@@ -38,6 +38,17 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
             }
             return Vec::new();
         }
+        Overlay::Save(mut dialog) => {
+            if action == UiAction::Accept
+                && let Some(run) = &app.shown
+            {
+                app.file = dialog.ask(run);
+            }
+            if !matches!(action, UiAction::Close | UiAction::Dismiss) {
+                app.overlay = Some(Overlay::Save(dialog));
+            }
+            return Vec::new();
+        }
         Overlay::Stats(dialog) => {
             stats::act(app, *dialog, action);
             return Vec::new();
@@ -78,6 +89,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Overlay::Search(page) => kept(search::act(app, page, action), &mut commands),
         other @ (Overlay::Palette(_)
         | Overlay::Jump(_)
+        | Overlay::Save(_)
         | Overlay::Lessons { .. }
         | Overlay::Overrides(_)
         | Overlay::Stats(_)) => Some(other),

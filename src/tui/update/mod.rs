@@ -100,17 +100,18 @@ pub fn open_stats(app: &mut App) {
 
 /// What came of a file goes to the dialog that asked for it.
 fn file(app: &mut App, report: FileReport) -> Vec<Command> {
-    match (report, &app.overlay) {
-        (FileReport::Session(session), _) => {
-            restore(app, session.map(|session| *session));
-            Vec::new()
+    match (report, &mut app.overlay) {
+        (FileReport::Session(session), _) => restore(app, session.map(|session| *session)),
+        (report, Some(Overlay::Stats(_))) => return stats::hear(app, report),
+        (report, Some(Overlay::Save(dialog))) => {
+            if let Some(path) = dialog.hear(report) {
+                app.overlay = None;
+                app.info(format!("the run is in {path}"));
+            }
         }
-        (report, Some(Overlay::Stats(_))) => stats::hear(app, report),
-        (report, _) => {
-            overrides::hear(app, report);
-            Vec::new()
-        }
+        (report, _) => overrides::hear(app, report),
     }
+    Vec::new()
 }
 
 /// Puts back a session that was kept.
@@ -162,6 +163,7 @@ fn type_key(app: &mut App, key: KeyEvent) {
             }
         }
         Some(Overlay::Jump(edit)) => edit.key(key),
+        Some(Overlay::Save(dialog)) => dialog.edit.key(key),
         Some(Overlay::Overrides(list)) => {
             if let Some(edit) = &mut list.edit {
                 edit.key(key);
@@ -209,6 +211,7 @@ fn paste(app: &mut App, text: &str) {
         }
         Some(Overlay::Force(dialog)) => dialog.edit.insert(text),
         Some(Overlay::Jump(edit)) => edit.insert(text),
+        Some(Overlay::Save(dialog)) => dialog.edit.insert(text),
         Some(Overlay::Search(Page::Form)) => app.search.form.paste(text),
         Some(Overlay::Overrides(list)) => {
             if let Some(edit) = &mut list.edit {

@@ -108,6 +108,7 @@ fn scroll_overlay(overlay: &mut Overlay, wheel: isize) {
         | Overlay::Runs { .. }
         | Overlay::Search(_)
         | Overlay::Jump(_)
+        | Overlay::Save(_)
         | Overlay::Lessons { .. }
         | Overlay::Overrides(_) => {}
     }

@@ -50,7 +50,7 @@ fn offered(app: &App) -> &'static [UiAction] {
             return &[Toggle, Accept, Add, Remove, SaveOverrides, LoadOverrides, Close, Rerun];
         }
         Some(Overlay::Lessons { .. }) => return &[Accept, Up, Down, Close],
-        Some(Overlay::Jump(_)) => return &[Accept, Close],
+        Some(Overlay::Jump(_) | Overlay::Save(_)) => return &[Accept, Close],
         Some(Overlay::Palette(_)) => return &[Accept, Up, Down, Close],
         None => {}
     }

@@ -19,6 +19,7 @@ mod pane;
 mod playback;
 mod prompt;
 mod runs;
+pub mod save;
 mod search;
 mod settings;
 pub mod spoken;
@@ -93,6 +94,7 @@ fn draw(app: &App, screen: &Screen, area: Rect, buffer: &mut Buffer) -> Option<P
         }
         Some(Overlay::Settings(dialog)) => settings::draw(app, dialog, body, buffer),
         Some(Overlay::Jump(edit)) => Some(playback::draw_jump(app, edit, body, buffer)),
+        Some(Overlay::Save(dialog)) => Some(save::draw(app, dialog, body, buffer)),
         Some(Overlay::Overrides(list)) => overrides::draw(app, list, body, buffer),
         Some(Overlay::Lessons { row }) => {
             lesson::draw_list(app, *row, body, buffer);

@@ -56,9 +56,23 @@ fn held(app: &App) -> String {
 
 /// The dialog that asks for a token; where its cursor is.
 pub(super) fn draw_jump(app: &App, edit: &LineEdit, body: Rect, buffer: &mut Buffer) -> Position {
-    let area = place(body, 78, 6);
     let end = app.shown.as_ref().map_or(0, |run| run.trace.steps.len());
-    pane::dialog(app, area, "Jump to token", &format!("1 to {end}"), buffer);
+    let hint = "the number of a token of the answer, or a share of the trace like 50%";
+    asking(app, "Jump to token", &format!("1 to {end}"), edit, hint, body, buffer)
+}
+
+/// A dialog with one line to type into, and under it a hint or why the line was refused; where its cursor is.
+pub(super) fn asking(
+    app: &App,
+    title: &str,
+    right: &str,
+    edit: &LineEdit,
+    hint: &str,
+    body: Rect,
+    buffer: &mut Buffer,
+) -> Position {
+    let area = place(body, 78, 6);
+    pane::dialog(app, area, title, right, buffer);
     let area = inner(area);
     let typed = Rect {
         height: area.height.min(1),
@@ -67,10 +81,7 @@ pub(super) fn draw_jump(app: &App, edit: &LineEdit, body: Rect, buffer: &mut Buf
     let cursor = line::draw(app, edit, typed, buffer);
     let (text, role) = match &edit.error {
         Some(error) => (error.message.as_str(), Role::Error),
-        None => (
-            "the number of a token of the answer, or a share of the trace like 50%",
-            Role::Muted,
-        ),
+        None => (hint, Role::Muted),
     };
     let lines = flow([(0, text)].into_iter(), area.width, None);
     for (y, glyphs) in (2..area.height).zip(&lines) {
