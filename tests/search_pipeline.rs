@@ -194,6 +194,9 @@ fn routers_learn_to_reject_implausible_answers() {
     let all = depth("a.safetensors");
     assert!(all < 3.0, "every token leaves out two of four layers, not {all}");
     assert_eq!(depth("b.safetensors"), 4.0, "nothing is rejected for sure");
+    // The scope that they were made for is meant where none is named.
+    let run = place.ok("run a --raw --model model --device cpu --routers a.safetensors --max-tokens 1 --json");
+    assert!(run.contains(r#""scope":"token""#), "{run}");
     for span in ["0-9", "1-2,2", "0,2"] {
         place.refused(2, &format!("{train} --reject {span} --out c.safetensors"), "--reject");
     }

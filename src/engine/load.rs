@@ -1,6 +1,7 @@
 //! From what the user asked for to a model and its routers in memory.
 
 use std::fs::File;
+use std::io::BufReader;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, bail};
@@ -69,7 +70,9 @@ pub fn scope_of(choice: &RouterChoice) -> Scope {
         RouterChoice::None => None,
         RouterChoice::BuiltIn => metadata_entry(SHIPPED[0].best, SCOPE),
         RouterChoice::DrLlm => metadata_entry(SHIPPED[0].dr_llm, SCOPE),
-        RouterChoice::File(path) => File::open(path).ok().and_then(|file| metadata_entry(file, SCOPE)),
+        RouterChoice::File(path) => File::open(path)
+            .ok()
+            .and_then(|file| metadata_entry(BufReader::new(file), SCOPE)),
     };
     match known {
         Some(name) if name == Scope::Token.name() => Scope::Token,
