@@ -5,6 +5,7 @@
 //! candle has read it, every tensor is held against the file's length.
 
 use super::gguf_scan::{self, Flaw};
+use super::kernel::Arena;
 use crate::text::escape_controls;
 use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
 use memmap2::Mmap;
@@ -20,6 +21,8 @@ pub struct GgufFile {
     pub content: Content,
     pub mmap: Mmap,
     pub path: PathBuf,
+    /// Holds the weights that are packed from it.
+    pub arena: Arena,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +82,7 @@ pub fn open(path: &Path) -> Result<GgufFile, GgufError> {
         content,
         mmap,
         path: path.to_path_buf(),
+        arena: Arena::default(),
     })
 }
 

@@ -148,7 +148,7 @@ impl WeightSource {
         if place.device.is_cpu() {
             let bytes = file.tensor_bytes(name);
             let bytes = bytes.with_context(|| format!("tensor '{name}' lies past the file's end"))?;
-            if let Some(packed) = PackedMatrix::new(bytes, info.ggml_dtype, outputs, inputs) {
+            if let Some(packed) = PackedMatrix::new(bytes, info.ggml_dtype, outputs, inputs, &file.arena) {
                 return Ok(Weight::Packed(packed));
             }
         }

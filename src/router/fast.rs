@@ -13,7 +13,7 @@ use super::checkpoint::RouterSet;
 use super::mlp::{MlpRouter, dot, gelu, softmax};
 use super::pooling::{pool_rows, pool_windows};
 use crate::model::fused::floats;
-use crate::model::kernel::{self, Activations, PackedMatrix};
+use crate::model::kernel::{self, Activations, Arena, PackedMatrix};
 
 /// The routers of a set as they are asked where models run on the CPU kernels; made when the first
 /// one is asked. A clone makes its own, so clone a set before changing its routers.
@@ -79,7 +79,13 @@ impl RouterSet {
         if !fast {
             return None;
         }
-        let all = || self.layers.iter().map(FastRouter::new).collect();
+        let all = || {
+            let arena = Arena::default();
+            self.layers
+                .iter()
+                .map(|router| FastRouter::new(router, &arena))
+                .collect()
+        };
         self.fast.0.get_or_init(all)[layer].as_ref()
     }
 }
@@ -107,7 +113,7 @@ struct Hidden {
 
 impl FastRouter {
     /// `None` for sizes of hidden states that the kernels do not take.
-    fn new(router: &MlpRouter) -> Option<FastRouter> {
+    fn new(router: &MlpRouter, arena: &Arena) -> Option<FastRouter> {
         let width = router.b1.len();
         let size = router.w1.len() / width;
         let row = |unit: usize| &router.w1[unit * size..(unit + 1) * size];
@@ -136,7 +142,7 @@ impl FastRouter {
         let w1: Vec<f32> = moving.iter().flat_map(divided).collect();
         let w2 = (0..3).flat_map(|class| moving.iter().map(move |unit| weight(class, *unit)));
         let hidden = Hidden {
-            w1: PackedMatrix::from_floats(&w1, moving.len(), size)?,
+            w1: PackedMatrix::from_floats(&w1, moving.len(), size, arena)?,
             b1: moving.iter().map(|unit| router.b1[*unit]).collect(),
             w2: w2.collect(),
             scales,

@@ -40,6 +40,13 @@ impl Activations {
         self.cols
     }
 
+    /// The blocks of a row: 32 high bytes and 32 low bytes each.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(super) fn row_blocks(&self, row: usize) -> &[[[i8; BLOCK]; 2]] {
+        self.row_bytes(row).as_chunks::<BLOCK>().0.as_chunks::<2>().0
+    }
+
     /// The bytes of all blocks of a row.
     #[inline(always)]
     pub(super) fn row_bytes(&self, row: usize) -> &[i8] {

@@ -1,6 +1,10 @@
-//! Grouped-query attention (arXiv 2305.13245) over the entries of one pass, in f32.
+//! Grouped-query attention (arXiv 2305.13245) over the entries of one pass, in f32 over keys and
+//! values that are kept in 16 bits: a token reads all of them.
 
 use std::ops::Range;
+
+use half::f16;
+use half::slice::HalfFloatSliceExt;
 
 use super::vector::{Vector, exp};
 use super::{LANES, Slots};
@@ -18,9 +22,9 @@ pub struct KeyValues {
 #[derive(Clone, Debug, Default)]
 struct Head {
     /// Entries in blocks of 16, the entries of a block side by side: (⌈entries / 16⌉, head_dim, 16).
-    keys: Vec<f32>,
+    keys: Vec<f16>,
     /// (entries, head_dim)
-    values: Vec<f32>,
+    values: Vec<f16>,
 }
 
 impl KeyValues {
@@ -52,17 +56,19 @@ impl KeyValues {
             .heads
             .iter()
             .map(|head| head.keys.capacity() + head.values.capacity());
-        floats.sum::<usize>() * size_of::<f32>()
+        floats.sum::<usize>() * size_of::<f16>()
     }
 
-    /// Adds entries: `keys` and `values` are (tokens, kv_heads · head_dim).
+    /// Adds entries: `keys` and `values` are (tokens, kv_heads · head_dim). What is beyond 16 bits
+    /// becomes the greatest that is not.
     pub fn append(&mut self, keys: &[f32], values: &[f32], kv_heads: usize, head_dim: usize) {
         let width = kv_heads * head_dim;
         let tokens = keys.len() / width;
+        let (keys, values) = (halves(keys), halves(values));
         self.heads.resize_with(kv_heads, Head::default);
         for (head, of_head) in self.heads.iter_mut().enumerate() {
             let blocks = (self.len + tokens).div_ceil(LANES);
-            of_head.keys.resize(blocks * head_dim * LANES, 0.0);
+            of_head.keys.resize(blocks * head_dim * LANES, f16::ZERO);
             for token in 0..tokens {
                 let from = token * width + head * head_dim;
                 of_head.values.extend_from_slice(&values[from..from + head_dim]);
@@ -75,6 +81,14 @@ impl KeyValues {
         }
         self.len += tokens;
     }
+}
+
+fn halves(values: &[f32]) -> Vec<f16> {
+    let greatest = f16::MAX.to_f32();
+    let held: Vec<f32> = values.iter().map(|x| x.clamp(-greatest, greatest)).collect();
+    let mut halves = vec![f16::ZERO; values.len()];
+    halves.convert_from_f32_slice(&held);
+    halves
 }
 
 /// Which entries the chunk's tokens see beside all earlier ones.
@@ -203,7 +217,7 @@ impl<'a> Attend<'a> {
             let mut sums = [[V::splat(0.0); 2]; R];
             let columns = left.as_chunks::<LANES>().0.iter().zip(right.as_chunks::<LANES>().0);
             for (d, (left, right)) in columns.enumerate() {
-                let (left, right) = (V::load(left), V::load(right));
+                let (left, right) = (V::load_halves(left), V::load_halves(right));
                 for (sums, query) in sums.iter_mut().zip(queries) {
                     let q = V::splat(query[d]);
                     sums[0] = left.mul_add(q, sums[0]);
@@ -276,7 +290,7 @@ impl<'a> Attend<'a> {
         let mut sums = [[V::splat(0.0); C]; R];
         for (entry, values) in head.values.chunks_exact(self.head_dim).take(end).enumerate() {
             let values = values[column..column + C * LANES].as_chunks::<LANES>().0;
-            let values: [V; C] = std::array::from_fn(|c| V::load(&values[c]));
+            let values: [V; C] = std::array::from_fn(|c| V::load_halves(&values[c]));
             for (sums, weights) in sums.iter_mut().zip(&weights) {
                 let weight = V::splat(weights[entry]);
                 for (sum, value) in sums.iter_mut().zip(values) {

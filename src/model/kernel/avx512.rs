@@ -12,37 +12,69 @@ use super::{Activations, BLOCK, LANES, Output, TILE};
 /// The CPU must have AVX-512 F, BW and VNNI.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 pub(super) unsafe fn group(weight: &PackedMatrix, group: usize, x: &Activations, rows: Range<usize>, output: Output) {
+    match weight.bits() {
+        Bits::Four => tiles::<true>(weight, group, x, rows, output),
+        Bits::Eight => tiles::<false>(weight, group, x, rows, output),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn tiles<const FOUR: bool>(weight: &PackedMatrix, group: usize, x: &Activations, rows: Range<usize>, output: Output) {
     let mut row = rows.start;
     while row + TILE <= rows.end {
-        tile::<TILE>(weight, group, x, row, output);
+        tile::<TILE, FOUR>(weight, group, x, row, output);
         row += TILE;
     }
     while row < rows.end {
-        tile::<1>(weight, group, x, row, output);
+        tile::<1, FOUR>(weight, group, x, row, output);
         row += 1;
     }
 }
 
+/// ⟨q, x⟩ in every lane for the eight vectors `q` and 32 signed bytes x. A macro, for where it is left
+/// to the compiler it becomes a call that takes the quants through memory.
+macro_rules! dot {
+    ($quants:ident, $activations:expr) => {{
+        let x: &[i8; BLOCK] = $activations;
+        // Two sums, so that an addition need not wait for the one before.
+        let (mut even, mut odd) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+        even = _mm512_dpbusd_epi32(even, $quants[0], quad_of(x, 0));
+        odd = _mm512_dpbusd_epi32(odd, $quants[1], quad_of(x, 4));
+        even = _mm512_dpbusd_epi32(even, $quants[2], quad_of(x, 8));
+        odd = _mm512_dpbusd_epi32(odd, $quants[3], quad_of(x, 12));
+        even = _mm512_dpbusd_epi32(even, $quants[4], quad_of(x, 16));
+        odd = _mm512_dpbusd_epi32(odd, $quants[5], quad_of(x, 20));
+        even = _mm512_dpbusd_epi32(even, $quants[6], quad_of(x, 24));
+        odd = _mm512_dpbusd_epi32(odd, $quants[7], quad_of(x, 28));
+        _mm512_add_epi32(even, odd)
+    }};
+}
+
 /// `ROWS` rows of `x` from `first` on times one group.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn tile<const ROWS: usize>(weight: &PackedMatrix, group: usize, x: &Activations, first: usize, output: Output) {
+fn tile<const ROWS: usize, const FOUR: bool>(
+    weight: &PackedMatrix,
+    group: usize,
+    x: &Activations,
+    first: usize,
+    output: Output,
+) {
     let unit = 64 + weight.bits().quant_bytes();
+    let blocks = x.cols() / BLOCK;
     let bytes = weight.group_bytes(group);
-    let rows: [&[i8]; ROWS] = std::array::from_fn(|r| x.row_bytes(first + r));
-    let scales: [&[[f32; 2]]; ROWS] = std::array::from_fn(|r| x.row_scales(first + r));
+    let rows: [&[[[i8; BLOCK]; 2]]; ROWS] = std::array::from_fn(|r| &x.row_blocks(first + r)[..blocks]);
+    let scales: [&[[f32; 2]]; ROWS] = std::array::from_fn(|r| &x.row_scales(first + r)[..blocks]);
     let mut sums = [_mm512_setzero_ps(); ROWS];
-    for (block, unit) in bytes.chunks_exact(unit).enumerate() {
+    for (block, unit) in bytes.chunks_exact(unit).take(blocks).enumerate() {
         let (head, quants) = unit.split_at(64);
         let (d, m) = scales_of(head);
-        let quants = match weight.bits() {
-            Bits::Four => four(quants),
-            Bits::Eight => eight(quants),
-        };
+        let quants = if FOUR { four(quants) } else { eight(quants) };
         for r in 0..ROWS {
             let [scale, sum] = scales[r][block];
-            let (high, low) = rows[r][block * 2 * BLOCK..][..2 * BLOCK].split_at(BLOCK);
+            let [high, low] = &rows[r][block];
             // At most 32·255·(127·128 + 64) < 2³¹: exact.
-            let dots = _mm512_add_epi32(_mm512_slli_epi32::<7>(dot(&quants, high)), dot(&quants, low));
+            let dots = _mm512_add_epi32(_mm512_slli_epi32::<7>(dot!(quants, high)), dot!(quants, low));
             let scaled = _mm512_mul_ps(d, _mm512_set1_ps(scale));
             sums[r] = _mm512_fmadd_ps(scaled, _mm512_cvtepi32_ps(dots), sums[r]);
             sums[r] = _mm512_fmadd_ps(m, _mm512_set1_ps(sum), sums[r]);
@@ -56,22 +88,10 @@ fn tile<const ROWS: usize>(weight: &PackedMatrix, group: usize, x: &Activations,
     }
 }
 
-/// ⟨q, x⟩ in every lane, for signed bytes x.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn dot(quants: &[__m512i; 8], activations: &[i8]) -> __m512i {
-    // Two sums, so that an addition need not wait for the one before.
-    let mut sums = [_mm512_setzero_si512(); 2];
-    for (quad, &q) in quants.iter().enumerate() {
-        sums[quad % 2] = _mm512_dpbusd_epi32(sums[quad % 2], q, quad_of(activations, 4 * quad));
-    }
-    _mm512_add_epi32(sums[0], sums[1])
-}
-
 /// Four neighbouring bytes, in every lane.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn quad_of(bytes: &[i8], at: usize) -> __m512i {
+fn quad_of(bytes: &[i8; BLOCK], at: usize) -> __m512i {
     let quad = [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
     _mm512_set1_epi32(i32::from_le_bytes(quad.map(|b| b as u8)))
 }

@@ -13,6 +13,7 @@
 //! d·s·(128·⟨q, hi⟩ + ⟨q, lo⟩) + m·Σx.
 
 mod activations;
+mod arena;
 mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -23,6 +24,7 @@ mod rows;
 mod vector;
 
 pub use activations::Activations;
+pub use arena::Arena;
 pub use attention::{KeyValues, Seen};
 pub use pack::PackedMatrix;
 

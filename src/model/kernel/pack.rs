@@ -3,6 +3,7 @@
 use candle_core::quantized::GgmlDType;
 use half::f16;
 
+use super::arena::{Arena, Line, Lines};
 use super::{BLOCK, LANES};
 
 /// Bits of a packed quant.
@@ -20,12 +21,12 @@ impl Bits {
             Bits::Eight => LANES * BLOCK,
         }
     }
-}
 
-/// One cache line; gives the packed bytes their alignment.
-#[derive(Clone, Copy)]
-#[repr(align(64))]
-struct Line([u8; 64]);
+    /// Lines of one block of a group: scales and offsets, then the quants.
+    const fn unit_lines(self) -> usize {
+        1 + self.quant_bytes() / 64
+    }
+}
 
 /// A weight matrix in packed form.
 pub struct PackedMatrix {
@@ -35,7 +36,7 @@ pub struct PackedMatrix {
     /// For each group and block: 16 scales (f16), 16 offsets (f16), the quants. Eight quants of a
     /// block: for every 4 columns 16 rows × 4 bytes. Four-bit quants: the low halves of a byte are
     /// columns 0..16, the high halves columns 16..32.
-    lines: Vec<Line>,
+    lines: Lines,
 }
 
 /// One block of one row: w = scale · q + offset.
@@ -47,9 +48,9 @@ struct RowBlock {
 }
 
 impl PackedMatrix {
-    /// Packs the raw bytes of a GGUF tensor (rows, cols). `None` for types that are not made of
-    /// 32-column blocks.
-    pub fn new(bytes: &[u8], dtype: GgmlDType, rows: usize, cols: usize) -> Option<Self> {
+    /// Packs the raw bytes of a GGUF tensor (rows, cols) into memory of `arena`. `None` for types that
+    /// are not made of 32-column blocks.
+    pub fn new(bytes: &[u8], dtype: GgmlDType, rows: usize, cols: usize, arena: &Arena) -> Option<Self> {
         let bits = match dtype {
             GgmlDType::Q4_0 | GgmlDType::Q4_1 => Bits::Four,
             GgmlDType::Q5_0 | GgmlDType::Q5_1 | GgmlDType::Q8_0 => Bits::Eight,
@@ -59,33 +60,32 @@ impl PackedMatrix {
         if rows == 0 || cols == 0 || !cols.is_multiple_of(BLOCK) || bytes.len() != rows * cols / BLOCK * size {
             return None;
         }
-        let mut matrix = PackedMatrix {
-            rows,
-            cols,
-            bits,
-            lines: Vec::new(),
-        };
         let blocks = cols / BLOCK;
-        let unit = matrix.unit_lines();
-        matrix.lines = vec![Line([0; 64]); rows.div_ceil(LANES) * blocks * unit];
+        let unit = bits.unit_lines();
+        let mut lines = arena.lines(rows.div_ceil(LANES) * blocks * unit);
         for (row, row_bytes) in bytes.chunks_exact(blocks * size).enumerate() {
             for (block, raw) in row_bytes.chunks_exact(size).enumerate() {
                 let at = ((row / LANES) * blocks + block) * unit;
-                store(&mut matrix.lines[at..at + unit], row % LANES, &decode(raw, dtype));
+                store(&mut lines[at..at + unit], row % LANES, &decode(raw, dtype));
             }
         }
-        Some(matrix)
+        Some(PackedMatrix {
+            rows,
+            cols,
+            bits,
+            lines,
+        })
     }
 
     /// Packs f32 values (rows, cols) in eight bits, each within 1/254 of the greatest of its 32 in
     /// the row. `None` where `cols` is no multiple of 32.
-    pub fn from_floats(values: &[f32], rows: usize, cols: usize) -> Option<Self> {
+    pub fn from_floats(values: &[f32], rows: usize, cols: usize, arena: &Arena) -> Option<Self> {
         if rows == 0 || cols == 0 || !cols.is_multiple_of(BLOCK) || values.len() != rows * cols {
             return None;
         }
         let blocks = values.as_chunks::<BLOCK>().0.iter();
         let bytes: Vec<u8> = blocks.flat_map(q8_0).collect();
-        PackedMatrix::new(&bytes, GgmlDType::Q8_0, rows, cols)
+        PackedMatrix::new(&bytes, GgmlDType::Q8_0, rows, cols, arena)
     }
 
     pub fn rows(&self) -> usize {
@@ -109,15 +109,11 @@ impl PackedMatrix {
         self.bits
     }
 
-    fn unit_lines(&self) -> usize {
-        1 + self.bits.quant_bytes() / 64
-    }
-
     /// The bytes of a group: its blocks one after the other, each 64 bytes of scales and offsets
     /// and then the quants; aligned to 64.
     #[inline(always)]
     pub(super) fn group_bytes(&self, group: usize) -> &[u8] {
-        let lines = self.cols / BLOCK * self.unit_lines();
+        let lines = self.cols / BLOCK * self.bits.unit_lines();
         let lines = &self.lines[group * lines..(group + 1) * lines];
         // SAFETY: `Line` is 64 plain bytes without padding, so the slice is that many initialised
         // bytes, borrowed for as long as `lines` is.

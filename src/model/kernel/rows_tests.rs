@@ -67,3 +67,10 @@ fn heads_turn_by_their_tokens_angles() {
         assert_eq!(neighbours[8..12], [-20.0, 18.0, -22.0, -24.0]);
     }
 }
+
+#[test]
+fn halves_become_the_same_floats_without_branches() {
+    for bits in (0..=u16::MAX).map(half::f16::from_bits).filter(|h| h.is_finite()) {
+        assert_eq!(super::vector::float(bits).to_bits(), bits.to_f32().to_bits(), "{bits}");
+    }
+}

@@ -27,7 +27,7 @@ fn every_kernel_agrees_with_the_dequantised_product() {
     for dtype in [Q4_0, Q4_1, Q5_0, Q5_1, Q8_0] {
         for (rows, cols, tokens) in [(16, 32, 1), (40, 96, 1), (35, 576, 5), (64, 64, 9)] {
             let (raw, w) = weights(dtype, rows, cols);
-            let packed = PackedMatrix::new(&raw, dtype, rows, cols).unwrap();
+            let packed = PackedMatrix::new(&raw, dtype, rows, cols, &Arena::default()).unwrap();
             let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(tokens as u64);
             let x: Vec<f32> = (0..tokens * cols).map(|_| rng.random_range(-3.0..3.0)).collect();
             let expected = reference(&w, &x, cols);
@@ -80,7 +80,7 @@ fn activations_are_split_alike_on_all_machines() {
 #[test]
 fn a_row_does_not_depend_on_its_neighbours() {
     let (raw, _) = weights(GgmlDType::Q4_1, 48, 128);
-    let packed = PackedMatrix::new(&raw, GgmlDType::Q4_1, 48, 128).unwrap();
+    let packed = PackedMatrix::new(&raw, GgmlDType::Q4_1, 48, 128, &Arena::default()).unwrap();
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(3);
     let x: Vec<f32> = (0..7 * 128).map(|_| rng.random_range(-3.0..3.0)).collect();
     let [all] = matmul([&packed], &Activations::new(&x, 128));
@@ -93,8 +93,8 @@ fn a_row_does_not_depend_on_its_neighbours() {
 #[test]
 fn other_types_and_wrong_sizes_are_not_packed() {
     let (raw, _) = weights(GgmlDType::Q8_0, 2, 64);
-    assert!(PackedMatrix::new(&raw, GgmlDType::F16, 2, 64).is_none());
-    assert!(PackedMatrix::new(&raw[1..], GgmlDType::Q8_0, 2, 64).is_none());
+    assert!(PackedMatrix::new(&raw, GgmlDType::F16, 2, 64, &Arena::default()).is_none());
+    assert!(PackedMatrix::new(&raw[1..], GgmlDType::Q8_0, 2, 64, &Arena::default()).is_none());
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn floats_are_packed_within_a_step() {
     // Blocks of very different sizes, down to where a 16-bit scale has few digits left.
     let size = |i: usize| [1.0, 1e-3, 1e3, 3e-4][i / 32 % 4];
     let w: Vec<f32> = (0..20 * 128).map(|i| rng.random_range(-1.0..1.0) * size(i)).collect();
-    let packed = PackedMatrix::from_floats(&w, 20, 128).unwrap();
+    let packed = PackedMatrix::from_floats(&w, 20, 128, &Arena::default()).unwrap();
     for column in 0..128 {
         let mut x = [0.0; 128];
         x[column] = 1.0;
@@ -113,14 +113,14 @@ fn floats_are_packed_within_a_step() {
             assert!(error <= size(column) / 240.0, "row {row}, column {column}: {error}");
         }
     }
-    assert!(PackedMatrix::from_floats(&w, 20, 127).is_none());
-    assert!(PackedMatrix::from_floats(&w[..20 * 33], 20, 33).is_none());
+    assert!(PackedMatrix::from_floats(&w, 20, 127, &Arena::default()).is_none());
+    assert!(PackedMatrix::from_floats(&w[..20 * 33], 20, 33, &Arena::default()).is_none());
 }
 
 #[test]
 fn zeros_stay_zeros() {
     let (raw, _) = weights(GgmlDType::Q8_0, 16, 32);
-    let packed = PackedMatrix::new(&raw, GgmlDType::Q8_0, 16, 32).unwrap();
+    let packed = PackedMatrix::new(&raw, GgmlDType::Q8_0, 16, 32, &Arena::default()).unwrap();
     let [y] = matmul([&packed], &Activations::new(&[0.0; 32], 32));
     assert_eq!(y, [0.0; 16]);
 }

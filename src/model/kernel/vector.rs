@@ -3,12 +3,14 @@
 //! Kernels are written once, generic over [`Vector`] and inlined into functions that are compiled
 //! for an instruction set; [`Kernel`](super::Kernel) chooses at run time.
 
+use half::f16;
+
 use super::LANES;
 
 /// Sixteen floats.
 pub(super) trait Vector: Copy {
     fn splat(x: f32) -> Self;
-    fn load(from: &[f32; LANES]) -> Self;
+    fn load_halves(from: &[f16; LANES]) -> Self;
     fn store(self, to: &mut [f32; LANES]);
     /// self · by + plus
     fn mul_add(self, by: Self, plus: Self) -> Self;
@@ -25,8 +27,8 @@ impl<const FUSED: bool> Vector for Lanes<FUSED> {
     }
 
     #[inline(always)]
-    fn load(from: &[f32; LANES]) -> Self {
-        Lanes(*from)
+    fn load_halves(from: &[f16; LANES]) -> Self {
+        Lanes(from.map(float))
     }
 
     #[inline(always)]
@@ -51,7 +53,7 @@ pub(super) use x86::Zmm;
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{LANES, Vector};
+    use super::{LANES, Vector, f16};
 
     /// An AVX-512 register. Only functions compiled for AVX-512 F may use it, on a CPU that has it.
     #[derive(Clone, Copy)]
@@ -65,9 +67,9 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn load(from: &[f32; LANES]) -> Self {
-            // SAFETY: as above; an unaligned load of the sixteen floats.
-            Zmm(unsafe { _mm512_loadu_ps(from.as_ptr()) })
+        fn load_halves(from: &[f16; LANES]) -> Self {
+            // SAFETY: as above; an unaligned load of the sixteen halves.
+            Zmm(unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.as_ptr().cast())) })
         }
 
         #[inline(always)]
@@ -82,6 +84,14 @@ mod x86 {
             Zmm(unsafe { _mm512_fmadd_ps(self.0, by.0, plus.0) })
         }
     }
+}
+
+/// A finite half as a float, without branches: its exponent's bias is 112 less.
+#[inline(always)]
+pub(super) fn float(half: f16) -> f32 {
+    let bits = u32::from(half.to_bits());
+    let magnitude = f32::from_bits((bits & 0x7fff) << 13) * f32::from_bits((127 + 112) << 23);
+    f32::from_bits(magnitude.to_bits() | (bits & 0x8000) << 16)
 }
 
 /// eˣ, within 2 units in the last place for x in −87..88; 0 below, so that masked scores vanish.

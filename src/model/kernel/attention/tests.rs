@@ -51,7 +51,12 @@ impl Case {
     fn check(&self) {
         let width = self.kv_heads * self.head_dim;
         let entries = self.past + self.tokens;
-        let (keys, values) = (random(entries * width, 1), random(entries * width, 2));
+        // What 16 bits hold, so that keeping them changes nothing.
+        let held = |seed| -> Vec<f32> {
+            let values = random(entries * width, seed);
+            values.iter().map(|x| f16::from_f32(*x).to_f32()).collect()
+        };
+        let (keys, values) = (held(1), held(2));
         let queries: Vec<f32> = random(self.tokens * self.groups * width, 3)
             .iter()
             .map(|q| q / 4.0)
@@ -107,6 +112,20 @@ fn attention_follows_its_formula() {
             .check();
         }
     }
+}
+
+#[test]
+fn what_sixteen_bits_cannot_hold_is_not_infinite() {
+    let mut kept = KeyValues::default();
+    kept.append(&[1e9, -1e9, 0.0, 1.0], &[1e9; 4], 1, 4);
+    assert!(
+        kept.heads[0]
+            .keys
+            .iter()
+            .chain(&kept.heads[0].values)
+            .all(|x| x.is_finite())
+    );
+    assert_eq!(kept.bytes() % size_of::<f16>(), 0);
 }
 
 #[test]
