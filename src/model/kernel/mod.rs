@@ -49,6 +49,8 @@ const TILE: usize = 4;
 const ROWS: usize = 64;
 /// Products of fewer multiplications than this stay on one thread: handing out work costs more.
 const PARALLEL_FROM: usize = 1 << 18;
+/// A multiplication of attention takes as long as so many of a product: it waits for keys and values.
+const WAITS: usize = 4;
 /// A product with fewer rows than this takes as long as with so many: it waits for the weights.
 const ROWS_A_READ: usize = 4;
 
@@ -250,7 +252,7 @@ pub fn attention(queries: &[f32], entries: &KeyValues, seen: Seen, tokens: usize
     let mut mixed = vec![0.0; queries.len()];
     let output = Slots::new(&mut mixed);
     let attend = Attend::new(queries, entries, seen, tokens, heads);
-    parallel(attend.items(), attend.work(), &|items| {
+    parallel(attend.items(), attend.work() * WAITS, &|items| {
         attend_part(&attend, items, output)
     });
     mixed
