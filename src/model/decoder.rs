@@ -16,7 +16,8 @@ use super::weights::{Embedding, Placement, WeightSource};
 pub struct Decoder {
     config: ModelConfig,
     place: Placement,
-    embedding: Embedding,
+    /// `None` where the rows of the head are the embeddings and can be read there.
+    embedding: Option<Embedding>,
     blocks: Vec<Block>,
     final_norm: RmsNorm,
     head: Linear,
@@ -49,10 +50,16 @@ impl Decoder {
         } else {
             "token_embd"
         };
+        let tied = head == "token_embd";
+        let head = source.linear(head, vocab, hidden, &place)?;
+        let embedding = match tied && head.packed().is_some() {
+            true => None,
+            false => Some(source.embedding(vocab, hidden, &place)?),
+        };
         Ok(Decoder {
-            embedding: source.embedding(vocab, hidden, &place)?,
+            embedding,
             final_norm: norm(&config, source, "output_norm", hidden, &place)?,
-            head: source.linear(head, vocab, hidden, &place)?,
+            head,
             rope: Rope::new(&config, place.dtype, &place.device),
             blocks,
             config,
@@ -82,8 +89,17 @@ impl Decoder {
         if let Some(id) = ids.iter().find(|&&id| id as usize >= vocab) {
             bail!("token id {id} is outside the vocabulary of {vocab}");
         }
-        let ids = Tensor::new(ids, &self.place.device)?;
-        Ok(self.embedding.lookup(&ids)?.to_dtype(self.place.dtype)?)
+        let hidden = match (&self.embedding, self.head.packed()) {
+            (None, Some(rows)) => {
+                let mut hidden = Vec::with_capacity(ids.len() * rows.cols());
+                ids.iter()
+                    .for_each(|&id| rows.extend_with_row(id as usize, &mut hidden));
+                Tensor::from_vec(hidden, (ids.len(), rows.cols()), &self.place.device)?
+            }
+            (Some(embedding), _) => embedding.lookup(&Tensor::new(ids, &self.place.device)?)?,
+            (None, None) => unreachable!("embeddings are left out only beside a packed head"),
+        };
+        Ok(hidden.to_dtype(self.place.dtype)?)
     }
 
     /// Tokens at `positions`, each seeing itself and those before it in the list.

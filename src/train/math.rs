@@ -240,6 +240,55 @@ mod tests {
     }
 
     #[test]
+    fn what_runs_on_this_machine_gives_the_bits_of_the_plain_bodies() {
+        let of = |count: usize, step: f32| -> Vec<f32> { (0..count).map(|i| (i as f32 * step).sin() * 3.0).collect() };
+        let (x, row, other) = (of(37 * 5, 0.7), of(37, 0.3), of(37, 1.1));
+        let same = |name: &str, by: &dyn Fn(&mut [f32]), body: &dyn Fn(&mut [f32])| {
+            let (mut found, mut expected) = (x.clone(), x.clone());
+            by(&mut found);
+            body(&mut expected);
+            assert_ne!(expected, x, "{name} does nothing");
+            let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&found), bits(&expected), "{name}");
+        };
+        same("scale_and_shift", &|x| scale_and_shift(x, &row, &other), &|x| {
+            scale_and_shift_body(x, &row, &other)
+        });
+        same("add_bias", &|x| add_bias(x, &row), &|x| add_bias_body(x, &row));
+        same("add_rows", &|x| add_rows(&mut x[..37], &of(74, 0.2)), &|x| {
+            add_rows_body(&mut x[..37], &of(74, 0.2))
+        });
+        same("multiply", &|x| multiply(&mut x[..37], &row), &|x| {
+            multiply_body(&mut x[..37], &row)
+        });
+        let left = 37;
+        same(
+            "gelu",
+            &|x| {
+                let (x, slope) = x.split_at_mut(left);
+                gelu(x, slope)
+            },
+            &|x| {
+                let (x, slope) = x.split_at_mut(left);
+                gelu_body(x, slope)
+            },
+        );
+        let step = AdamStep::new(3, 0.01, 0.1);
+        let moments = |x: &mut [f32], run: &dyn Fn(&mut [f32], &mut [f32], &mut [f32])| {
+            let (parameters, rest) = x.split_at_mut(left);
+            let (first, rest) = rest.split_at_mut(left);
+            let second = &mut rest[..37];
+            second.iter_mut().for_each(|v| *v = v.abs());
+            run(parameters, first, second);
+        };
+        same(
+            "adam_w",
+            &|x| moments(x, &|p, m, v| adam_w(p, &row, m, v, step)),
+            &|x| moments(x, &|p, m, v| adam_w_body(p, &row, m, v, step)),
+        );
+    }
+
+    #[test]
     fn gelu_and_its_slope() {
         let exact = |x: f64| {
             let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));

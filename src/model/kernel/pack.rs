@@ -96,6 +96,28 @@ impl PackedMatrix {
         self.cols
     }
 
+    /// Adds the weights of a row, (cols), to `out`: exactly those of the GGUF tensor.
+    ///
+    /// # Panics
+    /// Past the last row.
+    pub fn extend_with_row(&self, row: usize, out: &mut Vec<f32>) {
+        assert!(row < self.rows, "there is no row {row}");
+        let lane = row % LANES;
+        for unit in self.group_bytes(row / LANES).chunks_exact(64 * self.bits.unit_lines()) {
+            let (head, quants) = unit.split_at(64);
+            let half = |at: usize| f16::from_le_bytes([head[at], head[at + 1]]).to_f32();
+            let (scale, offset) = (half(2 * lane), half(32 + 2 * lane));
+            let byte = |column: usize| quants[column / 4 * 64 + lane * 4 + column % 4];
+            out.extend((0..BLOCK).map(|column| {
+                let quant = match self.bits {
+                    Bits::Four => byte(column % 16) >> (4 * (column / 16)) & 0x0f,
+                    Bits::Eight => byte(column),
+                };
+                scale * f32::from(quant) + offset
+            }));
+        }
+    }
+
     /// Bytes held.
     pub fn bytes(&self) -> usize {
         self.lines.len() * 64

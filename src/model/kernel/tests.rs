@@ -28,6 +28,9 @@ fn every_kernel_agrees_with_the_dequantised_product() {
         for (rows, cols, tokens) in [(16, 32, 1), (40, 96, 1), (35, 576, 5), (64, 64, 9)] {
             let (raw, w) = weights(dtype, rows, cols);
             let packed = PackedMatrix::new(&raw, dtype, rows, cols, &Arena::default()).unwrap();
+            let mut unpacked = Vec::new();
+            (0..rows).for_each(|row| packed.extend_with_row(row, &mut unpacked));
+            assert_eq!(unpacked, w, "{dtype:?} {rows}x{cols}");
             let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(tokens as u64);
             let x: Vec<f32> = (0..tokens * cols).map(|_| rng.random_range(-3.0..3.0)).collect();
             let expected = reference(&w, &x, cols);
