@@ -12,7 +12,7 @@ use super::{GO_ON, built_in_routers, endless, median, model, ratio, text};
 const PROMPT: usize = 64;
 const TURNS: usize = 200;
 
-/// Without routers against routers that decide at every token under a dial that executes all, so
+/// Without routers against routers that are asked at every token under a dial that executes all, so
 /// that the same blocks run. Once the routers that ship, once random ones, of which none is a
 /// constant.
 pub fn measure() -> Result<()> {
@@ -23,8 +23,10 @@ pub fn measure() -> Result<()> {
     println!("| | shipped | random | bar |");
     println!("|---|---:|---:|---:|");
     let sets = [&shipped, &random];
-    let [a, b] = decode(&model, sets)?;
-    println!("| decode, {TURNS} tokens after {PROMPT} | {a:.4} | {b:.4} | 1.03 |");
+    for (scope, name) in [(Scope::Token, "token"), (Scope::Prompt, "prompt, shadow")] {
+        let [a, b] = decode(&model, sets, scope)?;
+        println!("| decode, {TURNS} tokens after {PROMPT}, scope {name} | {a:.4} | {b:.4} | 1.03 |");
+    }
     for (tokens, turns) in [(128, 40), (512, 16)] {
         let [a, b] = prefill(&model, sets, tokens, turns)?;
         println!("| prefill, {tokens} tokens | {a:.4} | {b:.4} | 1.01 |");
@@ -84,17 +86,17 @@ fn random(like: &RouterSet) -> RouterSet {
     set
 }
 
-fn settings() -> Settings {
+fn settings(scope: Scope) -> Settings {
     endless(Settings {
-        scope: Scope::Token,
+        scope,
         dial: 0.5,
         ..Settings::default()
     })
 }
 
-fn decode(model: &Model, sets: [&RouterSet; 2]) -> Result<[f64; 2]> {
+fn decode(model: &Model, sets: [&RouterSet; 2], scope: Scope) -> Result<[f64; 2]> {
     let prompt = Prompt::Ids(text(model, PROMPT)?);
-    let settings = settings();
+    let settings = settings(scope);
     let asked = [None, Some(sets[0]), Some(sets[1])];
     let mut runs = Vec::new();
     for routers in asked {
@@ -117,7 +119,7 @@ fn decode(model: &Model, sets: [&RouterSet; 2]) -> Result<[f64; 2]> {
 
 fn prefill(model: &Model, sets: [&RouterSet; 2], tokens: usize, turns: usize) -> Result<[f64; 2]> {
     let prompt = Prompt::Ids(text(model, tokens)?);
-    let settings = settings();
+    let settings = settings(Scope::Token);
     let mut ms = [const { Vec::new() }; 3];
     for _ in 0..turns {
         for (routers, ms) in [None, Some(sets[0]), Some(sets[1])].into_iter().zip(&mut ms) {

@@ -208,10 +208,9 @@ impl<'a> Route<'a> {
         } else {
             shared = self.frozen(&choices);
             let asked = self.asked().filter(|_| self.settings.shadow);
-            sequence.run_layers(&[id], asked, |layer, wish| {
-                wishes.extend(wish);
-                shared[layer].into()
-            })?
+            let (logits, asked) = sequence.run_settled(id, &shared, asked)?;
+            wishes = asked;
+            logits
         };
         if by_token {
             self.wishes.clone_from(&wishes);

@@ -170,6 +170,37 @@ impl<'m> Sequence<'m> {
         self.finish(ids.len(), &hidden)
     }
 
+    /// Runs one token whose actions, one a layer, are settled. Routers, if there are any, are asked when it is done,
+    /// of all layers at once: what they say changes nothing. Returns the logits (vocab_size) and what they wish.
+    pub fn run_settled(
+        &mut self,
+        id: u32,
+        actions: &[Action],
+        routers: Option<(&RouterSet, f64)>,
+    ) -> Result<(Tensor, Vec<Wish>)> {
+        let chunk = self.chunk(1)?;
+        let mut hidden = self.decoder.embed(&[id])?;
+        let mut entering = Vec::with_capacity(actions.len());
+        for (layer, &action) in actions.iter().enumerate() {
+            self.check_stop()?;
+            if routers.is_some() {
+                entering.push(hidden.clone());
+            }
+            hidden = self.run_layer(layer, hidden, &chunk, &action.into())?;
+        }
+        let logits = self.finish(1, &hidden)?;
+        let wishes = match routers {
+            Some((routers, dial)) => {
+                let all = routers.all_probabilities(&entering, self.decoder.by_kernels())?;
+                all.into_iter()
+                    .map(|probabilities| Wish::new(probabilities, dial))
+                    .collect()
+            }
+            None => Vec::new(),
+        };
+        Ok((logits, wishes))
+    }
+
     /// Runs several continuations side by side, each after this sequence and unseen by the others,
     /// as if their tokens had been generated one by one; the sequence stays as it is. Rows are the
     /// tokens of the first branch, then those of the second, and so on. Before each layer its

@@ -10,15 +10,19 @@ use std::sync::OnceLock;
 use candle_core::{DType, Result, Tensor};
 
 use super::checkpoint::RouterSet;
+use super::device::DeviceRouters;
 use super::mlp::{MlpRouter, dot, gelu, softmax};
 use super::pooling::{pool_rows, pool_windows};
 use crate::model::fused::floats;
 use crate::model::kernel::{self, Activations, Arena, PackedMatrix};
 
-/// The routers of a set as they are asked where models run on the CPU kernels; made when the first
-/// one is asked. A clone makes its own, so clone a set before changing its routers.
+/// The routers of a set in the forms that are asked: for the CPU kernels, and on a GPU. Each is made when the first
+/// router is asked there. A clone makes its own, so clone a set before changing its routers.
 #[derive(Default)]
-pub struct FastRouters(OnceLock<Vec<Option<FastRouter>>>);
+pub struct FastRouters {
+    kernels: OnceLock<Vec<Option<FastRouter>>>,
+    device: OnceLock<DeviceRouters>,
+}
 
 impl Clone for FastRouters {
     fn clone(&self) -> Self {
@@ -43,6 +47,10 @@ impl RouterSet {
     /// What the router of `layer` says of a chunk of hidden states (tokens, hidden_size), pooled in
     /// windows: p(skip), p(execute), p(repeat). In f32 unless `fast`, which takes f32 states on the CPU.
     pub fn probabilities(&self, layer: usize, hidden: &Tensor, fast: bool) -> Result<[f32; 3]> {
+        if let Some(routers) = self.on_device(hidden)? {
+            let windows = pool_windows(hidden, self.windows)?.unsqueeze(0)?;
+            return Ok(routers.probabilities(layer, &windows)?[0]);
+        }
         let Some(router) = self.fast_router(layer, fast) else {
             return self.layers[layer].probabilities(&pool_windows(hidden, self.windows)?);
         };
@@ -61,8 +69,24 @@ impl RouterSet {
         Ok(softmax(std::array::from_fn(mean)))
     }
 
+    /// As [`Self::probabilities`] of all layers at once, of one token's states: those that entered each layer,
+    /// (1, hidden_size). On a GPU it waits for the device once.
+    pub fn all_probabilities(&self, entering: &[Tensor], fast: bool) -> Result<Vec<[f32; 3]>> {
+        if let Some(first) = entering.first()
+            && let Some(routers) = self.on_device(first)?
+        {
+            return routers.probabilities(0, &Tensor::stack(entering, 0)?);
+        }
+        let each = entering.iter().enumerate();
+        each.map(|(layer, hidden)| self.probabilities(layer, hidden, fast))
+            .collect()
+    }
+
     /// As [`Self::probabilities`], of each hidden state by itself.
     pub fn row_probabilities(&self, layer: usize, hidden: &Tensor, fast: bool) -> Result<Vec<[f32; 3]>> {
+        if let Some(routers) = self.on_device(hidden)? {
+            return routers.row_probabilities(layer, hidden);
+        }
         let rows = hidden.dims2()?.0;
         let hidden = hidden.to_dtype(DType::F32)?.contiguous()?;
         let logits: Vec<[f32; 3]> = match self.fast_router(layer, fast) {
@@ -86,7 +110,20 @@ impl RouterSet {
                 .map(|router| FastRouter::new(router, &arena))
                 .collect()
         };
-        self.fast.0.get_or_init(all)[layer].as_ref()
+        self.fast.kernels.get_or_init(all)[layer].as_ref()
+    }
+
+    /// The routers beside `hidden`, where that is not on the CPU.
+    fn on_device(&self, hidden: &Tensor) -> Result<Option<&DeviceRouters>> {
+        if hidden.device().is_cpu() {
+            return Ok(None);
+        }
+        if self.fast.device.get().is_none() {
+            let made = DeviceRouters::new(&self.layers, hidden.device())?;
+            // Another thread may have been first; then its are as good.
+            let _ = self.fast.device.set(made);
+        }
+        Ok(self.fast.device.get())
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod decision;
+mod device;
 mod fast;
 pub mod mlp;
 pub mod pin;

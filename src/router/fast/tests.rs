@@ -47,6 +47,20 @@ fn close(a: [f32; 3], b: [f32; 3]) -> bool {
 }
 
 #[test]
+fn all_at_once_say_what_they_say_one_by_one() {
+    let mut routers = routers(4, 40);
+    routers.layers[2].w1.fill(0.0);
+    let entering: Vec<Tensor> = (1..=4).map(|seed| states(seed).narrow(0, 0, 1).unwrap()).collect();
+    for fast in [true, false] {
+        let all = routers.all_probabilities(&entering, fast).unwrap();
+        let each = entering.iter().enumerate();
+        let each: Vec<_> = each.map(|(l, h)| routers.probabilities(l, h, fast).unwrap()).collect();
+        assert_eq!(all, each);
+        assert_ne!(all[0], all[1]);
+    }
+}
+
+#[test]
 fn says_what_the_routers_say_in_f32() {
     let routers = routers(2, 40);
     for rows in [1, 3, 4, 9, 70] {
