@@ -9,7 +9,7 @@
 //!
 //! Everything that is compared runs in turns, a token here and a token there, so that what else the
 //! machine does falls on both; ratios are medians of the turns' own ratios. The model is the default
-//! one or `DRLLM_MODEL`, the routers those that ship for it or `DRLLM_ROUTERS`.
+//! one or `DRLLM_MODEL`, the routers those that ship for it or `DRLLM_ROUTERS`, the device the CPU or `DRLLM_DEVICE`.
 
 mod context;
 mod load;
@@ -58,7 +58,7 @@ pub fn request() -> LoadRequest {
     LoadRequest {
         model: std::env::var("DRLLM_MODEL").ok(),
         routers: std::env::var("DRLLM_ROUTERS").map_or(RouterChoice::BuiltIn, |path| RouterChoice::File(path.into())),
-        device: "cpu".into(),
+        device: std::env::var("DRLLM_DEVICE").unwrap_or_else(|_| "cpu".into()),
         ..LoadRequest::default()
     }
 }

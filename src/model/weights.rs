@@ -16,6 +16,10 @@ use super::linear::{Linear, Weight};
 pub enum WeightSource {
     Gguf(Box<GgufFile>),
     Safetensors(Box<MmapedSafetensors>),
+    /// Random weights of any shape and norms of ones, made where they are asked for: for benchmarks.
+    Random {
+        tied_embeddings: bool,
+    },
 }
 
 /// How weights are held.
@@ -90,6 +94,7 @@ impl WeightSource {
                     .map(|(_, t)| (format!("{:?}", t.dtype()), t.shape().iter().product()));
                 commonest(sizes)
             }
+            WeightSource::Random { .. } => "random".to_owned(),
         }
     }
 
@@ -98,6 +103,11 @@ impl WeightSource {
         match self {
             WeightSource::Gguf(file) => file.content.tensor_infos.contains_key(name),
             WeightSource::Safetensors(tensors) => tensors.get(&hf_name(name)).is_ok(),
+            WeightSource::Random { tied_embeddings } => {
+                name.ends_with(".weight")
+                    && name != "rope_freqs.weight"
+                    && (name != "output.weight" || !tied_embeddings)
+            }
         }
     }
 
@@ -110,6 +120,8 @@ impl WeightSource {
                 let tensor = tensors.load(&name, &place.device);
                 tensor.with_context(|| format!("the weights have no tensor '{name}'"))?
             }
+            WeightSource::Random { .. } if shape.len() == 1 => Tensor::ones(shape, place.dtype, &place.device)?,
+            WeightSource::Random { .. } => Tensor::randn(0f32, 0.02, shape, &place.device)?,
         };
         ensure!(
             tensor.dims() == shape,
