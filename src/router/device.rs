@@ -19,7 +19,7 @@ pub(super) struct DeviceRouters {
 impl DeviceRouters {
     pub fn new(routers: &[MlpRouter], device: &Device) -> Result<Self> {
         let stacked = |part: &dyn Fn(&MlpRouter) -> &[f32]| -> Result<Tensor> {
-            let values: Vec<f32> = routers.iter().flat_map(|router| part(router)).copied().collect();
+            let values: Vec<f32> = routers.iter().flat_map(part).copied().collect();
             Tensor::from_vec(values, routers.len() * part(&routers[0]).len(), device)
         };
         let layers = routers.len();

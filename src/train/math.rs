@@ -274,7 +274,8 @@ mod tests {
             },
         );
         let step = AdamStep::new(3, 0.01, 0.1);
-        let moments = |x: &mut [f32], run: &dyn Fn(&mut [f32], &mut [f32], &mut [f32])| {
+        type Run<'a> = &'a dyn Fn(&mut [f32], &mut [f32], &mut [f32]);
+        let moments = |x: &mut [f32], run: Run| {
             let (parameters, rest) = x.split_at_mut(left);
             let (first, rest) = rest.split_at_mut(left);
             let second = &mut rest[..37];
