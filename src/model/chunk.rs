@@ -1,6 +1,6 @@
 //! The tokens of one forward pass: where they stand and whom they see.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex};
 
 use candle_core::{Result, Tensor};
 
@@ -17,8 +17,8 @@ pub struct Chunk {
     /// Whether a row's token sees a column's, (tokens, tokens); absent where each sees itself and
     /// those before it.
     table: Option<Vec<bool>>,
-    /// What [`Chunk::mask`] made of it.
-    mask: OnceLock<Tensor>,
+    /// The widest that [`Chunk::mask`] made of it.
+    mask: Arc<Mutex<Option<Tensor>>>,
 }
 
 impl Chunk {
@@ -30,7 +30,7 @@ impl Chunk {
             cos,
             sin,
             table: None,
-            mask: OnceLock::new(),
+            mask: Arc::default(),
         })
     }
 
@@ -69,28 +69,44 @@ impl Chunk {
     }
 
     /// The additive mask over `past` earlier entries, which all see, and the chunk's own:
-    /// (tokens, past + tokens), 0 where a token sees and −∞ elsewhere. None for one token.
+    /// (tokens, past + tokens), 0 where a token sees and −∞ elsewhere, in the type of the activations.
+    /// None for one token. Layers share one: what all see stands first, so of a wider mask the last
+    /// columns serve.
     pub(super) fn mask(&self, past: usize) -> Result<Option<Tensor>> {
-        let tokens = self.positions.len();
-        if tokens == 1 {
+        let entries = past + self.positions.len();
+        if self.positions.len() == 1 {
             return Ok(None);
         }
-        let mask = match self.mask.get() {
-            Some(mask) => mask.clone(),
+        let mut widest = self.mask.lock().expect("nothing panics while it holds the mask");
+        let mask = match &*widest {
+            Some(mask) if mask.dims()[1] >= entries => mask.clone(),
+            _ => widest.insert(self.new_mask(past)?).clone(),
+        };
+        Ok(Some(mask.narrow(1, mask.dims()[1] - entries, entries)?))
+    }
+
+    /// [`Self::mask`], made on the device: that of a long prompt takes longer to upload than to use.
+    fn new_mask(&self, past: usize) -> Result<Tensor> {
+        let (tokens, device, dtype) = (self.positions.len(), self.cos.device(), self.cos.dtype());
+        let shape = (tokens, past + tokens);
+        let hidden = match &self.table {
+            Some(table) => {
+                let rows = table.chunks_exact(tokens);
+                let row = |row: &[bool]| [vec![0u8; past], row.iter().map(|&sees| u8::from(!sees)).collect()].concat();
+                Tensor::from_vec(rows.flat_map(row).collect(), shape, device)?
+            }
             None => {
-                let sees = |i: usize, j: usize| self.table.as_ref().map_or(j <= i, |t| t[i * tokens + j]);
-                let entry = |i, j| if sees(i, j) { 0.0 } else { f32::NEG_INFINITY };
-                let entries = (0..tokens).flat_map(|i| (0..tokens).map(move |j| entry(i, j)));
-                let mask = Tensor::from_vec(entries.collect::<Vec<f32>>(), (tokens, tokens), self.cos.device())?;
-                let mask = mask.to_dtype(self.cos.dtype())?;
-                self.mask.get_or_init(|| mask).clone()
+                let entry = Tensor::arange(0, shape.1 as u32, device)?;
+                let own = entry.narrow(0, past, tokens)?;
+                own.unsqueeze(1)?.broadcast_lt(&entry.unsqueeze(0)?)?
             }
         };
-        if past == 0 {
-            return Ok(Some(mask));
-        }
-        let seen = Tensor::zeros((tokens, past), mask.dtype(), mask.device())?;
-        Ok(Some(Tensor::cat(&[&seen, &mask], 1)?))
+        let all = |value: f32| {
+            Tensor::full(value, (1, 1), device)?
+                .to_dtype(dtype)?
+                .broadcast_as(shape)
+        };
+        hidden.where_cond(&all(f32::NEG_INFINITY)?, &all(0.0)?)
     }
 
     /// The chunk of some of its tokens, given by ascending row.
@@ -108,7 +124,74 @@ impl Chunk {
             cos: self.cos.index_select(&index, 0)?,
             sin: self.sin.index_select(&index, 0)?,
             table: self.table.as_ref().map(pick),
-            mask: OnceLock::new(),
+            mask: Arc::default(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::DType;
+
+    use super::*;
+
+    const HIDDEN: f32 = f32::NEG_INFINITY;
+
+    fn mask(chunk: &Chunk, past: usize) -> Vec<Vec<f32>> {
+        let mask = chunk.mask(past).unwrap().unwrap();
+        assert_eq!(mask.dtype(), chunk.cos().dtype());
+        mask.to_dtype(DType::F32).unwrap().to_vec2().unwrap()
+    }
+
+    fn widest(chunk: &Chunk) -> Tensor {
+        chunk.mask.lock().unwrap().clone().unwrap()
+    }
+
+    #[test]
+    fn tokens_see_what_came_before_them() {
+        for dtype in [DType::F32, DType::BF16] {
+            let rope = Rope::plain(8, dtype);
+            let chunk = Chunk::causal(&[7, 8, 9], &rope).unwrap();
+            let own = [[0.0, HIDDEN, HIDDEN], [0.0, 0.0, HIDDEN], [0.0, 0.0, 0.0]];
+            for past in [0, 1, 4, 2, 0] {
+                let expected = own.map(|row| [vec![0.0; past], row.to_vec()].concat());
+                assert_eq!(mask(&chunk, past), expected, "{past} earlier entries");
+            }
+            assert!(Chunk::causal(&[7], &rope).unwrap().mask(3).unwrap().is_none());
+        }
+    }
+
+    #[test]
+    fn a_table_says_whom_tokens_see() {
+        let rope = Rope::plain(8, DType::F32);
+        let sees = |i: usize, j: usize| j <= i && i % 2 == j % 2;
+        let chunk = Chunk::with_visibility(&[4, 4, 5, 5], sees, &rope).unwrap();
+        for past in [2, 0] {
+            let mask = mask(&chunk, past);
+            for (i, row) in mask.iter().enumerate() {
+                assert!(row[..past].iter().all(|&x| x == 0.0));
+                let own = (0..4).map(|j| if sees(i, j) { 0.0 } else { HIDDEN });
+                assert_eq!(row[past..], own.collect::<Vec<_>>());
+            }
+        }
+        let some = chunk.select(&[0, 2, 3]).unwrap();
+        assert_eq!(
+            mask(&some, 0),
+            [[0.0, HIDDEN, HIDDEN], [0.0, 0.0, HIDDEN], [HIDDEN, HIDDEN, 0.0]]
+        );
+    }
+
+    #[test]
+    fn layers_share_the_widest_mask() {
+        let rope = Rope::plain(8, DType::F32);
+        let chunk = Chunk::causal(&[0, 1, 2], &rope).unwrap();
+        mask(&chunk, 5);
+        let made = widest(&chunk).id();
+        for past in [5, 2, 0, 5] {
+            mask(&chunk, past);
+            assert_eq!(widest(&chunk).id(), made, "{past} earlier entries");
+        }
+        mask(&chunk, 6);
+        assert_eq!(widest(&chunk).dims(), [3, 9]);
     }
 }

@@ -78,6 +78,20 @@ fn llama3(frequency: f64, factor: f64, low: f64, high: f64, original_context: f6
 }
 
 #[cfg(test)]
+impl Rope {
+    /// Frequencies as Llama 2 has them, on the CPU.
+    pub(super) fn plain(head_dim: usize, dtype: DType) -> Self {
+        let frequency = |i: usize| 10_000f64.powf(-2.0 * i as f64 / head_dim as f64);
+        Rope {
+            inverse_frequencies: (0..head_dim / 2).map(frequency).collect(),
+            interleaved: false,
+            dtype,
+            device: Device::Cpu,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
