@@ -1,12 +1,21 @@
 //! Rotary position embedding: tables of cosines and sines at absolute positions.
 
+use std::sync::Mutex;
+
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::config::{ModelConfig, RopeScaling};
 
-/// Inverse frequencies of a model's RoPE, (head_dim / 2).
+/// The fewest positions that the tables have.
+const FEWEST_POSITIONS: usize = 256;
+
+/// A model's rotary embedding.
 pub struct Rope {
+    /// (head_dim / 2)
     inverse_frequencies: Vec<f64>,
+    /// Cosines and sines of the positions from 0 on, each (positions, head_dim / 2), on the device, so that tokens
+    /// upload none. Twice as many are made when one beyond them is asked for.
+    tables: Mutex<Option<(Tensor, Tensor)>>,
     interleaved: bool,
     dtype: DType,
     device: Device,
@@ -34,6 +43,7 @@ impl Rope {
         };
         Rope {
             inverse_frequencies,
+            tables: Mutex::new(None),
             interleaved: config.rope_interleaved,
             dtype,
             device: device.clone(),
@@ -47,16 +57,33 @@ impl Rope {
 
     /// Cosines and sines at `positions`, each (tokens, head_dim / 2).
     pub fn tables(&self, positions: &[u32]) -> Result<(Tensor, Tensor)> {
-        let shape = (positions.len(), self.inverse_frequencies.len());
-        let table = |of: fn(f64) -> f64| -> Result<Tensor> {
-            let angles = positions.iter().flat_map(|&p| {
-                self.inverse_frequencies
-                    .iter()
-                    .map(move |f| of(f64::from(p) * f) as f32)
-            });
-            Tensor::from_vec(angles.collect(), shape, &self.device)?.to_dtype(self.dtype)
-        };
-        Ok((table(f64::cos)?, table(f64::sin)?))
+        let end = positions.iter().max().map_or(0, |&last| last as usize + 1);
+        let (cos, sin) = self.up_to(end)?;
+        let in_turn = positions.windows(2).all(|pair| pair[1] == pair[0] + 1);
+        if let (Some(&first), true) = (positions.first(), in_turn) {
+            let rows = |table: Tensor| table.narrow(0, first as usize, positions.len());
+            return Ok((rows(cos)?, rows(sin)?));
+        }
+        let rows = Tensor::new(positions, &self.device)?;
+        Ok((cos.index_select(&rows, 0)?, sin.index_select(&rows, 0)?))
+    }
+
+    /// The tables of the positions below `end`, and perhaps of some more.
+    fn up_to(&self, end: usize) -> Result<(Tensor, Tensor)> {
+        let mut tables = self.tables.lock().expect("nothing panics while it holds the tables");
+        if let Some((cos, sin)) = tables.as_ref().filter(|(cos, _)| cos.dims()[0] >= end) {
+            return Ok((cos.clone(), sin.clone()));
+        }
+        let positions = end.next_power_of_two().max(FEWEST_POSITIONS);
+        let made = (self.table(positions, f64::cos)?, self.table(positions, f64::sin)?);
+        Ok(tables.insert(made).clone())
+    }
+
+    fn table(&self, positions: usize, of: fn(f64) -> f64) -> Result<Tensor> {
+        let frequencies = &self.inverse_frequencies;
+        let values = (0..positions).flat_map(|p| frequencies.iter().map(move |f| of(p as f64 * f) as f32));
+        let shape = (positions, frequencies.len());
+        Tensor::from_vec(values.collect(), shape, &self.device)?.to_dtype(self.dtype)
     }
 
     /// Turns `x` (1, heads, tokens, head_dim) by the tables of its tokens.
@@ -84,6 +111,7 @@ impl Rope {
         let frequency = |i: usize| 10_000f64.powf(-2.0 * i as f64 / head_dim as f64);
         Rope {
             inverse_frequencies: (0..head_dim / 2).map(frequency).collect(),
+            tables: Mutex::new(None),
             interleaved: false,
             dtype,
             device: Device::Cpu,
@@ -94,6 +122,55 @@ impl Rope {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tables_hold_the_angles_of_any_positions() {
+        let rope = Rope::plain(8, DType::F32);
+        let expected = |positions: &[u32], of: fn(f64) -> f64| -> Vec<Vec<f32>> {
+            let angles = |&p: &u32| {
+                rope.inverse_frequencies
+                    .iter()
+                    .map(|f| f64::from(p) * f)
+                    .collect::<Vec<_>>()
+            };
+            let row = |p: &u32| angles(p).into_iter().map(|angle| of(angle) as f32).collect();
+            positions.iter().map(row).collect()
+        };
+        for positions in [&[0][..], &[5, 6, 7], &[3, 3, 4], &[9, 2], &[255, 256], &[700], &[1]] {
+            let (cos, sin) = rope.tables(positions).unwrap();
+            assert_eq!(
+                cos.to_vec2::<f32>().unwrap(),
+                expected(positions, f64::cos),
+                "{positions:?}"
+            );
+            assert_eq!(
+                sin.to_vec2::<f32>().unwrap(),
+                expected(positions, f64::sin),
+                "{positions:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn tables_are_kept_and_grow_by_doubling() {
+        let rope = Rope::plain(8, DType::F32);
+        let held = || {
+            rope.tables
+                .lock()
+                .unwrap()
+                .as_ref()
+                .map(|(cos, _)| (cos.dims()[0], cos.id()))
+        };
+        let mut sizes = Vec::new();
+        for position in [0, 255, 256, 300, 511, 512, 5] {
+            let before = held();
+            rope.tables(&[position]).unwrap();
+            sizes.push(held().unwrap().0);
+            let grew = before.is_none_or(|(size, _)| position as usize >= size);
+            assert_eq!(before != held(), grew, "position {position}");
+        }
+        assert_eq!(sizes, [256, 256, 512, 512, 512, 1024, 1024]);
+    }
 
     #[test]
     fn llama3_scales_only_long_wavelengths() {
