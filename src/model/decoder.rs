@@ -53,9 +53,11 @@ impl Decoder {
         };
         let tied = head == "token_embd";
         let head = source.linear(head, vocab, hidden, &place)?;
-        let embedding = match tied && head.packed().is_some() {
-            true => None,
-            false => Some(source.embedding(vocab, hidden, &place)?),
+        let shared = if tied { head.embedding() } else { None };
+        let embedding = match shared {
+            None if tied && head.packed().is_some() => None,
+            None => Some(source.embedding(vocab, hidden, &place)?),
+            shared => shared,
         };
         Ok(Decoder {
             embedding,
@@ -177,4 +179,34 @@ fn block(config: &ModelConfig, source: &WeightSource, layer: usize, place: &Plac
             down: linear("ffn_down", hidden, inner)?,
         },
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::testing::small_config;
+
+    fn cpu() -> Placement {
+        Placement {
+            device: Device::Cpu,
+            dtype: DType::F32,
+            exact: false,
+        }
+    }
+
+    #[test]
+    fn tied_embeddings_and_head_are_one_tensor() {
+        for tied_embeddings in [true, false] {
+            let source = WeightSource::Random { tied_embeddings };
+            let decoder = Decoder::load(small_config(), &source, cpu(), &mut |_| {}).unwrap();
+            let (Some(Embedding::Dense(rows)), Some(Embedding::Dense(head))) =
+                (&decoder.embedding, decoder.head.embedding())
+            else {
+                panic!("dense weights were expected");
+            };
+            assert_eq!(rows.id() == head.id(), tied_embeddings);
+            let expected = rows.narrow(0, 3, 1).unwrap().to_vec2::<f32>().unwrap();
+            assert_eq!(decoder.embed(&[3]).unwrap().to_vec2::<f32>().unwrap(), expected);
+        }
+    }
 }

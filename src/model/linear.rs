@@ -5,6 +5,7 @@ use candle_core::{Device, Module, Result, Tensor};
 
 use super::fused::floats;
 use super::kernel::{self, Activations, PackedMatrix};
+use super::weights::Embedding;
 
 /// y = x · Wᵀ + b.
 pub struct Linear {
@@ -33,6 +34,15 @@ impl Linear {
         match &self.weight {
             Weight::Packed(packed) => Some(packed),
             _ => None,
+        }
+    }
+
+    /// The weights as embeddings, a row a token, which share their memory; `None` where they are packed.
+    pub(super) fn embedding(&self) -> Option<Embedding> {
+        match &self.weight {
+            Weight::Dense(rows) => Some(Embedding::Dense(rows.clone())),
+            Weight::Quantised(QMatMul::QTensor(rows)) => Some(Embedding::Quantised(rows.clone())),
+            Weight::Quantised(_) | Weight::Packed(_) => None,
         }
     }
 

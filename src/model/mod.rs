@@ -23,6 +23,8 @@ pub mod loaded;
 mod pull;
 mod rope;
 pub mod summary;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod tokenizer;
 pub mod weights;
 

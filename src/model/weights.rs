@@ -2,6 +2,7 @@
 
 use std::io::Cursor;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
@@ -34,7 +35,7 @@ pub struct Placement {
 
 /// The token embeddings.
 pub enum Embedding {
-    Quantised(QTensor),
+    Quantised(Arc<QTensor>),
     Dense(Tensor),
 }
 
@@ -178,7 +179,7 @@ impl WeightSource {
                     tensor.shape().dims() == [vocab, hidden],
                     "tensor '{name}' has another shape"
                 );
-                Ok(Embedding::Quantised(tensor))
+                Ok(Embedding::Quantised(Arc::new(tensor)))
             }
             _ => Ok(Embedding::Dense(self.floats(name, &[vocab, hidden], place)?)),
         }
