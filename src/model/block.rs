@@ -127,9 +127,9 @@ impl Attention {
         // (kv_heads, groups · tokens, head_dim) × (kv_heads, head_dim, entries).
         let groups = self.heads / self.kv_heads;
         let query = query.reshape((self.kv_heads, groups * tokens, self.head_dim))?;
-        let scores = query
-            .matmul(&keys.t()?)?
-            .affine(1.0 / (self.head_dim as f64).sqrt(), 0.0)?;
+        // Scaled before the product: a query is shorter than its scores.
+        let query = (query / (self.head_dim as f64).sqrt())?;
+        let scores = query.matmul(&keys.t()?)?;
         let scores = match chunk.mask(past)? {
             Some(mask) => scores
                 .reshape((self.kv_heads, groups, tokens, past + tokens))?
