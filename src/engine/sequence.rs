@@ -326,8 +326,77 @@ fn with_rows(all: &Tensor, rows: &[u32], some: &Tensor) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use candle_core::Device;
+    use rand::{Rng, SeedableRng};
+
+    use super::*;
+    use crate::eval::testing::{HIDDEN, LAYERS, tiny_decoder, tiny_routers};
+    use crate::router::{FastRouters, MlpRouter};
+
+    static GO_ON: AtomicBool = AtomicBool::new(false);
+
+    /// Routers that listen to the state, one a layer.
+    fn listening_routers() -> RouterSet {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(5);
+        let width = 6;
+        let mut random = |n: usize| (0..n).map(|_| rng.random_range(-0.7..0.7)).collect();
+        let router = |_| MlpRouter {
+            w1: random(width * HIDDEN),
+            b1: random(width),
+            w2: random(3 * width),
+            b2: random(3),
+        };
+        RouterSet {
+            layers: (0..LAYERS).map(router).collect(),
+            width,
+            ..tiny_routers()
+        }
+    }
+
+    #[test]
+    fn settled_tokens_run_as_those_settled_layer_by_layer() {
+        use Action::{Execute, Repeat, Skip};
+        let decoder = tiny_decoder();
+        let on_cpu = listening_routers();
+        let mut beside = on_cpu.clone();
+        beside.fast = FastRouters::beside(&on_cpu.layers);
+        let floats = |logits: Tensor| logits.to_vec1::<f32>().unwrap();
+        for routers in [None, Some(&on_cpu), Some(&beside)] {
+            let asked = routers.map(|routers| (routers, 0.2));
+            let mut settled = Sequence::new(&decoder, &GO_ON);
+            settled
+                .run_program(&[3, 1, 4, 1, 5], &Program::standard(LAYERS))
+                .unwrap();
+            let mut by_layer = settled.fork(settled.len()).unwrap();
+            // The last one reads both passes of every layer.
+            let tokens = [
+                [Execute, Skip, Repeat, Execute],
+                [Repeat, Repeat, Skip, Execute],
+                [Repeat, Repeat, Repeat, Repeat],
+            ];
+            for (id, actions) in (10..).zip(tokens) {
+                let mut expected = Vec::new();
+                let logits = by_layer.run_layers(&[id], asked, |layer, wish| {
+                    expected.extend(wish);
+                    actions[layer].into()
+                });
+                let (found, wishes) = settled.run_settled(id, &actions, asked).unwrap();
+                assert_eq!(floats(found), floats(logits.unwrap()), "token {id}");
+                assert_eq!(wishes.len(), expected.len());
+                for (found, expected) in wishes.iter().zip(&expected) {
+                    for (found, expected) in found.dialled.iter().zip(expected.dialled) {
+                        assert!((found - expected).abs() < 1e-5);
+                    }
+                }
+            }
+            assert_eq!(settled.len(), by_layer.len());
+            assert_eq!(settled.blocks_run(), by_layer.blocks_run() + LAYERS);
+            for pass in (0..LAYERS).flat_map(|layer| [(layer, 0), (layer, 1)]) {
+                let entries = settled.cache.pass(pass.0, pass.1).len();
+                assert_eq!(entries, by_layer.cache.pass(pass.0, pass.1).len(), "pass {pass:?}");
+            }
+        }
+    }
 
     #[test]
     fn rows_are_replaced_in_place() {

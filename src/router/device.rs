@@ -36,6 +36,10 @@ impl DeviceRouters {
         })
     }
 
+    pub fn device(&self) -> &Device {
+        self.w1.device()
+    }
+
     /// What the routers of `count` layers from `first` on say of windows of their own, (count, n, hidden_size): the
     /// softmax of the mean of the windows' logits. Waits for the device once.
     pub fn probabilities(&self, first: usize, windows: &Tensor) -> Result<Vec<[f32; 3]>> {

@@ -115,15 +115,24 @@ impl RouterSet {
 
     /// The routers beside `hidden`, where that is not on the CPU.
     fn on_device(&self, hidden: &Tensor) -> Result<Option<&DeviceRouters>> {
-        if hidden.device().is_cpu() {
-            return Ok(None);
-        }
-        if self.fast.device.get().is_none() {
+        if !hidden.device().is_cpu() && self.fast.device.get().is_none() {
             let made = DeviceRouters::new(&self.layers, hidden.device())?;
             // Another thread may have been first; then its are as good.
             let _ = self.fast.device.set(made);
         }
-        Ok(self.fast.device.get())
+        let beside = |routers: &&DeviceRouters| routers.device().same_device(hidden.device());
+        Ok(self.fast.device.get().filter(beside))
+    }
+}
+
+#[cfg(test)]
+impl FastRouters {
+    /// `routers` as tensors of the CPU, which are then asked as those on a GPU are.
+    pub(crate) fn beside(routers: &[MlpRouter]) -> Self {
+        FastRouters {
+            kernels: OnceLock::new(),
+            device: OnceLock::from(DeviceRouters::new(routers, &candle_core::Device::Cpu).unwrap()),
+        }
     }
 }
 

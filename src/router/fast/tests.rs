@@ -115,3 +115,37 @@ fn sizes_that_the_kernels_do_not_take_run_in_f32() {
     let exact = set.probabilities(0, &states, false).unwrap();
     assert_eq!(set.probabilities(0, &states, true).unwrap(), exact);
 }
+
+#[test]
+fn those_beside_the_states_are_asked_there() {
+    let expected = routers(4, 40);
+    let mut set = expected.clone();
+    set.fast = FastRouters::beside(&expected.layers);
+    // Whoever asked these instead would hear something else.
+    set.layers.reverse();
+    let near = |a: [f32; 3], b: [f32; 3]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
+    for dtype in [DType::F32, DType::BF16] {
+        for rows in [1, 3, 4, 9, 70] {
+            let states = states(rows).to_dtype(dtype).unwrap();
+            for layer in 0..4 {
+                for fast in [true, false] {
+                    let found = set.probabilities(layer, &states, fast).unwrap();
+                    let exact = expected.probabilities(layer, &states, false).unwrap();
+                    assert!(near(found, exact), "{rows} rows: {found:?} for {exact:?}");
+                    let found = set.row_probabilities(layer, &states, fast).unwrap();
+                    let exact = expected.row_probabilities(layer, &states, false).unwrap();
+                    assert_eq!(found.len(), rows);
+                    assert!(found.iter().zip(&exact).all(|(a, b)| near(*a, *b)));
+                }
+            }
+        }
+        let entering = [5, 6, 7, 8].map(|seed| states(seed).narrow(0, 0, 1).unwrap().to_dtype(dtype).unwrap());
+        let found = set.all_probabilities(&entering, true).unwrap();
+        let exact = expected.all_probabilities(&entering, false).unwrap();
+        assert_eq!(found.len(), 4);
+        assert!(
+            found.iter().zip(&exact).all(|(a, b)| near(*a, *b)),
+            "{found:?} for {exact:?}"
+        );
+    }
+}
