@@ -4,8 +4,19 @@ use anyhow::{Result, bail};
 use drllm::model::ModelConfig;
 use drllm::model::config::{Architecture, RopeScaling};
 
+/// The default model, which has a shape and weights.
+pub const DEFAULT: &str = "default";
+
 /// What is measured unless shapes are named.
-pub const LARGE: [&str; 6] = ["llama-1b", "llama-3b", "llama-8b", "qwen-1.7b", "qwen-4b", "qwen-8b"];
+pub const LARGE: [&str; 7] = [
+    "llama-1b",
+    "llama-3b",
+    "llama-8b",
+    "qwen-1.7b",
+    "qwen-4b",
+    "qwen-8b",
+    DEFAULT,
+];
 
 /// The numbers that make a decoder's shape.
 #[derive(Clone, Copy)]
@@ -53,7 +64,7 @@ impl Shape {
     pub fn named(wanted: &str) -> Result<Shape> {
         let Some(row) = ROWS.iter().find(|row| row.0 == wanted) else {
             bail!(
-                "there is no shape '{wanted}': expected {}",
+                "there is no shape '{wanted}': expected {DEFAULT}, {}",
                 ROWS.map(|row| row.0).join(", ")
             );
         };
@@ -70,6 +81,22 @@ impl Shape {
             vocab,
             tied,
         })
+    }
+
+    /// That of the default model.
+    pub fn of(config: &ModelConfig) -> Shape {
+        Shape {
+            name: DEFAULT,
+            qwen: config.architecture == Architecture::Qwen3,
+            layers: config.layers,
+            hidden: config.hidden_size,
+            inner: config.intermediate_size,
+            heads: config.heads,
+            kv_heads: config.kv_heads,
+            head_dim: config.head_dim,
+            vocab: config.vocab_size,
+            tied: config.tied_embeddings,
+        }
     }
 
     pub fn config(&self) -> ModelConfig {

@@ -4,8 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use candle_core::DeviceLocation;
-use drllm::model::Placement;
+use candle_core::{Device, DeviceLocation};
 
 use super::shapes::Shape;
 
@@ -16,8 +15,8 @@ pub struct Torch {
 }
 
 impl Torch {
-    pub fn start(python: &str, shape: &Shape, place: &Placement) -> Result<Torch> {
-        let device = match place.device.location() {
+    pub fn start(python: &str, shape: &Shape, device: &Device) -> Result<Torch> {
+        let device = match device.location() {
             DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
             DeviceLocation::Metal { .. } => "mps".to_owned(),
             DeviceLocation::Cpu => "cpu".to_owned(),

@@ -63,6 +63,24 @@ impl Block {
         self.by_kernels
     }
 
+    /// Bytes of its matrices.
+    pub(super) fn bytes(&self) -> usize {
+        self.linears().iter().map(|linear| linear.bytes()).sum()
+    }
+
+    pub(super) fn linears(&self) -> [&Linear; 7] {
+        let (attention, mlp) = (&self.attention, &self.mlp);
+        [
+            &attention.query,
+            &attention.key,
+            &attention.value,
+            &attention.output,
+            &mlp.gate,
+            &mlp.up,
+            &mlp.down,
+        ]
+    }
+
     /// Runs the block over the tokens of `chunk`. With `kv` the tokens also see the pass's
     /// earlier entries and leave their own; without, only each other.
     pub fn forward(&self, hidden: &Tensor, chunk: &Chunk, rope: &Rope, mut kv: Option<&mut PassKv>) -> Result<Tensor> {

@@ -79,6 +79,11 @@ impl Decoder {
         self.blocks.iter().all(Block::is_by_kernels)
     }
 
+    /// Bytes of the matrices that every token reads: those of the blocks and the head.
+    pub fn bytes_a_token(&self) -> usize {
+        self.blocks.iter().map(Block::bytes).sum::<usize>() + self.head.bytes()
+    }
+
     pub fn device(&self) -> &Device {
         &self.place.device
     }
@@ -205,6 +210,9 @@ mod tests {
                 panic!("dense weights were expected");
             };
             assert_eq!(rows.id() == head.id(), tied_embeddings);
+            // A block: queries and output, keys and values, gate, up and down; the head.
+            let block = 2 * 32 * 32 + 2 * 16 * 32 + 3 * 48 * 32;
+            assert_eq!(decoder.bytes_a_token(), 4 * (3 * block + 64 * 32));
             let expected = rows.narrow(0, 3, 1).unwrap().to_vec2::<f32>().unwrap();
             assert_eq!(decoder.embed(&[3]).unwrap().to_vec2::<f32>().unwrap(), expected);
         }

@@ -45,17 +45,8 @@ impl<G: Deref<Target = Storage>> Deref for Floats<G> {
 
 /// Whether [`forward`] can run a block.
 pub fn fits(block: &Block) -> bool {
-    let (attention, mlp) = (&block.attention, &block.mlp);
-    let linears = [
-        &attention.query,
-        &attention.key,
-        &attention.value,
-        &attention.output,
-        &mlp.gate,
-        &mlp.up,
-        &mlp.down,
-    ];
-    linears.iter().all(|l| l.packed().is_some()) && attention.head_dim.is_multiple_of(16)
+    let packed = block.linears().iter().all(|linear| linear.packed().is_some());
+    packed && block.attention.head_dim.is_multiple_of(16)
 }
 
 /// h ← h + attention(norm(h)); h ← h + mlp(norm(h)) for `hidden` (tokens, hidden_size).

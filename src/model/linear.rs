@@ -37,6 +37,17 @@ impl Linear {
         }
     }
 
+    /// Bytes of the weights, without the bias.
+    pub(super) fn bytes(&self) -> usize {
+        match &self.weight {
+            Weight::Packed(packed) => packed.bytes(),
+            Weight::Quantised(QMatMul::QTensor(weight)) => weight.storage_size_in_bytes(),
+            Weight::Quantised(QMatMul::Tensor(weight) | QMatMul::TensorF16(weight)) | Weight::Dense(weight) => {
+                weight.elem_count() * weight.dtype().size_in_bytes()
+            }
+        }
+    }
+
     /// The weights as embeddings, a row a token, which share their memory; `None` where they are packed.
     pub(super) fn embedding(&self) -> Option<Embedding> {
         match &self.weight {
