@@ -117,6 +117,7 @@ fn load(name: &str, options: &Options, device: &Device, dtype: DType) -> Result<
         device: device.clone(),
         dtype,
         exact: false,
+        joined: !device.is_cpu(),
     };
     let decoder = Decoder::load(shape.config(), &source, place, &mut |_| {})?;
     Ok((shape, decoder))

@@ -23,6 +23,7 @@ pub fn tiny_decoder() -> Decoder {
         device: Device::Cpu,
         dtype: DType::F32,
         exact: true,
+        joined: false,
     };
     Decoder::load(config, &source, place, &mut |_| {}).unwrap()
 }

@@ -9,7 +9,7 @@ use super::chunk::Chunk;
 use super::config::ModelConfig;
 use super::fused;
 use super::kv::PassKv;
-use super::linear::Linear;
+use super::linear::{Linear, Linears};
 use super::rope::Rope;
 
 /// Root-mean-square norm (arXiv 1910.07467) with a learned gain (hidden_size).
@@ -69,16 +69,9 @@ impl Block {
     }
 
     pub(super) fn linears(&self) -> [&Linear; 7] {
-        let (attention, mlp) = (&self.attention, &self.mlp);
-        [
-            &attention.query,
-            &attention.key,
-            &attention.value,
-            &attention.output,
-            &mlp.gate,
-            &mlp.up,
-            &mlp.down,
-        ]
+        let [query, key, value] = &self.attention.inputs.each;
+        let [gate, up] = &self.mlp.inputs.each;
+        [query, key, value, &self.attention.output, gate, up, &self.mlp.down]
     }
 
     /// Runs the block over the tokens of `chunk`. With `kv` the tokens also see the pass's
@@ -99,9 +92,8 @@ impl Block {
 
 /// Grouped-query attention (arXiv 2305.13245) with rotary positions (arXiv 2104.09864).
 pub struct Attention {
-    pub query: Linear,
-    pub key: Linear,
-    pub value: Linear,
+    /// Query, key, value.
+    pub inputs: Linears<3>,
     pub output: Linear,
     /// Qwen3 normalises every query and key head, (head_dim).
     pub query_norm: Option<RmsNorm>,
@@ -112,12 +104,10 @@ pub struct Attention {
 }
 
 impl Attention {
-    pub fn new(config: &ModelConfig, [query, key, value, output]: [Linear; 4], norms: [Option<RmsNorm>; 2]) -> Self {
+    pub fn new(config: &ModelConfig, inputs: Linears<3>, output: Linear, norms: [Option<RmsNorm>; 2]) -> Self {
         let [query_norm, key_norm] = norms;
         Attention {
-            query,
-            key,
-            value,
+            inputs,
             output,
             query_norm,
             key_norm,
@@ -129,7 +119,7 @@ impl Attention {
 
     fn forward(&self, x: &Tensor, chunk: &Chunk, rope: &Rope, kv: Option<&mut PassKv>) -> Result<Tensor> {
         let tokens = x.dims()[0];
-        let [query, key, value] = Linear::forward_all([&self.query, &self.key, &self.value], x)?;
+        let [query, key, value] = self.inputs.forward(x)?;
         let query = self.turned(query, self.heads, self.query_norm.as_ref(), chunk, rope)?;
         let key = self.turned(key, self.kv_heads, self.key_norm.as_ref(), chunk, rope)?;
         let value = value
@@ -178,14 +168,14 @@ impl Attention {
 
 /// SwiGLU feed-forward (arXiv 2002.05202): down(silu(gate(x)) · up(x)).
 pub struct Mlp {
-    pub gate: Linear,
-    pub up: Linear,
+    /// Gate, up.
+    pub inputs: Linears<2>,
     pub down: Linear,
 }
 
 impl Mlp {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let [gate, up] = Linear::forward_all([&self.gate, &self.up], x)?;
+        let [gate, up] = self.inputs.forward(x)?;
         self.down.forward(&(silu(&gate)? * up)?)
     }
 }

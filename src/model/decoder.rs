@@ -161,6 +161,7 @@ fn block(config: &ModelConfig, source: &WeightSource, layer: usize, place: &Plac
     let (hidden, inner) = (config.hidden_size, config.intermediate_size);
     let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
     let linear = |part: &str, outputs, inputs| source.linear(&name(part), outputs, inputs, place);
+    let [query, key, value, gate, up] = ["attn_q", "attn_k", "attn_v", "ffn_gate", "ffn_up"].map(name);
     let head_norm = |part: &str| match config.architecture {
         Architecture::Qwen3 => norm(config, source, &name(part), config.head_dim, place).map(Some),
         _ => Ok(None),
@@ -169,18 +170,13 @@ fn block(config: &ModelConfig, source: &WeightSource, layer: usize, place: &Plac
         norm(config, source, &name("attn_norm"), hidden, place)?,
         Attention::new(
             config,
-            [
-                linear("attn_q", queries, hidden)?,
-                linear("attn_k", keys, hidden)?,
-                linear("attn_v", keys, hidden)?,
-                linear("attn_output", hidden, queries)?,
-            ],
+            source.linears([(&query, queries), (&key, keys), (&value, keys)], hidden, place)?,
+            linear("attn_output", hidden, queries)?,
             [head_norm("attn_q_norm")?, head_norm("attn_k_norm")?],
         ),
         norm(config, source, &name("ffn_norm"), hidden, place)?,
         Mlp {
-            gate: linear("ffn_gate", inner, hidden)?,
-            up: linear("ffn_up", inner, hidden)?,
+            inputs: source.linears([(&gate, inner), (&up, inner)], hidden, place)?,
             down: linear("ffn_down", hidden, inner)?,
         },
     ))
@@ -196,6 +192,7 @@ mod tests {
             device: Device::Cpu,
             dtype: DType::F32,
             exact: false,
+            joined: false,
         }
     }
 
@@ -215,6 +212,19 @@ mod tests {
             assert_eq!(decoder.bytes_a_token(), 4 * (3 * block + 64 * 32));
             let expected = rows.narrow(0, 3, 1).unwrap().to_vec2::<f32>().unwrap();
             assert_eq!(decoder.embed(&[3]).unwrap().to_vec2::<f32>().unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn layers_of_the_same_input_are_joined_where_asked() {
+        let source = WeightSource::Random { tied_embeddings: true };
+        for joined in [false, true] {
+            let place = Placement { joined, ..cpu() };
+            let decoder = Decoder::load(small_config(), &source, place, &mut |_| {}).unwrap();
+            for block in &decoder.blocks {
+                assert_eq!(block.attention.inputs.joined.is_some(), joined);
+                assert_eq!(block.mlp.inputs.joined.is_some(), joined);
+            }
         }
     }
 }

@@ -95,7 +95,7 @@ fn attention(
     entries: Option<&mut KeyValues>,
 ) -> Result<Vec<f32>> {
     let (heads, kv_heads, head_dim) = (attention.heads, attention.kv_heads, attention.head_dim);
-    let [mut query, mut key, value] = products([&attention.query, &attention.key, &attention.value], x)?;
+    let [mut query, mut key, value] = products(attention.inputs.each.each_ref(), x)?;
     let (cos, sin) = (floats(chunk.cos())?, floats(chunk.sin())?);
     for (x, norm, scale) in [
         (&mut query, &attention.query_norm, 1.0 / (head_dim as f32).sqrt()),
@@ -116,7 +116,7 @@ fn attention(
 }
 
 fn mlp(mlp: &Mlp, x: &Activations) -> Result<Vec<f32>> {
-    let [mut gate, up] = products([&mlp.gate, &mlp.up], x)?;
+    let [mut gate, up] = products(mlp.inputs.each.each_ref(), x)?;
     kernel::silu_times(&mut gate, &up);
     let inner = gate.len() / x.rows();
     let [out] = products([&mlp.down], &Activations::new(&gate, inner))?;

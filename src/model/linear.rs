@@ -14,6 +14,13 @@ pub struct Linear {
     pub(super) bias: Option<Tensor>,
 }
 
+/// Linear layers of the same input.
+pub struct Linears<const N: usize> {
+    pub(super) each: [Linear; N],
+    /// The layer of all their outputs in turn, whose matrix theirs are views of, and how many outputs each has.
+    pub(super) joined: Option<(Linear, [usize; N])>,
+}
+
 /// The forms of a weight matrix (outputs, inputs).
 pub enum Weight {
     /// Four or eight bits for this program's CPU kernels; f32 activations.
@@ -94,6 +101,52 @@ impl Linear {
     }
 }
 
+impl<const N: usize> Linears<N> {
+    pub fn new(each: [Linear; N]) -> Self {
+        Linears { each, joined: None }
+    }
+
+    /// Dense layers in one matrix (all outputs, inputs), whose rows are those of the layers in turn; `parts` are each
+    /// one's number of outputs and bias. One token then takes one product, which a GPU starts sooner than several.
+    pub fn joined(matrix: Tensor, parts: [(usize, Option<Tensor>); N]) -> Result<Self> {
+        let outputs = parts.each_ref().map(|(outputs, _)| *outputs);
+        let bias = |(outputs, bias): &(usize, Option<Tensor>)| match bias {
+            Some(bias) => Ok(bias.clone()),
+            None => Tensor::zeros(*outputs, matrix.dtype(), matrix.device()),
+        };
+        let biases = match parts.iter().any(|(_, bias)| bias.is_some()) {
+            true => Some(Tensor::cat(&parts.iter().map(bias).collect::<Result<Vec<_>>>()?, 0)?),
+            false => None,
+        };
+        let mut each = Vec::with_capacity(N);
+        let mut from = 0;
+        for (outputs, bias) in parts {
+            each.push(Linear::new(Weight::Dense(matrix.narrow(0, from, outputs)?), bias));
+            from += outputs;
+        }
+        Ok(Linears {
+            each: each.try_into().ok().expect("one layer a part"),
+            joined: Some((Linear::new(Weight::Dense(matrix), biases), outputs)),
+        })
+    }
+
+    /// (tokens, inputs) → each layer's (tokens, outputs)
+    pub fn forward(&self, x: &Tensor) -> Result<[Tensor; N]> {
+        let Some((joined, outputs)) = self.joined.as_ref().filter(|_| x.dims()[0] == 1) else {
+            // Of several tokens the joined outputs would not lie together.
+            return Linear::forward_all(self.each.each_ref(), x);
+        };
+        let all = joined.forward(x)?;
+        let mut each = Vec::with_capacity(N);
+        let mut from = 0;
+        for &outputs in outputs {
+            each.push(all.narrow(1, from, outputs)?);
+            from += outputs;
+        }
+        Ok(each.try_into().expect("one output a layer"))
+    }
+}
+
 fn packed_products<const N: usize>(weights: [&PackedMatrix; N], x: &Tensor) -> Result<Vec<Tensor>> {
     let (tokens, inputs) = x.dims2()?;
     let x = x.contiguous()?;
@@ -103,4 +156,40 @@ fn packed_products<const N: usize>(weights: [&PackedMatrix; N], x: &Tensor) -> R
     shaped
         .map(|(y, w)| Tensor::from_vec(y, (tokens, w.rows()), &Device::Cpu))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn joined_layers_are_views_of_one_matrix_and_give_what_each_gives() {
+        let matrix = Tensor::randn(0f32, 1.0, (9, 4), &Device::Cpu).unwrap();
+        let bias = Tensor::randn(0f32, 1.0, 3, &Device::Cpu).unwrap();
+        let parts = || [(4, None), (3, Some(bias.clone())), (2, None)];
+        let joined = Linears::joined(matrix.clone(), parts()).unwrap();
+        let mut from = 0;
+        let copies = parts().map(|(outputs, bias)| {
+            let rows = matrix.narrow(0, from, outputs).unwrap().force_contiguous().unwrap();
+            from += outputs;
+            Linear::new(Weight::Dense(rows), bias)
+        });
+        let apart = Linears::new(copies);
+        let starts = joined.each.each_ref().map(|layer| match &layer.weight {
+            Weight::Dense(rows) => rows.layout().start_offset(),
+            _ => panic!("dense weights were expected"),
+        });
+        assert_eq!(starts, [0, 4 * 4, 7 * 4]);
+        for tokens in [1, 2] {
+            let x = Tensor::randn(0f32, 1.0, (tokens, 4), &Device::Cpu).unwrap();
+            let (found, expected) = (joined.forward(&x).unwrap(), apart.forward(&x).unwrap());
+            for (found, expected) in found.iter().zip(&expected) {
+                assert!(found.is_contiguous());
+                let off = (found - expected).unwrap().abs().unwrap().max_all().unwrap();
+                assert!(off.to_scalar::<f32>().unwrap() < 1e-5);
+            }
+            // One product for one token: its outputs are parts of one tensor.
+            assert_eq!(found[1].layout().start_offset() > 0, tokens == 1);
+        }
+    }
 }

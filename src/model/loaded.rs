@@ -37,6 +37,7 @@ impl Model {
                 DType::F32
             },
             exact,
+            joined: !device.is_cpu(),
         };
         let (config, source, place, tokenizer, chat);
         match &located.location {

@@ -11,7 +11,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::gguf::GgufFile;
 use super::kernel::PackedMatrix;
-use super::linear::{Linear, Weight};
+use super::linear::{Linear, Linears, Weight};
 
 /// Where weights come from. Names are GGUF's: `blk.7.attn_q`.
 pub enum WeightSource {
@@ -31,6 +31,8 @@ pub struct Placement {
     pub dtype: DType,
     /// Dequantise everything to `dtype`.
     pub exact: bool,
+    /// One matrix for dense layers of the same input, see [`Linears::joined`]: for GPUs.
+    pub joined: bool,
 }
 
 /// The token embeddings.
@@ -135,12 +137,54 @@ impl WeightSource {
     /// A linear layer (outputs, inputs), with its bias where there is one.
     pub fn linear(&self, name: &str, outputs: usize, inputs: usize, place: &Placement) -> Result<Linear> {
         let weight = self.matrix(&format!("{name}.weight"), outputs, inputs, place)?;
-        let bias = format!("{name}.bias");
-        let bias = match self.has(&bias) {
-            true => Some(self.floats(&bias, &[outputs], place)?),
-            false => None,
+        Ok(Linear::new(weight, self.bias(name, outputs, place)?))
+    }
+
+    /// Linear layers of the same input, by name and number of outputs.
+    pub fn linears<const N: usize>(
+        &self,
+        parts: [(&str, usize); N],
+        inputs: usize,
+        place: &Placement,
+    ) -> Result<Linears<N>> {
+        let dense = |(name, _): &(&str, usize)| self.is_dense(&format!("{name}.weight"), place);
+        if !place.joined || !parts.iter().all(dense) {
+            let mut each = Vec::with_capacity(N);
+            for (name, outputs) in parts {
+                each.push(self.linear(name, outputs, inputs, place)?);
+            }
+            return Ok(Linears::new(each.try_into().ok().expect("one layer a part")));
+        }
+        let outputs = parts.iter().map(|(_, outputs)| outputs).sum::<usize>();
+        let matrix = Tensor::zeros((outputs, inputs), place.dtype, &place.device)?;
+        let mut biases = Vec::with_capacity(N);
+        let mut from = 0;
+        for (name, outputs) in parts {
+            // Copied one by one, so that no two are held twice.
+            let rows = self.floats(&format!("{name}.weight"), &[outputs, inputs], place)?;
+            matrix.slice_set(&rows, 0, from)?;
+            biases.push((outputs, self.bias(name, outputs, place)?));
+            from += outputs;
+        }
+        Ok(Linears::joined(matrix, biases.try_into().expect("one bias a part"))?)
+    }
+
+    fn bias(&self, name: &str, outputs: usize, place: &Placement) -> Result<Option<Tensor>> {
+        let name = format!("{name}.bias");
+        match self.has(&name) {
+            true => Ok(Some(self.floats(&name, &[outputs], place)?)),
+            false => Ok(None),
+        }
+    }
+
+    /// Whether a matrix is held as floats.
+    fn is_dense(&self, name: &str, place: &Placement) -> bool {
+        let WeightSource::Gguf(file) = self else {
+            return true;
         };
-        Ok(Linear::new(weight, bias))
+        let info = file.content.tensor_infos.get(name);
+        let float = |dtype| matches!(dtype, GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16);
+        place.exact || info.is_some_and(|info| float(info.ggml_dtype))
     }
 
     fn matrix(&self, name: &str, outputs: usize, inputs: usize, place: &Placement) -> Result<Weight> {
@@ -154,8 +198,7 @@ impl WeightSource {
             "tensor '{name}' has shape {:?}, the model's metadata asks for [{outputs}, {inputs}]",
             info.shape.dims()
         );
-        let float = matches!(info.ggml_dtype, GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16);
-        if place.exact || float {
+        if self.is_dense(name, place) {
             return Ok(Weight::Dense(self.floats(name, &[outputs, inputs], place)?));
         }
         if place.device.is_cpu() {
