@@ -13,6 +13,7 @@ use crate::router::checkpoint::DEFAULT_WINDOWS;
 use crate::train::TrainSettings;
 use crate::train::ablation::Group;
 use crate::train::loss::LossKind;
+use crate::train::rejection::Rejection;
 use crate::train::settings::RouterInput;
 
 /// Train routers on the records of a search.
@@ -25,9 +26,10 @@ pub struct TrainArgs {
     /// `token`
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["records", "ablate"], requires = "reject")]
     pub data: Vec<PathBuf>,
-    /// The layers that a rejected token leaves out, like '17-27': the first one's router judges every token of a choice
-    #[arg(long, value_name = "LAYERS", requires = "data")]
-    pub reject: Option<String>,
+    /// The layers that a rejected token leaves out, like '17-23,17-27': the first one's router judges every token of a
+    /// choice, and punishes it with the span that costs enough
+    #[arg(long, value_name = "LAYERS", value_delimiter = ',', requires = "data")]
+    pub reject: Vec<String>,
     /// Leave damaged lines of the records out and name them
     #[arg(long)]
     pub skip_damaged: bool,
@@ -74,15 +76,9 @@ pub struct TrainArgs {
     // The default, and the name of what `--raw` switches off.
     #[arg(long, hide = true, conflicts_with = "raw")]
     standardise: bool,
-    /// With --reject: added to the judge's logit of skip; above 0, more is rejected. Choose it on held-out questions
-    #[arg(
-        long,
-        value_name = "NATS",
-        default_value_t = 1.0,
-        allow_negative_numbers = true,
-        requires = "data"
-    )]
-    pub skip_logit: f64,
+    /// With --reject: share of the choices' tokens that no penalty is to reach. Choose it on held-out questions
+    #[arg(long, value_name = "SHARE", default_value_t = Rejection::DEFAULT_SPARED, requires = "data")]
+    pub spare: f64,
     /// Least share of examples that the search turned from wrong to right; others are left out
     #[arg(long, value_name = "SHARE", default_value_t = 0.3)]
     pub corrected_share: f64,
@@ -130,10 +126,10 @@ impl TrainArgs {
             (
                 "--validation",
                 self.validation,
-                if self.reject.is_some() { 0.0 } else { 0.001 },
+                if self.reject.is_empty() { 0.001 } else { 0.0 },
                 0.9,
             ),
-            ("--skip-logit", self.skip_logit, -20.0, 20.0),
+            ("--spare", self.spare, 0.0, 1.0),
             ("--corrected-share", self.corrected_share, 0.0, 1.0),
         ];
         for (name, value, least, most) in ranges {

@@ -44,8 +44,8 @@ pub fn run(args: TrainArgs) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop)?;
     let model = args.model.load(&stop)?;
-    if let Some(span) = &args.reject {
-        return reject::run(&args, span, &model, threads, &stop);
+    if !args.reject.is_empty() {
+        return reject::run(&args, &args.reject, &model, threads, &stop);
     }
     let data = Dataset::new(&records, &model.info, args.corrected_share, args.seed)?;
     describe(&data);

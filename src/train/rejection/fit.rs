@@ -7,28 +7,29 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use super::descent::{Descent, initial};
-use super::follow::follow;
-use super::{Rejection, Table};
-use crate::program::Action;
+use super::follow::{Rejected, follow};
+use super::judge::Judge;
+use super::{Item, Rejection, Table};
 use crate::router::MlpRouter;
-use crate::router::mlp::softmax;
-use crate::router::policy::argmax;
 use crate::train::network::{Batch, Parameters, Shape};
 
 /// What the rule does to some questions, by the table: accuracy as if tokens acted by themselves.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
     pub questions: usize,
     /// Share of right answers of the unmodified model, and under the rule.
     pub base: f64,
     pub accuracy: f64,
-    /// Share of the choices' tokens that are rejected.
-    pub rejected: f64,
-    /// Share of ordinary text that is.
+    /// Share of the choices' tokens that leave out each span.
+    pub rejected: Vec<f64>,
+    /// Layers that a choice's token leaves out on average.
+    pub layers: f64,
+    /// Share of the questions' tokens and windows that are rejected, and of the tokens that the model wrote.
     pub ordinary_rejected: f64,
+    pub written_rejected: f64,
 }
 
-/// The fitted routers of a span.
+/// The fitted routers of some spans.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fitted {
     /// Of the first layer.
@@ -51,25 +52,21 @@ pub fn fit(table: &Table, training: &[usize], held_out: &[usize], settings: &Rej
         bail!("no choice of the training questions has two tokens or more, so there is nothing to judge");
     }
     let scale = Scale::new(table, &rows);
-    let shape = shape(table, settings);
-    let fitted = side_by_side(settings.members, |m| {
-        Member::new(table, settings, &scale, m).fit(training)
+    let costs = table.rejection_costs();
+    let members = side_by_side(settings.members, |m| {
+        Member::new(table, settings, &scale, &costs, m).fit(training)
     });
-    let members = fitted.iter().map(|p| shape.router(p, &scale.mean, &scale.deviation));
-    let mut judge = merged(&members.collect::<Result<Vec<_>>>()?);
-    judge.b2[0] += settings.skip_logit as f32;
-    let rejected: Vec<usize> = rows
-        .into_iter()
-        .filter(|&row| rejects(&judge, table.state(row)))
-        .collect();
-    let follower = |at: usize| follow(table, &rejected, at, &scale, settings);
+    let judge = Judge::new(&members, table, &rows, &scale, settings)?;
+    let level = |&row: &usize| (row, judge.level(table.state(row)));
+    let rejected: Vec<Rejected> = rows.iter().map(level).filter(|(_, level)| *level > 0).collect();
+    let follower = |at: usize| follow(table, &judge, &rejected, at, &scale, settings);
     let followers = side_by_side(table.later.len(), follower);
-    let report = |items: &[usize]| (!items.is_empty()).then(|| Report::new(table, items, &judge));
+    let report = |items: &[usize]| (!items.is_empty()).then(|| Report::new(table, items, &judge, settings));
     Ok(Fitted {
         training: report(training).expect("there are rows, so there are questions"),
         held_out: report(held_out),
         followers: followers.into_iter().collect::<Result<_>>()?,
-        judge,
+        judge: judge.router(0),
     })
 }
 
@@ -85,36 +82,12 @@ fn side_by_side<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<
     })
 }
 
-/// Whether a token of this state is rejected.
-fn rejects(judge: &MlpRouter, state: &[f32]) -> bool {
-    argmax(softmax(judge.logits(state))) == Action::Skip
-}
-
-fn shape(table: &Table, settings: &Rejection) -> Shape {
+/// Of each member.
+pub(super) fn shape(table: &Table, settings: &Rejection) -> Shape {
     Shape {
         inputs: table.hidden_size,
         width: settings.member_width,
         linear_layers: 2,
-    }
-}
-
-/// The mean of several routers' logits as one router: their hidden layers side by side.
-fn merged(members: &[MlpRouter]) -> MlpRouter {
-    let count = members.len() as f32;
-    let row = |class: usize| {
-        let weights = members.iter().flat_map(move |m| {
-            let width = m.b1.len();
-            m.w2[class * width..(class + 1) * width].iter().map(move |w| w / count)
-        });
-        weights.collect::<Vec<f32>>()
-    };
-    MlpRouter {
-        w1: members.iter().flat_map(|m| m.w1.iter().copied()).collect(),
-        b1: members.iter().flat_map(|m| m.b1.iter().copied()).collect(),
-        w2: (0..3).flat_map(row).collect(),
-        b2: (0..3)
-            .map(|c| members.iter().map(|m| m.b2[c]).sum::<f32>() / count)
-            .collect(),
     }
 }
 
@@ -159,13 +132,14 @@ struct Member<'a> {
     table: &'a Table,
     settings: &'a Rejection,
     scale: &'a Scale,
+    costs: &'a [f32],
     shape: Shape,
     initial: Parameters,
     rng: ChaCha8Rng,
 }
 
 impl<'a> Member<'a> {
-    fn new(table: &'a Table, settings: &'a Rejection, scale: &'a Scale, index: usize) -> Self {
+    fn new(table: &'a Table, settings: &'a Rejection, scale: &'a Scale, costs: &'a [f32], index: usize) -> Self {
         let shape = shape(table, settings);
         let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
         rng.set_stream(index as u64 + 1);
@@ -173,6 +147,7 @@ impl<'a> Member<'a> {
             table,
             settings,
             scale,
+            costs,
             shape,
             initial: initial(shape, settings.seed, index),
             rng,
@@ -194,34 +169,55 @@ impl<'a> Member<'a> {
         network.parameters
     }
 
-    /// Gradients of the loss by the logits of the rows of `items`, then of as much ordinary text.
+    /// Gradients of the loss by the logits of the rows of `items`, then of some other text. Of the three logits a
+    /// network says the first.
     fn of_logits(&mut self, items: &[usize], network: &mut Descent) -> Vec<f32> {
         let table = self.table;
         network.batch.windows.clear();
         for row in items.iter().flat_map(|&i| table.items[i].rows.clone()) {
             self.push(table.state(row), &mut network.batch);
         }
-        let known = table.ordinary.len() / table.hidden_size;
-        let ordinary = if known == 0 { 0 } else { 2 * items.len() };
-        for _ in 0..ordinary {
-            let at = self.rng.random_range(0..known) * table.hidden_size;
-            self.push(&table.ordinary[at..at + table.hidden_size], &mut network.batch);
-        }
-        let logits = network.logits();
-        let mut of_logits = Vec::with_capacity(logits.len());
-        let mut shares = logits.chunks_exact(3).map(|z| softmax([z[0], z[1], z[2]]));
+        let weighted = [
+            (&table.ordinary, self.settings.ordinary),
+            (&table.written, self.settings.written),
+        ];
+        // Of each kind of text that is to be left alone: how many rows, and the weight of one.
+        let left_alone = weighted.map(|(states, weight)| {
+            let known = states.len() / table.hidden_size;
+            let count = if known == 0 { 0 } else { 2 * items.len() };
+            for _ in 0..count {
+                let at = self.rng.random_range(0..known) * table.hidden_size;
+                self.push(&states[at..at + table.hidden_size], &mut network.batch);
+            }
+            (count, weight as f32 / count.max(1) as f32)
+        });
+        let left_alone = left_alone
+            .into_iter()
+            .flat_map(|(count, weight)| std::iter::repeat_n(weight, count));
+        let left_alone: Vec<f32> = left_alone.collect();
+        let said: Vec<f32> = network.logits().chunks_exact(3).map(|logits| logits[0]).collect();
+        let (of_choices, of_others) = said.split_at(said.len() - left_alone.len());
+        let mut gradients = Vec::with_capacity(3 * said.len());
+        let unit = unit(self.costs);
+        let mut said = of_choices.iter();
         for item in items.iter().map(|&i| &table.items[i]) {
-            let p: Vec<[f32; 3]> = shares.by_ref().take(item.rows.len()).collect();
-            let skip: Vec<f32> = p.iter().map(|p| p[0]).collect();
-            let of_scores = cross_entropy(&item_scores(table, item, &skip), item.answer, self.settings.temperature);
-            for (row, p) in item.rows.clone().zip(p) {
-                let of_skip = of_scores[table.choice[row]] * table.effect[row] / items.len() as f32;
-                of_logits.extend(through_softmax(p, of_skip));
+            let said: Vec<f32> = said.by_ref().take(item.rows.len()).copied().collect();
+            let effect = |(row, &x): (usize, &f32)| between(penalty(x, unit), self.costs, table.effects_of(row));
+            let effects: Vec<(f32, f32)> = item.rows.clone().zip(&said).map(effect).collect();
+            let scores = item_scores(table, item, effects.iter().map(|(effect, _)| *effect));
+            let of_scores = cross_entropy(&scores, item.answer, self.settings.temperature);
+            for ((row, x), (_, slope)) in item.rows.clone().zip(said).zip(effects) {
+                let of_penalty = of_scores[table.choice[row]] * slope / items.len() as f32;
+                gradients.extend([of_penalty * unit * sigmoid(x), 0.0, 0.0]);
             }
         }
-        let weight = self.settings.ordinary as f32 / ordinary.max(1) as f32;
-        shares.for_each(|p| of_logits.extend(through_softmax(p, weight)));
-        of_logits
+        // Such text may be punished as the spared tokens of choices are: that rejects nothing.
+        let allowed = quantile(of_choices, self.settings.spared);
+        for (&x, weight) in of_others.iter().zip(left_alone) {
+            let of_said = if x > allowed { weight * sigmoid(x) } else { 0.0 };
+            gradients.extend([of_said, 0.0, 0.0]);
+        }
+        gradients
     }
 
     /// A row of the batch: standardised, with dropout.
@@ -233,11 +229,52 @@ impl<'a> Member<'a> {
     }
 }
 
-/// The choices' scores where each row is skipped with its probability (or is, where that is 0 or 1).
-fn item_scores(table: &Table, item: &super::Item, skip: &[f32]) -> Vec<f32> {
+/// Nats of penalty for each unit of what a network says: five eighths of what the longest span costs, so that a network
+/// begins within the reach of the spans.
+pub(super) fn unit(costs: &[f32]) -> f32 {
+    0.625 * costs.last().expect("there is a span")
+}
+
+/// Nats of penalty where a network says x: `unit`·ln(1 + eˣ).
+pub(super) fn penalty(x: f32, unit: f32) -> f32 {
+    unit * (x.max(0.0) + (-x.abs()).exp().ln_1p())
+}
+
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// The change Δ_t(a) of a token's log-likelihood under the penalty a ≥ 0 nats, and its derivative by a. Spans that cost
+/// `costs` on average, ascending, change this token's by `effects`; between two, or execution and the first, it is
+/// linear, and beyond the last it changes no more.
+fn between(penalty: f32, costs: &[f32], effects: &[f32]) -> (f32, f32) {
+    let above = costs.partition_point(|&cost| cost <= penalty);
+    if above == costs.len() {
+        return (effects[above - 1], 0.0);
+    }
+    let (cost, effect) = match above.checked_sub(1) {
+        Some(below) => (costs[below], effects[below]),
+        None => (0.0, 0.0),
+    };
+    let slope = (effects[above] - effect) / (costs[above] - cost);
+    (effect + slope * (penalty - cost), slope)
+}
+
+/// The value that a share of `values` is not above; −∞ of none.
+pub(super) fn quantile(values: &[f32], share: f64) -> f32 {
+    let mut values = values.to_vec();
+    let at = (share * values.len() as f64).ceil() as usize;
+    let Some(at) = at.min(values.len()).checked_sub(1) else {
+        return f32::NEG_INFINITY;
+    };
+    *values.select_nth_unstable_by(at, f32::total_cmp).1
+}
+
+/// The choices' scores with the change of each row's.
+fn item_scores(table: &Table, item: &Item, effects: impl Iterator<Item = f32>) -> Vec<f32> {
     let mut scores = item.scores.clone();
-    for (row, skip) in item.rows.clone().zip(skip) {
-        scores[table.choice[row]] += skip * table.effect[row];
+    for (row, effect) in item.rows.clone().zip(effects) {
+        scores[table.choice[row]] += effect;
     }
     scores
 }
@@ -252,35 +289,43 @@ fn cross_entropy(scores: &[f32], answer: usize, temperature: f64) -> Vec<f32> {
     exps.iter().enumerate().map(gradient).collect()
 }
 
-/// Gradient by the three logits, from that by p(skip).
-fn through_softmax(p: [f32; 3], of_skip: f32) -> [f32; 3] {
-    std::array::from_fn(|j| of_skip * p[0] * (f32::from(u8::from(j == 0)) - p[j]))
-}
-
 impl Report {
-    fn new(table: &Table, items: &[usize], router: &MlpRouter) -> Report {
-        let rejects = |state: &[f32]| rejects(router, state);
-        let (mut base, mut right, mut rejected, mut rows) = (0, 0, 0, 0);
+    fn new(table: &Table, items: &[usize], judge: &Judge, settings: &Rejection) -> Report {
+        let (mut base, mut right, mut rows) = (0, 0, 0);
+        let mut rejected = vec![0; table.spans];
         for item in items.iter().map(|&i| &table.items[i]) {
-            let skip = item
+            let effects = item
                 .rows
                 .clone()
-                .map(|row| f32::from(u8::from(rejects(table.state(row)))));
-            let skip: Vec<f32> = skip.collect();
+                .map(|row| match judge.level(table.state(row)).checked_sub(1) {
+                    Some(span) => {
+                        rejected[span] += 1;
+                        table.effects_of(row)[span]
+                    }
+                    None => 0.0,
+                });
+            right += usize::from(is_right(&item_scores(table, item, effects), item.answer));
             base += usize::from(is_right(&item.scores, item.answer));
-            right += usize::from(is_right(&item_scores(table, item, &skip), item.answer));
-            rejected += skip.iter().filter(|&&s| s > 0.0).count();
-            rows += skip.len();
+            rows += item.rows.len();
         }
-        let ordinary = table.ordinary.chunks_exact(table.hidden_size);
-        let known = ordinary.len().max(1);
         let share = |count: usize, of: usize| count as f64 / of.max(1) as f64;
+        let layers = rejected.iter().zip(&settings.lasts);
+        let layers = layers.map(|(count, last)| count * (last + 1 - settings.first)).sum();
+        let of_text = |states: &[f32]| {
+            let states = states.chunks_exact(table.hidden_size);
+            share(
+                states.clone().filter(|state| judge.level(state) > 0).count(),
+                states.len(),
+            )
+        };
         Report {
             questions: items.len(),
             base: share(base, items.len()),
             accuracy: share(right, items.len()),
-            rejected: share(rejected, rows),
-            ordinary_rejected: share(ordinary.filter(|state| rejects(state)).count(), known),
+            rejected: rejected.into_iter().map(|count| share(count, rows)).collect(),
+            layers: share(layers, rows),
+            ordinary_rejected: of_text(&table.ordinary),
+            written_rejected: of_text(&table.written),
         }
     }
 }

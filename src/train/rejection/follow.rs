@@ -5,50 +5,56 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::descent::{Descent, initial};
+use super::descent::Descent;
 use super::fit::Scale;
+use super::judge::Judge;
 use super::{Rejection, Table};
 use crate::router::MlpRouter;
 use crate::train::loss::{Goal, Loss};
-use crate::train::network::Shape;
 
 /// Times that every state is seen, at least; and steps, which decides where there are few states.
 const EPOCHS: usize = 3;
 const STEPS: usize = 300;
 const BATCH: usize = 256;
 
-/// The router of the later layer `at` (0 is the one after the first): skip for the states of `rejected` rows, which
-/// come unchanged from the first layer, execute for those that enter this layer where every layer runs.
+/// A row of the table and its level, above 0: how many of the spans, from the shortest on, hold no more than what it
+/// leaves out.
+pub(super) type Rejected = (usize, usize);
+
+/// The router of the later layer `at` (0 is the one after the first). States of `rejected` rows come unchanged from
+/// the first layer: skip for those that leave out this layer too, execute for the others; and execute for those that
+/// enter this layer where it is to be run. It begins as the judge, who tells the first from the second.
 ///
 /// # Errors
 /// None in practice: a shape that cannot be a router.
 pub(super) fn follow(
     table: &Table,
-    rejected: &[usize],
+    judge: &Judge,
+    rejected: &[Rejected],
     at: usize,
     scale: &Scale,
     settings: &Rejection,
 ) -> Result<MlpRouter> {
-    let shape = Shape {
-        inputs: table.hidden_size,
-        width: settings.width(),
-        linear_layers: 2,
-    };
+    let span = settings.span_of(settings.first + 1 + at);
     // Streams apart from the members'.
     let stream = settings.members + at;
     let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
     rng.set_stream(stream as u64 + 1);
-    let skipped = rejected.iter().map(|&row| (table.state(row), 0));
+    let unchanged = rejected
+        .iter()
+        .map(|&(row, level)| (table.state(row), usize::from(level <= span)));
     let executed = table.later[at].chunks_exact(table.hidden_size).map(|state| (state, 1));
-    let mut states: Vec<(&[f32], usize)> = skipped.chain(executed).collect();
+    let mut states: Vec<(&[f32], usize)> = unchanged.chain(executed).collect();
     let loss = Loss {
         gamma: 0.0,
         class_weights: [1.0; 3],
     };
     let batches = states.len().div_ceil(BATCH);
     let epochs = EPOCHS.max(STEPS.div_ceil(batches.max(1)));
-    let initial = initial(shape, settings.seed, stream);
-    let mut network = Descent::new(settings, shape, initial, epochs * batches);
+    let mut initial = judge.parameters.clone();
+    let biases = initial.len() - 3;
+    initial[biases] -= judge.thresholds[span];
+    let mut network = Descent::new(settings, judge.shape, initial, epochs * batches);
     for _ in 0..epochs {
         states.shuffle(&mut rng);
         for states in states.chunks(BATCH) {
@@ -68,5 +74,5 @@ pub(super) fn follow(
             network.step(&of_logits);
         }
     }
-    shape.router(&network.parameters, &scale.mean, &scale.deviation)
+    judge.shape.router(&network.parameters, &scale.mean, &scale.deviation)
 }

@@ -2,25 +2,30 @@
 //!
 //! A search asks which program answers a question rightly, and what it finds is mostly luck: the question's hidden
 //! states say next to nothing about it (docs/results.md). The tokens of an *answer* do say whether it is plausible.
-//! So the router at the layer where a span `first..=last` begins judges every token of a choice, and a token that it
-//! rejects leaves the span out, which makes the rest of that choice less likely. What leaving it out costs is
-//! measured beforehand, and the judge is trained on what is wanted: cross-entropy over the choices of
+//! So the router at the layer where some spans `first..=last` begin judges every token of a choice. It says by how many
+//! nats the token is to be punished, and the token leaves out the span that costs about as much, which makes the rest
+//! of its choice less likely. What leaving a span out costs is measured beforehand, and the judge is trained on what is
+//! wanted: cross-entropy over the choices of
 //!
-//! S_c = Σ_t ln p(t) + Σ_t π(h_t)·Δ_t
+//! S_c = Σ_t ln p(t) + Σ_t Δ_t(a(h_t))
 //!
-//! with p under the standard program, h_t the state that enters layer `first` at the token before t, π(h_t) the
-//! router's probability of skip there, and Δ_t the measured change of ln p(t) when the choice's tokens leave out the
-//! span. Ordinary text, the questions themselves, is taught to run every layer.
+//! with p under the standard program, h_t the state that enters layer `first` at the token before t, a(h_t) ≥ 0 the
+//! judge's penalty, and Δ_t(a) the measured change of ln p(t), between the spans that on average cost a little less and
+//! a little more than a: Δ_t(c_k) is that of span k, c_k its mean, and between them Δ_t is linear. Ordinary text is
+//! taught penalties too small for any span: the questions themselves, and text that the model wrote.
 //!
-//! A rejected token enters the other layers of the span with the state that it had at the first one. Their routers,
-//! the followers, learn to tell such states from those of tokens that are at their depth.
+//! A rejected token enters the other layers of its span with the state that it had at the first one. Their routers,
+//! the followers, learn to tell such states from those of tokens that are at their depth, and which of them are to
+//! leave out their layer too.
 //!
 //! `table` measures, `fit` trains, [`Rejection::routers`] spreads the result over the layers.
 
 mod descent;
 mod fit;
 mod follow;
+mod judge;
 mod table;
+mod written;
 
 use serde::{Deserialize, Serialize};
 
@@ -34,8 +39,8 @@ use crate::router::MlpRouter;
 pub struct Rejection {
     /// The layer whose router judges, from 0.
     pub first: usize,
-    /// The last layer that a rejected token leaves out.
-    pub last: usize,
+    /// The last layers of the spans that a rejected token may leave out, ascending.
+    pub lasts: Vec<usize>,
     /// Networks of different seeds whose logits are averaged: together they are the hidden layer of one router.
     pub members: usize,
     /// Hidden units of each member.
@@ -50,19 +55,25 @@ pub struct Rejection {
     pub dropout: f64,
     /// Scores are divided by this many nats before the softmax over the choices.
     pub temperature: f64,
-    /// Weight of the mean π over ordinary text in the loss.
+    /// Weight in the loss of what the questions are punished with too much, in units of a penalty.
     pub ordinary: f64,
-    /// Added to the judge's logit of skip when it has been fitted: above 0, more is rejected.
-    pub skip_logit: f64,
+    /// The same of what the model wrote itself, and how many such texts there are.
+    pub written: f64,
+    pub texts: usize,
+    /// Share of the choices' tokens that no penalty is to reach: the penalty of the last of them is taken off all.
+    pub spared: f64,
     pub seed: u64,
 }
 
 impl Rejection {
-    /// As measured best on held-out training questions, for a span of layers.
-    pub fn new(first: usize, last: usize) -> Self {
+    /// `spared` as measured best.
+    pub const DEFAULT_SPARED: f64 = 0.8;
+
+    /// As measured best on held-out training questions, for spans of layers from `first` to each of `lasts`, ascending.
+    pub fn new(first: usize, lasts: &[usize]) -> Self {
         Rejection {
             first,
-            last,
+            lasts: lasts.to_vec(),
             members: 4,
             member_width: 32,
             epochs: 20,
@@ -70,11 +81,26 @@ impl Rejection {
             learning_rate: 1e-3,
             weight_decay: 0.1,
             dropout: 0.5,
-            temperature: 10.0,
+            temperature: 30.0,
             ordinary: 1.0,
-            skip_logit: 1.0,
+            written: 0.6,
+            texts: 2000,
+            spared: Self::DEFAULT_SPARED,
             seed: 42,
         }
+    }
+
+    /// The last layer of the longest span.
+    ///
+    /// # Panics
+    /// Without spans.
+    pub fn last(&self) -> usize {
+        *self.lasts.last().expect("there is a span")
+    }
+
+    /// The first of the spans, counted from 0, that `layer` is in.
+    fn span_of(&self, layer: usize) -> usize {
+        self.lasts.partition_point(|&last| last < layer)
     }
 
     /// Width of the routers' hidden layer.
@@ -89,14 +115,17 @@ impl Rejection {
     /// rejection costs. So a budget and the dial, which go by the probabilities, leave out the cheapest layers first.
     pub fn routers(&self, fitted: &Fitted, table: &Table) -> Vec<MlpRouter> {
         let hidden_size = table.hidden_size;
-        let effects = table.effect.iter().map(|&effect| f64::from(effect));
-        let rejection = -effects.sum::<f64>() / table.effect.len().max(1) as f64;
+        let rejection = table.rejection_costs().last().copied().unwrap_or_default();
         let router = |(layer, cost): (usize, &f64)| {
-            let cost = if layer == self.first { rejection } else { *cost };
+            let cost = if layer == self.first {
+                f64::from(rejection)
+            } else {
+                *cost
+            };
             let log_odds = LEAST_LOG_ODDS + cost.max(0.0) as f32;
             match layer.checked_sub(self.first) {
                 Some(0) => scaled(&fitted.judge, &table.ordinary, log_odds),
-                Some(at) if layer <= self.last => scaled(&fitted.followers[at - 1], &table.later[at - 1], log_odds),
+                Some(at) if layer <= self.last() => scaled(&fitted.followers[at - 1], &table.later[at - 1], log_odds),
                 _ => MlpRouter {
                     w1: vec![0.0; self.width() * hidden_size],
                     b1: vec![0.0; self.width()],

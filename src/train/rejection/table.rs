@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Result, ensure};
 use candle_core::{DType, Tensor};
 
-use super::Rejection;
+use super::{Rejection, written};
 use crate::eval::multiple_choice::ChoiceScorer;
 use crate::eval::parallel::for_each_ordered;
 use crate::eval::{EncodedQuestion, Question, Scoring};
@@ -18,10 +18,13 @@ const ORDINARY: usize = 8;
 
 /// States of each question kept at every later layer of the span: of the choices' tokens, of the question's, and of
 /// its windows, each at most.
-const LATER: usize = 3;
+pub(super) const LATER: usize = 3;
 
 /// Questions on which the cost of each layer is measured.
 const COSTED: usize = 32;
+
+/// Nats between what spans cost, at least.
+const LEAST_COST: f32 = 0.1;
 
 /// One question.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,18 +48,22 @@ pub struct Table {
     pub states: Vec<f32>,
     /// The choice that each row belongs to.
     pub choice: Vec<usize>,
-    /// Change of the next token's log-likelihood, nats, where the choices' rows leave out the span.
-    pub effect: Vec<f32>,
-    /// States that enter the span in ordinary text, single tokens and pooled windows of the questions: (rows, d).
+    /// Change of the next token's log-likelihood, nats, where the choices' rows leave out each span: (rows, spans).
+    pub effects: Vec<f32>,
+    /// K
+    pub spans: usize,
+    /// States that enter the spans in the questions, single tokens and pooled windows: (rows, d).
     pub ordinary: Vec<f32>,
-    /// For each later layer of the span, states that enter it where every layer runs: (rows, d).
+    /// States that enter the spans in text that the model wrote: (rows, d).
+    pub written: Vec<f32>,
+    /// For each later layer of the longest span, states that enter it where it is to be run: (rows, d).
     pub later: Vec<Vec<f32>>,
     /// For each layer, by how much leaving it out alone lowers the choices' mean ln p, nats a token.
     pub costs: Vec<f64>,
 }
 
 impl Table {
-    /// Runs every question twice: the standard program, and the span left out by the choices' tokens. The first
+    /// Runs every question by the standard program, and with each span left out by the choices' tokens. The first
     /// [`COSTED`] questions also run without each layer.
     ///
     /// Returns `None` where it was stopped. `done` hears the number of finished questions.
@@ -73,16 +80,18 @@ impl Table {
         mut done: impl FnMut(usize),
     ) -> Result<Option<Table>> {
         let layers = model.info.layers;
+        let ascending = settings.lasts.windows(2).all(|pair| pair[0] < pair[1]);
         ensure!(
-            settings.first <= settings.last && settings.last < layers,
-            "cannot leave out layers {} to {}: the model has layers 0 to {}",
+            ascending && settings.lasts.first().is_some_and(|&last| settings.first <= last) && settings.last() < layers,
+            "cannot leave out layers from {} to any of {:?}: the model has layers 0 to {}, and spans get longer",
             settings.first,
-            settings.last,
+            settings.lasts,
             layers - 1
         );
         let mut table = Table {
             hidden_size: model.info.hidden_size,
-            later: vec![Vec::new(); settings.last - settings.first],
+            spans: settings.lasts.len(),
+            later: vec![Vec::new(); settings.last() - settings.first],
             ..Table::default()
         };
         let mut costs = (vec![0.0; layers], 0);
@@ -110,11 +119,35 @@ impl Table {
         Ok((table.items.len() == questions.len()).then_some(table))
     }
 
+    /// Has the model write the texts of [`Self::written`], of which some also go to [`Self::later`]. Returns false where it was stopped. `done` hears the number of
+    /// finished texts.
+    ///
+    /// # Errors
+    /// Those of the model.
+    pub fn write(
+        &mut self,
+        model: &Model,
+        settings: &Rejection,
+        threads: usize,
+        stop: &AtomicBool,
+        done: impl FnMut(usize),
+    ) -> Result<bool> {
+        let Some(states) = written::states(model, settings, threads, stop, done)? else {
+            return Ok(false);
+        };
+        self.written = states.first;
+        for (all, written) in self.later.iter_mut().zip(states.later) {
+            all.extend(written);
+        }
+        Ok(true)
+    }
+
     fn add(&mut self, id: &str, measured: Measured) {
         let from = self.choice.len();
         for (choice, effects) in measured.effects.iter().enumerate() {
-            self.choice.extend(std::iter::repeat_n(choice, effects.len()));
-            self.effect.extend(effects);
+            self.choice
+                .extend(std::iter::repeat_n(choice, effects.len() / self.spans));
+            self.effects.extend(effects);
         }
         self.states.extend(measured.states);
         self.ordinary.extend(measured.ordinary);
@@ -133,12 +166,31 @@ impl Table {
     pub fn state(&self, row: usize) -> &[f32] {
         &self.states[row * self.hidden_size..][..self.hidden_size]
     }
+
+    /// Change of the log-likelihood of the token after a row where it leaves out each span, nats: (spans).
+    pub fn effects_of(&self, row: usize) -> &[f32] {
+        &self.effects[row * self.spans..][..self.spans]
+    }
+
+    /// What leaving out each span costs a token of a choice on average, nats. Ascending: one that costs no more than a
+    /// shorter one counts as [`LEAST_COST`] more.
+    pub fn rejection_costs(&self) -> Vec<f32> {
+        let rows = self.choice.len().max(1) as f64;
+        let mut costs = Vec::with_capacity(self.spans);
+        for span in 0..self.spans {
+            let effects = self.effects.iter().skip(span).step_by(self.spans);
+            let mean = -effects.map(|&effect| f64::from(effect)).sum::<f64>() / rows;
+            let least = costs.last().copied().unwrap_or(0.0) + LEAST_COST;
+            costs.push((mean as f32).max(least));
+        }
+        costs
+    }
 }
 
 struct Measured {
     scores: Vec<f32>,
     answer: usize,
-    /// Of each choice's tokens but the first, which the question predicts.
+    /// Of each choice's tokens but the first, which the question predicts: (tokens, spans).
     effects: Vec<Vec<f32>>,
     states: Vec<f32>,
     ordinary: Vec<f32>,
@@ -156,26 +208,40 @@ impl Measured {
             hidden = scorer.run_block(layer, &hidden)?;
         }
         let entering = hidden.clone();
-        let mut later = Vec::new();
-        for layer in settings.first..=settings.last {
+        let mut later = vec![Vec::new(); settings.last() - settings.first];
+        let mut entered = vec![entering.clone()];
+        for layer in settings.first..layers {
             hidden = scorer.run_block(layer, &hidden)?;
-            if layer < settings.last {
-                later.push(sample(&hidden, prompt, windows)?);
+            entered.push(hidden.clone());
+            if layer < settings.last() {
+                later[layer - settings.first].extend(sample(&hidden, prompt, windows)?);
             }
         }
-        // The question runs every layer either way; only the choices' rows differ from here on.
-        let of_question = hidden.narrow(0, 0, prompt)?;
+        let kept = scorer.log_probs(&hidden)?;
         let of_choices = entering.narrow(0, prompt, rows)?;
-        let mut rejected = Tensor::cat(&[&of_question, &of_choices], 0)?;
-        for layer in settings.last + 1..layers {
-            hidden = scorer.run_block(layer, &hidden)?;
-            rejected = scorer.run_block(layer, &rejected)?;
+        let mut effects: Vec<Vec<f32>> = kept
+            .iter()
+            .map(|kept| vec![0.0; (kept.len() - 1) * settings.lasts.len()])
+            .collect();
+        for (span, &last) in settings.lasts.iter().enumerate() {
+            // The question runs every layer either way; only the choices' rows differ from here on.
+            let of_question = entered[last + 1 - settings.first].narrow(0, 0, prompt)?;
+            let mut rejected = Tensor::cat(&[&of_question, &of_choices], 0)?;
+            for layer in last + 1..layers {
+                rejected = scorer.run_block(layer, &rejected)?;
+                if layer < settings.last() {
+                    // Behind a short span a token is to run the layers of the longer ones.
+                    let states = rejected.narrow(0, prompt, rows)?.to_dtype(DType::F32)?;
+                    later[layer - settings.first].extend(some_rows(&states, LATER)?);
+                }
+            }
+            let rejected = scorer.log_probs(&rejected)?;
+            for (choice, (kept, rejected)) in kept.iter().zip(&rejected).enumerate() {
+                for (token, (kept, rejected)) in kept.iter().zip(rejected).skip(1).enumerate() {
+                    effects[choice][token * settings.lasts.len() + span] = (rejected - kept) as f32;
+                }
+            }
         }
-        let (kept, rejected) = (scorer.log_probs(&hidden)?, scorer.log_probs(&rejected)?);
-        let effects = kept.iter().zip(&rejected).map(|(kept, rejected)| {
-            let later = kept.iter().zip(rejected).skip(1);
-            later.map(|(kept, rejected)| (rejected - kept) as f32).collect()
-        });
         let entering = entering.to_dtype(DType::F32)?;
         let of_question = entering.narrow(0, 0, prompt)?;
         let mut ordinary = pool_windows(&of_question, windows)?.flatten_all()?.to_vec1::<f32>()?;
@@ -188,7 +254,7 @@ impl Measured {
                 .map(|&s| s as f32)
                 .collect(),
             answer: question.answer(),
-            effects: effects.collect(),
+            effects,
             states: entering.narrow(0, prompt, rows)?.flatten_all()?.to_vec1()?,
             ordinary,
             later,
@@ -229,7 +295,7 @@ fn sample(hidden: &Tensor, prompt: usize, windows: usize) -> Result<Vec<f32>> {
 }
 
 /// At most `count` rows of (rows, d), evenly spaced, one after the other.
-fn some_rows(states: &Tensor, count: usize) -> Result<Vec<f32>> {
+pub(super) fn some_rows(states: &Tensor, count: usize) -> Result<Vec<f32>> {
     let step = states.dim(0)?.div_ceil(count).max(1);
     let rows = states.to_vec2::<f32>()?;
     Ok(rows.into_iter().step_by(step).flatten().collect())

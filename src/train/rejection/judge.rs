@@ -1,0 +1,88 @@
+//! The judge of the spans' first layer: what its networks say together, and from where on they reject.
+
+use anyhow::Result;
+
+use super::fit::{Scale, penalty, quantile, shape, unit};
+use super::{NO_REPEAT, Rejection, Table};
+use crate::router::MlpRouter;
+use crate::train::network::{Parameters, Shape};
+
+/// A fitted judge.
+pub(super) struct Judge {
+    /// The networks side by side as one, whose first logit is the mean of theirs; the second is 0. It reads
+    /// standardised states.
+    pub parameters: Parameters,
+    pub shape: Shape,
+    /// The same, which reads states as they are.
+    network: MlpRouter,
+    /// For each span, ascending, what the network says at least of a token that leaves it out.
+    pub thresholds: Vec<f32>,
+}
+
+impl Judge {
+    /// From the members' parameters. A token leaves out the span whose mean cost is nearest to its penalty, less that
+    /// which spares the share of the training rows that is to be spared.
+    pub fn new(
+        members: &[Parameters],
+        table: &Table,
+        rows: &[usize],
+        scale: &Scale,
+        settings: &Rejection,
+    ) -> Result<Self> {
+        let parameters = side_by_side(members, shape(table, settings));
+        let shape = Shape {
+            width: settings.width(),
+            ..shape(table, settings)
+        };
+        let network = shape.router(&parameters, &scale.mean, &scale.deviation)?;
+        let said: Vec<f32> = rows.iter().map(|&row| network.logits(table.state(row))[0]).collect();
+        let costs = table.rejection_costs();
+        let unit = unit(&costs);
+        let spared = penalty(quantile(&said, settings.spared), unit);
+        let mut below = 0.0;
+        let threshold = |cost: f32| {
+            let middle = (below + cost) / 2.0;
+            below = cost;
+            says_at((spared + middle) / unit)
+        };
+        Ok(Judge {
+            parameters,
+            shape,
+            network,
+            thresholds: costs.into_iter().map(threshold).collect(),
+        })
+    }
+
+    /// How many of the spans' thresholds a token of this state is above: 0 runs every layer, k leaves out the k-th span.
+    pub fn level(&self, state: &[f32]) -> usize {
+        let says = self.network.logits(state)[0];
+        self.thresholds.partition_point(|&threshold| threshold < says)
+    }
+
+    /// The router that skips for the tokens that leave out `span`, counted from 0, or a longer one.
+    pub fn router(&self, span: usize) -> MlpRouter {
+        let mut router = self.network.clone();
+        router.b2[0] -= self.thresholds[span];
+        router
+    }
+}
+
+/// What a network says for a penalty of so many units, above 0: ln(eᵘ − 1).
+fn says_at(units: f32) -> f32 {
+    units + (-(-units).exp()).ln_1p()
+}
+
+/// The mean of several networks' first logit as one network: their hidden layers side by side.
+fn side_by_side(members: &[Parameters], shape: Shape) -> Parameters {
+    let (inputs, width) = (shape.inputs, shape.width);
+    let part = |from: usize, length: usize| members.iter().flat_map(move |m| m[from..from + length].iter().copied());
+    let second = width * (inputs + 1);
+    let count = members.len() as f32;
+    let mut merged: Parameters = part(0, width * inputs).collect();
+    merged.extend(part(width * inputs, width));
+    merged.extend(part(second, width).map(|w| w / count));
+    merged.extend(std::iter::repeat_n(0.0, 2 * width * members.len()));
+    let bias = part(second + 3 * width, 1).sum::<f32>() / count;
+    merged.extend([bias, 0.0, NO_REPEAT]);
+    merged
+}
