@@ -259,11 +259,11 @@ fn the_table_of_rejections_holds_what_the_model_does() {
             });
             let score: f32 = log_probs[0].iter().sum();
             assert!((score - item.scores[choice]).abs() < 1e-3);
-            for token in 1..ids.len() {
+            let [kept, by_span @ ..] = log_probs;
+            for (token, kept) in kept.iter().enumerate().skip(1) {
                 assert_eq!(table.choice[row], choice);
-                for span in [0, 1] {
-                    let expected = log_probs[span + 1][token] - log_probs[0][token];
-                    let found = table.effects_of(row)[span];
+                for (log_probs, found) in by_span.iter().zip(table.effects_of(row)) {
+                    let expected = log_probs[token] - kept;
                     assert!((found - expected).abs() < 1e-3, "{found} instead of {expected}");
                 }
                 row += 1;
@@ -277,7 +277,7 @@ fn the_table_of_rejections_holds_what_the_model_does() {
     );
     let later = table.later[0].len();
     assert!(table.write(&model, &settings, 2, stop, |_| {}).unwrap());
-    assert!(!table.written.is_empty() && table.written.len() % table.hidden_size == 0);
+    assert!(!table.written.is_empty() && table.written.len().is_multiple_of(table.hidden_size));
     assert!(table.later[0].len() > later);
     let first = table.written.clone();
     table.write(&model, &settings, 1, stop, |_| {}).unwrap();
