@@ -208,6 +208,8 @@ fn routers_learn_to_reject_implausible_answers() {
         place.refused(2, &format!("{train} --reject {span} --out c.safetensors"), "--reject");
     }
     place.refused(2, &format!("{train} --out c.safetensors"), "--reject");
+    let other = format!("{train} --reject 1-2 --epochs 3 --out c.safetensors");
+    place.refused(2, &other, "cannot be used with");
     place.refused(
         1,
         &format!("{train} --reject 1-2 --out a.safetensors"),

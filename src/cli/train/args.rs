@@ -31,21 +31,21 @@ pub struct TrainArgs {
     #[arg(long, value_name = "LAYERS", value_delimiter = ',', requires = "data")]
     pub reject: Vec<String>,
     /// Leave damaged lines of the records out and name them
-    #[arg(long)]
+    #[arg(long, conflicts_with = "reject")]
     pub skip_damaged: bool,
     /// Where the routers go (safetensors)
     #[arg(long, value_name = "FILE", required_unless_present = "ablate")]
     pub out: Option<PathBuf>,
-    #[arg(long, value_name = "N", default_value_t = TrainSettings::default().epochs)]
+    #[arg(long, value_name = "N", default_value_t = TrainSettings::default().epochs, conflicts_with = "reject")]
     epochs: usize,
     /// Stop after N epochs in a row without a better one
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with = "reject")]
     patience: Option<usize>,
     /// Greatest learning rate
-    #[arg(long, default_value_t = TrainSettings::default().learning_rate)]
+    #[arg(long, default_value_t = TrainSettings::default().learning_rate, conflicts_with = "reject")]
     lr: f64,
     /// Examples a step
-    #[arg(long, value_name = "N", default_value_t = TrainSettings::default().batch)]
+    #[arg(long, value_name = "N", default_value_t = TrainSettings::default().batch, conflicts_with = "reject")]
     batch: usize,
     #[arg(long, default_value_t = TrainSettings::default().seed)]
     pub seed: u64,
@@ -56,43 +56,43 @@ pub struct TrainArgs {
     #[arg(long, value_name = "W", default_value_t = DEFAULT_WINDOWS)]
     pub windows: usize,
     /// Width of the routers' hidden layer, r
-    #[arg(long, value_name = "R", default_value_t = TrainSettings::default().width)]
+    #[arg(long, value_name = "R", default_value_t = TrainSettings::default().width, conflicts_with = "reject")]
     pub width: usize,
     /// Linear layers of a router; only 2 can be saved
-    #[arg(long, value_name = "N", default_value_t = TrainSettings::default().linear_layers)]
+    #[arg(long, value_name = "N", default_value_t = TrainSettings::default().linear_layers, conflicts_with = "reject")]
     linear_layers: usize,
     /// What a router reads; only the state can be saved
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, conflicts_with = "reject")]
     input: RouterInput,
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, conflicts_with = "reject")]
     loss: LossKind,
     /// γ of the focal loss; 0 is weighted cross-entropy
-    #[arg(long, default_value_t = TrainSettings::default().gamma)]
+    #[arg(long, default_value_t = TrainSettings::default().gamma, conflicts_with = "reject")]
     gamma: f64,
     /// Train on hidden states as they are, not standardised ones; the checkpoint reads them as they
     /// are in either case
-    #[arg(long)]
+    #[arg(long, conflicts_with = "reject")]
     raw: bool,
     // The default, and the name of what `--raw` switches off.
-    #[arg(long, hide = true, conflicts_with = "raw")]
+    #[arg(long, hide = true, conflicts_with_all = ["raw", "reject"])]
     standardise: bool,
     /// With --reject: share of the choices' tokens that no penalty is to reach. Choose it on held-out questions
     #[arg(long, value_name = "SHARE", default_value_t = Rejection::DEFAULT_SPARED, requires = "data")]
     pub spare: f64,
     /// Least share of examples that the search turned from wrong to right; others are left out
-    #[arg(long, value_name = "SHARE", default_value_t = 0.3)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.3, conflicts_with = "reject")]
     pub corrected_share: f64,
     /// Write the metrics of every epoch here, as JSON lines
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "reject")]
     pub metrics: Option<PathBuf>,
     /// Draw the curves of loss and F1 here
-    #[arg(long, value_name = "FILE.svg")]
+    #[arg(long, value_name = "FILE.svg", conflicts_with = "reject")]
     pub curves: Option<PathBuf>,
     /// Where features are kept between trainings; in the cache folder if absent
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "reject")]
     pub features: Option<PathBuf>,
     /// Go on with a training that was stopped
-    #[arg(long)]
+    #[arg(long, conflicts_with = "reject")]
     pub resume: bool,
     /// Replace files that exist
     #[arg(long)]
