@@ -66,7 +66,7 @@ pub fn fit(table: &Table, training: &[usize], held_out: &[usize], settings: &Rej
         training: report(training).expect("there are rows, so there are questions"),
         held_out: report(held_out),
         followers: followers.into_iter().collect::<Result<_>>()?,
-        judge: judge.router(0),
+        judge: judge.router(),
     })
 }
 

@@ -29,7 +29,7 @@ impl Judge {
         scale: &Scale,
         settings: &Rejection,
     ) -> Result<Self> {
-        let parameters = side_by_side(members, shape(table, settings));
+        let parameters = merged(members, shape(table, settings));
         let shape = Shape {
             width: settings.width(),
             ..shape(table, settings)
@@ -59,10 +59,10 @@ impl Judge {
         self.thresholds.partition_point(|&threshold| threshold < says)
     }
 
-    /// The router that skips for the tokens that leave out `span`, counted from 0, or a longer one.
-    pub fn router(&self, span: usize) -> MlpRouter {
+    /// The router of the spans' first layer, which skips for the tokens that leave out any of them.
+    pub fn router(&self) -> MlpRouter {
         let mut router = self.network.clone();
-        router.b2[0] -= self.thresholds[span];
+        router.b2[0] -= self.thresholds[0];
         router
     }
 }
@@ -73,16 +73,16 @@ fn says_at(units: f32) -> f32 {
 }
 
 /// The mean of several networks' first logit as one network: their hidden layers side by side.
-fn side_by_side(members: &[Parameters], shape: Shape) -> Parameters {
+fn merged(members: &[Parameters], shape: Shape) -> Parameters {
     let (inputs, width) = (shape.inputs, shape.width);
     let part = |from: usize, length: usize| members.iter().flat_map(move |m| m[from..from + length].iter().copied());
     let second = width * (inputs + 1);
     let count = members.len() as f32;
-    let mut merged: Parameters = part(0, width * inputs).collect();
-    merged.extend(part(width * inputs, width));
-    merged.extend(part(second, width).map(|w| w / count));
-    merged.extend(std::iter::repeat_n(0.0, 2 * width * members.len()));
+    let mut all: Parameters = part(0, width * inputs).collect();
+    all.extend(part(width * inputs, width));
+    all.extend(part(second, width).map(|w| w / count));
+    all.extend(std::iter::repeat_n(0.0, 2 * width * members.len()));
     let bias = part(second + 3 * width, 1).sum::<f32>() / count;
-    merged.extend([bias, 0.0, NO_REPEAT]);
-    merged
+    all.extend([bias, 0.0, NO_REPEAT]);
+    all
 }
