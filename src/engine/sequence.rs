@@ -1,15 +1,17 @@
 //! One sequence going through the decoder, chunk by chunk, under programs (spec §2).
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 use candle_core::Tensor;
 use thiserror::Error;
 
+use crate::model::fused::{Beside, Task};
 use crate::model::{Chunk, Decoder, KvCache};
 use crate::program::{Action, Program};
-use crate::router::RouterSet;
 use crate::router::policy::Wish;
+use crate::router::{Question, RouterSet};
 
 /// The user stopped the run in the middle of a forward pass.
 #[derive(Debug, Error)]
@@ -56,6 +58,8 @@ pub struct Sequence<'m> {
     len: usize,
     stop: &'m AtomicBool,
     blocks_run: usize,
+    /// Layers that the last token did not run; those after the end it did.
+    left_out: Vec<bool>,
 }
 
 impl<'m> Sequence<'m> {
@@ -72,6 +76,7 @@ impl<'m> Sequence<'m> {
             len,
             stop,
             blocks_run: 0,
+            left_out: Vec::new(),
         }
     }
 
@@ -147,6 +152,9 @@ impl<'m> Sequence<'m> {
     /// Runs `ids` layer by layer. Before each layer its router is asked, if there are routers, and
     /// `decide(layer, wish)` says what the tokens do there. Returns the last token's logits
     /// (vocab_size).
+    ///
+    /// The routers of a small model wait for their weights as its blocks do. So a router whose layer ran for the
+    /// token before is asked along with the first products of the layer, which are in vain where it is now left out.
     pub fn run_layers(
         &mut self,
         ids: &[u32],
@@ -155,29 +163,55 @@ impl<'m> Sequence<'m> {
     ) -> Result<Tensor> {
         let chunk = self.chunk(ids.len())?;
         let mut hidden = self.decoder.embed(ids)?;
-        for layer in 0..self.decoder.config().layers {
+        let layers = self.layers();
+        self.left_out.resize(layers, false);
+        for layer in 0..layers {
             self.check_stop()?;
-            let wish = match routers {
-                Some((routers, dial)) => {
-                    let probabilities = routers.probabilities(layer, &hidden, self.decoder.by_kernels())?;
-                    Some(Wish::new(probabilities, dial))
-                }
-                None => None,
+            let fast = self.decoder.by_kernels();
+            let along = fast && ids.len() == 1 && !self.left_out[layer];
+            let question = match routers {
+                Some((routers, dial)) if along => routers.question(layer, &hidden)?.zip(Some(dial)),
+                _ => None,
             };
-            let actions = decide(layer, wish);
-            hidden = self.run_layer(layer, hidden, &chunk, &actions)?;
+            let actions;
+            (hidden, actions) = match (question, routers) {
+                (Some((question, dial)), _) => {
+                    let decide = |probabilities| decide(layer, Some(Wish::new(probabilities, dial)));
+                    self.run_layer_asked(layer, hidden, &chunk, &question, decide)?
+                }
+                (None, routers) => {
+                    let wish = match routers {
+                        Some((routers, dial)) => Some(Wish::new(routers.probabilities(layer, &hidden, fast)?, dial)),
+                        None => None,
+                    };
+                    let actions = decide(layer, wish);
+                    (self.run_layer(layer, hidden, &chunk, &actions)?, actions)
+                }
+            };
+            self.left_out[layer] = actions.of_row(ids.len() - 1) == Action::Skip;
         }
         self.finish(ids.len(), &hidden)
     }
 
-    /// Runs one token whose actions, one a layer, are settled. Routers, if there are any, are asked when it is done,
-    /// of all layers at once: what they say changes nothing. Returns the logits (vocab_size) and what they wish.
+    /// Runs one token whose actions, one a layer, are settled. Routers, if there are any, are asked too, on a GPU when
+    /// the token is done and of all layers at once: what they say changes nothing. Returns the logits (vocab_size) and
+    /// what they wish.
     pub fn run_settled(
         &mut self,
         id: u32,
         actions: &[Action],
         routers: Option<(&RouterSet, f64)>,
     ) -> Result<(Tensor, Vec<Wish>)> {
+        if let Some((set, _)) = routers
+            && !set.is_asked_at_once(self.decoder.device())?
+        {
+            let mut wishes = Vec::with_capacity(actions.len());
+            let logits = self.run_layers(&[id], routers, |layer, wish| {
+                wishes.extend(wish);
+                actions[layer].into()
+            })?;
+            return Ok((logits, wishes));
+        }
         let chunk = self.chunk(1)?;
         let mut hidden = self.decoder.embed(&[id])?;
         let mut entering = Vec::with_capacity(actions.len());
@@ -222,6 +256,7 @@ impl<'m> Sequence<'m> {
         let mut hidden = self.decoder.embed(&ids)?;
         let mut fork = Sequence {
             cache: self.cache.clone(),
+            left_out: Vec::new(),
             ..*self
         };
         for layer in 0..self.decoder.config().layers {
@@ -238,6 +273,41 @@ impl<'m> Sequence<'m> {
             hidden = fork.run_layer(layer, hidden, &chunk, &decide(layer, &wishes))?;
         }
         Ok(self.decoder.logits(&hidden)?)
+    }
+
+    /// As [`Self::run_layer`] of one token, which does what `decide` says to the answer to `question`.
+    fn run_layer_asked(
+        &mut self,
+        layer: usize,
+        hidden: Tensor,
+        chunk: &Chunk,
+        question: &Question,
+        mut decide: impl FnMut([f32; 3]) -> LayerActions,
+    ) -> Result<(Tensor, LayerActions)> {
+        let (answer, mut actions) = (OnceLock::new(), None);
+        let ask = || {
+            let _ = answer.set(question.answer());
+        };
+        let mut runs = || {
+            let settled = actions.insert(decide(*answer.get().expect("the router was asked")));
+            settled.of_row(0) != Action::Skip
+        };
+        let beside = Beside {
+            task: Task {
+                run: &ask,
+                groups: question.groups(),
+            },
+            go_on: &mut runs,
+        };
+        let kv = self.cache.pass(layer, 0);
+        let once = self.decoder.run_block_beside(layer, &hidden, chunk, kv, beside)?;
+        let actions = actions.expect("a block asks whether to go on");
+        let Some(once) = once else {
+            return Ok((hidden, actions));
+        };
+        self.blocks_run += 1;
+        let twice = self.run_actions(layer, 1, &once, chunk, &actions)?;
+        Ok((twice.unwrap_or(once), actions))
     }
 
     fn run_layer(&mut self, layer: usize, mut hidden: Tensor, chunk: &Chunk, actions: &LayerActions) -> Result<Tensor> {
@@ -331,17 +401,22 @@ mod tests {
 
     use super::*;
     use crate::eval::testing::{HIDDEN, LAYERS, tiny_decoder, tiny_routers};
+    use crate::model::testing::packed_decoder;
     use crate::router::{FastRouters, MlpRouter};
 
     static GO_ON: AtomicBool = AtomicBool::new(false);
 
-    /// Routers that listen to the state, one a layer.
     fn listening_routers() -> RouterSet {
+        random_routers(HIDDEN)
+    }
+
+    /// Routers that listen to the state, one a layer.
+    fn random_routers(hidden_size: usize) -> RouterSet {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(5);
         let width = 6;
         let mut random = |n: usize| (0..n).map(|_| rng.random_range(-0.7..0.7)).collect();
         let router = |_| MlpRouter {
-            w1: random(width * HIDDEN),
+            w1: random(width * hidden_size),
             b1: random(width),
             w2: random(3 * width),
             b2: random(3),
@@ -349,6 +424,7 @@ mod tests {
         RouterSet {
             layers: (0..LAYERS).map(router).collect(),
             width,
+            hidden_size,
             ..tiny_routers()
         }
     }
@@ -395,6 +471,55 @@ mod tests {
                 let entries = settled.cache.pass(pass.0, pass.1).len();
                 assert_eq!(entries, by_layer.cache.pass(pass.0, pass.1).len(), "pass {pass:?}");
             }
+        }
+    }
+
+    #[test]
+    fn routers_asked_beside_their_layer_decide_as_those_asked_before() {
+        use crate::router::policy::argmax;
+
+        let decoder = packed_decoder(LAYERS);
+        assert!(decoder.by_kernels());
+        let routers = random_routers(decoder.config().hidden_size);
+        let asked = Some((&routers, -0.5));
+        let mut beside = Sequence::new(&decoder, &GO_ON);
+        let mut before = Sequence::new(&decoder, &GO_ON);
+        // How often a layer was begun and left, and how often each action was taken.
+        let (mut in_vain, mut taken) = (0, [0; 3]);
+        for id in 0..60 {
+            let run = |sequence: &mut Sequence| {
+                let (mut wishes, mut actions) = (Vec::new(), Vec::new());
+                let logits = sequence.run_layers(&[id], asked, |layer, wish| {
+                    let probs = wish.expect("the routers are asked").probs;
+                    // Small routers hardly change their mind, so the token has a say.
+                    let says = argmax(std::array::from_fn(|i| {
+                        probs[i] + [0.0, 0.3][usize::from((id as usize + layer) % 3 == i)]
+                    }));
+                    wishes.push(probs);
+                    actions.push(says);
+                    says.into()
+                });
+                (logits.unwrap().to_vec1::<f32>().unwrap(), wishes, actions)
+            };
+            let likely: Vec<bool> = (0..LAYERS)
+                .map(|l| !beside.left_out.get(l).copied().unwrap_or(false))
+                .collect();
+            before.left_out = vec![true; LAYERS];
+            let (found, expected) = (run(&mut beside), run(&mut before));
+            assert_eq!(found, expected, "token {id}");
+            for (layer, action) in expected.2.iter().enumerate() {
+                in_vain += usize::from(likely[layer] && *action == Action::Skip);
+                taken[*action as usize] += 1;
+            }
+        }
+        assert!(
+            in_vain > 0 && taken.iter().all(|&n| n > 0),
+            "{in_vain} in vain, {taken:?} taken"
+        );
+        assert_eq!(beside.blocks_run(), before.blocks_run());
+        for pass in (0..LAYERS).flat_map(|layer| [(layer, 0), (layer, 1)]) {
+            let [found, expected] = [&mut beside, &mut before].map(|s| s.cache.pass(pass.0, pass.1).len());
+            assert_eq!(found, expected, "pass {pass:?}");
         }
     }
 

@@ -77,11 +77,12 @@ impl Block {
     /// Runs the block over the tokens of `chunk`. With `kv` the tokens also see the pass's
     /// earlier entries and leave their own; without, only each other.
     pub fn forward(&self, hidden: &Tensor, chunk: &Chunk, rope: &Rope, mut kv: Option<&mut PassKv>) -> Result<Tensor> {
+        if self.by_kernels {
+            let all = fused::forward(self, hidden, chunk, rope, kv, None)?;
+            return Ok(all.expect("only what is beside a block ends it early"));
+        }
         if let Some(kv) = &mut kv {
             kv.note(chunk.positions());
-        }
-        if self.by_kernels {
-            return fused::forward(self, hidden, chunk, rope, kv.map(PassKv::entries));
         }
         let normed = self.attention_norm.forward(hidden)?;
         let hidden = (hidden + self.attention.forward(&normed, chunk, rope, kv)?)?;

@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use super::block::{Attention, Block, Mlp, RmsNorm};
 use super::chunk::Chunk;
 use super::config::{Architecture, ModelConfig, RopeScaling};
-use super::fused;
+use super::fused::{self, Beside};
 use super::kv::PassKv;
 use super::linear::Linear;
 use super::rope::Rope;
@@ -130,6 +130,19 @@ impl Decoder {
         kv: Option<&mut PassKv>,
     ) -> candle_core::Result<Tensor> {
         self.blocks[layer].forward(hidden, chunk, &self.rope, kv)
+    }
+
+    /// As [`Self::run_block`] of a block that runs [by the kernels](Self::by_kernels), with something `beside` its first
+    /// products that may have it left: then `None`, and nothing of it is kept.
+    pub(crate) fn run_block_beside(
+        &self,
+        layer: usize,
+        hidden: &Tensor,
+        chunk: &Chunk,
+        kv: &mut PassKv,
+        beside: Beside,
+    ) -> candle_core::Result<Option<Tensor>> {
+        fused::forward(&self.blocks[layer], hidden, chunk, &self.rope, Some(kv), Some(beside))
     }
 
     /// Final norm and head: (tokens, hidden_size) → (tokens, vocab_size), f32.

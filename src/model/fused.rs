@@ -9,7 +9,9 @@ use candle_core::{CpuStorage, Device, Result, Storage, Tensor, bail};
 
 use super::block::{Attention, Block, Mlp, RmsNorm};
 use super::chunk::Chunk;
+pub use super::kernel::Task;
 use super::kernel::{self, Activations, KeyValues, PackedMatrix};
+use super::kv::PassKv;
 use super::linear::Linear;
 use super::rope::Rope;
 
@@ -49,22 +51,43 @@ pub fn fits(block: &Block) -> bool {
     packed && block.attention.head_dim.is_multiple_of(16)
 }
 
-/// h ← h + attention(norm(h)); h ← h + mlp(norm(h)) for `hidden` (tokens, hidden_size).
+/// What else is done during the first products of a block, and what depends on it.
+pub struct Beside<'a> {
+    pub task: Task<'a>,
+    /// Says, when the task is done, whether the block is to go on.
+    pub go_on: &'a mut dyn FnMut() -> bool,
+}
+
+/// h ← h + attention(norm(h)); h ← h + mlp(norm(h)) for `hidden` (tokens, hidden_size). With `beside` the block may
+/// be left before anything of it is kept; then `None`.
 pub fn forward(
     block: &Block,
     hidden: &Tensor,
     chunk: &Chunk,
     rope: &Rope,
-    entries: Option<&mut KeyValues>,
-) -> Result<Tensor> {
+    kv: Option<&mut PassKv>,
+    beside: Option<Beside>,
+) -> Result<Option<Tensor>> {
     let shape = hidden.dims2()?;
     let hidden = hidden.contiguous()?;
     let mut h = floats(&hidden)?.to_vec();
     let normed = norm(&block.attention_norm, &h)?;
-    add(&mut h, &attention(&block.attention, &normed, chunk, rope, entries)?);
+    let inputs = block.attention.inputs.each.each_ref();
+    let projected = match beside {
+        None => products(inputs, &normed)?,
+        Some(beside) => {
+            let products = kernel::matmul_beside(inputs.map(packed), &normed, Some(beside.task));
+            if !(beside.go_on)() {
+                return Ok(None);
+            }
+            biased(inputs, products)?
+        }
+    };
+    let entries = kv.map(|kv| kv.entries_for(chunk.positions()));
+    add(&mut h, &attention(&block.attention, projected, chunk, rope, entries)?);
     let normed = norm(&block.mlp_norm, &h)?;
     add(&mut h, &mlp(&block.mlp, &normed)?);
-    Tensor::from_vec(h, shape, &Device::Cpu)
+    Ok(Some(Tensor::from_vec(h, shape, &Device::Cpu)?))
 }
 
 /// Final norm and head of `hidden` (tokens, hidden_size): (tokens, vocab_size). `None` where the
@@ -89,13 +112,12 @@ fn norm(norm: &RmsNorm, x: &[f32]) -> Result<Activations> {
 
 fn attention(
     attention: &Attention,
-    x: &Activations,
+    [mut query, mut key, value]: [Vec<f32>; 3],
     chunk: &Chunk,
     rope: &Rope,
     entries: Option<&mut KeyValues>,
 ) -> Result<Vec<f32>> {
     let (heads, kv_heads, head_dim) = (attention.heads, attention.kv_heads, attention.head_dim);
-    let [mut query, mut key, value] = products(attention.inputs.each.each_ref(), x)?;
     let (cos, sin) = (floats(chunk.cos())?, floats(chunk.sin())?);
     for (x, norm, scale) in [
         (&mut query, &attention.query_norm, 1.0 / (head_dim as f32).sqrt()),
@@ -110,7 +132,7 @@ fn attention(
     let mut own = KeyValues::default();
     let entries = entries.unwrap_or(&mut own);
     entries.append(&key, &value, kv_heads, head_dim);
-    let mixed = kernel::attention(&query, entries, chunk.seen(), x.rows(), heads);
+    let mixed = kernel::attention(&query, entries, chunk.seen(), chunk.positions().len(), heads);
     let [out] = products([&attention.output], &Activations::new(&mixed, heads * head_dim))?;
     Ok(out)
 }
@@ -124,8 +146,14 @@ fn mlp(mlp: &Mlp, x: &Activations) -> Result<Vec<f32>> {
 }
 
 fn products<const N: usize>(linears: [&Linear; N], x: &Activations) -> Result<[Vec<f32>; N]> {
-    let weights: [&PackedMatrix; N] = linears.map(|l| l.packed().expect("`fits` saw packed weights"));
-    let mut products = kernel::matmul(weights, x);
+    biased(linears, kernel::matmul(linears.map(packed), x))
+}
+
+fn packed(linear: &Linear) -> &PackedMatrix {
+    linear.packed().expect("`fits` saw packed weights")
+}
+
+fn biased<const N: usize>(linears: [&Linear; N], mut products: [Vec<f32>; N]) -> Result<[Vec<f32>; N]> {
     for (linear, product) in linears.iter().zip(&mut products) {
         if let Some(bias) = &linear.bias {
             let bias = floats(bias)?;

@@ -60,8 +60,9 @@ impl PassKv {
         buffers + self.entries.bytes()
     }
 
-    /// The entries, for blocks that run through the CPU kernels.
-    pub(super) fn entries(&mut self) -> &mut KeyValues {
+    /// The entries, for a block that runs through the CPU kernels and adds those of the tokens at `positions`.
+    pub(super) fn entries_for(&mut self, positions: &[u32]) -> &mut KeyValues {
+        self.note(positions);
         &mut self.entries
     }
 

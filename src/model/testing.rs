@@ -1,6 +1,13 @@
 //! A model's shape for unit tests.
 
+use std::io::Cursor;
+
+use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
+use candle_core::{DType, Device, Tensor};
+use rand::{Rng, SeedableRng};
+
 use super::config::{Architecture, ModelConfig, RopeScaling};
+use super::{Decoder, Placement, WeightSource, gguf};
 
 /// A Llama of three layers: random weights of that shape are there at once.
 pub fn small_config() -> ModelConfig {
@@ -20,4 +27,73 @@ pub fn small_config() -> ModelConfig {
         rope_interleaved: false,
         tied_embeddings: true,
     }
+}
+
+/// A Llama of small packed weights, the same at every call, whose blocks run through the CPU kernels.
+pub fn packed_decoder(layers: usize) -> Decoder {
+    let config = ModelConfig {
+        layers,
+        intermediate_size: 64,
+        heads: 2,
+        kv_heads: 1,
+        head_dim: 16,
+        ..small_config()
+    };
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(11);
+    let mut tensor = |shape: &[usize], dtype: GgmlDType| {
+        let values: Vec<f32> = (0..shape.iter().product())
+            .map(|_| rng.random_range(-0.5..0.5))
+            .collect();
+        QTensor::quantize(&Tensor::from_vec(values, shape, &Device::Cpu).unwrap(), dtype).unwrap()
+    };
+    let (hidden, inner, keys) = (
+        config.hidden_size,
+        config.intermediate_size,
+        config.kv_heads * config.head_dim,
+    );
+    let mut tensors = vec![
+        (
+            "token_embd".to_owned(),
+            tensor(&[config.vocab_size, hidden], GgmlDType::Q8_0),
+        ),
+        ("output_norm".to_owned(), tensor(&[hidden], GgmlDType::F32)),
+    ];
+    for layer in 0..layers {
+        for part in ["attn_norm", "ffn_norm"] {
+            tensors.push((format!("blk.{layer}.{part}"), tensor(&[hidden], GgmlDType::F32)));
+        }
+        for (part, outputs, inputs) in [
+            ("attn_q", hidden, hidden),
+            ("attn_k", keys, hidden),
+            ("attn_v", keys, hidden),
+            ("attn_output", hidden, hidden),
+            ("ffn_gate", inner, hidden),
+            ("ffn_up", inner, hidden),
+            ("ffn_down", hidden, inner),
+        ] {
+            tensors.push((
+                format!("blk.{layer}.{part}"),
+                tensor(&[outputs, inputs], GgmlDType::Q4_1),
+            ));
+        }
+    }
+    let tensors: Vec<(String, QTensor)> = tensors
+        .into_iter()
+        .map(|(name, t)| (format!("{name}.weight"), t))
+        .collect();
+    let named: Vec<(&str, &QTensor)> = tensors.iter().map(|(name, t)| (name.as_str(), t)).collect();
+    let architecture = gguf_file::Value::String("llama".to_owned());
+    let mut bytes = Cursor::new(Vec::new());
+    gguf_file::write(&mut bytes, &[("general.architecture", &architecture)], &named).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("packed.gguf");
+    std::fs::write(&path, bytes.into_inner()).unwrap();
+    let place = Placement {
+        device: Device::Cpu,
+        dtype: DType::F32,
+        exact: false,
+        joined: false,
+    };
+    let source = WeightSource::Gguf(Box::new(gguf::open(&path).unwrap()));
+    Decoder::load(config, &source, place, &mut |_| {}).unwrap()
 }

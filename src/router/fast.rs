@@ -7,7 +7,7 @@
 
 use std::sync::OnceLock;
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 
 use super::checkpoint::RouterSet;
 use super::device::DeviceRouters;
@@ -47,7 +47,7 @@ impl RouterSet {
     /// What the router of `layer` says of a chunk of hidden states (tokens, hidden_size), pooled in
     /// windows: p(skip), p(execute), p(repeat). In f32 unless `fast`, which takes f32 states on the CPU.
     pub fn probabilities(&self, layer: usize, hidden: &Tensor, fast: bool) -> Result<[f32; 3]> {
-        if let Some(routers) = self.on_device(hidden)? {
+        if let Some(routers) = self.on_device(hidden.device())? {
             let windows = pool_windows(hidden, self.windows)?.unsqueeze(0)?;
             return Ok(routers.probabilities(layer, &windows)?[0]);
         }
@@ -69,11 +69,27 @@ impl RouterSet {
         Ok(softmax(std::array::from_fn(mean)))
     }
 
+    /// What the router of `layer` would be asked of one token's state (1, hidden_size), for it to be answered beside other
+    /// work; `None` where its answer depends on none. Of fast routers only, see [`Self::probabilities`].
+    pub(crate) fn question(&self, layer: usize, hidden: &Tensor) -> Result<Option<Question<'_>>> {
+        let router = self.fast_router(layer, true);
+        let Some((router, units)) = router.and_then(|router| Some((router, router.hidden.as_ref()?))) else {
+            return Ok(None);
+        };
+        let state = hidden.contiguous()?;
+        drop(floats(&state)?);
+        Ok(Some(Question {
+            router,
+            groups: 2 * units.w1.groups(),
+            state,
+        }))
+    }
+
     /// As [`Self::probabilities`] of all layers at once, of one token's states: those that entered each layer,
     /// (1, hidden_size). On a GPU it waits for the device once.
     pub fn all_probabilities(&self, entering: &[Tensor], fast: bool) -> Result<Vec<[f32; 3]>> {
         if let Some(first) = entering.first()
-            && let Some(routers) = self.on_device(first)?
+            && let Some(routers) = self.on_device(first.device())?
         {
             return routers.probabilities(0, &Tensor::stack(entering, 0)?);
         }
@@ -84,7 +100,7 @@ impl RouterSet {
 
     /// As [`Self::probabilities`], of each hidden state by itself.
     pub fn row_probabilities(&self, layer: usize, hidden: &Tensor, fast: bool) -> Result<Vec<[f32; 3]>> {
-        if let Some(routers) = self.on_device(hidden)? {
+        if let Some(routers) = self.on_device(hidden.device())? {
             return routers.row_probabilities(layer, hidden);
         }
         let rows = hidden.dims2()?.0;
@@ -97,6 +113,11 @@ impl RouterSet {
             }
         };
         Ok(logits.into_iter().map(softmax).collect())
+    }
+
+    /// Whether it takes less time to ask all routers at once, see [`Self::all_probabilities`].
+    pub fn is_asked_at_once(&self, device: &Device) -> Result<bool> {
+        Ok(self.on_device(device)?.is_some())
     }
 
     fn fast_router(&self, layer: usize, fast: bool) -> Option<&FastRouter> {
@@ -113,14 +134,14 @@ impl RouterSet {
         self.fast.kernels.get_or_init(all)[layer].as_ref()
     }
 
-    /// The routers beside `hidden`, where that is not on the CPU.
-    fn on_device(&self, hidden: &Tensor) -> Result<Option<&DeviceRouters>> {
-        if !hidden.device().is_cpu() && self.fast.device.get().is_none() {
-            let made = DeviceRouters::new(&self.layers, hidden.device())?;
+    /// The routers on `device`, where that is not the CPU.
+    fn on_device(&self, device: &Device) -> Result<Option<&DeviceRouters>> {
+        if !device.is_cpu() && self.fast.device.get().is_none() {
+            let made = DeviceRouters::new(&self.layers, device)?;
             // Another thread may have been first; then its are as good.
             let _ = self.fast.device.set(made);
         }
-        let beside = |routers: &&DeviceRouters| routers.device().same_device(hidden.device());
+        let beside = |routers: &&DeviceRouters| routers.device().same_device(device);
         Ok(self.fast.device.get().filter(beside))
     }
 }
@@ -133,6 +154,28 @@ impl FastRouters {
             kernels: OnceLock::new(),
             device: OnceLock::from(DeviceRouters::new(routers, &candle_core::Device::Cpu).unwrap()),
         }
+    }
+}
+
+/// A router and a state that it has not been asked of.
+pub(crate) struct Question<'a> {
+    router: &'a FastRouter,
+    /// Groups of 16 units.
+    groups: usize,
+    /// (1, hidden_size)
+    state: Tensor,
+}
+
+impl Question<'_> {
+    /// p(skip), p(execute), p(repeat)
+    pub fn answer(&self) -> [f32; 3] {
+        let state = floats(&self.state).expect("`question` saw floats");
+        softmax(self.router.logits(&state, 1)[0])
+    }
+
+    /// How long that takes, in groups of 16 rows of a product.
+    pub fn groups(&self) -> usize {
+        self.groups
     }
 }
 
@@ -218,10 +261,13 @@ impl FastRouter {
 impl Hidden {
     /// gelu(W₁·x + b₁) of each state, (rows, units).
     fn inner(&self, states: &[f32]) -> Vec<f32> {
+        // Small and rarely read, so they come from memory; they come while the product is computed.
+        kernel::fetch(&self.b1);
+        kernel::fetch(&self.w2);
         let size = self.scales.len();
-        let mut scaled = states.to_vec();
-        for state in scaled.chunks_exact_mut(size) {
-            state.iter_mut().zip(&self.scales).for_each(|(x, scale)| *x *= scale);
+        let mut scaled = Vec::with_capacity(states.len());
+        for state in states.chunks_exact(size) {
+            scaled.extend(state.iter().zip(&self.scales).map(|(x, scale)| x * scale));
         }
         let [mut inner] = kernel::matmul([&self.w1], &Activations::new(&scaled, size));
         for row in inner.chunks_exact_mut(self.b1.len()) {

@@ -12,6 +12,7 @@ pub mod pooling;
 pub use checkpoint::{RouterSet, metadata_entry};
 pub use decision::{DecidedBy, Decision, RouterInfo};
 pub use fast::FastRouters;
+pub(crate) use fast::Question;
 pub use mlp::MlpRouter;
 pub use pin::Pin;
 pub use pooling::pool_windows;

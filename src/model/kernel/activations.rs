@@ -1,5 +1,6 @@
 //! Activations as two signed bytes and a scale per block.
 
+use super::vector::Vector;
 use super::{BLOCK, LANES};
 
 /// Rows of f32 activations in fixed point per block: x ≈ scale · (128·hi + lo).
@@ -63,11 +64,11 @@ impl Activations {
 
 /// Fills `bytes` and `scales` from `x`.
 #[inline(always)]
-pub(super) fn split(x: &[f32], bytes: &mut [i8], scales: &mut [[f32; 2]]) {
+pub(super) fn split<V: Vector>(x: &[f32], bytes: &mut [i8], scales: &mut [[f32; 2]]) {
     let blocks = x.as_chunks::<BLOCK>().0.iter();
     let bytes = bytes.as_chunks_mut::<{ 2 * BLOCK }>().0;
     for ((x, bytes), scale) in blocks.zip(bytes).zip(scales) {
-        let (greatest, sum) = measure(x);
+        let (greatest, sum) = measure::<V>(x);
         let inverse = if greatest > 0.0 { GREATEST / greatest } else { 0.0 };
         let (high, low) = bytes.split_at_mut(BLOCK);
         for ((x, high), low) in x.iter().zip(high).zip(low) {
@@ -89,14 +90,8 @@ fn fixed(x: f32) -> i32 {
 
 /// The greatest magnitude and the sum of a block.
 #[inline(always)]
-fn measure(x: &[f32; BLOCK]) -> (f32, f32) {
-    let pick = |a: f32, b: f32| if b > a { b } else { a };
-    let (mut greatest, mut sums) = ([0.0f32; LANES], [0.0f32; LANES]);
-    for half in x.as_chunks::<LANES>().0 {
-        for (lane, (greatest, sum)) in greatest.iter_mut().zip(&mut sums).enumerate() {
-            *greatest = pick(*greatest, half[lane].abs());
-            *sum += half[lane];
-        }
-    }
-    (greatest.into_iter().fold(0.0, pick), sums.iter().sum())
+fn measure<V: Vector>(x: &[f32; BLOCK]) -> (f32, f32) {
+    let halves = x.as_chunks::<LANES>().0;
+    let (left, right) = (V::load(&halves[0]), V::load(&halves[1]));
+    (left.abs().max(right.abs()).greatest(), left.add(right).sum())
 }

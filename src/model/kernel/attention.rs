@@ -11,6 +11,8 @@ use super::{LANES, Slots};
 
 /// Query rows that go over the entries together.
 const ROWS: usize = 4;
+/// Halves in a cache line.
+const LINE: usize = 32;
 
 /// Keys and values of one pass on the CPU, in the order of positions.
 #[derive(Clone, Debug, Default)]
@@ -209,6 +211,8 @@ impl<'a> Attend<'a> {
         scores: &mut [f32],
     ) {
         let size = self.head_dim * LANES;
+        // A single token's entries come from memory, and are over before the processor sees the pattern.
+        let ahead = self.tokens == 1;
         let mut at = 0;
         for pair in head.keys[..end.div_ceil(LANES) * size].chunks(2 * size) {
             let (left, right) = pair.split_at(size);
@@ -217,6 +221,11 @@ impl<'a> Attend<'a> {
             let mut sums = [[V::splat(0.0); 2]; R];
             let columns = left.as_chunks::<LANES>().0.iter().zip(right.as_chunks::<LANES>().0);
             for (d, (left, right)) in columns.enumerate() {
+                if ahead {
+                    // One line of the next pair, and one of this pair's values.
+                    fetch(pair.as_ptr().wrapping_add(2 * size + d * LINE));
+                    fetch(head.values.as_ptr().wrapping_add(at * self.head_dim + d * LINE));
+                }
                 let (left, right) = (V::load_halves(left), V::load_halves(right));
                 for (sums, query) in sums.iter_mut().zip(queries) {
                     let q = V::splat(query[d]);
@@ -306,6 +315,19 @@ impl<'a> Attend<'a> {
             }
         }
     }
+}
+
+/// Asks for the cache line of a place that need not exist.
+#[inline(always)]
+pub(super) fn fetch<T>(place: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: SSE is part of x86-64, and the instruction reads nothing that a program could see and never fails.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(place.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
 }
 
 /// exp(score − greatest) in place; returns their sum. Scores of −∞ become 0.

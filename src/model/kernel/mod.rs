@@ -57,6 +57,23 @@ const ROWS_A_READ: usize = 4;
 /// y = x · Wᵀ for several matrices and the same activations. Returns for each matrix its
 /// (rows of x, rows of W) values, row by row.
 pub fn matmul<const N: usize>(weights: [&PackedMatrix; N], x: &Activations) -> [Vec<f32>; N] {
+    matmul_beside(weights, x, None)
+}
+
+/// Something that one of the threads does while products are shared out.
+#[derive(Clone, Copy)]
+pub struct Task<'a> {
+    pub run: &'a (dyn Fn() + Sync),
+    /// The groups of 16 rows that the others multiply meanwhile.
+    pub groups: usize,
+}
+
+/// As [`matmul`], and a task.
+pub fn matmul_beside<const N: usize>(
+    weights: [&PackedMatrix; N],
+    x: &Activations,
+    task: Option<Task>,
+) -> [Vec<f32>; N] {
     let mut outputs = weights.map(|w| vec![0.0f32; x.rows() * w.rows()]);
     let kernel = Kernel::detect();
     let targets: [Output; N] = std::array::from_fn(|i| {
@@ -70,11 +87,16 @@ pub fn matmul<const N: usize>(weights: [&PackedMatrix; N], x: &Activations) -> [
             stride: weights[i].rows(),
         }
     });
-    let groups: usize = weights.iter().map(|w| w.groups()).sum();
+    // The task is the first item, and some empty ones behind it are the others' head start.
+    let before = task.map_or(0, |task| task.groups.max(1));
+    let items = before + weights.iter().map(|w| w.groups()).sum::<usize>();
     let run = |range: Range<usize>| {
+        if let Some(task) = task.filter(|_| range.start == 0) {
+            (task.run)();
+        }
         for from in (0..x.rows()).step_by(ROWS) {
             let rows = from..(from + ROWS).min(x.rows());
-            let mut first = 0;
+            let mut first = before;
             for (weight, output) in weights.iter().zip(targets) {
                 let end = first + weight.groups();
                 for group in range.start.max(first)..range.end.min(end) {
@@ -84,8 +106,13 @@ pub fn matmul<const N: usize>(weights: [&PackedMatrix; N], x: &Activations) -> [
             }
         }
     };
-    parallel(groups, groups * LANES * x.cols() * x.rows().max(ROWS_A_READ), &run);
+    parallel(items, items * LANES * x.cols() * x.rows().max(ROWS_A_READ), &run);
     outputs
+}
+
+/// Asks for some floats to be brought from memory.
+pub fn fetch(floats: &[f32]) {
+    floats.chunks(16).for_each(|line| attention::fetch(line.as_ptr()));
 }
 
 /// Runs `run` over the parts of `0..items`, which together take about `work` multiplications, on
@@ -201,7 +228,7 @@ macro_rules! dispatched {
 
 dispatched! {
     fn split(x: &[f32], bytes: &mut [i8], scales: &mut [[f32; 2]]) {
-        activations::split(x, bytes, scales)
+        activations::split::<V>(x, bytes, scales)
     }
 }
 

@@ -123,7 +123,8 @@ impl PackedMatrix {
         self.lines.len() * 64
     }
 
-    pub(super) fn groups(&self) -> usize {
+    /// Groups of 16 rows.
+    pub fn groups(&self) -> usize {
         self.rows.div_ceil(LANES)
     }
 

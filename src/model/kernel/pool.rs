@@ -12,8 +12,9 @@ use std::thread::{self, Thread};
 
 /// Looks at the job before a helper goes to sleep; some hundred microseconds.
 const SPINS: usize = 20_000;
-/// Parts a job is cut into, for each thread.
-const PARTS: usize = 4;
+/// A part is what is left of the job, divided by so many for each thread: the parts get smaller, and
+/// the threads finish together.
+const SHARES: usize = 1;
 
 /// Runs `work` over the parts of `0..items` on all threads of the process's pool. Each index is in
 /// exactly one part. A nested or simultaneous call does all the work itself.
@@ -51,7 +52,7 @@ struct Shared {
 struct Job {
     work: *const (dyn Fn(Range<usize>) + Sync),
     items: usize,
-    size: usize,
+    threads: usize,
 }
 
 #[derive(Default)]
@@ -101,7 +102,7 @@ impl Pool {
         let job = Job {
             work,
             items,
-            size: items.div_ceil(PARTS * (self.helpers.len() + 1)),
+            threads: self.helpers.len() + 1,
         };
         // SAFETY: this thread holds `turn`, the job before was closed and nobody is inside.
         unsafe { *shared.job.0.get() = Some(job) };
@@ -141,14 +142,12 @@ impl Drop for Closing<'_> {
 
 /// Takes parts until there are none.
 fn parts(shared: &Shared, job: Job) {
-    loop {
-        let from = shared.next.fetch_add(job.size, Ordering::SeqCst);
-        if from >= job.items {
-            return;
-        }
-        // SAFETY: the caller's own call, or a helper inside an open job: see `JobCell`.
-        let work = unsafe { &*job.work };
-        work(from..(from + job.size).min(job.items));
+    // SAFETY: the caller's own call, or a helper inside an open job: see `JobCell`.
+    let work = unsafe { &*job.work };
+    let after = |from: usize| from + (job.items - from).div_ceil(SHARES * job.threads);
+    let take = |from: usize| (from < job.items).then(|| after(from));
+    while let Ok(from) = shared.next.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take) {
+        work(from..after(from));
     }
 }
 

@@ -67,7 +67,7 @@ fn activations_are_split_alike_on_all_machines() {
     split(&x, &mut bytes, &mut scales);
     let (mut plain_bytes, mut plain_scales) = (bytes.clone(), scales.clone());
     plain_bytes.fill(1);
-    activations::split(&x, &mut plain_bytes, &mut plain_scales);
+    activations::split::<Lanes<false>>(&x, &mut plain_bytes, &mut plain_scales);
     assert_eq!((&bytes, &scales), (&plain_bytes, &plain_scales));
     for (block, x) in x.as_chunks::<BLOCK>().0.iter().enumerate() {
         let (high, low) = bytes[block * 2 * BLOCK..][..2 * BLOCK].split_at(BLOCK);
@@ -126,4 +126,26 @@ fn zeros_stay_zeros() {
     let packed = PackedMatrix::new(&raw, GgmlDType::Q8_0, 16, 32, &Arena::default()).unwrap();
     let [y] = matmul([&packed], &Activations::new(&[0.0; 32], 32));
     assert_eq!(y, [0.0; 16]);
+}
+
+#[test]
+fn a_task_is_done_once_beside_the_products() {
+    // Few rows, on one thread, and enough for several.
+    for rows in [16, 4096] {
+        let (raw, _) = weights(GgmlDType::Q4_1, rows, 64);
+        let packed = PackedMatrix::new(&raw, GgmlDType::Q4_1, rows, 64, &Arena::default()).unwrap();
+        let x = Activations::new(&[0.5; 64], 64);
+        let expected = matmul([&packed, &packed], &x);
+        for groups in [0, 1, 7, 1000] {
+            let done = std::sync::atomic::AtomicUsize::new(0);
+            let run = || {
+                // A product of its own, as routers have them.
+                assert_eq!(matmul([&packed], &x)[0], expected[0]);
+                done.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            };
+            let found = matmul_beside([&packed, &packed], &x, Some(Task { run: &run, groups }));
+            assert_eq!(found, expected);
+            assert_eq!(done.into_inner(), 1, "{rows} rows, {groups} groups");
+        }
+    }
 }
