@@ -17,9 +17,9 @@ use memmap2::MmapMut;
 pub struct Line(pub [u8; 64]);
 
 /// A large page of x86-64 and aarch64. Where pages have another size it is only slower.
-const PAGE: usize = 2 << 20;
+const PAGE: usize = if cfg!(miri) { 4 << 10 } else { 2 << 20 };
 /// Bytes of a region. What nothing was put into takes no memory.
-const REGION: usize = 32 << 20;
+const REGION: usize = 16 * PAGE;
 
 /// Hands out memory that is freed with the last matrix of its region.
 #[derive(Default)]
@@ -91,7 +91,7 @@ impl Region {
         let mut memory = MmapMut::map_anon(bytes + PAGE)
             .unwrap_or_else(|e| panic!("no memory for {} MiB of weights: {e}", bytes >> 20));
         // A system that declines gives small pages.
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", not(miri)))]
         let _ = memory.advise(memmap2::Advice::HugePage);
         let before = memory.as_ptr().align_offset(PAGE);
         let first = NonNull::from(&mut memory[before..before + bytes]).cast();
