@@ -160,7 +160,7 @@ impl FastRouters {
 /// A router and a state that it has not been asked of.
 pub(crate) struct Question<'a> {
     router: &'a FastRouter,
-    /// Groups of 16 units.
+    /// How long it takes, see [`Self::groups`]: one group of eight bits reads as much as two of four.
     groups: usize,
     /// (1, hidden_size)
     state: Tensor,
