@@ -1,0 +1,137 @@
+use candle_core::Device;
+use rand::{Rng, SeedableRng};
+
+use super::*;
+use crate::eval::testing::{HIDDEN, LAYERS, tiny_decoder, tiny_routers};
+use crate::model::testing::packed_decoder;
+use crate::router::{FastRouters, MlpRouter};
+
+static GO_ON: AtomicBool = AtomicBool::new(false);
+
+fn listening_routers() -> RouterSet {
+    random_routers(HIDDEN)
+}
+
+/// Routers that listen to the state, one a layer.
+fn random_routers(hidden_size: usize) -> RouterSet {
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(5);
+    let width = 6;
+    let mut random = |n: usize| (0..n).map(|_| rng.random_range(-0.7..0.7)).collect();
+    let router = |_| MlpRouter {
+        w1: random(width * hidden_size),
+        b1: random(width),
+        w2: random(3 * width),
+        b2: random(3),
+    };
+    RouterSet {
+        layers: (0..LAYERS).map(router).collect(),
+        width,
+        hidden_size,
+        ..tiny_routers()
+    }
+}
+
+#[test]
+fn settled_tokens_run_as_those_settled_layer_by_layer() {
+    use Action::{Execute, Repeat, Skip};
+    let decoder = tiny_decoder();
+    let on_cpu = listening_routers();
+    let mut beside = on_cpu.clone();
+    beside.fast = FastRouters::beside(&on_cpu.layers);
+    let floats = |logits: Tensor| logits.to_vec1::<f32>().unwrap();
+    for routers in [None, Some(&on_cpu), Some(&beside)] {
+        let asked = routers.map(|routers| (routers, 0.2));
+        let mut settled = Sequence::new(&decoder, &GO_ON);
+        settled
+            .run_program(&[3, 1, 4, 1, 5], &Program::standard(LAYERS))
+            .unwrap();
+        let mut by_layer = settled.fork(settled.len()).unwrap();
+        // The last one reads both passes of every layer.
+        let tokens = [
+            [Execute, Skip, Repeat, Execute],
+            [Repeat, Repeat, Skip, Execute],
+            [Repeat, Repeat, Repeat, Repeat],
+        ];
+        for (id, actions) in (10..).zip(tokens) {
+            let mut expected = Vec::new();
+            let logits = by_layer.run_layers(&[id], asked, |layer, wish| {
+                expected.extend(wish);
+                actions[layer].into()
+            });
+            let (found, wishes) = settled.run_settled(id, &actions, asked).unwrap();
+            assert_eq!(floats(found), floats(logits.unwrap()), "token {id}");
+            assert_eq!(wishes.len(), expected.len());
+            for (found, expected) in wishes.iter().zip(&expected) {
+                for (found, expected) in found.dialled.iter().zip(expected.dialled) {
+                    assert!((found - expected).abs() < 1e-5);
+                }
+            }
+        }
+        assert_eq!(settled.len(), by_layer.len());
+        assert_eq!(settled.blocks_run(), by_layer.blocks_run() + LAYERS);
+        for pass in (0..LAYERS).flat_map(|layer| [(layer, 0), (layer, 1)]) {
+            let entries = settled.cache.pass(pass.0, pass.1).len();
+            assert_eq!(entries, by_layer.cache.pass(pass.0, pass.1).len(), "pass {pass:?}");
+        }
+    }
+}
+
+#[test]
+fn routers_asked_beside_their_layer_decide_as_those_asked_before() {
+    use crate::router::policy::argmax;
+
+    let decoder = packed_decoder(LAYERS);
+    assert!(decoder.by_kernels());
+    let routers = random_routers(decoder.config().hidden_size);
+    let asked = Some((&routers, -0.5));
+    let mut beside = Sequence::new(&decoder, &GO_ON);
+    let mut before = Sequence::new(&decoder, &GO_ON);
+    // How often a layer was begun and left, and how often each action was taken.
+    let (mut in_vain, mut taken) = (0, [0; 3]);
+    for id in 0..60 {
+        let run = |sequence: &mut Sequence| {
+            let (mut wishes, mut actions) = (Vec::new(), Vec::new());
+            let logits = sequence.run_layers(&[id], asked, |layer, wish| {
+                let probs = wish.expect("the routers are asked").probs;
+                // Small routers hardly change their mind, so the token has a say.
+                let says = argmax(std::array::from_fn(|i| {
+                    probs[i] + [0.0, 0.3][usize::from((id as usize + layer) % 3 == i)]
+                }));
+                wishes.push(probs);
+                actions.push(says);
+                says.into()
+            });
+            (logits.unwrap().to_vec1::<f32>().unwrap(), wishes, actions)
+        };
+        let likely: Vec<bool> = (0..LAYERS)
+            .map(|l| !beside.left_out.get(l).copied().unwrap_or(false))
+            .collect();
+        before.left_out = vec![true; LAYERS];
+        let (found, expected) = (run(&mut beside), run(&mut before));
+        assert_eq!(found, expected, "token {id}");
+        for (layer, action) in expected.2.iter().enumerate() {
+            in_vain += usize::from(likely[layer] && *action == Action::Skip);
+            taken[*action as usize] += 1;
+        }
+    }
+    assert!(
+        in_vain > 0 && taken.iter().all(|&n| n > 0),
+        "{in_vain} in vain, {taken:?} taken"
+    );
+    assert_eq!(beside.blocks_run(), before.blocks_run());
+    for pass in (0..LAYERS).flat_map(|layer| [(layer, 0), (layer, 1)]) {
+        let [found, expected] = [&mut beside, &mut before].map(|s| s.cache.pass(pass.0, pass.1).len());
+        assert_eq!(found, expected, "pass {pass:?}");
+    }
+}
+
+#[test]
+fn rows_are_replaced_in_place() {
+    let all = Tensor::new(&[[0f32], [1.], [2.], [3.]], &Device::Cpu).unwrap();
+    let some = Tensor::new(&[[10f32], [30.]], &Device::Cpu).unwrap();
+    let mixed = with_rows(&all, &[1, 3], &some).unwrap();
+    assert_eq!(
+        mixed.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
+        [0., 10., 2., 30.]
+    );
+}
