@@ -164,30 +164,27 @@ impl<'m> Sequence<'m> {
         let chunk = self.chunk(ids.len())?;
         let mut hidden = self.decoder.embed(ids)?;
         let layers = self.layers();
+        let fast = self.decoder.by_kernels();
         self.left_out.resize(layers, false);
         for layer in 0..layers {
             self.check_stop()?;
-            let fast = self.decoder.by_kernels();
             let along = fast && ids.len() == 1 && !self.left_out[layer];
             let question = match routers {
                 Some((routers, dial)) if along => routers.question(layer, &hidden)?.zip(Some(dial)),
                 _ => None,
             };
             let actions;
-            (hidden, actions) = match (question, routers) {
-                (Some((question, dial)), _) => {
-                    let decide = |probabilities| decide(layer, Some(Wish::new(probabilities, dial)));
-                    self.run_layer_asked(layer, hidden, &chunk, &question, decide)?
-                }
-                (None, routers) => {
-                    let wish = match routers {
-                        Some((routers, dial)) => Some(Wish::new(routers.probabilities(layer, &hidden, fast)?, dial)),
-                        None => None,
-                    };
-                    let actions = decide(layer, wish);
-                    (self.run_layer(layer, hidden, &chunk, &actions)?, actions)
-                }
-            };
+            if let Some((question, dial)) = question {
+                let decide = |probabilities| decide(layer, Some(Wish::new(probabilities, dial)));
+                (hidden, actions) = self.run_layer_asked(layer, hidden, &chunk, &question, decide)?;
+            } else {
+                let wish = match routers {
+                    Some((routers, dial)) => Some(Wish::new(routers.probabilities(layer, &hidden, fast)?, dial)),
+                    None => None,
+                };
+                actions = decide(layer, wish);
+                hidden = self.run_layer(layer, hidden, &chunk, &actions)?;
+            }
             self.left_out[layer] = actions.of_row(ids.len() - 1) == Action::Skip;
         }
         self.finish(ids.len(), &hidden)

@@ -73,16 +73,14 @@ pub fn forward(
     let mut h = floats(&hidden)?.to_vec();
     let normed = norm(&block.attention_norm, &h)?;
     let inputs = block.attention.inputs.each.each_ref();
-    let projected = match beside {
-        None => products(inputs, &normed)?,
-        Some(beside) => {
-            let products = kernel::matmul_beside(inputs.map(packed), &normed, Some(beside.task));
-            if !(beside.go_on)() {
-                return Ok(None);
-            }
-            biased(inputs, products)?
-        }
-    };
+    let task = beside.as_ref().map(|beside| beside.task);
+    let projected = kernel::matmul_beside(inputs.map(packed), &normed, task);
+    if let Some(beside) = beside
+        && !(beside.go_on)()
+    {
+        return Ok(None);
+    }
+    let projected = biased(inputs, projected)?;
     let entries = kv.map(|kv| kv.entries_for(chunk.positions()));
     add(&mut h, &attention(&block.attention, projected, chunk, rope, entries)?);
     let normed = norm(&block.mlp_norm, &h)?;

@@ -2,6 +2,8 @@
 
 use candle_core::{Result, Tensor};
 
+use crate::model::kernel::across;
+
 /// z = W₂·gelu(W₁·x + b₁) + b₂, with the tanh approximation of GELU. Classes: skip, execute, repeat.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MlpRouter {
@@ -81,15 +83,7 @@ fn dot_inline(a: &[f32], b: &[f32]) -> f32 {
             *lane += a * b;
         }
     }
-    // Halves with halves: five additions that wait for each other instead of thirty-two.
-    let mut half = lanes.len() / 2;
-    while half > 0 {
-        for lane in 0..half {
-            lanes[lane] += lanes[lane + half];
-        }
-        half /= 2;
-    }
-    lanes[0] + tail
+    across(lanes, |a, b| a + b) + tail
 }
 
 #[cfg(test)]

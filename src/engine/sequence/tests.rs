@@ -8,12 +8,8 @@ use crate::router::{FastRouters, MlpRouter};
 
 static GO_ON: AtomicBool = AtomicBool::new(false);
 
-fn listening_routers() -> RouterSet {
-    random_routers(HIDDEN)
-}
-
 /// Routers that listen to the state, one a layer.
-fn random_routers(hidden_size: usize) -> RouterSet {
+fn listening_routers(hidden_size: usize) -> RouterSet {
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(5);
     let width = 6;
     let mut random = |n: usize| (0..n).map(|_| rng.random_range(-0.7..0.7)).collect();
@@ -35,7 +31,7 @@ fn random_routers(hidden_size: usize) -> RouterSet {
 fn settled_tokens_run_as_those_settled_layer_by_layer() {
     use Action::{Execute, Repeat, Skip};
     let decoder = tiny_decoder();
-    let on_cpu = listening_routers();
+    let on_cpu = listening_routers(HIDDEN);
     let mut beside = on_cpu.clone();
     beside.fast = FastRouters::beside(&on_cpu.layers);
     let floats = |logits: Tensor| logits.to_vec1::<f32>().unwrap();
@@ -82,7 +78,7 @@ fn routers_asked_beside_their_layer_decide_as_those_asked_before() {
 
     let decoder = packed_decoder(LAYERS);
     assert!(decoder.by_kernels());
-    let routers = random_routers(decoder.config().hidden_size);
+    let routers = listening_routers(decoder.config().hidden_size);
     let asked = Some((&routers, -0.5));
     let mut beside = Sequence::new(&decoder, &GO_ON);
     let mut before = Sequence::new(&decoder, &GO_ON);

@@ -6,7 +6,7 @@ use std::ops::Range;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
-use super::vector::{Vector, exp};
+use super::vector::{Vector, across, exp, pick};
 use super::{LANES, Slots};
 
 /// Query rows that go over the entries together.
@@ -352,7 +352,6 @@ fn softmax<const FUSED: bool>(scores: &mut [f32]) -> f32 {
 /// The greatest of some floats; −∞ of none.
 #[inline(always)]
 pub(super) fn greatest(values: &[f32]) -> f32 {
-    let pick = |a: f32, b: f32| if b > a { b } else { a };
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let (blocks, rest) = values.as_chunks::<LANES>();
     for block in blocks {
@@ -360,7 +359,7 @@ pub(super) fn greatest(values: &[f32]) -> f32 {
             *lane = pick(*lane, value);
         }
     }
-    let best = lanes.into_iter().fold(f32::NEG_INFINITY, pick);
+    let best = across(lanes, pick);
     rest.iter().fold(best, |a, &b| pick(a, b))
 }
 

@@ -27,6 +27,7 @@ pub use activations::Activations;
 pub use arena::Arena;
 pub use attention::{KeyValues, Seen};
 pub use pack::PackedMatrix;
+pub use vector::across;
 
 use std::ops::Range;
 

@@ -12,9 +12,6 @@ use std::thread::{self, Thread};
 
 /// Looks at the job before a helper goes to sleep; some hundred microseconds.
 const SPINS: usize = 20_000;
-/// A part is what is left of the job, divided by so many for each thread: the parts get smaller, and
-/// the threads finish together.
-const SHARES: usize = 1;
 
 /// Runs `work` over the parts of `0..items` on all threads of the process's pool. Each index is in
 /// exactly one part. A nested or simultaneous call does all the work itself.
@@ -140,11 +137,12 @@ impl Drop for Closing<'_> {
     }
 }
 
-/// Takes parts until there are none.
+/// Takes parts until there are none. A part is one thread's share of what is left, so that parts get smaller
+/// and the threads finish together.
 fn parts(shared: &Shared, job: Job) {
     // SAFETY: the caller's own call, or a helper inside an open job: see `JobCell`.
     let work = unsafe { &*job.work };
-    let after = |from: usize| from + (job.items - from).div_ceil(SHARES * job.threads);
+    let after = |from: usize| from + (job.items - from).div_ceil(job.threads);
     let take = |from: usize| (from < job.items).then(|| after(from));
     while let Ok(from) = shared.next.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take) {
         work(from..after(from));

@@ -86,14 +86,15 @@ impl<const FUSED: bool> Vector for Lanes<FUSED> {
 
 /// The greater one, as one instruction has it.
 #[inline(always)]
-fn pick(a: f32, b: f32) -> f32 {
+pub(super) fn pick(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }
 }
 
-/// All lanes joined, halves with halves: four steps, each after the other, instead of fifteen.
+/// All lanes joined, halves with halves: of sixteen four steps, each after the other, instead of fifteen. Their number
+/// is a power of two.
 #[inline(always)]
-fn across(mut lanes: [f32; LANES], join: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut half = LANES / 2;
+pub fn across<const N: usize>(mut lanes: [f32; N], join: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut half = N / 2;
     while half > 0 {
         for lane in 0..half {
             lanes[lane] = join(lanes[lane], lanes[lane + half]);
