@@ -88,6 +88,18 @@ impl Decoder {
         &self.place.device
     }
 
+    pub(super) fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    pub(super) fn final_norm_and_head(&self) -> (&RmsNorm, &Linear) {
+        (&self.final_norm, &self.head)
+    }
+
+    pub(super) fn rope_interleaved(&self) -> bool {
+        self.rope.interleaved()
+    }
+
     /// Hidden states before the first block: (tokens, hidden_size).
     ///
     /// # Errors

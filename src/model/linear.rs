@@ -1,7 +1,7 @@
 //! A linear layer, in whichever form its weights are held.
 
 use candle_core::quantized::QMatMul;
-use candle_core::{Device, Module, Result, Tensor};
+use candle_core::{DType, Device, Module, Result, Tensor};
 
 use super::fused::floats;
 use super::kernel::{self, Activations, PackedMatrix};
@@ -42,6 +42,31 @@ impl Linear {
             Weight::Packed(packed) => Some(packed),
             _ => None,
         }
+    }
+
+    /// Whether the weights are held as floats.
+    pub(super) fn is_dense(&self) -> bool {
+        matches!(
+            &self.weight,
+            Weight::Dense(_) | Weight::Quantised(QMatMul::Tensor(_) | QMatMul::TensorF16(_))
+        )
+    }
+
+    /// The weights as they are multiplied, (outputs, inputs) row by row in f32, and the number of inputs.
+    pub(super) fn floats(&self) -> Result<(Vec<f32>, usize)> {
+        let dense = match &self.weight {
+            Weight::Packed(packed) => {
+                let mut values = Vec::with_capacity(packed.rows() * packed.cols());
+                (0..packed.rows()).for_each(|row| packed.extend_with_row(row, &mut values));
+                return Ok((values, packed.cols()));
+            }
+            Weight::Quantised(QMatMul::QTensor(weight)) => weight.dequantize(&Device::Cpu)?,
+            Weight::Quantised(QMatMul::Tensor(weight) | QMatMul::TensorF16(weight)) | Weight::Dense(weight) => {
+                weight.clone()
+            }
+        };
+        let inputs = dense.dims2()?.1;
+        Ok((dense.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?, inputs))
     }
 
     /// Bytes of the weights, without the bias.

@@ -15,6 +15,7 @@ pub mod folder;
 pub(crate) mod fused;
 pub mod gguf;
 mod gguf_scan;
+pub mod gradient;
 pub mod info;
 pub(crate) mod kernel;
 pub mod kv;

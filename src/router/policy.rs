@@ -22,6 +22,16 @@ pub fn dial(probs: [f32; 3], dial: f64) -> [f32; 3] {
     mixed.map(|p| p / sum)
 }
 
+/// The dial at which routers of two classes (p(repeat) = 0) execute where ln p(execute)/p(skip) > `offset`: −0.5 at 0,
+/// towards 0 where all is executed and towards −0.75 where all is skipped.
+pub fn dial_of_offset(offset: f64) -> f64 {
+    if offset <= 0.0 {
+        -0.5 * offset.exp()
+    } else {
+        0.25 * (-offset).exp() - 0.75
+    }
+}
+
 /// The likeliest action; of equals the first in class order.
 pub fn argmax(probs: [f32; 3]) -> Action {
     let better = |best: Action, a: Action| {

@@ -8,6 +8,7 @@
 
 pub mod ablation;
 pub mod dataset;
+pub mod depth;
 pub mod features;
 pub mod loss;
 pub mod math;

@@ -12,6 +12,7 @@ use crate::eval::report::Format;
 use crate::router::checkpoint::DEFAULT_WINDOWS;
 use crate::train::TrainSettings;
 use crate::train::ablation::Group;
+use crate::train::depth::DepthSettings;
 use crate::train::loss::LossKind;
 use crate::train::rejection::Rejection;
 use crate::train::settings::RouterInput;
@@ -20,8 +21,13 @@ use crate::train::settings::RouterInput;
 #[derive(Args, Debug)]
 pub struct TrainArgs {
     /// Records of `drllm-tui search`; several files are taken together
-    #[arg(long, value_name = "FILE", required_unless_present = "data", num_args = 1..)]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["data", "method"], num_args = 1..)]
     pub records: Vec<PathBuf>,
+    /// Another way than from the records of a search
+    #[arg(long, value_enum, conflicts_with_all = ["records", "data", "ablate"])]
+    pub method: Option<Method>,
+    #[command(flatten)]
+    pub depth: DepthArgs,
     /// Questions with choices to learn from instead of records: routers that reject implausible answers in scope
     /// `token`
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["records", "ablate"], requires = "reject")]
@@ -41,12 +47,12 @@ pub struct TrainArgs {
     /// Stop after N epochs in a row without a better one
     #[arg(long, value_name = "N", conflicts_with = "reject")]
     patience: Option<usize>,
-    /// Greatest learning rate
-    #[arg(long, default_value_t = TrainSettings::default().learning_rate, conflicts_with = "reject")]
-    lr: f64,
-    /// Examples a step
-    #[arg(long, value_name = "N", default_value_t = TrainSettings::default().batch, conflicts_with = "reject")]
-    batch: usize,
+    /// Greatest learning rate [default: 0.001, and 0.002 with --method depth]
+    #[arg(long, conflicts_with = "reject")]
+    pub lr: Option<f64>,
+    /// Examples or texts a step [default: 16]
+    #[arg(long, value_name = "N", conflicts_with = "reject")]
+    pub batch: Option<usize>,
     #[arg(long, default_value_t = TrainSettings::default().seed)]
     pub seed: u64,
     /// Share of the examples held out to choose the best epoch by; with --reject only to report on, and 0 holds none
@@ -55,9 +61,9 @@ pub struct TrainArgs {
     /// Windows of the pooling, W
     #[arg(long, value_name = "W", default_value_t = DEFAULT_WINDOWS)]
     pub windows: usize,
-    /// Width of the routers' hidden layer, r
-    #[arg(long, value_name = "R", default_value_t = TrainSettings::default().width, conflicts_with = "reject")]
-    pub width: usize,
+    /// Width of the routers' hidden layer, r [default: 128, and 64 with --method depth]
+    #[arg(long, value_name = "R", conflicts_with = "reject")]
+    width: Option<usize>,
     /// Linear layers of a router; only 2 can be saved
     #[arg(long, value_name = "N", default_value_t = TrainSettings::default().linear_layers, conflicts_with = "reject")]
     linear_layers: usize,
@@ -108,6 +114,49 @@ pub struct TrainArgs {
     pub model: BaseModelArgs,
 }
 
+/// How routers are made, other than from records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Method {
+    /// Depth routers: each token of an answer as shallow as it can be without changing what the model says, from prompts
+    /// and the model alone
+    Depth,
+}
+
+/// The numbers of a training of depth routers.
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "Of --method depth")]
+pub struct DepthArgs {
+    /// Prompts that the model answers: text files of one a line, or JSON lines with a field 'prompt' or 'question'; those
+    /// that ship if absent
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "method")]
+    pub prompts: Vec<PathBuf>,
+    /// Answers to train on [default: 960]
+    #[arg(long, value_name = "N", requires = "method")]
+    texts: Option<usize>,
+    /// Answers to other prompts that calibrate the dial [default: 96]
+    #[arg(long, value_name = "N", requires = "method")]
+    held_out: Option<usize>,
+    /// Most tokens of an answer [default: 112]
+    #[arg(long, value_name = "N", requires = "method")]
+    answer_tokens: Option<usize>,
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "method",
+        help = "Steps of the training [default: 360]"
+    )]
+    steps: Option<usize>,
+    /// What a layer costs at the neutral dial, in nats of KL a token [default: 0.05]
+    #[arg(long, value_name = "NATS", requires = "method")]
+    price: Option<f64>,
+    /// The dial's range in training, in logits either way; 0 trains for one depth [default: 1.2]
+    #[arg(long, value_name = "LOGITS", requires = "method")]
+    spread: Option<f64>,
+    /// Scale of the logistic noise on the logits in training [default: 0.5]
+    #[arg(long, value_name = "LOGITS", requires = "method")]
+    noise: Option<f64>,
+}
+
 impl TrainArgs {
     /// The numbers of the training.
     ///
@@ -117,11 +166,11 @@ impl TrainArgs {
         let ranges = [
             ("--epochs", self.epochs as f64, 1.0, 100_000.0),
             ("--patience", self.patience.unwrap_or(1) as f64, 1.0, 100_000.0),
-            ("--batch", self.batch as f64, 1.0, 65_536.0),
+            ("--batch", self.batch.unwrap_or(1) as f64, 1.0, 65_536.0),
             ("--windows", self.windows as f64, 1.0, 4096.0),
-            ("--width", self.width as f64, 1.0, 65_536.0),
+            ("--width", self.width.unwrap_or(1) as f64, 1.0, 65_536.0),
             ("--linear-layers", self.linear_layers as f64, 1.0, 4.0),
-            ("--lr", self.lr, 1e-12, 10.0),
+            ("--lr", self.lr.unwrap_or(1e-3), 1e-12, 10.0),
             ("--gamma", self.gamma, 0.0, 10.0),
             (
                 "--validation",
@@ -137,11 +186,12 @@ impl TrainArgs {
                 return Err(UsageError::new(format!("{name} is {value}: expected {least} to {most}")).into());
             }
         }
+        let defaults = TrainSettings::default();
         let settings = TrainSettings {
             epochs: self.epochs,
-            learning_rate: self.lr,
-            batch: self.batch,
-            width: self.width,
+            learning_rate: self.lr.unwrap_or(defaults.learning_rate),
+            batch: self.batch.unwrap_or(defaults.batch),
+            width: self.width(),
             linear_layers: self.linear_layers,
             input: self.input,
             loss: self.loss,
@@ -156,6 +206,55 @@ impl TrainArgs {
             settings
                 .check_can_be_saved()
                 .map_err(|e| UsageError::new(e.to_string()))?;
+        }
+        Ok(settings)
+    }
+
+    /// Width of the routers' hidden layer.
+    pub fn width(&self) -> usize {
+        self.width.unwrap_or(match self.method {
+            Some(Method::Depth) => DepthSettings::default().width,
+            None => TrainSettings::default().width,
+        })
+    }
+
+    /// The numbers of a training of depth routers.
+    ///
+    /// # Errors
+    /// [`UsageError`]s that name the argument.
+    pub fn depth_settings(&self) -> Result<DepthSettings> {
+        let given = &self.depth;
+        let defaults = DepthSettings::default();
+        let settings = DepthSettings {
+            texts: given.texts.unwrap_or(defaults.texts),
+            held_out: given.held_out.unwrap_or(defaults.held_out),
+            answer_tokens: given.answer_tokens.unwrap_or(defaults.answer_tokens),
+            steps: given.steps.unwrap_or(defaults.steps),
+            price: given.price.unwrap_or(defaults.price),
+            spread: given.spread.unwrap_or(defaults.spread),
+            noise: given.noise.unwrap_or(defaults.noise),
+            batch: self.batch.unwrap_or(defaults.batch),
+            width: self.width(),
+            learning_rate: self.lr.unwrap_or(defaults.learning_rate),
+            seed: self.seed,
+            ..defaults
+        };
+        let ranges = [
+            ("--texts", settings.texts as f64, 1.0, 1e6),
+            ("--held-out", settings.held_out as f64, 1.0, 1e5),
+            ("--answer-tokens", settings.answer_tokens as f64, 8.0, 4096.0),
+            ("--steps", settings.steps as f64, 1.0, 1e6),
+            ("--price", settings.price, 1e-6, 100.0),
+            ("--spread", settings.spread, 0.0, 5.0),
+            ("--noise", settings.noise, 0.0, 10.0),
+            ("--batch", settings.batch as f64, 1.0, 4096.0),
+            ("--width", settings.width as f64, 1.0, 4096.0),
+            ("--lr", settings.learning_rate, 1e-12, 10.0),
+        ];
+        for (name, value, least, most) in ranges {
+            if !(least..=most).contains(&value) {
+                return Err(UsageError::new(format!("{name} is {value}: expected {least} to {most}")).into());
+            }
         }
         Ok(settings)
     }

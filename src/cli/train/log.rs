@@ -9,9 +9,37 @@ use anyhow::{Context, Result};
 use crate::train::settings::TrainPlan;
 use crate::train::trainer::{EpochReport, TrainEvent};
 
-/// Writes each line as it comes, whole and synced, so that it can be followed.
-pub struct Log {
+/// JSON lines, each written as it comes, whole and synced, so that they can be followed.
+pub struct Lines {
     file: Option<(PathBuf, File)>,
+}
+
+impl Lines {
+    /// `path`: where the lines go, if anywhere. They begin anew.
+    pub fn new(path: Option<&Path>) -> Result<Self> {
+        let open = |path: &Path| {
+            let file = File::create(path).with_context(|| format!("cannot write {}", path.display()));
+            file.map(|file| (path.to_owned(), file))
+        };
+        Ok(Lines {
+            file: path.map(open).transpose()?,
+        })
+    }
+
+    pub fn write(&mut self, line: &str) -> Result<()> {
+        let Some((path, file)) = &mut self.file else {
+            return Ok(());
+        };
+        let written = file
+            .write_all((line.to_owned() + "\n").as_bytes())
+            .and_then(|()| file.sync_data());
+        written.with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+/// A training's epochs.
+pub struct Log {
+    lines: Lines,
     pub reports: Vec<EpochReport>,
 }
 
@@ -19,12 +47,8 @@ impl Log {
     /// `metrics`: where the JSON lines go. They begin anew: a training that is gone on with tells
     /// its earlier epochs again.
     pub fn new(metrics: Option<&Path>) -> Result<Self> {
-        let open = |path: &Path| {
-            let file = File::create(path).with_context(|| format!("cannot write {}", path.display()));
-            file.map(|file| (path.to_owned(), file))
-        };
         Ok(Log {
-            file: metrics.map(open).transpose()?,
+            lines: Lines::new(metrics)?,
             reports: Vec::new(),
         })
     }
@@ -41,11 +65,7 @@ impl Log {
                 serde_json::to_string(report)?
             }
         };
-        let Some((path, file)) = &mut self.file else {
-            return Ok(());
-        };
-        let written = file.write_all((line + "\n").as_bytes()).and_then(|()| file.sync_data());
-        written.with_context(|| format!("cannot write {}", path.display()))
+        self.lines.write(&line)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod args;
 mod curves;
+mod depth;
 mod log;
 mod reject;
 
@@ -43,6 +44,9 @@ pub fn run(args: TrainArgs) -> Result<()> {
     let records = records.collect::<Result<Vec<_>>>()?;
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop)?;
+    if args.method == Some(args::Method::Depth) {
+        return depth::run(&args, threads, &stop);
+    }
     let model = args.model.load(&stop)?;
     if !args.reject.is_empty() {
         return reject::run(&args, &args.reject, &model, threads, &stop);
@@ -228,7 +232,7 @@ impl Place<'_> {
     }
 
     fn routers(&self, trained: &Trained) -> Result<RouterSet> {
-        let (windows, width) = (self.args.windows, self.args.width);
+        let (windows, width) = (self.args.windows, self.args.width());
         let config = self.model.decoder.config();
         let mut metadata = metadata(trained, self.data, windows);
         metadata.extend(of_model(self.model));

@@ -351,7 +351,7 @@ fn softmax<const FUSED: bool>(scores: &mut [f32]) -> f32 {
 
 /// The greatest of some floats; −∞ of none.
 #[inline(always)]
-pub(super) fn greatest(values: &[f32]) -> f32 {
+pub fn greatest(values: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let (blocks, rest) = values.as_chunks::<LANES>();
     for block in blocks {

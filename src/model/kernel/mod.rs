@@ -17,6 +17,8 @@ mod arena;
 mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub mod dense;
+mod gradient;
 mod pack;
 mod pool;
 mod portable;
@@ -25,7 +27,7 @@ mod vector;
 
 pub use activations::Activations;
 pub use arena::Arena;
-pub use attention::{KeyValues, Seen};
+pub use attention::{KeyValues, Seen, greatest};
 pub use pack::PackedMatrix;
 pub use vector::across;
 
@@ -271,6 +273,41 @@ dispatched! {
     /// ln Σ exp of one row of logits.
     pub fn logsumexp(logits: &[f32]) -> f64 {
         rows::logsumexp::<FUSED>(logits)
+    }
+}
+
+dispatched! {
+    /// Softmax of each row over what it may see, see [`gradient::softmax_causal`].
+    pub fn softmax_causal(x: &mut [f32], width: usize, past: usize) {
+        gradient::softmax_causal::<FUSED>(x, width, past)
+    }
+}
+
+dispatched! {
+    /// Gradient of a softmax, see [`gradient::softmax_backward`].
+    pub fn softmax_backward(p: &[f32], d: &mut [f32], width: usize) {
+        gradient::softmax_backward(p, d, width)
+    }
+}
+
+dispatched! {
+    /// Gradient of the root-mean-square norm, see [`gradient::rms_norm_backward`].
+    pub fn rms_norm_backward(x: &[f32], gain: &[f32], eps: f32, d: &[f32], to: &mut [f32]) {
+        gradient::rms_norm_backward(x, gain, eps, d, to)
+    }
+}
+
+dispatched! {
+    /// Gradient of SwiGLU, see [`gradient::silu_times_backward`].
+    pub fn silu_times_backward(gate: &[f32], up: &[f32], d: &[f32], inner: usize, to: &mut [f32]) {
+        gradient::silu_times_backward::<FUSED>(gate, up, d, inner, to)
+    }
+}
+
+dispatched! {
+    /// KL(p ‖ q) of two rows of logits and its gradient, see [`gradient::kl_backward`].
+    pub fn kl_backward(teacher: &[f32], student: &mut [f32]) -> f64 {
+        gradient::kl_backward::<FUSED>(teacher, student)
     }
 }
 

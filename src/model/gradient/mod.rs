@@ -1,0 +1,382 @@
+//! A frozen model whose gradient by its hidden states is wanted: blocks and head, forward and backward, on one thread.
+//!
+//! Weights do not change, so a backward pass takes one product with each matrix's transpose. Transposes of weights of
+//! few bits are packed in eight for the CPU kernels: each weight is off by at most 1/254 of the greatest of 32, at random,
+//! where the gradient of a router is by far noisier. Others are products of f32.
+//!
+//! Shapes: hidden states and their gradients are (rows, hidden_size), row by row; rows are the tokens of one sequence in
+//! turn, behind others whose keys and values are known.
+
+mod attention;
+mod transposed;
+
+use anyhow::{Result, ensure};
+use candle_core::{DType, Device, Tensor};
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+
+use self::attention::{Attended, Heads};
+use self::transposed::Transposed;
+use super::block::{Block, RmsNorm};
+use super::chunk::Chunk;
+use super::decoder::Decoder;
+use super::fused::floats;
+use super::kernel::{self, Arena};
+use super::linear::Linear;
+
+/// Rows whose logits are computed together: those of a large vocabulary take much memory.
+const HEAD_ROWS: usize = 16;
+
+/// A decoder's blocks and head with what their backward passes need.
+pub struct FrozenModel<'m> {
+    decoder: &'m Decoder,
+    layers: Vec<FrozenBlock<'m>>,
+    final_norm: Norm,
+    head: Transposed,
+}
+
+/// One block.
+struct FrozenBlock<'m> {
+    block: &'m Block,
+    attention_norm: Norm,
+    mlp_norm: Norm,
+    query_norm: Option<Norm>,
+    key_norm: Option<Norm>,
+    /// Query, key and value stacked: (hidden_size, heads · head_dim + 2 · kv_heads · head_dim).
+    inputs: Transposed,
+    /// (heads · head_dim, hidden_size)
+    output: Transposed,
+    /// Gate and up stacked: (hidden_size, 2 · intermediate_size).
+    gate_up: Transposed,
+    /// (intermediate_size, hidden_size)
+    down: Transposed,
+}
+
+/// Root-mean-square norm.
+struct Norm {
+    gain: Vec<f32>,
+    eps: f32,
+}
+
+/// Keys and values of one pass of the tokens before, (kv_heads, tokens, head_dim) each, in 16 bits.
+#[derive(Clone, Debug, Default)]
+pub struct Past {
+    pub tokens: usize,
+    keys: Vec<f16>,
+    values: Vec<f16>,
+}
+
+impl Past {
+    /// Bytes of memory it takes.
+    pub fn bytes(&self) -> usize {
+        2 * (self.keys.len() + self.values.len())
+    }
+}
+
+/// What a block's forward pass leaves for its backward pass.
+pub struct Activations {
+    /// What entered, (rows, hidden_size).
+    entering: Vec<f32>,
+    /// After attention, (rows, hidden_size).
+    middle: Vec<f32>,
+    /// Queries and keys before their norms, where the model has such.
+    unnormed: Option<[Vec<f32>; 2]>,
+    attended: Attended,
+    /// (rows, intermediate_size)
+    gate: Vec<f32>,
+    up: Vec<f32>,
+}
+
+impl Activations {
+    /// What entered the block, (rows, hidden_size).
+    pub fn entering(&self) -> &[f32] {
+        &self.entering
+    }
+
+    /// Keys and values of these rows behind those of `past`.
+    pub fn past(&self, past: &Past) -> Past {
+        self.attended.extend(past)
+    }
+}
+
+impl<'m> FrozenModel<'m> {
+    /// Makes the transposes, which take about the memory of the weights in eight bits.
+    ///
+    /// # Errors
+    /// A model that is not on the CPU.
+    pub fn new(decoder: &'m Decoder) -> Result<Self> {
+        ensure!(
+            decoder.device().is_cpu(),
+            "gradients are computed on the CPU: load the model with --device cpu"
+        );
+        let arena = Arena::default();
+        let layers = decoder.blocks().iter().map(|block| FrozenBlock::new(block, &arena));
+        let (final_norm, head) = decoder.final_norm_and_head();
+        Ok(FrozenModel {
+            decoder,
+            layers: layers.collect::<Result<_>>()?,
+            final_norm: Norm::new(final_norm)?,
+            head: Transposed::new(&[head], &arena)?,
+        })
+    }
+
+    /// The frozen decoder.
+    pub fn decoder(&self) -> &'m Decoder {
+        self.decoder
+    }
+
+    /// Embeddings of some tokens, (tokens, hidden_size).
+    pub fn embed(&self, ids: &[u32]) -> Result<Vec<f32>> {
+        rows_of(&self.decoder.embed(ids)?)
+    }
+
+    /// Tokens at consecutive positions from `first` on.
+    pub fn chunk(&self, first: usize, tokens: usize) -> Result<Chunk> {
+        let positions: Vec<u32> = (first..first + tokens).map(|p| p as u32).collect();
+        self.decoder.chunk(&positions)
+    }
+
+    /// One execution of block `layer` over the rows of `chunk`, behind the tokens of `past`: what leaves it, and what the
+    /// backward pass needs.
+    pub fn forward(
+        &self,
+        layer: usize,
+        entering: Vec<f32>,
+        chunk: &Chunk,
+        past: &Past,
+    ) -> Result<(Vec<f32>, Activations)> {
+        self.layers[layer].forward(entering, chunk, self.decoder.rope_interleaved(), past)
+    }
+
+    /// Adds to `to` the gradient of what entered block `layer` from `d`, that of what left it.
+    pub fn backward(
+        &self,
+        layer: usize,
+        activations: &Activations,
+        d: &[f32],
+        chunk: &Chunk,
+        past: &Past,
+        to: &mut [f32],
+    ) -> Result<()> {
+        self.layers[layer].backward(activations, d, chunk, self.decoder.rope_interleaved(), past, to)
+    }
+
+    /// Σ over rows of KL(p ‖ q), in nats, of the next-token distributions after the last block's states `teacher` (p)
+    /// and `student` (q). Adds `weight` times its gradient by `student` to `to`, where that is wanted; `each` hears
+    /// every row's KL and whether the same token is likeliest.
+    ///
+    /// # Errors
+    /// Those of the products.
+    pub fn kl(
+        &self,
+        teacher: &[f32],
+        student: &[f32],
+        weight: f32,
+        mut to: Option<&mut [f32]>,
+        each: &mut dyn FnMut(f64, bool),
+    ) -> Result<()> {
+        let size = self.final_norm.gain.len();
+        let vocab = self.decoder.config().vocab_size;
+        let parts = teacher.chunks(HEAD_ROWS * size).zip(student.chunks(HEAD_ROWS * size));
+        for (part, (teacher, student)) in parts.enumerate() {
+            let of = |states: &[f32]| -> Result<Vec<f32>> {
+                let shape = (states.len() / size, size);
+                rows_of(&self.decoder.logits(&Tensor::from_slice(states, shape, &Device::Cpu)?)?)
+            };
+            let (of_teacher, mut of_student) = (of(teacher)?, of(student)?);
+            for (teacher, student) in of_teacher.chunks_exact(vocab).zip(of_student.chunks_exact_mut(vocab)) {
+                let same = likeliest(teacher) == likeliest(student);
+                each(kernel::kl_backward(teacher, student), same);
+            }
+            if let Some(to) = &mut to {
+                of_student.iter_mut().for_each(|d| *d *= weight);
+                let d = self.head.product(&of_student);
+                let from = part * HEAD_ROWS * size;
+                self.final_norm
+                    .backward(student, &d, &mut to[from..from + student.len()]);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'m> FrozenBlock<'m> {
+    fn new(block: &'m Block, arena: &Arena) -> Result<Self> {
+        let attention = &block.attention;
+        let head_norm = |norm: &Option<RmsNorm>| norm.as_ref().map(Norm::new).transpose();
+        Ok(FrozenBlock {
+            block,
+            attention_norm: Norm::new(&block.attention_norm)?,
+            mlp_norm: Norm::new(&block.mlp_norm)?,
+            query_norm: head_norm(&attention.query_norm)?,
+            key_norm: head_norm(&attention.key_norm)?,
+            inputs: Transposed::new(&attention.inputs.each.each_ref(), arena)?,
+            output: Transposed::new(&[&attention.output], arena)?,
+            gate_up: Transposed::new(&block.mlp.inputs.each.each_ref(), arena)?,
+            down: Transposed::new(&[&block.mlp.down], arena)?,
+        })
+    }
+
+    fn heads(&self) -> Heads {
+        let attention = &self.block.attention;
+        Heads {
+            queries: attention.heads,
+            keys: attention.kv_heads,
+            size: attention.head_dim,
+        }
+    }
+
+    fn forward(
+        &self,
+        entering: Vec<f32>,
+        chunk: &Chunk,
+        interleaved: bool,
+        past: &Past,
+    ) -> Result<(Vec<f32>, Activations)> {
+        let (attention, mlp) = (&self.block.attention, &self.block.mlp);
+        let size = self.attention_norm.gain.len();
+        let normed = self.attention_norm.forward(&entering);
+        let [mut query, mut key, value] = products(attention.inputs.each.each_ref(), normed, size)?;
+        let unnormed = match (&self.query_norm, &self.key_norm) {
+            (None, None) => None,
+            _ => Some([query.clone(), key.clone()]),
+        };
+        let heads = self.heads();
+        for (x, norm, scale) in [
+            (&mut query, &self.query_norm, heads.scale()),
+            (&mut key, &self.key_norm, 1.0),
+        ] {
+            if let Some(norm) = norm {
+                *x = norm.forward(x);
+            }
+            let (cos, sin) = (floats(chunk.cos())?, floats(chunk.sin())?);
+            kernel::rotate(x, &cos, &sin, heads.size / 2, interleaved, scale);
+        }
+        let (mixed, attended) = attention::forward(heads, &query, &key, &value, past);
+        let [added] = products([&attention.output], mixed, heads.queries * heads.size)?;
+        let middle = sum(&entering, &added);
+        let normed = self.mlp_norm.forward(&middle);
+        let [gate, up] = products(mlp.inputs.each.each_ref(), normed, size)?;
+        let mut inner = gate.clone();
+        kernel::silu_times(&mut inner, &up);
+        let width = inner.len() / (middle.len() / size);
+        let [added] = products([&mlp.down], inner, width)?;
+        let leaving = sum(&middle, &added);
+        let activations = Activations {
+            entering,
+            middle,
+            unnormed,
+            attended,
+            gate,
+            up,
+        };
+        Ok((leaving, activations))
+    }
+
+    fn backward(
+        &self,
+        activations: &Activations,
+        d: &[f32],
+        chunk: &Chunk,
+        interleaved: bool,
+        past: &Past,
+        to: &mut [f32],
+    ) -> Result<()> {
+        let inner = self.down.rows();
+        let d_inner = self.down.product(d);
+        let mut d_gate_up = vec![0.0; 2 * d_inner.len()];
+        kernel::silu_times_backward(&activations.gate, &activations.up, &d_inner, inner, &mut d_gate_up);
+        let mut d_middle = d.to_vec();
+        self.mlp_norm
+            .backward(&activations.middle, &self.gate_up.product(&d_gate_up), &mut d_middle);
+
+        let heads = self.heads();
+        let d_mixed = self.output.product(&d_middle);
+        let [mut d_query, mut d_key, d_value] = attention::backward(heads, &activations.attended, &d_mixed, past);
+        let (cos, sin) = (floats(chunk.cos())?, floats(chunk.sin())?);
+        // A rotation's transpose is the one by the opposite angle.
+        let opposite: Vec<f32> = sin.iter().map(|sin| -sin).collect();
+        let norms = [&self.query_norm, &self.key_norm];
+        for (at, (x, scale)) in [(&mut d_query, heads.scale()), (&mut d_key, 1.0)]
+            .into_iter()
+            .enumerate()
+        {
+            kernel::rotate(x, &cos, &opposite, heads.size / 2, interleaved, scale);
+            if let (Some(norm), Some(unnormed)) = (norms[at], &activations.unnormed) {
+                let mut before = vec![0.0; x.len()];
+                norm.backward(&unnormed[at], x, &mut before);
+                *x = before;
+            }
+        }
+        let rows = d_value.len() / (heads.keys * heads.size);
+        let mut d_inputs = Vec::with_capacity(d_query.len() + 2 * d_value.len());
+        for row in 0..rows {
+            for part in [&d_query, &d_key, &d_value] {
+                let width = part.len() / rows;
+                d_inputs.extend_from_slice(&part[row * width..(row + 1) * width]);
+            }
+        }
+        to.iter_mut().zip(&d_middle).for_each(|(to, d)| *to += d);
+        self.attention_norm
+            .backward(&activations.entering, &self.inputs.product(&d_inputs), to);
+        Ok(())
+    }
+}
+
+impl Norm {
+    fn new(norm: &RmsNorm) -> Result<Self> {
+        Ok(Norm {
+            gain: norm.gain.to_dtype(DType::F32)?.to_vec1()?,
+            eps: norm.eps as f32,
+        })
+    }
+
+    fn forward(&self, x: &[f32]) -> Vec<f32> {
+        let mut normed = vec![0.0; x.len()];
+        kernel::rms_norm(x, &self.gain, self.eps, &mut normed);
+        normed
+    }
+
+    /// Adds to `to` the gradient of x from `d`, that of the normed x.
+    fn backward(&self, x: &[f32], d: &[f32], to: &mut [f32]) {
+        kernel::rms_norm_backward(x, &self.gain, self.eps, d, to);
+    }
+}
+
+/// The products of rows (rows, `size`) with some linear layers, row by row each.
+fn products<const N: usize>(linears: [&Linear; N], x: Vec<f32>, size: usize) -> Result<[Vec<f32>; N]> {
+    let shape = (x.len() / size, size);
+    let outputs = Linear::forward_all(linears, &Tensor::from_vec(x, shape, &Device::Cpu)?)?;
+    let mut products = Vec::with_capacity(N);
+    for output in &outputs {
+        products.push(rows_of(output)?);
+    }
+    Ok(products.try_into().expect("one output a layer"))
+}
+
+fn rows_of(tensor: &Tensor) -> Result<Vec<f32>> {
+    let tensor = tensor.to_dtype(DType::F32)?.contiguous()?;
+    Ok(floats(&tensor)?.to_vec())
+}
+
+fn sum(a: &[f32], b: &[f32]) -> Vec<f32> {
+    a.iter().zip(b).map(|(a, b)| a + b).collect()
+}
+
+/// The likeliest token of a row of logits, the first of equals.
+fn likeliest(logits: &[f32]) -> usize {
+    let most = kernel::greatest(logits);
+    logits.iter().position(|z| *z == most).unwrap_or_default()
+}
+
+/// As `floats`, in 16 bits; what is beyond them becomes the greatest that is not.
+fn halves(floats: &[f32]) -> Vec<f16> {
+    let most = f16::MAX.to_f32();
+    let clamped: Vec<f32> = floats.iter().map(|x| x.clamp(-most, most)).collect();
+    let mut halves = vec![f16::ZERO; floats.len()];
+    halves.convert_from_f32_slice(&clamped);
+    halves
+}
+
+#[cfg(test)]
+mod tests;

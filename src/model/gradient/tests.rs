@@ -1,0 +1,140 @@
+use candle_core::Tensor;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+use crate::model::config::Architecture;
+use crate::model::testing::{packed_decoder, small_config};
+use crate::model::{ModelConfig, PassKv, Placement, WeightSource};
+
+const PAST: usize = 5;
+const ROWS: usize = 7;
+
+/// Large weights, so that attention is far from uniform.
+fn dense_decoder(architecture: Architecture) -> Decoder {
+    let config = ModelConfig {
+        architecture,
+        ..small_config()
+    };
+    let place = Placement {
+        device: Device::Cpu,
+        dtype: DType::F32,
+        exact: true,
+        joined: false,
+    };
+    let source = WeightSource::Random { tied_embeddings: true };
+    Decoder::load(config, &source, place, &mut |_| {}).unwrap()
+}
+
+fn random(count: usize, seed: u64) -> Vec<f32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    (0..count).map(|_| rng.random_range(-1.0..1.0)).collect()
+}
+
+/// The keys and values that some tokens leave in block `layer`, and what the rows behind them make of it by the decoder.
+fn by_decoder(decoder: &Decoder, layer: usize, before: &[f32], rows: &[f32]) -> Vec<f32> {
+    let size = decoder.config().hidden_size;
+    let tensor = |x: &[f32]| Tensor::from_slice(x, (x.len() / size, size), &Device::Cpu).unwrap();
+    let mut kv = PassKv::default();
+    let chunk = |from: usize, to: usize| decoder.chunk(&(from as u32..to as u32).collect::<Vec<_>>()).unwrap();
+    decoder
+        .run_block(layer, &tensor(before), &chunk(0, PAST), Some(&mut kv))
+        .unwrap();
+    let out = decoder.run_block(layer, &tensor(rows), &chunk(PAST, PAST + ROWS), Some(&mut kv));
+    rows_of(&out.unwrap()).unwrap()
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+}
+
+/// Forward as the decoder does, and the slope along some directions as differences have it.
+fn check(decoder: &Decoder, tolerance: f64) {
+    let model = FrozenModel::new(decoder).unwrap();
+    let size = decoder.config().hidden_size;
+    let (before, rows) = (random(PAST * size, 1), random(ROWS * size, 2));
+    let weights = random(ROWS * size, 3);
+    for layer in 0..2 {
+        let (_, first) = model
+            .forward(layer, before.clone(), &model.chunk(0, PAST).unwrap(), &Past::default())
+            .unwrap();
+        let past = first.past(&Past::default());
+        let chunk = model.chunk(PAST, ROWS).unwrap();
+        let run = |x: Vec<f32>| model.forward(layer, x, &chunk, &past).unwrap();
+        let (leaving, activations) = run(rows.clone());
+        let expected = by_decoder(decoder, layer, &before, &rows);
+        let off = leaving.iter().zip(&expected).map(|(a, b)| (a - b).abs());
+        assert!(off.fold(0.0, f32::max) < 2e-3);
+        let mut gradient = vec![0.0; rows.len()];
+        model
+            .backward(layer, &activations, &weights, &chunk, &past, &mut gradient)
+            .unwrap();
+        for seed in 4..9 {
+            let direction = random(rows.len(), seed);
+            let moved = |by: f32| {
+                rows.iter()
+                    .zip(&direction)
+                    .map(|(x, d)| x + by * d)
+                    .collect::<Vec<f32>>()
+            };
+            let value = |by: f32| dot(&run(moved(by)).0, &weights);
+            let slope = (value(1e-2) - value(-1e-2)) / 2e-2;
+            let found = dot(&gradient, &direction);
+            let size = dot(&gradient, &gradient).sqrt();
+            assert!(
+                (found - slope).abs() < tolerance * size,
+                "layer {layer}: {found} {slope}"
+            );
+        }
+    }
+}
+
+#[test]
+fn gradients_of_dense_blocks() {
+    check(&dense_decoder(Architecture::Llama), 2e-3);
+}
+
+#[test]
+fn gradients_of_blocks_that_normalise_their_heads() {
+    check(&dense_decoder(Architecture::Qwen3), 2e-3);
+}
+
+#[test]
+fn gradients_of_packed_blocks() {
+    check(&packed_decoder(2), 2e-2);
+}
+
+#[test]
+fn the_divergence_and_its_gradient() {
+    let decoder = packed_decoder(1);
+    let model = FrozenModel::new(&decoder).unwrap();
+    let size = decoder.config().hidden_size;
+    let rows = HEAD_ROWS + 3;
+    let (teacher, student) = (random(rows * size, 1), random(rows * size, 2));
+    let total = |student: &[f32]| {
+        let mut sum = 0.0;
+        model.kl(&teacher, student, 1.0, None, &mut |kl, _| sum += kl).unwrap();
+        sum
+    };
+    assert!(total(&teacher).abs() < 1e-5, "{}", total(&teacher));
+    let mut gradient = vec![0.0; student.len()];
+    let mut seen = 0;
+    model
+        .kl(&teacher, &student, 0.5, Some(&mut gradient), &mut |kl, _| {
+            assert!(kl > 0.0);
+            seen += 1;
+        })
+        .unwrap();
+    assert_eq!(seen, rows);
+    let direction = random(student.len(), 3);
+    let moved = |by: f32| {
+        student
+            .iter()
+            .zip(&direction)
+            .map(|(x, d)| x + by * d)
+            .collect::<Vec<f32>>()
+    };
+    let slope = (total(&moved(1e-2)) - total(&moved(-1e-2))) / 2e-2 / 2.0;
+    let found = dot(&gradient, &direction);
+    assert!((found - slope).abs() < 2e-2 * slope.abs().max(0.1), "{found} {slope}");
+}

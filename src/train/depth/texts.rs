@@ -1,0 +1,367 @@
+//! Prompts, and the answers that the model writes to them.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, Result, bail, ensure};
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::DepthSettings;
+use crate::engine::sampler::Sampler;
+use crate::engine::sequence::Sequence;
+use crate::engine::settings::Sampling;
+use crate::eval::parallel::for_each_ordered;
+use crate::line_file::{Existing, LineFile, Words, difference, to_line, whole_lines};
+use crate::model::Model;
+use crate::program::Program;
+use crate::router::checkpoint::hex;
+
+/// Answers of fewer tokens say too little.
+const LEAST_ANSWER: usize = 4;
+
+/// Bytes of a prompt file, at most.
+const MOST_BYTES: u64 = 256 << 20;
+
+/// Prompts that ship: they serve where the user names none.
+const SHIPPED: &str = include_str!("../../../assets/depth-prompts.txt");
+
+const WORDS: Words = Words {
+    contents: "texts",
+    writer: "training",
+    option: "--out",
+};
+
+/// Prompts of some files, each once.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Prompts {
+    /// Those of each file, in their order.
+    pub files: Vec<Vec<String>>,
+    /// Of all texts in turn.
+    pub sha256: String,
+}
+
+/// A field of a JSON line that holds its prompt, the first that is there.
+#[derive(Deserialize)]
+struct PromptLine {
+    prompt: Option<String>,
+    question: Option<String>,
+}
+
+impl Prompts {
+    /// The prompts that ship.
+    pub fn shipped() -> Prompts {
+        Prompts::new([SHIPPED.lines().map(str::to_owned).collect()])
+    }
+
+    /// Reads prompts: of a file whose name ends in `jsonl` or `json` the field `prompt` or `question` of each line, of
+    /// another one each line.
+    ///
+    /// # Errors
+    /// Names the file that cannot be read or holds none, and the line without a prompt.
+    pub fn read(paths: &[PathBuf]) -> Result<Prompts> {
+        let mut files = Vec::with_capacity(paths.len());
+        for path in paths {
+            let mut texts: Vec<String> = Vec::new();
+            let text = read_text(path)?;
+            let json = path.extension().is_some_and(|e| e == "jsonl" || e == "json");
+            for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+                if !json {
+                    texts.push(line.trim().to_owned());
+                    continue;
+                }
+                let place = || format!("{} line {}", path.display(), index + 1);
+                let fields: PromptLine = serde_json::from_str(line)
+                    .with_context(|| format!("{} is no JSON object with a field 'prompt' or 'question'", place()))?;
+                let prompt = fields.prompt.or(fields.question);
+                let prompt = prompt.with_context(|| format!("{} has neither 'prompt' nor 'question'", place()))?;
+                texts.push(prompt.trim().to_owned());
+            }
+            ensure!(
+                texts.iter().any(|text| !text.is_empty()),
+                "{} holds no prompts: expected one a line, or JSON lines with a field 'prompt' or 'question'",
+                path.display()
+            );
+            files.push(texts);
+        }
+        Ok(Prompts::new(files))
+    }
+
+    fn new(files: impl IntoIterator<Item = Vec<String>>) -> Prompts {
+        let mut seen = HashSet::new();
+        let mut once = |text: &String| !text.is_empty() && seen.insert(text.clone());
+        let files = files
+            .into_iter()
+            .map(|file| file.into_iter().filter(&mut once).collect());
+        let files: Vec<Vec<String>> = files.collect();
+        let sha256 = hex(&Sha256::digest(files.concat().join("\n")));
+        Prompts { files, sha256 }
+    }
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    let context = || format!("cannot read the prompts {}", path.display());
+    let size = std::fs::metadata(path).with_context(context)?;
+    ensure!(
+        size.is_file() && size.len() <= MOST_BYTES,
+        "{} is no file of prompts: expected a text file of at most {} MB",
+        path.display(),
+        MOST_BYTES >> 20
+    );
+    std::fs::read_to_string(path).with_context(context)
+}
+
+/// A prompt and what the model wrote to it, without the end token.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Text {
+    pub prompt: Vec<u32>,
+    pub answer: Vec<u32>,
+}
+
+/// The texts of a training.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Texts {
+    pub training: Vec<Text>,
+    /// Of prompts that no training text has.
+    pub held_out: Vec<Text>,
+}
+
+/// What texts depend on; where it differs, those of a file are of no use.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Header {
+    format: u32,
+    model_sha256: String,
+    prompts_sha256: String,
+    texts: usize,
+    held_out: usize,
+    prompt_tokens: usize,
+    answer_tokens: usize,
+    temperature: f64,
+    seed: u64,
+}
+
+/// The prompts of all texts: first those held out, each once, then those to train on, again and again as often as it
+/// takes. Files take turns, so that a large one does not drown the others.
+///
+/// # Errors
+/// Too few prompts of a length that can be used.
+pub fn choose(model: &Model, prompts: &Prompts, settings: &DepthSettings) -> Result<Vec<Vec<u32>>> {
+    let context = model.decoder.config().context;
+    let most = settings
+        .prompt_tokens
+        .min(context.saturating_sub(settings.answer_tokens));
+    let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
+    let mut files = Vec::with_capacity(prompts.files.len());
+    for texts in &prompts.files {
+        let mut texts = texts.clone();
+        texts.shuffle(&mut rng);
+        files.push(texts.into_iter());
+    }
+    let needed = settings.held_out + settings.texts;
+    let mut usable: Vec<Vec<u32>> = Vec::with_capacity(needed);
+    let (mut long, mut characters) = (0, 0);
+    while usable.len() < needed && files.iter().any(|file| file.len() > 0) {
+        for text in files.iter_mut().filter_map(Iterator::next) {
+            let ids = model.prompt_ids(&text, false)?;
+            if ids.len() > most {
+                long += 1;
+            } else if usable.len() < needed {
+                characters += text.chars().count();
+                usable.push(ids);
+            }
+        }
+    }
+    if long > 0 {
+        eprintln!("{long} prompts are longer than {most} tokens and passed over");
+    }
+    let needed = settings.held_out + 1;
+    ensure!(
+        usable.len() >= needed,
+        "{} prompts can be used, {needed} are needed at least: {} held out for the calibration and one to train on; give \
+         more with --prompts, or hold out fewer with --held-out",
+        usable.len(),
+        settings.held_out
+    );
+    // The template's own tokens are the same in all.
+    let fixed = model.prompt_ids("a", false)?.len() - 1;
+    let tokens: usize = usable.iter().map(|ids| ids.len().saturating_sub(fixed)).sum();
+    if tokens > characters {
+        eprintln!(
+            "the prompts take {tokens} tokens for {characters} characters: this model hardly knows their language, and \
+             what it writes to them may be of no use"
+        );
+    }
+    let training = usable.split_off(settings.held_out);
+    let training = training.iter().cycle().take(settings.texts).cloned();
+    Ok(usable.into_iter().chain(training.collect::<Vec<_>>()).collect())
+}
+
+/// Has the model write an answer to each of the chosen prompts; those in the file at `path` are taken from there, and
+/// new ones added. `None` where it was stopped. `done` hears the number of finished texts.
+///
+/// # Errors
+/// Those of [`choose`], a file of other settings, and those of the model.
+pub fn write(
+    model: &Model,
+    prompts: &Prompts,
+    settings: &DepthSettings,
+    (path, existing): (&Path, Existing),
+    threads: usize,
+    stop: &AtomicBool,
+    mut done: impl FnMut(usize),
+) -> Result<Option<Texts>> {
+    let chosen = choose(model, prompts, settings)?;
+    let header = Header {
+        format: 1,
+        model_sha256: model.info.sha256.clone(),
+        prompts_sha256: prompts.sha256.clone(),
+        texts: settings.texts,
+        held_out: settings.held_out,
+        prompt_tokens: settings.prompt_tokens,
+        answer_tokens: settings.answer_tokens,
+        temperature: settings.temperature,
+        seed: settings.seed,
+    };
+    let (mut file, mut answers) = open(path, existing, &header)?;
+    done(answers.len());
+    let write = |index: usize| answer(model, &chosen[index], index, settings, stop);
+    for_each_ordered(answers.len()..chosen.len(), threads, stop, write, |index, answer| {
+        file.append(&to_line(&answer))?;
+        answers.push(answer);
+        done(index + 1);
+        Ok(())
+    })?;
+    if answers.len() < chosen.len() {
+        return Ok(None);
+    }
+    let texts = chosen.into_iter().zip(answers);
+    let texts = texts.map(|(prompt, answer)| Text { prompt, answer });
+    let long_enough = |texts: &[Text]| {
+        let texts = texts.iter().filter(|text| text.answer.len() >= LEAST_ANSWER);
+        texts.cloned().collect::<Vec<_>>()
+    };
+    let texts: Vec<Text> = texts.collect();
+    let (held_out, training) = texts.split_at(settings.held_out);
+    let texts = Texts {
+        training: long_enough(training),
+        held_out: long_enough(held_out),
+    };
+    ensure!(
+        !texts.training.is_empty() && (settings.held_out == 0 || !texts.held_out.is_empty()),
+        "the model ends its answers to these prompts at once: give other prompts with --prompts"
+    );
+    Ok(Some(texts))
+}
+
+fn open(path: &Path, existing: Existing, header: &Header) -> Result<(LineFile, Vec<Vec<u32>>)> {
+    let mut file = LineFile::open(path, existing, WORDS)?;
+    let bytes = match existing {
+        Existing::Resume => file.read()?,
+        _ => Vec::new(),
+    };
+    let whole = whole_lines(&bytes);
+    let damaged = || {
+        format!(
+            "{} holds no texts of a training; begin anew with --force",
+            path.display()
+        )
+    };
+    let text = std::str::from_utf8(&bytes[..whole]).with_context(damaged)?;
+    let mut lines = text.lines();
+    let mut answers: Vec<Vec<u32>> = Vec::new();
+    if let Some(first) = lines.next() {
+        let found: Header = serde_json::from_str(first).with_context(damaged)?;
+        if let Some((field, here, there)) = difference(header, &found, &[]) {
+            bail!(
+                "{} was made with {field} = {there}, this training has {here}; use the same settings, another --out, or \
+                 --force to begin anew",
+                path.display()
+            );
+        }
+        for line in lines {
+            answers.push(serde_json::from_str(line).with_context(damaged)?);
+        }
+    }
+    file.keep(whole)?;
+    if file.is_empty() {
+        file.append(&to_line(header))?;
+    }
+    Ok((file, answers))
+}
+
+/// What the model writes after a prompt, without the token that ends it.
+fn answer(
+    model: &Model,
+    prompt: &[u32],
+    index: usize,
+    settings: &DepthSettings,
+    stop: &AtomicBool,
+) -> Result<Option<Vec<u32>>> {
+    let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
+    rng.set_stream(1 + index as u64);
+    let mut sampler = Sampler::new(&Sampling {
+        temperature: settings.temperature,
+        seed: rng.random(),
+        ..Sampling::default()
+    });
+    let standard = Program::standard(model.info.layers);
+    let mut sequence = Sequence::new(&model.decoder, stop);
+    let run = |sequence: &mut Sequence, ids: &[u32]| match sequence.run_program(ids, &standard) {
+        Err(e) if e.is::<crate::engine::sequence::Stopped>() => Ok(None),
+        logits => logits.map(Some),
+    };
+    let mut written = Vec::new();
+    let Some(mut logits) = run(&mut sequence, prompt)? else {
+        return Ok(None);
+    };
+    while written.len() < settings.answer_tokens {
+        let id = sampler.next(&logits, &[])?;
+        if model.tokenizer.eos_ids().contains(&id) {
+            break;
+        }
+        written.push(id);
+        let Some(next) = run(&mut sequence, &[id])? else {
+            return Ok(None);
+        };
+        logits = next;
+    }
+    Ok(Some(written))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prompts_of_lines_and_of_json_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let plain = path("a.txt", "One\n\n two \nOne\n");
+        let json = path(
+            "b.jsonl",
+            "{\"question\": \"three\", \"choices\": []}\n{\"prompt\": \"two\"}\n",
+        );
+        let prompts = Prompts::read(&[plain.clone(), json]).unwrap();
+        assert_eq!(prompts.files, [vec!["One", "two"], vec!["three"]]);
+        assert_ne!(prompts.sha256, Prompts::read(&[plain]).unwrap().sha256);
+        let refused = |name, text: &str| format!("{:#}", Prompts::read(&[path(name, text)]).unwrap_err());
+        assert!(refused("empty.txt", "\n").contains("empty.txt holds no prompts"));
+        assert!(refused("c.jsonl", "{\"text\": \"x\"}").contains("c.jsonl line 1 has neither"));
+        assert!(refused("d.jsonl", "\n{").contains("d.jsonl line 2 is no JSON object"));
+        let error = Prompts::read(&[folder.path().to_owned()]).unwrap_err().to_string();
+        assert!(error.contains("is no file of prompts"), "{error}");
+    }
+
+    #[test]
+    fn shipped_prompts_are_many_and_different() {
+        assert!(Prompts::shipped().files[0].len() >= 400);
+    }
+}
