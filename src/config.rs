@@ -8,7 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::DeTable;
 
-use crate::engine::{LoadRequest, NEUTRAL_DIAL, RouterChoice, Sampling, Scope, Settings, scope_of};
+use crate::engine::{KvMode, LoadRequest, NEUTRAL_DIAL, RouterChoice, Sampling, Scope, Settings, kv_of, scope_of};
 pub use source::{ConfigError, Place, Source};
 
 /// The annotated default config, as `drllm-tui config` prints it.
@@ -86,6 +86,8 @@ pub struct Config {
     pub threads: Option<usize>,
     /// Absent: the one that the routers were made for.
     pub scope: Option<Scope>,
+    /// Absent: the one that the routers were made for.
+    pub kv: Option<KvMode>,
     pub dial: f64,
     pub budget: Option<usize>,
     pub max_tokens: usize,
@@ -101,7 +103,7 @@ pub struct Config {
 }
 
 /// The keys `config.toml` may have.
-pub const KEYS: [&str; 22] = [
+pub const KEYS: [&str; 23] = [
     "theme",
     "color",
     "mouse",
@@ -114,6 +116,7 @@ pub const KEYS: [&str; 22] = [
     "exact",
     "threads",
     "scope",
+    "kv",
     "dial",
     "budget",
     "max_tokens",
@@ -142,6 +145,7 @@ impl Default for Config {
             exact: false,
             threads: None,
             scope: None,
+            kv: None,
             dial: NEUTRAL_DIAL,
             budget: run.budget,
             max_tokens: run.max_tokens,
@@ -268,8 +272,10 @@ impl Config {
 
     /// The settings of a run under some routers as configured, without pins or program.
     pub fn settings(&self, routers: &RouterChoice) -> Settings {
+        let scope = self.scope.unwrap_or_else(|| scope_of(routers));
         Settings {
-            scope: self.scope.unwrap_or_else(|| scope_of(routers)),
+            scope,
+            kv: self.kv.unwrap_or_else(|| kv_of(routers, scope)),
             dial: self.dial,
             budget: self.budget,
             shadow: self.shadow,
@@ -318,7 +324,11 @@ pub fn bindings(source: Source<'_>, contexts: &DeTable<'_>) -> Result<Vec<KeyBin
 
 fn router_choice<'de, D: serde::Deserializer<'de>>(d: D) -> Result<RouterChoice, D::Error> {
     Ok(match String::deserialize(d)?.as_str() {
-        "" => return Err(serde::de::Error::custom("expected built-in, dr-llm, none or a file")),
+        "" => {
+            return Err(serde::de::Error::custom(
+                "expected built-in, verifier, dr-llm, none or a file",
+            ));
+        }
         routers => routers.into(),
     })
 }

@@ -167,7 +167,7 @@ fn every_boundary_has_a_lens_and_skipped_layers_what_they_would_have_done() {
     }
     // What a skipped layer would have done is what it does when it runs at this token alone.
     let flip = inspector(model, &mut kept)
-        .flip(&trace, 29, position, Action::Skip, 3)
+        .flip(&trace, 29, position, Action::Skip, 3, false)
         .unwrap();
     let before_last = inspection.stages.iter().filter(|s| s.carried_out).rev().nth(1).unwrap();
     assert_eq!(flip.from, Action::Execute);
@@ -189,7 +189,7 @@ fn looking_does_not_change_what_is_kept() {
     for position in [3, prompt + 1, prompt + 5, prompt + 3] {
         inspector(model, &mut kept).inspect(&trace, position, 3).unwrap();
         inspector(model, &mut kept)
-            .flip(&trace, 4, position, Action::Skip, 3)
+            .flip(&trace, 4, position, Action::Skip, 3, false)
             .unwrap();
     }
     assert_eq!(kept.bytes(), bytes);
@@ -285,7 +285,7 @@ fn a_flip_shows_what_the_branch_then_says() {
         let trace = ran(model, &base, &mut kept);
         let position = trace.header.prompt.len() + 2;
         let flip = inspector(model, &mut kept)
-            .flip(&trace, 12, position, Action::Repeat, 5)
+            .flip(&trace, 12, position, Action::Repeat, 5, false)
             .unwrap();
         let settings = Settings {
             pins: vec![flip.pin],
@@ -303,7 +303,7 @@ fn a_flip_shows_what_the_branch_then_says() {
         assert!(flip.kl > 0.0);
         // At the prompt all of its tokens are flipped together.
         let flip = inspector(model, &mut kept)
-            .flip(&trace, 12, 3, Action::Skip, 5)
+            .flip(&trace, 12, 3, Action::Skip, 5, false)
             .unwrap();
         let whole = match scope {
             Scope::Prompt => "12=skip".to_owned(),
@@ -328,7 +328,7 @@ fn what_was_kept_from_another_run_is_not_flipped() {
     let (branched, _) = branch(model, &mut kept, &trace, 4, &[trace.steps[4].id], &base);
     let early = trace.header.prompt.len() + 1;
     let error = inspector(model, &mut kept)
-        .flip(&branched, 4, early, Action::Skip, 3)
+        .flip(&branched, 4, early, Action::Skip, 3, false)
         .unwrap_err();
     assert!(error.to_string().contains("open that run"), "{error}");
     let error = inspector(model, &mut kept).inspect(&trace, 999, 3).unwrap_err();
@@ -378,7 +378,7 @@ fn a_stopped_question_ends_and_keeps_nothing_damaged() {
     assert!(stopped.inspect(&trace, position, 3).unwrap_err().is::<Stopped>());
     assert!(
         stopped
-            .flip(&trace, 3, position, Action::Skip, 3)
+            .flip(&trace, 3, position, Action::Skip, 3, false)
             .unwrap_err()
             .is::<Stopped>()
     );

@@ -21,7 +21,7 @@ use drllm::engine::route::{Route, Routed};
 use drllm::engine::sequence::Sequence;
 use drllm::engine::{LoadRequest, Scope, Settings, load_model};
 use drllm::model::{self, Decoder, Placement, WeightSource};
-use drllm::router::{FastRouters, MlpRouter, RouterInfo, RouterSet};
+use drllm::router::{FastRouters, InputNorm, MlpRouter, RouterInfo, RouterSet};
 use rand::{Rng, SeedableRng};
 
 use limits::{Limits, timed};
@@ -263,6 +263,7 @@ fn random_routers(layers: usize, hidden_size: usize) -> RouterSet {
         windows: 8,
         width: WIDTH,
         hidden_size,
+        input_norm: InputNorm::None,
         metadata: Default::default(),
         info: RouterInfo::default(),
         fast: FastRouters::default(),

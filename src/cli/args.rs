@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use super::UsageError;
-use crate::engine::{LoadRequest, Overrides, Pin, Sampling, Scope, Settings};
+use crate::engine::{KvMode, LoadRequest, Overrides, Pin, RouterChoice, Sampling, Scope, Settings, kv_of};
 use crate::program::Program;
 
 /// Which model, routers and device; shared by the screen and the commands.
@@ -16,7 +16,7 @@ pub struct ModelArgs {
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
     /// Router checkpoint (safetensors), or `none`; those that ship for the model if absent
-    #[arg(long, value_name = "FILE|built-in|dr-llm|none")]
+    #[arg(long, value_name = "FILE|built-in|verifier|dr-llm|none")]
     pub routers: Option<String>,
     /// auto, cpu, cuda:N or metal
     #[arg(long, value_name = "DEVICE", value_parser = device_name)]
@@ -53,6 +53,10 @@ pub struct DecideArgs {
     /// When routers decide: once at the prompt, or at every token
     #[arg(long, value_enum)]
     pub scope: Option<ScopeArg>,
+    /// What a token leaves in a layer that it skips: nothing, or its key and value there; as the routers were made if
+    /// absent
+    #[arg(long, value_enum)]
+    pub kv: Option<KvArg>,
     /// A fixed program, like '0-11 13-29', '0-6 7x2 8-29' or '0-3 (4-6)x2 7-29'
     #[arg(long)]
     program: Option<String>,
@@ -100,6 +104,12 @@ pub struct SampleArgs {
 pub enum ScopeArg {
     Prompt,
     Token,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum KvArg {
+    Ragged,
+    Fill,
 }
 
 /// What `--overrides` names, read once: it is parsed before the model is there, so that mistakes
@@ -158,11 +168,24 @@ impl DecideArgs {
         if let Some(scope) = self.scope {
             settings.scope = scope.into();
         }
+        if let Some(kv) = self.kv {
+            settings.kv = kv.into();
+        }
         settings.dial = self.dial.unwrap_or(settings.dial);
         settings.budget = self.budget.or(settings.budget);
         settings.pins.extend(&self.pins);
         settings.shadow &= !self.no_shadow;
         Ok(())
+    }
+}
+
+impl DecideArgs {
+    /// After [`Self::apply`]: where neither the arguments nor `configured` name a KV mode, `settings` have that of the
+    /// routers in the scope that was settled.
+    pub fn settle_kv(&self, configured: Option<KvMode>, routers: &RouterChoice, settings: &mut Settings) {
+        if self.kv.is_none() && configured.is_none() {
+            settings.kv = kv_of(routers, settings.scope);
+        }
     }
 }
 
@@ -186,6 +209,15 @@ impl From<ScopeArg> for Scope {
         match scope {
             ScopeArg::Prompt => Scope::Prompt,
             ScopeArg::Token => Scope::Token,
+        }
+    }
+}
+
+impl From<KvArg> for KvMode {
+    fn from(kv: KvArg) -> KvMode {
+        match kv {
+            KvArg::Ragged => KvMode::Ragged,
+            KvArg::Fill => KvMode::Fill,
         }
     }
 }

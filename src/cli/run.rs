@@ -11,6 +11,7 @@ use super::UsageError;
 use super::args::{DecideArgs, ModelArgs, OverridesFile, SampleArgs};
 use super::progress::Progress;
 use crate::config::Config;
+use crate::engine::notes::{dial_for_depth, notes};
 use crate::engine::route::Route;
 use crate::engine::{LoadRequest, Output, Prompt, Record, Settings, generate, load_model, load_routers, trace_io};
 use crate::model::Model;
@@ -31,6 +32,9 @@ pub struct RunArgs {
     pub model: ModelArgs,
     #[command(flatten)]
     pub decide: DecideArgs,
+    /// Mean depth of the answer's tokens: sets the dial from the table that the routers carry. It is no cap; see --budget
+    #[arg(long, value_name = "LAYERS", conflicts_with_all = ["dial", "program"])]
+    depth: Option<f64>,
     #[command(flatten)]
     pub sample: SampleArgs,
     /// Feed the prompt as it is, without the model's chat template
@@ -62,7 +66,11 @@ pub fn run(args: RunArgs, config: &Config) -> Result<()> {
     args.model.apply(&mut request);
     let defaults = config.settings(&request.routers);
     let overrides = args.decide.file()?;
-    let settings = |layers| args.settings(&defaults, overrides.as_ref(), layers);
+    let settings = |layers| -> Result<Settings> {
+        let mut settings = args.settings(&defaults, overrides.as_ref(), layers)?;
+        args.decide.settle_kv(config.kv, &request.routers, &mut settings);
+        Ok(settings)
+    };
     // What needs no model is refused before one is loaded.
     settings(MOST_LAYERS)?.check_alone().map_err(UsageError::new)?;
     let prompt = match (&args.ids, &args.prompt) {
@@ -77,7 +85,14 @@ pub fn run(args: RunArgs, config: &Config) -> Result<()> {
     stop_on_signals(&stop)?;
     let (model, routers) = load(&request, &stop)?;
     let layers = model.decoder.config().layers;
-    let settings = settings(layers)?;
+    let mut settings = settings(layers)?;
+    let info = routers.as_ref().map(|r| &r.info);
+    if let Some(depth) = args.depth {
+        settings.dial = dial_for_depth(info, depth).map_err(UsageError::new)?;
+    }
+    for note in notes(info, &settings) {
+        eprintln!("{note}");
+    }
     // Settings that contradict each other are the arguments' mistake, too.
     Route::new(&settings, routers.as_ref(), layers).map_err(|e| UsageError::new(e.to_string()))?;
     let mut out = Printer::new(args.json);

@@ -1,5 +1,6 @@
 //! What the screen asks of the worker thread, and what it hears back.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use super::divergence::Divergence;
@@ -47,6 +48,8 @@ pub enum RouterChoice {
     /// Those that ship for the model, if there are any: the best ones.
     #[default]
     BuiltIn,
+    /// Those that ship for the model and judge each token of an answer by itself: a verifier of choices.
+    Verifier,
     /// Those that ship for the model and were made by Dr.LLM's recipe.
     DrLlm,
     None,
@@ -54,13 +57,26 @@ pub enum RouterChoice {
 }
 
 impl From<&str> for RouterChoice {
-    /// `built-in`, `dr-llm`, `none` or a path.
+    /// `built-in`, `verifier`, `dr-llm`, `none` or a path.
     fn from(text: &str) -> RouterChoice {
         match text {
             "built-in" => RouterChoice::BuiltIn,
+            "verifier" => RouterChoice::Verifier,
             "dr-llm" => RouterChoice::DrLlm,
             "none" => RouterChoice::None,
             path => RouterChoice::File(PathBuf::from(path)),
+        }
+    }
+}
+
+impl fmt::Display for RouterChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RouterChoice::BuiltIn => f.write_str("built-in"),
+            RouterChoice::Verifier => f.write_str("verifier"),
+            RouterChoice::DrLlm => f.write_str("dr-llm"),
+            RouterChoice::None => f.write_str("none"),
+            RouterChoice::File(path) => write!(f, "{}", path.display()),
         }
     }
 }
@@ -120,13 +136,15 @@ pub enum Question {
         position: usize,
         top: usize,
     },
-    /// What another action at (layer, position) would change in the next token.
+    /// What another action at (layer, position) would change in the next token; `frozen` with everything
+    /// else as it ran.
     Flip {
         trace: Box<Trace>,
         layer: usize,
         position: usize,
         action: Action,
         top: usize,
+        frozen: bool,
     },
     /// How far two runs' next-token distributions lie apart at each token.
     Divergence { traces: Box<[Trace; 2]> },

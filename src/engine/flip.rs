@@ -1,11 +1,12 @@
 //! One decision taken otherwise: what that does to the next token, before anything is rerun.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use candle_core::Tensor;
 
 use super::distribution::{Distribution, greatest, kl, log_probs};
+use super::generate::are_same;
 use super::inspector::Inspector;
-use super::replay::{Passage, last_wishes};
+use super::replay::Passage;
 use super::route::{Route, Routed};
 use super::settings::{Pin, Scope, Settings};
 use super::trace::Trace;
@@ -32,6 +33,10 @@ pub struct Flip {
     pub others: usize,
     /// What this token, or the prompt, would run.
     pub program: Program,
+    /// Whether everything else is as it ran; otherwise routers and budget settle the later layers anew.
+    pub frozen: bool,
+    /// Why it is frozen where it was asked for otherwise; unescaped.
+    pub note: Option<String>,
 }
 
 /// A next token's probability with the decision as it was and as it would be.
@@ -42,6 +47,14 @@ pub struct Shift {
     pub text: String,
     pub before: f32,
     pub after: f32,
+}
+
+/// What becomes of everything else when one decision is taken otherwise, in words.
+pub fn all_else(frozen: bool) -> &'static str {
+    match frozen {
+        true => "everything else as it ran",
+        false => "later layers decide anew",
+    }
 }
 
 /// The pin that takes the decision at (`layer`, `position`) otherwise.
@@ -60,15 +73,27 @@ pub fn pin(trace: &Trace, layer: usize, position: usize, action: Action) -> Pin 
 }
 
 impl Inspector<'_, '_> {
-    /// Takes the decision at (`layer`, `position`) of `trace` otherwise; the rest is settled as the
-    /// run's settings say. `top` next tokens are named of either side.
+    /// Takes the decision at (`layer`, `position`) of `trace` otherwise. `frozen`: this token's other layers do what
+    /// they did, whoever decided that, so no routers are needed. Otherwise the rest is settled as the run's settings
+    /// say; where the routers that would do that are not loaded, it is frozen all the same, with a note. `top` next
+    /// tokens are named of either side.
     ///
     /// # Errors
-    /// Where the run has no such token, where the token was kept from another run, whose settings are
-    /// not known, and where its routers are not the loaded ones.
-    pub fn flip(&mut self, trace: &Trace, layer: usize, position: usize, action: Action, top: usize) -> Result<Flip> {
+    /// Where the run has no such token, where its program is no action vector, and, unless `frozen`, where the token
+    /// was kept from another run, whose settings are not known.
+    pub fn flip(
+        &mut self,
+        trace: &Trace,
+        layer: usize,
+        position: usize,
+        action: Action,
+        top: usize,
+        frozen: bool,
+    ) -> Result<Flip> {
         let (passage, _) = Passage::at(trace, position)?;
-        if let Some(branch) = trace.header.branch.filter(|b| position < b.at) {
+        let note = if frozen { None } else { self.no_routers(trace) };
+        let frozen = frozen || note.is_some();
+        if let Some(branch) = trace.header.branch.filter(|b| position < b.at && !frozen) {
             anyhow::bail!(
                 "the token at position {position} was kept from the run before the branch at {}: open that run and \
                  flip there",
@@ -79,18 +104,20 @@ impl Inspector<'_, '_> {
         let decision = decisions.get(layer);
         let from = decision.context("there is no such layer in this run")?.action;
         let pin = pin(trace, layer, position, action);
-        let mut settings = trace.header.settings.clone();
-        settings.pins.push(pin);
         let before = passage.run(&mut self.before(trace, position)?)?;
-        let after = self.after(trace, position, &passage, &settings)?;
-        let differs = |(a, b): (&Decision, &Decision)| a.action != b.action;
-        let changed = decisions
-            .iter()
-            .zip(&after.decisions)
-            .filter(|pair| differs(*pair))
-            .count();
-        let own = usize::from(after.decisions[layer].action != from);
-        let rows = Tensor::stack(&[before, after.logits], 0)?;
+        let (logits, program, others) = if frozen {
+            let mut flipped = passage;
+            let program = flipped.take_otherwise(layer, action)?;
+            (flipped.run(&mut self.before(trace, position)?)?, program, 0)
+        } else {
+            let mut settings = trace.header.settings.clone();
+            settings.pins.push(pin);
+            let after = self.after(trace, position, &passage, &settings)?;
+            let pairs = decisions.iter().zip(&after.decisions).enumerate();
+            let others = pairs.filter(|(l, (a, b))| *l != layer && a.action != b.action);
+            (after.logits, after.program, others.count())
+        };
+        let rows = Tensor::stack(&[before, logits], 0)?;
         let rows = log_probs(&rows)?;
         let of = |row: &Vec<f32>| Distribution::new(row, top, &self.model.tokenizer);
         Ok(Flip {
@@ -99,24 +126,30 @@ impl Inspector<'_, '_> {
             shifts: shifts(self.model, &rows, top),
             entropy: (of(&rows[0]).entropy, of(&rows[1]).entropy),
             kl: kl(&rows[0], &rows[1]),
-            others: changed - own,
-            program: after.program,
+            others,
+            program,
+            frozen,
+            note,
         })
     }
 
+    /// Why the layers cannot be settled anew as the run settled them, if that takes routers and they are not loaded.
+    fn no_routers(&self, trace: &Trace) -> Option<String> {
+        let made_with = trace.header.routers.as_ref();
+        let decided = made_with.filter(|_| trace.header.settings.program.is_none());
+        let missing = decided.filter(|_| !are_same(made_with, self.routers.map(|r| &r.info)))?;
+        Some(format!("the run's routers, {}, are not loaded", missing.name))
+    }
+
     fn after(&mut self, trace: &Trace, position: usize, passage: &Passage, settings: &Settings) -> Result<Routed> {
-        let mut route = Route::new(settings, self.routers, trace.layers())?;
-        let info = self.routers.map(|r| &r.info);
-        ensure!(
-            !route.is_routed() || trace.header.routers.as_ref() == info,
-            "the run was made with other routers than those that are loaded, which would settle the other layers \
-             otherwise: load them with --routers, or run the prompt again"
-        );
+        // A run without routers is settled anew without any, whatever is loaded by now.
+        let routers = self.routers.filter(|_| trace.header.routers.is_some());
+        let mut route = Route::new(settings, routers, trace.layers())?;
         let step = position.checked_sub(trace.header.prompt.len());
         let Some(step) = step else {
             return route.prompt(&mut self.before(trace, position)?, &passage.ids);
         };
-        route.resume(last_wishes(trace, step, settings.scope))?;
+        route.resume(trace, step)?;
         route.token(&mut self.before(trace, position)?, passage.ids[0])
     }
 }

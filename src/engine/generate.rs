@@ -8,12 +8,11 @@ use anyhow::{Result, bail, ensure};
 use candle_core::Tensor;
 
 use super::events::Prompt;
-use super::replay::last_wishes;
 use super::route::{Route, Routed};
 use super::sampler::{Sampler, report};
 use super::sequence::{Sequence, Stopped};
 use super::settings::Settings;
-use super::trace::{BranchPoint, Header, PromptToken, SCHEMA, Step, StopReason, Summary, Trace};
+use super::trace::{BranchPoint, Header, PromptToken, RouterInfo, SCHEMA, Step, StopReason, Summary, Trace};
 use crate::model::{Model, StreamDecoder};
 use crate::program::Action;
 use crate::router::RouterSet;
@@ -114,7 +113,7 @@ impl<'a> Generation<'a> {
         let mut route = Route::new(settings, routers, config.layers)?;
         check_probe(settings, config.vocab_size)?;
         let ids = prompt_ids(model, prompt, settings.raw)?;
-        let mut sequence = Sequence::new(&model.decoder, stop);
+        let mut sequence = Sequence::new(&model.decoder, stop).with_kv(settings.kv);
         let start = Instant::now();
         let routed = route.prompt(&mut sequence, &ids)?;
         let logits = report(&routed.logits, settings.logits, &settings.probe)?;
@@ -186,11 +185,17 @@ impl<'a> Generation<'a> {
         check_probe(settings, config.vocab_size)?;
         let mut route = Route::new(settings, routers, config.layers)?;
         let info = routers.map(|r| r.info.clone());
+        let (made_with, asked) = (kept.header.settings.kv, settings.kv);
         ensure!(
-            !route.is_routed() || kept.header.routers == info,
+            made_with == asked,
+            "the run was made with kv {made_with} and a branch keeps it: set kv to {made_with}, or run the prompt again \
+             with kv {asked}"
+        );
+        ensure!(
+            !route.is_routed() || are_same(kept.header.routers.as_ref(), info.as_ref()),
             "the run was made with other routers than those that are loaded: run the prompt again, or give a program"
         );
-        route.resume(last_wishes(kept, kept.steps.len(), settings.scope))?;
+        route.resume(kept, kept.steps.len())?;
         let mut sampler = Sampler::new(&settings.sampling);
         sampler.skip(kept.steps.len())?;
         let prompt = kept.header.prompt.iter().map(|t| t.id);
@@ -355,6 +360,14 @@ impl<'a> Generation<'a> {
         }
         self.tail.drain(..cut);
         false
+    }
+}
+
+/// Whether a run's routers are those that are loaded.
+pub(super) fn are_same(made_with: Option<&RouterInfo>, loaded: Option<&RouterInfo>) -> bool {
+    match (made_with, loaded) {
+        (Some(a), Some(b)) => a.is_same(b),
+        (a, b) => a.is_none() && b.is_none(),
     }
 }
 

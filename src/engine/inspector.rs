@@ -38,7 +38,7 @@ impl<'m> Inspector<'m, '_> {
     pub(super) fn before(&mut self, trace: &Trace, position: usize) -> Result<Sequence<'m>> {
         self.check(trace)?;
         match position.checked_sub(trace.header.prompt.len()) {
-            None => Ok(Sequence::new(&self.model.decoder, self.stop)),
+            None => Ok(Sequence::new(&self.model.decoder, self.stop).with_kv(trace.header.settings.kv)),
             Some(step) => self.sequence(trace, step),
         }
     }

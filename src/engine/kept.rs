@@ -12,8 +12,8 @@ use crate::model::{Decoder, KvCache};
 /// Most bytes of keys and values that are kept.
 pub const KEPT_BYTES: usize = 256 << 20;
 
-/// Sequences that ran, the one used last at the end. Keys and values follow from model, tokens and
-/// programs alone, so a kept one serves every trace that begins like it.
+/// Sequences that ran, the one used last at the end. Keys and values follow from model, tokens,
+/// programs and KV mode alone, so a kept one serves every trace that begins like it.
 pub struct Kept {
     entries: Vec<Entry>,
     limit: usize,
@@ -84,9 +84,10 @@ impl Kept {
         let kept = kept.max();
         let live = live.and_then(|(trace, cache)| Some((common(trace)?, cache)));
         let prompt = trace.header.prompt.len();
+        let mode = trace.header.settings.kv;
         let fork = |cache: &KvCache, steps: usize| {
             let cache = cache.fork(prompt + steps)?;
-            anyhow::Ok(Sequence::resume(decoder, stop, cache, prompt + steps))
+            anyhow::Ok(Sequence::resume(decoder, stop, cache, prompt + steps).with_kv(mode))
         };
         let (mut sequence, from) = match (live, kept) {
             (Some((n, cache)), other) if other.is_none_or(|(m, _)| m <= n) => (fork(cache, n)?, n),
@@ -97,7 +98,7 @@ impl Kept {
                 (sequence?, n)
             }
             _ => {
-                let mut sequence = Sequence::new(decoder, stop);
+                let mut sequence = Sequence::new(decoder, stop).with_kv(mode);
                 Passage::prompt(trace).run(&mut sequence)?;
                 (sequence, 0)
             }

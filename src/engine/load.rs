@@ -7,27 +7,42 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, Result, bail};
 
 use super::events::{LoadRequest, RouterChoice};
-use super::settings::Scope;
+use super::settings::{KvMode, Scope};
 use crate::model::catalog::Progress;
 use crate::model::{self, Model};
+use crate::router::checkpoint::{KV, SCOPE};
 use crate::router::{RouterSet, metadata_entry};
 
-/// Routers that ship inside the program.
+/// Routers that ship inside the program for one model.
 struct Shipped {
     /// Of their model's file.
     sha256: &'static str,
-    best: &'static [u8],
+    verifier: &'static [u8],
     dr_llm: &'static [u8],
 }
 
 const SHIPPED: &[Shipped] = &[Shipped {
     sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-    best: include_bytes!("../../assets/routers/smollm2-135m-instruct.safetensors"),
+    verifier: include_bytes!("../../assets/routers/smollm2-135m-instruct.verifier.safetensors"),
     dr_llm: include_bytes!("../../assets/routers/smollm2-135m-instruct.dr-llm.safetensors"),
 }];
 
-/// Entry of a checkpoint's metadata: the scope its routers were made for.
-pub const SCOPE: &str = "scope";
+impl Shipped {
+    /// The bytes of a choice among them, and its name; `None` for a choice of others.
+    fn of(&self, choice: &RouterChoice) -> Option<(&'static [u8], &'static str)> {
+        Some(match choice {
+            RouterChoice::BuiltIn => (self.best(), "built-in"),
+            RouterChoice::Verifier => (self.verifier, "verifier"),
+            RouterChoice::DrLlm => (self.dr_llm, "dr-llm"),
+            RouterChoice::None | RouterChoice::File(_) => return None,
+        })
+    }
+
+    /// Those that `built-in` names.
+    fn best(&self) -> &'static [u8] {
+        self.verifier
+    }
+}
 
 /// Finds or pulls the model and loads it. `pulling(what, done, total)` hears of bytes, `loading` of
 /// stages.
@@ -47,14 +62,12 @@ pub fn load_model(
 /// The routers of a choice, checked against the model.
 pub fn load_routers(choice: &RouterChoice, model: &Model) -> Result<Option<RouterSet>> {
     let shipped = SHIPPED.iter().find(|shipped| shipped.sha256 == model.info.sha256);
-    let built_in = |bytes, name| RouterSet::from_bytes(bytes, name).context("the built-in routers are damaged");
-    let routers = match (choice, shipped) {
+    let routers = match (choice, shipped.and_then(|shipped| shipped.of(choice))) {
         (RouterChoice::None, _) | (RouterChoice::BuiltIn, None) => return Ok(None),
         (RouterChoice::File(path), _) => RouterSet::load(path)?,
-        (RouterChoice::BuiltIn, Some(shipped)) => built_in(shipped.best, "built-in")?,
-        (RouterChoice::DrLlm, Some(shipped)) => built_in(shipped.dr_llm, "dr-llm")?,
-        (RouterChoice::DrLlm, None) => bail!(
-            "no routers ship for {}, so 'dr-llm' names none: give a checkpoint or 'none'",
+        (_, Some((bytes, name))) => RouterSet::from_bytes(bytes, name).context("the built-in routers are damaged")?,
+        (other, None) => bail!(
+            "no routers ship for {}, so '{other}' names none: give a checkpoint or 'none'",
             model.info.name
         ),
     };
@@ -66,16 +79,28 @@ pub fn load_routers(choice: &RouterChoice, model: &Model) -> Result<Option<Route
 /// The scope that the routers of a choice were made for: what is meant where the user names none. Routers that do not
 /// say were made for scope `prompt`, as are those of a file that cannot be read; loading it will tell.
 pub fn scope_of(choice: &RouterChoice) -> Scope {
-    let known = match choice {
-        RouterChoice::None => None,
-        RouterChoice::BuiltIn => metadata_entry(SHIPPED[0].best, SCOPE),
-        RouterChoice::DrLlm => metadata_entry(SHIPPED[0].dr_llm, SCOPE),
-        RouterChoice::File(path) => File::open(path)
-            .ok()
-            .and_then(|file| metadata_entry(BufReader::new(file), SCOPE)),
-    };
-    match known {
-        Some(name) if name == Scope::Token.name() => Scope::Token,
-        _ => Scope::Prompt,
+    let named = entry_of(choice, SCOPE);
+    let known = Scope::ALL
+        .into_iter()
+        .find(|scope| Some(scope.name()) == named.as_deref());
+    known.unwrap_or_default()
+}
+
+/// What skipped layers are left with where the user does not say, under the routers of a choice in a scope: as when the
+/// routers were made. In scope `prompt` all tokens have one program and nothing reads what is filled, so nothing is.
+pub fn kv_of(choice: &RouterChoice, scope: Scope) -> KvMode {
+    let named = entry_of(choice, KV).filter(|_| scope == Scope::Token);
+    let known = KvMode::ALL
+        .into_iter()
+        .find(|mode| Some(mode.name()) == named.as_deref());
+    known.unwrap_or_default()
+}
+
+/// An entry of the metadata of the routers of a choice.
+fn entry_of(choice: &RouterChoice, key: &str) -> Option<String> {
+    match (choice, SHIPPED[0].of(choice)) {
+        (_, Some((bytes, _))) => metadata_entry(bytes, key),
+        (RouterChoice::File(path), _) => metadata_entry(BufReader::new(File::open(path).ok()?), key),
+        _ => None,
     }
 }

@@ -12,6 +12,7 @@ pub mod inspect;
 pub mod inspector;
 pub mod kept;
 pub mod load;
+pub mod notes;
 pub mod overrides;
 pub mod prompt_file;
 pub mod replay;
@@ -24,6 +25,7 @@ pub mod trace;
 pub mod trace_io;
 pub mod worker;
 
+pub use crate::router::checkpoint::{KV, SCOPE};
 pub use distribution::{Candidate, Distribution};
 pub use divergence::Divergence;
 pub use events::{Answer, AskId, Command, Event, LoadRequest, Prompt, Question, RouterChoice, RunId};
@@ -32,10 +34,11 @@ pub use generate::{Generation, Output, generate};
 pub use inspect::{Inspection, Moved, Stage};
 pub use inspector::Inspector;
 pub use kept::Kept;
-pub use load::{SCOPE, load_model, load_routers, scope_of};
+pub use load::{kv_of, load_model, load_routers, scope_of};
+pub use notes::notes;
 pub use overrides::Overrides;
 pub use search::{Expected, SearchEnd, SearchId, SearchRequest, SearchStep};
-pub use settings::{NEUTRAL_DIAL, Pin, Sampling, Scope, Settings};
+pub use settings::{KvMode, NEUTRAL_DIAL, Pin, Sampling, Scope, Settings};
 pub use trace::{
     BranchPoint, DecidedBy, Decision, Header, LogitsReport, ModelInfo, PromptToken, Record, RouterInfo, SCHEMA, Step,
     StopReason, Summary, Trace,

@@ -1,13 +1,11 @@
 //! A trace carried out again: the same tokens under the same decisions, whoever took them then.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use candle_core::Tensor;
 
 use super::sequence::{LayerActions, Sequence};
-use super::settings::Scope;
 use super::trace::{PromptToken, Trace};
 use crate::program::{Action, Program};
-use crate::router::Decision;
 
 /// What a chunk of a trace ran: the prompt as a whole, or one generated token.
 pub struct Passage<'t> {
@@ -68,6 +66,23 @@ impl<'t> Passage<'t> {
         }
     }
 
+    /// Has all tokens of the chunk do something else at one layer; the program that this makes.
+    ///
+    /// # Errors
+    /// Where the program runs layers in another order.
+    pub fn take_otherwise(&mut self, layer: usize, action: Action) -> Result<Program> {
+        let Some(actions) = &mut self.actions else {
+            bail!(
+                "the program '{}' does not run layers in order, none more than twice, so no single decision of it can \
+                 be taken otherwise: change the program",
+                self.program
+            );
+        };
+        actions[layer] = action.into();
+        let shared: Vec<Action> = actions.iter().map(|actions| actions.shared).collect();
+        Ok(Program::from_actions(&shared))
+    }
+
     /// Runs the chunk; the last token's logits (vocab_size).
     pub fn run(&self, sequence: &mut Sequence) -> Result<Tensor> {
         match &self.actions {
@@ -78,11 +93,12 @@ impl<'t> Passage<'t> {
 }
 
 /// Steps that two traces share from the beginning: the same tokens under the same programs, so that
-/// they left the same keys and values. `None` where the prompts differ in either.
+/// they left the same keys and values. `None` where the prompts differ in either, or what skipped layers are left with.
 pub fn common_steps(a: &Trace, b: &Trace) -> Option<usize> {
     let (first, second) = (&a.header, &b.header);
     let token = |t: &PromptToken| (t.id, t.pinned.clone());
-    let same_prompt = first.program == second.program
+    let same_prompt = first.settings.kv == second.settings.kv
+        && first.program == second.program
         && first.prompt.len() == second.prompt.len()
         && first
             .prompt
@@ -95,14 +111,4 @@ pub fn common_steps(a: &Trace, b: &Trace) -> Option<usize> {
             .take_while(|(a, b)| a.id == b.id && a.program == b.program)
             .count()
     })
-}
-
-/// What the routers said when the generated token of index `step` was about to run.
-pub fn last_wishes(trace: &Trace, step: usize, scope: Scope) -> &[Decision] {
-    let asked = |decisions: &&Vec<Decision>| decisions.iter().all(|d| d.probs.is_some());
-    let before = step.checked_sub(1).map(|step| &trace.steps[step].decisions);
-    match scope {
-        Scope::Token => before.filter(asked).unwrap_or(&trace.header.decisions),
-        Scope::Prompt => &trace.header.decisions,
-    }
 }

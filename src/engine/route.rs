@@ -5,9 +5,10 @@ use candle_core::Tensor;
 
 use super::sequence::{LayerActions, Sequence};
 use super::settings::{Scope, Settings};
+use super::trace::Trace;
 use crate::program::{Action, Program};
-use crate::router::policy::{Choice, RunningBudget, Wish, pinned, within_budget};
-use crate::router::{DecidedBy, Decision, RouterSet};
+use crate::router::policy::{Choice, Expectation, RunningBudget, Wish, pinned, within_budget};
+use crate::router::{DecidedBy, Decision, PromptRouting, RouterSet};
 
 /// What a chunk ran, and the logits (vocab_size) after its last token.
 pub struct Routed {
@@ -23,8 +24,10 @@ pub struct Route<'a> {
     routers: Option<&'a RouterSet>,
     layers: usize,
     kind: Kind,
-    /// What the routers wished last: at the prompt (scope `prompt`), at the last chunk (`token`).
+    /// What the routers wished at the prompt, where it was asked.
     wishes: Vec<Wish>,
+    /// What they are expected to wish at the next token, in scope `token`.
+    expected: Expectation,
 }
 
 enum Kind {
@@ -68,28 +71,44 @@ impl<'a> Route<'a> {
             layers,
             kind,
             wishes: Vec::new(),
+            expected: Expectation::new(unknown(routers, settings.dial, layers)),
         };
         route.check_pins()?;
         Ok(route)
     }
 
-    /// Goes on as if this route had decided `decisions`, those of the prompt (scope `prompt`) or of
-    /// the chunk before (scope `token`): what the routers said there holds on.
+    /// Goes on after the first `steps` generated tokens of `trace` as if this route had run them: what the routers said
+    /// then holds on, at the prompt in scope `prompt`, as an expectation in scope `token`.
     ///
     /// # Errors
-    /// Where routers are to decide and were not asked then.
-    pub fn resume(&mut self, decisions: &[Decision]) -> Result<()> {
+    /// Where the routers' decisions at the prompt are to hold and they were not asked there.
+    pub fn resume(&mut self, trace: &Trace, steps: usize) -> Result<()> {
         let wish = |d: &Decision| d.probs.map(|probs| Wish::new(probs, self.settings.dial));
-        let wishes: Option<Vec<Wish>> = decisions.iter().map(wish).collect();
-        match (wishes, &self.kind) {
-            (Some(wishes), _) => self.wishes = wishes,
-            (None, Kind::Routers) => bail!(
-                "the routers were not asked when the prompt was read, so they cannot decide from here on: run the \
-                 prompt again, or give a program"
-            ),
-            (None, _) => {}
+        let wishes = |decisions: &Vec<Decision>| decisions.iter().map(wish).collect::<Option<Vec<Wish>>>();
+        let at_prompt = wishes(&trace.header.decisions);
+        match self.settings.scope {
+            Scope::Token => {
+                let at_tokens = trace.steps[..steps].iter().map(|step| wishes(&step.decisions));
+                let asked: Vec<Vec<Wish>> = std::iter::once(at_prompt).chain(at_tokens).flatten().collect();
+                asked.iter().for_each(|wishes| self.expected.add(wishes));
+            }
+            Scope::Prompt => match at_prompt {
+                Some(wishes) => self.wishes = wishes,
+                None if self.is_routed() => bail!(
+                    "the routers were not asked when the prompt was read, so they cannot decide from here on: run the \
+                     prompt again, or give a program"
+                ),
+                None => {}
+            },
         }
         Ok(())
+    }
+
+    /// Whether the prompt is left whole: it runs every layer, and routers are not asked there. The budget then caps the
+    /// tokens that routers decide on, and the prompt none.
+    fn leaves_prompt_whole(&self) -> bool {
+        let prompt = self.routers.and_then(|routers| routers.info.prompt);
+        self.settings.scope == Scope::Token && prompt == Some(PromptRouting::Full)
     }
 
     /// Whether the routers decide, rather than a program.
@@ -137,10 +156,17 @@ impl<'a> Route<'a> {
             return free(sequence, ids, program);
         }
         let choices = self.choices(0, ids.len());
-        let fixed = self.fixed();
-        let (mut logits, mut shared, wishes) = self.pass(sequence, ids, &choices, self.asked(), fixed.as_deref())?;
+        let (asked, fixed) = match (&self.kind, self.leaves_prompt_whole()) {
+            (Kind::Routers, true) => (None, Some(vec![Action::Execute; self.layers])),
+            (_, true) => (None, self.fixed()),
+            (_, false) => (self.asked(), self.fixed()),
+        };
+        let (mut logits, mut shared, wishes) = self.pass(sequence, ids, &choices, asked, fixed.as_deref())?;
+        if !wishes.is_empty() {
+            self.expected.add(&wishes);
+        }
         self.wishes = wishes;
-        if let (Some(budget), Kind::Routers) = (self.settings.budget, &self.kind) {
+        if let (Some(budget), Kind::Routers, false) = (self.settings.budget, &self.kind, self.leaves_prompt_whole()) {
             let choices = with_wishes(&choices, &self.wishes);
             if cost(&choices, &shared) > budget {
                 let best = within_budget(&choices, budget);
@@ -187,10 +213,14 @@ impl<'a> Route<'a> {
         if let Kind::Free(program) = &self.kind {
             return free(sequence, &[id], program);
         }
-        let choices = with_wishes(&self.choices(sequence.len(), 1), &self.wishes);
+        let by_token = matches!(self.kind, Kind::Routers) && self.settings.scope == Scope::Token;
+        let choices = self.choices(sequence.len(), 1);
+        let choices = match by_token {
+            true => with_wishes(&choices, &self.expected.wishes()),
+            false => with_wishes(&choices, &self.wishes),
+        };
         let mut shared: Vec<Action> = Vec::with_capacity(self.layers);
         let mut wishes = Vec::with_capacity(self.layers);
-        let by_token = matches!(self.kind, Kind::Routers) && self.settings.scope == Scope::Token;
         let logits = if by_token {
             let budget = self.settings.budget;
             let mut running = budget.and_then(|b| RunningBudget::new(&choices, b));
@@ -213,11 +243,12 @@ impl<'a> Route<'a> {
             logits
         };
         if by_token {
-            self.wishes.clone_from(&wishes);
+            self.expected.add(&wishes);
         }
         let decisions = (0..self.layers).map(|l| {
             let pinned = choices[l].pinned.is_some();
-            let mut decision = self.decision(shared[l], pinned, self.wish(l));
+            let wish = if by_token { wishes.get(l).copied() } else { self.wish(l) };
+            let mut decision = self.decision(shared[l], pinned, wish);
             // What the routers say at this token, whoever settled it.
             decision.probs = wishes.get(l).map(|w| w.probs);
             decision.shadow = wishes.get(l).map(Wish::action);
@@ -234,12 +265,14 @@ impl<'a> Route<'a> {
     /// them: each is routed as if it had been generated. Returns the logits (rows, vocab_size) and
     /// each row's actions; rows are the first branch's tokens, then the second's, and so on.
     ///
-    /// A budget expects of every row what the routers wished at the chunk before.
+    /// A budget expects of every row what the routers are expected to wish at the first token: of a row they say nothing
+    /// before all others do.
     pub fn branches(&self, sequence: &mut Sequence, branches: &[&[u32]]) -> Result<(Tensor, Vec<Vec<Action>>)> {
         let from = sequence.len();
+        let expected = self.expected.wishes();
         let positions = branches.iter().flat_map(|b| from..from + b.len());
         let choices: Vec<Vec<Choice>> = positions
-            .map(|position| with_wishes(&self.choices(position, 1), &self.wishes))
+            .map(|position| with_wishes(&self.choices(position, 1), &expected))
             .collect();
         let budget = self.settings.budget;
         let running = |choices: &Vec<Choice>| budget.and_then(|b| RunningBudget::new(choices, b));
@@ -348,6 +381,16 @@ impl<'a> Route<'a> {
     }
 }
 
+/// What is expected of routers that were not asked yet: that all are as sure to execute, but for those that say the same
+/// of every state.
+fn unknown(routers: Option<&RouterSet>, dial: f64, layers: usize) -> Vec<Wish> {
+    const EXECUTES: [f32; 3] = [0.1, 0.9, 0.0];
+    let router = |layer: usize| routers.and_then(|routers| routers.layers.get(layer)?.constant());
+    (0..layers)
+        .map(|layer| Wish::new(router(layer).unwrap_or(EXECUTES), dial))
+        .collect()
+}
+
 fn with_wishes(choices: &[Choice], wishes: &[Wish]) -> Vec<Choice> {
     let mut choices = choices.to_vec();
     for (choice, wish) in choices.iter_mut().zip(wishes) {
@@ -381,3 +424,6 @@ fn free(sequence: &mut Sequence, ids: &[u32], program: &Program) -> Result<Route
         decisions: program.executions(layers).into_iter().map(decision).collect(),
     })
 }
+
+#[cfg(test)]
+mod tests;

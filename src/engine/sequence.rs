@@ -8,7 +8,7 @@ use candle_core::Tensor;
 use thiserror::Error;
 
 use crate::model::fused::{Beside, Task};
-use crate::model::{Chunk, Decoder, KvCache};
+use crate::model::{Chunk, Decoder, KvCache, KvMode};
 use crate::program::{Action, Program};
 use crate::router::policy::Wish;
 use crate::router::{Question, RouterSet};
@@ -56,6 +56,7 @@ pub struct Sequence<'m> {
     decoder: &'m Decoder,
     cache: KvCache,
     len: usize,
+    mode: KvMode,
     stop: &'m AtomicBool,
     blocks_run: usize,
     /// Layers that the last token did not run; those after the end it did.
@@ -74,16 +75,23 @@ impl<'m> Sequence<'m> {
             decoder,
             cache,
             len,
+            mode: KvMode::Ragged,
             stop,
             blocks_run: 0,
             left_out: Vec::new(),
         }
     }
 
+    /// What its tokens leave in layers that they do not run: without this, nothing.
+    pub fn with_kv(self, mode: KvMode) -> Self {
+        Sequence { mode, ..self }
+    }
+
     /// The first `len` tokens of this sequence as a sequence of its own, by copying what they left.
     pub fn fork(&self, len: usize) -> Result<Sequence<'m>> {
         let len = len.min(self.len);
-        Ok(Sequence::resume(self.decoder, self.stop, self.cache.fork(len)?, len))
+        let fork = Sequence::resume(self.decoder, self.stop, self.cache.fork(len)?, len);
+        Ok(fork.with_kv(self.mode))
     }
 
     /// What the tokens left in the passes. A token that was stopped half-way may be among them;
@@ -95,6 +103,11 @@ impl<'m> Sequence<'m> {
     /// As [`Self::cache`], for good.
     pub fn into_cache(self) -> KvCache {
         self.cache
+    }
+
+    /// What its tokens leave in layers that they do not run.
+    pub fn kv(&self) -> KvMode {
+        self.mode
     }
 
     /// Block executions since this sequence was made, chunks counting as one.
@@ -139,6 +152,9 @@ impl<'m> Sequence<'m> {
     }
 
     /// Runs `ids` through any program; returns the last token's logits (vocab_size).
+    ///
+    /// Layers that it does not run are not filled: such a program is a model of its own, the same for all tokens, and
+    /// what it leaves out has no place in its order.
     pub fn run_program(&mut self, ids: &[u32], program: &Program) -> Result<Tensor> {
         let chunk = self.chunk(ids.len())?;
         let mut hidden = self.decoder.embed(ids)?;
@@ -155,6 +171,8 @@ impl<'m> Sequence<'m> {
     ///
     /// The routers of a small model wait for their weights as its blocks do. So a router whose layer ran for the
     /// token before is asked along with the first products of the layer, which are in vain where it is now left out.
+    /// Under KV fill keys and values are needed either way, and every router is asked along with their products: those
+    /// of the queries are among them only where the token before ran the layer.
     pub fn run_layers(
         &mut self,
         ids: &[u32],
@@ -168,7 +186,7 @@ impl<'m> Sequence<'m> {
         self.left_out.resize(layers, false);
         for layer in 0..layers {
             self.check_stop()?;
-            let along = fast && ids.len() == 1 && !self.left_out[layer];
+            let along = fast && ids.len() == 1 && (self.mode == KvMode::Fill || !self.left_out[layer]);
             let question = match routers {
                 Some((routers, dial)) if along => routers.question(layer, &hidden)?.zip(Some(dial)),
                 _ => None,
@@ -295,6 +313,8 @@ impl<'m> Sequence<'m> {
                 groups: question.groups(),
             },
             go_on: &mut runs,
+            mode: self.mode,
+            queries: !self.left_out[layer],
         };
         let kv = self.cache.pass(layer, 0);
         let once = self.decoder.run_block_beside(layer, &hidden, chunk, kv, beside)?;
@@ -314,7 +334,8 @@ impl<'m> Sequence<'m> {
         Ok(hidden)
     }
 
-    /// The n-th (from 0) execution of a layer by those tokens that do it; `None` if none does.
+    /// The n-th (from 0) execution of a layer by those tokens that do it; `None` if none does. Under KV fill the others
+    /// leave their entries in the first one, in the order of rows, so that those that run it see them.
     pub(super) fn run_actions(
         &mut self,
         layer: usize,
@@ -323,9 +344,21 @@ impl<'m> Sequence<'m> {
         chunk: &Chunk,
         actions: &LayerActions,
     ) -> Result<Option<Tensor>> {
+        let fills = self.mode == KvMode::Fill && n == 0;
         Ok(match actions.running(n) {
             None => Some(self.run_pass(layer, n, hidden, chunk)?),
+            Some(rows) if rows.is_empty() && fills => {
+                let kv = self.cache.pass(layer, n);
+                self.decoder.fill_kv(layer, hidden, chunk, kv)?;
+                None
+            }
             Some(rows) if rows.is_empty() => None,
+            Some(rows) if fills => {
+                // All rows run, since a pass takes its entries together; of the others nothing else is kept.
+                let all = self.run_pass(layer, n, hidden, chunk)?;
+                let index = Tensor::new(rows.as_slice(), hidden.device())?;
+                Some(with_rows(hidden, &rows, &all.index_select(&index, 0)?)?)
+            }
             Some(rows) => Some(self.run_rows(layer, n, hidden, chunk, &rows)?),
         })
     }

@@ -1,37 +1,10 @@
 //! What a run is asked to do: the same for the command line, the screen and a trace's header.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
+pub use crate::model::KvMode;
 use crate::program::Program;
-pub use crate::router::Pin;
-
-/// When routers decide (Dr.LLM, spec §3).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Scope {
-    /// At the prompt; the decisions hold for the whole continuation.
-    #[default]
-    Prompt,
-    /// At every forward pass, so every token has its own program.
-    Token,
-}
-
-impl Scope {
-    pub fn name(self) -> &'static str {
-        match self {
-            Scope::Prompt => "prompt",
-            Scope::Token => "token",
-        }
-    }
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
+pub use crate::router::{Pin, Scope};
 
 /// How the next token is drawn.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,6 +39,8 @@ pub const NEUTRAL_DIAL: f64 = -0.5;
 #[serde(default)]
 pub struct Settings {
     pub scope: Scope,
+    /// What tokens leave in layers that they do not run.
+    pub kv: KvMode,
     /// −1 skip all … −0.5 the router … 0.5 execute all … 1 repeat all.
     pub dial: f64,
     /// Greatest depth of a token, if any.
@@ -93,6 +68,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             scope: Scope::Prompt,
+            kv: KvMode::Ragged,
             dial: NEUTRAL_DIAL,
             budget: None,
             pins: Vec::new(),

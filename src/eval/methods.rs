@@ -12,7 +12,7 @@ use super::multiple_choice::{ChoiceScorer, EncodedQuestion, Score, Scoring};
 use super::tasks::Question;
 use crate::engine::route::Route;
 use crate::engine::sequence::Sequence;
-use crate::engine::{Scope, Settings};
+use crate::engine::{KvMode, Scope, Settings};
 use crate::model::{Decoder, Model, logsumexp};
 use crate::program::Program;
 use crate::router::RouterSet;
@@ -95,6 +95,29 @@ impl Method {
             settings.program = Some(control.program(layers, *depth, question));
         }
         settings
+    }
+
+    /// Routers in scope `token` at the dial of a mean depth.
+    pub fn at_depth(depth: f64, dial: f64) -> Method {
+        Method {
+            name: format!("routers, token, depth {depth} (dial {dial:.3})"),
+            series: Series::Dial(Scope::Token),
+            ..Method::routers(Scope::Token, dial, None)
+        }
+    }
+
+    /// The same with what tokens leave in layers that they do not run.
+    pub fn with_kv(mut self, kv: KvMode) -> Method {
+        if kv != KvMode::default() {
+            self.name += &format!(", kv {kv}");
+        }
+        self.settings.kv = kv;
+        self
+    }
+
+    /// Whether routers decide.
+    pub fn is_routed(&self) -> bool {
+        matches!(self.series, Series::Routers(_) | Series::Dial(_) | Series::Budget(_))
     }
 
     /// Routers in a scope, at a dial and a budget.
@@ -198,7 +221,7 @@ pub fn answer(
             None => {
                 let mut route = Route::new(settings, routers, decoder.config().layers)?;
                 route
-                    .prompt(&mut Sequence::new(decoder, stop), &question.prompt)?
+                    .prompt(&mut Sequence::new(decoder, stop).with_kv(settings.kv), &question.prompt)?
                     .program
             }
         };
@@ -223,7 +246,7 @@ fn by_tokens(
     stop: &AtomicBool,
 ) -> Result<(Score, f64)> {
     let mut route = Route::new(settings, routers, decoder.config().layers)?;
-    let mut sequence = Sequence::new(decoder, stop);
+    let mut sequence = Sequence::new(decoder, stop).with_kv(settings.kv);
     let prompt = route.prompt(&mut sequence, &question.prompt)?;
     let first = prompt.logits.to_vec1::<f32>()?;
     let branches: Vec<&[u32]> = question.choices.iter().map(|c| &c[..c.len() - 1]).collect();

@@ -7,7 +7,7 @@ use candle_core::{DType, Device};
 use super::multiple_choice::EncodedQuestion;
 use super::tasks::{Answer, Question};
 use crate::model::{Decoder, ModelConfig, Placement, WeightSource};
-use crate::router::{FastRouters, MlpRouter, RouterInfo, RouterSet};
+use crate::router::{FastRouters, InputNorm, MlpRouter, RouterInfo, RouterSet};
 
 #[path = "../../tests/tiny_model/mod.rs"]
 mod tiny_model;
@@ -45,6 +45,7 @@ pub fn tiny_routers() -> RouterSet {
         windows: 8,
         width: 2,
         hidden_size: HIDDEN,
+        input_norm: InputNorm::None,
         metadata: HashMap::new(),
         info: RouterInfo::default(),
         fast: FastRouters::default(),

@@ -74,6 +74,7 @@ fn asked(header: &Header) -> Vec<String> {
         Some(_) => phrases.push("a fixed program".to_owned()),
         None => phrases.push(format!("scope {}", settings.scope)),
     }
+    phrases.push(format!("kv {}", settings.kv));
     phrases.extend(header.branch.map(|b| format!("a branch from position {}", b.at)));
     phrases.extend(settings.budget.map(|b| format!("budget {b}")));
     if settings.dial != NEUTRAL_DIAL {

@@ -89,6 +89,20 @@ impl Block {
         let normed = self.mlp_norm.forward(&hidden)?;
         &hidden + self.mlp.forward(&normed)?
     }
+
+    /// Leaves the keys and values of the tokens of `chunk` as [`Self::forward`] does, and computes nothing else.
+    pub fn fill_kv(&self, hidden: &Tensor, chunk: &Chunk, rope: &Rope, kv: &mut PassKv) -> Result<()> {
+        if self.by_kernels {
+            return fused::fill_kv(self, hidden, chunk, rope, kv);
+        }
+        kv.note(chunk.positions());
+        let normed = self.attention_norm.forward(hidden)?;
+        let [_, key, value] = self.attention.inputs.each.each_ref();
+        let [key, value] = Linear::forward_all([key, value], &normed)?;
+        let (key, value) = self.attention.entries(key, value, chunk, rope)?;
+        kv.append(&key, &value)?;
+        Ok(())
+    }
 }
 
 /// Grouped-query attention (arXiv 2305.13245) with rotary positions (arXiv 2104.09864).
@@ -122,11 +136,7 @@ impl Attention {
         let tokens = x.dims()[0];
         let [query, key, value] = self.inputs.forward(x)?;
         let query = self.turned(query, self.heads, self.query_norm.as_ref(), chunk, rope)?;
-        let key = self.turned(key, self.kv_heads, self.key_norm.as_ref(), chunk, rope)?;
-        let value = value
-            .reshape((tokens, self.kv_heads, self.head_dim))?
-            .transpose(0, 1)?
-            .contiguous()?;
+        let (key, value) = self.entries(key, value, chunk, rope)?;
         let past = kv.as_ref().map_or(0, |kv| kv.len());
         let (keys, values) = match kv {
             Some(kv) => kv.append(&key, &value)?,
@@ -152,6 +162,17 @@ impl Attention {
             .transpose(0, 1)?
             .reshape((tokens, self.heads * self.head_dim))?;
         self.output.forward(&mixed)
+    }
+
+    /// Keys and values (tokens, kv_heads · head_dim) as a pass keeps them, (kv_heads, tokens, head_dim).
+    fn entries(&self, key: Tensor, value: Tensor, chunk: &Chunk, rope: &Rope) -> Result<(Tensor, Tensor)> {
+        let tokens = key.dims()[0];
+        let key = self.turned(key, self.kv_heads, self.key_norm.as_ref(), chunk, rope)?;
+        let value = value
+            .reshape((tokens, self.kv_heads, self.head_dim))?
+            .transpose(0, 1)?
+            .contiguous()?;
+        Ok((key, value))
     }
 
     /// Splits (tokens, heads · head_dim) into heads, normalises them where the model does and

@@ -144,8 +144,14 @@ impl Decoder {
         self.blocks[layer].forward(hidden, chunk, &self.rope, kv)
     }
 
+    /// Leaves in a pass of a layer the keys and values of (tokens, hidden_size) that do not run it: those of its
+    /// attention norm, products, head norm and RoPE, as [`Self::run_block`] would leave them.
+    pub fn fill_kv(&self, layer: usize, hidden: &Tensor, chunk: &Chunk, kv: &mut PassKv) -> candle_core::Result<()> {
+        self.blocks[layer].fill_kv(hidden, chunk, &self.rope, kv)
+    }
+
     /// As [`Self::run_block`] of a block that runs [by the kernels](Self::by_kernels), with something `beside` its first
-    /// products that may have it left: then `None`, and nothing of it is kept.
+    /// products that may have it left: then `None`, and of it is kept what [`Beside::mode`] says.
     pub(crate) fn run_block_beside(
         &self,
         layer: usize,

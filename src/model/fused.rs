@@ -11,7 +11,7 @@ use super::block::{Attention, Block, Mlp, RmsNorm};
 use super::chunk::Chunk;
 pub use super::kernel::Task;
 use super::kernel::{self, Activations, KeyValues, PackedMatrix};
-use super::kv::PassKv;
+use super::kv::{KvMode, PassKv};
 use super::linear::Linear;
 use super::rope::Rope;
 
@@ -56,10 +56,15 @@ pub struct Beside<'a> {
     pub task: Task<'a>,
     /// Says, when the task is done, whether the block is to go on.
     pub go_on: &'a mut dyn FnMut() -> bool,
+    /// What a block that does not go on leaves.
+    pub mode: KvMode,
+    /// Whether queries are among the first products, rather than computed when the block goes on. Where it is likely
+    /// to, one product of three matrices takes less time than two products.
+    pub queries: bool,
 }
 
 /// h ← h + attention(norm(h)); h ← h + mlp(norm(h)) for `hidden` (tokens, hidden_size). With `beside` the block may
-/// be left before anything of it is kept; then `None`.
+/// be left; then `None`, and of it are kept keys and values, or nothing, as [`Beside::mode`] says.
 pub fn forward(
     block: &Block,
     hidden: &Tensor,
@@ -72,20 +77,48 @@ pub fn forward(
     let hidden = hidden.contiguous()?;
     let mut h = floats(&hidden)?.to_vec();
     let normed = norm(&block.attention_norm, &h)?;
-    let inputs = block.attention.inputs.each.each_ref();
+    let attention = &block.attention;
+    let [query, key, value] = attention.inputs.each.each_ref();
     let task = beside.as_ref().map(|beside| beside.task);
-    let projected = kernel::matmul_beside(inputs.map(packed), &normed, task);
-    if let Some(beside) = beside
-        && !(beside.go_on)()
-    {
+    let (queries, keys_values) = if beside.as_ref().is_none_or(|beside| beside.queries) {
+        let all = kernel::matmul_beside([query, key, value].map(packed), &normed, task);
+        let [queries, keys, values] = biased([query, key, value], all)?;
+        (Some(queries), [keys, values])
+    } else {
+        let both = kernel::matmul_beside([key, value].map(packed), &normed, task);
+        (None, biased([key, value], both)?)
+    };
+    let is_left = match beside {
+        Some(beside) => match ((beside.go_on)(), beside.mode) {
+            (true, _) => false,
+            (false, KvMode::Fill) => true,
+            (false, KvMode::Ragged) => return Ok(None),
+        },
+        None => false,
+    };
+    let mut own = KeyValues::default();
+    let entries = kv.map_or(&mut own, |kv| kv.entries_for(chunk.positions()));
+    append(attention, keys_values, chunk, rope, entries)?;
+    if is_left {
         return Ok(None);
     }
-    let projected = biased(inputs, projected)?;
-    let entries = kv.map(|kv| kv.entries_for(chunk.positions()));
-    add(&mut h, &attention(&block.attention, projected, chunk, rope, entries)?);
+    let queries = match queries {
+        Some(queries) => queries,
+        None => products([query], &normed).map(|[queries]| queries)?,
+    };
+    add(&mut h, &attend(attention, queries, chunk, rope, entries)?);
     let normed = norm(&block.mlp_norm, &h)?;
     add(&mut h, &mlp(&block.mlp, &normed)?);
     Ok(Some(Tensor::from_vec(h, shape, &Device::Cpu)?))
+}
+
+/// Leaves the keys and values of `hidden` (tokens, hidden_size), and computes nothing else of the block.
+pub fn fill_kv(block: &Block, hidden: &Tensor, chunk: &Chunk, rope: &Rope, kv: &mut PassKv) -> Result<()> {
+    let hidden = hidden.contiguous()?;
+    let normed = norm(&block.attention_norm, &floats(&hidden)?)?;
+    let [_, key, value] = block.attention.inputs.each.each_ref();
+    let entries = kv.entries_for(chunk.positions());
+    append(&block.attention, products([key, value], &normed)?, chunk, rope, entries)
 }
 
 /// Final norm and head of `hidden` (tokens, hidden_size): (tokens, vocab_size). `None` where the
@@ -108,31 +141,59 @@ fn norm(norm: &RmsNorm, x: &[f32]) -> Result<Activations> {
     Ok(Activations::new(&normed, gain.len()))
 }
 
-fn attention(
+/// Adds the chunk's keys and values, each (tokens, kv_heads · head_dim), to the entries of its pass.
+fn append(
     attention: &Attention,
-    [mut query, mut key, value]: [Vec<f32>; 3],
+    [mut keys, values]: [Vec<f32>; 2],
     chunk: &Chunk,
     rope: &Rope,
-    entries: Option<&mut KeyValues>,
+    entries: &mut KeyValues,
+) -> Result<()> {
+    turn(
+        &mut keys,
+        attention.key_norm.as_ref(),
+        attention.head_dim,
+        chunk,
+        rope,
+        1.0,
+    )?;
+    entries.append(&keys, &values, attention.kv_heads, attention.head_dim);
+    Ok(())
+}
+
+/// What the chunk's queries (tokens, heads · head_dim) read of `entries`, which hold the chunk's own already, through
+/// the output's product: (tokens, hidden_size).
+fn attend(
+    attention: &Attention,
+    mut queries: Vec<f32>,
+    chunk: &Chunk,
+    rope: &Rope,
+    entries: &KeyValues,
 ) -> Result<Vec<f32>> {
-    let (heads, kv_heads, head_dim) = (attention.heads, attention.kv_heads, attention.head_dim);
-    let (cos, sin) = (floats(chunk.cos())?, floats(chunk.sin())?);
-    for (x, norm, scale) in [
-        (&mut query, &attention.query_norm, 1.0 / (head_dim as f32).sqrt()),
-        (&mut key, &attention.key_norm, 1.0),
-    ] {
-        if let Some(norm) = norm {
-            let plain = x.clone();
-            kernel::rms_norm(&plain, &floats(&norm.gain)?, norm.eps as f32, x);
-        }
-        kernel::rotate(x, &cos, &sin, head_dim / 2, rope.interleaved(), scale);
-    }
-    let mut own = KeyValues::default();
-    let entries = entries.unwrap_or(&mut own);
-    entries.append(&key, &value, kv_heads, head_dim);
-    let mixed = kernel::attention(&query, entries, chunk.seen(), chunk.positions().len(), heads);
+    let (heads, head_dim) = (attention.heads, attention.head_dim);
+    let scale = 1.0 / (head_dim as f32).sqrt();
+    turn(
+        &mut queries,
+        attention.query_norm.as_ref(),
+        head_dim,
+        chunk,
+        rope,
+        scale,
+    )?;
+    let mixed = kernel::attention(&queries, entries, chunk.seen(), chunk.positions().len(), heads);
     let [out] = products([&attention.output], &Activations::new(&mixed, heads * head_dim))?;
     Ok(out)
+}
+
+/// Normalises heads where the model does, turns them by their tokens' positions and scales them.
+fn turn(x: &mut [f32], norm: Option<&RmsNorm>, head_dim: usize, chunk: &Chunk, rope: &Rope, scale: f32) -> Result<()> {
+    if let Some(norm) = norm {
+        let plain = x.to_vec();
+        kernel::rms_norm(&plain, &floats(&norm.gain)?, norm.eps as f32, x);
+    }
+    let (cos, sin) = (floats(chunk.cos())?, floats(chunk.sin())?);
+    kernel::rotate(x, &cos, &sin, head_dim / 2, rope.interleaved(), scale);
+    Ok(())
 }
 
 fn mlp(mlp: &Mlp, x: &Activations) -> Result<Vec<f32>> {

@@ -34,7 +34,7 @@ pub use config::{Architecture, ModelConfig};
 pub use decoder::Decoder;
 pub use info::ModelInfo;
 pub use kernel::logsumexp;
-pub use kv::{KvCache, PassKv};
+pub use kv::{KvCache, KvMode, PassKv};
 pub use loaded::{Model, device};
 pub use tokenizer::{StreamDecoder, Tokenizer};
 pub use weights::{Placement, WeightSource};

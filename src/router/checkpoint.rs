@@ -10,12 +10,22 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
 
+use super::calibration::Calibration;
 use super::decision::RouterInfo;
 use super::fast::FastRouters;
+use super::input_norm::InputNorm;
 use super::mlp::MlpRouter;
+use super::scope::{PromptRouting, Scope};
+use crate::model::KvMode;
 
 /// Windows of the pooling where a checkpoint does not say: the authors' 8.
 pub const DEFAULT_WINDOWS: usize = 8;
+
+/// Entry of the metadata: the scope that the routers were made for.
+pub const SCOPE: &str = "scope";
+
+/// Entry of the metadata: what tokens left in skipped layers when the routers were made, as [`KvMode`] names it.
+pub const KV: &str = "kv";
 
 /// Bytes of a safetensors header, at most.
 const MOST_HEADER: u64 = 100_000_000;
@@ -31,8 +41,10 @@ pub struct RouterSet {
     pub width: usize,
     /// Size of the hidden states they read, d.
     pub hidden_size: usize,
+    /// What they do to their input first.
+    pub input_norm: InputNorm,
     /// What the checkpoint says of itself: `base_model`, `config_sha256`, `windows`, `width`,
-    /// `data_sha256`, `format`.
+    /// `data_sha256`, `format`; where they are set, `input_norm`, `method`, `scope`, `prompt`, `kv`, `calibration`.
     pub metadata: HashMap<String, String>,
     pub info: RouterInfo,
     pub fast: FastRouters,
@@ -108,11 +120,17 @@ impl RouterSet {
             windows,
             width,
             hidden_size,
+            input_norm: choice(&metadata, "input_norm", &InputNorm::ALL, InputNorm::name, name)?.unwrap_or_default(),
             info: RouterInfo {
                 name: name.into(),
                 sha256: hex(&Sha256::digest(bytes)),
                 windows,
                 width,
+                method: metadata.get("method").cloned(),
+                scope: choice(&metadata, SCOPE, &Scope::ALL, Scope::name, name)?,
+                prompt: choice(&metadata, "prompt", &PromptRouting::ALL, PromptRouting::name, name)?,
+                kv: choice(&metadata, KV, &KvMode::ALL, KvMode::name, name)?,
+                calibration: calibration(&metadata, count, name)?,
             },
             metadata,
             fast: FastRouters::default(),
@@ -186,6 +204,40 @@ impl RouterSet {
     }
 }
 
+/// An entry that names one of `all`, if there is one.
+///
+/// # Errors
+/// Another name: these routers want what this version does not know.
+fn choice<T: Copy>(
+    metadata: &HashMap<String, String>,
+    key: &str,
+    all: &[T],
+    name_of: fn(T) -> &'static str,
+    checkpoint: &str,
+) -> Result<Option<T>> {
+    let Some(word) = metadata.get(key) else { return Ok(None) };
+    let known = all.iter().copied().find(|&value| name_of(value) == word);
+    let names: Vec<&str> = all.iter().map(|&value| name_of(value)).collect();
+    known.map(Some).with_context(|| {
+        format!(
+            "{checkpoint}: its metadata says {key} = '{}', which this version does not know: expected {}. Update \
+             drllm-tui, or choose other routers",
+            word.escape_default(),
+            names.join(" or ")
+        )
+    })
+}
+
+fn calibration(metadata: &HashMap<String, String>, layers: usize, checkpoint: &str) -> Result<Option<Calibration>> {
+    let Some(json) = metadata.get("calibration") else {
+        return Ok(None);
+    };
+    let parsed = Calibration::parse(json, layers);
+    let damaged =
+        |why| anyhow::anyhow!("{checkpoint}: its calibration table is damaged: {why}. Make the routers again");
+    parsed.map(Some).map_err(damaged)
+}
+
 /// Sorts the keys of the header's metadata, which the crate writes in the random order of a hash
 /// map: the same routers are the same bytes. The header keeps its length.
 fn sort_metadata(mut bytes: Vec<u8>) -> Result<Vec<u8>> {
@@ -247,6 +299,7 @@ mod tests {
             windows: 4,
             width: r,
             hidden_size: d,
+            input_norm: InputNorm::None,
             metadata: HashMap::from([("windows".into(), "4".into()), ("base_model".into(), "tiny".into())]),
             info: RouterInfo::default(),
             fast: FastRouters::default(),
@@ -293,6 +346,62 @@ mod tests {
         let routers = RouterSet::from_bytes(&bytes, "authors").unwrap();
         assert_eq!(routers.layers[0].w1, [1.5, -2.0]);
         assert_eq!(routers.windows, 8);
+    }
+
+    fn reloaded(entries: &[(&str, &str)]) -> Result<RouterSet> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("depth.safetensors");
+        let mut routers = small(3);
+        let entries = entries.iter().map(|(key, value)| (key.to_string(), value.to_string()));
+        routers.metadata.extend(entries);
+        routers.save(&path).unwrap();
+        RouterSet::load(&path)
+    }
+
+    #[test]
+    fn says_what_it_was_made_for() {
+        let plain = reloaded(&[]).unwrap();
+        assert_eq!(plain.input_norm, InputNorm::None);
+        let names = |info: &RouterInfo| (info.scope, info.prompt, info.kv);
+        assert_eq!(names(&plain.info), (None, None, None));
+        let json = serde_json::to_string(&plain.info).unwrap();
+        assert!(!json.contains("kv") && !json.contains("calibration"), "{json}");
+        let table = r#"{"texts":2,"tokens":9,"points":[{"dial":-0.6,"depth":2,"kl":0.2,"agreement":0.8},
+            {"dial":-0.5,"depth":3,"kl":0,"agreement":1}]}"#;
+        let depth = reloaded(&[
+            ("input_norm", "rms"),
+            ("method", "depth"),
+            ("scope", "token"),
+            ("prompt", "full"),
+            ("kv", "fill"),
+            ("calibration", table),
+        ])
+        .unwrap();
+        assert_eq!(depth.input_norm, InputNorm::Rms);
+        let expected = (Some(Scope::Token), Some(PromptRouting::Full), Some(KvMode::Fill));
+        assert_eq!(names(&depth.info), expected);
+        assert_eq!(depth.info.calibration.as_ref().unwrap().points.len(), 2);
+        let json = serde_json::to_string(&depth.info).unwrap();
+        assert_eq!(serde_json::from_str::<RouterInfo>(&json).unwrap(), depth.info);
+        assert!(
+            json.contains(r#""method":"depth","scope":"token","prompt":"full","kv":"fill""#),
+            "{json}"
+        );
+    }
+
+    #[test]
+    fn unknown_wishes_and_damaged_tables_are_refused_by_name() {
+        for (key, value, parts) in [
+            ("input_norm", "layer", ["input_norm = 'layer'", "none or rms"]),
+            ("scope", "word", ["scope = 'word'", "prompt or token"]),
+            ("prompt", "half", ["prompt = 'half'", "routed or full"]),
+            ("kv", "copy", ["kv = 'copy'", "ragged or fill"]),
+            ("calibration", "{}", ["depth.safetensors: its calibration", "texts"]),
+        ] {
+            let message = reloaded(&[(key, value)]).unwrap_err().to_string();
+            assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+            assert!(message.contains("depth.safetensors"), "{message}");
+        }
     }
 
     #[test]

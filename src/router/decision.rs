@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::calibration::Calibration;
+use super::scope::{PromptRouting, Scope};
+use crate::model::KvMode;
 use crate::program::Action;
 
 /// Who settled a decision. Later ones win over earlier ones.
@@ -93,4 +96,27 @@ pub struct RouterInfo {
     pub windows: usize,
     /// Width of the hidden layer, r.
     pub width: usize,
+    /// How they were made, where they say: `depth` (spec §8).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// The scope they were made for, where they say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scope>,
+    /// What becomes of the prompt in scope `token`, where they say; routed otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<PromptRouting>,
+    /// What skipped layers were left with when they were made, where they say; nothing otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kv: Option<KvMode>,
+    /// What each position of the dial came to on held-out texts, where it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
+}
+
+impl RouterInfo {
+    /// Whether both are the same routers, whatever their file is called and whichever version of this program wrote
+    /// down what they say of themselves.
+    pub fn is_same(&self, other: &RouterInfo) -> bool {
+        self.sha256 == other.sha256
+    }
 }

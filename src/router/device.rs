@@ -1,7 +1,8 @@
 //! Routers on a GPU, beside the hidden states that they read.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
+use super::input_norm::InputNorm;
 use super::mlp::{MlpRouter, softmax};
 
 /// All routers of a set as tensors of a device, f32.
@@ -14,10 +15,11 @@ pub(super) struct DeviceRouters {
     w2: Tensor,
     /// (layers, 1, 3)
     b2: Tensor,
+    input_norm: InputNorm,
 }
 
 impl DeviceRouters {
-    pub fn new(routers: &[MlpRouter], device: &Device) -> Result<Self> {
+    pub fn new(routers: &[MlpRouter], input_norm: InputNorm, device: &Device) -> Result<Self> {
         let stacked = |part: &dyn Fn(&MlpRouter) -> &[f32]| -> Result<Tensor> {
             let values: Vec<f32> = routers.iter().flat_map(part).copied().collect();
             Tensor::from_vec(values, routers.len() * part(&routers[0]).len(), device)
@@ -33,6 +35,7 @@ impl DeviceRouters {
             b1: stacked(&|r| &r.b1)?.reshape((layers, 1, width))?,
             w2: transposed(stacked(&|r| &r.w2)?, 3)?,
             b2: stacked(&|r| &r.b2)?.reshape((layers, 1, 3))?,
+            input_norm,
         })
     }
 
@@ -57,7 +60,7 @@ impl DeviceRouters {
     fn logits(&self, first: usize, windows: &Tensor) -> Result<Tensor> {
         let count = windows.dims3()?.0;
         let of_layers = |tensor: &Tensor| tensor.narrow(0, first, count);
-        let windows = windows.to_dtype(DType::F32)?.contiguous()?;
+        let windows = self.input_norm.forward(windows)?.contiguous()?;
         let inner = windows
             .matmul(&of_layers(&self.w1)?)?
             .broadcast_add(&of_layers(&self.b1)?)?;
@@ -92,7 +95,7 @@ mod tests {
                 b2: random(3),
             })
             .collect();
-        let on_device = DeviceRouters::new(&routers, &Device::Cpu).unwrap();
+        let on_device = DeviceRouters::new(&routers, InputNorm::None, &Device::Cpu).unwrap();
         let states = Tensor::from_vec(random(layers * 2 * size), (layers, 2, size), &Device::Cpu).unwrap();
         let all = on_device.probabilities(0, &states).unwrap();
         let close = |a: [f32; 3], b: [f32; 3]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);

@@ -11,6 +11,7 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use super::checkpoint::RouterSet;
 use super::device::DeviceRouters;
+use super::input_norm::InputNorm;
 use super::mlp::{MlpRouter, dot, gelu, softmax};
 use super::pooling::{pool_rows, pool_windows};
 use crate::model::fused::floats;
@@ -52,7 +53,8 @@ impl RouterSet {
             return Ok(routers.probabilities(layer, &windows)?[0]);
         }
         let Some(router) = self.fast_router(layer, fast) else {
-            return self.layers[layer].probabilities(&pool_windows(hidden, self.windows)?);
+            let windows = pool_windows(hidden, self.windows)?;
+            return self.layers[layer].probabilities(&self.input_norm.forward(&windows)?);
         };
         if router.hidden.is_none() {
             return Ok(softmax(router.constant));
@@ -108,7 +110,7 @@ impl RouterSet {
         let logits: Vec<[f32; 3]> = match self.fast_router(layer, fast) {
             Some(router) => router.logits(&floats(&hidden)?, rows),
             None => {
-                let states = hidden.to_vec2::<f32>()?;
+                let states = self.input_norm.forward(&hidden)?.to_vec2::<f32>()?;
                 states.iter().map(|state| self.layers[layer].logits(state)).collect()
             }
         };
@@ -128,7 +130,7 @@ impl RouterSet {
             let arena = Arena::default();
             self.layers
                 .iter()
-                .map(|router| FastRouter::new(router, &arena))
+                .map(|router| FastRouter::new(router, self.input_norm, &arena))
                 .collect()
         };
         self.fast.kernels.get_or_init(all)[layer].as_ref()
@@ -137,7 +139,7 @@ impl RouterSet {
     /// The routers on `device`, where that is not the CPU.
     fn on_device(&self, device: &Device) -> Result<Option<&DeviceRouters>> {
         if !device.is_cpu() && self.fast.device.get().is_none() {
-            let made = DeviceRouters::new(&self.layers, device)?;
+            let made = DeviceRouters::new(&self.layers, self.input_norm, device)?;
             // Another thread may have been first; then its are as good.
             let _ = self.fast.device.set(made);
         }
@@ -148,11 +150,12 @@ impl RouterSet {
 
 #[cfg(test)]
 impl FastRouters {
-    /// `routers` as tensors of the CPU, which are then asked as those on a GPU are.
-    pub(crate) fn beside(routers: &[MlpRouter]) -> Self {
+    /// Those of `set` as tensors of the CPU, which are then asked as those on a GPU are.
+    pub(crate) fn beside(set: &RouterSet) -> Self {
+        let made = DeviceRouters::new(&set.layers, set.input_norm, &candle_core::Device::Cpu);
         FastRouters {
             kernels: OnceLock::new(),
-            device: OnceLock::from(DeviceRouters::new(routers, &candle_core::Device::Cpu).unwrap()),
+            device: OnceLock::from(made.unwrap()),
         }
     }
 }
@@ -188,6 +191,7 @@ struct FastRouter {
 
 /// The units that depend on the state.
 struct Hidden {
+    input_norm: InputNorm,
     /// What a state is multiplied with first, (hidden_size). Columns of very different sizes meet
     /// in `w1`, small weights with large states; with these all columns are as large as each other,
     /// and the bits of a weight are worth the same in all.
@@ -202,7 +206,7 @@ struct Hidden {
 
 impl FastRouter {
     /// `None` for sizes of hidden states that the kernels do not take.
-    fn new(router: &MlpRouter, arena: &Arena) -> Option<FastRouter> {
+    fn new(router: &MlpRouter, input_norm: InputNorm, arena: &Arena) -> Option<FastRouter> {
         let width = router.b1.len();
         let size = router.w1.len() / width;
         let row = |unit: usize| &router.w1[unit * size..(unit + 1) * size];
@@ -231,6 +235,7 @@ impl FastRouter {
         let w1: Vec<f32> = moving.iter().flat_map(divided).collect();
         let w2 = (0..3).flat_map(|class| moving.iter().map(move |unit| weight(class, *unit)));
         let hidden = Hidden {
+            input_norm,
             w1: PackedMatrix::from_floats(&w1, moving.len(), size, arena)?,
             b1: moving.iter().map(|unit| router.b1[*unit]).collect(),
             w2: w2.collect(),
@@ -267,7 +272,8 @@ impl Hidden {
         let size = self.scales.len();
         let mut scaled = Vec::with_capacity(states.len());
         for state in states.chunks_exact(size) {
-            scaled.extend(state.iter().zip(&self.scales).map(|(x, scale)| x * scale));
+            let norm = self.input_norm.scale(state);
+            scaled.extend(state.iter().zip(&self.scales).map(|(x, scale)| x * norm * scale));
         }
         let [mut inner] = kernel::matmul([&self.w1], &Activations::new(&scaled, size));
         for row in inner.chunks_exact_mut(self.b1.len()) {

@@ -40,6 +40,18 @@ impl MlpRouter {
     }
 }
 
+impl MlpRouter {
+    /// What it says of every state alike, where no state can change its mind.
+    pub fn constant(&self) -> Option<[f32; 3]> {
+        let zero = |weights: &[f32]| weights.iter().all(|w| *w == 0.0);
+        if zero(&self.w2) {
+            return Some(softmax(std::array::from_fn(|class| self.b2[class])));
+        }
+        let size = self.w1.len() / self.b1.len();
+        zero(&self.w1).then(|| softmax(self.logits(&vec![0.0; size])))
+    }
+}
+
 /// GELU by its tanh approximation (arXiv 1606.08415).
 pub(super) fn gelu(x: f32) -> f32 {
     const SQRT_2_OVER_PI: f32 = 0.797_884_6;
@@ -110,6 +122,21 @@ mod tests {
         let expected = softmax(std::array::from_fn(|i| (logits[i] + second[i]) / 2.0));
         let found = router.probabilities(&windows).unwrap();
         assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6));
+    }
+
+    #[test]
+    fn a_router_that_hears_no_state_is_a_constant() {
+        let mut router = MlpRouter {
+            w1: vec![1.0, 2.0],
+            b1: vec![0.5],
+            w2: vec![0.0; 3],
+            b2: vec![-1e9, 0.0, -1e9],
+        };
+        assert_eq!(router.constant(), Some([0.0, 1.0, 0.0]));
+        router.w2[1] = 1.0;
+        assert_eq!(router.constant(), None);
+        router.w1.fill(0.0);
+        assert_eq!(router.constant(), Some([0.0, 1.0, 0.0]));
     }
 
     #[test]

@@ -22,13 +22,26 @@ pub fn dial(probs: [f32; 3], dial: f64) -> [f32; 3] {
     mixed.map(|p| p / sum)
 }
 
-/// The dial at which routers of two classes (p(repeat) = 0) execute where ln p(execute)/p(skip) > `offset`: −0.5 at 0,
-/// towards 0 where all is executed and towards −0.75 where all is skipped.
-pub fn dial_of_offset(offset: f64) -> f64 {
-    if offset <= 0.0 {
-        -0.5 * offset.exp()
+/// How far the log-odds of execute against skip must stand above 0 for a layer to run at a position of the dial, where
+/// p(repeat) is 0: ln(p_execute / p_skip) > offset. From −0.75 (never, +∞) over −0.5 (0, the router itself) to 0
+/// (always, −∞) the dial is this offset in another scale.
+///
+/// It follows from [`dial`]: below −0.5, t·p_execute > 1 − t·p_execute with t = 2(dial + 1), so that the odds exceed
+/// 1/(2t − 1); above, (1 − t)(2·p_execute − 1) > −t with t = dial + 0.5, so that they exceed 1 − 2t.
+pub fn offset_of_dial(dial: f64) -> f64 {
+    if dial <= -0.5 {
+        -(4.0 * dial + 3.0).max(0.0).ln()
     } else {
-        0.25 * (-offset).exp() - 0.75
+        (-2.0 * dial).max(0.0).ln()
+    }
+}
+
+/// The dial at which a layer runs where its log-odds exceed `offset`, see [`offset_of_dial`].
+pub fn dial_of_offset(offset: f64) -> f64 {
+    if offset >= 0.0 {
+        ((-offset).exp() - 3.0) / 4.0
+    } else {
+        -offset.exp() / 2.0
     }
 }
 
@@ -87,6 +100,51 @@ impl Wish {
 
     fn log(&self, action: Action) -> f64 {
         f64::from(self.dialled[action as usize]).max(1e-30).ln()
+    }
+}
+
+/// What routers that are asked at every token are expected to say of the next one: the mean of their dialled
+/// log-probabilities over the chunks so far. One token's wishes are a poor guess of the next one's.
+#[derive(Clone, Debug)]
+pub struct Expectation {
+    /// Sums over the chunks, one a layer.
+    sums: Vec<[f64; 3]>,
+    chunks: usize,
+    /// What is expected before the first chunk.
+    before: Vec<Wish>,
+}
+
+impl Expectation {
+    /// One of `before` a layer.
+    pub fn new(before: Vec<Wish>) -> Self {
+        Expectation {
+            sums: vec![[0.0; 3]; before.len()],
+            chunks: 0,
+            before,
+        }
+    }
+
+    /// A chunk's wishes, one a layer.
+    pub fn add(&mut self, wishes: &[Wish]) {
+        for (sum, wish) in self.sums.iter_mut().zip(wishes) {
+            for (sum, action) in sum.iter_mut().zip(Action::ALL) {
+                *sum += wish.log(action);
+            }
+        }
+        self.chunks += 1;
+    }
+
+    /// As wishes, whose probabilities need not sum to 1.
+    pub fn wishes(&self) -> Vec<Wish> {
+        if self.chunks == 0 {
+            return self.before.clone();
+        }
+        let mean = |sum: &[f64; 3]| sum.map(|sum| (sum / self.chunks as f64).exp() as f32);
+        let wish = |probabilities: [f32; 3]| Wish {
+            probs: probabilities,
+            dialled: probabilities,
+        };
+        self.sums.iter().map(mean).map(wish).collect()
     }
 }
 
@@ -213,6 +271,52 @@ mod tests {
         assert!(close(dial(router, 0.5), [0.0, 1.0, 0.0]));
         assert!(close(dial(router, 0.75), [0.0, 0.5, 0.5]));
         assert!(close(dial(router, 1.0), [0.0, 0.0, 1.0]));
+    }
+
+    #[test]
+    fn of_two_classes_the_dial_is_an_offset_on_the_log_odds() {
+        assert_eq!(offset_of_dial(-0.5), 0.0);
+        assert_eq!(dial_of_offset(0.0), -0.5);
+        assert_eq!(
+            (offset_of_dial(-0.75), offset_of_dial(-1.0)),
+            (f64::INFINITY, f64::INFINITY)
+        );
+        assert_eq!(
+            (offset_of_dial(0.0), offset_of_dial(0.7)),
+            (f64::NEG_INFINITY, f64::NEG_INFINITY)
+        );
+        let mut before = f64::INFINITY;
+        for step in 1..150 {
+            let position = -0.75 + 0.005 * f64::from(step);
+            let offset = offset_of_dial(position);
+            assert!(offset < before, "the dial {position} is the offset {offset}");
+            before = offset;
+            assert!((dial_of_offset(offset) - position).abs() < 1e-12);
+            // Log-odds beside the threshold, as far as f32 tells them apart.
+            for above in [-3.0, -0.1, -0.01, 0.01, 0.1, 3.0] {
+                let z = offset + above;
+                let execute = 1.0 / (1.0 + (-z).exp());
+                let wish = Wish::new([(1.0 - execute) as f32, execute as f32, 0.0], position);
+                assert_eq!(wish.action() == Action::Execute, z > offset, "z {z}, offset {offset}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_class_of_no_probability_stays_finite() {
+        let wish = Wish::new([0.3, 0.7, 0.0], -0.6);
+        assert!(Action::ALL.into_iter().all(|a| wish.log(a).is_finite()));
+        let mut expected = Expectation::new(vec![wish]);
+        assert_eq!(expected.wishes(), [wish]);
+        for skip in [0.9, 0.1] {
+            expected.add(&[Wish::new([skip, 1.0 - skip, 0.0], -0.5)]);
+        }
+        let [skip, execute, repeat] = expected.wishes()[0].dialled;
+        assert!(
+            (skip - 0.3).abs() < 1e-6 && (execute - 0.3).abs() < 1e-6,
+            "their geometric mean"
+        );
+        assert!(repeat > 0.0 && repeat < 1e-20);
     }
 
     #[test]

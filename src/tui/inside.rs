@@ -68,6 +68,8 @@ pub struct FlipDialog {
     pub row: usize,
     /// What the selected row changes, once it was tried.
     pub flip: Option<Asked<Box<Flip>>>,
+    /// Tried with everything else as it ran; otherwise later layers decide anew.
+    pub frozen: bool,
 }
 
 /// Another token is put at a position.
@@ -103,6 +105,7 @@ impl FlipDialog {
             rows,
             row: 0,
             flip: None,
+            frozen: false,
         }
     }
 

@@ -116,6 +116,9 @@ pub fn changes(before: &Settings, after: &Settings) -> Vec<String> {
     if before.scope != after.scope {
         out.push(format!("scope {}", after.scope));
     }
+    if before.kv != after.kv {
+        out.push(format!("kv {}", after.kv));
+    }
     if before.sampling != after.sampling {
         out.push("sampling".into());
     }

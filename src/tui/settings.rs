@@ -1,13 +1,14 @@
 //! The settings dialog: every setting of a run, shown and typed as text.
 
 use super::line_edit::LineEdit;
-use crate::engine::{NEUTRAL_DIAL, Scope, Settings};
+use crate::engine::{KvMode, NEUTRAL_DIAL, Scope, Settings};
 use crate::program::{Program, ProgramError};
 
 /// One setting of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
     Scope,
+    Kv,
     Dial,
     Budget,
     Program,
@@ -31,8 +32,9 @@ pub struct FieldError {
 }
 
 impl Field {
-    pub const ALL: [Field; 13] = [
+    pub const ALL: [Field; 14] = [
         Field::Scope,
+        Field::Kv,
         Field::Dial,
         Field::Budget,
         Field::Program,
@@ -50,6 +52,7 @@ impl Field {
     pub fn name(self) -> &'static str {
         match self {
             Field::Scope => "scope",
+            Field::Kv => "kv",
             Field::Dial => "dial",
             Field::Budget => "budget",
             Field::Program => "program",
@@ -69,6 +72,7 @@ impl Field {
     pub fn hint(self) -> &'static str {
         match self {
             Field::Scope => "prompt: routers decide once, for the whole answer. token: at every token",
+            Field::Kv => "what a token leaves in a layer that it skips. ragged: nothing. fill: its key and value there",
             Field::Dial => "-1 skip all, -0.5 the routers themselves, 0.5 execute all, 1 repeat all",
             Field::Budget => "the most block executions a token may take; empty for none",
             Field::Program => "fixed, instead of routers: 0-11 13-29, 7x2, (4-6)x2; empty for none",
@@ -90,6 +94,7 @@ impl Field {
         let sampling = &settings.sampling;
         match self {
             Field::Scope => settings.scope.to_string(),
+            Field::Kv => settings.kv.to_string(),
             Field::Dial => settings.dial.to_string(),
             Field::Budget => optional(settings.budget.map(|b| b.to_string())),
             Field::Program => optional(settings.program.as_ref().map(Program::to_string)),
@@ -128,6 +133,10 @@ impl Field {
                     _ => return Err(self.refuse(text, "prompt or token")),
                 }
             }
+            Field::Kv => {
+                let known = KvMode::ALL.into_iter().find(|mode| mode.name() == text);
+                s.kv = known.ok_or_else(|| self.refuse(text, "ragged or fill"))?;
+            }
             Field::Dial => s.dial = self.parse(text, "a number from -1 to 1")?,
             Field::Budget => s.budget = self.optional(text, "a number of block executions, or nothing")?,
             Field::Program if text.is_empty() => s.program = None,
@@ -160,6 +169,12 @@ impl Field {
     pub fn toggle(self, settings: &mut Settings) -> bool {
         match self {
             Field::Scope => settings.scope = other(settings.scope),
+            Field::Kv => {
+                settings.kv = match settings.kv {
+                    KvMode::Ragged => KvMode::Fill,
+                    KvMode::Fill => KvMode::Ragged,
+                }
+            }
             Field::Shadow => settings.shadow = !settings.shadow,
             Field::Raw => settings.raw = !settings.raw,
             Field::IgnoreEos => settings.ignore_eos = !settings.ignore_eos,

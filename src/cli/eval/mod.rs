@@ -12,12 +12,13 @@ use anyhow::{Result, ensure};
 use clap::Args;
 
 use super::UsageError;
-use super::args::ScopeArg;
+use super::args::{KvArg, ScopeArg};
 use super::base_model::BaseModelArgs;
 use super::output::{check_named_once, print, write_whole};
 use super::run::stop_on_signals;
 use super::scoring::ScoringArgs;
-use crate::engine::{NEUTRAL_DIAL, RouterChoice, Scope, Settings, load_routers};
+use crate::engine::notes::{dial_for_depth, notes};
+use crate::engine::{KvMode, NEUTRAL_DIAL, RouterChoice, RouterInfo, Scope, Settings, kv_of, load_routers};
 use crate::eval::outcomes::{FORMAT, OutcomeFile, OutcomeHeader, TaskHeader};
 use crate::eval::report::{Format, Report, Row, StaticChoice};
 use crate::eval::{Method, Series, Task};
@@ -34,16 +35,23 @@ pub struct EvalArgs {
     /// Questions, JSON lines: choices (plain, AI2's ARC), numbers (GSM8K) or mathematics (MATH, DART)
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     data: Vec<PathBuf>,
-    /// Router checkpoint (safetensors), `built-in`, `dr-llm` or `none`
-    #[arg(long, value_name = "FILE|built-in|dr-llm|none", default_value = "built-in")]
+    /// Router checkpoint (safetensors), `built-in`, `verifier`, `dr-llm` or `none`
+    #[arg(long, value_name = "FILE|built-in|verifier|dr-llm|none", default_value = "built-in")]
     routers: String,
     /// When routers decide: on the question for all choices, or at every token
     #[arg(long, value_enum, value_delimiter = ',', default_value = "prompt,token")]
     scope: Vec<ScopeArg>,
+    /// What a token leaves in a layer that it skips: nothing, or its key and value there; in scope token as the routers
+    /// were made if absent
+    #[arg(long, value_enum)]
+    kv: Option<KvArg>,
     /// Further rows at these dials, like -0.4,0
     // Not `allow_negative_numbers`: a list is no number.
     #[arg(long, value_delimiter = ',', allow_hyphen_values = true, value_name = "DIALS")]
     dial: Vec<f64>,
+    /// Further rows in scope token at the dials of these mean depths, like 26,28, by the table that the routers carry
+    #[arg(long, value_delimiter = ',', value_name = "DEPTHS", conflicts_with = "dial")]
+    depth: Vec<f64>,
     /// Further rows at these budgets, like 26,28
     #[arg(long, value_delimiter = ',', value_name = "BUDGETS")]
     budget: Vec<usize>,
@@ -114,7 +122,12 @@ pub fn run(args: EvalArgs) -> Result<()> {
             model.info.name
         );
     }
-    let mut rows = args.methods(model.info.layers, routers.is_some())?;
+    let mut rows = args.methods(model.info.layers, routers.as_ref().map(|r| &r.info))?;
+    let notes = rows.methods.iter().filter(|m| m.is_routed()).flat_map(|m| {
+        let notes = notes(routers.as_ref().map(|r| &r.info), &m.settings);
+        notes.into_iter().map(|note| format!("{}: {note}", m.name))
+    });
+    notes.for_each(|note| eprintln!("{note}"));
     let mut choice = match args.static_records.is_empty() {
         true => None,
         false => Some(rows.add_static(training::of_records(&args.static_records, &tasks, &model)?)),
@@ -285,15 +298,21 @@ impl EvalArgs {
     }
 
     /// The rows that were asked for.
-    fn methods(&self, layers: usize, routers: bool) -> Result<Rows> {
+    fn methods(&self, layers: usize, routers: Option<&RouterInfo>) -> Result<Rows> {
         let (mut methods, mut swept) = (vec![Method::base(layers)], Vec::new());
-        if routers {
+        let choice = self.router_choice();
+        if routers.is_some() {
             for scope in &self.scope {
                 let scope = Scope::from(*scope);
-                let dialled = |&dial: &f64| Method::routers(scope, dial, None);
-                let budgeted = |&budget: &usize| Method::routers(scope, NEUTRAL_DIAL, Some(budget));
-                methods.push(Method::routers(scope, NEUTRAL_DIAL, None));
+                let kv = self.kv.map_or_else(|| kv_of(&choice, scope), KvMode::from);
+                let dialled = |&dial: &f64| Method::routers(scope, dial, None).with_kv(kv);
+                let budgeted = |&budget: &usize| Method::routers(scope, NEUTRAL_DIAL, Some(budget)).with_kv(kv);
+                methods.push(dialled(&NEUTRAL_DIAL));
                 methods.extend(self.dial.iter().map(dialled));
+                for &depth in self.depth.iter().filter(|_| scope == Scope::Token) {
+                    let dial = dial_for_depth(routers, depth).map_err(UsageError::new)?;
+                    methods.push(Method::at_depth(depth, dial).with_kv(kv));
+                }
                 methods.extend(self.budget.iter().map(budgeted));
                 if self.sweep {
                     let budgets = sweep_budgets(layers);
@@ -304,8 +323,8 @@ impl EvalArgs {
                     methods.extend(more);
                 }
             }
-        } else if self.sweep || !self.dial.is_empty() || !self.budget.is_empty() {
-            let message = "--sweep, --dial and --budget need routers: give a checkpoint with --routers";
+        } else if self.sweep || !self.dial.is_empty() || !self.budget.is_empty() || !self.depth.is_empty() {
+            let message = "--sweep, --dial, --depth and --budget need routers: give a checkpoint with --routers";
             return Err(UsageError::new(message).into());
         }
         for text in &self.program {

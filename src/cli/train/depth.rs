@@ -14,7 +14,7 @@ use crate::cli::counter::Counter;
 use crate::engine::{SCOPE, Scope};
 use crate::line_file::Existing;
 use crate::model::gradient::FrozenModel;
-use crate::router::{FastRouters, RouterInfo, RouterSet};
+use crate::router::{FastRouters, InputNorm, RouterInfo, RouterSet};
 use crate::train::depth::state::Key;
 use crate::train::depth::trainer::{Job, Measured};
 use crate::train::depth::{DepthSettings, Prompts, StepReport, Trained, texts, train};
@@ -240,6 +240,7 @@ fn save(
         windows: 1,
         width: settings.width,
         hidden_size: model.decoder.config().hidden_size,
+        input_norm: InputNorm::Rms,
         metadata,
         info: RouterInfo::default(),
         fast: FastRouters::default(),

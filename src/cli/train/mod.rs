@@ -20,7 +20,7 @@ use super::output::print;
 use super::run::stop_on_signals;
 use crate::model::Model;
 use crate::paths::cache_dir;
-use crate::router::{FastRouters, RouterInfo, RouterSet};
+use crate::router::{FastRouters, InputNorm, RouterInfo, RouterSet};
 use crate::search::records::{RecordFile, read_records, read_records_skipping};
 use crate::text::escape_controls;
 use crate::train::ablation::{self, Group, Row, variants};
@@ -241,6 +241,7 @@ impl Place<'_> {
             windows,
             width,
             hidden_size: config.hidden_size,
+            input_norm: InputNorm::None,
             metadata,
             info: RouterInfo {
                 windows,

@@ -14,7 +14,7 @@ use crate::eval::{Question, Task};
 use crate::model::Model;
 use crate::program::Program;
 use crate::router::checkpoint::hex;
-use crate::router::{FastRouters, RouterInfo, RouterSet};
+use crate::router::{FastRouters, InputNorm, RouterInfo, RouterSet};
 use crate::text::escape_controls;
 use crate::train::dataset::is_held_out;
 use crate::train::rejection::{Rejection, Report, Table, fit};
@@ -66,6 +66,7 @@ pub fn run(args: &TrainArgs, spans: &[String], model: &Model, threads: usize, st
         windows: args.windows,
         width: settings.width(),
         hidden_size: table.hidden_size,
+        input_norm: InputNorm::None,
         metadata: metadata(args, &settings, &tasks, model),
         info: RouterInfo {
             windows: args.windows,

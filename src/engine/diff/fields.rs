@@ -1,7 +1,9 @@
 //! What two runs were asked otherwise: model, routers and settings, field by field.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::engine::trace::Header;
 
@@ -21,8 +23,8 @@ impl Field {
     }
 }
 
-/// The fields of two headers that differ, but for prompt, decisions and times. A model or routers
-/// of another name with the same sha256 are the same.
+/// The fields of two headers that differ, but for prompt, decisions and times. A model of another
+/// name with the same sha256 is the same, and so are routers, whose fields all follow from the file.
 pub fn changed_fields(before: &Header, after: &Header) -> Vec<Field> {
     let value = |header: &Header| {
         let mut groups = serde_json::json!({
@@ -44,11 +46,14 @@ pub fn changed_fields(before: &Header, after: &Header) -> Vec<Field> {
             continue;
         };
         let same_file = a.contains_key("sha256") && a.get("sha256") == b.get("sha256");
-        let names = a.keys().filter(|key| !(same_file && *key == "name"));
-        fields.extend(names.filter_map(|key| {
-            let after = b.get(key).unwrap_or(&Value::Null);
-            changed(&format!("{group}.{key}"), &a[key], after)
-        }));
+        let is_same = |key: &str| same_file && (group == "routers" || key == "name");
+        let names: BTreeSet<&String> = a.keys().chain(b.keys()).filter(|key| !is_same(key)).collect();
+        let value = |of: &Map<String, Value>, key: &str| of.get(key).cloned().unwrap_or_default();
+        fields.extend(
+            names
+                .into_iter()
+                .filter_map(|key| changed(&format!("{group}.{key}"), &value(a, key), &value(b, key))),
+        );
     }
     fields
 }

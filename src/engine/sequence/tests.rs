@@ -33,7 +33,7 @@ fn settled_tokens_run_as_those_settled_layer_by_layer() {
     let decoder = tiny_decoder();
     let on_cpu = listening_routers(HIDDEN);
     let mut beside = on_cpu.clone();
-    beside.fast = FastRouters::beside(&on_cpu.layers);
+    beside.fast = FastRouters::beside(&on_cpu);
     let floats = |logits: Tensor| logits.to_vec1::<f32>().unwrap();
     for routers in [None, Some(&on_cpu), Some(&beside)] {
         let asked = routers.map(|routers| (routers, 0.2));
@@ -72,16 +72,22 @@ fn settled_tokens_run_as_those_settled_layer_by_layer() {
     }
 }
 
+/// In both KV modes; under fill a router that is asked beside its layer's keys and values hears the same, and
+/// what is filled there is what a plain fill leaves.
 #[test]
 fn routers_asked_beside_their_layer_decide_as_those_asked_before() {
+    KvMode::ALL.into_iter().for_each(asked_beside_as_before);
+}
+
+fn asked_beside_as_before(mode: KvMode) {
     use crate::router::policy::argmax;
 
     let decoder = packed_decoder(LAYERS);
     assert!(decoder.by_kernels());
     let routers = listening_routers(decoder.config().hidden_size);
     let asked = Some((&routers, -0.5));
-    let mut beside = Sequence::new(&decoder, &GO_ON);
-    let mut before = Sequence::new(&decoder, &GO_ON);
+    let mut beside = Sequence::new(&decoder, &GO_ON).with_kv(mode);
+    let mut before = Sequence::new(&decoder, &GO_ON).with_kv(mode);
     // How often a layer was begun and left, and how often each action was taken.
     let (mut in_vain, mut taken) = (0, [0; 3]);
     for id in 0..60 {
@@ -102,8 +108,19 @@ fn routers_asked_beside_their_layer_decide_as_those_asked_before() {
         let likely: Vec<bool> = (0..LAYERS)
             .map(|l| !beside.left_out.get(l).copied().unwrap_or(false))
             .collect();
-        before.left_out = vec![true; LAYERS];
-        let (found, expected) = (run(&mut beside), run(&mut before));
+        let (found, expected) = match mode {
+            KvMode::Ragged => {
+                before.left_out = vec![true; LAYERS];
+                (run(&mut beside), run(&mut before))
+            }
+            // Layers are always asked beside something, so the decisions that were taken run without routers.
+            KvMode::Fill => {
+                let found = run(&mut beside);
+                let plain = before.run_layers(&[id], None, |layer, _| found.2[layer].into());
+                let plain = plain.unwrap().to_vec1::<f32>().unwrap();
+                (found.clone(), (plain, found.1, found.2))
+            }
+        };
         assert_eq!(found, expected, "token {id}");
         for (layer, action) in expected.2.iter().enumerate() {
             in_vain += usize::from(likely[layer] && *action == Action::Skip);
@@ -118,6 +135,99 @@ fn routers_asked_beside_their_layer_decide_as_those_asked_before() {
     for pass in (0..LAYERS).flat_map(|layer| [(layer, 0), (layer, 1)]) {
         let [found, expected] = [&mut beside, &mut before].map(|s| s.cache.pass(pass.0, pass.1).len());
         assert_eq!(found, expected, "pass {pass:?}");
+    }
+}
+
+fn floats(logits: Tensor) -> Vec<f32> {
+    logits.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// Actions that change from token to token, of every kind.
+fn changing(layer: usize, token: usize) -> Action {
+    [
+        Action::Execute,
+        Action::Skip,
+        Action::Execute,
+        Action::Repeat,
+        Action::Skip,
+    ][(2 * layer + 3 * token) % 5]
+}
+
+#[test]
+fn all_that_run_under_fill_are_the_unmodified_model() {
+    let decoders = [packed_decoder(LAYERS), tiny_decoder()];
+    for decoder in &decoders {
+        let mut plain = Sequence::new(decoder, &GO_ON);
+        let mut filled = Sequence::new(decoder, &GO_ON).with_kv(KvMode::Fill);
+        // The routers do not change that, asked beside their layer as they are here.
+        let routers = listening_routers(decoder.config().hidden_size);
+        for ids in [&[3, 1, 4][..], &[1], &[5], &[9]] {
+            let expected = plain.run_program(ids, &Program::standard(LAYERS)).unwrap();
+            let asked = Some((&routers, -0.5));
+            let found = filled.run_layers(ids, asked, |_, _| Action::Execute.into());
+            assert_eq!(floats(found.unwrap()), floats(expected));
+        }
+    }
+}
+
+#[test]
+fn a_filled_layer_has_an_entry_of_every_token() {
+    for decoder in [packed_decoder(LAYERS), tiny_decoder()] {
+        let mut sequence = Sequence::new(&decoder, &GO_ON).with_kv(KvMode::Fill);
+        let repeats = |layer: usize, tokens: usize| (0..tokens).filter(move |t| changing(layer, *t) == Action::Repeat);
+        for (token, id) in [7, 2, 9, 4, 11, 3].into_iter().enumerate() {
+            let run = sequence.run_layers(&[id], None, |layer, _| changing(layer, token).into());
+            run.unwrap();
+            for layer in 0..LAYERS {
+                let entries = |n| sequence.cache.clone().pass(layer, n).len();
+                assert_eq!(entries(0), token + 1, "layer {layer} after token {token}");
+                assert_eq!(entries(1), repeats(layer, token + 1).count(), "(l, 1) is never filled");
+            }
+        }
+        let fork = sequence.fork(4).unwrap();
+        assert_eq!((fork.kv(), fork.len()), (KvMode::Fill, 4));
+    }
+}
+
+/// A chunk whose rows do different things is what its tokens are one after the other, and so is a branch.
+#[test]
+fn rows_of_a_chunk_see_what_those_before_them_left() {
+    for (decoder, within) in [(packed_decoder(LAYERS), 2e-3), (tiny_decoder(), 1e-4)] {
+        for mode in KvMode::ALL {
+            let ids = [7, 2, 9, 4, 11, 3, 8];
+            let mut one_by_one = Sequence::new(&decoder, &GO_ON).with_kv(mode);
+            let run = |sequence: &mut Sequence, token: usize| {
+                let run = sequence.run_layers(&[ids[token]], None, |layer, _| changing(layer, token).into());
+                floats(run.unwrap())
+            };
+            let expected: Vec<Vec<f32>> = (0..ids.len()).map(|token| run(&mut one_by_one, token)).collect();
+            let rows = |from: usize, to: usize| {
+                move |layer: usize| LayerActions {
+                    shared: Action::Execute,
+                    rows: Some((from..to).map(|token| changing(layer, token)).collect()),
+                }
+            };
+            let mut chunk = Sequence::new(&decoder, &GO_ON).with_kv(mode);
+            let actions = rows(0, 3);
+            let found = chunk.run_layers(&ids[..3], None, |layer, _| actions(layer)).unwrap();
+            let near = |found: &[f32], expected: &[f32]| {
+                let off = found
+                    .iter()
+                    .zip(expected)
+                    .map(|(a, b)| (a - b).abs())
+                    .fold(0.0, f32::max);
+                assert!(off < within, "{mode}: {off}");
+            };
+            near(&floats(found), &expected[2]);
+            let actions = rows(3, 7);
+            let found = chunk
+                .run_branches(&[&ids[3..]], None, |layer, _| actions(layer))
+                .unwrap();
+            for (row, expected) in expected[3..].iter().enumerate() {
+                near(&floats(found.get(row).unwrap()), expected);
+            }
+            assert_eq!(chunk.len(), 3, "branches leave the sequence as it is");
+        }
     }
 }
 

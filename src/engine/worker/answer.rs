@@ -43,7 +43,10 @@ pub(super) fn answer(inspector: &mut Inspector, question: &Question) -> Result<A
             position,
             action,
             top,
-        } => Answer::Flipped(Box::new(inspector.flip(trace, *layer, *position, *action, *top)?)),
+            frozen,
+        } => Answer::Flipped(Box::new(
+            inspector.flip(trace, *layer, *position, *action, *top, *frozen)?,
+        )),
         Question::Divergence { traces } => Answer::Diverged(inspector.divergence(traces)?),
     })
 }

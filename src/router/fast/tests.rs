@@ -26,6 +26,7 @@ fn routers(count: usize, width: usize) -> RouterSet {
         windows: 4,
         width,
         hidden_size: size,
+        input_norm: InputNorm::None,
         metadata: HashMap::new(),
         info: RouterInfo::default(),
         fast: FastRouters::default(),
@@ -120,7 +121,7 @@ fn sizes_that_the_kernels_do_not_take_run_in_f32() {
 fn those_beside_the_states_are_asked_there() {
     let expected = routers(4, 40);
     let mut set = expected.clone();
-    set.fast = FastRouters::beside(&expected.layers);
+    set.fast = FastRouters::beside(&expected);
     // Whoever asked these instead would hear something else.
     set.layers.reverse();
     let near = |a: [f32; 3], b: [f32; 3]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);

@@ -15,6 +15,7 @@ use super::super::search::{self, Page};
 use super::super::settings::SettingsDialog;
 use super::super::stats::{Of, StatsDialog};
 use crate::engine::Stage;
+use crate::engine::flip::all_else;
 use crate::text::escape_controls;
 
 pub(super) fn dialog(app: &App, overlay: &Overlay) -> String {
@@ -209,7 +210,15 @@ fn flip(app: &App, dialog: &FlipDialog) -> String {
                     s.before
                 )
             });
-            format!("; flipped: KL {:.4} nats{next}", flip.kl)
+            let note = flip
+                .note
+                .as_ref()
+                .map_or(String::new(), |note| format!(", {}", escape_controls(note)));
+            format!(
+                "; flipped: KL {:.4} nats{next}, {}{note}",
+                flip.kl,
+                all_else(flip.frozen)
+            )
         }
         Some(asked) => format!("; {}", pending(asked)),
     };

@@ -106,8 +106,8 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Suspend => app.suspend = true,
         Quit => app.quit = true,
         // In dialogs only.
-        Accept | Toggle | Add | SearchExample | SearchSort | Remove | SaveOverrides | LoadOverrides | LoadPrompts
-        | Close => {}
+        Accept | Toggle | Freeze | Add | SearchExample | SearchSort | Remove | SaveOverrides | LoadOverrides
+        | LoadPrompts | Close => {}
     }
     Vec::new()
 }

@@ -127,6 +127,13 @@ pub(super) fn act_flips(app: &mut App, mut dialog: FlipDialog, action: UiAction)
             dialog.turn();
             dialog.row
         }
+        UiAction::Freeze => {
+            dialog.frozen = !dialog.frozen;
+            if dialog.flip.take().is_some() {
+                return try_flip(app, dialog);
+            }
+            dialog.row
+        }
         UiAction::Up => dialog.row.saturating_sub(1),
         UiAction::Down => dialog.row + 1,
         UiAction::PageLeft => dialog.row.saturating_add_signed(-PAGE),
@@ -162,6 +169,7 @@ fn try_flip(app: &mut App, mut dialog: FlipDialog) -> Outcome {
         position: row.position,
         action: row.to,
         top: TOP,
+        frozen: dialog.frozen,
     });
     dialog.flip = Some(flip);
     (Some(Overlay::Flips(dialog)), commands)

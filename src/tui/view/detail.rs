@@ -207,6 +207,7 @@ fn overview(app: &App, run: &Run, area: Rect, y: u16, buffer: &mut Buffer) {
     if let Some(speed) = run.tokens_per_second() {
         rows.push(pair("speed", format!("{speed:.1} tokens/s")));
     }
+    rows.push(pair("kv", settings.kv.to_string()));
     rows.push(pair("seed", settings.sampling.seed.to_string()));
     rows.push(pair("temperature", settings.sampling.temperature.to_string()));
     if let Some(exact) = run.trace.header.budget_exact {

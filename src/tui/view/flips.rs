@@ -17,9 +17,11 @@ use super::inside::{closes, refused};
 use super::map::quoted;
 use super::{cell, pane, put};
 use crate::engine::Flip;
+use crate::engine::flip::all_else as all_else_of;
+use crate::text::escape_controls;
 
-/// Rows of the result, rule included, and of its head.
-const RESULT: u16 = 11;
+/// Rows of the result, rule and the line of what else changes included, and of its head.
+const RESULT: u16 = 12;
 const HEAD: u16 = 3;
 
 /// Columns of a token's text and of a bar.
@@ -52,6 +54,12 @@ pub(super) fn draw(app: &App, dialog: &FlipDialog, body: Rect, buffer: &mut Buff
     let area = Rect {
         y: list.bottom() + 1,
         height: result.saturating_sub(1),
+        ..area
+    };
+    put(buffer, area, 0, 0, &all_else(app, dialog), app.theme.style(Role::Muted));
+    let area = Rect {
+        y: area.y + 1,
+        height: area.height.saturating_sub(1),
         ..area
     };
     match &dialog.flip {
@@ -100,6 +108,20 @@ fn draw_row(app: &App, run: &Run, row: &Flippable, i: usize, here: bool, area: R
     }
 }
 
+/// What becomes of everything else, and the key that changes that.
+fn all_else(app: &App, dialog: &FlipDialog) -> String {
+    let flip = dialog.flip.as_ref().and_then(Asked::here);
+    let now = all_else_of(flip.map_or(dialog.frozen, |flip| flip.frozen));
+    if let Some(note) = flip.and_then(|flip| flip.note.as_deref()) {
+        return format!("{now}: {}", escape_controls(note));
+    }
+    let keys = app.keymap.keys_for(UiAction::Freeze, "overlay");
+    match keys.first() {
+        Some(key) => format!("{now}   ({key}: {})", all_else_of(!dialog.frozen)),
+        None => now.to_owned(),
+    }
+}
+
 /// The keys that do something here.
 fn hint(app: &App, area: Rect, buffer: &mut Buffer) {
     let key = |action| {
@@ -124,6 +146,7 @@ fn hint(app: &App, area: Rect, buffer: &mut Buffer) {
 fn draw_flip(app: &App, run: &Run, flip: &Flip, area: Rect, buffer: &mut Buffer) {
     let style = |role| app.theme.style(role);
     let others = match flip.others {
+        _ if flip.frozen => String::new(),
         0 => "no other layer changes".to_owned(),
         n => format!("{n} other layer{} change{}", plural(n), if n == 1 { "s" } else { "" }),
     };

@@ -11,7 +11,7 @@ use super::super::run::Run;
 use super::super::theme::Role;
 use super::super::widgets::bar;
 use super::{cell, pane, put};
-use crate::engine::Scope;
+use crate::engine::{KvMode, Scope};
 use crate::program::Action;
 
 /// Least difference between the foot and the top of the depths, in block executions.
@@ -44,7 +44,10 @@ fn remark(app: &App, run: &Run, grid: &Grid) -> String {
     let last = (grid.first_layer + rows).saturating_sub(1);
     let layers = (rows < grid.layers).then(|| format!("layers {}-{last}", grid.first_layer));
     let mode = (app.map.mode != MapMode::Decisions).then(|| app.map.mode.title().to_owned());
-    let parts: Vec<String> = layers.into_iter().chain(mode).chain([scope.to_owned()]).collect();
+    let kv = run.settings().kv;
+    let kv = (kv != KvMode::default()).then(|| format!("kv {kv}"));
+    let parts = layers.into_iter().chain(mode).chain([scope.to_owned()]).chain(kv);
+    let parts: Vec<String> = parts.collect();
     parts.join(" · ")
 }
 

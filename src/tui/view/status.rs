@@ -13,7 +13,7 @@ use super::super::overrides::dial_meaning;
 use super::super::run::{Origin, Progress, Run};
 use super::super::theme::Role;
 use super::put;
-use crate::engine::{NEUTRAL_DIAL, StopReason};
+use crate::engine::{KvMode, NEUTRAL_DIAL, StopReason};
 use crate::text::escape_controls;
 
 /// Frames of the sign that something goes on, and how long one stands.
@@ -84,6 +84,9 @@ fn parts(app: &App) -> Vec<Part> {
         parts.push(part(7, Role::Text, format!("routers {routers}")));
     }
     parts.push(part(3, Role::Text, format!("scope {}", settings.scope)));
+    if settings.kv != KvMode::default() {
+        parts.push(part(6, Role::Text, format!("kv {}", settings.kv)));
+    }
     let rank = |neutral| if neutral { 8 } else { 4 };
     parts.push(part(
         rank(settings.dial == NEUTRAL_DIAL),

@@ -78,6 +78,9 @@ fn the_settings_dialog_edits_and_switches() {
     let mut app = ready();
     keys(&mut app, "o ");
     assert_eq!(app.settings.scope, Scope::Token);
+    key(&mut app, KeyCode::Down);
+    keys(&mut app, " ");
+    assert_eq!(app.settings.kv, crate::engine::KvMode::Fill);
     for _ in 0..4 {
         key(&mut app, KeyCode::Down);
     }

@@ -226,6 +226,17 @@ fn flips_are_tried_turned_and_carried_out() {
     assert_eq!((layer, position, action), (7, 20, here.to));
     hear(&mut app, fixture::answers(&commands));
     assert!(matches!(selected(&app).1, Some(Asked::Here(_))));
+    // What was tried is tried again with everything else as it ran, and back.
+    for frozen in [true, false] {
+        let commands = keys(&mut app, "f");
+        let Question::Flip { frozen: asked, .. } = question(&commands).1 else {
+            panic!("{commands:?}")
+        };
+        assert_eq!(asked, frozen);
+        hear(&mut app, fixture::answers(&commands));
+        let flip = selected(&app).1;
+        assert_eq!(flip.as_ref().and_then(Asked::here).unwrap().frozen, frozen);
+    }
     keys(&mut app, " ");
     assert!(selected(&app).0.to != here.to && selected(&app).1.is_none());
     // The map's cursor goes with the selection.

@@ -1,0 +1,121 @@
+use std::sync::atomic::AtomicBool;
+
+use super::*;
+use crate::eval::testing::{HIDDEN, LAYERS, tiny_decoder, tiny_routers};
+use crate::router::MlpRouter;
+
+static GO_ON: AtomicBool = AtomicBool::new(false);
+
+/// Routers of two classes that hear the state a little: the log-odds of execute are near those given. The first
+/// and the last layer always run.
+fn depth_routers(log_odds: [f32; LAYERS]) -> RouterSet {
+    let mut routers = tiny_routers();
+    for (layer, (router, odds)) in routers.layers.iter_mut().zip(log_odds).enumerate() {
+        let always = layer == 0 || layer == LAYERS - 1;
+        *router = MlpRouter {
+            w1: vec![0.01; 2 * HIDDEN],
+            b1: vec![0.0; 2],
+            w2: vec![0.0, 0.0, 0.01, 0.01, 0.0, 0.0],
+            b2: if always {
+                vec![-1e9, 0.0, -1e9]
+            } else {
+                vec![0.0, odds, -1e9]
+            },
+        };
+        if always {
+            router.w2.fill(0.0);
+        }
+    }
+    routers.info.prompt = Some(PromptRouting::Full);
+    routers
+}
+
+fn settings(change: impl Fn(&mut Settings)) -> Settings {
+    let mut settings = Settings {
+        scope: Scope::Token,
+        ..Settings::default()
+    };
+    change(&mut settings);
+    settings
+}
+
+const PROMPT: [u32; 4] = [3, 1, 4, 1];
+
+#[test]
+fn a_whole_prompt_runs_every_layer_and_asks_nobody() {
+    let (decoder, routers) = (tiny_decoder(), depth_routers([0.0, -1.0, -1.0, 0.0]));
+    let settings = settings(|s| {
+        s.budget = Some(2);
+        s.pins = vec!["1@0-2=skip".parse().unwrap(), "2=repeat".parse().unwrap()];
+    });
+    let unpinned = Settings {
+        pins: Vec::new(),
+        ..settings.clone()
+    };
+    let mut route = Route::new(&unpinned, Some(&routers), LAYERS).unwrap();
+    let mut sequence = Sequence::new(&decoder, &GO_ON);
+    let prompt = route.prompt(&mut sequence, &PROMPT).unwrap();
+    assert_eq!(prompt.program, Program::standard(LAYERS), "whatever the budget");
+    let by_program = |d: &Decision| d.by == DecidedBy::Program && d.probs.is_none() && d.shadow.is_none();
+    assert!(prompt.decisions.iter().all(by_program));
+    let mut plain = Sequence::new(&decoder, &GO_ON);
+    let expected = plain.run_program(&PROMPT, &prompt.program).unwrap();
+    assert_eq!(
+        prompt.logits.to_vec1::<f32>().unwrap(),
+        expected.to_vec1::<f32>().unwrap()
+    );
+    // From there on routers decide, and the budget holds.
+    for id in 5..9 {
+        let token = route.token(&mut sequence, id).unwrap();
+        assert!(token.program.depth() <= 2 && token.decisions.iter().all(|d| d.probs.is_some()));
+        assert!(token.decisions.iter().all(|d| d.by != DecidedBy::Program));
+    }
+    // Pins hold in the prompt too.
+    let settings = Settings {
+        budget: None,
+        ..settings
+    };
+    let mut route = Route::new(&settings, Some(&routers), LAYERS).unwrap();
+    let prompt = route.prompt(&mut Sequence::new(&decoder, &GO_ON), &PROMPT).unwrap();
+    assert_eq!(prompt.decisions[2].by, DecidedBy::Pin);
+    assert_eq!(prompt.program, Program::from_layers([0, 1, 2, 2, 3]));
+    // In scope prompt the same routers decide there, as any do.
+    let asked = Settings {
+        scope: Scope::Prompt,
+        pins: Vec::new(),
+        ..settings
+    };
+    let mut route = Route::new(&asked, Some(&routers), LAYERS).unwrap();
+    let prompt = route.prompt(&mut Sequence::new(&decoder, &GO_ON), &PROMPT).unwrap();
+    assert_eq!(prompt.program, Program::from_layers([0, 3]));
+}
+
+#[test]
+fn from_the_first_token_on_a_budget_leaves_out_the_least_log_odds() {
+    let decoder = tiny_decoder();
+    for (log_odds, kept) in [([0.0, 3.0, 0.5, 0.0], [0, 1, 3]), ([0.0, 0.5, 3.0, 0.0], [0, 2, 3])] {
+        let routers = depth_routers(log_odds);
+        let settings = settings(|s| s.budget = Some(3));
+        let mut route = Route::new(&settings, Some(&routers), LAYERS).unwrap();
+        let mut sequence = Sequence::new(&decoder, &GO_ON);
+        route.prompt(&mut sequence, &PROMPT).unwrap();
+        for id in 5..9 {
+            let token = route.token(&mut sequence, id).unwrap();
+            assert_eq!(token.program, Program::from_layers(kept), "token {id}");
+        }
+    }
+}
+
+#[test]
+fn a_branch_of_several_rows_keeps_to_the_budget_under_fill() {
+    let (decoder, routers) = (tiny_decoder(), depth_routers([0.0, 0.2, 0.3, 0.0]));
+    let settings = settings(|s| s.budget = Some(3));
+    let mut route = Route::new(&settings, Some(&routers), LAYERS).unwrap();
+    let mut sequence = Sequence::new(&decoder, &GO_ON).with_kv(crate::model::KvMode::Fill);
+    route.prompt(&mut sequence, &PROMPT).unwrap();
+    let (_, actions) = route.branches(&mut sequence, &[&[5, 6, 7], &[8]]).unwrap();
+    assert_eq!(actions.len(), 4);
+    for actions in actions {
+        assert!(Program::from_actions(&actions).depth() <= 3, "{actions:?}");
+    }
+}
