@@ -212,7 +212,14 @@ fn packed(linear: &Linear) -> &PackedMatrix {
     linear.packed().expect("`fits` saw packed weights")
 }
 
-fn biased<const N: usize>(linears: [&Linear; N], mut products: [Vec<f32>; N]) -> Result<[Vec<f32>; N]> {
+/// The weights of some layers, where those of all are packed.
+pub(super) fn all_packed<const N: usize>(linears: [&Linear; N]) -> Option<[&PackedMatrix; N]> {
+    let packed = linears.iter().all(|linear| linear.packed().is_some());
+    packed.then(|| linears.map(self::packed))
+}
+
+/// Adds the layers' biases to their products, row by row.
+pub(super) fn biased<const N: usize>(linears: [&Linear; N], mut products: [Vec<f32>; N]) -> Result<[Vec<f32>; N]> {
     for (linear, product) in linears.iter().zip(&mut products) {
         if let Some(bias) = &linear.bias {
             let bias = floats(bias)?;

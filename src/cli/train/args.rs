@@ -130,6 +130,9 @@ pub struct DepthArgs {
     /// that ship if absent
     #[arg(long, value_name = "FILE", num_args = 1.., requires = "method")]
     pub prompts: Vec<PathBuf>,
+    /// Begin with these depth routers instead of new ones
+    #[arg(long, value_name = "FILE", requires = "method")]
+    pub from: Option<PathBuf>,
     /// Answers to train on [default: 960]
     #[arg(long, value_name = "N", requires = "method")]
     texts: Option<usize>,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::args::state_path;
 use super::{TrainArgs, of_model};
@@ -13,8 +13,9 @@ use crate::cli::chart::{self, Curve, Grid, Joined, Panel, Point, Scale};
 use crate::cli::counter::Counter;
 use crate::engine::{SCOPE, Scope};
 use crate::line_file::Existing;
-use crate::model::gradient::FrozenModel;
+use crate::model::gradient::{FrozenModel, Precision};
 use crate::router::{FastRouters, InputNorm, RouterInfo, RouterSet};
+use crate::train::depth::routers::Shape;
 use crate::train::depth::state::Key;
 use crate::train::depth::trainer::{Job, Measured};
 use crate::train::depth::{DepthSettings, Prompts, StepReport, Trained, texts, train};
@@ -22,9 +23,15 @@ use crate::train::state::write_whole;
 
 use super::log::Lines;
 
-/// Thresholds at which the dial is calibrated: from −REACH to REACH.
-const REACH: f64 = 4.0;
-const THRESHOLDS: usize = 33;
+/// The dial is looked for between thresholds of −REACH and REACH, on a few texts.
+const REACH: f64 = 5.0;
+const LOOKED_AT: usize = 41;
+const FEW_TEXTS: usize = 6;
+
+/// It is calibrated at so many thresholds, from where all but a few layers run to where a third is left out.
+const THRESHOLDS: usize = 21;
+const MOST_SHARE: f64 = 0.996;
+const LEAST_SHARE: f64 = 0.66;
 
 /// Steps whose mean is a point of the curves.
 const SMOOTHED: usize = 10;
@@ -44,6 +51,9 @@ pub fn run(args: &TrainArgs, threads: usize, stop: &AtomicBool) -> Result<()> {
         .as_ref()
         .expect("clap asks for --out where there is no --ablate");
     let model = args.model.load(stop)?;
+    let from = args.depth.from.as_deref();
+    let from = from.map(|path| begin_with(path, &settings, &model)).transpose()?;
+    let (from, from_sha256) = from.unzip();
     let started = Instant::now();
     let existing = match args.resume {
         true => Existing::Resume,
@@ -79,15 +89,17 @@ pub fn run(args: &TrainArgs, threads: usize, stop: &AtomicBool) -> Result<()> {
         settings: settings.clone(),
         model_sha256: model.info.sha256.clone(),
         prompts_sha256: prompts.sha256.clone(),
+        from_sha256,
         exact: args.model.exact,
     };
-    let frozen = FrozenModel::new(&model.decoder)?;
+    let frozen = FrozenModel::new(&model.decoder)?.with_precision(Precision::Coarse);
     let job = Job {
         model: &frozen,
         texts: &texts,
         settings: &settings,
         key: &key,
         threads,
+        from,
         state: Some(&state_at),
     };
     let mut lines = Lines::new(args.metrics.as_deref())?;
@@ -113,13 +125,22 @@ pub fn run(args: &TrainArgs, threads: usize, stop: &AtomicBool) -> Result<()> {
     if let Some(path) = &args.curves {
         write_whole(path, chart::svg(&panels(&reports), GRID).as_bytes())?;
     }
-    let mut counter = Counter::new("calibration", 0, texts.held_out.len());
-    let offsets: Vec<f64> = (0..THRESHOLDS)
-        .map(|i| REACH * (2.0 * i as f64 / (THRESHOLDS - 1) as f64 - 1.0))
-        .collect();
-    let measured = trained.measure(&frozen, &texts.held_out, &offsets, threads, stop, |done| {
-        counter.done(done, "")
-    })?;
+    let frozen = frozen.with_precision(Precision::Full);
+    let few = &texts.held_out[..FEW_TEXTS.min(texts.held_out.len())];
+    let wide = thresholds(-REACH, REACH, LOOKED_AT);
+    let mut counter = Counter::new("calibration", 0, few.len() + texts.held_out.len());
+    let found = trained.measure(&frozen, few, &wide, threads, stop, |done| counter.done(done, ""))?;
+    let measured = match &found {
+        None => None,
+        Some(found) => {
+            let (least, most) = range(found, model.info.layers);
+            let offsets = thresholds(least, most, THRESHOLDS);
+            let held_out = &texts.held_out;
+            trained.measure(&frozen, held_out, &offsets, threads, stop, |done| {
+                counter.done(few.len() + done, "")
+            })?
+        }
+    };
     counter.finish();
     let Some(measured) = measured else {
         bail!("stopped while calibrating; go on with --resume");
@@ -141,6 +162,45 @@ pub fn run(args: &TrainArgs, threads: usize, stop: &AtomicBool) -> Result<()> {
         texts_at.display()
     );
     Ok(())
+}
+
+/// `count` thresholds from `least` to `most`.
+fn thresholds(least: f64, most: f64, count: usize) -> Vec<f64> {
+    let step = (most - least) / (count - 1) as f64;
+    (0..count).map(|i| least + step * i as f64).collect()
+}
+
+/// The thresholds between which the depth is worth calibrating, from those measured by ascending threshold.
+fn range(measured: &[Measured], layers: usize) -> (f64, f64) {
+    let share = |m: &&Measured| m.depth / layers as f64;
+    let deep = measured.iter().take_while(|m| share(m) >= MOST_SHARE).last();
+    let shallow = measured.iter().find(|m| share(m) <= LEAST_SHARE);
+    let least = deep.map_or(-REACH, |m| m.offset);
+    let most = shallow.map_or(REACH, |m| m.offset);
+    if least < most { (least, most) } else { (-REACH, REACH) }
+}
+
+/// The parameters of the routers that a training begins with, and the file's checksum.
+fn begin_with(path: &Path, settings: &DepthSettings, model: &crate::model::Model) -> Result<(Vec<f32>, String)> {
+    let routers = RouterSet::load(path)?;
+    let config = model.decoder.config();
+    routers.check(&model.info.name, config.layers, config.hidden_size)?;
+    ensure!(
+        routers.info.method.as_deref() == Some("depth"),
+        "{} holds no depth routers: --from goes on with what `train --method depth` made",
+        path.display()
+    );
+    let shape = Shape::new(config.layers, config.hidden_size, settings.width);
+    let parameters = shape.parameters_of(&routers.layers);
+    let parameters = parameters.with_context(|| {
+        format!(
+            "the routers in {} have width {}, this training makes ones of {}: set --width",
+            path.display(),
+            routers.width,
+            settings.width
+        )
+    })?;
+    Ok((parameters, routers.info.sha256))
 }
 
 /// Where the answers lie, beside the routers.
@@ -319,6 +379,15 @@ mod tests {
             texts: 2,
             tokens: 9,
         }
+    }
+
+    #[test]
+    fn the_range_is_where_the_depth_changes() {
+        let measured = &table().measured;
+        assert_eq!(range(measured, 29), (-1.0, REACH));
+        assert_eq!(range(measured, 40), (-REACH, 1.0));
+        let wide = thresholds(-1.0, 1.0, 5);
+        assert_eq!(wide, [-1.0, -0.5, 0.0, 0.5, 1.0]);
     }
 
     #[test]

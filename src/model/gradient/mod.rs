@@ -1,8 +1,9 @@
 //! A frozen model whose gradient by its hidden states is wanted: blocks and head, forward and backward, on one thread.
 //!
 //! Weights do not change, so a backward pass takes one product with each matrix's transpose. Transposes of weights of
-//! few bits are packed in eight for the CPU kernels: each weight is off by at most 1/254 of the greatest of 32, at random,
-//! where the gradient of a router is by far noisier. Others are products of f32.
+//! few bits are packed in eight for the CPU kernels, and so are the gradients they are multiplied with: each is off by at
+//! most 1/254 of the greatest of 32, at random, where the gradient of a router is by far noisier. Others are products of
+//! f32. Forward passes are [`Precision::Coarse`] for learning, where teacher and student are off alike.
 //!
 //! Shapes: hidden states and their gradients are (rows, hidden_size), row by row; rows are the tokens of one sequence in
 //! turn, behind others whose keys and values are known.
@@ -20,12 +21,21 @@ use self::transposed::Transposed;
 use super::block::{Block, RmsNorm};
 use super::chunk::Chunk;
 use super::decoder::Decoder;
-use super::fused::floats;
+use super::fused::{self, floats};
 use super::kernel::{self, Arena};
 use super::linear::Linear;
 
 /// Rows whose logits are computed together: those of a large vocabulary take much memory.
 const HEAD_ROWS: usize = 16;
+
+/// How forward passes through weights of few bits hold activations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// In 15 bits, as the decoder itself does.
+    Full,
+    /// In eight bits, which takes two thirds of the time.
+    Coarse,
+}
 
 /// A decoder's blocks and head with what their backward passes need.
 pub struct FrozenModel<'m> {
@@ -33,6 +43,7 @@ pub struct FrozenModel<'m> {
     layers: Vec<FrozenBlock<'m>>,
     final_norm: Norm,
     head: Transposed,
+    precision: Precision,
 }
 
 /// One block.
@@ -117,7 +128,13 @@ impl<'m> FrozenModel<'m> {
             layers: layers.collect::<Result<_>>()?,
             final_norm: Norm::new(final_norm)?,
             head: Transposed::new(&[head], &arena)?,
+            precision: Precision::Full,
         })
+    }
+
+    /// The same model with forward passes of another precision.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        FrozenModel { precision, ..self }
     }
 
     /// The frozen decoder.
@@ -145,7 +162,7 @@ impl<'m> FrozenModel<'m> {
         chunk: &Chunk,
         past: &Past,
     ) -> Result<(Vec<f32>, Activations)> {
-        self.layers[layer].forward(entering, chunk, self.decoder.rope_interleaved(), past)
+        self.layers[layer].forward(entering, chunk, self, past)
     }
 
     /// Adds to `to` the gradient of what entered block `layer` from `d`, that of what left it.
@@ -180,8 +197,10 @@ impl<'m> FrozenModel<'m> {
         let parts = teacher.chunks(HEAD_ROWS * size).zip(student.chunks(HEAD_ROWS * size));
         for (part, (teacher, student)) in parts.enumerate() {
             let of = |states: &[f32]| -> Result<Vec<f32>> {
-                let shape = (states.len() / size, size);
-                rows_of(&self.decoder.logits(&Tensor::from_slice(states, shape, &Device::Cpu)?)?)
+                let normed = self.final_norm.forward(states);
+                let (_, head) = self.decoder.final_norm_and_head();
+                let [logits] = products([head], normed, size, self.precision)?;
+                Ok(logits)
             };
             let (of_teacher, mut of_student) = (of(teacher)?, of(student)?);
             for (teacher, student) in of_teacher.chunks_exact(vocab).zip(of_student.chunks_exact_mut(vocab)) {
@@ -230,13 +249,14 @@ impl<'m> FrozenBlock<'m> {
         &self,
         entering: Vec<f32>,
         chunk: &Chunk,
-        interleaved: bool,
+        model: &FrozenModel,
         past: &Past,
     ) -> Result<(Vec<f32>, Activations)> {
+        let (precision, interleaved) = (model.precision, model.decoder.rope_interleaved());
         let (attention, mlp) = (&self.block.attention, &self.block.mlp);
         let size = self.attention_norm.gain.len();
         let normed = self.attention_norm.forward(&entering);
-        let [mut query, mut key, value] = products(attention.inputs.each.each_ref(), normed, size)?;
+        let [mut query, mut key, value] = products(attention.inputs.each.each_ref(), normed, size, precision)?;
         let unnormed = match (&self.query_norm, &self.key_norm) {
             (None, None) => None,
             _ => Some([query.clone(), key.clone()]),
@@ -253,14 +273,14 @@ impl<'m> FrozenBlock<'m> {
             kernel::rotate(x, &cos, &sin, heads.size / 2, interleaved, scale);
         }
         let (mixed, attended) = attention::forward(heads, &query, &key, &value, past);
-        let [added] = products([&attention.output], mixed, heads.queries * heads.size)?;
+        let [added] = products([&attention.output], mixed, heads.queries * heads.size, precision)?;
         let middle = sum(&entering, &added);
         let normed = self.mlp_norm.forward(&middle);
-        let [gate, up] = products(mlp.inputs.each.each_ref(), normed, size)?;
+        let [gate, up] = products(mlp.inputs.each.each_ref(), normed, size, precision)?;
         let mut inner = gate.clone();
         kernel::silu_times(&mut inner, &up);
         let width = inner.len() / (middle.len() / size);
-        let [added] = products([&mlp.down], inner, width)?;
+        let [added] = products([&mlp.down], inner, width, precision)?;
         let leaving = sum(&middle, &added);
         let activations = Activations {
             entering,
@@ -344,7 +364,18 @@ impl Norm {
 }
 
 /// The products of rows (rows, `size`) with some linear layers, row by row each.
-fn products<const N: usize>(linears: [&Linear; N], x: Vec<f32>, size: usize) -> Result<[Vec<f32>; N]> {
+fn products<const N: usize>(
+    linears: [&Linear; N],
+    x: Vec<f32>,
+    size: usize,
+    precision: Precision,
+) -> Result<[Vec<f32>; N]> {
+    if precision == Precision::Coarse
+        && let Some(packed) = fused::all_packed(linears)
+    {
+        let products = kernel::matmul(packed, &kernel::Activations::coarse(&x, size));
+        return Ok(fused::biased(linears, products)?);
+    }
     let shape = (x.len() / size, size);
     let outputs = Linear::forward_all(linears, &Tensor::from_vec(x, shape, &Device::Cpu)?)?;
     let mut products = Vec::with_capacity(N);

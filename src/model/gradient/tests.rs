@@ -105,6 +105,21 @@ fn gradients_of_packed_blocks() {
 }
 
 #[test]
+fn a_coarse_pass_is_near_the_full_one() {
+    let decoder = packed_decoder(1);
+    let x = random(ROWS * decoder.config().hidden_size, 1);
+    let run = |precision| {
+        let model = FrozenModel::new(&decoder).unwrap().with_precision(precision);
+        let chunk = model.chunk(0, ROWS).unwrap();
+        model.forward(0, x.clone(), &chunk, &Past::default()).unwrap().0
+    };
+    let (full, coarse) = (run(Precision::Full), run(Precision::Coarse));
+    let off: Vec<f32> = full.iter().zip(&coarse).map(|(a, b)| a - b).collect();
+    let off = (dot(&off, &off) / dot(&full, &full)).sqrt();
+    assert!((1e-5..2e-2).contains(&off), "{off}");
+}
+
+#[test]
 fn the_divergence_and_its_gradient() {
     let decoder = packed_decoder(1);
     let model = FrozenModel::new(&decoder).unwrap();

@@ -56,7 +56,7 @@ impl Transposed {
     pub fn product(&self, d: &[f32]) -> Vec<f32> {
         match &self.weights {
             Weights::Packed(packed) => {
-                let [products] = kernel::matmul([packed], &Activations::new(d, self.columns));
+                let [products] = kernel::matmul([packed], &Activations::coarse(d, self.columns));
                 products
             }
             Weights::Dense(values) => {

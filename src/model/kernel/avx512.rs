@@ -12,22 +12,30 @@ use super::{Activations, BLOCK, LANES, Output, TILE};
 /// The CPU must have AVX-512 F, BW and VNNI.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 pub(super) unsafe fn group(weight: &PackedMatrix, group: usize, x: &Activations, rows: Range<usize>, output: Output) {
-    match weight.bits() {
-        Bits::Four => tiles::<true>(weight, group, x, rows, output),
-        Bits::Eight => tiles::<false>(weight, group, x, rows, output),
+    match (weight.bits(), x.is_coarse()) {
+        (Bits::Four, false) => tiles::<true, false>(weight, group, x, rows, output),
+        (Bits::Eight, false) => tiles::<false, false>(weight, group, x, rows, output),
+        (Bits::Four, true) => tiles::<true, true>(weight, group, x, rows, output),
+        (Bits::Eight, true) => tiles::<false, true>(weight, group, x, rows, output),
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn tiles<const FOUR: bool>(weight: &PackedMatrix, group: usize, x: &Activations, rows: Range<usize>, output: Output) {
+fn tiles<const FOUR: bool, const COARSE: bool>(
+    weight: &PackedMatrix,
+    group: usize,
+    x: &Activations,
+    rows: Range<usize>,
+    output: Output,
+) {
     let mut row = rows.start;
     while row + TILE <= rows.end {
-        tile::<TILE, FOUR>(weight, group, x, row, output);
+        tile::<TILE, FOUR, COARSE>(weight, group, x, row, output);
         row += TILE;
     }
     while row < rows.end {
-        tile::<1, FOUR>(weight, group, x, row, output);
+        tile::<1, FOUR, COARSE>(weight, group, x, row, output);
         row += 1;
     }
 }
@@ -51,9 +59,9 @@ macro_rules! dot {
     }};
 }
 
-/// `ROWS` rows of `x` from `first` on times one group.
+/// `ROWS` rows of `x` from `first` on times one group; `COARSE`: their low bytes are 0.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn tile<const ROWS: usize, const FOUR: bool>(
+fn tile<const ROWS: usize, const FOUR: bool, const COARSE: bool>(
     weight: &PackedMatrix,
     group: usize,
     x: &Activations,
@@ -74,7 +82,10 @@ fn tile<const ROWS: usize, const FOUR: bool>(
             let [scale, sum] = scales[r][block];
             let [high, low] = &rows[r][block];
             // At most 32·255·(127·128 + 64) < 2³¹: exact.
-            let dots = _mm512_add_epi32(_mm512_slli_epi32::<7>(dot!(quants, high)), dot!(quants, low));
+            let mut dots = _mm512_slli_epi32::<7>(dot!(quants, high));
+            if !COARSE {
+                dots = _mm512_add_epi32(dots, dot!(quants, low));
+            }
             let scaled = _mm512_mul_ps(d, _mm512_set1_ps(scale));
             sums[r] = _mm512_fmadd_ps(scaled, _mm512_cvtepi32_ps(dots), sums[r]);
             sums[r] = _mm512_fmadd_ps(m, _mm512_set1_ps(sum), sums[r]);

@@ -89,6 +89,25 @@ impl Shape {
         parameters
     }
 
+    /// The parameters of routers of a checkpoint, whose own threshold becomes 0; `None` where they are of other sizes.
+    pub fn parameters_of(&self, routers: &[MlpRouter]) -> Option<Vec<f32>> {
+        if routers.len() != self.layers {
+            return None;
+        }
+        let mut parameters = Vec::with_capacity(self.parameters());
+        for router in &routers[routed(self.layers)] {
+            if router.b1.len() != self.width || router.w1.len() != self.width * self.hidden_size {
+                return None;
+            }
+            let (skip, rest) = router.w2.split_at(self.width);
+            parameters.extend_from_slice(&router.w1);
+            parameters.extend_from_slice(&router.b1);
+            parameters.extend(rest.iter().zip(skip).take(self.width).map(|(execute, skip)| execute - skip));
+            parameters.push(router.b2[1] - router.b2[0]);
+        }
+        Some(parameters)
+    }
+
     fn parts<'a>(&self, parameters: &'a [f32], layer: usize) -> Parts<'a> {
         let (w1, rest) = parameters[self.range(layer)].split_at(self.width * self.hidden_size);
         let (b1, rest) = rest.split_at(self.width);
@@ -242,6 +261,13 @@ mod tests {
         let state = values(8, 2);
         let rms = (state.iter().map(|x| x * x).sum::<f32>() / 8.0 + RMS_EPS).sqrt();
         let normed: Vec<f32> = state.iter().map(|x| x / rms).collect();
+        let mut read = shape.parameters_of(&routers).unwrap();
+        // The threshold went into the biases.
+        for layer in routed(5) {
+            read[shape.range(layer).end - 1] += 0.25;
+        }
+        assert!(read.iter().zip(&parameters).all(|(a, b)| (a - b).abs() < 1e-6));
+        assert_eq!(Shape::new(5, 8, 4).parameters_of(&routers), None);
         for (layer, router) in routers.iter().enumerate() {
             let [skip, execute, repeat] = router.logits(&normed);
             assert_eq!(repeat, NEVER);

@@ -20,6 +20,8 @@ pub struct Key {
     pub settings: DepthSettings,
     pub model_sha256: String,
     pub prompts_sha256: String,
+    /// Of the checkpoint that the training begins with.
+    pub from_sha256: Option<String>,
     pub exact: bool,
 }
 

@@ -59,6 +59,8 @@ pub struct Job<'a> {
     pub key: &'a Key,
     /// Texts read at once. Changes no result.
     pub threads: usize,
+    /// The parameters to begin with, see [`Shape::parameters_of`]; new ones if absent.
+    pub from: Option<Vec<f32>>,
     /// Where the state is kept; one that is there is gone on with.
     pub state: Option<&'a Path>,
 }
@@ -84,7 +86,7 @@ pub fn train(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(&StepReport) -> 
         None => None,
     };
     let mut state = found.unwrap_or_else(|| State {
-        parameters: shape.initial(settings.seed),
+        parameters: job.from.clone().unwrap_or_else(|| shape.initial(settings.seed)),
         first: vec![0.0; shape.parameters()],
         second: vec![0.0; shape.parameters()],
         reports: Vec::new(),
