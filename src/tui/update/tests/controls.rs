@@ -93,7 +93,7 @@ fn the_settings_dialog_edits_and_switches() {
     keys(&mut app, "G");
     key(&mut app, KeyCode::Enter);
     assert!(app.settings.ignore_eos);
-    keys(&mut app, "gj");
+    keys(&mut app, "gjj");
     let Some(Overlay::Settings(dialog)) = &app.overlay else {
         panic!("closed")
     };
