@@ -275,7 +275,7 @@ impl Config {
         let scope = self.scope.unwrap_or_else(|| scope_of(routers));
         Settings {
             scope,
-            kv: self.kv.unwrap_or_else(|| kv_of(routers, scope)),
+            kv: self.kv_in(routers, scope),
             dial: self.dial,
             budget: self.budget,
             shadow: self.shadow,
@@ -289,6 +289,11 @@ impl Config {
             },
             ..Settings::default()
         }
+    }
+
+    /// What skipped layers are left with under some routers in a scope.
+    pub fn kv_in(&self, routers: &RouterChoice, scope: Scope) -> KvMode {
+        self.kv.unwrap_or_else(|| kv_of(routers, scope))
     }
 
     /// The model to load as configured.

@@ -167,7 +167,10 @@ fn export_replaces_nothing_unasked_and_names_its_formats() {
 fn exported_overrides_say_what_the_run_was_asked() {
     let folder = Folder::new(&[("pins.jsonl", &shipped("france-pins.trace.jsonl"))]);
     let overrides = folder.stdout(&["export", "pins.jsonl", "--format", "overrides"], 0);
-    assert_eq!(overrides, "scope prompt\ndial -0.5\npin 12=skip\npin 20@40-44=repeat\n");
+    assert_eq!(
+        overrides,
+        "scope prompt\nkv ragged\ndial -0.5\npin 12=skip\npin 20@40-44=repeat\n"
+    );
 }
 
 /// The map's rows on a screen: what is between the layer's number and the shares.
@@ -322,5 +325,5 @@ fn what_cannot_be_opened_is_said_before_the_screen() {
     let refused = folder.command(&["--overrides", "my.overrides"]).assert();
     refused
         .code(2)
-        .stderr(contains("my.overrides: line 1, column 1: expected scope, dial"));
+        .stderr(contains("my.overrides: line 1, column 1: expected scope, kv, dial"));
 }

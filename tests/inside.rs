@@ -8,8 +8,8 @@ use drllm::engine::inspector::Inspector;
 use drllm::engine::sequence::Stopped;
 use drllm::engine::worker::Worker;
 use drllm::engine::{
-    Answer, Command, Event, Generation, Kept, LoadRequest, Prompt, Question, Sampling, Scope, Settings, StopReason,
-    Trace, generate,
+    Answer, Command, Event, Generation, Kept, KvMode, LoadRequest, Prompt, Question, Sampling, Scope, Settings,
+    StopReason, Trace, generate,
 };
 use drllm::model::Model;
 use drllm::program::{Action, Program};
@@ -202,9 +202,13 @@ fn looking_does_not_change_what_is_kept() {
 #[test]
 fn a_branch_equals_a_run_that_went_that_way_and_keeps_the_prefix() {
     for model in [common::fast_model(), common::exact_model()] {
-        for (scope, budget) in [(Scope::Prompt, None), (Scope::Token, None), (Scope::Token, Some(26))] {
+        for (scope, budget, kv) in [
+            (Scope::Prompt, None, KvMode::Ragged),
+            (Scope::Token, None, KvMode::Fill),
+            (Scope::Token, Some(26), KvMode::Ragged),
+        ] {
             let base = settings(|s| {
-                (s.scope, s.budget) = (scope, budget);
+                (s.scope, s.budget, s.kv) = (scope, budget, kv);
                 (s.sampling.temperature, s.sampling.repetition_penalty) = (0.8, 1.1);
             });
             let mut kept = Kept::default();
@@ -244,6 +248,110 @@ fn a_branch_equals_a_run_that_went_that_way_and_keeps_the_prefix() {
             assert!(more > blocks + trace.header.program.depth());
         }
     }
+}
+
+/// A run that skips layers, so that the KV mode matters.
+fn skipping(kv: KvMode) -> Settings {
+    settings(|s| {
+        (s.scope, s.kv) = (Scope::Token, kv);
+        // Now these, now those, in the prompt too.
+        let pins = (0..80).step_by(2).map(|at| format!("5@{at}=skip"));
+        let pins = pins.chain((0..80).step_by(3).map(|at| format!("9@{at}=skip")));
+        s.pins = pins.map(|pin| pin.parse().unwrap()).collect();
+    })
+}
+
+#[test]
+fn a_branch_keeps_the_kv_mode_and_so_does_what_is_kept() {
+    let model = common::fast_model();
+    let mut kept = Kept::default();
+    let (filled, ragged) = (skipping(KvMode::Fill), skipping(KvMode::Ragged));
+    let traces = [ran(model, &filled, &mut kept), ran(model, &ragged, &mut kept)];
+    assert_ne!(traces[0].steps[5].logits, traces[1].steps[5].logits);
+    // Neither is taken for the other, and each goes on as it ran.
+    for (trace, settings) in traces.iter().zip([&filled, &ragged]) {
+        let id = trace.steps[7].id;
+        let (again, blocks) = branch(model, &mut kept, trace, 7, &[id], settings);
+        assert_same(&again, trace, 0);
+        assert_eq!(blocks, trace.steps[7..].iter().map(|s| s.depth).sum::<usize>());
+        let (replayed, _) = branch(model, &mut Kept::new(0), trace, 7, &[id], settings);
+        assert_same(&replayed, trace, 0);
+        let skips = trace.steps.iter().rposition(|step| step.depth < 30).unwrap();
+        let position = trace.header.prompt.len() + skips;
+        let inspection = inspector(model, &mut kept).inspect(trace, position, 5).unwrap();
+        assert_eq!(Some(&inspection.logits), trace.steps[skips].logits.as_ref());
+        assert!(inspection.stages.iter().any(|stage| !stage.carried_out));
+    }
+    let before = traces[0].first(traces[0].header.prompt.len() + 7);
+    let sequence = inspector(model, &mut kept).sequence(&before, 7).unwrap();
+    let refused = Generation::resume(
+        model,
+        routers(),
+        &before,
+        sequence,
+        vec![traces[0].steps[7].id],
+        &ragged,
+    );
+    let error = refused.err().unwrap().to_string();
+    assert!(error.contains("was made with kv fill and a branch keeps it"), "{error}");
+}
+
+#[test]
+fn a_frozen_flip_changes_one_layer_and_needs_no_routers() {
+    let model = common::fast_model();
+    for kv in KvMode::ALL {
+        let mut kept = Kept::default();
+        let mut base = skipping(kv);
+        base.dial = -0.4;
+        let trace = ran(model, &base, &mut kept);
+        let position = trace.header.prompt.len() + 5;
+        let flip = inspector(model, &mut kept)
+            .flip(&trace, 12, position, Action::Skip, 5, true)
+            .unwrap();
+        assert!(flip.frozen && flip.note.is_none() && flip.others == 0 && flip.kl > 0.0);
+        let mut actions = trace.steps[5].program.to_actions(30).unwrap();
+        actions[12] = Action::Skip;
+        assert_eq!(flip.program, Program::from_actions(&actions));
+        // As if that program had been given from there on.
+        let given = Settings {
+            program: Some(flip.program.clone()),
+            pins: Vec::new(),
+            ..base.clone()
+        };
+        let (branched, _) = branch(model, &mut kept, &trace, 5, &[trace.steps[5].id], &given);
+        let said = branched.steps[5].logits.as_ref().unwrap();
+        let likeliest = flip.shifts.iter().max_by(|a, b| a.after.total_cmp(&b.after)).unwrap();
+        assert_eq!(likeliest.id, said.top[0].0);
+        assert!((likeliest.after - (said.top[0].1 - said.logsumexp).exp()).abs() < 1e-5);
+        // At the prompt all of its tokens do it.
+        let prompt = inspector(model, &mut kept)
+            .flip(&trace, 12, 3, Action::Skip, 5, true)
+            .unwrap();
+        assert_eq!(prompt.program.depth(), trace.header.program.depth() - 1);
+        // Without the run's routers it is what is shown, whatever was asked.
+        let mut alone = inspector(model, &mut kept);
+        alone.routers = None;
+        let fallen = alone.flip(&trace, 12, position, Action::Skip, 5, false).unwrap();
+        assert!(fallen.frozen && fallen.note.as_ref().unwrap().contains("built-in, are not loaded"));
+        assert_eq!((fallen.kl, &fallen.program), (flip.kl, &flip.program));
+    }
+    // A run without routers is settled anew without any.
+    let mut kept = Kept::default();
+    let base = settings(|s| s.scope = Scope::Token);
+    let prompt = Prompt::Text(PROMPT.into());
+    let (mut generation, header) = Generation::start(model, None, &prompt, &base, &GO).unwrap();
+    let mut trace = Trace::new(header);
+    while let Some(step) = generation.step().unwrap() {
+        trace.steps.push(step);
+    }
+    let position = trace.header.prompt.len() + 1;
+    let mut flip = |frozen| {
+        let flip = inspector(model, &mut kept).flip(&trace, 4, position, Action::Skip, 3, frozen);
+        let flip = flip.unwrap();
+        (flip.kl, flip.program, flip.others, flip.frozen)
+    };
+    let (kl, program, others, _) = flip(true);
+    assert_eq!(flip(false), (kl, program, others, false));
 }
 
 #[test]

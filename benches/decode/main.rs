@@ -2,6 +2,7 @@
 //!
 //! - `skipping`: the time of a token against how many of its layers run;
 //! - `ragged`: a program for every token against one for all;
+//! - `fill`: tokens that leave out some layers under KV fill, routers asked, against the unmodified model;
 //! - `routers`: all routers, policy and trace against none, decode and prefill;
 //! - `load`: from the start of a process to its first token, and its memory;
 //! - `context [SVG]`: tokens up to the model's whole context (a minute or more; not run unless asked);
@@ -12,6 +13,7 @@
 //! one or `DRLLM_MODEL`, the routers those that ship for it or `DRLLM_ROUTERS`, the device the CPU or `DRLLM_DEVICE`.
 
 mod context;
+mod fill;
 mod load;
 mod ragged;
 mod routers;
@@ -36,19 +38,22 @@ fn main() -> Result<()> {
     }
     let mut parts: Vec<&str> = args.iter().map(String::as_str).filter(|a| *a != "--bench").collect();
     if parts.is_empty() {
-        parts = vec!["skipping", "ragged", "routers", "load"];
+        parts = vec!["skipping", "ragged", "fill", "routers", "load"];
     }
     let mut parts = parts.into_iter();
     while let Some(part) = parts.next() {
         match part {
             "skipping" => skipping::measure()?,
             "ragged" => ragged::measure()?,
+            "fill" => fill::measure()?,
             "routers" => routers::measure()?,
             "load" => load::measure()?,
             "load-once" => load::once()?,
             "context" => context::measure(parts.next())?,
             "serve" => serve::serve()?,
-            other => bail!("there is no part '{other}': expected skipping, ragged, routers, load, context or serve"),
+            other => {
+                bail!("there is no part '{other}': expected skipping, ragged, fill, routers, load, context or serve")
+            }
         }
     }
     Ok(())

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use super::UsageError;
-use crate::engine::{KvMode, LoadRequest, Overrides, Pin, RouterChoice, Sampling, Scope, Settings, kv_of};
+use crate::engine::{KvMode, LoadRequest, Overrides, Pin, Sampling, Scope, Settings};
 use crate::program::Program;
 
 /// Which model, routers and device; shared by the screen and the commands.
@@ -152,13 +152,23 @@ impl DecideArgs {
     }
 
     /// Writes over `settings` what `file` says and then what was given. `layers`: the model's, or
-    /// [`crate::program::MOST_LAYERS`] while they are not known.
+    /// [`crate::program::MOST_LAYERS`] while they are not known. `kv`: the KV mode in the scope that this settles, where
+    /// neither names one.
     ///
     /// # Errors
     /// [`UsageError`] for a mistake in the file or the program.
-    pub fn apply(&self, file: Option<&OverridesFile>, layers: usize, settings: &mut Settings) -> Result<()> {
+    pub fn apply(
+        &self,
+        file: Option<&OverridesFile>,
+        layers: usize,
+        kv: impl FnOnce(Scope) -> KvMode,
+        settings: &mut Settings,
+    ) -> Result<()> {
+        let mut named = self.kv.map(KvMode::from);
         if let Some(file) = file {
-            file.parse(layers)?.apply(settings);
+            let overrides = file.parse(layers)?;
+            overrides.apply(settings);
+            named = named.or(overrides.kv());
         }
         if let Some(text) = &self.program {
             let program = Program::parse(text, layers);
@@ -168,24 +178,12 @@ impl DecideArgs {
         if let Some(scope) = self.scope {
             settings.scope = scope.into();
         }
-        if let Some(kv) = self.kv {
-            settings.kv = kv.into();
-        }
+        settings.kv = named.unwrap_or_else(|| kv(settings.scope));
         settings.dial = self.dial.unwrap_or(settings.dial);
         settings.budget = self.budget.or(settings.budget);
         settings.pins.extend(&self.pins);
         settings.shadow &= !self.no_shadow;
         Ok(())
-    }
-}
-
-impl DecideArgs {
-    /// After [`Self::apply`]: where neither the arguments nor `configured` name a KV mode, `settings` have that of the
-    /// routers in the scope that was settled.
-    pub fn settle_kv(&self, configured: Option<KvMode>, routers: &RouterChoice, settings: &mut Settings) {
-        if self.kv.is_none() && configured.is_none() {
-            settings.kv = kv_of(routers, settings.scope);
-        }
     }
 }
 

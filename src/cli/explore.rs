@@ -95,10 +95,9 @@ pub fn open(args: ExploreArgs, config: &Config, config_dir: &Path, lesson: Optio
     };
     // The model's layers are not known yet; what depends on them is checked when a run starts.
     let overrides = args.decide.file()?;
-    args.decide.apply(overrides.as_ref(), MOST_LAYERS, &mut settings)?;
-    if session.is_none() {
-        args.decide.settle_kv(config.kv, &load.routers, &mut settings);
-    }
+    let kept = session.as_ref().map(|session| session.state.settings.kv);
+    let kv = |scope| kept.unwrap_or_else(|| config.kv_in(&load.routers, scope));
+    args.decide.apply(overrides.as_ref(), MOST_LAYERS, kv, &mut settings)?;
     let overrides = overrides.map(|file| file.named(MOST_LAYERS)).transpose()?;
     args.sample.apply(&mut settings);
     settings.check_alone().map_err(UsageError::new)?;

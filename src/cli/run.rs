@@ -13,7 +13,9 @@ use super::progress::Progress;
 use crate::config::Config;
 use crate::engine::notes::{dial_for_depth, notes};
 use crate::engine::route::Route;
-use crate::engine::{LoadRequest, Output, Prompt, Record, Settings, generate, load_model, load_routers, trace_io};
+use crate::engine::{
+    KvMode, LoadRequest, Output, Prompt, Record, Scope, Settings, generate, load_model, load_routers, trace_io,
+};
 use crate::model::Model;
 use crate::program::MOST_LAYERS;
 use crate::router::RouterSet;
@@ -66,11 +68,8 @@ pub fn run(args: RunArgs, config: &Config) -> Result<()> {
     args.model.apply(&mut request);
     let defaults = config.settings(&request.routers);
     let overrides = args.decide.file()?;
-    let settings = |layers| -> Result<Settings> {
-        let mut settings = args.settings(&defaults, overrides.as_ref(), layers)?;
-        args.decide.settle_kv(config.kv, &request.routers, &mut settings);
-        Ok(settings)
-    };
+    let kv = |scope| config.kv_in(&request.routers, scope);
+    let settings = |layers| args.settings(&defaults, overrides.as_ref(), layers, kv);
     // What needs no model is refused before one is loaded.
     settings(MOST_LAYERS)?.check_alone().map_err(UsageError::new)?;
     let prompt = match (&args.ids, &args.prompt) {
@@ -131,9 +130,15 @@ pub(super) fn load(request: &LoadRequest, stop: &AtomicBool) -> Result<(Model, O
 
 impl RunArgs {
     /// What is asked of a model of `layers` layers.
-    fn settings(&self, defaults: &Settings, overrides: Option<&OverridesFile>, layers: usize) -> Result<Settings> {
+    fn settings(
+        &self,
+        defaults: &Settings,
+        overrides: Option<&OverridesFile>,
+        layers: usize,
+        kv: impl FnOnce(Scope) -> KvMode,
+    ) -> Result<Settings> {
         let mut settings = defaults.clone();
-        self.decide.apply(overrides, layers, &mut settings)?;
+        self.decide.apply(overrides, layers, kv, &mut settings)?;
         self.sample.apply(&mut settings);
         settings.raw |= self.raw;
         settings.logits = self.logits;

@@ -108,7 +108,8 @@ fn of_prompts(args: &StatsArgs, path: &Path, config: &Config) -> Result<()> {
     let overrides = args.decide.file()?;
     let settings = |layers| -> Result<Settings> {
         let mut settings = defaults.clone();
-        args.decide.apply(overrides.as_ref(), layers, &mut settings)?;
+        let kv = |scope| config.kv_in(&request.routers, scope);
+        args.decide.apply(overrides.as_ref(), layers, kv, &mut settings)?;
         args.sample.apply(&mut settings);
         settings.raw |= args.raw;
         Ok(settings)

@@ -15,7 +15,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-use super::settings::{Pin, Scope, Settings};
+use super::settings::{KvMode, Pin, Scope, Settings};
 use crate::program::{Program, ProgramError};
 use crate::text::escape_controls;
 
@@ -23,6 +23,7 @@ use crate::text::escape_controls;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Override {
     Scope(Scope),
+    Kv(KvMode),
     /// −1 to 1.
     Dial(f64),
     /// Greatest depth of a token, at least 1.
@@ -33,7 +34,7 @@ pub enum Override {
 }
 
 /// The keywords, in the order in which settings are written.
-const KEYWORDS: &str = "scope, dial, budget, program, seed or pin";
+const KEYWORDS: &str = "scope, kv, dial, budget, program, seed or pin";
 
 /// An override in the list.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,11 +107,20 @@ impl Overrides {
         })
     }
 
+    /// The KV mode that is named, if one is.
+    pub fn kv(&self) -> Option<KvMode> {
+        self.active().find_map(|what| match what {
+            Override::Kv(kv) => Some(*kv),
+            _ => None,
+        })
+    }
+
     /// Writes what is carried out over `settings`; pins go behind those that are there.
     pub fn apply(&self, settings: &mut Settings) {
         for what in self.active() {
             match what {
                 Override::Scope(scope) => settings.scope = *scope,
+                Override::Kv(kv) => settings.kv = *kv,
                 Override::Dial(dial) => settings.dial = *dial,
                 Override::Budget(budget) => settings.budget = Some(*budget),
                 Override::Program(program) => settings.program = Some(program.clone()),
@@ -122,11 +132,16 @@ impl Overrides {
 }
 
 impl From<&Settings> for Overrides {
-    /// What `settings` decide, so that it can be replayed: scope and dial always, the seed where
-    /// tokens are drawn at random.
+    /// What `settings` decide, so that it can be replayed: scope, KV mode and dial always, the seed
+    /// where tokens are drawn at random.
     fn from(settings: &Settings) -> Overrides {
         let sampling = &settings.sampling;
-        let all = [Override::Scope(settings.scope), Override::Dial(settings.dial)]
+        let always = [
+            Override::Scope(settings.scope),
+            Override::Kv(settings.kv),
+            Override::Dial(settings.dial),
+        ];
+        let all = always
             .into_iter()
             .chain(settings.budget.map(Override::Budget))
             .chain(settings.program.clone().map(Override::Program))
@@ -171,6 +186,7 @@ impl fmt::Display for Override {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Override::Scope(scope) => write!(f, "scope {scope}"),
+            Override::Kv(kv) => write!(f, "kv {kv}"),
             Override::Dial(dial) => write!(f, "dial {dial}"),
             Override::Budget(budget) => write!(f, "budget {budget}"),
             Override::Program(program) if program.is_empty() => write!(f, "program"),
@@ -230,6 +246,10 @@ fn parse_override(keyword: Word, value: Word, layers: usize) -> Result<Override,
             "prompt" => Ok(Override::Scope(Scope::Prompt)),
             "token" => Ok(Override::Scope(Scope::Token)),
             _ => Err(value.instead_of("prompt or token")),
+        },
+        "kv" => match KvMode::ALL.into_iter().find(|mode| mode.name() == value.text) {
+            Some(mode) => Ok(Override::Kv(mode)),
+            None => Err(value.instead_of("ragged or fill")),
         },
         "dial" => match value.text.parse::<f64>() {
             Ok(dial) if (-1.0..=1.0).contains(&dial) => Ok(Override::Dial(dial)),

@@ -4,7 +4,7 @@ use super::line_edit::LineEdit;
 use super::overrides;
 use super::settings::{FieldError, column};
 use crate::engine::overrides::{Item, Line, Override, OverridesError};
-use crate::engine::{NEUTRAL_DIAL, Overrides, Sampling, Scope, Settings};
+use crate::engine::{KvMode, NEUTRAL_DIAL, Overrides, Sampling, Scope, Settings};
 use crate::program::MOST_LAYERS;
 
 /// Layers that pass every check, while the model's are not known.
@@ -18,16 +18,17 @@ pub struct Off {
 }
 
 /// The overrides that hold: pins in their order (the last one on a cell holds), program, budget, dial,
-/// scope, seed.
+/// scope, KV mode, seed.
 pub fn active(settings: &Settings) -> Vec<Override> {
     let pins = settings.pins.iter().copied().map(Override::Pin);
     let program = settings.program.clone().map(Override::Program);
     let budget = settings.budget.map(Override::Budget);
     let dial = (settings.dial != NEUTRAL_DIAL).then_some(Override::Dial(settings.dial));
     let scope = (settings.scope != Scope::default()).then_some(Override::Scope(settings.scope));
+    let kv = (settings.kv != KvMode::default()).then_some(Override::Kv(settings.kv));
     let seed = settings.sampling.seed;
     let seed = (seed != neutral_seed()).then_some(Override::Seed(seed));
-    let one = [program, budget, dial, scope, seed];
+    let one = [program, budget, dial, scope, kv, seed];
     pins.chain(one.into_iter().flatten()).collect()
 }
 
@@ -126,6 +127,10 @@ fn take(settings: &mut Settings, row: usize) -> Option<Off> {
             settings.scope = Scope::default();
             0
         }
+        Override::Kv(_) => {
+            settings.kv = KvMode::default();
+            0
+        }
         Override::Seed(_) => {
             settings.sampling.seed = neutral_seed();
             0
@@ -145,6 +150,7 @@ fn put(settings: &mut Settings, what: Override, at: usize) -> Option<Off> {
         Override::Budget(budget) => settings.budget.replace(budget).map(Override::Budget),
         Override::Dial(dial) => replaced(&mut settings.dial, dial, NEUTRAL_DIAL).map(Override::Dial),
         Override::Scope(scope) => replaced(&mut settings.scope, scope, Scope::default()).map(Override::Scope),
+        Override::Kv(kv) => replaced(&mut settings.kv, kv, KvMode::default()).map(Override::Kv),
         Override::Seed(seed) => replaced(&mut settings.sampling.seed, seed, neutral_seed()).map(Override::Seed),
     };
     before.map(|what| Off { what, at: 0 })
@@ -228,8 +234,8 @@ pub fn off(file: &Overrides) -> Vec<Off> {
     out
 }
 
-/// Puts what a file says in the place of pins, program, budget, dial and everything switched off; scope
-/// and seed stay where it does not name them.
+/// Puts what a file says in the place of pins, program, budget, dial and everything switched off; scope,
+/// KV mode and seed stay where it does not name them.
 ///
 /// # Errors
 /// When the text is no override file, or the model cannot have it. Nothing has changed then.

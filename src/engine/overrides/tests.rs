@@ -5,6 +5,7 @@ use proptest::prelude::*;
 const FILE: &str = "\
 # half the depth
 scope token
+kv fill
 dial -0.4
 budget 26
 off program 0-11 13-29
@@ -25,8 +26,8 @@ fn a_file_is_read_applied_and_written_again() {
     let mut settings = Settings::default();
     overrides.apply(&mut settings);
     assert_eq!(
-        (settings.scope, settings.dial, settings.budget),
-        (Scope::Token, -0.4, Some(26))
+        (settings.scope, settings.kv, settings.dial, settings.budget),
+        (Scope::Token, KvMode::Fill, -0.4, Some(26))
     );
     assert_eq!((settings.program, settings.sampling.seed), (None, 7));
     let pins: Vec<String> = settings.pins.iter().map(Pin::to_string).collect();
@@ -42,7 +43,10 @@ fn space_line_ends_and_a_mark_of_bytes_do_not_matter() {
 #[test]
 fn settings_make_a_file_that_gives_them_back() {
     let mut settings = Settings::default();
-    assert_eq!(Overrides::from(&settings).to_string(), "scope prompt\ndial -0.5\n");
+    assert_eq!(
+        Overrides::from(&settings).to_string(),
+        "scope prompt\nkv ragged\ndial -0.5\n"
+    );
     parse(FILE).apply(&mut settings);
     settings.sampling.temperature = 0.8;
     settings.program = Some(Program::default());
@@ -59,11 +63,11 @@ fn mistakes_name_line_column_and_what_was_expected() {
     for (text, expected) in [
         (
             "\nbugdet 3",
-            "line 2, column 1: expected scope, dial, budget, program, seed or pin, found 'bugdet'",
+            "line 2, column 1: expected scope, kv, dial, budget, program, seed or pin, found 'bugdet'",
         ),
         (
             "  off",
-            "line 1, column 6: expected scope, dial, budget, program, seed or pin, found the end of the line",
+            "line 1, column 6: expected scope, kv, dial, budget, program, seed or pin, found the end of the line",
         ),
         ("dial 2", "line 1, column 6: expected a number from -1"),
         ("dial nan", "line 1, column 6: expected a number from -1"),
@@ -102,6 +106,7 @@ fn any_override() -> impl Strategy<Value = Override> {
     });
     prop_oneof![
         Just(Override::Scope(Scope::Token)),
+        Just(Override::Kv(KvMode::Fill)),
         (-1.0f64..=1.0).prop_map(Override::Dial),
         (1usize..=60).prop_map(Override::Budget),
         any::<u64>().prop_map(Override::Seed),

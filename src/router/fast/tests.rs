@@ -79,6 +79,52 @@ fn says_what_the_routers_say_in_f32() {
 }
 
 #[test]
+fn normalised_states_are_heard_in_every_form() {
+    let mut set = routers(3, 40);
+    set.input_norm = InputNorm::Rms;
+    // Weights of a size that suits states of a root mean square of one.
+    for router in &mut set.layers {
+        router.w1.iter_mut().enumerate().for_each(|(i, w)| *w *= column(i % 64));
+    }
+    let mut beside = set.clone();
+    beside.fast = FastRouters::beside(&set);
+    let mut plain = set.clone();
+    plain.input_norm = InputNorm::None;
+    for rows in [1, 4, 9] {
+        let (states, longer) = (states(rows), (states(rows) * 8.0).unwrap());
+        for layer in 0..3 {
+            let exact = set.probabilities(layer, &states, false).unwrap();
+            let normed: Vec<f32> = pool_windows(&states, 4).unwrap().to_vec2::<f32>().unwrap().concat();
+            let windows = Tensor::from_vec(normed, (rows.min(4), 64), &Device::Cpu).unwrap();
+            let windows = InputNorm::Rms.forward(&windows).unwrap();
+            assert!(
+                close(exact, plain.probabilities(layer, &windows, false).unwrap()),
+                "after pooling"
+            );
+            for (found, exact) in [
+                (set.probabilities(layer, &states, true).unwrap(), exact),
+                (beside.probabilities(layer, &states, true).unwrap(), exact),
+                // The length of a state does not matter.
+                (set.probabilities(layer, &longer, true).unwrap(), exact),
+            ] {
+                assert!(close(found, exact), "{rows} rows: {found:?} for {exact:?}");
+            }
+            let each = set.row_probabilities(layer, &states, false).unwrap();
+            for other in [
+                set.row_probabilities(layer, &states, true).unwrap(),
+                beside.row_probabilities(layer, &states, true).unwrap(),
+            ] {
+                assert!(other.iter().zip(&each).all(|(a, b)| close(*a, *b)));
+            }
+            if rows == 1 {
+                let asked = set.question(layer, &states).unwrap().unwrap();
+                assert!(close(asked.answer(), exact));
+            }
+        }
+    }
+}
+
+#[test]
 fn units_that_cannot_change_are_settled_once() {
     let mut set = routers(3, 40);
     // Nobody hears any unit; no unit hears the state; one unit of each kind.

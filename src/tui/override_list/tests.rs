@@ -101,7 +101,7 @@ fn a_file_keeps_what_is_off_at_its_place() {
     let (mut settings, mut off) = (some(), Vec::new());
     toggle(&mut settings, &mut off, 0);
     toggle(&mut settings, &mut off, 1);
-    let text = "scope prompt\ndial -0.4\noff budget 26\noff pin 7=skip\npin 7@12-14=repeat\n";
+    let text = "scope prompt\nkv ragged\ndial -0.4\noff budget 26\noff pin 7=skip\npin 7@12-14=repeat\n";
     assert_eq!(to_file(&settings, &off).to_string(), text);
     let mut loaded = (Settings::default(), Vec::new());
     loaded.0.sampling.seed = 5;
@@ -130,7 +130,7 @@ fn a_bad_file_changes_nothing() {
         ("pin 30=skip", "no layer 30; this model has layers 0-29"),
         ("budget 20\nbudget 21", "line 1 says this already"),
         ("program 0-40", "line 1, column"),
-        (&trace, "expected scope, dial, budget"),
+        (&trace, "expected scope, kv, dial, budget"),
     ] {
         let message = load(&mut settings, &mut off, text, Some(30)).unwrap_err();
         assert!(message.contains(part) && message.chars().count() < 200, "{message}");

@@ -4,6 +4,7 @@ use super::super::app::{App, ModelState};
 use super::super::overrides::plural;
 use super::super::run::{Origin, Progress, Run};
 use super::{inside, requests, search, stats};
+use crate::engine::notes::notes;
 use crate::engine::{Command, Event, Header, RunId, Step, StopReason, Summary};
 
 pub(super) fn hear(app: &mut App, event: Event) -> Vec<Command> {
@@ -94,9 +95,13 @@ fn started(app: &mut App, id: RunId, header: Header) {
         // Half-way up there is most to see.
         app.cursor.layer = run.layers() / 2;
     }
+    let notes = notes(run.trace.header.routers.as_ref(), run.settings());
     app.show(run);
     app.settled = starting.settings;
     app.begin_view();
+    if let Some(note) = notes.into_iter().next() {
+        app.info(note);
+    }
 }
 
 /// The run on the screen, or in the comparison, that expects events of `id`.

@@ -16,7 +16,7 @@ fn offered(app: &App) -> &'static [UiAction] {
         Some(Overlay::Settings(_)) => return &[Accept, Toggle, Rerun, Close],
         Some(Overlay::Compare { .. }) => return &[Close, Up, Down, Divergence, Rerun],
         Some(Overlay::Inside(_)) => return &[Close, Left, Right, Up, Down, Flips, Branch, Force, Help],
-        Some(Overlay::Flips(_)) => return &[Accept, Toggle, Freeze, Branch, Inside, Close, Up, Down, Help],
+        Some(Overlay::Flips(_)) => return &[Accept, Toggle, Freeze, Branch, Inside, Close, Help, Up, Down],
         Some(Overlay::Force(_)) => return &[Accept, Close],
         Some(Overlay::Search(Page::Form)) if app.search.form.field == Field::Answers => {
             return &[Search, NewLine, FocusNext, SearchExample, Close];

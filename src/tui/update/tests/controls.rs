@@ -93,7 +93,7 @@ fn the_settings_dialog_edits_and_switches() {
     keys(&mut app, "G");
     key(&mut app, KeyCode::Enter);
     assert!(app.settings.ignore_eos);
-    keys(&mut app, "gj");
+    keys(&mut app, "gjj");
     let Some(Overlay::Settings(dialog)) = &app.overlay else {
         panic!("closed")
     };
@@ -315,7 +315,7 @@ fn overrides_are_saved_and_loaded_by_name() {
     ctrl(&mut app, 'u');
     keys(&mut app, " half.overrides");
     key(&mut app, KeyCode::Enter);
-    let text = "scope prompt\ndial -0.5\noff pin 7=skip\npin 9@20-23=repeat\n";
+    let text = "scope prompt\nkv ragged\ndial -0.5\noff pin 7=skip\npin 9@20-23=repeat\n";
     let save = |replace| {
         Some(FileRequest::Save {
             path: "half.overrides".into(),
