@@ -159,11 +159,11 @@ struct Run {
 fn run(buffer: &Buffer, x: u16, y: u16) -> Run {
     let look = |cell: &Cell| (cell.fg, cell.bg, cell.modifier);
     let first = &buffer[(x, y)];
-    let block = matches!(first.symbol(), "█" | "▄" | "▀");
+    let block = matches!(first.symbol(), "█" | "▓" | "▄" | "▀" | "▙" | "▛");
     let alike = |cell: &Cell| {
         let same = match block {
             true => cell.symbol() == first.symbol(),
-            false => !matches!(cell.symbol(), "█" | "▄" | "▀"),
+            false => !matches!(cell.symbol(), "█" | "▓" | "▄" | "▀" | "▙" | "▛"),
         };
         same && look(cell) == look(first)
     };
@@ -200,9 +200,21 @@ fn draw(svg: &mut String, run: &Run, x: f32, y: f32) -> Result<()> {
     }
     // Block elements are drawn: fonts leave gaps between them.
     match run.text.chars().next() {
-        Some('█') => filled(0.0, 1.0, &run.fg)?,
+        Some('█' | '▓') => filled(0.0, 1.0, &run.fg)?,
         Some('▄') => filled(0.5, 0.5, &run.fg)?,
         Some('▀') => filled(0.0, 0.5, &run.fg)?,
+        Some(corner @ ('▙' | '▛')) => {
+            filled(if corner == '▙' { 0.5 } else { 0.0 }, 0.5, &run.fg)?;
+            for cell in 0..run.cells {
+                let x = x + f32::from(cell) * CELL.0;
+                writeln!(
+                    svg,
+                    "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{h:.1}\" fill=\"{}\"/>",
+                    CELL.0 / 2.0,
+                    run.fg
+                )?;
+            }
+        }
         _ if run.text.trim().is_empty() => {}
         _ => {
             let bold = if run.bold { " font-weight=\"bold\"" } else { "" };

@@ -290,7 +290,7 @@ fn statistics_without_colours() {
     drllm::tui::update::open_stats(&mut app);
     let screen = text(&draw(&mut app, (80, 24)));
     // Skips, executions and repeats are told apart by their glyphs.
-    for glyph in ['·', '▄', '█'] {
+    for glyph in ['·', '▓', '█'] {
         assert!(
             screen.lines().skip(4).any(|line| line.contains(glyph)),
             "{glyph}\n{screen}"
@@ -430,6 +430,60 @@ fn colours_and_none() {
             .all(|c| c.fg == ratatui::style::Color::Reset && c.bg == ratatui::style::Color::Reset)
     );
     insta::assert_snapshot!("monochrome_80x24", format!("{}{}", text(&buffer), styles(&buffer)));
+}
+
+/// A recording under depth routers, with these routers loaded.
+fn depths(tier: ColorTier) -> App {
+    let mut app = fixture::empty(tier);
+    let prompt = Some("Write a short story.".into());
+    app.open("the depth of every token".into(), prompt, fixture::depth_trace(40));
+    app.propose_prompt();
+    update(&mut app, Event::Resize(120, 40));
+    hear(&mut app, [fixture::loaded_with(Some(fixture::depth_routers()))]);
+    key(&mut app, KeyCode::Esc);
+    key(&mut app, KeyCode::Esc);
+    app
+}
+
+#[test]
+fn depths_of_tokens_and_a_dial_in_layers() {
+    let mut app = depths(ColorTier::Truecolor);
+    keys(&mut app, "hhhh");
+    snapshots("depths", &mut app);
+    keys(&mut app, "]]");
+    snapshots("depths_pending", &mut app);
+    keys(&mut app, "Pzzz");
+    insta::assert_snapshot!("depths_unfolded_120x40", text(&draw(&mut app, SIZES[1])));
+    keys(&mut app, "D");
+    snapshot_small("dial", &mut app);
+    key(&mut app, KeyCode::Esc);
+    keys(&mut app, "ojjj");
+    snapshot_small("depths_settings", &mut app);
+}
+
+#[test]
+fn depths_without_colours() {
+    let mut app = depths(ColorTier::None);
+    let buffer = draw(&mut app, SIZES[2]);
+    insta::assert_snapshot!("depths_monochrome_200x60", text(&buffer));
+}
+
+#[test]
+fn routers_that_differ_stand_apart() {
+    let mut app = depths(ColorTier::Truecolor);
+    keys(&mut app, "M");
+    key(&mut app, KeyCode::Enter);
+    hear(&mut app, [Worker::RoutersChanged(Some(fixture::routers()))]);
+    snapshots("routers_pending", &mut app);
+    let commands = keys(&mut app, "b");
+    let [Command::Generate { run, settings, .. }] = commands.as_slice() else {
+        panic!("{commands:?}")
+    };
+    let mut whole = fixture::depth_trace(44);
+    whole.header.settings = (**settings).clone();
+    whole.steps[17].id += 1;
+    hear(&mut app, fixture::events(*run, &whole));
+    snapshots("unmodified", &mut app);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::args::{DecideArgs, ModelArgs, SampleArgs};
 use super::config::THEMES_DIR;
 use super::trace_file::read_trace;
 use crate::config::{ColorChoice, Config, SessionChoice};
-use crate::engine::Trace;
+use crate::engine::{RouterChoice, Trace};
 use crate::program::MOST_LAYERS;
 use crate::tui::background;
 use crate::tui::color::ColorTier;
@@ -101,6 +101,8 @@ pub fn open(args: ExploreArgs, config: &Config, config_dir: &Path, lesson: Optio
     let overrides = overrides.map(|file| file.named(MOST_LAYERS)).transpose()?;
     args.sample.apply(&mut settings);
     settings.check_alone().map_err(UsageError::new)?;
+    let default = Config::default().settings(&RouterChoice::default());
+    let own_settings = session.is_some() || load.routers != RouterChoice::default() || settings != default;
     let tier = ColorTier::from_env(args.color.unwrap_or(config.color));
     let name = args.theme.as_deref().unwrap_or(&config.theme);
     let (theme, theme_warning) =
@@ -116,6 +118,7 @@ pub fn open(args: ExploreArgs, config: &Config, config_dir: &Path, lesson: Optio
     let options = TuiOptions {
         load,
         settings,
+        own_settings,
         overrides,
         prompt: args.prompt,
         traces,

@@ -43,7 +43,7 @@ impl Default for LoadRequest {
 }
 
 /// Where routers come from.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum RouterChoice {
     /// Those that ship for the model, if there are any: the best ones.
     #[default]

@@ -45,8 +45,8 @@ pub(super) fn document(trace: &Trace, title: &str) -> String {
 const LEGEND: &str = "<ul>
 <li>A column is a token, a row a layer, layer 0 at the bottom; the bars above are the tokens' depths. Hover over a cell \
 for the router's probabilities and who settled it.</li>
-<li>A dot is a layer that was skipped, a half block executed, a full block executed twice. The stronger it is, the \
-surer the router was.</li>
+<li>A hole with a dot is a layer that was skipped, a quiet field executed, a bright one executed twice. The stronger \
+it is, the surer the router was.</li>
 <li>A frame is a pin. A notch in the corner says that router and dial would do something else at this token.</li>
 </ul>
 ";

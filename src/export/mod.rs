@@ -99,14 +99,14 @@ fn outcome(trace: &Trace) -> Vec<String> {
     phrases
 }
 
-/// The sign of a cell, as on the screen: a letter for a pin, a notched block where router and dial
+/// The sign of a cell, as on the screen: a letter for a pin, a block with a corner missing where router and dial
 /// would have done otherwise.
 fn glyph(decision: &Decision) -> char {
     let at = |glyphs: [char; 3]| glyphs[decision.action.executions()];
     match decision.by {
         DecidedBy::Pin => at(['S', 'E', 'R']),
-        _ if decision.disagrees() => at([':', '▞', '▛']),
-        _ => at(['·', '▄', '█']),
+        _ if decision.disagrees() => at([':', '▙', '▛']),
+        _ => at(['·', '▓', '█']),
     }
 }
 

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!     ▁▂▂▂▁▂      depth
-//!  29 ▄▄▄▄▄▄      layers, layer 0 at the bottom
-//!   0 ▄▄▄▄▄▄
+//!  29 ▓▓·▓▓▓      layers, layer 0 at the bottom: skips are holes
+//!   0 ▓▓▓▓▓▓
 //!     W i t b     tokens, upright
 //! ```
 
@@ -33,10 +33,10 @@ const TOKEN_CHARS: usize = 16;
 const STYLE: &str = "\
 .map{font:11px ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace}.map text{fill:#1f2328;white-space:pre}\
 .map .ground{fill:#fff}.map .muted,.map .depth{fill:#656d76}.map .hit{fill:none;pointer-events:all}\
-.map .skip{fill:#3b6fc4}.map .execute{fill:#7a828c}.map .repeat{fill:#c05600}\
+.map .skip{fill:#3b6fc4}.map .execute{fill:#b4bbc4}.map .repeat{fill:#c05600}\
 .map .pin{fill:none;stroke:#b3126f;stroke-width:1.5}.map .other{fill:#a40e26}\
 @media(prefers-color-scheme:dark){.map text{fill:#dadde4}.map .ground{fill:#15171c}\
-.map .muted,.map .depth{fill:#9298a5}.map .skip{fill:#80b4ff}.map .execute{fill:#9aa3b0}.map .repeat{fill:#ffb454}\
+.map .muted,.map .depth{fill:#9298a5}.map .skip{fill:#80b4ff}.map .execute{fill:#4c5563}.map .repeat{fill:#ffb454}\
 .map .pin{stroke:#ff7fc8}.map .other{fill:#ff7b82}}";
 
 pub(super) fn document(trace: &Trace, title: &str) -> String {
@@ -88,12 +88,12 @@ fn shapes() -> String {
     let body = w - 1;
     format!(
         "<defs><g id=\"skip\">{hit}<circle class=\"skip\" cx=\"{}\" cy=\"{}\" r=\"1.5\"/></g>\
-         <g id=\"execute\">{hit}<rect class=\"execute\" y=\"{}\" width=\"{body}\" height=\"{}\"/></g>\
+         <g id=\"execute\">{hit}<rect class=\"execute\" width=\"{}\" height=\"{}\"/></g>\
          <g id=\"repeat\">{hit}<rect class=\"repeat\" y=\"1\" width=\"{body}\" height=\"{}\"/></g></defs>\n",
         w / 2,
         h / 2,
-        h / 2,
-        h / 2,
+        w,
+        h,
         h - 1
     )
 }
@@ -181,9 +181,11 @@ fn cell(decision: &Decision, title: &str, (x, y): (usize, usize), out: &mut Stri
         Action::Execute => "execute",
         Action::Repeat => "repeat",
     };
-    let strength = match decision.confidence() {
-        Some(c) => format!(" fill-opacity=\"{:.2}\"", strength(c)),
-        None => String::new(),
+    let strength = match (decision.confidence(), decision.action) {
+        // The field stays quiet, so that the holes are what is seen.
+        (Some(c), Action::Execute) => format!(" fill-opacity=\"{:.2}\"", 0.55 + 0.45 * strength(c)),
+        (Some(c), _) => format!(" fill-opacity=\"{:.2}\"", strength(c)),
+        (None, _) => String::new(),
     };
     let _ = write!(
         out,

@@ -86,7 +86,7 @@ fn pins_and_disagreement_are_marked() {
         (
             drawn,
             map.matches(['S', 'E', 'R']).count(),
-            map.matches([':', '▞', '▛']).count(),
+            map.matches([':', '▙', '▛']).count(),
         )
     };
     assert_eq!(marks(&trace), ([0, 0], 0, 0));

@@ -7,7 +7,7 @@ use crate::text::{escape_controls, escape_controls_multiline};
 /// Tokens beside each other; a longer run is cut into bands.
 const BAND: usize = 100;
 
-const LEGEND: &str = "· skipped  ▄ executed  █ executed twice  S E R pinned  : ▞ ▛ router and dial would do otherwise";
+const LEGEND: &str = "· skipped  ▓ executed  █ executed twice  S E R pinned  : ▙ ▛ router and dial would do otherwise";
 
 pub(super) fn document(trace: &Trace, title: &str) -> String {
     let mut out = format!("{}\n", escape_controls(title));

@@ -72,15 +72,16 @@ actions! {
         PinAuto, "pin-auto", "auto", "Take pins off the layer, or the marked cells";
         Mark, "mark", "mark", "Begin or end marking a range of tokens and layers";
         Overrides, "overrides", "overrides", "The list of overrides: edit, switch off and on, take out";
-        ClearPins, "clear-pins", "clear all", "Clear every override: pins, program, budget, dial";
+        ClearPins, "clear-pins", "clear all", "Clear every override: pins, program, budget, dial, scope";
         BudgetMore, "budget-more", "budget", "Raise the budget by one layer";
         BudgetLess, "budget-less", "budget", "Lower the budget by one layer";
-        DialMore, "dial-more", "dial", "Turn the dial towards more layers";
-        DialLess, "dial-less", "dial", "Turn the dial towards fewer layers";
+        DialMore, "dial-more", "dial", "Turn the dial towards more layers: half a layer where that was measured";
+        DialLess, "dial-less", "dial", "Turn the dial towards fewer layers: half a layer where that was measured";
         ToggleScope, "toggle-scope", "scope", "Decide once at the prompt, or at every token";
         EditProgram, "edit-program", "program", "Type a whole program, like 0-11 13-29";
         EditBudget, "edit-budget", "budget", "Type the budget";
-        EditDial, "edit-dial", "dial", "Type the dial";
+        EditDial, "edit-dial", "dial", "Type the dial, or the mean depth that it should come to";
+        EditRouters, "edit-routers", "routers", "Choose the routers: built-in, dr-llm, verifier, none or a file";
     }
     "Look inside" {
         Inside, "inside", "inside", "Inside this token: what it would say at each layer, how far each layer moves it";
@@ -113,6 +114,7 @@ actions! {
         PaneShorter, "pane-shorter", "shorter", "Make the pane shorter";
         PanesReset, "panes-reset", "pane sizes", "Give all panes their own sizes again; a double click on a border does it for that one";
         MapMode, "map-mode", "map shows", "Map: decisions, confidence or who decided";
+        FoldPrompt, "fold-prompt", "fold prompt", "Fold the prompt's columns of the map to a strip, or unfold them";
         Zoom, "zoom", "zoom", "Width of the map's columns";
         Template, "template", "template", "Show or hide the prompt and the chat template's special tokens";
         Palette, "palette", "commands", "Find anything by typing a part of it: actions, keys, recordings, prompts";

@@ -13,6 +13,7 @@ use super::keymap::{Key, Keymap};
 use super::lesson::{Listed, Tour};
 use super::line_edit::LineEdit;
 use super::lines::LineStarts;
+use super::next_run::Wanted;
 use super::override_list::{Off, OverrideList};
 use super::overrides;
 use super::palette::Palette;
@@ -26,7 +27,7 @@ use super::search::{Page, Search};
 use super::settings::SettingsDialog;
 use super::stats::{Batch, StatsDialog};
 use super::theme::Theme;
-use crate::engine::{AskId, ModelInfo, RouterInfo, RunId, Settings, Trace};
+use crate::engine::{AskId, ModelInfo, RouterChoice, RouterInfo, RunId, Settings, Trace};
 use crate::router::Pin;
 
 /// How long a passing message stands.
@@ -116,6 +117,8 @@ pub struct MapState {
     pub mode: MapMode,
     /// Width of a column; chosen by the room there is if absent.
     pub zoom: Option<u16>,
+    /// Whether the prompt is folded to a strip; where it ran every layer while the answer is routed, if absent.
+    pub fold: Option<bool>,
     /// The leftmost token.
     pub first_token: usize,
     /// The lowest layer.
@@ -241,8 +244,18 @@ pub struct App {
     pub off: Vec<Off>,
     /// The file of overrides that was named last.
     pub overrides_path: String,
-    /// `settings` as they were when what is on the screen began.
-    pub settled: Settings,
+    /// What the explorer was started with.
+    pub start: Settings,
+    /// `settings` from before a recording was opened whose settings were taken over. How its tokens were drawn is kept
+    /// while its prompt is run again.
+    pub own: Option<Settings>,
+    /// The next run goes on with the recording on the screen, under its routers.
+    pub continues: bool,
+    /// Where the loaded routers are from, and those that the user asked for.
+    pub routers: RouterChoice,
+    pub asked_routers: Option<RouterChoice>,
+    /// Routers that something waits for.
+    pub wanted: Option<Wanted>,
     pub prompt: PromptEditor,
     pub shown: Option<Run>,
     pub previous: Option<Run>,
@@ -318,8 +331,13 @@ impl App {
             },
             recordings: Vec::new(),
             recording: 0,
-            settled: settings.clone(),
+            start: settings.clone(),
             settings,
+            own: None,
+            continues: false,
+            routers: RouterChoice::default(),
+            asked_routers: None,
+            wanted: None,
             off: Vec::new(),
             overrides_path: "run.overrides".to_owned(),
             prompt: PromptEditor::default(),
@@ -369,13 +387,13 @@ impl App {
         if let Some(run) = before.filter(|run| self.has_branches(run.id)) {
             self.history.put(run);
         }
-        self.settled = self.settings.clone();
+        self.take_over();
         self.begin_view();
         // Half-way up there is most to see.
         self.cursor.layer = self.layers() / 2;
     }
 
-    /// Opens the recording that is next, and proposes its prompt where none was typed.
+    /// Opens the recording that is next, and proposes its prompt.
     pub fn open_recording(&mut self) {
         let Some(recording) = self.recordings.get(self.recording) else {
             return;
@@ -383,16 +401,22 @@ impl App {
         let (title, prompt) = (recording.title.clone(), recording.prompt.clone());
         match recording.trace() {
             Ok(trace) => {
-                if let Some(prompt) = prompt
-                    .as_ref()
-                    .filter(|_| self.prompt.is_blank() || self.prompt.is_selected())
-                {
-                    self.prompt.suggest(prompt);
-                }
                 self.open(title, prompt, trace);
+                self.propose_prompt();
             }
             Err(error) => self.error(format!("{error:#}")),
         }
+    }
+
+    /// Puts what the run on the screen was asked into the prompt editor; what was typed there is remembered.
+    pub fn propose_prompt(&mut self) {
+        let Some(prompt) = self.shown.as_ref().and_then(Run::prompt_text) else {
+            return;
+        };
+        if !self.prompt.is_blank() && !self.prompt.is_selected() && self.prompt.text() != prompt {
+            self.prompt.remember();
+        }
+        self.prompt.suggest(&prompt);
     }
 
     /// Puts the cursor where a new run begins.
@@ -444,11 +468,6 @@ impl App {
             || ((self.is_busy() || self.search.is_running()) && !self.held && !self.reduced_motion)
     }
 
-    /// What the next run would do otherwise than the one on the screen, in words.
-    pub fn pending(&self) -> Vec<String> {
-        overrides::changes(&self.settled, &self.settings)
-    }
-
     /// The marked cells, or the cursor's layer at every token: layers, and positions if limited.
     pub fn selection(&self) -> (std::ops::RangeInclusive<usize>, Option<(usize, usize)>) {
         let here = self.cursor;
@@ -463,7 +482,7 @@ impl App {
 
     /// Pins of the run on the screen that no longer hold, or hold anew, at a cell.
     pub fn pin_change(&self, layer: usize, position: usize) -> Option<overrides::PinChange> {
-        overrides::pin_change(&self.settled.pins, &self.settings.pins, layer, position)
+        overrides::pin_change(&self.settled().pins, &self.settings.pins, layer, position)
     }
 
     /// The whole-layer pin of a layer, as the next run will have it.

@@ -1,7 +1,12 @@
 //! Two runs of the screen held against each other, see [`crate::engine::diff`].
 
+use super::dial;
+use super::next_run;
 use super::run::Run;
+use super::settings::rounded;
+use crate::engine::Header;
 pub use crate::engine::diff::{Comparison, LayerChange, Side, Totals};
+use crate::program::Program;
 
 /// Of a run as much as is shown.
 impl<'a> From<&'a Run> for Side<'a> {
@@ -13,6 +18,94 @@ impl<'a> From<&'a Run> for Side<'a> {
             tokens_per_second: run.tokens_per_second(),
         }
     }
+}
+
+/// What two runs were asked otherwise, the first one's first: `scope token → prompt`.
+pub fn asked_otherwise(before: &Run, after: &Run) -> Vec<String> {
+    let headers = [before, after].map(|run| &run.trace.header);
+    let settings = headers.map(|header| &header.settings);
+    let mut out = Vec::new();
+    let mut compare = |name: &str, values: [String; 2]| {
+        if values[0] != values[1] {
+            out.push(format!("{name} {} → {}", values[0], values[1]));
+        }
+    };
+    let of = |value: fn(&Header) -> String| headers.map(value);
+    compare("model", of(|h| format!("{} {}", h.model.name, h.model.quantisation)));
+    compare("device", of(|h| h.device.clone()));
+    compare(
+        "program",
+        of(|h| match &h.settings.program {
+            None => format!("by routers {}", next_run::name(h.routers.as_ref())),
+            Some(program) if *program == Program::standard(h.model.layers) => "every layer".to_owned(),
+            Some(_) => "fixed".to_owned(),
+        }),
+    );
+    // A fixed program takes the place of all these.
+    if settings.iter().all(|s| s.program.is_none()) {
+        if headers[0].routers != headers[1].routers
+            && next_run::name(headers[0].routers.as_ref()) == next_run::name(headers[1].routers.as_ref())
+        {
+            compare(
+                "routers' sha256",
+                of(|h| {
+                    h.routers
+                        .as_ref()
+                        .map_or(String::new(), |r| r.sha256.chars().take(8).collect())
+                }),
+            );
+        }
+        compare("scope", of(|h| h.settings.scope.to_string()));
+        compare(
+            "dial",
+            of(|h| {
+                let dial = rounded(h.settings.dial);
+                match dial::calibration(&h.settings, h.routers.as_ref()) {
+                    Some(table) => format!("{dial} ({})", dial::words(table, h.settings.dial)),
+                    None => dial,
+                }
+            }),
+        );
+    }
+    compare("kv", of(|h| h.settings.kv.to_string()));
+    compare(
+        "budget",
+        of(|h| h.settings.budget.map_or("none".to_owned(), |b| b.to_string())),
+    );
+    compare(
+        "pins",
+        of(|h| match h.settings.pins.len() {
+            0 => "none".to_owned(),
+            _ => h
+                .settings
+                .pins
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(" "),
+        }),
+    );
+    compare("seed", of(|h| h.settings.sampling.seed.to_string()));
+    compare("temperature", of(|h| h.settings.sampling.temperature.to_string()));
+    compare("max tokens", of(|h| h.settings.max_tokens.to_string()));
+    out
+}
+
+/// Tokens below which a speed is noise.
+const LEAST_TOKENS: usize = 50;
+
+/// Whether the runs' speeds can be held against each other: computed here, on one device with one model, long enough.
+pub fn speeds_compare(before: &Run, after: &Run) -> bool {
+    let [a, b] = [before, after].map(|run| &run.trace.header);
+    let measured = |run: &Run| !run.is_recording() && run.steps().len() >= LEAST_TOKENS;
+    measured(before) && measured(after) && a.device == b.device && a.model.sha256 == b.model.sha256
+}
+
+/// Tokens that both answers have at the same place, before and after the first that differs.
+pub fn equal_tokens(before: &Run, after: &Run) -> (usize, usize) {
+    let pairs = || before.steps().iter().zip(after.steps()).map(|(a, b)| a.id == b.id);
+    let first = pairs().take_while(|equal| *equal).count();
+    (first, pairs().skip(first).filter(|equal| *equal).count())
 }
 
 #[cfg(test)]
@@ -79,5 +172,38 @@ mod tests {
         assert_eq!(comparison.changed_at_prompt(), 1);
         assert_eq!((comparison.layers[3].before, comparison.layers[3].after), (was, to));
         assert_eq!(comparison.layers[5].share, 0.5);
+    }
+
+    #[test]
+    fn what_was_asked_otherwise_is_named() {
+        let depth = |edit: fn(&mut Run)| {
+            let mut run = Run::recording("a".into(), None, fixture::depth_trace(60), None);
+            run.origin = Origin::Live;
+            edit(&mut run);
+            run
+        };
+        let same = depth(|_| {});
+        assert!(asked_otherwise(&same, &depth(|_| {})).is_empty());
+        let turned = depth(|r| r.trace.header.settings.dial = -0.4);
+        let said = asked_otherwise(&same, &turned);
+        assert_eq!(said.len(), 1);
+        assert!(said[0].starts_with("dial -0.5 (expected 26.1 layers,") && said[0].contains("→ -0.4 (expected 27.2"));
+        let whole = depth(|r| r.trace.header.settings.program = Some(Program::standard(30)));
+        assert_eq!(
+            asked_otherwise(&whole, &same),
+            ["program every layer → by routers depth"]
+        );
+        let pinned = depth(|r| r.trace.header.settings.pins = vec!["7=skip".parse().unwrap()]);
+        assert_eq!(asked_otherwise(&same, &pinned), ["pins none → 7=skip"]);
+
+        assert!(speeds_compare(&same, &turned));
+        let short = depth(|r| r.trace.steps.truncate(49));
+        let recorded = depth(|r| r.origin = Origin::Recording("a".into()));
+        let elsewhere = depth(|r| r.trace.header.device = "cuda:0".into());
+        for other in [short, recorded, elsewhere] {
+            assert!(!speeds_compare(&same, &other) && !speeds_compare(&other, &same));
+        }
+        let parted = depth(|r| r.trace.steps[17].id += 1);
+        assert_eq!(equal_tokens(&same, &parted), (17, 42));
     }
 }

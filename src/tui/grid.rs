@@ -2,13 +2,16 @@
 //! and the mouse.
 //!
 //! ```text
-//!     prompt │ answer                      sections
-//!  30 ▆▆▆▆▆▆▆│▆▆▇▆▅                        depth
-//!  29 ▄▄▄▄▄▄▄│▄▄█▄▄           ▄▄▄▄▄▄▄▄     layers, and their shares
+//!  36▸ answer: 12 tokens                sections
+//!  ▔▔▔│▔█▔▀▔█                    30     depth: bars hang by the layers saved
+//!  29 ▓▓▓│▓▓▓·▓▓        ▓▓▓▓▓▓▓·        layers, and their shares
 //!   …
-//!   0 ▄▄▄▄▄▄▄│▄▄▄▄▄           ▄▄▄▄▄▄▄▄
-//!            ▲ " sky"                      the cursor's token
+//!   0 ▓▓▓│▓▓▓▓▓▓        ▓▓▓▓▓▓▓▓
+//!         Tsicb,                        the tokens, upright
+//!          ▲ " sky" token 2             the cursor's token
 //! ```
+//!
+//! A prompt that ran one program may be folded to a strip, which stays at the left.
 
 use ratatui::layout::{Position, Rect};
 
@@ -22,8 +25,15 @@ pub const GUTTER: u16 = 5;
 /// Columns of a layer's shares.
 pub const SHARES: u16 = 8;
 
+/// Columns of a prompt that is folded.
+pub const STRIP: u16 = 3;
+
 /// From this width on there is room for shares.
 const WIDTH_WITH_SHARES: u16 = 40;
+
+/// Most rows of the depths, and of the tokens' texts by the width of a column less one.
+const MOST_DEPTH: u16 = 5;
+const MOST_WORDS: [u16; 3] = [6, 6, 3];
 
 /// The map's geometry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,17 +42,28 @@ pub struct Grid {
     pub cells: Rect,
     /// Columns of one token.
     pub cell: u16,
+    /// The prompt is folded to a strip.
+    pub folded: bool,
     pub first_token: usize,
     pub first_layer: usize,
     pub tokens: usize,
     pub layers: usize,
     pub prompt_len: usize,
-    /// Row of the section names, rows of the depths, row of the cursor's token.
+    /// Row of the section names, rows of the depths, rows of the tokens' texts, row of the cursor's token.
     pub sections: Option<u16>,
     pub depth: Rect,
+    pub words: Rect,
     pub caption: Option<u16>,
     /// Where the shares of each layer are.
     pub shares: Option<u16>,
+}
+
+/// Where a token's cells are: its own column, or the strip of a folded prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Column {
+    pub token: usize,
+    pub x: u16,
+    pub width: u16,
 }
 
 impl Grid {
@@ -53,49 +74,66 @@ impl Grid {
         let shares = if area.width >= WIDTH_WITH_SHARES { SHARES + 1 } else { 0 };
         let width = area.width.saturating_sub(GUTTER + shares);
         let x = area.x + GUTTER.min(area.width);
+        let prompt_len = run.prompt_len();
+        let folded = prompt_len > usize::from(STRIP) && app.map.fold.unwrap_or(run.leaves_prompt_whole());
+        // The widest columns with which all the tokens there can be fit, so that nothing jumps later.
+        let columns = |cell: usize| match folded {
+            true => usize::from(STRIP) + (run.most_tokens() - prompt_len) * cell,
+            false => run.most_tokens() * cell,
+        };
+        let widest = [3, 2].into_iter().find(|cell| columns(*cell) < usize::from(width));
+        let cell = app.map.zoom.unwrap_or(widest.unwrap_or(1) as u16).clamp(1, 3);
 
         // What is not layers, from the most to the least dispensable.
         let spare = area.height.saturating_sub(layers.min(usize::from(u16::MAX)) as u16);
         let (sections, caption) = (area.height >= 6, area.height >= 4);
         let bars = u16::from(sections) + u16::from(caption);
-        let depth_rows = match area.height {
-            0..8 => 0,
-            8..18 => 1,
-            _ => spare.saturating_sub(bars).clamp(1, 3),
+        let (depth_rows, word_rows) = match spare.saturating_sub(bars) {
+            _ if area.height < 8 => (0, 0),
+            s @ 0..4 => (s.max(1), 0),
+            s => {
+                let words = MOST_WORDS[usize::from(cell - 1)].min(3.max(s - 2));
+                ((s - words).min(MOST_DEPTH), words)
+            }
         };
         let top = area.y + u16::from(sections);
-        let room = area.height.saturating_sub(bars + depth_rows);
+        let room = area.height.saturating_sub(bars + depth_rows + word_rows);
         let rows = usize::from(room).min(layers) as u16;
         let cells = Rect::new(x, top + depth_rows, width, rows);
-        // Two columns a token where all the tokens there can be fit, so that nothing jumps later.
-        let default_cell = if 2 * run.most_tokens() < usize::from(width) {
-            2
-        } else {
-            1
-        };
+        let first = if folded { prompt_len } else { 0 };
+        let last = run.tokens().saturating_sub(1).max(first);
         Grid {
             cells,
-            cell: app.map.zoom.unwrap_or(default_cell).clamp(1, 3),
-            first_token: app.map.first_token.min(run.tokens().saturating_sub(1)),
+            cell,
+            folded,
+            first_token: app.map.first_token.clamp(first, last),
             first_layer: app.map.first_layer.min(layers.saturating_sub(usize::from(rows))),
             tokens: run.tokens(),
             layers,
-            prompt_len: run.prompt_len(),
+            prompt_len,
             sections: sections.then_some(area.y),
             depth: Rect::new(x, top, width, depth_rows),
-            caption: caption.then_some(cells.bottom()),
+            words: Rect::new(x, cells.bottom(), width, word_rows),
+            caption: caption.then_some(cells.bottom() + word_rows),
             shares: (shares > 0).then_some(cells.right() + 1),
         }
     }
 
     /// Columns from the left edge to the token, its section's separator included.
     fn offset(&self, token: usize) -> usize {
+        let before = token.saturating_sub(self.first_token) * usize::from(self.cell);
+        if self.folded {
+            return before + usize::from(STRIP) + 1;
+        }
         let separator = self.first_token < self.prompt_len && token >= self.prompt_len;
-        token.saturating_sub(self.first_token) * usize::from(self.cell) + usize::from(separator)
+        before + usize::from(separator)
     }
 
     /// The first column of a token's cells, if all of them are in sight.
     pub fn x(&self, token: usize) -> Option<u16> {
+        if self.folded && token < self.prompt_len {
+            return (self.cells.width >= STRIP).then_some(self.cells.x);
+        }
         if token < self.first_token || token >= self.tokens {
             return None;
         }
@@ -112,9 +150,19 @@ impl Grid {
         (layer < self.layers).then(|| self.cells.bottom() - 1 - up as u16)
     }
 
-    /// The tokens in sight, and where they are.
-    pub fn columns(&self) -> impl Iterator<Item = (usize, u16)> + '_ {
-        (self.first_token..self.tokens).map_while(|t| Some((t, self.x(t)?)))
+    /// The tokens in sight, and where they are. A strip stands for the prompt's token of `cursor`, or its last one.
+    pub fn columns(&self, cursor: usize) -> impl Iterator<Item = Column> + '_ {
+        let in_prompt = cursor.min(self.prompt_len.saturating_sub(1));
+        let strip = self.folded.then(|| self.x(in_prompt)).flatten().map(|x| Column {
+            token: in_prompt,
+            x,
+            width: STRIP,
+        });
+        let own = (self.first_token..self.tokens).map_while(|token| {
+            let (x, width) = (self.x(token)?, self.cell);
+            Some(Column { token, x, width })
+        });
+        strip.into_iter().chain(own)
     }
 
     /// The layers in sight, and where they are.
@@ -124,32 +172,42 @@ impl Grid {
 
     /// The column of the line between prompt and answer, if it is in sight.
     pub fn separator(&self) -> Option<u16> {
+        if self.folded {
+            let x = self.cells.x + STRIP;
+            return (x < self.cells.right()).then_some(x);
+        }
         (self.first_token < self.prompt_len && self.prompt_len < self.tokens)
             .then(|| self.x(self.prompt_len))
             .flatten()
             .map(|x| x - 1)
     }
 
-    /// The cell at a place on the screen.
+    /// The cell at a place on the screen. A strip is the prompt's last token.
     pub fn cell_at(&self, at: Position) -> Option<Cursor> {
         let (layer, _) = self.rows().find(|(_, y)| *y == at.y)?;
-        let (token, _) = self.columns().find(|(_, x)| (*x..*x + self.cell).contains(&at.x))?;
+        let holds = |column: &Column| (column.x..column.x + column.width).contains(&at.x);
+        let token = self.columns(usize::MAX).find(holds)?.token;
         Some(Cursor { layer, token })
     }
 
     /// How many tokens there is room for.
     pub fn capacity(&self) -> usize {
-        (usize::from(self.cells.width.saturating_sub(1)) / usize::from(self.cell)).max(1)
+        let edge = if self.folded { STRIP + 1 } else { 1 };
+        (usize::from(self.cells.width.saturating_sub(edge)) / usize::from(self.cell)).max(1)
     }
 
     /// The first token to be shown so that `token` is in sight, with as little movement as can be.
     pub fn scroll_to_token(&self, token: usize) -> usize {
         let token = token.min(self.tokens.saturating_sub(1));
+        if self.folded && token < self.prompt_len {
+            return self.first_token;
+        }
         if token < self.first_token {
             return token;
         }
         // What was scrolled too far, by a run with more tokens, comes back.
-        let last = (self.tokens).saturating_sub(self.capacity());
+        let first = if self.folded { self.prompt_len } else { 0 };
+        let last = self.tokens.saturating_sub(self.capacity()).max(first);
         let mut moved = Grid {
             first_token: self
                 .first_token
@@ -185,7 +243,7 @@ mod tests {
     #[test]
     fn cells_are_found_where_they_are_drawn() {
         let grid = grid(60, 40, 0);
-        for (token, x) in grid.columns() {
+        for Column { token, x, .. } in grid.columns(0) {
             for (layer, y) in grid.rows() {
                 assert_eq!(grid.cell_at(Position::new(x, y)), Some(Cursor { layer, token }));
             }
@@ -194,6 +252,39 @@ mod tests {
         assert_eq!(grid.cell_at(Position::new(separator, grid.cells.y)), None);
         assert_eq!(grid.y(0), Some(grid.cells.bottom() - 1));
         assert_eq!(grid.rows().count(), 30);
+    }
+
+    /// A prompt that ran whole, folded to its strip.
+    fn folded(width: u16, height: u16, first_token: usize) -> Grid {
+        let mut app = fixture::app();
+        app.open("depths".into(), None, fixture::depth_trace(60));
+        app.map.first_token = first_token;
+        Grid::new(&app, app.shown.as_ref().unwrap(), Rect::new(3, 5, width, height))
+    }
+
+    #[test]
+    fn a_folded_prompt_is_a_strip_that_stays() {
+        let grid = folded(60, 40, 30);
+        assert!(grid.folded);
+        let mut columns = grid.columns(4);
+        let strip = Column {
+            token: 4,
+            x: grid.cells.x,
+            width: STRIP,
+        };
+        assert_eq!(columns.next(), Some(strip));
+        assert_eq!(
+            columns.next().unwrap().token,
+            30,
+            "from where the answer is scrolled to"
+        );
+        assert_eq!(grid.separator(), Some(grid.cells.x + STRIP));
+        assert_eq!(grid.x(0), grid.x(11));
+        let last = Cursor { layer: 0, token: 11 };
+        assert_eq!(
+            grid.cell_at(Position::new(grid.cells.x + 2, grid.y(0).unwrap())),
+            Some(last)
+        );
     }
 
     proptest! {
@@ -205,6 +296,15 @@ mod tests {
             grid.first_layer = grid.scroll_to_layer(layer);
             prop_assert!(grid.x(token).is_some(), "{:?}", grid);
             prop_assert!(grid.y(layer).is_some() || grid.cells.height == 0);
+        }
+
+        #[test]
+        fn scrolling_a_folded_map_brings_the_cursor_into_sight(width in 20u16..120, height in 6u16..50, first in 0usize..90, token in 0usize..72) {
+            let mut grid = folded(width, height, first);
+            prop_assume!(grid.cells.width >= STRIP + 4);
+            grid.first_token = grid.scroll_to_token(token);
+            prop_assert!(grid.x(token).is_some(), "{:?}", grid);
+            prop_assert!(grid.first_token >= grid.prompt_len);
         }
     }
 }

@@ -63,11 +63,11 @@ impl App {
         let Some(run) = previous.or_else(|| self.history.take(id)) else {
             return;
         };
-        self.settled = match run.is_recording() {
-            true => self.settings.clone(),
-            false => run.settings().clone(),
-        };
         self.show(run);
+        match self.shown.as_ref().is_some_and(Run::is_recording) {
+            true => self.take_over(),
+            false => self.give_back(),
+        }
         self.begin_view();
     }
 

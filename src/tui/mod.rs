@@ -8,6 +8,7 @@ pub mod clipboard;
 pub mod code;
 pub mod color;
 pub mod describe;
+pub mod dial;
 pub mod diff;
 pub mod files;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub mod layout;
 pub mod lesson;
 pub mod line_edit;
 pub mod lines;
+pub mod next_run;
 pub mod override_list;
 pub mod overrides;
 pub mod palette;
@@ -81,6 +83,8 @@ const MOST_EVENTS: usize = 10_000;
 pub struct TuiOptions {
     pub load: LoadRequest,
     pub settings: Settings,
+    /// Settings or routers were named: the next run has them, not those of the recording that is opened first.
+    pub own_settings: bool,
     /// A file of overrides that is in the settings already, and its name: what it keeps switched off.
     pub overrides: Option<(String, Overrides)>,
     /// A prompt that runs as soon as the model is there.
@@ -148,7 +152,8 @@ fn keep_session(app: &App) -> anyhow::Result<()> {
 
 /// The state at the start.
 fn open(options: TuiOptions) -> App {
-    let mut app = App::new(options.theme, options.keymap, options.settings);
+    let mut app = App::new(options.theme, options.keymap, options.settings.clone());
+    app.routers = options.load.routers;
     app.reduced_motion = options.reduced_motion || options.screen_reader;
     app.screen_reader = options.screen_reader;
     app.lessons = options.lessons;
@@ -160,6 +165,10 @@ fn open(options: TuiOptions) -> App {
     match options.session {
         Some(session) => session.restore(&mut app),
         None => app.open_recording(),
+    }
+    if options.own_settings {
+        // What was asked for at the start is not given up for a recording.
+        (app.settings, app.own, app.continues) = (options.settings, None, false);
     }
     if let Some((path, overrides)) = options.overrides {
         app.off = override_list::off(&overrides);

@@ -9,6 +9,7 @@ use super::keymap::KeyAction;
 use super::lesson::Listed;
 use super::line_edit::LineEdit;
 use super::prompts;
+use crate::engine::RouterChoice;
 use crate::text::escape_controls;
 
 /// Characters of a prompt that are shown and searched.
@@ -27,6 +28,8 @@ pub enum Target {
     Recording(usize),
     /// Begins the lesson of this index.
     Lesson(usize),
+    /// Loads these routers.
+    Routers(RouterChoice),
 }
 
 /// One line of the palette.
@@ -138,6 +141,18 @@ fn entries(app: &App, context: &str) -> Vec<Entry> {
         }),
         Listed::Broken { .. } => None,
     };
+    let routers = [
+        (RouterChoice::BuiltIn, "the best ones that ship for the model"),
+        (RouterChoice::DrLlm, "those of the paper's recipe"),
+        (RouterChoice::Verifier, "those that judge each token of an answer"),
+        (RouterChoice::None, "every layer is executed"),
+    ];
+    let routers = routers.map(|(choice, about)| Entry {
+        text: format!("Load the routers {choice}: {about}"),
+        target: Target::Routers(choice),
+        name: "routers".to_owned(),
+        keys: String::new(),
+    });
     let prompt = |text: &str, name: String| Entry {
         target: Target::Prompt(text.to_owned()),
         text: one_line(text),
@@ -157,6 +172,7 @@ fn entries(app: &App, context: &str) -> Vec<Entry> {
         .iter()
         .map(|e| prompt(&e.text, format!("example: {}", one_line(&e.about))));
     actions
+        .chain(routers)
         .chain(lessons)
         .chain(recordings)
         .chain(earlier)

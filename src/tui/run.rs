@@ -7,8 +7,9 @@ use super::history::Parent;
 use super::overrides;
 use super::playback::{Playback, Speed};
 use super::tally::{self, Tally};
-use crate::engine::{Decision, Header, RunId, Settings, Step, Trace};
+use crate::engine::{Decision, Header, RunId, Scope, Settings, Step, Trace};
 use crate::program::Action;
+use crate::router::PromptRouting;
 
 /// Steps whose times make the speed shown while a run is under way.
 const RECENT: usize = 16;
@@ -131,6 +132,22 @@ impl Run {
         Cow::Owned(tally)
     }
 
+    /// What was asked: as it was typed where that is known, else the user's part of the chat template.
+    pub fn prompt_text(&self) -> Option<String> {
+        let prompt = &self.trace.header.prompt;
+        if self.prompt.is_some() {
+            return self.prompt.clone();
+        }
+        if self.settings().raw {
+            return Some(prompt.iter().map(|token| token.text.as_str()).collect());
+        }
+        let user = |at: &usize| prompt[*at].special && prompt.get(*at + 1).is_some_and(|t| t.text == "user");
+        let begin = (0..prompt.len()).rev().find(user)? + 3;
+        let part = prompt.get(begin..)?.iter().take_while(|token| !token.special);
+        let text: String = part.map(|token| token.text.as_str()).collect();
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    }
+
     pub fn prompt_len(&self) -> usize {
         self.trace.header.prompt.len()
     }
@@ -189,6 +206,34 @@ impl Run {
     /// Least and greatest depth of all tokens shown.
     pub fn depth_range(&self) -> Option<(usize, usize)> {
         self.tally().range
+    }
+
+    /// Least and greatest depth of the generated tokens shown.
+    pub fn answer_range(&self) -> Option<(usize, usize)> {
+        self.tally().answer
+    }
+
+    /// Whether the prompt ran every layer because the routers decide on the answer's tokens only (spec §8).
+    pub fn leaves_prompt_whole(&self) -> bool {
+        let settings = self.settings();
+        let routing = self.trace.header.routers.as_ref().and_then(|routers| routers.prompt);
+        settings.scope == Scope::Token && settings.program.is_none() && routing == Some(PromptRouting::Full)
+    }
+
+    /// How a generated token's depth ranks among those shown, in words; nothing where all are equal.
+    pub fn rank(&self, position: usize) -> Option<String> {
+        let depth = self.step(position).and(self.depth(position))?;
+        let (low, high) = self.answer_range().filter(|(low, high)| low < high)?;
+        let steps = self.complete();
+        let of = steps.len();
+        Some(match depth {
+            d if d == low => format!("shallowest of {of}"),
+            d if d == high => format!("deepest of {of}"),
+            d => {
+                let shallower = steps.iter().filter(|step| step.depth < d).count();
+                format!("{} shallowest of {of}", ordinal(shallower + 1))
+            }
+        })
     }
 
     /// Mean depth of the generated tokens shown; of the prompt before the first one.
@@ -289,5 +334,43 @@ impl Run {
             sum
         });
         Run::shares(totals)[action.executions()]
+    }
+}
+
+/// `1st`, `2nd`, `3rd`, `4th` …
+fn ordinal(n: usize) -> String {
+    let end = match (n % 100, n % 10) {
+        (11..=13, _) => "th",
+        (_, 1) => "st",
+        (_, 2) => "nd",
+        (_, 3) => "rd",
+        _ => "th",
+    };
+    format!("{n}{end}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tui::fixture;
+
+    #[test]
+    fn tokens_rank_by_depth_within_their_answer() {
+        let trace = fixture::depth_trace(40);
+        let run = Run::recording("a".into(), None, trace, None);
+        let ranks: Vec<String> = (run.prompt_len()..run.tokens()).filter_map(|t| run.rank(t)).collect();
+        assert_eq!(ranks.len(), 40);
+        assert!(ranks.iter().any(|r| r == "shallowest of 40"), "{ranks:?}");
+        assert!(ranks.iter().any(|r| r == "deepest of 40") && ranks.iter().any(|r| r.contains("th shallowest of 40")));
+        assert_eq!(run.rank(0), None, "of the prompt");
+        assert!(run.leaves_prompt_whole());
+        let flat = Run::recording("a".into(), None, fixture::trace(7, 9), None);
+        assert_eq!(flat.rank(flat.prompt_len()), None, "all tokens have one depth");
+        assert!(!flat.leaves_prompt_whole());
+        let words = [1, 2, 3, 4, 11, 12, 13, 21, 112].map(ordinal);
+        assert_eq!(
+            words,
+            ["1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "112th"]
+        );
     }
 }

@@ -50,6 +50,7 @@ pub struct State {
     folded: String,
     map: String,
     zoom: Option<u16>,
+    fold: Option<bool>,
     template: bool,
     panes: Panes,
 }
@@ -96,6 +97,7 @@ impl Session {
             folded: app.folded.name().to_owned(),
             map: app.map.mode.title().to_owned(),
             zoom: app.map.zoom,
+            fold: app.map.fold,
             template: app.template,
             panes: app.panes,
         };
@@ -173,12 +175,8 @@ impl SavedRun {
 
 impl State {
     fn apply(self, app: &mut App) {
-        if let Some(run) = &app.shown {
-            app.settled = match run.is_recording() {
-                true => app.settings.clone(),
-                false => run.settings().clone(),
-            };
-        }
+        // The settings are those of the start or of the session, not those of a recording.
+        app.give_back();
         // Read back, or it would have been refused.
         let overrides = Overrides::parse(&self.overrides, MOST_LAYERS);
         app.off = overrides.map(|file| override_list::off(&file)).unwrap_or_default();
@@ -199,6 +197,7 @@ impl State {
         let mode = modes.into_iter().find(|mode| mode.title() == self.map);
         app.map.mode = mode.unwrap_or_default();
         app.map.zoom = self.zoom.map(|zoom| zoom.clamp(1, 3));
+        app.map.fold = self.fold;
         app.template = self.template;
         app.panes = self.panes;
     }

@@ -1,12 +1,18 @@
 //! The settings dialog: every setting of a run, shown and typed as text.
 
+use super::app::App;
+use super::dial;
 use super::line_edit::LineEdit;
+use super::next_run;
 use crate::engine::{KvMode, NEUTRAL_DIAL, Scope, Settings};
 use crate::program::{Program, ProgramError};
+use crate::router::Calibration;
 
 /// One setting of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
+    /// Not one of [`Settings`]: they are loaded at once.
+    Routers,
     Scope,
     Kv,
     Dial,
@@ -32,7 +38,8 @@ pub struct FieldError {
 }
 
 impl Field {
-    pub const ALL: [Field; 14] = [
+    pub const ALL: [Field; 15] = [
+        Field::Routers,
         Field::Scope,
         Field::Kv,
         Field::Dial,
@@ -51,6 +58,7 @@ impl Field {
 
     pub fn name(self) -> &'static str {
         match self {
+            Field::Routers => "routers",
             Field::Scope => "scope",
             Field::Kv => "kv",
             Field::Dial => "dial",
@@ -71,9 +79,13 @@ impl Field {
     /// What it does and what is allowed.
     pub fn hint(self) -> &'static str {
         match self {
+            Field::Routers => "built-in, dr-llm, verifier, none, or the path of a checkpoint: loaded at once",
             Field::Scope => "prompt: routers decide once, for the whole answer. token: at every token",
             Field::Kv => "what a token leaves in a layer that it skips. ragged: nothing. fill: its key and value there",
-            Field::Dial => "-1 skip all, -0.5 the routers themselves, 0.5 execute all, 1 repeat all",
+            Field::Dial => {
+                "-1 skip all, -0.5 the routers themselves, 0.5 execute all, 1 repeat all; or, where it was measured, a \
+                 mean depth: 26, 26.5 layers"
+            }
             Field::Budget => "the most block executions a token may take; empty for none",
             Field::Program => "fixed, instead of routers: 0-11 13-29, 7x2, (4-6)x2; empty for none",
             Field::MaxTokens => "the answer ends after this many tokens",
@@ -93,6 +105,7 @@ impl Field {
         let optional = |value: Option<String>| value.unwrap_or_default();
         let sampling = &settings.sampling;
         match self {
+            Field::Routers => String::new(),
             Field::Scope => settings.scope.to_string(),
             Field::Kv => settings.kv.to_string(),
             Field::Dial => settings.dial.to_string(),
@@ -110,13 +123,45 @@ impl Field {
         }
     }
 
-    /// Takes a typed value; `layers` are the model's, where they are known.
+    /// The value as it is shown.
+    pub fn shown(self, app: &App) -> String {
+        match (self, app.continued()) {
+            (Field::Routers, None) => app.routers.to_string(),
+            (Field::Routers, Some(run)) => next_run::name(run.trace.header.routers.as_ref()).to_owned(),
+            (Field::Dial, _) => rounded(app.settings.dial),
+            (field, _) => field.value(&app.next_settings()),
+        }
+    }
+
+    /// Whether the next run has it otherwise than the one on the screen.
+    pub fn is_pending(self, app: &App) -> bool {
+        let was = app.shown.as_ref().map(|run| run.trace.header.routers.as_ref());
+        match (self, was, app.next_routers()) {
+            (Field::Routers, Some(was), Some(next)) => !next_run::same(was, next),
+            (field, ..) => field.value(&app.next_settings()) != field.value(app.settled()),
+        }
+    }
+
+    /// Takes a typed value; `layers` are the model's, where they are known, and `calibration` says what depths the dial
+    /// comes to.
     ///
     /// # Errors
     /// When it is malformed or out of range. Nothing has changed then.
-    pub fn set(self, settings: &mut Settings, text: &str, layers: Option<usize>) -> Result<(), FieldError> {
+    pub fn set(
+        self,
+        settings: &mut Settings,
+        text: &str,
+        layers: Option<usize>,
+        calibration: Option<&Calibration>,
+    ) -> Result<(), FieldError> {
         let mut changed = settings.clone();
-        self.assign(&mut changed, text.trim(), text, layers)?;
+        match self {
+            Field::Dial => {
+                let refused = |message| FieldError { column: None, message };
+                changed.dial = dial::parse(text.trim(), calibration).map_err(refused)?;
+            }
+            _ => self.assign(&mut changed, text.trim(), text, layers)?,
+        }
         // What depends on the model is checked when it is there.
         let refused = |message| FieldError { column: None, message };
         changed.check(layers.unwrap_or(usize::MAX / 4)).map_err(refused)?;
@@ -137,7 +182,8 @@ impl Field {
                 let known = KvMode::ALL.into_iter().find(|mode| mode.name() == text);
                 s.kv = known.ok_or_else(|| self.refuse(text, "ragged or fill"))?;
             }
-            Field::Dial => s.dial = self.parse(text, "a number from -1 to 1")?,
+            // These two are no plain settings.
+            Field::Routers | Field::Dial => {}
             Field::Budget => s.budget = self.optional(text, "a number of block executions, or nothing")?,
             Field::Program if text.is_empty() => s.program = None,
             Field::Program => {
@@ -214,6 +260,11 @@ impl Field {
     }
 }
 
+/// A dial in three decimals at most: steps of half a layer have many.
+pub fn rounded(dial: f64) -> String {
+    ((dial * 1000.0).round() / 1000.0).to_string()
+}
+
 fn on_off(on: bool) -> String {
     if on { "on" } else { "off" }.to_owned()
 }
@@ -262,11 +313,11 @@ pub struct SettingsDialog {
 }
 
 impl SettingsDialog {
-    /// Opened on one field, ready to type.
-    pub fn editing(field: Field, settings: &Settings) -> SettingsDialog {
+    /// Opened on one field with its value, ready to type.
+    pub fn editing(field: Field, value: String) -> SettingsDialog {
         SettingsDialog {
             row: Field::ALL.iter().position(|f| *f == field).unwrap_or(0),
-            edit: Some(LineEdit::new(field.value(settings))),
+            edit: Some(LineEdit::new(value)),
             single: true,
         }
     }
@@ -300,7 +351,7 @@ mod tests {
         for field in Field::ALL {
             let mut copy = settings.clone();
             field
-                .set(&mut copy, &field.value(&settings), Some(30))
+                .set(&mut copy, &field.value(&settings), Some(30), None)
                 .map_err(|e| e.message)
                 .unwrap_or(());
             // A program deeper than the budget is refused, everything else comes back as it was.
@@ -324,11 +375,13 @@ mod tests {
             (Field::TopP, "0", "top-p"),
             (Field::Raw, "maybe", "on or off"),
         ] {
-            let error = field.set(&mut settings, text, Some(30)).unwrap_err();
+            let error = field.set(&mut settings, text, Some(30), None).unwrap_err();
             assert!(error.message.contains(part), "{}: {}", field.name(), error.message);
         }
         assert_eq!(settings, Settings::default());
-        let error = Field::Program.set(&mut settings, "  0-3 y", Some(30)).unwrap_err();
+        let error = Field::Program
+            .set(&mut settings, "  0-3 y", Some(30), None)
+            .unwrap_err();
         assert_eq!(error.column, Some(7));
     }
 

@@ -13,6 +13,8 @@ pub struct Tally {
     pub depth: usize,
     /// Least and greatest depth, prompt included.
     pub range: Option<(usize, usize)>,
+    /// The same of the answer alone.
+    pub answer: Option<(usize, usize)>,
     /// Where each token's text begins in the answer, in bytes.
     pub starts: Vec<usize>,
     /// Bytes of the answer.
@@ -27,7 +29,7 @@ impl Tally {
             ..Tally::default()
         };
         for depth in (0..header.prompt.len()).filter_map(|position| header.depth(position)) {
-            tally.meet(depth);
+            meet(&mut tally.range, depth);
         }
         tally
     }
@@ -40,17 +42,19 @@ impl Tally {
         for step in &steps[self.steps..] {
             count(&mut self.counts, &step.decisions);
             self.depth += step.depth;
-            self.meet(step.depth);
+            meet(&mut self.range, step.depth);
+            meet(&mut self.answer, step.depth);
             self.starts.push(self.bytes);
             self.bytes += step.text.len();
         }
         self.steps = steps.len();
     }
+}
 
-    fn meet(&mut self, depth: usize) {
-        let (low, high) = self.range.unwrap_or((depth, depth));
-        self.range = Some((low.min(depth), high.max(depth)));
-    }
+/// Widens a range to a depth.
+fn meet(range: &mut Option<(usize, usize)>, depth: usize) {
+    let (low, high) = range.unwrap_or((depth, depth));
+    *range = Some((low.min(depth), high.max(depth)));
 }
 
 /// Adds a token's decisions to the counts of the layers.

@@ -27,6 +27,13 @@ const MIN_CONTRAST_16: f32 = 2.4;
 /// How far a colour with confidence 1/3 is from the background (0) to itself (1).
 const DIMMEST: f32 = 0.5;
 
+/// The same for the filled cells of executed layers, at confidence 1/3 and at certainty: quiet enough that the holes
+/// of skipped layers and the brightness of repeated ones are what the eye finds.
+const FILL: (f32, f32) = (0.42, 0.54);
+
+/// Roles whose cells are filled.
+const FILLED: [Role; 3] = [Role::Execute, Role::Dial, Role::Budget];
+
 /// Why a theme was refused.
 #[derive(Debug, Error)]
 pub enum ThemeError {
@@ -53,6 +60,8 @@ pub struct Theme {
     styles: [Style; Role::ALL.len()],
     /// For skip, execute and repeat, from the least to the greatest confidence.
     confidence: [[Style; RAMP]; 3],
+    /// For [`FILLED`], from the least to the greatest confidence.
+    fills: [[Style; RAMP]; FILLED.len()],
     depth: [Style; RAMP],
     text: Color,
     background: Color,
@@ -78,6 +87,7 @@ impl Theme {
         let ground = look(Role::Background).bg;
         let style = |role: Role| compile(role, look(role), ground, tier);
         let ramp = |role| confidence_ramp(look(role), style(role), ground, tier);
+        let fill = |role| fill_ramp(look(role), style(role), ground, tier);
         let (low, high) = (Role::DepthLow, Role::DepthHigh);
         Theme {
             name: name.to_owned(),
@@ -85,6 +95,7 @@ impl Theme {
             syntax: definition.syntax.clone(),
             styles: Role::ALL.map(style),
             confidence: [Role::Skip, Role::Execute, Role::Repeat].map(ramp),
+            fills: FILLED.map(fill),
             depth: depth_ramp([look(low), look(high)], [style(low), style(high)], tier),
             text: style(Role::Text).fg.unwrap_or(Color::Reset),
             background: ground.map_or(Color::Reset, |c| c.on(tier)),
@@ -124,6 +135,21 @@ impl Theme {
             other => return self.style(other),
         };
         ramp[step((confidence - 1.0 / 3.0) * 1.5)]
+    }
+
+    /// The cell of a layer that was executed once, decided by nobody in particular (`Role::Execute`), by the dial or by
+    /// the budget: where colours can be mixed a plain field that is a little stronger where the router is surer, else
+    /// the role's own style.
+    pub fn fill(&self, role: Role, confidence: f32) -> Style {
+        match FILLED.iter().position(|filled| *filled == role) {
+            Some(at) => self.fills[at][step((confidence - 1.0 / 3.0) * 1.5)],
+            None => self.style(role),
+        }
+    }
+
+    /// The colour of the screen's background; `Reset` where the theme leaves it to the terminal.
+    pub fn ground(&self) -> Color {
+        self.background
     }
 
     /// Tints a token by its depth, from `t` = 0 for the least to 1 for the greatest.
@@ -213,6 +239,22 @@ fn confidence_ramp(look: Look, full: Style, ground: Option<ThemeColor>, tier: Co
                 full.fg(ThemeColor::Rgb(mixed).on(tier))
             }
             _ => strength(full, t),
+        }
+    })
+}
+
+/// Foreground and background of one colour, so that every glyph of a block is a plain field.
+fn fill_ramp(look: Look, full: Style, ground: Option<ThemeColor>, tier: ColorTier) -> [Style; RAMP] {
+    let ends = (look.fg.and_then(ThemeColor::rgb), ground.and_then(ThemeColor::rgb));
+    std::array::from_fn(|i| {
+        let t = i as f32 / (RAMP - 1) as f32;
+        match ends {
+            (Some(fg), Some(ground)) if tier >= ColorTier::Ansi256 => {
+                let mixed = color::mix(ground, fg, FILL.0 + (FILL.1 - FILL.0) * t);
+                let mixed = ThemeColor::Rgb(mixed).on(tier);
+                full.fg(mixed).bg(mixed)
+            }
+            _ => full,
         }
     })
 }

@@ -71,7 +71,10 @@ fn every_kernel_agrees_with_the_dequantised_product() {
             assert!(share < 2e-2, "{dtype:?} {rows}x{cols}: off by {share}");
             for kernel in Kernel::available() {
                 let pairs = by(kernel);
-                assert!(pairs.iter().zip(&plain).all(|(a, b)| (a - b).abs() < 1e-2), "{kernel:?}");
+                assert!(
+                    pairs.iter().zip(&plain).all(|(a, b)| (a - b).abs() < 1e-2),
+                    "{kernel:?}"
+                );
             }
             let [together, again] = matmul([&packed, &packed], &activations);
             assert_eq!(together, again);

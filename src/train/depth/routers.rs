@@ -102,7 +102,12 @@ impl Shape {
             let (skip, rest) = router.w2.split_at(self.width);
             parameters.extend_from_slice(&router.w1);
             parameters.extend_from_slice(&router.b1);
-            parameters.extend(rest.iter().zip(skip).take(self.width).map(|(execute, skip)| execute - skip));
+            parameters.extend(
+                rest.iter()
+                    .zip(skip)
+                    .take(self.width)
+                    .map(|(execute, skip)| execute - skip),
+            );
             parameters.push(router.b2[1] - router.b2[0]);
         }
         Some(parameters)

@@ -70,7 +70,7 @@ fn settings(app: &App, dialog: &SettingsDialog) -> String {
     if let Some(edit) = &dialog.edit {
         return typing(&format!("setting {}", field.name()), edit);
     }
-    let value = field.value(&app.settings);
+    let value = field.shown(app);
     let value = if value.is_empty() { "none".to_owned() } else { value };
     format!("setting {}: {value}", field.name())
 }

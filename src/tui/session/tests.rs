@@ -77,7 +77,7 @@ fn told(app: &App) -> String {
         "{runs:?} {shown:?} {history:?} {:?} {:?}",
         (
             &app.settings,
-            &app.settled,
+            app.settled(),
             app.off.len(),
             app.cursor,
             app.follow,

@@ -73,6 +73,35 @@ fn tinted_tokens_can_be_read_and_unsure_decisions_seen() {
 }
 
 #[test]
+fn skips_are_holes_in_a_quiet_field() {
+    for (name, _) in SHIPPED {
+        for tier in [ColorTier::Truecolor, ColorTier::Ansi256] {
+            let theme = shipped(name, tier);
+            let ground = approximate_rgb(theme.ground()).unwrap();
+            for role in FILLED {
+                let at = |p| {
+                    let style = theme.fill(role, p);
+                    assert_eq!(style.fg, style.bg, "{name}: a plain field");
+                    approximate_rgb(style.fg.unwrap()).unwrap()
+                };
+                let (unsure, sure) = (at(1.0 / 3.0), at(1.0));
+                let hole = contrast(unsure, ground);
+                assert!(hole >= 1.7, "{name}, {tier:?}, {}: {hole}", role.name());
+                let step = contrast(unsure, sure);
+                assert!(step <= 1.9, "{name}, {tier:?}, {}: {step} is not subtle", role.name());
+                let (repeat, _) = pair(&theme, Role::Repeat);
+                let bright = contrast(repeat, sure);
+                assert!(bright >= 1.5, "{name}, {tier:?}, {}: repeats at {bright}", role.name());
+            }
+            let field = approximate_rgb(theme.fill(Role::Execute, 1.0).fg.unwrap()).unwrap();
+            let (pin, _) = pair(&theme, Role::Pin);
+            let letter = contrast(pin, field);
+            assert!(letter >= 1.5, "{name}, {tier:?}: pins at {letter}");
+        }
+    }
+}
+
+#[test]
 fn high_contrast_is_high() {
     let theme = shipped("high-contrast", ColorTier::Truecolor);
     for role in Role::ALL {

@@ -3,6 +3,7 @@
 use super::super::action::UiAction;
 use super::super::app::{Against, App, Cursor, Focus, Overlay};
 use super::super::clipboard;
+use super::super::dial;
 use super::super::files::FileRequest;
 use super::super::override_list::OverrideList;
 use super::super::overrides;
@@ -57,19 +58,22 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Mark => app.mark = if app.mark.is_some() { None } else { Some(app.cursor) },
         Overrides => app.overlay = Some(Overlay::Overrides(OverrideList::default())),
         ClearPins => {
-            overrides::clear(&mut app.settings);
-            app.off.clear();
-            app.info("all overrides are cleared: the routers decide");
+            app.clear_overrides();
+            app.info(format!(
+                "all overrides are cleared: the routers decide, in scope {}",
+                app.settings.scope
+            ));
         }
         BudgetMore | BudgetLess => {
             let layers = app.model_layers().unwrap_or(0);
             app.settings.budget = step_budget(app.settings.budget, action == BudgetMore, layers);
         }
-        DialMore | DialLess => app.settings.dial = step_dial(app.settings.dial, action == DialMore),
+        DialMore | DialLess => turn_dial(app, action == DialMore),
         ToggleScope => app.settings.scope = other(app.settings.scope),
         EditProgram => edit(app, Field::Program),
         EditBudget => edit(app, Field::Budget),
         EditDial => edit(app, Field::Dial),
+        EditRouters => edit(app, Field::Routers),
         Left | Right | Up | Down | PageLeft | PageRight | FirstToken | LastToken | TopLayer | BottomLayer => {
             move_cursor(app, action);
         }
@@ -87,6 +91,13 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         PanesReset => app.panes = panes::Panes::default(),
         MapMode => app.map.mode = app.map.mode.next(),
         Zoom => app.map.zoom = Some(grid(app).map_or(1, |g| g.cell) % 3 + 1),
+        FoldPrompt => match grid(app) {
+            Some(grid) => {
+                app.map.fold = Some(!grid.folded);
+                app.map.first_token = 0;
+            }
+            None => app.info("the prompt is folded where the map is: go there with Tab"),
+        },
         Template => app.template = !app.template,
         Palette => palette::open(app),
         Lessons | LessonNext | LessonPrevious | LessonLeave => return lessons::act(app, action),
@@ -136,8 +147,20 @@ fn pin(app: &mut App, action: Option<Action>) {
     app.mark = None;
 }
 
+/// One step of the dial: half a layer where its positions were measured.
+pub(super) fn turn_dial(app: &mut App, up: bool) {
+    let stepped = match app.calibration() {
+        Some(table) => dial::step(table, app.settings.dial, up),
+        None => Ok(step_dial(app.settings.dial, up)),
+    };
+    match stepped {
+        Ok(dial) => app.settings.dial = dial,
+        Err(message) => app.info(message),
+    }
+}
+
 fn edit(app: &mut App, field: Field) {
-    app.overlay = Some(Overlay::Settings(SettingsDialog::editing(field, &app.settings)));
+    app.overlay = Some(Overlay::Settings(SettingsDialog::editing(field, field.shown(app))));
 }
 
 fn move_cursor(app: &mut App, action: UiAction) {

@@ -3,9 +3,10 @@
 use super::super::action::UiAction;
 use super::super::app::{App, Overlay};
 use super::super::line_edit::LineEdit;
-use super::super::settings::{Field, SettingsDialog};
-use super::{inside, lessons, overrides, palette, play, requests, search, stats};
-use crate::engine::Command;
+use super::super::next_run;
+use super::super::settings::{Field, SettingsDialog, step_budget};
+use super::{act, inside, lessons, overrides, palette, play, requests, routers, search, stats};
+use crate::engine::{Command, RouterChoice};
 
 /// Lines that a page scrolls.
 const PAGE: usize = 10;
@@ -68,7 +69,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
     };
     let mut commands = Vec::new();
     app.overlay = match overlay {
-        Overlay::Settings(dialog) => settings(app, dialog, action).map(Overlay::Settings),
+        Overlay::Settings(dialog) => settings(app, dialog, action, &mut commands).map(Overlay::Settings),
         Overlay::Help { scroll } => match action {
             UiAction::Help => None,
             action => scrolled(scroll, action).map(|scroll| Overlay::Help { scroll }),
@@ -117,35 +118,73 @@ pub(super) fn scrolled(at: usize, action: UiAction) -> Option<usize> {
     })
 }
 
-fn settings(app: &mut App, mut dialog: SettingsDialog, action: UiAction) -> Option<SettingsDialog> {
+fn settings(
+    app: &mut App,
+    mut dialog: SettingsDialog,
+    action: UiAction,
+    commands: &mut Vec<Command>,
+) -> Option<SettingsDialog> {
     let last = Field::ALL.len() - 1;
     match (action, dialog.edit.is_some()) {
         (UiAction::Close | UiAction::Dismiss, true) if !dialog.single => dialog.edit = None,
         (UiAction::Close | UiAction::Dismiss, _) => return None,
-        (UiAction::Accept, true) => return accept(app, dialog),
+        (UiAction::Accept, true) => return accept(app, dialog, commands),
         (_, true) => {}
         (UiAction::Help | UiAction::Settings, false) => return None,
         (UiAction::Up, false) => dialog.row = dialog.row.saturating_sub(1),
         (UiAction::Down, false) => dialog.row = (dialog.row + 1).min(last),
         (UiAction::TopLayer, false) => dialog.row = 0,
         (UiAction::BottomLayer, false) => dialog.row = last,
+        (UiAction::Left | UiAction::Right, false) => turn(app, dialog.field(), action == UiAction::Right),
+        (UiAction::Toggle, false) if dialog.field() == Field::Routers => {
+            let at = next_run::SHIPPED.iter().position(|choice| *choice == app.routers);
+            let choice = match at.map(|at| at + 1) {
+                Some(at) => next_run::SHIPPED.get(at).cloned().unwrap_or(RouterChoice::None),
+                None => RouterChoice::BuiltIn,
+            };
+            commands.extend(routers::choose(app, choice));
+        }
         (UiAction::Toggle, false) => {
             dialog.field().toggle(&mut app.settings);
         }
         (UiAction::Accept, false) => {
             let switched = dialog.field().toggle(&mut app.settings);
-            dialog.edit = (!switched).then(|| LineEdit::new(dialog.field().value(&app.settings)));
+            dialog.edit = (!switched).then(|| LineEdit::new(dialog.field().shown(app)));
         }
         _ => {}
     }
     Some(dialog)
 }
 
-fn accept(app: &mut App, mut dialog: SettingsDialog) -> Option<SettingsDialog> {
+/// Turns a setting that has steps, as its keys do.
+fn turn(app: &mut App, field: Field, up: bool) {
+    match field {
+        Field::Dial => act::turn_dial(app, up),
+        Field::Budget => {
+            let layers = app.model_layers().unwrap_or(0);
+            app.settings.budget = step_budget(app.settings.budget, up, layers);
+        }
+        _ => {}
+    }
+}
+
+fn accept(app: &mut App, mut dialog: SettingsDialog, commands: &mut Vec<Command>) -> Option<SettingsDialog> {
     let layers = app.model_layers();
     let field = dialog.field();
     let edit = dialog.edit.as_mut()?;
-    match field.set(&mut app.settings, &edit.text, layers) {
+    if field == Field::Routers {
+        let typed = edit.text.trim();
+        if typed.is_empty() {
+            edit.refuse("name routers: built-in, dr-llm, verifier, none, or the path of a checkpoint".to_owned());
+            return Some(dialog);
+        }
+        let choice = RouterChoice::from(typed);
+        dialog.edit = None;
+        commands.extend(routers::choose(app, choice));
+        return (!dialog.single).then_some(dialog);
+    }
+    let calibration = app.calibration().cloned();
+    match field.set(&mut app.settings, &edit.text, layers, calibration.as_ref()) {
         Ok(()) if dialog.single => return None,
         Ok(()) => dialog.edit = None,
         Err(error) => {

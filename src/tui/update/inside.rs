@@ -9,7 +9,7 @@ use super::super::inside::{Apart, Asked, FlipDialog, ForceDialog, InsideDialog, 
 use super::super::line_edit::LineEdit;
 use super::super::run::Run;
 use super::requests::{self, Branch};
-use super::select_token;
+use super::{routers, select_token};
 use crate::engine::{Answer, AskId, Command, Prompt, Question, RunId, flip};
 
 /// Rows that a page moves in a list.
@@ -163,6 +163,7 @@ fn try_flip(app: &mut App, mut dialog: FlipDialog) -> Outcome {
     let (Some(&row), Some(run)) = (dialog.selected(), app.shown.as_ref().map(|r| r.id)) else {
         return (Some(Overlay::Flips(dialog)), Vec::new());
     };
+    let made = app.run(run).and_then(|run| run.trace.header.routers.clone());
     let (flip, commands) = ask(app, run, |run| Question::Flip {
         trace: Box::new(run.trace.first(row.position + 1)),
         layer: row.layer,
@@ -172,6 +173,11 @@ fn try_flip(app: &mut App, mut dialog: FlipDialog) -> Outcome {
         frozen: dialog.frozen,
     });
     dialog.flip = Some(flip);
+    // A run under way would be ended by other routers, and has the right ones.
+    let commands = match commands.is_empty() || app.is_busy() {
+        true => commands,
+        false => routers::bring(app, made, commands),
+    };
     (Some(Overlay::Flips(dialog)), commands)
 }
 
@@ -202,7 +208,7 @@ fn commit(app: &mut App, dialog: &FlipDialog) -> Vec<Command> {
 
 /// Goes on from the cursor's token with what was changed.
 pub(super) fn branch(app: &mut App) -> Vec<Command> {
-    let (at, settings) = (app.cursor.token, app.settings.clone());
+    let (at, settings) = (app.cursor.token, app.next_settings());
     requests::branch(
         app,
         Branch {
@@ -250,7 +256,7 @@ pub(super) fn act_force(app: &mut App, mut dialog: ForceDialog, action: UiAction
             }
         },
     };
-    let settings = app.settings.clone();
+    let settings = app.next_settings();
     let at = dialog.position;
     let forced = Some(forced);
     opened(app, |app| requests::branch(app, Branch { at, forced, settings }))

@@ -9,6 +9,7 @@ mod overrides;
 mod palette;
 mod play;
 mod requests;
+mod routers;
 mod search;
 mod stats;
 mod worker;
@@ -121,6 +122,7 @@ fn restore(app: &mut App, session: Result<Session, String>) {
             let n = session.runs.len();
             app.overlay = None;
             app.settings = session.state.settings.clone();
+            (app.own, app.continues) = (None, false);
             session.restore(app);
             app.info(format!("the last session is back: {n} run{}", plural(n)));
         }

@@ -3,7 +3,7 @@
 use super::super::action::UiAction;
 use super::super::app::{App, Focus, Overlay};
 use super::super::palette::{Palette, Target};
-use super::{act, focus, lessons, requests};
+use super::{act, focus, lessons, requests, routers};
 use crate::engine::Command;
 
 /// Entries that a page moves.
@@ -47,5 +47,6 @@ fn carry_out(app: &mut App, target: Target) -> Vec<Command> {
             Vec::new()
         }
         Target::Recording(at) => requests::recording(app, at),
+        Target::Routers(choice) => routers::choose(app, choice),
     }
 }

@@ -4,7 +4,7 @@ use super::super::app::{Against, App, Focus, ModelState, Overlay, Starting};
 use super::super::history::Parent;
 use super::super::overrides;
 use super::super::run::{Progress, Run};
-use super::{focus, inside};
+use super::{focus, inside, routers};
 use crate::engine::{Command, Prompt, RunId, Settings, Trace};
 
 /// Runs what stands in the prompt editor. `again`: an empty editor means the prompt of the run on
@@ -27,9 +27,14 @@ pub(super) fn run(app: &mut App, again: bool) -> Vec<Command> {
             return Vec::new();
         }
     };
-    if let Err(message) = app.settings.check(layers) {
+    let settings = app.next_settings();
+    if let Err(message) = settings.check(layers) {
         app.error(message);
         return Vec::new();
+    }
+    let routers = app.continued().map(|run| run.trace.header.routers.clone());
+    if !app.repeats_prompt() {
+        app.own = None;
     }
     if !app.prompt.is_blank() {
         app.prompt.remember();
@@ -46,14 +51,24 @@ pub(super) fn run(app: &mut App, again: bool) -> Vec<Command> {
             app.focus
         },
     );
-    let settings = app.settings.clone();
-    vec![start(app, prompt, text, settings, false)]
+    let command = start(app, prompt, text, settings, false);
+    match routers {
+        Some(made) => routers::bring(app, made, vec![command]),
+        None => vec![command],
+    }
 }
 
 /// What is to be run, and its text if it is known.
 fn prompt(app: &App, again: bool) -> Option<(Prompt, Option<String>)> {
     if !app.prompt.is_blank() {
         let text = app.prompt.text();
+        let shown = app
+            .shown
+            .as_ref()
+            .filter(|run| run.prompt.is_none() && run.is_recording());
+        if let Some(run) = shown.filter(|run| run.prompt_text().as_ref() == Some(&text)) {
+            return Some((Prompt::Ids(ids(run)), Some(text)));
+        }
         return Some((Prompt::Text(text.clone()), Some(text)));
     }
     let run = app.shown.as_ref().filter(|_| again)?;
@@ -116,7 +131,7 @@ pub(super) fn branch(app: &mut App, branch: Branch) -> Vec<Command> {
     let forced = forced.unwrap_or(Prompt::Ids(there.into_iter().collect()));
     let kept = Box::new(run.trace.first(at));
     let parent = Some(Parent { run: run.id, at });
-    let text = run.prompt.clone();
+    let (text, routers) = (run.prompt.clone(), run.trace.header.routers.clone());
     abandon(app);
     app.notice = None;
     app.last_run += 1;
@@ -127,12 +142,13 @@ pub(super) fn branch(app: &mut App, branch: Branch) -> Vec<Command> {
         unmodified: false,
         parent,
     });
-    vec![Command::Branch {
+    let command = Command::Branch {
         run: app.last_run,
         kept,
         forced,
         settings: Box::new(settings),
-    }]
+    };
+    routers::bring(app, routers, vec![command])
 }
 
 /// Runs the prompt of the run on the screen again under `settings`.
@@ -144,9 +160,11 @@ pub(super) fn rerun_with(app: &mut App, settings: Settings) -> Vec<Command> {
         return Vec::new();
     }
     let (prompt, text) = (Prompt::Ids(ids(run)), run.prompt.clone());
+    let routers = run.trace.header.routers.clone();
     abandon(app);
     app.notice = None;
-    vec![start(app, prompt, text, settings, false)]
+    let command = start(app, prompt, text, settings, false);
+    routers::bring(app, routers, vec![command])
 }
 
 /// Runs under way get nothing more: the worker is asked for another one.
@@ -155,6 +173,7 @@ pub(super) fn abandon(app: &mut App) {
         batch.run = None;
     }
     app.starting = None;
+    app.wanted = None;
     app.held = false;
     if let Some(run) = app.shown.as_mut().filter(|run| run.is_running()) {
         run.progress = Progress::Finished;
@@ -168,6 +187,11 @@ pub(super) fn stop(app: &mut App) -> Vec<Command> {
         return Vec::new();
     }
     if app.search.stop_recorded() {
+        return Vec::new();
+    }
+    if app.wanted.take().is_some() {
+        app.starting = None;
+        app.info("stopped before the routers were loaded");
         return Vec::new();
     }
     match app.is_busy() || inside::is_asking(app) || app.search.is_running() {
@@ -250,6 +274,7 @@ pub(super) fn recording(app: &mut App, at: usize) -> Vec<Command> {
 pub(super) fn trace(app: &mut App, title: String, trace: Trace) -> Vec<Command> {
     let commands = make_room(app);
     app.open(title, None, trace);
+    app.propose_prompt();
     commands
 }
 

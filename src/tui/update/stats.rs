@@ -7,7 +7,7 @@ use super::super::line_edit::LineEdit;
 use super::super::overrides::plural;
 use super::super::stats::{Batch, StatsDialog};
 use super::super::view::stats::starts;
-use super::{dialog, requests};
+use super::{dialog, requests, routers};
 use crate::engine::aggregate::Aggregate;
 use crate::engine::{Command, RunId, StopReason, prompt_file};
 use crate::text::escape_controls;
@@ -106,6 +106,7 @@ fn begin(app: &mut App, name: String, text: &str) -> Result<Vec<Command>, String
     let layers = app.ready().map(|model| model.layers);
     let layers = layers.ok_or("the model is not there: accept again when it is ready")?;
     app.settings.check(layers)?;
+    let made = app.continued().map(|run| run.trace.header.routers.clone());
     requests::abandon(app);
     app.queued = false;
     app.notice = None;
@@ -117,7 +118,11 @@ fn begin(app: &mut App, name: String, text: &str) -> Result<Vec<Command>, String
         run: None,
         aggregate: None,
     });
-    Ok(next(app))
+    let commands = next(app);
+    Ok(match made {
+        Some(made) => routers::bring(app, made, commands),
+        None => commands,
+    })
 }
 
 /// Asks for the run of the next prompt, or says that there is none.

@@ -4,6 +4,7 @@ mod lessons;
 mod mouse;
 mod palette;
 mod play;
+mod routers;
 mod runs;
 mod search;
 mod stats;

@@ -3,7 +3,7 @@
 use super::super::app::{App, ModelState};
 use super::super::overrides::plural;
 use super::super::run::{Origin, Progress, Run};
-use super::{inside, requests, search, stats};
+use super::{inside, requests, routers, search, stats};
 use crate::engine::notes::notes;
 use crate::engine::{Command, Event, Header, RunId, Step, StopReason, Summary};
 
@@ -32,16 +32,8 @@ pub(super) fn hear(app: &mut App, event: Event) -> Vec<Command> {
                 None => app.model = ModelState::Missing(message),
             }
         }
-        Event::RoutersChanged(routers) => {
-            app.info(match &routers {
-                Some(routers) => format!("the routers are now {}", routers.name),
-                None => "there are no routers now: every layer is executed".to_owned(),
-            });
-            if let ModelState::Ready { routers: current, .. } = &mut app.model {
-                *current = routers;
-            }
-        }
-        Event::RoutersFailed(message) => app.error(message),
+        Event::RoutersChanged(routers) => return routers::changed(app, routers),
+        Event::RoutersFailed(message) => return routers::failed(app, message),
         Event::Started { run, header } => started(app, run, *header),
         Event::Stepped { run, step } => stepped(app, run, *step),
         Event::Finished { run, summary } => {
@@ -64,6 +56,13 @@ pub(super) fn hear(app: &mut App, event: Event) -> Vec<Command> {
 }
 
 fn loaded(app: &mut App, note: Option<String>, without_routers: bool) -> Vec<Command> {
+    let other = |run: &Run| {
+        app.ready()
+            .is_some_and(|ready| ready.sha256 != run.trace.header.model.sha256)
+    };
+    if app.continued().is_some_and(other) {
+        app.give_back();
+    }
     let commands = match std::mem::take(&mut app.queued) {
         true => requests::run(app, false),
         false => {
@@ -97,7 +96,7 @@ fn started(app: &mut App, id: RunId, header: Header) {
     }
     let notes = notes(run.trace.header.routers.as_ref(), run.settings());
     app.show(run);
-    app.settled = starting.settings;
+    app.continues = false;
     app.begin_view();
     if let Some(note) = notes.into_iter().next() {
         app.info(note);

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
+use ratatui::text::{Line, Span};
 
 use super::super::app::{App, Focus};
 use super::super::run::{Origin, Run};
@@ -30,7 +31,8 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
         return;
     };
     let transcript = Transcript::new(app, run, area);
-    pane::frame(app, area, focused, &title(app, run), &remark(run, &transcript), buffer);
+    let remark = remark(app, run, &transcript);
+    pane::frame_line(app, area, focused, &title(app, run), remark, buffer);
     let styles = TokenStyles::new(app, run);
     for (y, line) in transcript.visible() {
         let mut x = transcript.area.x;
@@ -54,19 +56,32 @@ fn title(app: &App, run: &Run) -> String {
     }
 }
 
-fn remark(run: &Run, transcript: &Transcript) -> String {
+/// What the tint means, in its own colours, and what is out of sight.
+fn remark(app: &App, run: &Run, transcript: &Transcript) -> Line<'static> {
+    let muted = app.theme.style(Role::Muted);
     let below = transcript
         .len
         .saturating_sub(transcript.top + usize::from(transcript.area.height));
-    match (transcript.top, below) {
-        (0, 0) => match run.depth_range() {
-            Some((low, high)) if low < high => format!("tint: depth {low} to {high}"),
-            _ => String::new(),
-        },
+    let hidden = match (transcript.top, below) {
+        (0, 0) => String::new(),
         (above, 0) => format!("{above} lines above"),
         (0, below) => format!("{below} lines below"),
         (above, below) => format!("{above} above, {below} below"),
+    };
+    let mut spans = Vec::new();
+    if let Some((low, high)) = run.answer_range().filter(|(low, high)| low < high) {
+        spans.push(Span::styled("tint: ", muted));
+        spans.push(Span::styled(format!("{low}"), app.theme.depth(0.0)));
+        spans.push(Span::styled(" to ", muted));
+        spans.push(Span::styled(format!("{high} layers"), app.theme.depth(1.0)));
     }
+    if !spans.is_empty() && !hidden.is_empty() {
+        spans.push(Span::styled(" · ", muted));
+    }
+    if !hidden.is_empty() {
+        spans.push(Span::styled(hidden, muted));
+    }
+    Line::from(spans)
 }
 
 /// A block where the next token will be.
@@ -92,6 +107,7 @@ fn write_caret(app: &App, transcript: &Transcript, buffer: &mut Buffer) {
 pub(super) struct TokenStyles<'a> {
     app: &'a App,
     run: &'a Run,
+    /// Of the answer: the tint says how deep a token is among the run's own.
     range: (usize, usize),
     tally: Cow<'a, Tally>,
 }
@@ -102,7 +118,7 @@ impl<'a> TokenStyles<'a> {
         TokenStyles {
             app,
             run,
-            range: tally.range.unwrap_or((0, 0)),
+            range: tally.answer.unwrap_or((0, 0)),
             tally,
         }
     }

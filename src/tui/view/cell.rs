@@ -1,8 +1,9 @@
-//! What one cell of the map looks like. Every state has a glyph of its own, so that colours may be
-//! missing: `·` skipped, `▄` run once, `█` run twice, capital letters are pins, small letters pins
-//! that wait for the next run, notched glyphs mean that the token's own router disagrees.
+//! What one cell of the map looks like. Skips are the figure: a layer that was executed is a quiet filled cell, a
+//! skipped one a hole in the field with a dot, a repeated one bright. Every state has a glyph of its own, so that
+//! colours may be missing: `·` skipped, `▓` run once, `█` run twice, capital letters are pins, small letters pins that
+//! wait for the next run, a cell with a corner missing means that the token's own router disagrees.
 
-use ratatui::style::{Modifier, Style};
+use ratatui::style::{Color, Modifier, Style};
 
 use super::super::app::{App, MapMode};
 use super::super::overrides::PinChange;
@@ -24,8 +25,16 @@ pub(super) fn role(action: Action) -> Role {
 pub(super) fn glyph(action: Action) -> char {
     match action {
         Action::Skip => '·',
-        Action::Execute => '▄',
+        Action::Execute => '▓',
         Action::Repeat => '█',
+    }
+}
+
+/// How [`glyph`] looks by itself.
+pub(super) fn glyph_style(theme: &Theme, action: Action) -> Style {
+    match action {
+        Action::Execute => theme.fill(Role::Execute, 1.0),
+        action => theme.style(role(action)),
     }
 }
 
@@ -33,7 +42,7 @@ pub(super) fn glyph(action: Action) -> char {
 fn disagreeing(action: Action) -> char {
     match action {
         Action::Skip => ':',
-        Action::Execute => '▞',
+        Action::Execute => '▙',
         Action::Repeat => '▛',
     }
 }
@@ -53,15 +62,52 @@ pub(super) fn letter(action: Action, settled: bool) -> char {
 /// A pin that the next run will do without.
 const UNPINNED: char = 'a';
 
-/// Glyph and style of the cell of `layer` at `token`.
-pub(super) fn look(app: &App, run: &Run, layer: usize, token: usize) -> (char, Style) {
-    let Some(decision) = run.decision(layer, token) else {
-        return (' ', Style::new());
+/// One cell of the map.
+pub(super) struct Look {
+    pub glyph: char,
+    pub style: Style,
+    /// What stands beside the glyph where a cell is wider.
+    pub field: char,
+    pub field_style: Style,
+}
+
+impl Look {
+    const NONE: Look = Look {
+        glyph: ' ',
+        style: Style::new(),
+        field: ' ',
+        field_style: Style::new(),
     };
-    match app.pin_change(layer, token) {
-        Some(change) => (pending(change), waiting(&app.theme)),
-        None => settled(&app.theme, app.map.mode, &decision),
+
+    /// Glyphs and styles of the cell's columns: its own glyph in the middle, or left of it.
+    pub fn columns(&self, width: u16) -> impl Iterator<Item = (char, Style)> + '_ {
+        let own = width.saturating_sub(1) / 2;
+        (0..width).map(move |column| match column == own {
+            true => (self.glyph, self.style),
+            false => (self.field, self.field_style),
+        })
     }
+}
+
+/// The cell of `layer` at `token`.
+pub(super) fn look(app: &App, run: &Run, layer: usize, token: usize) -> Look {
+    let Some(decision) = run.decision(layer, token) else {
+        return Look::NONE;
+    };
+    let cell = settled(&app.theme, app.map.mode, &decision);
+    match app.pin_change(layer, token) {
+        Some(change) => Look {
+            glyph: pending(change),
+            style: on(&cell.field_style, waiting(&app.theme)),
+            ..cell
+        },
+        None => cell,
+    }
+}
+
+/// A sign on a field: the field's background stays.
+fn on(field: &Style, sign: Style) -> Style {
+    Style { bg: field.bg, ..sign }
 }
 
 fn pending(change: PinChange) -> char {
@@ -76,23 +122,53 @@ pub(super) fn waiting(theme: &Theme) -> Style {
     theme.style(Role::Pin).add_modifier(Modifier::ITALIC)
 }
 
-fn settled(theme: &Theme, mode: MapMode, decision: &Decision) -> (char, Style) {
+fn settled(theme: &Theme, mode: MapMode, decision: &Decision) -> Look {
     let action = decision.action;
-    let own = theme.confidence(role(action), decision.confidence().unwrap_or(1.0));
+    let confidence = decision.confidence().unwrap_or(1.0);
     let by = match decision.by {
-        DecidedBy::Program | DecidedBy::Router => Style::new(),
-        DecidedBy::Dial => theme.style(Role::Dial),
-        DecidedBy::Budget => theme.style(Role::Budget),
-        DecidedBy::Pin => theme.style(Role::Pin),
+        DecidedBy::Program | DecidedBy::Router | DecidedBy::Pin => None,
+        DecidedBy::Dial => Some(Role::Dial),
+        DecidedBy::Budget => Some(Role::Budget),
     };
-    match mode {
-        MapMode::Decisions if decision.by == DecidedBy::Pin => (letter(action, true), own.patch(by)),
+    let strong = match by {
+        Some(role) => theme.style(role),
+        None => theme.confidence(role(action), confidence),
+    };
+    let (field, field_style) = match action {
+        Action::Skip => (' ', Style { bg: None, ..strong }),
+        Action::Execute => (glyph(action), theme.fill(by.unwrap_or(Role::Execute), confidence)),
+        Action::Repeat => (glyph(action), strong),
+    };
+    // Signs on a bright field are dark.
+    let sign = |style: Style| match action {
+        Action::Repeat => theme.style(Role::Cursor).patch(Style {
+            fg: None,
+            bg: strong.fg,
+            ..style
+        }),
+        _ => on(&field_style, style),
+    };
+    let (glyph, style) = match mode {
+        MapMode::Decisions if decision.by == DecidedBy::Pin => (letter(action, true), sign(theme.style(Role::Pin))),
         MapMode::Decisions if decision.disagrees() => {
-            (disagreeing(action), own.patch(by).patch(theme.style(Role::Disagree)))
+            let other = theme.style(Role::Disagree);
+            // The missing corner has the colour of disagreement.
+            let style = match (action, field_style.fg) {
+                (Action::Skip, _) | (_, None | Some(Color::Reset)) => other,
+                (_, Some(fill)) => Style::new().fg(fill).bg(other.fg.unwrap_or_default()),
+            };
+            (disagreeing(action), style)
         }
-        MapMode::Decisions => (glyph(action), own.patch(by)),
-        MapMode::Confidence => (decile(decision), own),
-        MapMode::DecidedBy => (who(decision.by), own.patch(by)),
+        MapMode::Decisions if action == Action::Skip => (glyph(action), field_style),
+        MapMode::Decisions => (field, field_style),
+        MapMode::Confidence => (decile(decision), sign(theme.style(role(action)))),
+        MapMode::DecidedBy => (who(decision.by), sign(theme.style(by.unwrap_or(role(action))))),
+    };
+    Look {
+        glyph,
+        style,
+        field,
+        field_style,
     }
 }
 
@@ -112,26 +188,13 @@ fn who(by: DecidedBy) -> char {
     }
 }
 
-/// A cell `width` columns wide: blocks leave half a column free, so that columns can be told apart.
-pub(super) fn widen(glyph: char, width: u16) -> String {
-    let (body, end) = match glyph {
-        '▄' => ('▄', '▖'),
-        '█' => ('█', '▌'),
-        '▞' => ('▞', '▖'),
-        '▛' => ('▛', '▌'),
-        _ => (' ', ' '),
-    };
-    let mut text = String::from(glyph);
-    for column in 1..width {
-        text.push(if column + 1 == width { end } else { body });
-    }
-    text
-}
-
 /// Glyph, style and meaning of what the map shows in its present mode.
 pub(super) fn legend(app: &App) -> Vec<(String, Style, &'static str)> {
     let theme = &app.theme;
-    let action = |a| (glyph(a).to_string(), theme.confidence(role(a), 1.0));
+    let action = |a| match a {
+        Action::Execute => (glyph(a).to_string(), theme.fill(Role::Execute, 1.0)),
+        a => (glyph(a).to_string(), theme.confidence(role(a), 1.0)),
+    };
     let entry = |(glyph, style): (String, Style), meaning| (glyph, style, meaning);
     let by = |by, role, meaning| (who(by).to_string(), theme.style(role), meaning);
     match app.map.mode {
@@ -142,15 +205,15 @@ pub(super) fn legend(app: &App) -> Vec<(String, Style, &'static str)> {
                 entry(action(Action::Repeat), "twice"),
                 ("SER".to_owned(), theme.style(Role::Pin), "pin"),
                 ("ser".to_owned(), waiting(theme), "waiting pin"),
-                (":▞▛".to_owned(), theme.style(Role::Disagree), "router disagrees"),
+                (":▙▛".to_owned(), theme.style(Role::Disagree), "router disagrees"),
             ];
             // Only where they decided something there is something to tell apart.
             let settings = app.shown.as_ref().map(Run::settings);
             if settings.is_some_and(|s| s.dial != NEUTRAL_DIAL) {
-                entries.push(("▄".to_owned(), theme.style(Role::Dial), "dial"));
+                entries.push(("▓".to_owned(), theme.fill(Role::Dial, 1.0), "dial"));
             }
             if settings.is_some_and(|s| s.budget.is_some()) {
-                entries.push(("▄".to_owned(), theme.style(Role::Budget), "budget"));
+                entries.push(("▓".to_owned(), theme.fill(Role::Budget, 1.0), "budget"));
             }
             entries
         }

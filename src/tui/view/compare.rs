@@ -7,7 +7,7 @@ use ratatui::style::Style;
 
 use super::super::action::UiAction;
 use super::super::app::{Against, App};
-use super::super::diff::{Comparison, Totals};
+use super::super::diff::{Comparison, Totals, asked_otherwise, equal_tokens, speeds_compare};
 use super::super::inside::Asked;
 use super::super::layout::inner;
 use super::super::run::Run;
@@ -18,6 +18,7 @@ use super::answer::TokenStyles;
 use super::map::quoted;
 use super::{cell, pane, put};
 use crate::program::Action;
+use crate::text::escape_controls;
 
 /// Columns of the names of numbers, and of a number.
 const NAME: u16 = 16;
@@ -133,11 +134,33 @@ fn top(lines: &[Vec<Vec<Glyph>>; 2], runs: [&Run; 2], comparison: &Comparison, h
 }
 
 fn foot(app: &App, comparison: &Comparison, before: &Run, after: &Run, width: u16) -> Vec<Vec<Piece>> {
-    let mut rows = vec![parting(app, comparison, before, after)];
-    rows.extend(numbers(app, comparison));
+    let mut rows = otherwise(app, before, after, width);
+    rows.push(parting(app, comparison, before, after));
+    rows.extend(numbers(app, comparison, before, after));
     rows.push(apart(app, before, after, width));
     rows.extend(changes(app, comparison, width));
     rows
+}
+
+/// Most lines of what was asked otherwise.
+const OTHERWISE: usize = 3;
+
+/// What was asked otherwise: it comes first, for it is what the rest follows from.
+fn otherwise(app: &App, before: &Run, after: &Run, width: u16) -> Vec<Vec<Piece>> {
+    let style = |role| app.theme.style(role);
+    let asked = asked_otherwise(before, after);
+    let text = match asked.is_empty() {
+        true => "nothing: both were asked the same".to_owned(),
+        false => escape_controls(&asked.join(" · ")),
+    };
+    let lines = flow([(0, text.as_str())].into_iter(), width.saturating_sub(NAME), None);
+    let mut names = std::iter::once("A → B").chain(std::iter::repeat(""));
+    let line = |line: &Vec<Glyph>| {
+        let text: String = line.iter().map(|g| g.text.as_ref()).collect();
+        let name = format!("{:<w$}", names.next().unwrap_or_default(), w = usize::from(NAME));
+        vec![(name, style(Role::Muted)), (text, style(Role::Pin))]
+    };
+    lines.iter().take(OTHERWISE).map(line).collect()
 }
 
 /// Where the texts part, in words.
@@ -160,7 +183,7 @@ fn parting(app: &App, comparison: &Comparison, before: &Run, after: &Run) -> Vec
     vec![(sentence, app.theme.style(Role::Accent))]
 }
 
-fn numbers(app: &App, comparison: &Comparison) -> Vec<Vec<Piece>> {
+fn numbers(app: &App, comparison: &Comparison, before: &Run, after: &Run) -> Vec<Vec<Piece>> {
     let (a, b) = (&comparison.before, &comparison.after);
     let style = |role| app.theme.style(role);
     let row = |name: &str, before: String, after: String, change: String| {
@@ -181,7 +204,17 @@ fn numbers(app: &App, comparison: &Comparison) -> Vec<Vec<Piece>> {
     let speed = |t: &Totals| t.tokens_per_second.map_or("-".into(), |s| format!("{s:.1}"));
     let shares = |t: &Totals| t.shares.map(|s| format!("{:.0}", 100.0 * s)).join("/") + " %";
     let change = a.tokens_per_second.zip(b.tokens_per_second);
-    let speed_change = change.map_or(String::new(), |(x, y)| percent(x, y));
+    let speed_change = match change {
+        Some((x, y)) if speeds_compare(before, after) => percent(x, y),
+        Some(_) => "not comparable".to_owned(),
+        None => String::new(),
+    };
+    let (first, later) = equal_tokens(before, after);
+    let least = a.tokens.min(b.tokens);
+    let equal = match least - first {
+        0 => format!("all {first} that both have"),
+        rest => format!("the first {first} of {least}, then {later} of {rest}"),
+    };
     let depth_change = format!(
         "{:+.2} ({})",
         b.mean_depth - a.mean_depth,
@@ -202,6 +235,13 @@ fn numbers(app: &App, comparison: &Comparison) -> Vec<Vec<Piece>> {
             b.tokens.to_string(),
             format!("{:+}", b.tokens as i64 - a.tokens as i64),
         ),
+        vec![
+            (
+                format!("{:<w$}", "same tokens", w = usize::from(NAME)),
+                style(Role::Muted),
+            ),
+            (equal, style(Role::Text)),
+        ],
         row("skip/once/twice", shares(a), shares(b), String::new()),
     ]
 }
@@ -268,7 +308,7 @@ fn changes(app: &App, comparison: &Comparison, width: u16) -> Vec<Vec<Piece>> {
     let cells = |action: fn(&super::super::diff::LayerChange) -> Action| {
         let piece = move |l| {
             let action = action(l);
-            (cell::glyph(action).to_string(), style(cell::role(action)))
+            (cell::glyph(action).to_string(), cell::glyph_style(&app.theme, action))
         };
         layers.iter().map(piece)
     };
@@ -286,8 +326,8 @@ fn changes(app: &App, comparison: &Comparison, width: u16) -> Vec<Vec<Piece>> {
         _ => (" ".to_owned(), Style::new()),
     });
     let prompt_changes: String = layers.iter().map(|l| if l.at_prompt() { '≠' } else { ' ' }).collect();
-    let changed = comparison.changed_at_prompt();
-    let of = comparison.layers.len();
+    let (changed, of) = (comparison.changed_at_prompt(), comparison.layers.len());
+    let in_answer = comparison.layers.iter().filter(|layer| layer.share > 0.0).count();
     vec![
         std::iter::once(name("layer"))
             .chain([(ruler, style(Role::Muted))])
@@ -299,11 +339,14 @@ fn changes(app: &App, comparison: &Comparison, width: u16) -> Vec<Vec<Piece>> {
         vec![
             name("changed"),
             (prompt_changes, style(Role::Disagree)),
-            (format!("  {changed} of {of} layers"), style(Role::Muted)),
+            (format!("  at the prompt {changed} of {of} layers"), style(Role::Muted)),
         ],
         std::iter::once(name("in the answer"))
             .chain(token_changes)
-            .chain([("  how often changed".to_owned(), style(Role::Muted))])
+            .chain([(
+                format!("  how often changed, {in_answer} of {of} layers"),
+                style(Role::Muted),
+            )])
             .collect(),
     ]
 }

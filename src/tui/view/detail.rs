@@ -5,7 +5,9 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 
 use super::super::app::{App, Focus};
+use super::super::dial;
 use super::super::layout;
+use super::super::next_run;
 use super::super::overrides::PinChange;
 use super::super::run::Run;
 use super::super::theme::Role;
@@ -15,6 +17,7 @@ use super::map::quoted;
 use super::{cell, pane, put};
 use crate::engine::{DecidedBy, Decision, Scope};
 use crate::program::Action;
+use crate::text::escape_controls;
 
 /// Columns before and after a probability's bar.
 const NAME: u16 = 9;
@@ -68,7 +71,7 @@ fn line(buffer: &mut Buffer, area: Rect, y: u16, pieces: &[Piece]) -> u16 {
     y + 1
 }
 
-/// `▄ executed by the router`.
+/// `▓ executed by the router`.
 fn outcome(app: &App, decision: &Decision) -> Vec<Piece> {
     let theme = &app.theme;
     let did = match decision.action {
@@ -185,6 +188,15 @@ fn shadow(app: &App, run: &Run, decision: &Decision) -> Option<Vec<Piece>> {
     frozen.then(|| vec![("= the router at this token agrees".to_owned(), theme.style(Role::Muted))])
 }
 
+/// When what was decided.
+fn decides(run: &Run) -> String {
+    match (run.settings().program.is_some(), run.leaves_prompt_whole()) {
+        (true, _) => "none, a fixed program".to_owned(),
+        (false, true) => "token, the prompt whole".to_owned(),
+        (false, false) => run.settings().scope.to_string(),
+    }
+}
+
 /// The run as a whole, where there is room.
 fn overview(app: &App, run: &Run, area: Rect, y: u16, buffer: &mut Buffer) {
     let theme = &app.theme;
@@ -200,10 +212,18 @@ fn overview(app: &App, run: &Run, area: Rect, y: u16, buffer: &mut Buffer) {
             "mean depth",
             format!("{:.2} of {}, {saved:+.2} saved", run.mean_depth(), run.layers()),
         ),
+        pair(
+            "routers",
+            escape_controls(next_run::name(run.trace.header.routers.as_ref())),
+        ),
+        pair("scope", decides(run)),
         pair("skipped", share(Action::Skip)),
         pair("executed", share(Action::Execute)),
         pair("repeated", share(Action::Repeat)),
     ];
+    if let Some((expected, _)) = dial::came_to(run) {
+        rows.insert(3, pair("dial", format!("{:.2}: {expected}", settings.dial)));
+    }
     if let Some(speed) = run.tokens_per_second() {
         rows.push(pair("speed", format!("{speed:.1} tokens/s")));
     }

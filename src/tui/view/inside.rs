@@ -206,7 +206,7 @@ fn row(app: &App, stage: &Stage, scales: &Scales, final_id: Option<u32>, more: u
     pieces
 }
 
-/// ` 12 ▄ `, ` 12 █ 2` for a second execution, `embed`.
+/// ` 12 ▓ `, ` 12 █ 2` for a second execution, `embed`.
 fn name(app: &App, stage: &Stage) -> Vec<Piece> {
     let Some((layer, n)) = stage.block else {
         return vec![(format!("{:<LAYER$}", " embed"), app.theme.style(Role::Text))];

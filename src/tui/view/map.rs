@@ -5,17 +5,16 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
+use super::super::action::UiAction;
 use super::super::app::{App, Focus, MapMode};
-use super::super::grid::{GUTTER, Grid, SHARES};
+use super::super::grid::{Column, GUTTER, Grid, SHARES};
 use super::super::run::Run;
 use super::super::theme::Role;
 use super::super::widgets::bar;
-use super::{cell, pane, put};
+use super::{cell, depths, pane, put, words};
 use crate::engine::{KvMode, Scope};
 use crate::program::Action;
-
-/// Least difference between the foot and the top of the depths, in block executions.
-const LEAST_RANGE: usize = 4;
+use crate::router::Pin;
 
 pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let focused = app.focus == Focus::Map;
@@ -26,11 +25,11 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let grid = Grid::new(app, run, area);
     pane::frame(app, area, focused, "Layers × tokens", &remark(app, run, &grid), buffer);
     sections(app, run, &grid, buffer);
-    depth(app, run, &grid, buffer);
+    depths::draw(app, run, &grid, buffer);
     gutter(app, &grid, buffer);
     cells(app, run, &grid, buffer);
     shares(app, run, &grid, buffer);
-    caption(app, run, &grid, area, buffer);
+    words::draw(app, run, &grid, area, buffer);
 }
 
 /// What is in sight, what the cells show, and when it was decided.
@@ -62,61 +61,37 @@ fn sections(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
             put(buffer, area, 0, 0, text, style);
         }
     };
-    let answer = grid.columns().find(|(t, _)| *t >= grid.prompt_len).map(|(_, x)| x);
+    let answer: Vec<Column> = grid
+        .columns(app.cursor.token)
+        .filter(|c| c.token >= grid.prompt_len)
+        .collect();
     let end = grid.cells.right();
-    let prompt = format!("prompt: one program for all {} tokens", grid.prompt_len);
-    let prompt_end = grid.separator().or(answer).unwrap_or(end);
-    label(
-        grid.cells.x,
-        prompt_end,
-        &[&prompt, "prompt: one program", "one program", "prompt"],
-    );
-    if let Some(x) = answer {
-        label(x, end, &[&format!("answer: {} tokens", run.steps().len()), "answer"]);
+    let prompt_end = grid.separator().or(answer.first().map(|c| c.x)).unwrap_or(end);
+    let n = grid.prompt_len;
+    if grid.folded {
+        label(grid.cells.x, prompt_end, &[&format!("{n}▸"), &n.to_string(), "▸"]);
+    } else {
+        let prompt = format!("prompt: one program for all {n} tokens");
+        label(
+            grid.cells.x,
+            prompt_end,
+            &[&prompt, "prompt: one program", "one program", "prompt"],
+        );
+    }
+    if let (Some(first), Some(last)) = (answer.first(), answer.last()) {
+        let tokens = run.steps().len();
+        let shown = match (first.token - n, last.token + 1 - n) {
+            (0, to) if to == tokens => format!("answer: {tokens} tokens"),
+            (from, to) => format!("answer: {} to {to} of {tokens} tokens", from + 1),
+        };
+        let unfold = match (grid.folded, app.keymap.keys_for(UiAction::FoldPrompt, "grid").first()) {
+            (true, Some(key)) => format!("{shown} · {key} unfolds the prompt's {n}"),
+            _ => shown.clone(),
+        };
+        label(first.x, end, &[&unfold, &shown, "answer"]);
     }
     if let Some(x) = grid.shares {
         label(x, x + SHARES, &["share"]);
-    }
-}
-
-/// Each token's depth as a column, between the least and the greatest there is.
-fn depth(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
-    let Some((low, high)) = run.depth_range().filter(|_| grid.depth.height > 0) else {
-        return;
-    };
-    // The standard depth belongs in the picture: it shows what is saved.
-    let (low, high) = (low.min(grid.layers), high.max(grid.layers));
-    // One layer more or less should not look like all or nothing.
-    let low = low.min(high.saturating_sub(LEAST_RANGE));
-    let rows = usize::from(grid.depth.height);
-    let share = |depth: usize| match high - low {
-        0 => 0.5,
-        range => (depth - low) as f64 / range as f64,
-    };
-    let gutter = Rect {
-        x: grid.depth.x.saturating_sub(GUTTER),
-        width: GUTTER,
-        ..grid.depth
-    };
-    let muted = app.theme.style(Role::Muted);
-    put(buffer, gutter, 0, 0, &format!("{high:>3}"), muted);
-    if let Some(x) = grid.shares {
-        let area = Rect::new(x, grid.depth.bottom().saturating_sub(1), SHARES, 1);
-        put(buffer, area, 0, 0, "← depth", muted);
-    }
-    if rows > 1 && low < high {
-        put(buffer, gutter, 0, grid.depth.height - 1, &format!("{low:>3}"), muted);
-    }
-    for (token, x) in grid.columns() {
-        let Some(depth) = run.depth(token) else { continue };
-        let style = app.theme.depth(share(depth) as f32);
-        for row in 0..rows {
-            let glyph = bar::vertical(share(depth), row, rows);
-            let y = grid.depth.bottom() - 1 - row as u16;
-            for column in 0..grid.cell {
-                buffer[(x + column, y)].set_char(glyph).set_style(style);
-            }
-        }
     }
 }
 
@@ -127,12 +102,8 @@ fn gutter(app: &App, grid: &Grid, buffer: &mut Buffer) {
         let here = layer == app.cursor.layer;
         let number = app.theme.style(if here { Role::Accent } else { Role::Muted });
         put(buffer, area, 0, 0, &format!("{layer:>3}"), number);
-        let settled = app
-            .settled
-            .pins
-            .iter()
-            .rev()
-            .find(|p| p.layer == layer && p.positions.is_none());
+        let whole = |p: &&Pin| p.layer == layer && p.positions.is_none();
+        let settled = app.settled().pins.iter().rev().find(whole);
         let (sign, style) = match (app.layer_pin(layer), settled) {
             (Some(pin), Some(was)) if pin.action == was.action => {
                 (cell::letter(pin.action, true), app.theme.style(Role::Pin))
@@ -152,17 +123,17 @@ fn cells(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
         layers.contains(&layer) && range.is_some_and(|(from, to)| (from..=to).contains(&token))
     };
     for (layer, y) in grid.rows() {
-        for (token, x) in grid.columns() {
-            let (glyph, mut style) = cell::look(app, run, layer, token);
+        for Column { token, x, width } in grid.columns(app.cursor.token) {
             let here = layer == app.cursor.layer && token == app.cursor.token;
-            if here {
-                style = style.patch(app.theme.style(Role::Cursor));
-            } else if marked(layer, token) {
-                style = style.patch(app.theme.style(Role::Selection));
+            let over = match here {
+                true => app.theme.style(Role::Cursor),
+                false if marked(layer, token) => app.theme.style(Role::Selection),
+                false => Style::new(),
+            };
+            let look = cell::look(app, run, layer, token);
+            for (x, (glyph, style)) in (x..).zip(look.columns(width)) {
+                buffer[(x, y)].set_char(glyph).set_style(style.patch(over));
             }
-            let area = Rect::new(x, y, grid.cell, 1);
-            put(buffer, area, 0, 0, &cell::widen(glyph, grid.cell), style);
-            buffer.set_style(area, style);
         }
     }
     if let Some(x) = grid.separator() {
@@ -183,46 +154,9 @@ fn shares(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
         let mut at = 0;
         for action in Action::ALL {
             let text = cell::glyph(action).to_string().repeat(widths[action.executions()]);
-            at += put(buffer, area, at, 0, &text, app.theme.style(cell::role(action)));
+            at += put(buffer, area, at, 0, &text, cell::glyph_style(&app.theme, action));
         }
     }
-}
-
-/// The cursor's token under its column.
-fn caption(app: &App, run: &Run, grid: &Grid, area: Rect, buffer: &mut Buffer) {
-    let Some(y) = grid.caption else { return };
-    let Some((text, special)) = run.token(app.cursor.token) else {
-        return;
-    };
-    let place = match app.cursor.token.checked_sub(run.prompt_len()) {
-        None => format!("prompt token {}", app.cursor.token + 1),
-        Some(n) => format!("token {}", n + 1),
-    };
-    let special = if special { ", special" } else { "" };
-    let text = format!("▲ {} {place}{special}", quoted(text));
-    let row = Rect::new(grid.cells.x, y, area.right().saturating_sub(grid.cells.x + 2), 1);
-    let width = ratatui::text::Line::raw(text.as_str()).width() as u16;
-    let x = grid.x(app.cursor.token).map_or(0, |x| x - grid.cells.x);
-    let style: Style = app.theme.style(Role::Accent);
-    if x + width <= row.width {
-        put(buffer, row, x, 0, &text, style);
-        return;
-    }
-    // No room to the right: the words stand to the left of their sign.
-    let words = text.trim_start_matches("▲ ");
-    let start = x.saturating_sub(width - 1);
-    put(
-        buffer,
-        Rect {
-            width: x.saturating_sub(1),
-            ..row
-        },
-        start,
-        0,
-        words,
-        style,
-    );
-    put(buffer, row, x, 0, "▲", style);
 }
 
 /// A token's text between quotes, on one line.

@@ -3,6 +3,7 @@
 mod answer;
 mod cell;
 mod compare;
+mod depths;
 mod detail;
 mod flips;
 mod force;
@@ -26,6 +27,7 @@ pub mod spoken;
 pub mod stats;
 mod status;
 mod tabs;
+mod words;
 
 use ratatui::Frame;
 use ratatui::buffer::Buffer;

@@ -12,6 +12,12 @@ use super::super::widgets::flow::fit;
 /// Draws a pane's border with a title at the left and a remark at the right; thick where the pane
 /// has the keys, so that it can be told without colours.
 pub(super) fn frame(app: &App, area: Rect, focused: bool, title: &str, remark: &str, buffer: &mut Buffer) {
+    let remark = Span::styled(remark, app.theme.style(Role::Muted));
+    frame_line(app, area, focused, title, Line::from(remark), buffer);
+}
+
+/// As [`frame`], with a remark of several styles.
+pub(super) fn frame_line(app: &App, area: Rect, focused: bool, title: &str, remark: Line, buffer: &mut Buffer) {
     let style = |role| app.theme.style(role);
     let room = usize::from(area.width.saturating_sub(4));
     let title = fit(title, room);
@@ -24,9 +30,18 @@ pub(super) fn frame(app: &App, area: Rect, focused: bool, title: &str, remark: &
     if !title.is_empty() {
         block = block.title_top(Line::from(Span::styled(format!(" {title} "), style(Role::Title))));
     }
-    if !remark.is_empty() && left > 3 {
-        let remark = Span::styled(format!(" {} ", fit(remark, left)), style(Role::Muted));
-        block = block.title_top(Line::from(remark).right_aligned());
+    let width = remark.width();
+    if width > 0 && left > 3 {
+        let mut remark = match width <= left {
+            true => remark,
+            false => {
+                let text: String = remark.spans.iter().map(|span| span.content.as_ref()).collect();
+                Line::from(Span::styled(fit(&text, left), style(Role::Muted)))
+            }
+        };
+        remark.spans.insert(0, Span::raw(" "));
+        remark.push_span(" ");
+        block = block.title_top(remark.right_aligned());
     }
     block.render(area.intersection(buffer.area), buffer);
 }

@@ -4,6 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 
 use super::super::app::App;
+use super::super::dial;
 use super::super::layout::{dialog as place, inner};
 use super::super::line_edit::LineEdit;
 use super::super::overrides::dial_meaning;
@@ -90,14 +91,17 @@ fn draw_row(app: &App, dialog: &SettingsDialog, row: usize, area: Rect, y: u16, 
         line::draw(app, edit, typed, buffer);
         return;
     }
-    let mut value = field.value(&app.settings);
+    let mut value = field.shown(app);
     if value.is_empty() {
         value = "none".to_owned();
     }
     if field == Field::Dial {
-        value = format!("{value} ({})", dial_meaning(app.settings.dial));
+        value = match app.calibration() {
+            Some(table) => format!("{value}, {}", dial::words(table, app.settings.dial)),
+            None => format!("{value} ({})", dial_meaning(app.settings.dial)),
+        };
     }
-    let changed = field.value(&app.settings) != field.value(&app.settled);
+    let changed = field.is_pending(app);
     let role = match (changed, is_set(field, &app.settings)) {
         (true, _) => Role::Pin,
         (false, true) => Role::Text,
@@ -107,14 +111,29 @@ fn draw_row(app: &App, dialog: &SettingsDialog, row: usize, area: Rect, y: u16, 
     put(buffer, area, VALUES, y, &(value + mark), theme.style(role));
 }
 
+/// Where the dial stands, or would with what is typed, between the least and the greatest depth that was measured.
+fn slider(app: &App, field: Field, edit: Option<&LineEdit>, width: u16) -> Option<String> {
+    let table = app.calibration().filter(|_| field == Field::Dial)?;
+    let typed = edit.and_then(|edit| dial::parse(edit.text.trim(), Some(table)).ok());
+    let at = typed.unwrap_or(app.settings.dial);
+    let words = dial::words(table, at);
+    let room = usize::from(width).saturating_sub(words.len() + 2);
+    Some(format!("{}  {words}", dial::slider(table, at, room.min(40))?))
+}
+
 /// What the setting means, or why what was typed is wrong.
 fn explain(app: &App, field: Field, edit: Option<&LineEdit>, area: Rect, buffer: &mut Buffer) {
     let (text, role) = match edit.and_then(|e| e.error.as_ref()) {
         Some(error) => (format!("✗ {}", error.message), Role::Error),
         None => (field.hint().to_owned(), Role::Muted),
     };
+    let slider = slider(app, field, edit, area.width);
+    if let Some(text) = &slider {
+        put(buffer, area, 0, 0, text, app.theme.style(Role::Dial));
+    }
+    let from = u16::from(slider.is_some());
     let lines = flow([(0, text.as_str())].into_iter(), area.width, None);
-    for (y, line) in (0..area.height).zip(lines) {
+    for (y, line) in (from..area.height).zip(lines) {
         let text: String = line.iter().map(|g| g.text.as_ref()).collect();
         put(buffer, area, 0, y, &text, app.theme.style(role));
     }

@@ -61,7 +61,7 @@ fn plain(symbol: &str, digits: bool, in_map: bool) -> Option<&'static str> {
     Some(match (c, digits) {
         (':', _) if in_map => "0",
         ('·', true) => "0",
-        ('▄' | '▞', true) => "1",
+        ('▓' | '▙', true) => "1",
         ('█' | '▛', true) => "2",
         ('\u{2500}'..='\u{259f}', _) => " ",
         ('▸' | '▷' | '›', _) => ">",

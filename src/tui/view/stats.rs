@@ -276,7 +276,7 @@ fn stacked(app: &App, rates: Option<[f64; 3]>, width: usize) -> Line {
     let widths = bar::split(rates, width);
     let part = |action: Action| {
         let text = cell::glyph(action).to_string().repeat(widths[action.executions()]);
-        (text, app.theme.style(cell::role(action)))
+        (text, cell::glyph_style(&app.theme, action))
     };
     Action::ALL.into_iter().map(part).collect()
 }

@@ -9,7 +9,9 @@ use ratatui::text::Line;
 
 use super::super::action::UiAction;
 use super::super::app::{App, Focus, ModelState};
-use super::super::overrides::dial_meaning;
+use super::super::dial;
+use super::super::next_run;
+use super::super::overrides::{self, dial_meaning, plural};
 use super::super::run::{Origin, Progress, Run};
 use super::super::theme::Role;
 use super::put;
@@ -22,18 +24,29 @@ const FRAME: Duration = Duration::from_millis(160);
 
 const BETWEEN: &str = " │ ";
 
+/// From this width on the dial's slider stands in the line.
+const WIDTH_WITH_SLIDER: u16 = 150;
+
+/// Columns of the slider.
+const SLIDER: usize = 26;
+
 /// A part of the line; the least important are left out first.
 struct Part {
     text: String,
+    /// Where there is little room.
+    short: Option<String>,
     role: Role,
     /// 0 stays longest.
     rank: u8,
 }
 
+/// Parts of this rank are cut rather than left out.
+const KEPT: u8 = 1;
+
 pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let bar = app.theme.style(Role::StatusBar);
     buffer.set_style(area, bar);
-    let parts = fitting(parts(app), usize::from(area.width));
+    let parts = fitting(parts(app, area.width), usize::from(area.width));
     let mut x = 1;
     for (i, part) in parts.iter().enumerate() {
         if i > 0 {
@@ -57,78 +70,143 @@ fn muted(app: &App) -> Style {
     on_bar(app, Role::Muted)
 }
 
-/// Leaves out parts until the rest fits.
+/// Shortens parts, then leaves some out, until the rest fits.
 fn fitting(mut parts: Vec<Part>, width: usize) -> Vec<Part> {
     let used = |parts: &[Part]| {
         let text: usize = parts.iter().map(|p| Line::raw(p.text.as_str()).width()).sum();
         text + 2 + parts.len().saturating_sub(1) * BETWEEN.chars().count()
     };
-    while used(&parts) > width && parts.len() > 1 {
+    if used(&parts) > width {
+        for part in &mut parts {
+            part.text = part.short.take().unwrap_or_else(|| std::mem::take(&mut part.text));
+        }
+    }
+    while used(&parts) > width {
         let worst = parts
             .iter()
             .enumerate()
-            .max_by_key(|(_, p)| p.rank)
-            .map_or(0, |(i, _)| i);
+            .filter(|(_, p)| p.rank > KEPT)
+            .max_by_key(|(_, p)| p.rank);
+        let Some((worst, _)) = worst else { break };
         parts.remove(worst);
     }
     parts
 }
 
-fn parts(app: &App) -> Vec<Part> {
-    let part = |rank, role, text: String| Part { text, role, rank };
-    let settings = &app.settings;
+/// Everything but the state and what is pending speaks of one run: the one that is starting, else the one on the
+/// screen, else the next.
+fn parts(app: &App, width: u16) -> Vec<Part> {
+    let part = |rank, role, text: String| Part {
+        text,
+        short: None,
+        role,
+        rank,
+    };
+    let starting = app.starting.as_ref().filter(|starting| !starting.unmodified);
+    let run = app.shown.as_ref().filter(|_| starting.is_none());
+    let settings = match (starting, run) {
+        (Some(starting), _) => &starting.settings,
+        (None, Some(run)) => run.settings(),
+        (None, None) => &app.settings,
+    };
     let (state, role) = state(app);
-    let mut parts = vec![part(0, role, state), part(2, Role::Text, model(app))];
-    if let ModelState::Ready { routers, .. } = &app.model {
-        let routers = routers.as_ref().map_or("none".into(), |r| escape_controls(&r.name));
-        parts.push(part(7, Role::Text, format!("routers {routers}")));
+    let mut parts = vec![part(0, role, state)];
+    parts.extend(next(app, width));
+    parts.push(part(5, Role::Text, model(app, run)));
+    match &app.model {
+        ModelState::Loading { .. } => parts.push(part(6, Role::Text, "model on its way".into())),
+        ModelState::Missing(_) => parts.push(part(6, Role::Warning, "no model".into())),
+        ModelState::Ready { .. } => {}
     }
-    parts.push(part(3, Role::Text, format!("scope {}", settings.scope)));
-    if settings.kv != KvMode::default() {
-        parts.push(part(6, Role::Text, format!("kv {}", settings.kv)));
-    }
-    let rank = |neutral| if neutral { 8 } else { 4 };
-    parts.push(part(
-        rank(settings.dial == NEUTRAL_DIAL),
-        Role::Text,
-        dial(settings.dial),
-    ));
-    let budget = settings.budget.map_or("no budget".into(), |b| format!("budget {b}"));
-    parts.push(part(rank(settings.budget.is_none()), Role::Text, budget));
+    let routers = match (run, &app.wanted) {
+        (Some(run), _) => Some(run.trace.header.routers.as_ref()),
+        (None, Some(wanted)) => Some(wanted.routers.as_ref()),
+        (None, None) => app.next_routers(),
+    };
     if settings.program.is_some() {
         parts.push(part(3, Role::Pin, "fixed program".into()));
+    } else {
+        if let Some(routers) = routers {
+            let name = escape_controls(next_run::name(routers));
+            parts.push(part(4, Role::Text, format!("routers {name}")));
+        }
+        parts.push(part(3, Role::Text, format!("scope {}", settings.scope)));
+        let rank = if settings.dial == NEUTRAL_DIAL { 9 } else { 6 };
+        parts.push(part(rank, Role::Text, dial(settings.dial)));
     }
-    if let Some(run) = &app.shown {
-        parts.push(part(
-            4,
-            Role::Text,
-            format!("depth {:.1}/{}", run.mean_depth(), run.layers()),
-        ));
+    if settings.kv != KvMode::default() {
+        parts.push(part(8, Role::Text, format!("kv {}", settings.kv)));
+    }
+    if let Some(budget) = settings.budget {
+        parts.push(part(3, Role::Budget, format!("budget {budget}")));
+    }
+    match settings.pins.len() {
+        0 => {}
+        n => parts.push(part(3, Role::Pin, format!("{n} pin{}", plural(n)))),
+    }
+    if let Some(run) = run {
+        let depth = format!("depth {:.1}/{}", run.mean_depth(), run.layers());
+        let (text, short) = dial::came_to(run).unwrap_or((depth.clone(), depth));
+        parts.push(Part {
+            text,
+            short: Some(short),
+            role: Role::Text,
+            rank: 2,
+        });
         if let Some(speed) = run.tokens_per_second() {
-            parts.push(part(5, Role::Text, format!("{speed:.1} tok/s")));
+            parts.push(part(7, Role::Text, format!("{speed:.1} tok/s")));
         }
     }
-    let pending = app.pending();
-    if !pending.is_empty() {
-        let keys = app.keymap.keys_for(UiAction::Rerun, Focus::Map.context());
-        let rerun = keys.first().map_or(String::new(), |key| format!(" · {key} reruns"));
-        let text = format!("{} pending{rerun}", pending.join(", "));
-        parts.insert(1, part(1, Role::Pin, text));
-    }
     parts
+}
+
+/// What the next run has otherwise, if anything.
+fn next(app: &App, width: u16) -> Option<Part> {
+    // A run that starts has it.
+    let pending = match &app.starting {
+        Some(starting) if !starting.unmodified => overrides::changes(&starting.settings, &app.next_settings()),
+        _ => app.pending(),
+    };
+    if pending.is_empty() {
+        return None;
+    }
+    let keys = app.keymap.keys_for(UiAction::Rerun, Focus::Map.context());
+    let rerun = keys.first().map_or(String::new(), |key| format!(" · {key} reruns"));
+    let table = app.calibration();
+    let dialled = |short: bool| {
+        let describe = |item: &String| match table.filter(|_| item.starts_with("dial ")) {
+            Some(table) if short => dial::short(table, app.settings.dial),
+            Some(table) => {
+                let slider = dial::slider(table, app.settings.dial, SLIDER).filter(|_| width >= WIDTH_WITH_SLIDER);
+                let slider = slider.map_or(String::new(), |slider| format!(" {slider}"));
+                format!("{item}{slider} {}", dial::words(table, app.settings.dial))
+            }
+            None => item.clone(),
+        };
+        pending.iter().map(describe).collect::<Vec<_>>().join(", ")
+    };
+    Some(Part {
+        text: format!("next: {}{rerun}", dialled(false)),
+        short: Some(format!("next: {}", dialled(true))),
+        role: Role::Pin,
+        rank: KEPT,
+    })
 }
 
 fn dial(dial: f64) -> String {
     format!("dial {dial:.2} {}", dial_meaning(dial))
 }
 
-fn model(app: &App) -> String {
-    match &app.model {
-        ModelState::Loading { .. } => "model on its way".into(),
-        ModelState::Missing(_) => "no model".into(),
-        ModelState::Ready { info, device, .. } => {
-            escape_controls(&format!("{} {} · {device}", info.name, info.quantisation))
-        }
+/// The model of the run, else the one that is loaded.
+fn model(app: &App, run: Option<&Run>) -> String {
+    let run = run.map(|run| (&run.trace.header.model, &run.trace.header.device));
+    let loaded = match &app.model {
+        ModelState::Ready { info, device, .. } => Some((info, device)),
+        _ => None,
+    };
+    match run.or(loaded) {
+        Some((model, device)) => escape_controls(&format!("{} {} · {device}", model.name, model.quantisation)),
+        None => "no run".into(),
     }
 }
 
@@ -139,6 +217,10 @@ fn state(app: &App) -> (String, Role) {
         true => "●",
         false => SPINNER[(app.now.as_millis() / FRAME.as_millis()) as usize % SPINNER.len()],
     };
+    if let Some(wanted) = &app.wanted {
+        let name = escape_controls(next_run::name(wanted.routers.as_ref()));
+        return (format!("{spinner} loading the routers {name}"), Role::Accent);
+    }
     if let Some(starting) = &app.starting {
         let of = if starting.unmodified { " (unmodified model)" } else { "" };
         return (format!("{spinner} reading the prompt{of}"), Role::Accent);
@@ -175,8 +257,8 @@ fn run_state(run: &Run, spinner: &str) -> (String, Role) {
         (_, Progress::Failed(_)) => (format!("✗ failed after {shown} tokens"), Role::Error),
         (_, Progress::Finished) => match run.trace.summary.as_ref().map(|s| s.stop) {
             Some(StopReason::Stopped) | None => (format!("■ stopped after {shown} tokens"), Role::Warning),
-            Some(StopReason::MaxTokens) => (format!("✓ {shown} tokens, cut"), Role::Success),
-            Some(_) => (format!("✓ {shown} tokens"), Role::Success),
+            Some(StopReason::MaxTokens) => (format!("✓ {shown} token{}, cut", plural(shown)), Role::Success),
+            Some(_) => (format!("✓ {shown} token{}", plural(shown)), Role::Success),
         },
     }
 }

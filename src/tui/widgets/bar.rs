@@ -21,6 +21,19 @@ pub fn vertical(share: f64, row: usize, rows: usize) -> char {
     EIGHTHS[filled.saturating_sub(row * 8).min(8)]
 }
 
+/// The lower eighths of a cell.
+pub fn lower(eighths: usize) -> char {
+    EIGHTHS[eighths.min(8)]
+}
+
+/// Eighths of row `row` (0 is the highest) of a column `rows` high that hangs down by `share`. More than nothing
+/// shows at least one.
+pub fn hanging(share: f64, row: usize, rows: usize) -> usize {
+    let least = if share > 0.0 { 1.0 } else { 0.0 };
+    let filled = (share.clamp(0.0, 1.0) * (rows * 8) as f64).round().max(least) as usize;
+    filled.saturating_sub(row * 8).min(8)
+}
+
 /// Splits `width` cells among `shares` (which sum to 1). What is more than nothing gets at least
 /// one cell where there are enough.
 pub fn split(shares: [f64; 3], width: usize) -> [usize; 3] {
@@ -47,6 +60,19 @@ mod tests {
         assert_eq!(horizontal(f64::NAN, 2), "  ");
         assert_eq!([vertical(0.0, 0, 2), vertical(0.0, 1, 2)], ['▁', ' ']);
         assert_eq!([vertical(0.75, 0, 2), vertical(0.75, 1, 2)], ['█', '▄']);
+    }
+
+    #[test]
+    fn bars_hang_by_eighths() {
+        assert_eq!(
+            [hanging(0.0, 0, 2), hanging(0.001, 0, 2), hanging(0.25, 0, 2)],
+            [0, 1, 4]
+        );
+        assert_eq!(
+            [hanging(0.75, 0, 2), hanging(0.75, 1, 2), hanging(7.0, 1, 2)],
+            [8, 4, 8]
+        );
+        assert_eq!(hanging(f64::NAN, 0, 2), 0);
     }
 
     #[test]

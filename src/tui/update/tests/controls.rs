@@ -76,7 +76,7 @@ fn programs_budgets_and_dials_are_typed() {
 #[test]
 fn the_settings_dialog_edits_and_switches() {
     let mut app = ready();
-    keys(&mut app, "o ");
+    keys(&mut app, "oj ");
     assert_eq!(app.settings.scope, Scope::Token);
     key(&mut app, KeyCode::Down);
     keys(&mut app, " ");
@@ -93,7 +93,7 @@ fn the_settings_dialog_edits_and_switches() {
     keys(&mut app, "G");
     key(&mut app, KeyCode::Enter);
     assert!(app.settings.ignore_eos);
-    keys(&mut app, "gjj");
+    keys(&mut app, "gjjj");
     let Some(Overlay::Settings(dialog)) = &app.overlay else {
         panic!("closed")
     };
@@ -260,7 +260,7 @@ fn a_screen_reader_hears_what_is_selected() {
     assert!(screen.spoken.is_some_and(|row| row.y == 1 && row.height >= 1));
     keys(&mut app, "o");
     let said = crate::tui::describe::selected(&app).unwrap();
-    assert_eq!(said, "setting scope: prompt");
+    assert_eq!(said, "setting routers: built-in");
     keys(&mut app, "qp");
     keys(&mut app, "quit");
     let said = crate::tui::describe::selected(&app).unwrap();

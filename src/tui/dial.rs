@@ -1,0 +1,250 @@
+//! The dial where it was measured what each of its positions comes to (spec §8): steps of half a layer, what is expected,
+//! a slider.
+
+use super::run::Run;
+use crate::engine::{RouterInfo, Scope, Settings};
+use crate::router::Calibration;
+use crate::router::calibration::Point;
+
+/// A step of the dial, in layers of the mean depth.
+const STEP: f64 = 0.5;
+
+/// Depths nearer than this are the same.
+const SAME: f64 = 1e-6;
+
+/// The table that holds for a run: that of its routers where they decide at every token and nothing takes their place.
+pub fn calibration<'r>(settings: &Settings, routers: Option<&'r RouterInfo>) -> Option<&'r Calibration> {
+    let measured = settings.scope == Scope::Token && settings.program.is_none();
+    routers?.calibration.as_ref().filter(|_| measured)
+}
+
+/// The dial one step up or down the table: to the next half layer of expected depth, or to the table's end.
+///
+/// # Errors
+/// At the end of the table; what to do there.
+pub fn step(calibration: &Calibration, dial: f64, up: bool) -> Result<f64, String> {
+    let ((least, most), (first, last)) = match (calibration.depths(), calibration.dials()) {
+        (Some(depths), Some(dials)) => (depths, dials),
+        _ => return Err("the calibration table of these routers is empty: D types the dial".to_owned()),
+    };
+    // From outside of the table its end comes first.
+    if dial < first || dial > last {
+        return match (up, dial < first) {
+            (true, true) => Ok(first),
+            (false, false) => Ok(last),
+            _ => Err(at_end(least, most)),
+        };
+    }
+    let here = calibration.expected(dial).map_or(least, |point| point.depth);
+    let halves = here / STEP;
+    let next = match up {
+        true => ((halves + SAME).floor() + 1.0) * STEP,
+        false => ((halves - SAME).ceil() - 1.0) * STEP,
+    };
+    let next = next.clamp(least, most);
+    if (next - here).abs() < SAME {
+        return Err(at_end(least, most));
+    }
+    // To the ends themselves: where several positions have one depth the outermost is meant.
+    match next {
+        d if d >= most - SAME => Ok(last),
+        d => calibration.dial_for(d),
+    }
+}
+
+fn at_end(least: f64, most: f64) -> String {
+    format!("nothing was measured beyond this: these routers go from {least:.1} to {most:.1} layers; D types any dial")
+}
+
+/// What is expected of a position of the dial.
+pub fn words(calibration: &Calibration, dial: f64) -> String {
+    match calibration.expected(dial) {
+        Some(point) => format!(
+            "expected {:.1} layers, {:.0} % same token, KL {:.2}",
+            point.depth,
+            100.0 * point.agreement,
+            point.kl
+        ),
+        None => "nothing was measured here".to_owned(),
+    }
+}
+
+/// The same where there is little room.
+pub fn short(calibration: &Calibration, dial: f64) -> String {
+    match calibration.expected(dial) {
+        Some(Point { depth, agreement, .. }) => format!("{depth:.1} layers {:.0} %", 100.0 * agreement),
+        None => "not measured".to_owned(),
+    }
+}
+
+/// What was expected of a run beside what it came to so far, at length and in short; `None` where nothing was measured
+/// for its routers.
+pub fn came_to(run: &Run) -> Option<(String, String)> {
+    let settings = run.settings();
+    let table = calibration(settings, run.trace.header.routers.as_ref())?;
+    let depth = run.mean_depth();
+    let Some(point) = table.expected(settings.dial) else {
+        return Some((
+            format!(
+                "nothing was measured at this dial, came to {depth:.1} of {}",
+                run.layers()
+            ),
+            format!("depth {depth:.1} (not measured)"),
+        ));
+    };
+    // The table is of the routers alone.
+    let before = match (settings.budget.is_some(), settings.pins.is_empty()) {
+        (false, true) => "",
+        (false, false) => " without the pins",
+        (true, _) => " without the budget",
+    };
+    Some((
+        format!(
+            "expected {:.1}{before}, came to {depth:.1} of {}",
+            point.depth,
+            run.layers()
+        ),
+        format!("depth {depth:.1} (exp. {:.1})", point.depth),
+    ))
+}
+
+/// A bar from the table's least to its greatest depth with a mark where the dial stands, `width` columns long:
+/// `21.3 ├───●──┤ 29.4`. Without a mark where nothing was measured.
+pub fn slider(calibration: &Calibration, dial: f64, width: usize) -> Option<String> {
+    let (least, most) = calibration.depths()?;
+    let (low, high) = (format!("{least:.1} ├"), format!("┤ {most:.1}"));
+    let track = width
+        .checked_sub(low.chars().count() + high.chars().count())
+        .filter(|n| *n > 1)?;
+    let mut bar = vec!['─'; track];
+    if let Some(point) = calibration.expected(dial) {
+        let share = (point.depth - least) / (most - least).max(SAME);
+        bar[(share * (track - 1) as f64).round() as usize] = '●';
+    }
+    Some(low + &bar.into_iter().collect::<String>() + &high)
+}
+
+/// What is typed for the dial: a position, or a mean depth, which is anything over 1 or with its unit (`26`,
+/// `26.5 layers`).
+///
+/// # Errors
+/// What is wrong with it and what may stand there.
+pub fn parse(text: &str, calibration: Option<&Calibration>) -> Result<f64, String> {
+    let unit = text.trim_end_matches(|c: char| c.is_alphabetic());
+    let (number, layers) = match &text[unit.len()..] {
+        "" => (text, false),
+        "layers" | "layer" | "l" => (unit.trim_end(), true),
+        _ => (text, false),
+    };
+    let expected = match calibration.and_then(Calibration::depths) {
+        Some((least, most)) => format!("a number from -1 to 1, or a mean depth of {least:.1} to {most:.1} layers"),
+        None => "a number from -1 to 1".to_owned(),
+    };
+    let value: f64 = number
+        .parse()
+        .map_err(|_| format!("the dial is '{}': expected {expected}", text.escape_default()))?;
+    if !layers && value <= 1.0 {
+        return Ok(value);
+    }
+    match calibration {
+        Some(table) => table
+            .dial_for(value)
+            .map_err(|_| format!("a mean depth of {value} was not measured: expected {expected}")),
+        None => Err(format!(
+            "the dial is {value}: expected -1 (skip all) to 1 (repeat all), -0.5 is the router itself; a mean depth needs \
+             routers that it was measured for, in scope token without a fixed program"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tui::fixture;
+
+    fn table() -> Calibration {
+        fixture::depth_routers().calibration.unwrap()
+    }
+
+    fn depth(dial: f64) -> f64 {
+        table().expected(dial).unwrap().depth
+    }
+
+    #[test]
+    fn every_step_is_half_a_layer() {
+        let table = table();
+        let mut dial = -0.5;
+        let mut depths = Vec::new();
+        while let Ok(next) = step(&table, dial, true) {
+            dial = next;
+            depths.push((depth(dial) * 100.0).round() / 100.0);
+        }
+        assert_eq!(depths, [26.5, 27.0, 27.5, 28.0, 28.5, 29.0, 29.4]);
+        let message = step(&table, dial, true).unwrap_err();
+        assert!(message.contains("21.3 to 29.4 layers"), "{message}");
+        let down = step(&table, dial, false).unwrap();
+        assert!((depth(down) - 29.0).abs() < 1e-9);
+        let lowest = (0..30).fold(-0.5, |dial, _| step(&table, dial, false).unwrap_or(dial));
+        assert_eq!(lowest, -0.8);
+    }
+
+    #[test]
+    fn from_outside_the_table_its_end_comes_first() {
+        let table = table();
+        assert_eq!(step(&table, 0.5, false), Ok(-0.1));
+        assert_eq!(step(&table, -1.0, true), Ok(-0.8));
+        assert!(step(&table, 0.5, true).is_err() && step(&table, -1.0, false).is_err());
+        assert_eq!(words(&table, 0.5), "nothing was measured here");
+        assert_eq!(short(&table, 0.5), "not measured");
+        assert_eq!(words(&table, -0.5), "expected 26.1 layers, 79 % same token, KL 0.17");
+        assert_eq!(short(&table, -0.5), "26.1 layers 79 %");
+    }
+
+    #[test]
+    fn the_slider_has_its_mark_where_the_depth_is() {
+        let table = table();
+        let bar = |dial| slider(&table, dial, 20).unwrap();
+        assert_eq!(bar(-0.8), "21.3 ├●───────┤ 29.4");
+        assert_eq!(bar(-0.1), "21.3 ├───────●┤ 29.4");
+        assert_eq!(bar(0.7), "21.3 ├────────┤ 29.4");
+        assert_eq!(slider(&table, -0.5, 12), None);
+    }
+
+    #[test]
+    fn a_dial_or_a_mean_depth_is_typed() {
+        let table = table();
+        for (text, dial) in [
+            ("-0.5", -0.5),
+            ("1", 1.0),
+            ("26.1", -0.5),
+            ("24 layers", -0.62),
+            ("24l", -0.62),
+        ] {
+            let found = parse(text, Some(&table)).unwrap();
+            assert!((found - dial).abs() < 1e-9, "{text}: {found}");
+        }
+        for (text, part) in [
+            ("12", "21.3 to 29.4 layers"),
+            ("1 layer", "21.3 to 29.4"),
+            ("much", "or a mean depth"),
+        ] {
+            let message = parse(text, Some(&table)).unwrap_err();
+            assert!(message.contains(part), "{message}");
+        }
+        assert!(parse("26", None).unwrap_err().contains("in scope token"));
+        assert!(parse("x", None).unwrap_err().ends_with("a number from -1 to 1"));
+    }
+
+    #[test]
+    fn a_table_holds_where_its_routers_decide() {
+        let routers = fixture::depth_routers();
+        let mut settings = fixture::depth_trace(1).header.settings;
+        assert!(calibration(&settings, Some(&routers)).is_some());
+        settings.scope = Scope::Prompt;
+        assert_eq!(calibration(&settings, Some(&routers)), None);
+        settings.scope = Scope::Token;
+        settings.program = Some(crate::program::Program::standard(30));
+        assert_eq!(calibration(&settings, Some(&routers)), None);
+        assert_eq!(calibration(&Settings::default(), None), None);
+    }
+}

@@ -1,0 +1,188 @@
+//! What the next run will be: its settings and its routers, and what of them differs from the run on the screen.
+//!
+//! A recording is gone on with as it was made. Opening one takes over what decided in it (scope, KV, dial, budget, pins,
+//! program) and its routers; where its own prompt is run again, how its tokens were drawn too.
+
+use super::app::{App, ModelState};
+use super::dial;
+use super::overrides;
+use super::run::Run;
+use crate::engine::{Command, NEUTRAL_DIAL, RouterChoice, RouterInfo, Settings};
+use crate::router::Calibration;
+
+/// Routers that are to be loaded before something is done.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wanted {
+    pub routers: Option<RouterInfo>,
+    /// Where they may be, the next one last.
+    pub choices: Vec<RouterChoice>,
+    /// The choice under way.
+    pub trying: RouterChoice,
+    /// What is done then.
+    pub then: Vec<Command>,
+    /// What was loaded; comes back where none of the choices is right.
+    pub before: RouterChoice,
+}
+
+impl Wanted {
+    /// Where routers of this name, or of none, may be: those that ship go by several names, so all of them are tried.
+    pub fn choices(routers: Option<&RouterInfo>) -> Vec<RouterChoice> {
+        let Some(routers) = routers else {
+            return vec![RouterChoice::None];
+        };
+        let named = RouterChoice::from(routers.name.as_str());
+        let mut choices: Vec<RouterChoice> = SHIPPED.into_iter().filter(|choice| *choice != named).collect();
+        choices.reverse();
+        if SHIPPED.contains(&named) {
+            choices.push(named);
+        }
+        choices
+    }
+}
+
+/// The choices of routers that ship.
+pub const SHIPPED: [RouterChoice; 3] = [RouterChoice::BuiltIn, RouterChoice::DrLlm, RouterChoice::Verifier];
+
+/// What routers are called.
+pub fn name(routers: Option<&RouterInfo>) -> &str {
+    routers.map_or("none", |routers| &routers.name)
+}
+
+/// Whether both are the same routers, or none.
+pub fn same(a: Option<&RouterInfo>, b: Option<&RouterInfo>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => a.is_same(b),
+        (a, b) => a.is_none() && b.is_none(),
+    }
+}
+
+/// `settings` with what decides taken from `from`.
+fn deciding(settings: &Settings, from: &Settings) -> Settings {
+    Settings {
+        scope: from.scope,
+        kv: from.kv,
+        dial: from.dial,
+        budget: from.budget,
+        pins: from.pins.clone(),
+        program: from.program.clone(),
+        shadow: from.shadow,
+        ..settings.clone()
+    }
+}
+
+impl App {
+    /// The settings of the run on the screen; of the next one where there is none.
+    pub fn settled(&self) -> &Settings {
+        self.shown.as_ref().map_or(&self.settings, Run::settings)
+    }
+
+    /// The recording on the screen, if the next run goes on with it.
+    pub fn continued(&self) -> Option<&Run> {
+        self.shown.as_ref().filter(|run| self.continues && run.is_recording())
+    }
+
+    /// Takes over what decided in the recording on the screen.
+    pub fn take_over(&mut self) {
+        let Some(run) = self.shown.as_ref().filter(|run| run.is_recording()) else {
+            return;
+        };
+        let model = &run.trace.header.model;
+        if self.ready().is_some_and(|ready| ready.sha256 != model.sha256) {
+            self.continues = false;
+            return;
+        }
+        let settings = deciding(&self.settings, run.settings());
+        if self.own.is_none() {
+            self.own = Some(self.settings.clone());
+        }
+        self.settings = settings;
+        self.continues = true;
+    }
+
+    /// Goes back to the settings from before a recording was opened.
+    pub fn give_back(&mut self) {
+        if !std::mem::take(&mut self.continues) {
+            return;
+        }
+        if let Some(own) = self.own.take() {
+            self.settings = deciding(&self.settings, &own);
+        }
+    }
+
+    /// Whether the next run asks what the one on the screen was asked.
+    pub fn repeats_prompt(&self) -> bool {
+        let asked = |run: &Run| self.prompt.is_blank() || run.prompt_text() == Some(self.prompt.text());
+        self.shown.as_ref().is_some_and(asked)
+    }
+
+    /// The settings of the next run.
+    pub fn next_settings(&self) -> Settings {
+        let mut next = self.settings.clone();
+        let (Some(run), Some(own), true) = (&self.shown, &self.own, self.repeats_prompt()) else {
+            return next;
+        };
+        // What the user has changed since stays.
+        let was = run.settings();
+        macro_rules! untouched {
+            ($($field:ident),+) => { $(if next.$field == own.$field { next.$field = was.$field.clone(); })+ };
+        }
+        untouched!(max_tokens, ignore_eos, stop, raw, sampling);
+        next
+    }
+
+    /// The routers that decide in the next run, or that there are none; `None` while that is not known.
+    pub fn next_routers(&self) -> Option<Option<&RouterInfo>> {
+        if let Some(run) = self.continued() {
+            return Some(run.trace.header.routers.as_ref());
+        }
+        match &self.model {
+            ModelState::Ready { routers, .. } => Some(routers.as_ref()),
+            _ => None,
+        }
+    }
+
+    /// What each position of the dial comes to in the next run, where that was measured.
+    pub fn calibration(&self) -> Option<&Calibration> {
+        dial::calibration(&self.settings, self.next_routers()?)
+    }
+
+    /// What the next run would do otherwise than the one on the screen, in words.
+    pub fn pending(&self) -> Vec<String> {
+        let Some(run) = &self.shown else { return Vec::new() };
+        let next = self.next_settings();
+        let mut pending = overrides::changes(run.settings(), &next);
+        let was = run.trace.header.routers.as_ref();
+        if let Some(routers) = self.next_routers()
+            && next.program.is_none()
+            && !same(was, routers)
+        {
+            pending.insert(0, format!("routers {}", name(routers)));
+        }
+        let (ready, model) = (self.ready(), &run.trace.header.model);
+        if let Some(ready) = ready.filter(|ready| ready.sha256 != model.sha256) {
+            pending.insert(0, format!("model {}", ready.name));
+        }
+        pending
+    }
+
+    /// Takes every override back: pins, program, budget and dial; scope and KV are those that the routers were made for.
+    pub fn clear_overrides(&mut self) {
+        overrides::clear(&mut self.settings);
+        let made = self.next_routers().flatten().map(|routers| (routers.scope, routers.kv));
+        let (scope, kv) = made.unwrap_or_default();
+        self.settings.scope = scope.unwrap_or(self.start.scope);
+        self.settings.kv = kv.unwrap_or(self.start.kv);
+        self.off.clear();
+    }
+
+    /// The settings that routers were made for, when the user chose them.
+    pub fn suit(&mut self, routers: Option<&RouterInfo>) {
+        self.continues = false;
+        self.own = None;
+        let Some(routers) = routers else { return };
+        self.settings.scope = routers.scope.unwrap_or_default();
+        self.settings.kv = routers.kv.unwrap_or_default();
+        self.settings.dial = NEUTRAL_DIAL;
+        (self.start.scope, self.start.kv) = (self.settings.scope, self.settings.kv);
+    }
+}

@@ -1,0 +1,147 @@
+//! The words under the map: every column's token upright, where there is room, and the selected token with its depth.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use unicode_segmentation::UnicodeSegmentation;
+use unicode_width::UnicodeWidthStr;
+
+use super::super::app::App;
+use super::super::grid::{Column, Grid};
+use super::super::run::Run;
+use super::super::theme::Role;
+use super::answer::TokenStyles;
+use super::map::quoted;
+use super::put;
+use crate::text::escape_controls;
+
+pub(super) fn draw(app: &App, run: &Run, grid: &Grid, pane: Rect, buffer: &mut Buffer) {
+    texts(app, run, grid, buffer);
+    caption(app, run, grid, pane, buffer);
+}
+
+/// A token under its column, downwards. Columns wider than one leave their last one free.
+fn texts(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
+    if grid.words.height == 0 {
+        return;
+    }
+    let styles = TokenStyles::new(app, run);
+    for Column { token, x, width } in grid.columns(app.cursor.token) {
+        let Some((text, _)) = run.token(token).filter(|_| !grid.folded || token >= grid.prompt_len) else {
+            continue;
+        };
+        let style = match token == app.cursor.token {
+            true => app.theme.style(Role::Accent),
+            false => styles.plain(token),
+        };
+        let room = width.saturating_sub(1).max(1);
+        for (row, line) in upright(text, usize::from(room), grid.words.height)
+            .into_iter()
+            .enumerate()
+        {
+            put(
+                buffer,
+                Rect::new(x, grid.words.y + row as u16, room, 1),
+                0,
+                0,
+                &line,
+                style,
+            );
+        }
+    }
+}
+
+/// The beginning of a text in lines of `width` columns, without the space before a word.
+fn upright(text: &str, width: usize, rows: u16) -> Vec<String> {
+    let text = match (text, text.trim_matches(' ')) {
+        ("", _) => "…".to_owned(),
+        (_, "") => "␣".to_owned(),
+        (_, word) => escape_controls(word),
+    };
+    let mut lines = vec![String::new()];
+    for glyph in text.graphemes(true) {
+        // What is wider than its column has no place there.
+        let glyph = if glyph.width() > width { "□" } else { glyph };
+        if lines.last().is_some_and(|line| line.width() + glyph.width() > width) {
+            lines.push(String::new());
+        }
+        if lines.len() > usize::from(rows) {
+            break;
+        }
+        if let Some(line) = lines.last_mut() {
+            line.push_str(glyph);
+        }
+    }
+    lines.truncate(usize::from(rows));
+    lines
+}
+
+/// The cursor's token under its column: its text, its number, its depth and how that ranks.
+fn caption(app: &App, run: &Run, grid: &Grid, pane: Rect, buffer: &mut Buffer) {
+    let Some(y) = grid.caption else { return };
+    let Some((text, special)) = run.token(app.cursor.token) else {
+        return;
+    };
+    let place = match app.cursor.token.checked_sub(run.prompt_len()) {
+        None => format!("prompt token {}", app.cursor.token + 1),
+        Some(n) => format!("token {}", n + 1),
+    };
+    let special = if special { ", special" } else { "" };
+    let words = format!("{} {place}{special}", quoted(text));
+    let depth = match run.depth(app.cursor.token) {
+        Some(depth) => format!(" · depth {depth}"),
+        None => String::new(),
+    };
+    let rank = match run.rank(app.cursor.token) {
+        Some(rank) => format!(", {rank}"),
+        None => String::new(),
+    };
+    let row = Rect::new(grid.cells.x, y, pane.right().saturating_sub(grid.cells.x + 2), 1);
+    let x = grid.x(app.cursor.token).map_or(0, |x| x - grid.cells.x);
+    let style: Style = app.theme.style(Role::Accent);
+    let variants = [format!("{words}{depth}{rank}"), format!("{words}{depth}"), words];
+    // To the right of the sign that points to the column, else to the left of it.
+    for text in &variants {
+        let width = text.width() as u16;
+        if x + 2 + width <= row.width {
+            put(buffer, row, x, 0, &format!("▲ {text}"), style);
+            return;
+        }
+        if width < x {
+            put(buffer, row, x - 1 - width, 0, &format!("{text} ▲"), style);
+            return;
+        }
+    }
+    let [.., words] = &variants;
+    put(
+        buffer,
+        Rect {
+            width: x.saturating_sub(1),
+            ..row
+        },
+        0,
+        0,
+        words,
+        style,
+    );
+    put(buffer, row, x, 0, "▲", style);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_stand_upright_in_their_column() {
+        assert_eq!(upright(" sky", 1, 6), ["s", "k", "y"]);
+        assert_eq!(upright(" scattering", 1, 4), ["s", "c", "a", "t"]);
+        assert_eq!(upright(" scattering", 2, 3), ["sc", "at", "te"]);
+        assert_eq!(upright("cafe\u{301}", 1, 6), ["c", "a", "f", "e\u{301}"]);
+        assert_eq!(upright("太陽", 1, 6), ["□", "□"]);
+        assert_eq!(upright("太陽", 2, 6), ["太", "陽"]);
+        assert_eq!(
+            [upright("", 1, 6), upright("  ", 1, 6), upright("\n", 1, 6)],
+            [["…"], ["␣"], ["␊"]]
+        );
+    }
+}
