@@ -51,6 +51,17 @@ pub enum SessionChoice {
     Restore,
 }
 
+/// What the pane of layers and tokens begins with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ViewChoice {
+    /// A line a token, its layers from first to last.
+    #[default]
+    Tape,
+    /// A row a layer, a column a token.
+    Map,
+}
+
 /// One line of a keymap: in `context`, `key` does `action` (names as written, not yet checked).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyBinding {
@@ -70,6 +81,7 @@ pub struct Config {
     pub color: ColorChoice,
     /// Whether the mouse selects and scrolls.
     pub mouse: bool,
+    pub view: ViewChoice,
     /// No spinners, no easing.
     pub reduced_motion: bool,
     /// The selected cell in words, no borders and block characters.
@@ -103,10 +115,11 @@ pub struct Config {
 }
 
 /// The keys `config.toml` may have.
-pub const KEYS: [&str; 23] = [
+pub const KEYS: [&str; 24] = [
     "theme",
     "color",
     "mouse",
+    "view",
     "reduced_motion",
     "screen_reader",
     "session",
@@ -136,6 +149,7 @@ impl Default for Config {
             theme: "auto".to_owned(),
             color: ColorChoice::Auto,
             mouse: true,
+            view: ViewChoice::Tape,
             reduced_motion: false,
             screen_reader: false,
             session: SessionChoice::Keep,

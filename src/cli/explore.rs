@@ -9,7 +9,7 @@ use super::UsageError;
 use super::args::{DecideArgs, ModelArgs, SampleArgs};
 use super::config::THEMES_DIR;
 use super::trace_file::read_trace;
-use crate::config::{ColorChoice, Config, SessionChoice};
+use crate::config::{ColorChoice, Config, SessionChoice, ViewChoice};
 use crate::engine::{RouterChoice, Trace};
 use crate::program::MOST_LAYERS;
 use crate::tui::background;
@@ -128,6 +128,7 @@ pub fn open(args: ExploreArgs, config: &Config, config_dir: &Path, lesson: Optio
         theme,
         keymap,
         mouse: config.mouse,
+        tape: config.view == ViewChoice::Tape,
         reduced_motion: config.reduced_motion || args.reduced_motion,
         screen_reader: config.screen_reader || args.screen_reader,
         lessons: lesson::list(Some(&config_dir.join(LESSONS_DIR))),

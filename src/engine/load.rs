@@ -17,12 +17,14 @@ use crate::router::{RouterSet, metadata_entry};
 struct Shipped {
     /// Of their model's file.
     sha256: &'static str,
+    depth: &'static [u8],
     verifier: &'static [u8],
     dr_llm: &'static [u8],
 }
 
 const SHIPPED: &[Shipped] = &[Shipped {
     sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    depth: include_bytes!("../../assets/routers/smollm2-135m-instruct.depth.safetensors"),
     verifier: include_bytes!("../../assets/routers/smollm2-135m-instruct.verifier.safetensors"),
     dr_llm: include_bytes!("../../assets/routers/smollm2-135m-instruct.dr-llm.safetensors"),
 }];
@@ -40,7 +42,7 @@ impl Shipped {
 
     /// Those that `built-in` names.
     fn best(&self) -> &'static [u8] {
-        self.verifier
+        self.depth
     }
 }
 

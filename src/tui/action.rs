@@ -115,6 +115,7 @@ actions! {
         PanesReset, "panes-reset", "pane sizes", "Give all panes their own sizes again; a double click on a border does it for that one";
         MapMode, "map-mode", "map shows", "Map: decisions, confidence or who decided";
         FoldPrompt, "fold-prompt", "fold prompt", "Fold the prompt's columns of the map to a strip, or unfold them";
+        Tape, "tape", "tape/map", "The tape, a line a token, or the map of layers × tokens";
         Zoom, "zoom", "zoom", "Width of the map's columns";
         Template, "template", "template", "Show or hide the prompt and the chat template's special tokens";
         Palette, "palette", "commands", "Find anything by typing a part of it: actions, keys, recordings, prompts";

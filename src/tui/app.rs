@@ -114,6 +114,8 @@ impl MapMode {
 /// What part of the map is shown, and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MapState {
+    /// Whether the tape stands in the place of the map: a line a token.
+    pub tape: bool,
     pub mode: MapMode,
     /// Width of a column; chosen by the room there is if absent.
     pub zoom: Option<u16>,

@@ -39,6 +39,7 @@ pub mod session;
 pub mod settings;
 pub mod stats;
 pub mod tally;
+pub mod tape;
 pub mod term;
 pub mod theme;
 pub mod transcript;
@@ -101,6 +102,8 @@ pub struct TuiOptions {
     pub keymap: Keymap<UiAction>,
     /// Whether the mouse selects and scrolls.
     pub mouse: bool,
+    /// Begin with the tape in the place of the map.
+    pub tape: bool,
     /// No spinners; recordings are shown whole.
     pub reduced_motion: bool,
     /// The selected cell in words, no borders and block characters; nothing moves either.
@@ -156,6 +159,7 @@ fn open(options: TuiOptions) -> App {
     app.routers = options.load.routers;
     app.reduced_motion = options.reduced_motion || options.screen_reader;
     app.screen_reader = options.screen_reader;
+    app.map.tape = options.tape;
     app.lessons = options.lessons;
     let opened = options
         .traces

@@ -78,7 +78,7 @@ impl Tape {
             true => app.cursor.layer.saturating_sub(layers / 2).min(all - layers),
             false => 0,
         };
-        let folded = !app.template && run.prompt_len() > 0;
+        let folded = app.map.fold.unwrap_or(true) && run.prompt_len() > 0;
         let mut tape = Tape {
             area,
             scale: scale.then_some(inside.y),
@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(folded.rows().next().map(|(row, _)| row), Some(Row::Prompt));
         assert_eq!(folded.line_away(prompt, false), prompt - 1);
         assert_eq!(folded.line_away(0, true), prompt);
-        app.template = true;
+        app.map.fold = Some(false);
         let unfolded = Tape::new(&app, &run, pane);
         assert_eq!(unfolded.rows().next().map(|(row, _)| row), Some(Row::Token(0)));
         assert_eq!(unfolded.lines(), run.tokens());

@@ -37,6 +37,8 @@ struct StepFile {
     trace: Option<Spanned<String>>,
     prompt: Option<String>,
     focus: Option<Spanned<String>>,
+    #[serde(default)]
+    tape: bool,
     layer: Option<usize>,
     token: Option<Spanned<usize>>,
     #[serde(default)]
@@ -112,6 +114,7 @@ fn step(source: Source<'_>, step: Spanned<StepFile>, folder: Option<&Path>) -> R
         show: show(source, step.recording, step.trace, folder, span)?,
         prompt: step.prompt.map(|p| p.trim_end().to_owned()),
         focus: step.focus.map(|f| focus(source, &f)).transpose()?,
+        tape: step.tape,
         layer: step.layer,
         token: step.token.map(Spanned::into_inner),
         clear: step.clear,

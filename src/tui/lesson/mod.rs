@@ -50,6 +50,8 @@ pub struct Step {
     /// Comes into the prompt editor.
     pub prompt: Option<String>,
     pub focus: Option<Focus>,
+    /// Whether the pane of the map shows the tape, where it gets the keys.
+    pub tape: bool,
     /// Where the cursor goes.
     pub layer: Option<usize>,
     /// A token of the answer, from 1.

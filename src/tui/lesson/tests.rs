@@ -165,6 +165,7 @@ fn the_docs_name_every_key_of_a_lesson_file_and_every_recording() {
         "trace",
         "prompt",
         "focus",
+        "tape",
         "layer",
         "token",
         "clear",

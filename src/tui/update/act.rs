@@ -11,8 +11,9 @@ use super::super::panes;
 use super::super::run::Run;
 use super::super::save::SaveDialog;
 use super::super::settings::{Field, SettingsDialog, other, step_budget, step_dial};
+use super::super::tape::Tape;
 use super::super::transcript::Transcript;
-use super::{focus, grid, inside, lessons, palette, play, requests, search, select_token, stats};
+use super::{focus, grid, inside, lessons, palette, play, requests, search, select_token, stats, tape};
 use crate::engine::Command;
 use crate::program::Action;
 
@@ -90,6 +91,13 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         PaneWider | PaneNarrower | PaneTaller | PaneShorter => resize(app, action),
         PanesReset => app.panes = panes::Panes::default(),
         MapMode => app.map.mode = app.map.mode.next(),
+        Tape => {
+            app.map.tape = !app.map.tape;
+            app.info(match app.map.tape {
+                true => "the tape: a line a token, its layers from left to right",
+                false => "the map: a column a token, its layers from bottom to top",
+            });
+        }
         Zoom => app.map.zoom = Some(grid(app).map_or(1, |g| g.cell) % 3 + 1),
         FoldPrompt => match grid(app) {
             Some(grid) => {
@@ -163,8 +171,28 @@ fn edit(app: &mut App, field: Field) {
     app.overlay = Some(Overlay::Settings(SettingsDialog::editing(field, field.shown(app))));
 }
 
+/// As [`move_cursor`]: tokens lie below each other, layers beside each other.
+fn move_on_tape(app: &mut App, action: UiAction, tape: &Tape) {
+    let Cursor { layer, token } = app.cursor;
+    match action {
+        UiAction::Up | UiAction::Down => select_token(app, tape.line_away(token, action == UiAction::Down)),
+        UiAction::Left => app.cursor.layer = layer.saturating_sub(1),
+        UiAction::Right => app.cursor.layer = layer + 1,
+        UiAction::PageLeft => select_token(app, token.saturating_sub(tape.capacity())),
+        UiAction::PageRight => select_token(app, token + tape.capacity()),
+        UiAction::FirstToken => select_token(app, 0),
+        UiAction::LastToken => select_token(app, usize::MAX),
+        UiAction::TopLayer => app.cursor.layer = app.layers().saturating_sub(1),
+        UiAction::BottomLayer => app.cursor.layer = 0,
+        _ => {}
+    }
+}
+
 fn move_cursor(app: &mut App, action: UiAction) {
     let in_answer = app.focus == Focus::Answer;
+    if let Some(tape) = tape(app).filter(|_| !in_answer) {
+        return move_on_tape(app, action, &tape);
+    }
     let Cursor { layer, token } = app.cursor;
     let page = match grid(app) {
         Some(grid) if !in_answer => grid.capacity(),

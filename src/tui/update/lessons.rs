@@ -107,6 +107,8 @@ fn enter(app: &mut App, lesson: usize, at: usize) -> Vec<Command> {
         select_token(app, prompt + token - 1);
     }
     if let Some(pane) = step.focus {
+        // A lesson speaks of the map unless it says otherwise.
+        app.map.tape = step.tape;
         focus(app, pane);
     }
     commands

@@ -17,10 +17,10 @@ mod worker;
 use std::time::Duration;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, MouseEvent};
-use ratatui::layout::Rect;
+use ratatui::layout::{Position, Rect};
 
 use super::action::UiAction;
-use super::app::{App, Focus, Level, NOTICE_TIME, Overlay};
+use super::app::{App, Cursor, Focus, Level, NOTICE_TIME, Overlay};
 use super::files::FileReport;
 use super::grid::Grid;
 use super::keymap::Lookup;
@@ -28,6 +28,7 @@ use super::layout::{self, Screen};
 use super::overrides::plural;
 use super::search::Page;
 use super::session::Session;
+use super::tape::Tape;
 use crate::engine::{self, Command};
 
 /// Everything that happens to the screen.
@@ -268,6 +269,19 @@ fn select_token(app: &mut App, token: usize) {
 }
 
 /// The map's geometry, if the map is on the screen.
+fn tape(app: &App) -> Option<Tape> {
+    let pane = Screen::new(app, app.area)?.map.filter(|_| app.map.tape)?;
+    Some(Tape::new(app, app.shown.as_ref()?, pane))
+}
+
+/// The cell of the map or the tape at a place on the screen.
+fn cell_at(app: &App, at: Position) -> Option<Cursor> {
+    match app.map.tape {
+        true => tape(app)?.cell_at(at, app.cursor),
+        false => grid(app)?.cell_at(at),
+    }
+}
+
 fn grid(app: &App) -> Option<Grid> {
     let pane = Screen::new(app, app.area)?.map?;
     Some(Grid::new(app, app.shown.as_ref()?, pane))

@@ -11,7 +11,7 @@ use super::super::panes::{self, Edge};
 use super::super::playback;
 use super::super::search::Page;
 use super::super::transcript::Transcript;
-use super::{focus, grid, play, select_token};
+use super::{cell_at, focus, play, select_token};
 
 /// Lines, or tokens, of one notch of the wheel.
 const NOTCH: isize = 3;
@@ -63,7 +63,7 @@ pub(super) fn mouse(app: &mut App, event: MouseEvent) {
             }
         }
         MouseEventKind::Drag(MouseButton::Left) if app.focus == Focus::Map => {
-            if let Some(cell) = grid(app).and_then(|g| g.cell_at(at)).filter(|c| *c != app.cursor) {
+            if let Some(cell) = cell_at(app, at).filter(|c| *c != app.cursor) {
                 app.mark.get_or_insert(app.cursor);
                 app.cursor.layer = cell.layer;
                 select_token(app, cell.token);
@@ -128,7 +128,7 @@ fn scrub(app: &mut App, screen: &Screen, at: Position) {
 }
 
 fn click(app: &mut App, screen: &Screen, at: Position) {
-    if let Some(cell) = grid(app).and_then(|g| g.cell_at(at)) {
+    if let Some(cell) = cell_at(app, at) {
         app.cursor.layer = cell.layer;
         select_token(app, cell.token);
     } else if screen.answer.is_some_and(|r| r.contains(at))

@@ -11,7 +11,7 @@ use super::super::grid::{Column, GUTTER, Grid, SHARES};
 use super::super::run::Run;
 use super::super::theme::Role;
 use super::super::widgets::bar;
-use super::{cell, depths, pane, put, words};
+use super::{cell, depths, pane, put, tape, words};
 use crate::engine::{KvMode, Scope};
 use crate::program::Action;
 use crate::router::Pin;
@@ -22,6 +22,9 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
         pane::frame(app, area, focused, "Layers × tokens", "", buffer);
         return;
     };
+    if app.map.tape {
+        return tape::draw(app, run, area, &how_decided(app, run).join(" · "), buffer);
+    }
     let grid = Grid::new(app, run, area);
     pane::frame(app, area, focused, "Layers × tokens", &remark(app, run, &grid), buffer);
     sections(app, run, &grid, buffer);
@@ -34,20 +37,24 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
 
 /// What is in sight, what the cells show, and when it was decided.
 fn remark(app: &App, run: &Run, grid: &Grid) -> String {
+    let rows = grid.rows().count();
+    let last = (grid.first_layer + rows).saturating_sub(1);
+    let layers = (rows < grid.layers).then(|| format!("layers {}-{last}", grid.first_layer));
+    let parts: Vec<String> = layers.into_iter().chain(how_decided(app, run)).collect();
+    parts.join(" · ")
+}
+
+/// What the cells show, and when it was decided.
+fn how_decided(app: &App, run: &Run) -> Vec<String> {
     let scope = match (run.settings().program.is_some(), run.settings().scope) {
         (true, _) => "fixed program",
         (false, Scope::Prompt) => "scope prompt: decided once",
         (false, Scope::Token) => "scope token: decided at every token",
     };
-    let rows = grid.rows().count();
-    let last = (grid.first_layer + rows).saturating_sub(1);
-    let layers = (rows < grid.layers).then(|| format!("layers {}-{last}", grid.first_layer));
     let mode = (app.map.mode != MapMode::Decisions).then(|| app.map.mode.title().to_owned());
     let kv = run.settings().kv;
     let kv = (kv != KvMode::default()).then(|| format!("kv {kv}"));
-    let parts = layers.into_iter().chain(mode).chain([scope.to_owned()]).chain(kv);
-    let parts: Vec<String> = parts.collect();
-    parts.join(" · ")
+    mode.into_iter().chain([scope.to_owned()]).chain(kv).collect()
 }
 
 /// `prompt` and `answer` over their columns, as many words as there is room for.

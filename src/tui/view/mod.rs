@@ -27,6 +27,7 @@ pub mod spoken;
 pub mod stats;
 mod status;
 mod tabs;
+mod tape;
 mod words;
 
 use ratatui::Frame;

@@ -2,6 +2,7 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Alignment, Rect};
+use ratatui::style::Style;
 use ratatui::text::Line;
 use ratatui::widgets::Widget;
 
@@ -16,10 +17,9 @@ use crate::text::escape_controls;
 /// Layers between two numbers of the scale.
 const SCALE: usize = 5;
 
-pub(super) fn draw(app: &App, area: Rect, remark: &str, buffer: &mut Buffer) {
+pub(super) fn draw(app: &App, run: &Run, area: Rect, remark: &str, buffer: &mut Buffer) {
     let focused = app.focus == Focus::Map;
     pane::frame(app, area, focused, "Tokens × layers", remark, buffer);
-    let Some(run) = &app.shown else { return };
     let tape = Tape::new(app, run, area);
     scale(app, &tape, buffer);
     let styles = TokenStyles::new(app, run);
@@ -86,15 +86,15 @@ fn layers(app: &App, run: &Run, tape: &Tape, token: usize, y: u16, buffer: &mut 
         marked_layers.contains(&layer) && range.is_some_and(|(from, to)| (from..=to).contains(&token))
     };
     for (layer, x) in tape.columns() {
-        let (glyph, mut style) = cell::look(app, run, layer, token);
-        if layer == app.cursor.layer && token == app.cursor.token {
-            style = style.patch(app.theme.style(Role::Cursor));
-        } else if marked(layer) {
-            style = style.patch(app.theme.style(Role::Selection));
+        let over = match layer == app.cursor.layer && token == app.cursor.token {
+            true => app.theme.style(Role::Cursor),
+            false if marked(layer) => app.theme.style(Role::Selection),
+            false => Style::new(),
+        };
+        let look = cell::look(app, run, layer, token);
+        for (x, (glyph, style)) in (x..).zip(look.columns(tape.cell)) {
+            buffer[(x, y)].set_char(glyph).set_style(style.patch(over));
         }
-        let area = Rect::new(x, y, tape.cell, 1);
-        put(buffer, area, 0, 0, &cell::widen(glyph, tape.cell), style);
-        buffer.set_style(area, style);
     }
 }
 
