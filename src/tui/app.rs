@@ -129,6 +129,7 @@ pub struct MapState {
 
 /// The model as far as the screen knows.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "there is one, in the screen's state")]
 pub enum ModelState {
     /// Looked for, pulled or loaded; in words, and how much of how many bytes.
     Loading {
