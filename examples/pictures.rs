@@ -36,14 +36,14 @@ pub struct Picture {
 pub const PICTURES: &[Picture] = &[
     Picture {
         name: "screen",
-        traces: &[("sky-budget", "Why is the sky blue?")],
+        traces: &[("sky-depth", "Why is the sky blue?")],
         theme: "dark",
         size: (120, 40),
         keys: "",
     },
     Picture {
         name: "statistics",
-        traces: &[("sky-budget", "Why is the sky blue?")],
+        traces: &[("sky-depth", "Why is the sky blue?")],
         theme: "dark",
         size: (140, 44),
         keys: "\u{1b}A",

@@ -190,7 +190,7 @@ fn screen_rows(trace: &Trace) -> Vec<String> {
 
 #[test]
 fn exported_text_is_what_the_screen_shows() {
-    for name in ["sky-budget", "france-pins", "colours-token"] {
+    for name in ["sky-budget", "france-pins", "sky-depth"] {
         let trace = shipped(&format!("{name}.trace.jsonl"));
         let folder = Folder::new(&[("t.jsonl", &trace)]);
         let text = folder.stdout(&["export", "t.jsonl", "--format", "text"], 0);
@@ -213,11 +213,11 @@ fn stats_counts_over_traces() {
     let traces = [
         ("sky.jsonl", &shipped("sky-budget.trace.jsonl")),
         ("plants.jsonl", &shipped("plants-raw.trace.jsonl")),
-        ("colours.jsonl", &shipped("colours-token.trace.jsonl")),
+        ("depth.jsonl", &shipped("sky-depth.trace.jsonl")),
     ];
     let folder = Folder::new(&traces);
     let stats = |format: &str| {
-        let args = ["stats", "sky.jsonl", "plants.jsonl", "colours.jsonl", "--programs", "3"];
+        let args = ["stats", "sky.jsonl", "plants.jsonl", "depth.jsonl", "--programs", "3"];
         folder.stdout(&[&args[..], &["--format", format]].concat(), 0)
     };
     insta::assert_snapshot!("stats_text", stats("text"));

@@ -64,16 +64,28 @@ pub fn built_in() -> Vec<Recording> {
 /// Name, title, prompt and JSON lines, made by `drllm-tui run --json`.
 const BUILT_IN: &[(&str, &str, &str, &str)] = &[
     (
-        "sky-budget",
-        "a budget of 27 layers",
+        "sky-depth",
+        "every token as shallow as it can be",
         "Why is the sky blue?",
-        include_str!("../../assets/traces/sky-budget.trace.jsonl"),
+        include_str!("../../assets/traces/sky-depth.trace.jsonl"),
     ),
     (
-        "colours-token",
-        "every token its own program",
-        "Name three primary colours.",
-        include_str!("../../assets/traces/colours-token.trace.jsonl"),
+        "fox-depth",
+        "a story, every token as shallow as it can be",
+        "Write a short story about a fox and a lantern.",
+        include_str!("../../assets/traces/fox-depth.trace.jsonl"),
+    ),
+    (
+        "sky-24",
+        "a budget of 24 layers a token",
+        "Why is the sky blue?",
+        include_str!("../../assets/traces/sky-24.trace.jsonl"),
+    ),
+    (
+        "sky-budget",
+        "the paper's routers, and a budget of 27 layers",
+        "Why is the sky blue?",
+        include_str!("../../assets/traces/sky-budget.trace.jsonl"),
     ),
     (
         "plants-raw",
@@ -86,12 +98,6 @@ const BUILT_IN: &[(&str, &str, &str, &str)] = &[
         "two pins: a layer everywhere, a layer at five tokens",
         "What is the capital of France?",
         include_str!("../../assets/traces/france-pins.trace.jsonl"),
-    ),
-    (
-        "pencils-token",
-        "arithmetic, every token its own program",
-        "Tom has 3 boxes of 12 pencils. He gives away 9 pencils and buys 4 more. How many pencils does he have?",
-        include_str!("../../assets/traces/pencils-token.trace.jsonl"),
     ),
 ];
 

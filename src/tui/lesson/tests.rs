@@ -52,7 +52,7 @@ fn mistakes_are_named_with_their_place() {
         ("[[stepp]]", "unknown field `stepp`"),
         (
             "[[step]]\ntext = 'x'\nrecording = 'sky'",
-            "t.toml:5:13: there is no recording 'sky': expected one of sky-budget,",
+            "t.toml:5:13: there is no recording 'sky': expected one of sky-depth,",
         ),
         (
             "[[step]]\ntext = 'press {rerunn}'",
