@@ -1,0 +1,389 @@
+//! `drllm-tui eval --text`: how far routers lie from the whole model on free text, at what depth.
+
+mod curve;
+mod tables;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use super::EvalArgs;
+use crate::cli::UsageError;
+use crate::cli::counter::Counter;
+use crate::cli::output::{print, write_whole};
+use crate::cli::run::stop_on_signals;
+use crate::cli::table;
+use crate::engine::notes::{dial_for_depth, notes};
+use crate::engine::{KvMode, RouterInfo, Scope, Settings, kv_of, load_routers};
+use crate::eval::report::Format;
+use crate::eval::text::generation::generate;
+use crate::eval::text::report::Measured;
+use crate::eval::text::sweep::{Job, sweep};
+use crate::eval::text::texts::{Limits, ordinary, own};
+use crate::eval::text::{Asked, HeldOut, Kind, TextReport};
+use crate::train::depth::{Prompts, Text};
+
+/// Texts that are measured where the user does not say.
+const TEXTS: usize = 64;
+
+/// Texts that the static controls are chosen on.
+const STATIC_TEXTS: usize = 16;
+
+/// What of the model's layers is left out at the depths that are measured where the user does not say.
+const SHARES: [f64; 7] = [1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0];
+
+/// Of how many layers those are.
+const OF_LAYERS: f64 = 30.0;
+
+/// Arguments that only `--text` heeds.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Of --text")]
+pub struct TextArgs {
+    /// The texts as they stand in the files: of JSON lines question and answer (of choices the right one), of other
+    /// lines the first half as the prompt and the rest as the answer; without this the model writes the answers itself
+    #[arg(long, requires = "text")]
+    ordinary: bool,
+    /// Most tokens of an answer
+    #[arg(long, value_name = "N", default_value_t = 112, requires = "text")]
+    answer_tokens: usize,
+    /// At which the model draws its answers; 0 is greedy
+    #[arg(long, value_name = "T", default_value_t = 0.7, requires = "text")]
+    temperature: f64,
+    /// Draw the most likely token: --temperature 0
+    #[arg(long, requires = "text", conflicts_with = "temperature")]
+    greedy: bool,
+    /// Files of other texts that the static controls are chosen on; the prompts that ship if absent
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "text")]
+    pub(super) train_text: Vec<PathBuf>,
+    /// Let the routers write answers too: their perplexity under the whole model, repetition, length
+    #[arg(long, requires = "text")]
+    generate: bool,
+    /// Seeds what is drawn
+    #[arg(long, value_name = "N", default_value_t = 42, requires = "text")]
+    seed: u64,
+}
+
+impl TextArgs {
+    fn limits(&self, limit: Option<usize>) -> Result<Limits> {
+        let temperature = if self.greedy { 0.0 } else { self.temperature };
+        let refused = |message: String| Err(UsageError::new(message).into());
+        if self.answer_tokens < 4 {
+            return refused(format!(
+                "--answer-tokens is {}: expected at least 4",
+                self.answer_tokens
+            ));
+        }
+        if !(temperature.is_finite() && temperature >= 0.0) {
+            return refused(format!("--temperature is {temperature}: expected 0 (greedy) or more"));
+        }
+        if limit == Some(0) {
+            return refused("--limit is 0: expected at least 1".into());
+        }
+        Ok(Limits {
+            texts: limit.unwrap_or(TEXTS),
+            answer_tokens: self.answer_tokens,
+            temperature,
+            seed: self.seed,
+        })
+    }
+
+    fn kind(&self) -> Kind {
+        match self.ordinary {
+            true => Kind::Ordinary,
+            false => Kind::Own,
+        }
+    }
+}
+
+/// A bar for each thing that is done.
+#[derive(Default)]
+struct Progress {
+    bar: Option<(String, Counter)>,
+}
+
+impl Progress {
+    fn tell(&mut self, what: &str, done: usize, total: usize) {
+        if self.bar.as_ref().is_none_or(|(of, _)| of != what) {
+            self.finish();
+            // A bar shows itself.
+            if !std::io::stderr().is_terminal() {
+                eprintln!("{what}");
+            }
+            self.bar = Some((what.to_owned(), Counter::new(what, done, total)));
+        }
+        if let Some((_, counter)) = &mut self.bar {
+            counter.done(done, "");
+        }
+    }
+
+    fn finish(&mut self) {
+        if let Some((_, counter)) = self.bar.take() {
+            counter.finish();
+        }
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`UsageError`] for what the arguments got wrong, anything else for what failed or was stopped.
+pub(super) fn run(args: &EvalArgs, files: &[PathBuf]) -> Result<()> {
+    let threads = args.model.threads()?;
+    let limits = args.text.limits(args.limit)?;
+    if args.text.ordinary && files.is_empty() {
+        let message = "--ordinary needs files: name them after --text, for the prompts that ship have no answers";
+        return Err(UsageError::new(message).into());
+    }
+    args.check_places()?;
+    let prompts = match (args.text.kind(), files) {
+        (Kind::Ordinary, _) => None,
+        (Kind::Own, []) => Some(Prompts::held_out()),
+        (Kind::Own, files) => Some(Prompts::read(files)?),
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    stop_on_signals(&stop)?;
+    let model = args.model.load(&stop)?;
+    let choice = args.router_choice();
+    let Some(routers) = load_routers(&choice, &model)? else {
+        let message = format!(
+            "--text measures routers, and there are none for {}: give a checkpoint with --routers, as `drllm-tui train \
+             --method depth` makes them",
+            model.info.name
+        );
+        return Err(UsageError::new(message).into());
+    };
+    let kv = args.kv.map_or_else(|| kv_of(&choice, Scope::Token), KvMode::from);
+    let asked = asked(args, &routers.info, model.info.layers)?;
+    tell_notes(&routers.info, &asked, kv);
+    let mut progress = Progress::default();
+    let mut tell = |what: &str, done: usize, total: usize| progress.tell(what, done, total);
+    let of_files =
+        |prompts: Option<&Prompts>, paths: &[PathBuf], limits, what, tell: &mut dyn FnMut(&str, usize, usize)| {
+            match prompts {
+                Some(prompts) => own(&model, prompts, limits, threads, &stop, (what, tell)),
+                None => ordinary(&model, paths, limits).map(Some),
+            }
+        };
+    let Some(held_out) = of_files(prompts.as_ref(), files, limits, "answers", &mut tell)? else {
+        return stopped();
+    };
+    tell_passed_over(&held_out);
+    let training = match args.controls {
+        false => None,
+        true => {
+            let static_limits = Limits {
+                texts: STATIC_TEXTS,
+                ..limits
+            };
+            let others = match (args.text.kind(), args.text.train_text.as_slice()) {
+                (_, []) => Some(Prompts::shipped()),
+                (Kind::Own, paths) => Some(Prompts::read(paths)?),
+                (Kind::Ordinary, _) => None,
+            };
+            let others = others.map(|others| others.without(prompts.as_ref().unwrap_or(&Prompts::default())));
+            let paths = &args.text.train_text;
+            let what = "answers to choose static programs on";
+            let Some(training) = of_files(others.as_ref(), paths, static_limits, what, &mut tell)? else {
+                return stopped();
+            };
+            Some(apart(training.texts, &held_out)?)
+        }
+    };
+    let job = Job {
+        decoder: &model.decoder,
+        routers: Some(&routers),
+        kv,
+        threads,
+        stop: &stop,
+        seed: limits.seed,
+    };
+    let Some(swept) = sweep(&job, &held_out.texts, &asked, training.as_deref(), &mut tell)? else {
+        return stopped();
+    };
+    let generation = match args.text.generate {
+        false => Vec::new(),
+        true => match generate(&job, &model, &held_out, &asked, limits, &mut tell)? {
+            Some(generation) => generation,
+            None => return stopped(),
+        },
+    };
+    progress.finish();
+    let report = TextReport {
+        version: env!("CARGO_PKG_VERSION").into(),
+        model: model.info.name.clone(),
+        model_sha256: model.info.sha256.clone(),
+        layers: model.info.layers,
+        exact: args.model.exact,
+        routers: routers.info.name.clone(),
+        routers_sha256: routers.info.sha256.clone(),
+        kv,
+        measured: measured(args, files, &held_out, limits),
+        rows: swept.rows(limits.seed),
+        comparisons: swept.comparisons(limits.seed),
+        removal: swept.removal,
+        influence: swept.influence,
+        generation,
+    };
+    publish(args, &report)
+}
+
+fn stopped() -> Result<()> {
+    bail!("stopped; nothing was reported")
+}
+
+/// The positions of the dial that are measured.
+fn asked(args: &EvalArgs, routers: &RouterInfo, layers: usize) -> Result<Vec<Asked>> {
+    let expected = |dial| routers.calibration.as_ref().and_then(|table| table.expected(dial));
+    let at_dial = |&dial: &f64| Asked {
+        dial,
+        depth: None,
+        expected: expected(dial),
+    };
+    let at_depth = |&depth: &f64| {
+        let dial = dial_for_depth(Some(routers), depth).map_err(UsageError::new)?;
+        let depth = Some(depth);
+        Ok(Asked {
+            depth,
+            ..at_dial(&dial)
+        })
+    };
+    let asked = if !args.dial.is_empty() {
+        args.dial.iter().map(at_dial).collect()
+    } else if !args.depth.is_empty() {
+        args.depth.iter().map(at_depth).collect::<Result<Vec<_>>>()?
+    } else {
+        let Some((least, most)) = routers.calibration.as_ref().and_then(|table| table.depths()) else {
+            let message = format!(
+                "the routers {} carry no calibration table, so nobody knows the dials of the usual depths: name dials \
+                 with --dial, like --dial=-0.6,-0.55,-0.5",
+                crate::text::escape_controls(&routers.name)
+            );
+            return Err(UsageError::new(message).into());
+        };
+        let depths = usual_depths(layers);
+        let known: Vec<f64> = depths.into_iter().filter(|d| (least..=most).contains(d)).collect();
+        if known.is_empty() {
+            let message = format!(
+                "none of the usual depths is among those measured for these routers, {least:.1} to {most:.1}: name some \
+                 with --depth"
+            );
+            return Err(UsageError::new(message).into());
+        }
+        known.iter().map(at_depth).collect::<Result<Vec<_>>>()?
+    };
+    for Asked { dial, .. } in &asked {
+        let settings = Settings {
+            dial: *dial,
+            ..Settings::default()
+        };
+        settings.check(layers).map_err(UsageError::new)?;
+    }
+    Ok(asked)
+}
+
+/// Mean depths from one layer of thirty less than all down to four fifths.
+fn usual_depths(layers: usize) -> Vec<f64> {
+    let all = layers as f64;
+    SHARES.iter().map(|share| all - share * all / OF_LAYERS).collect()
+}
+
+fn tell_notes(routers: &RouterInfo, asked: &[Asked], kv: KvMode) {
+    let mut said: Vec<String> = Vec::new();
+    for at in asked {
+        let settings = Settings {
+            scope: Scope::Token,
+            kv,
+            dial: at.dial,
+            ..Settings::default()
+        };
+        for note in notes(Some(routers), &settings) {
+            if !said.contains(&note) {
+                eprintln!("{note}");
+                said.push(note);
+            }
+        }
+    }
+}
+
+fn tell_passed_over(held_out: &HeldOut) {
+    if held_out.long > 0 {
+        eprintln!(
+            "{} prompts leave no room in the model's context and are passed over",
+            held_out.long
+        );
+    }
+    if held_out.short > 0 {
+        eprintln!(
+            "{} answers are too short to measure on and are passed over",
+            held_out.short
+        );
+    }
+}
+
+/// Texts to choose on that are not measured on.
+fn apart(training: Vec<Text>, held_out: &HeldOut) -> Result<Vec<Text>> {
+    let is_measured = |text: &Text| held_out.texts.iter().any(|other| other.prompt == text.prompt);
+    let before = training.len();
+    let training: Vec<Text> = training.into_iter().filter(|text| !is_measured(text)).collect();
+    if training.is_empty() {
+        let message = "all texts of --train-text are measured on too: a program chosen on them proves nothing. Give \
+                       --train-text others";
+        return Err(UsageError::new(message).into());
+    }
+    if training.len() < before {
+        let left_out = before - training.len();
+        eprintln!("{left_out} texts to choose static programs on are left out: they are measured on");
+    }
+    Ok(training)
+}
+
+fn measured(args: &EvalArgs, files: &[PathBuf], held_out: &HeldOut, limits: Limits) -> Measured {
+    let kind = args.text.kind();
+    let files = match files {
+        [] => vec!["prompts that ship, held out".to_owned()],
+        files => files.iter().map(|path| path.display().to_string()).collect(),
+    };
+    Measured {
+        kind,
+        files,
+        texts: held_out.texts.len(),
+        tokens: held_out.tokens(),
+        passed_over_long: held_out.long,
+        passed_over_short: held_out.short,
+        answer_tokens: limits.answer_tokens,
+        temperature: (kind == Kind::Own).then_some(limits.temperature),
+        seed: limits.seed,
+    }
+}
+
+/// Prints the report and draws its curve.
+fn publish(args: &EvalArgs, report: &TextReport) -> Result<()> {
+    let tables = tables::tables(report);
+    let text = match args.format {
+        Format::Text => tables::caption(report) + &table::text(&tables) + &curve::terminal(report),
+        Format::Markdown => tables::caption(report) + &table::markdown(&tables),
+        Format::Csv => table::csv(&tables),
+        Format::Json => serde_json::to_string_pretty(report)? + "\n",
+    };
+    print(&text)?;
+    match &args.curve {
+        Some(path) => write_whole(path, |out| out.write_all(curve::svg(report).as_bytes())),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usual_depths_go_down_to_four_fifths() {
+        assert_eq!(usual_depths(30), [29.0, 28.5, 28.0, 27.0, 26.0, 25.0, 24.0]);
+        let of_24 = usual_depths(24);
+        assert!((of_24[0] - 23.2).abs() < 1e-9 && (of_24[6] - 19.2).abs() < 1e-9);
+    }
+}
