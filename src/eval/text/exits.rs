@@ -35,9 +35,10 @@ fn entropy(logits: &[f32], scratch: &mut [f32]) -> f64 {
     (logits.len() as f64).ln() - kernel::kl_backward(logits, scratch)
 }
 
-/// Layers before which a token may end.
+/// Layers before which a token may end: those of the second half. Before it the lens of a model whose embeddings are its
+/// head says the token that was read, and is sure of it.
 fn places(layers: usize) -> std::ops::Range<usize> {
-    routed(layers).start..layers
+    routed(layers).start.max(layers / 2).min(layers)..layers
 }
 
 /// Says for each token of a pass whether it goes on.

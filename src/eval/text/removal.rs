@@ -19,6 +19,8 @@ pub struct Removal {
     pub order: Vec<usize>,
     /// KL(full ‖ without these) in nats, mean over the tokens of the texts, after each.
     pub kl: Vec<f64>,
+    /// What each routable layer costs by itself: the layer, KL(full ‖ without it).
+    pub alone: Vec<(usize, f64)>,
     pub texts: usize,
     pub tokens: usize,
 }
@@ -51,6 +53,9 @@ pub fn remove(job: &Job, texts: &[Text], count: usize, tell: Tell) -> Result<Opt
         let means: Vec<f64> = (0..candidates.len()).map(mean).collect();
         let best = (0..candidates.len()).min_by(|&a, &b| means[a].total_cmp(&means[b]));
         let best = best.expect("there is a candidate");
+        if removal.order.is_empty() {
+            removal.alone = candidates.iter().copied().zip(means.iter().copied()).collect();
+        }
         removal.order.push(candidates[best]);
         removal.kl.push(means[best]);
     }

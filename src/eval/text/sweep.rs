@@ -22,7 +22,7 @@ const STATIC_TOKENS: usize = 64;
 
 /// Depths at which tokens exit by a rule: the lens is asked at every layer, which takes several times as long as the
 /// layers.
-const EXITS: usize = 4;
+const EXITS: usize = 3;
 
 /// What a measurement needs beside its texts.
 pub struct Job<'a> {
@@ -362,6 +362,26 @@ mod tests {
         let plain = at(2, None);
         let methods: Vec<Method> = plain.points.iter().map(|p| p.method).collect();
         assert_eq!(methods, [Method::Full, Method::Routers, Method::Routers]);
+    }
+
+    #[test]
+    fn stopped_it_reports_nothing() {
+        static STOPPED: AtomicBool = AtomicBool::new(true);
+        let (decoder, routers) = (tiny_decoder(), tiny_routers());
+        let job = Job {
+            decoder: &decoder,
+            routers: Some(&routers),
+            kv: KvMode::Fill,
+            threads: 1,
+            stop: &STOPPED,
+            seed: 3,
+        };
+        let asked = Asked {
+            dial: -0.5,
+            depth: None,
+            expected: None,
+        };
+        assert_eq!(sweep(&job, &[text()], &[asked], None, &mut |_, _, _| {}).unwrap(), None);
     }
 
     #[test]
