@@ -134,6 +134,7 @@ pub fn run(args: EvalArgs) -> Result<()> {
     if let Some(files) = &args.texts {
         return text::run(&args, files);
     }
+    args.text.check_absent()?;
     let threads = args.model.threads()?;
     let tasks = args.tasks()?;
     let training = training::load(&args.train_data, args.train_limit, &tasks)?;

@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn thresholds_meet_a_depth() {
-        // Token t is sure of itself from layer t on, of 12.
+        // Token t is sure of itself from layer t on, of 12; the second half is looked at.
         let token = |t: usize| {
             let at = |layer: usize| {
                 if layer < t {
@@ -242,19 +242,19 @@ mod tests {
                     (1.0 / layer as f64, 99)
                 }
             };
-            (2..12).map(at).collect()
+            (6..12).map(at).collect()
         };
         let table = LensTable {
             layers: 12,
-            tokens: (3..12).map(token).collect(),
+            tokens: (6..12).map(token).collect(),
         };
-        for depth in [8.0, 10.0, 11.5] {
+        for depth in [9.2, 10.0, 11.5] {
             let found = table.depth(table.entropy_at(depth));
             assert!(found <= depth && found > depth - 1.1, "{found} for {depth}");
         }
-        assert_eq!(table.depth(Exit::Agreement(1)), 2.0);
+        assert_eq!(table.depth(Exit::Agreement(1)), 6.0);
         // 99 is the likeliest from t on, so that two layers agree at t + 1.
-        let expected = (3..12).map(|t| (t + 1).min(12)).sum::<usize>() as f64 / 9.0;
+        let expected = (6..12).map(|t| t + 1).sum::<usize>() as f64 / 6.0;
         assert_eq!(table.depth(Exit::Agreement(2)), expected);
         assert_eq!(table.agreement_at(expected + 0.1), Exit::Agreement(2));
         assert_eq!(table.agreement_at(0.0), Exit::Agreement(2));

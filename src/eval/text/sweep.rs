@@ -107,14 +107,14 @@ pub fn sweep(
             .filter(|p| p.method == Method::Routers)
             .map(Point::depth)
             .collect();
-        let Some((policies, removal, influence)) = choose(job, training, &depths, tell)? else {
+        let Some(choice) = choose(job, training, &depths, tell)? else {
             return Ok(None);
         };
-        let Some(controls) = controls(job, texts, &policies, tell)? else {
+        let Some(controls) = controls(job, texts, &choice.policies, tell)? else {
             return Ok(None);
         };
         points.extend(controls);
-        (sweep.removal, sweep.influence) = (Some(removal), influence);
+        (sweep.removal, sweep.influence) = (Some(choice.removal), choice.influence);
     }
     sweep.points.extend(points);
     Ok(Some(sweep))
@@ -232,13 +232,15 @@ fn most_removed(layers: usize) -> usize {
     (layers / 4).max(7).min(routed(layers).len())
 }
 
+/// Controls, and how the static ones came about.
+struct Choice {
+    policies: Vec<Policy>,
+    removal: Removal,
+    influence: Vec<usize>,
+}
+
 /// The controls for the mean depths of the routers, chosen on texts that are not measured on.
-fn choose(
-    job: &Job,
-    training: &[Text],
-    depths: &[f64],
-    tell: Tell,
-) -> Result<Option<(Vec<Policy>, Removal, Vec<usize>)>> {
+fn choose(job: &Job, training: &[Text], depths: &[f64], tell: Tell) -> Result<Option<Choice>> {
     let layers = job.decoder.config().layers;
     let short = |text: &Text| Text {
         prompt: text.prompt.clone(),
@@ -266,7 +268,11 @@ fn choose(
     rules.extend(exits.iter().map(|&depth| observed.lens.agreement_at(depth)));
     rules.dedup();
     policies.extend(rules.into_iter().map(Policy::Exit));
-    Ok(Some((policies, removal, influence)))
+    Ok(Some(Choice {
+        policies,
+        removal,
+        influence,
+    }))
 }
 
 /// Up to `count` of some depths, the least and the greatest among them.

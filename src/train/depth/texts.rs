@@ -410,7 +410,7 @@ mod tests {
         let (shipped, held_out) = (Prompts::shipped(), Prompts::held_out());
         assert!(shipped.files[0].len() >= 400 && held_out.files[0].len() >= 64);
         assert_eq!(shipped.clone().without(&held_out), shipped, "no prompt is in both");
-        assert_eq!(shipped.clone().without(&shipped).files, [vec![String::new(); 0]]);
+        assert!(shipped.clone().without(&shipped).files[0].is_empty());
     }
 
     #[test]

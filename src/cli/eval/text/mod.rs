@@ -1,5 +1,6 @@
 //! `drllm-tui eval --text`: how far routers lie from the whole model on free text, at what depth.
 
+mod args;
 mod curve;
 mod tables;
 
@@ -9,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Result, bail};
-use clap::Args;
+
+pub(super) use args::TextArgs;
 
 use super::EvalArgs;
 use crate::cli::UsageError;
@@ -27,77 +29,11 @@ use crate::eval::text::texts::{Limits, ordinary, own};
 use crate::eval::text::{Asked, HeldOut, Kind, TextReport};
 use crate::train::depth::{Prompts, Text};
 
-/// Texts that are measured where the user does not say.
-const TEXTS: usize = 64;
-
 /// Texts that the static controls are chosen on.
 const STATIC_TEXTS: usize = 16;
 
-/// What of the model's layers is left out at the depths that are measured where the user does not say.
-const SHARES: [f64; 7] = [1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0];
-
-/// Of how many layers those are.
-const OF_LAYERS: f64 = 30.0;
-
-/// Arguments that only `--text` heeds.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Of --text")]
-pub struct TextArgs {
-    /// The texts as they stand in the files: of JSON lines question and answer (of choices the right one), of other
-    /// lines the first half as the prompt and the rest as the answer; without this the model writes the answers itself
-    #[arg(long, requires = "text")]
-    ordinary: bool,
-    /// Most tokens of an answer
-    #[arg(long, value_name = "N", default_value_t = 112, requires = "text")]
-    answer_tokens: usize,
-    /// At which the model draws its answers; 0 is greedy
-    #[arg(long, value_name = "T", default_value_t = 0.7, requires = "text")]
-    temperature: f64,
-    /// Draw the most likely token: --temperature 0
-    #[arg(long, requires = "text", conflicts_with = "temperature")]
-    greedy: bool,
-    /// Files of other texts that the static controls are chosen on; the prompts that ship if absent
-    #[arg(long, value_name = "FILE", num_args = 1.., requires = "text")]
-    pub(super) train_text: Vec<PathBuf>,
-    /// Let the routers write answers too: their perplexity under the whole model, repetition, length
-    #[arg(long, requires = "text")]
-    generate: bool,
-    /// Seeds what is drawn
-    #[arg(long, value_name = "N", default_value_t = 42, requires = "text")]
-    seed: u64,
-}
-
-impl TextArgs {
-    fn limits(&self, limit: Option<usize>) -> Result<Limits> {
-        let temperature = if self.greedy { 0.0 } else { self.temperature };
-        let refused = |message: String| Err(UsageError::new(message).into());
-        if self.answer_tokens < 4 {
-            return refused(format!(
-                "--answer-tokens is {}: expected at least 4",
-                self.answer_tokens
-            ));
-        }
-        if !(temperature.is_finite() && temperature >= 0.0) {
-            return refused(format!("--temperature is {temperature}: expected 0 (greedy) or more"));
-        }
-        if limit == Some(0) {
-            return refused("--limit is 0: expected at least 1".into());
-        }
-        Ok(Limits {
-            texts: limit.unwrap_or(TEXTS),
-            answer_tokens: self.answer_tokens,
-            temperature,
-            seed: self.seed,
-        })
-    }
-
-    fn kind(&self) -> Kind {
-        match self.ordinary {
-            true => Kind::Ordinary,
-            false => Kind::Own,
-        }
-    }
-}
+/// Thirtieths of the layers that are left out in the mean where the user names no depth.
+const LEFT_OUT: [f64; 7] = [1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0];
 
 /// A bar for each thing that is done.
 #[derive(Default)]
@@ -288,7 +224,7 @@ fn asked(args: &EvalArgs, routers: &RouterInfo, layers: usize) -> Result<Vec<Ask
 /// Mean depths from one layer of thirty less than all down to four fifths.
 fn usual_depths(layers: usize) -> Vec<f64> {
     let all = layers as f64;
-    SHARES.iter().map(|share| all - share * all / OF_LAYERS).collect()
+    LEFT_OUT.iter().map(|parts| all - parts * all / 30.0).collect()
 }
 
 fn tell_notes(routers: &RouterInfo, asked: &[Asked], kv: KvMode) {
