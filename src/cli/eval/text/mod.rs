@@ -24,9 +24,11 @@ use crate::engine::{KvMode, RouterInfo, Scope, Settings, kv_of, load_routers};
 use crate::eval::report::Format;
 use crate::eval::text::generation::generate;
 use crate::eval::text::report::Measured;
-use crate::eval::text::sweep::{Job, sweep};
+use crate::eval::text::sweep::{Job, Tell, sweep};
 use crate::eval::text::texts::{Limits, ordinary, own};
 use crate::eval::text::{Asked, HeldOut, Kind, TextReport};
+use crate::model::Model;
+use crate::router::RouterSet;
 use crate::train::depth::{Prompts, Text};
 
 /// Texts that the static controls are chosen on.
@@ -63,6 +65,65 @@ impl Progress {
     }
 }
 
+/// Files of texts, and the prompts in them where the model writes the answers.
+struct Source<'a> {
+    files: &'a [PathBuf],
+    prompts: Option<Prompts>,
+}
+
+impl Source<'_> {
+    /// The texts; `None` where it was stopped.
+    fn texts(&self, work: &Work, texts: usize, what: &str, tell: Tell) -> Result<Option<HeldOut>> {
+        let limits = Limits { texts, ..work.limits };
+        match &self.prompts {
+            Some(prompts) => own(&work.model, prompts, limits, work.threads, &work.stop, (what, tell)),
+            None => ordinary(&work.model, self.files, limits).map(Some),
+        }
+    }
+}
+
+/// Where the texts that are measured come from, and those that the static controls are chosen on.
+fn sources<'a>(args: &'a EvalArgs, files: &'a [PathBuf]) -> Result<(Source<'a>, Option<Source<'a>>)> {
+    let is_own = args.text.kind() == Kind::Own;
+    if !is_own && files.is_empty() {
+        let message = "--ordinary needs files: name them after --text, for the prompts that ship have no answers";
+        return Err(UsageError::new(message).into());
+    }
+    let read = |files: &'a [PathBuf], shipped: fn() -> Prompts| {
+        let prompts = match files {
+            [] => Some(shipped()),
+            files if is_own => Some(Prompts::read(files)?),
+            _ => None,
+        };
+        anyhow::Ok(Source { files, prompts })
+    };
+    let measured = read(files, Prompts::held_out)?;
+    let others = match args.controls {
+        true => {
+            let mut others = read(&args.text.train_text, Prompts::shipped)?;
+            if let (Some(prompts), Some(of_measured)) = (&mut others.prompts, &measured.prompts) {
+                *prompts = std::mem::take(prompts).without(of_measured);
+                if prompts.files.iter().all(Vec::is_empty) {
+                    return Err(none_apart());
+                }
+            }
+            Some(others)
+        }
+        false => None,
+    };
+    Ok((measured, others))
+}
+
+/// What all steps of a measurement need.
+struct Work {
+    model: Model,
+    routers: RouterSet,
+    kv: KvMode,
+    limits: Limits,
+    threads: usize,
+    stop: Arc<AtomicBool>,
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -70,16 +131,8 @@ impl Progress {
 pub(super) fn run(args: &EvalArgs, files: &[PathBuf]) -> Result<()> {
     let threads = args.model.threads()?;
     let limits = args.text.limits(args.limit)?;
-    if args.text.ordinary && files.is_empty() {
-        let message = "--ordinary needs files: name them after --text, for the prompts that ship have no answers";
-        return Err(UsageError::new(message).into());
-    }
     args.check_places()?;
-    let prompts = match (args.text.kind(), files) {
-        (Kind::Ordinary, _) => None,
-        (Kind::Own, []) => Some(Prompts::held_out()),
-        (Kind::Own, files) => Some(Prompts::read(files)?),
-    };
+    let sources = sources(args, files)?;
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop)?;
     let model = args.model.load(&stop)?;
@@ -92,83 +145,82 @@ pub(super) fn run(args: &EvalArgs, files: &[PathBuf]) -> Result<()> {
         );
         return Err(UsageError::new(message).into());
     };
-    let kv = args.kv.map_or_else(|| kv_of(&choice, Scope::Token), KvMode::from);
     let asked = asked(args, &routers.info, model.info.layers)?;
+    let kv = args.kv.map_or_else(|| kv_of(&choice, Scope::Token), KvMode::from);
     tell_notes(&routers.info, &asked, kv);
+    let work = Work {
+        model,
+        routers,
+        kv,
+        limits,
+        threads,
+        stop,
+    };
     let mut progress = Progress::default();
-    let mut tell = |what: &str, done: usize, total: usize| progress.tell(what, done, total);
-    let of_files =
-        |prompts: Option<&Prompts>, paths: &[PathBuf], limits, what, tell: &mut dyn FnMut(&str, usize, usize)| {
-            match prompts {
-                Some(prompts) => own(&model, prompts, limits, threads, &stop, (what, tell)),
-                None => ordinary(&model, paths, limits).map(Some),
-            }
-        };
-    let Some(held_out) = of_files(prompts.as_ref(), files, limits, "answers", &mut tell)? else {
-        return stopped();
+    let report = measure(args, &work, &sources, &asked, &mut |what, done, total| {
+        progress.tell(what, done, total)
+    });
+    progress.finish();
+    match report? {
+        Some(report) => publish(args, &report),
+        None => bail!("stopped; nothing was reported"),
+    }
+}
+
+/// Writes the texts, reads them under all policies, and has the routers write. `None` where it was stopped.
+fn measure(
+    args: &EvalArgs,
+    work: &Work,
+    (source, others): &(Source, Option<Source>),
+    asked: &[Asked],
+    tell: Tell,
+) -> Result<Option<TextReport>> {
+    let Some(held_out) = source.texts(work, work.limits.texts, "answers", tell)? else {
+        return Ok(None);
     };
     tell_passed_over(&held_out);
-    let training = match args.controls {
-        false => None,
-        true => {
-            let static_limits = Limits {
-                texts: STATIC_TEXTS,
-                ..limits
-            };
-            let others = match (args.text.kind(), args.text.train_text.as_slice()) {
-                (_, []) => Some(Prompts::shipped()),
-                (Kind::Own, paths) => Some(Prompts::read(paths)?),
-                (Kind::Ordinary, _) => None,
-            };
-            let others = others.map(|others| others.without(prompts.as_ref().unwrap_or(&Prompts::default())));
-            let paths = &args.text.train_text;
-            let what = "answers to choose static programs on";
-            let Some(training) = of_files(others.as_ref(), paths, static_limits, what, &mut tell)? else {
-                return stopped();
-            };
-            Some(apart(training.texts, &held_out)?)
-        }
-    };
+    let mut training = None;
+    if let Some(others) = others {
+        let Some(texts) = others.texts(work, STATIC_TEXTS, "answers to choose static programs on", tell)? else {
+            return Ok(None);
+        };
+        training = Some(apart(texts.texts, &held_out)?);
+    }
     let job = Job {
-        decoder: &model.decoder,
-        routers: Some(&routers),
-        kv,
-        threads,
-        stop: &stop,
-        seed: limits.seed,
+        decoder: &work.model.decoder,
+        routers: Some(&work.routers),
+        kv: work.kv,
+        threads: work.threads,
+        stop: &work.stop,
+        seed: work.limits.seed,
     };
-    let Some(swept) = sweep(&job, &held_out.texts, &asked, training.as_deref(), &mut tell)? else {
-        return stopped();
+    let Some(swept) = sweep(&job, &held_out.texts, asked, training.as_deref(), tell)? else {
+        return Ok(None);
     };
-    let generation = match args.text.generate {
-        false => Vec::new(),
-        true => match generate(&job, &model, &held_out, &asked, limits, &mut tell)? {
-            Some(generation) => generation,
-            None => return stopped(),
-        },
-    };
-    progress.finish();
-    let report = TextReport {
+    let mut generation = Vec::new();
+    if args.text.generate {
+        let Some(written) = generate(&job, &work.model, &held_out, asked, work.limits, tell)? else {
+            return Ok(None);
+        };
+        generation = written;
+    }
+    let (model, routers) = (&work.model.info, &work.routers.info);
+    Ok(Some(TextReport {
         version: env!("CARGO_PKG_VERSION").into(),
-        model: model.info.name.clone(),
-        model_sha256: model.info.sha256.clone(),
-        layers: model.info.layers,
+        model: model.name.clone(),
+        model_sha256: model.sha256.clone(),
+        layers: model.layers,
         exact: args.model.exact,
-        routers: routers.info.name.clone(),
-        routers_sha256: routers.info.sha256.clone(),
-        kv,
-        measured: measured(args, files, &held_out, limits),
-        rows: swept.rows(limits.seed),
-        comparisons: swept.comparisons(limits.seed),
+        routers: routers.name.clone(),
+        routers_sha256: routers.sha256.clone(),
+        kv: work.kv,
+        measured: measured(args, source.files, &held_out, work.limits),
+        rows: swept.rows(work.limits.seed),
+        comparisons: swept.comparisons(work.limits.seed),
         removal: swept.removal,
         influence: swept.influence,
         generation,
-    };
-    publish(args, &report)
-}
-
-fn stopped() -> Result<()> {
-    bail!("stopped; nothing was reported")
+    }))
 }
 
 /// The positions of the dial that are measured.
@@ -260,15 +312,19 @@ fn tell_passed_over(held_out: &HeldOut) {
     }
 }
 
+fn none_apart() -> anyhow::Error {
+    let message = "all texts of --train-text are measured on too: a program chosen on them proves nothing. Give \
+                   --train-text others";
+    UsageError::new(message).into()
+}
+
 /// Texts to choose on that are not measured on.
 fn apart(training: Vec<Text>, held_out: &HeldOut) -> Result<Vec<Text>> {
     let is_measured = |text: &Text| held_out.texts.iter().any(|other| other.prompt == text.prompt);
     let before = training.len();
     let training: Vec<Text> = training.into_iter().filter(|text| !is_measured(text)).collect();
     if training.is_empty() {
-        let message = "all texts of --train-text are measured on too: a program chosen on them proves nothing. Give \
-                       --train-text others";
-        return Err(UsageError::new(message).into());
+        return Err(none_apart());
     }
     if training.len() < before {
         let left_out = before - training.len();
