@@ -18,6 +18,7 @@ pub mod run;
 pub mod scoring;
 pub mod search;
 pub mod stats;
+mod table;
 pub mod tokenize;
 pub mod trace_file;
 pub mod train;

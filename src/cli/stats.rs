@@ -1,6 +1,5 @@
 //! `drllm-tui stats`: what many runs have in common, from traces or from a file of prompts.
 
-mod table;
 mod tables;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +14,7 @@ use super::args::{DecideArgs, ModelArgs, SampleArgs};
 use super::counter::Counter;
 use super::output;
 use super::run::{load, stop_on_signals};
+use super::table;
 use super::trace_file::read_trace;
 use crate::config::Config;
 use crate::engine::aggregate::{Aggregate, Report};

@@ -1,6 +1,7 @@
 //! One run: prompt in, tokens and a [`Trace`] out.
 
 pub mod aggregate;
+mod continuation;
 pub mod diff;
 pub mod distribution;
 pub mod divergence;

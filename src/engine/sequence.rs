@@ -327,7 +327,13 @@ impl<'m> Sequence<'m> {
         Ok((twice.unwrap_or(once), actions))
     }
 
-    fn run_layer(&mut self, layer: usize, mut hidden: Tensor, chunk: &Chunk, actions: &LayerActions) -> Result<Tensor> {
+    pub(super) fn run_layer(
+        &mut self,
+        layer: usize,
+        mut hidden: Tensor,
+        chunk: &Chunk,
+        actions: &LayerActions,
+    ) -> Result<Tensor> {
         for n in 0..2 {
             hidden = self.run_actions(layer, n, &hidden, chunk, actions)?.unwrap_or(hidden);
         }

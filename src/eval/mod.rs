@@ -4,7 +4,7 @@
 //! a program, `generation` has the model write its answer and `grading` says whether that is right.
 //! `methods` are the rows of a report (base, a fixed program, routers), `controls` what routers must
 //! beat, `outcomes` what stays on disk of each question, `statistics` the intervals and tests,
-//! `report` the table. `parallel` spreads questions over threads without changing any result.
+//! `report` the table. `text` measures on free text instead of questions. `parallel` spreads questions over threads without changing any result.
 
 pub mod controls;
 pub mod generation;
@@ -19,6 +19,7 @@ pub mod statistics;
 pub mod tasks;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod text;
 
 pub use controls::Control;
 pub use generation::Generation;

@@ -1,4 +1,7 @@
-//! Intervals and tests for proportions.
+//! Intervals and tests: of proportions, and of means over tokens whose texts are the units.
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 /// 97.5 % quantile of the standard normal distribution.
 const Z_95: f64 = 1.959_963_984_540_054;
@@ -35,6 +38,51 @@ pub fn mcnemar_exact(fixed: usize, broken: usize) -> f64 {
     (2.0 * tail).min(1.0)
 }
 
+/// Resamples of an interval, and random signs of a test.
+const RESAMPLES: usize = 2000;
+const FLIPS: usize = 9999;
+
+/// Differences of which all signs are tried.
+const MOST_TRIED: usize = 13;
+
+/// 95 % interval of Σ a / Σ b over some clusters (a, b) by the percentile bootstrap (Efron 1979): clusters are drawn
+/// anew with replacement, since what is within one hangs together. `None` where every Σ b is 0.
+pub fn bootstrap_ratio(clusters: &[(f64, f64)], seed: u64) -> Option<(f64, f64)> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut ratios: Vec<f64> = (0..RESAMPLES)
+        .filter_map(|_| {
+            let drawn = (0..clusters.len()).map(|_| clusters[rng.random_range(0..clusters.len())]);
+            let (a, b) = drawn.fold((0.0, 0.0), |sum, (a, b)| (sum.0 + a, sum.1 + b));
+            (b != 0.0).then_some(a / b)
+        })
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    let at = |share: f64| ratios[(share * (ratios.len() - 1) as f64).round() as usize];
+    (!ratios.is_empty()).then(|| (at(0.025), at(0.975)))
+}
+
+/// Two-sided p of a paired permutation test: how often random signs make the sum of the differences, one a cluster, as
+/// far from 0. Of few differences all signs are tried, which is exact; of more, the observed ones and 9999 at random.
+pub fn sign_flip(differences: &[f64], seed: u64) -> f64 {
+    let observed = differences.iter().sum::<f64>().abs();
+    let scale: f64 = differences.iter().map(|d| d.abs()).sum();
+    // Sums that differ by rounding alone are as far.
+    let is_as_far = |sum: f64| sum.abs() >= observed - 1e-12 * scale;
+    if differences.len() <= MOST_TRIED {
+        let signed = |signs: u32| -> f64 {
+            let sign = |i: usize| if signs >> i & 1 == 1 { -1.0 } else { 1.0 };
+            differences.iter().enumerate().map(|(i, d)| sign(i) * d).sum()
+        };
+        let all = 1u32 << differences.len();
+        let far = (0..all).filter(|&signs| is_as_far(signed(signs))).count();
+        return far as f64 / f64::from(all);
+    }
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut signed = || -> f64 { differences.iter().map(|d| if rng.random() { -d } else { *d }).sum() };
+    let far = (0..FLIPS).filter(|_| is_as_far(signed())).count();
+    (1 + far) as f64 / (1 + FLIPS) as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,5 +112,33 @@ mod tests {
         close(mcnemar_exact(2, 8), 0.109_375);
         close(mcnemar_exact(4, 4), 1.0);
         assert!(mcnemar_exact(3000, 2000) < 1e-40);
+    }
+
+    #[test]
+    fn the_bootstrap_knows_what_is_sure_and_what_is_not() {
+        assert_eq!(bootstrap_ratio(&[(2.0, 4.0); 5], 1), Some((0.5, 0.5)));
+        assert_eq!(bootstrap_ratio(&[(1.0, 0.0)], 1), None);
+        assert_eq!(bootstrap_ratio(&[], 1), None);
+        // Means of 100 values that are 0 or 1: about 0.5 ± 1.96·0.05.
+        let clusters: Vec<(f64, f64)> = (0..100).map(|i| (f64::from(i % 2), 1.0)).collect();
+        let (low, high) = bootstrap_ratio(&clusters, 1).unwrap();
+        assert!(
+            (low - 0.402).abs() < 0.025 && (high - 0.598).abs() < 0.025,
+            "{low} {high}"
+        );
+        assert_eq!(bootstrap_ratio(&clusters, 1), Some((low, high)));
+    }
+
+    #[test]
+    fn sign_flips_by_hand() {
+        // Of 2^5 signs two give a sum as far from 0.
+        close(sign_flip(&[1.0, 2.0, 0.5, 3.0, 0.1], 1), 2.0 / 32.0);
+        // 3 − 1: ±(3 + 1) and ±(3 − 1) are all as far.
+        close(sign_flip(&[3.0, -1.0], 1), 1.0);
+        close(sign_flip(&[0.0; 4], 1), 1.0);
+        close(sign_flip(&[], 1), 1.0);
+        close(sign_flip(&[1.0; 40], 1), 1e-4);
+        let mixed: Vec<f64> = (0..40).map(|i| if i % 2 == 0 { 1.0 } else { -1.0 }).collect();
+        close(sign_flip(&mixed, 1), 1.0);
     }
 }

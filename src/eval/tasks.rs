@@ -35,6 +35,14 @@ pub enum Answer {
 }
 
 impl Question {
+    /// Reads one line, see [`Task::load`].
+    ///
+    /// # Errors
+    /// Damaged JSON, an unknown layout, an answer that is none of the choices.
+    pub fn parse(line: &str) -> Result<Question> {
+        layouts::parse_line(line.as_bytes(), String::new)
+    }
+
     /// What the model reads before a choice whose text is scored: `Question: …\nAnswer:`.
     pub fn prompt(&self) -> String {
         prompts::plain(&self.question)

@@ -31,6 +31,15 @@ pub fn small_config() -> ModelConfig {
 
 /// A Llama of small packed weights, the same at every call, whose blocks run through the CPU kernels.
 pub fn packed_decoder(layers: usize) -> Decoder {
+    packed(layers, None)
+}
+
+/// The same, but for a layer whose output matrices are 0, so that it changes nothing.
+pub fn decoder_with_idle_layer(layers: usize, idle: usize) -> Decoder {
+    packed(layers, Some(idle))
+}
+
+fn packed(layers: usize, idle: Option<usize>) -> Decoder {
     let config = ModelConfig {
         layers,
         intermediate_size: 64,
@@ -40,9 +49,9 @@ pub fn packed_decoder(layers: usize) -> Decoder {
         ..small_config()
     };
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(11);
-    let mut tensor = |shape: &[usize], dtype: GgmlDType| {
+    let mut scaled = |shape: &[usize], dtype: GgmlDType, scale: f32| {
         let values: Vec<f32> = (0..shape.iter().product())
-            .map(|_| rng.random_range(-0.5..0.5))
+            .map(|_| scale * rng.random_range(-0.5..0.5))
             .collect();
         QTensor::quantize(&Tensor::from_vec(values, shape, &Device::Cpu).unwrap(), dtype).unwrap()
     };
@@ -54,13 +63,13 @@ pub fn packed_decoder(layers: usize) -> Decoder {
     let mut tensors = vec![
         (
             "token_embd".to_owned(),
-            tensor(&[config.vocab_size, hidden], GgmlDType::Q8_0),
+            scaled(&[config.vocab_size, hidden], GgmlDType::Q8_0, 1.0),
         ),
-        ("output_norm".to_owned(), tensor(&[hidden], GgmlDType::F32)),
+        ("output_norm".to_owned(), scaled(&[hidden], GgmlDType::F32, 1.0)),
     ];
     for layer in 0..layers {
         for part in ["attn_norm", "ffn_norm"] {
-            tensors.push((format!("blk.{layer}.{part}"), tensor(&[hidden], GgmlDType::F32)));
+            tensors.push((format!("blk.{layer}.{part}"), scaled(&[hidden], GgmlDType::F32, 1.0)));
         }
         for (part, outputs, inputs) in [
             ("attn_q", hidden, hidden),
@@ -71,9 +80,11 @@ pub fn packed_decoder(layers: usize) -> Decoder {
             ("ffn_up", inner, hidden),
             ("ffn_down", hidden, inner),
         ] {
+            let is_idle = idle == Some(layer) && matches!(part, "attn_output" | "ffn_down");
+            let scale = if is_idle { 0.0 } else { 1.0 };
             tensors.push((
                 format!("blk.{layer}.{part}"),
-                tensor(&[outputs, inputs], GgmlDType::Q4_1),
+                scaled(&[outputs, inputs], GgmlDType::Q4_1, scale),
             ));
         }
     }

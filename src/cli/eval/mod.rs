@@ -2,6 +2,7 @@
 
 mod curve;
 mod evaluation;
+mod text;
 mod training;
 
 use std::path::{Path, PathBuf};
@@ -27,14 +28,22 @@ use crate::model::Model;
 use crate::program::Program;
 use crate::router::RouterSet;
 use evaluation::Evaluation;
+use text::TextArgs;
 use training::Training;
 
 /// Measure accuracy and depth on questions: the base model beside routers and fixed programs.
 #[derive(Args, Debug)]
 pub struct EvalArgs {
     /// Questions, JSON lines: choices (plain, AI2's ARC), numbers (GSM8K) or mathematics (MATH, DART)
-    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    #[arg(long, value_name = "FILE", required_unless_present = "text", num_args = 1..)]
     data: Vec<PathBuf>,
+    /// Measure on free text instead, at every token: how far what routers say lies from what the whole model says, and at
+    /// what depth. Files of prompts (one a line, or JSON lines with prompt or question); those that ship if none is named
+    #[arg(long = "text", id = "text", value_name = "FILE", num_args = 0.., conflicts_with_all = [
+        "data", "scope", "budget", "sweep", "program", "control_depth", "train_data", "train_limit", "static_records",
+        "score", "max_new_tokens", "chat", "outcomes",
+    ])]
+    texts: Option<Vec<PathBuf>>,
     /// Router checkpoint (safetensors), `built-in`, `verifier`, `dr-llm` or `none`
     #[arg(long, value_name = "FILE|built-in|verifier|dr-llm|none", default_value = "built-in")]
     routers: String,
@@ -45,12 +54,25 @@ pub struct EvalArgs {
     /// were made if absent
     #[arg(long, value_enum)]
     kv: Option<KvArg>,
-    /// Further rows at these dials, like -0.4,0
+    /// Further rows at these dials, like -0.4,0; with --text the rows
     // Not `allow_negative_numbers`: a list is no number.
-    #[arg(long, value_delimiter = ',', allow_hyphen_values = true, value_name = "DIALS")]
+    #[arg(
+        long,
+        alias = "dials",
+        value_delimiter = ',',
+        allow_hyphen_values = true,
+        value_name = "DIALS"
+    )]
     dial: Vec<f64>,
-    /// Further rows in scope token at the dials of these mean depths, like 26,28, by the table that the routers carry
-    #[arg(long, value_delimiter = ',', value_name = "DEPTHS", conflicts_with = "dial")]
+    /// Further rows in scope token at the dials of these mean depths, like 26,28, by the table that the routers carry;
+    /// with --text the rows
+    #[arg(
+        long,
+        alias = "depths",
+        value_delimiter = ',',
+        value_name = "DEPTHS",
+        conflicts_with = "dial"
+    )]
     depth: Vec<f64>,
     /// Further rows at these budgets, like 26,28
     #[arg(long, value_delimiter = ',', value_name = "BUDGETS")]
@@ -58,14 +80,15 @@ pub struct EvalArgs {
     /// Further rows over the dial and the budget in each scope: accuracy over depth as a curve
     #[arg(long)]
     sweep: bool,
-    /// Draw accuracy over depth into this SVG, with 95 % intervals
+    /// Draw accuracy over depth, with --text KL and agreement over depth, into this SVG, with 95 % intervals
     #[arg(long, value_name = "FILE")]
     curve: Option<PathBuf>,
     /// A further row: one program for every question, like '0-18 20-29'; may be repeated
     #[arg(long, value_name = "PROGRAM")]
     program: Vec<String>,
     /// Further rows for each depth of the routers, or of --control-depth: random layers, early exit
-    /// and pruning by block influence (ShortGPT) at the same mean depth; rows of --sweep have none
+    /// and pruning by block influence (ShortGPT) at the same mean depth; rows of --sweep have none. With --text also the
+    /// best static program, exits by confidence, shuffled programs and ragged caches
     #[arg(long)]
     controls: bool,
     /// Depths of the controls' rows, like 26,28.5
@@ -81,7 +104,7 @@ pub struct EvalArgs {
     /// Measure the program that was best in these records of `search --programs`
     #[arg(long, value_name = "RECORDS", num_args = 1.., conflicts_with = "train_data")]
     static_records: Vec<PathBuf>,
-    /// Only the first N questions of each file
+    /// Only the first N questions of each file; with --text N texts of all files [default there: 64]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     #[command(flatten)]
@@ -99,6 +122,8 @@ pub struct EvalArgs {
     format: Format,
     #[command(flatten)]
     model: BaseModelArgs,
+    #[command(flatten)]
+    text: TextArgs,
 }
 
 /// Runs the command.
@@ -106,6 +131,10 @@ pub struct EvalArgs {
 /// # Errors
 /// [`UsageError`] for what the arguments got wrong, anything else for what failed or was stopped.
 pub fn run(args: EvalArgs) -> Result<()> {
+    if let Some(files) = &args.texts {
+        return text::run(&args, files);
+    }
+    args.text.check_absent()?;
     let threads = args.model.threads()?;
     let tasks = args.tasks()?;
     let training = training::load(&args.train_data, args.train_limit, &tasks)?;
@@ -195,7 +224,13 @@ impl EvalArgs {
             RouterChoice::File(path) => Some(path),
             _ => None,
         };
-        let read = self.data.iter().chain(&self.train_data).chain(&self.static_records);
+        let texts = self.texts.iter().flatten().chain(&self.text.train_text);
+        let read = self
+            .data
+            .iter()
+            .chain(&self.train_data)
+            .chain(&self.static_records)
+            .chain(texts);
         check_named_once(&written, &read.chain(&routers).collect::<Vec<_>>())?;
         let Some(curve) = &self.curve else { return Ok(()) };
         let folder = curve.parent().filter(|f| !f.as_os_str().is_empty());

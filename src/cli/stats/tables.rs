@@ -1,6 +1,6 @@
 //! A report as tables. Shares are in per cent.
 
-use super::table::{Cell, Table};
+use crate::cli::table::{Cell, Table};
 use crate::engine::aggregate::{AgreementReport, Named, Report};
 use crate::text::escape_controls;
 

@@ -395,7 +395,7 @@ fn sum(a: &[f32], b: &[f32]) -> Vec<f32> {
 }
 
 /// The likeliest token of a row of logits, the first of equals.
-fn likeliest(logits: &[f32]) -> usize {
+pub(crate) fn likeliest(logits: &[f32]) -> usize {
     let most = kernel::greatest(logits);
     logits.iter().position(|z| *z == most).unwrap_or_default()
 }

@@ -22,13 +22,16 @@ use crate::program::Program;
 use crate::router::checkpoint::hex;
 
 /// Answers of fewer tokens say too little.
-const LEAST_ANSWER: usize = 4;
+pub const LEAST_ANSWER: usize = 4;
 
 /// Bytes of a prompt file, at most.
 const MOST_BYTES: u64 = 256 << 20;
 
 /// Prompts that ship: they serve where the user names none.
 const SHIPPED: &str = include_str!("../../../assets/depth-prompts.txt");
+
+/// Others that ship, to measure on: none of them is among those.
+const HELD_OUT: &str = include_str!("../../../assets/depth-prompts-held-out.txt");
 
 const WORDS: Words = Words {
     contents: "texts",
@@ -56,6 +59,18 @@ impl Prompts {
     /// The prompts that ship.
     pub fn shipped() -> Prompts {
         Prompts::new([SHIPPED.lines().map(str::to_owned).collect()])
+    }
+
+    /// The prompts that ship to measure on.
+    pub fn held_out() -> Prompts {
+        Prompts::new([HELD_OUT.lines().map(str::to_owned).collect()])
+    }
+
+    /// Those that `others` have not.
+    pub fn without(self, others: &Prompts) -> Prompts {
+        let others: HashSet<&String> = others.files.iter().flatten().collect();
+        let files = self.files.into_iter();
+        Prompts::new(files.map(|file| file.into_iter().filter(|text| !others.contains(text)).collect()))
     }
 
     /// Reads prompts: of a file whose name ends in `jsonl` or `json` the field `prompt` or `question` of each line, of
@@ -103,7 +118,11 @@ impl Prompts {
     }
 }
 
-fn read_text(path: &Path) -> Result<String> {
+/// The text of a file of prompts.
+///
+/// # Errors
+/// Names the file that is none, is too large or cannot be read.
+pub fn read_text(path: &Path) -> Result<String> {
     let context = || format!("cannot read the prompts {}", path.display());
     let size = std::fs::metadata(path).with_context(context)?;
     ensure!(
@@ -144,8 +163,28 @@ struct Header {
     seed: u64,
 }
 
+/// What some files hold, that of each in a random order. Files take turns, so that a large one does not drown the
+/// others.
+pub fn in_turns<T: Clone>(files: &[Vec<T>], seed: u64) -> Vec<T> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let shuffled = |file: &Vec<T>| {
+        let mut items = file.clone();
+        items.shuffle(&mut rng);
+        items.into_iter()
+    };
+    let mut files: Vec<_> = files.iter().map(shuffled).collect();
+    let mut all = Vec::new();
+    loop {
+        let before = all.len();
+        all.extend(files.iter_mut().filter_map(Iterator::next));
+        if all.len() == before {
+            return all;
+        }
+    }
+}
+
 /// The prompts of all texts: first those held out, each once, then those to train on, again and again as often as it
-/// takes. Files take turns, so that a large one does not drown the others.
+/// takes.
 ///
 /// # Errors
 /// Too few prompts of a length that can be used.
@@ -154,25 +193,19 @@ pub fn choose(model: &Model, prompts: &Prompts, settings: &DepthSettings) -> Res
     let most = settings
         .prompt_tokens
         .min(context.saturating_sub(settings.answer_tokens));
-    let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
-    let mut files = Vec::with_capacity(prompts.files.len());
-    for texts in &prompts.files {
-        let mut texts = texts.clone();
-        texts.shuffle(&mut rng);
-        files.push(texts.into_iter());
-    }
     let needed = settings.held_out + settings.texts;
     let mut usable: Vec<Vec<u32>> = Vec::with_capacity(needed);
     let (mut long, mut characters) = (0, 0);
-    while usable.len() < needed && files.iter().any(|file| file.len() > 0) {
-        for text in files.iter_mut().filter_map(Iterator::next) {
-            let ids = model.prompt_ids(&text, false)?;
-            if ids.len() > most {
-                long += 1;
-            } else if usable.len() < needed {
-                characters += text.chars().count();
-                usable.push(ids);
-            }
+    for text in in_turns(&prompts.files, settings.seed) {
+        if usable.len() == needed {
+            break;
+        }
+        let ids = model.prompt_ids(&text, false)?;
+        if ids.len() > most {
+            long += 1;
+        } else {
+            characters += text.chars().count();
+            usable.push(ids);
         }
     }
     if long > 0 {
@@ -228,7 +261,10 @@ pub fn write(
     };
     let (mut file, mut answers) = open(path, existing, &header)?;
     done(answers.len());
-    let write = |index: usize| answer(model, &chosen[index], index, settings, stop);
+    let write = |index: usize| {
+        let sampling = sampling(settings.temperature, settings.seed, index);
+        answer(model, &chosen[index], &sampling, settings.answer_tokens, stop)
+    };
     for_each_ordered(answers.len()..chosen.len(), threads, stop, write, |index, answer| {
         file.append(&to_line(&answer))?;
         answers.push(answer);
@@ -293,21 +329,30 @@ fn open(path: &Path, existing: Existing, header: &Header) -> Result<(LineFile, V
     Ok((file, answers))
 }
 
-/// What the model writes after a prompt, without the token that ends it.
-fn answer(
-    model: &Model,
-    prompt: &[u32],
-    index: usize,
-    settings: &DepthSettings,
-    stop: &AtomicBool,
-) -> Result<Option<Vec<u32>>> {
-    let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
+/// How the answer to the prompt of an index is drawn: each has a seed of its own.
+pub fn sampling(temperature: f64, seed: u64, index: usize) -> Sampling {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(1 + index as u64);
-    let mut sampler = Sampler::new(&Sampling {
-        temperature: settings.temperature,
+    Sampling {
+        temperature,
         seed: rng.random(),
         ..Sampling::default()
-    });
+    }
+}
+
+/// What the model writes after a prompt, at most `most` tokens, without the token that ends it; `None` where it was
+/// stopped.
+///
+/// # Errors
+/// Those of the model.
+pub fn answer(
+    model: &Model,
+    prompt: &[u32],
+    sampling: &Sampling,
+    most: usize,
+    stop: &AtomicBool,
+) -> Result<Option<Vec<u32>>> {
+    let mut sampler = Sampler::new(sampling);
     let standard = Program::standard(model.info.layers);
     let mut sequence = Sequence::new(&model.decoder, stop);
     let run = |sequence: &mut Sequence, ids: &[u32]| match sequence.run_program(ids, &standard) {
@@ -318,7 +363,7 @@ fn answer(
     let Some(mut logits) = run(&mut sequence, prompt)? else {
         return Ok(None);
     };
-    while written.len() < settings.answer_tokens {
+    while written.len() < most {
         let id = sampler.next(&logits, &[])?;
         if model.tokenizer.eos_ids().contains(&id) {
             break;
@@ -362,6 +407,19 @@ mod tests {
 
     #[test]
     fn shipped_prompts_are_many_and_different() {
-        assert!(Prompts::shipped().files[0].len() >= 400);
+        let (shipped, held_out) = (Prompts::shipped(), Prompts::held_out());
+        assert!(shipped.files[0].len() >= 400 && held_out.files[0].len() >= 64);
+        assert_eq!(shipped.clone().without(&held_out), shipped, "no prompt is in both");
+        assert!(shipped.clone().without(&shipped).files[0].is_empty());
+    }
+
+    #[test]
+    fn files_take_turns() {
+        let files = [vec![1, 2, 3, 4], vec![10], vec![20, 21]];
+        let all = in_turns(&files, 7);
+        assert_eq!(all, in_turns(&files, 7));
+        let origins: Vec<i32> = all.iter().map(|item| item / 10).collect();
+        assert_eq!(origins, [0, 1, 2, 0, 2, 0, 0]);
+        assert!(in_turns::<i32>(&[], 7).is_empty());
     }
 }

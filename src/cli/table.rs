@@ -6,7 +6,7 @@ use crate::text::{csv_field, escape_controls};
 
 /// What stands in a table.
 #[derive(Clone, Debug)]
-pub(super) enum Cell {
+pub(in crate::cli) enum Cell {
     /// Stands left; numbers stand right.
     Text(String),
     Count(usize),
@@ -22,7 +22,7 @@ pub(super) enum Cell {
 const BAR: usize = 24;
 
 impl Cell {
-    pub(super) fn number(value: Option<f64>, decimals: usize) -> Cell {
+    pub(in crate::cli) fn number(value: Option<f64>, decimals: usize) -> Cell {
         value.map_or(Cell::Absent, |v| Cell::Number(v, decimals))
     }
 
@@ -42,7 +42,7 @@ impl Cell {
 }
 
 /// A table; its first column names the rows.
-pub(super) struct Table {
+pub(in crate::cli) struct Table {
     /// For programs, one word.
     pub name: &'static str,
     pub title: String,
@@ -51,7 +51,7 @@ pub(super) struct Table {
 }
 
 /// Columns under their headings.
-pub(super) fn text(tables: &[Table]) -> String {
+pub(in crate::cli) fn text(tables: &[Table]) -> String {
     let mut out = String::new();
     for table in tables {
         let _ = writeln!(out, "\n{}", escape_controls(&table.title));
@@ -80,7 +80,7 @@ pub(super) fn text(tables: &[Table]) -> String {
 }
 
 /// Tables as GitHub's Markdown has them.
-pub(super) fn markdown(tables: &[Table]) -> String {
+pub(in crate::cli) fn markdown(tables: &[Table]) -> String {
     let mut out = String::new();
     let escape = |text: &str| text.replace('\\', "\\\\").replace('|', "\\|");
     for table in tables {
@@ -100,7 +100,7 @@ pub(super) fn markdown(tables: &[Table]) -> String {
 }
 
 /// A line for each number, unrounded: the table, the row, the column, the value.
-pub(super) fn csv(tables: &[Table]) -> String {
+pub(in crate::cli) fn csv(tables: &[Table]) -> String {
     let mut out = "table,row,column,value\n".to_owned();
     for table in tables {
         for row in &table.rows {

@@ -1,0 +1,111 @@
+//! Free text under routers: how far what they say lies from what the whole model says, and at what depth (spec §8).
+//!
+//! The whole model reads a text once. Then each policy reads the same text: the prompt runs every layer, the tokens of
+//! the answer what the policy says. At each of them, with p the whole model's distribution of the next token and q the
+//! policy's, KL(p ‖ q) = Σ p·(ln p − ln q) in nats, whether both have the same likeliest token, and the number of
+//! executed layers are written down.
+//!
+//! `texts` are the held-out texts, `reading` is one text under one policy, `programs` and `exits` the policies that
+//! nobody learnt, `removal` what of them is chosen on other texts, `sweep` all policies on all texts, `generation` what
+//! the routers write by themselves, `report` means, intervals and comparisons at equal depth.
+
+pub mod exits;
+pub mod generation;
+pub mod programs;
+pub mod reading;
+pub mod removal;
+pub mod report;
+pub mod sweep;
+pub mod texts;
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use crate::train::depth::Reading;
+
+pub use report::TextReport;
+pub use sweep::{Asked, Sweep};
+pub use texts::{HeldOut, Kind};
+
+/// Who decides which layers a token runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// Every layer.
+    Full,
+    Routers,
+    /// The same routers, and tokens leave nothing in layers that they skip.
+    Ragged,
+    /// The routers' own programs, given to other tokens of the same answer.
+    Shuffled,
+    /// The layers that were missed least on other texts, left out by every token.
+    Static,
+    /// Layers drawn anew for each token.
+    Random,
+    /// A token ends where the logit lens is sure.
+    Entropy,
+    /// A token ends where the logit lens has said the same for some layers.
+    Agreement,
+    /// The layers that change the state least on other texts (ShortGPT, arXiv 2403.03853), left out by every token.
+    Influence,
+}
+
+impl Method {
+    pub const ALL: [Method; 9] = [
+        Method::Full,
+        Method::Routers,
+        Method::Ragged,
+        Method::Shuffled,
+        Method::Static,
+        Method::Random,
+        Method::Entropy,
+        Method::Agreement,
+        Method::Influence,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Full => "full model",
+            Method::Routers => "routers",
+            Method::Ragged => "routers, ragged caches",
+            Method::Shuffled => "shuffled",
+            Method::Static => "best static",
+            Method::Random => "random layers",
+            Method::Entropy => "exit by entropy",
+            Method::Agreement => "exit by agreement",
+            Method::Influence => "block influence",
+        }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl Serialize for Method {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// A policy on all texts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Point {
+    pub method: Method,
+    /// What distinguishes it from the method's other points, in words.
+    pub setting: String,
+    /// Of the routers' points and what is made of them.
+    pub asked: Option<Asked>,
+    /// One a text.
+    pub readings: Vec<Reading>,
+}
+
+impl Point {
+    /// Mean executed layers of a token.
+    pub fn depth(&self) -> f64 {
+        let all = || self.readings.iter().flat_map(|reading| &reading.depth);
+        all().sum::<usize>() as f64 / all().count().max(1) as f64
+    }
+}

@@ -1,0 +1,316 @@
+//! Means, intervals, and comparisons at equal depth.
+
+use serde::Serialize;
+
+use super::generation::Written;
+use super::removal::Removal;
+use super::sweep::{Asked, Sweep};
+use super::texts::Kind;
+use super::{Method, Point};
+use crate::engine::KvMode;
+use crate::eval::statistics::{bootstrap_ratio, sign_flip};
+use crate::router::calibration;
+use crate::train::depth::Reading;
+
+/// One policy on all texts. Means are over the counted tokens, intervals of 95 % by the bootstrap over texts.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    pub method: Method,
+    /// What distinguishes it from the method's other rows, in words.
+    pub setting: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dial: Option<f64>,
+    /// The mean depth that the dial was chosen for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked: Option<f64>,
+    /// What the routers' calibration says of the dial.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<calibration::Point>,
+    /// Executed layers of a token: mean, standard deviation, least and most.
+    pub depth: f64,
+    pub depth_sd: f64,
+    pub depth_least: usize,
+    pub depth_most: usize,
+    /// KL(full ‖ policy) in nats a token.
+    pub kl: f64,
+    pub kl_low: f64,
+    pub kl_high: f64,
+    pub kl_median: f64,
+    /// Share of tokens with the same likeliest next token, 0 to 1.
+    pub agreement: f64,
+    pub agreement_low: f64,
+    pub agreement_high: f64,
+}
+
+/// The routers at a position of the dial beside a control at the same mean depth.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    pub dial: f64,
+    /// Mean executed layers of the routers.
+    pub depth: f64,
+    pub kl: f64,
+    pub control: Method,
+    /// Of the control: the routers' depth where it lies between two of its points, on a straight line between which it
+    /// is taken; else that of the nearest point.
+    pub control_depth: f64,
+    pub control_kl: f64,
+    /// KL of the routers / KL of the control, with its 95 % interval; absent where the control changes nothing.
+    pub ratio: Option<f64>,
+    pub ratio_low: Option<f64>,
+    pub ratio_high: Option<f64>,
+    /// Two-sided paired permutation test of the difference in KL, by texts.
+    pub p: f64,
+}
+
+/// What was measured on.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Measured {
+    pub kind: Kind,
+    pub files: Vec<String>,
+    pub texts: usize,
+    /// Counted tokens: those of the answers, each judged by what it says comes next.
+    pub tokens: usize,
+    /// Prompts that leave no room in the model's context, and answers of too few tokens: neither is measured.
+    pub passed_over_long: usize,
+    pub passed_over_short: usize,
+    pub answer_tokens: usize,
+    /// At which the model wrote its answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    pub seed: u64,
+}
+
+/// All of a measurement.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TextReport {
+    pub version: String,
+    pub model: String,
+    pub model_sha256: String,
+    pub layers: usize,
+    pub exact: bool,
+    pub routers: String,
+    pub routers_sha256: String,
+    pub kv: KvMode,
+    #[serde(rename = "text")]
+    pub measured: Measured,
+    /// How the best static program was chosen.
+    #[serde(rename = "static", skip_serializing_if = "Option::is_none")]
+    pub removal: Option<Removal>,
+    /// The layers that block influence leaves out, in turn.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub influence: Vec<usize>,
+    pub rows: Vec<Row>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub comparisons: Vec<Comparison>,
+    /// What the whole model and the routers wrote by themselves.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub generation: Vec<Written>,
+}
+
+impl Sweep {
+    /// A row for each point: method by method, the deepest first.
+    pub fn rows(&self, seed: u64) -> Vec<Row> {
+        let mut points: Vec<&Point> = self.points.iter().collect();
+        let place = |point: &Point| Method::ALL.iter().position(|m| *m == point.method);
+        points.sort_by(|a, b| place(a).cmp(&place(b)).then(b.depth().total_cmp(&a.depth())));
+        points.into_iter().map(|point| row(point, seed)).collect()
+    }
+
+    /// The routers' points, the deepest first, each beside every control.
+    pub fn comparisons(&self, seed: u64) -> Vec<Comparison> {
+        let of = |method: Method| self.points.iter().filter(move |p| p.method == method);
+        let mut routers: Vec<&Point> = of(Method::Routers).collect();
+        routers.sort_by(|a, b| b.depth().total_cmp(&a.depth()));
+        let mut comparisons = Vec::new();
+        for point in routers {
+            let Some(asked) = &point.asked else { continue };
+            for control in Method::ALL {
+                let points: Vec<&Point> = match control {
+                    Method::Full | Method::Routers => continue,
+                    Method::Shuffled | Method::Ragged => of(control).filter(|p| p.asked == point.asked).collect(),
+                    // The line goes on to the whole model.
+                    _ => of(control).chain(of(Method::Full)).collect(),
+                };
+                if points.iter().any(|p| p.method == control) {
+                    comparisons.push(compare(point, asked, control, &points, seed));
+                }
+            }
+        }
+        comparisons
+    }
+}
+
+fn row(point: &Point, seed: u64) -> Row {
+    let readings = &point.readings;
+    let depths: Vec<usize> = readings.iter().flat_map(|r| r.depth.iter().copied()).collect();
+    let mut kl: Vec<f64> = readings.iter().flat_map(|r| r.kl.iter().copied()).collect();
+    let tokens = kl.len().max(1) as f64;
+    let mean_kl = kl.iter().sum::<f64>() / tokens;
+    let (depth, squares) = (point.depth(), depths.iter().map(|&d| (d * d) as f64).sum::<f64>());
+    let interval = |of: fn(&Reading) -> f64, mean: f64| {
+        let clusters: Vec<(f64, f64)> = readings.iter().map(|r| (of(r), r.tokens() as f64)).collect();
+        bootstrap_ratio(&clusters, seed).unwrap_or((mean, mean))
+    };
+    let same = |reading: &Reading| reading.same.iter().filter(|same| **same).count() as f64;
+    let agreement = readings.iter().map(same).sum::<f64>() / tokens;
+    let (kl_low, kl_high) = interval(total, mean_kl);
+    let (agreement_low, agreement_high) = interval(same, agreement);
+    kl.sort_by(f64::total_cmp);
+    Row {
+        method: point.method,
+        setting: point.setting.clone(),
+        dial: point.asked.map(|asked| asked.dial),
+        asked: point.asked.and_then(|asked| asked.depth),
+        expected: point.asked.and_then(|asked| asked.expected),
+        depth,
+        depth_sd: (squares / tokens - depth * depth).max(0.0).sqrt(),
+        depth_least: depths.iter().copied().min().unwrap_or_default(),
+        depth_most: depths.iter().copied().max().unwrap_or_default(),
+        kl: mean_kl,
+        kl_low,
+        kl_high,
+        kl_median: kl.get(kl.len() / 2).copied().unwrap_or_default(),
+        agreement,
+        agreement_low,
+        agreement_high,
+    }
+}
+
+fn total(reading: &Reading) -> f64 {
+    reading.kl.iter().sum()
+}
+
+/// Σ KL of each text at a mean depth, and that depth: on a straight line between the two points around it, as if one or
+/// the other were drawn, or that of the nearest point where it lies outside.
+fn at_depth(points: &[&Point], depth: f64) -> (Vec<f64>, f64) {
+    let sums = |point: &Point| point.readings.iter().map(total).collect::<Vec<f64>>();
+    let below = points.iter().filter(|p| p.depth() <= depth);
+    let above = points.iter().filter(|p| p.depth() >= depth);
+    let below = below.max_by(|a, b| a.depth().total_cmp(&b.depth()));
+    let above = above.min_by(|a, b| a.depth().total_cmp(&b.depth()));
+    match (below, above) {
+        (Some(low), Some(high)) => {
+            let span = high.depth() - low.depth();
+            let share = if span > 0.0 { (depth - low.depth()) / span } else { 0.0 };
+            let pairs = sums(low).into_iter().zip(sums(high));
+            (pairs.map(|(a, b)| a + share * (b - a)).collect(), depth)
+        }
+        (Some(nearest), None) | (None, Some(nearest)) => (sums(nearest), nearest.depth()),
+        (None, None) => (Vec::new(), depth),
+    }
+}
+
+fn compare(point: &Point, asked: &Asked, control: Method, points: &[&Point], seed: u64) -> Comparison {
+    let depth = point.depth();
+    let own: Vec<f64> = point.readings.iter().map(total).collect();
+    let (others, control_depth) = at_depth(points, depth);
+    let tokens = point.readings.iter().map(Reading::tokens).sum::<usize>().max(1) as f64;
+    let sum: f64 = own.iter().sum();
+    let of_control: f64 = others.iter().sum();
+    let pairs: Vec<(f64, f64)> = own.iter().copied().zip(others.iter().copied()).collect();
+    let interval = bootstrap_ratio(&pairs, seed);
+    let differences: Vec<f64> = pairs.iter().map(|(own, other)| own - other).collect();
+    Comparison {
+        dial: asked.dial,
+        depth,
+        kl: sum / tokens,
+        control,
+        control_depth,
+        control_kl: of_control / tokens,
+        ratio: (of_control > 0.0).then(|| sum / of_control),
+        ratio_low: interval.map(|(low, _)| low),
+        ratio_high: interval.map(|(_, high)| high),
+        p: sign_flip(&differences, seed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A point of three texts of two tokens each: KL by text, and one depth for all.
+    fn point(method: Method, depth: usize, kl: [f64; 3]) -> Point {
+        let reading = |kl| Reading {
+            kl: vec![kl, kl],
+            same: vec![true, kl < 0.2],
+            depth: vec![depth; 2],
+        };
+        Point {
+            method,
+            setting: String::new(),
+            asked: matches!(method, Method::Routers | Method::Shuffled).then_some(Asked {
+                dial: depth as f64 / -100.0,
+                depth: None,
+                expected: None,
+            }),
+            readings: kl.map(reading).into(),
+        }
+    }
+
+    fn sweep() -> Sweep {
+        Sweep {
+            points: vec![
+                point(Method::Full, 30, [0.0; 3]),
+                point(Method::Routers, 26, [0.1, 0.2, 0.3]),
+                point(Method::Routers, 28, [0.02, 0.04, 0.06]),
+                point(Method::Shuffled, 26, [0.3, 0.4, 0.5]),
+                point(Method::Shuffled, 28, [0.1, 0.1, 0.1]),
+                point(Method::Static, 29, [0.1, 0.1, 0.1]),
+                point(Method::Static, 27, [0.3, 0.4, 0.5]),
+            ],
+            removal: None,
+            influence: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn rows_hold_means_and_intervals() {
+        let rows = sweep().rows(1);
+        let order: Vec<(Method, f64)> = rows.iter().map(|r| (r.method, r.depth)).collect();
+        assert_eq!(
+            order[..3],
+            [(Method::Full, 30.0), (Method::Routers, 28.0), (Method::Routers, 26.0)]
+        );
+        let row = &rows[2];
+        assert!((row.kl - 0.2).abs() < 1e-9 && (row.kl_median - 0.2).abs() < 1e-9);
+        assert!(row.kl_low < 0.2 && row.kl_high > 0.2 && row.kl_high <= 0.3);
+        assert!((row.agreement - 4.0 / 6.0).abs() < 1e-9);
+        assert_eq!((row.depth_sd, row.depth_least, row.depth_most), (0.0, 26, 26));
+        assert_eq!((row.dial, rows[0].dial), (Some(-0.26), None));
+        assert_eq!((rows[0].kl, rows[0].kl_high, rows[0].agreement_low), (0.0, 0.0, 1.0));
+    }
+
+    #[test]
+    fn controls_are_compared_at_the_routers_depth() {
+        let found = sweep().comparisons(1);
+        let of = |depth: f64, control: Method| {
+            let here = |c: &&Comparison| c.depth == depth && c.control == control;
+            found.iter().find(here).unwrap()
+        };
+        assert_eq!(found.len(), 4, "two controls at two depths");
+        // Half-way between 29 (.1) and 27 (.4).
+        let between = of(28.0, Method::Static);
+        assert_eq!(between.control_depth, 28.0);
+        assert!((between.control_kl - 0.25).abs() < 1e-9 && (between.ratio.unwrap() - 0.04 / 0.25).abs() < 1e-9);
+        // Three texts of the same sign: 2 of 8.
+        assert!((between.p - 0.25).abs() < 1e-9);
+        assert!(between.ratio_low.unwrap() < 0.16 && between.ratio_high.unwrap() > 0.16);
+        let outside = of(26.0, Method::Static);
+        assert_eq!(outside.control_depth, 27.0, "the nearest");
+        let shuffled = of(26.0, Method::Shuffled);
+        assert!((shuffled.control_kl - 0.4).abs() < 1e-9 && (shuffled.ratio.unwrap() - 0.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_line_of_a_control_ends_at_the_whole_model() {
+        let points = [
+            point(Method::Static, 29, [0.1, 0.2, 0.3]),
+            point(Method::Full, 30, [0.0; 3]),
+        ];
+        let (sums, depth) = at_depth(&points.iter().collect::<Vec<_>>(), 29.5);
+        assert_eq!(depth, 29.5);
+        for (found, expected) in sums.iter().zip([0.1, 0.2, 0.3]) {
+            assert!((found - expected).abs() < 1e-9, "two tokens at half the KL");
+        }
+    }
+}
