@@ -125,7 +125,11 @@ fn legend(app: &App, width: u16) -> Vec<(String, Style)> {
     let muted = app.theme.style(Role::Muted);
     let mut parts = Vec::new();
     if width >= 112 {
-        parts.push(("column: token, row: layer   ".to_owned(), muted));
+        let what = match app.map.tape {
+            true => "row: token, column: layer   ",
+            false => "column: token, row: layer   ",
+        };
+        parts.push((what.to_owned(), muted));
     }
     for (i, (glyph, style, meaning)) in cell::legend(app).into_iter().enumerate() {
         if i > 0 {
