@@ -39,7 +39,7 @@ fn the_dial_steps_by_half_a_layer_where_it_was_measured() {
     // In scope prompt nothing was measured.
     keys(&mut app, "t]");
     assert_eq!((app.calibration(), app.settings.dial), (None, -0.75));
-    keys(&mut app, "tojj");
+    keys(&mut app, "tojjj");
     key(&mut app, KeyCode::Right);
     assert!((expected(&app) - 22.5).abs() < 1e-9, "{}", expected(&app));
 }
@@ -52,7 +52,11 @@ fn a_mean_depth_is_typed_for_the_dial() {
         ctrl(&mut app, 'u');
         keys(&mut app, typed);
         key(&mut app, KeyCode::Enter);
-        assert!((app.settings.dial - dial).abs() < 1e-9, "{typed}: {}", app.settings.dial);
+        assert!(
+            (app.settings.dial - dial).abs() < 1e-9,
+            "{typed}: {}",
+            app.settings.dial
+        );
     }
     keys(&mut app, "D");
     ctrl(&mut app, 'u');
@@ -81,13 +85,27 @@ fn a_recording_is_gone_on_with_as_it_was_made() {
     let (_, _, settings) = asked(&keys(&mut app, "r"));
     assert_eq!(settings, trace.header.settings, "once more");
 
-    // Another prompt has the user's own length; what decides is the recording's.
-    let mut app = with(fixture::depth_routers());
+    // Another prompt runs under the settings from before, and what was changed since.
+    let mut app = with(fixture::routers());
     app.open("depths".into(), Some("Why is the sky blue?".into()), trace);
+    assert_eq!(app.prompt.text(), "Why is the sky blue?");
+    keys(&mut app, "-");
     app.prompt.set("Say hi.");
-    assert_eq!(app.pending(), ["128 tokens"]);
+    let pending = [
+        "routers built-in",
+        "budget 30",
+        "dial -0.50",
+        "scope prompt",
+        "kv ragged",
+        "128 tokens",
+    ];
+    assert_eq!(app.pending(), pending);
     let (_, _, settings) = asked(&keys(&mut app, "r"));
-    assert_eq!((settings.max_tokens, settings.dial), (128, -0.4));
+    let own = Settings {
+        budget: Some(30),
+        ..Settings::default()
+    };
+    assert_eq!(settings, own);
 }
 
 #[test]
@@ -111,7 +129,10 @@ fn routers_that_are_nowhere_are_named_and_the_old_ones_come_back() {
     keys(&mut app, "r");
     let other = || engine::Event::RoutersChanged(Some(fixture::routers()));
     update(&mut app, Event::Worker(other()));
-    update(&mut app, Event::Worker(engine::Event::RoutersFailed("no such routers".into())));
+    update(
+        &mut app,
+        Event::Worker(engine::Event::RoutersFailed("no such routers".into())),
+    );
     let last = update(&mut app, Event::Worker(other()));
     assert_eq!(last, [Command::Routers(RouterChoice::BuiltIn)]);
     assert!(said(&app).contains("the routers depth (sha256 de97"), "{}", said(&app));
@@ -137,7 +158,10 @@ fn routers_are_chosen_without_a_new_start() {
     keys(&mut app, "depth.safetensors");
     let file = RouterChoice::File("depth.safetensors".into());
     assert_eq!(key(&mut app, KeyCode::Enter), [Command::Routers(file.clone())]);
-    hear(&mut app, [engine::Event::RoutersChanged(Some(fixture::depth_routers()))]);
+    hear(
+        &mut app,
+        [engine::Event::RoutersChanged(Some(fixture::depth_routers()))],
+    );
     assert_eq!((app.settings.scope, app.settings.kv), (Scope::Token, KvMode::Fill));
     assert_eq!((&app.routers, app.overlay.is_none()), (&file, true));
     assert!(app.calibration().is_some());
