@@ -43,7 +43,7 @@ pub(super) fn document(trace: &Trace, title: &str) -> String {
 }
 
 const LEGEND: &str = "<ul>
-<li>A column is a token, a row a layer, layer 0 at the bottom; the bars above are the tokens' depths. Hover over a cell \
+<li>A column is a token, a row a layer, layer 0 at the bottom; the bars that hang above are the layers that each token saved. Hover over a cell \
 for the router's probabilities and who settled it.</li>
 <li>A hole with a dot is a layer that was skipped, a quiet field executed, a bright one executed twice. The stronger \
 it is, the surer the router was.</li>

@@ -132,12 +132,21 @@ fn past(action: Action) -> &'static str {
     }
 }
 
-/// How high the bar of a depth is, 0 to 1, where depths are from `low` to `high`. As on the screen,
-/// small differences stay small.
-fn bar(depth: usize, (low, high): (usize, usize)) -> f64 {
-    const LEAST_RANGE: usize = 4;
-    let low = low.min(high.saturating_sub(LEAST_RANGE));
-    depth.saturating_sub(low) as f64 / high.saturating_sub(low).max(1) as f64
+/// How far the bar of a depth hangs down, 0 to 1: as on the screen from a line at the model's layers to half of them, or
+/// to none where a token ran fewer than that.
+fn saved(trace: &Trace, depth: usize) -> f64 {
+    let layers = trace.layers();
+    let foot = foot(trace);
+    layers.saturating_sub(depth) as f64 / (layers - foot).max(1) as f64
+}
+
+/// The depth at the foot of the axis.
+fn foot(trace: &Trace) -> usize {
+    let half = trace.layers() / 2;
+    match depth_range(trace) {
+        Some((low, _)) if low < half => 0,
+        _ => half,
+    }
 }
 
 /// Least and greatest depth of all tokens; `None` without tokens.

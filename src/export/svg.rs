@@ -2,7 +2,7 @@
 //! strength; titles say the rest where the pointer is.
 //!
 //! ```text
-//!     ▁▂▂▂▁▂      depth
+//!     ▔▀▔▔█▔      depth: bars hang by the layers saved
 //!  29 ▓▓·▓▓▓      layers, layer 0 at the bottom: skips are holes
 //!   0 ▓▓▓▓▓▓
 //!     W i t b     tokens, upright
@@ -10,7 +10,7 @@
 
 use std::fmt::Write;
 
-use super::{asked, bar, depth_range, describe, outcome};
+use super::{asked, describe, foot, outcome, saved};
 use crate::engine::{DecidedBy, Decision, Trace};
 use crate::program::Action;
 use crate::text::escape_markup;
@@ -68,15 +68,10 @@ pub(super) fn drawing(trace: &Trace, title: &str) -> String {
         );
     }
     layer_numbers(trace, &mut out);
-    let range = depth_range(trace).unwrap_or_default();
-    let depths = if range.0 == range.1 {
-        format!("{}", range.0)
-    } else {
-        format!("{}-{}", range.0, range.1)
-    };
-    number(&depths, WORDS + DEPTH / 2, &mut out);
+    number(&format!("▔{}", trace.layers()), WORDS + 6, &mut out);
+    number(&format!("▁{}", foot(trace)), WORDS + DEPTH - 6, &mut out);
     for token in 0..trace.tokens() {
-        column(trace, token, range, &mut out);
+        column(trace, token, &mut out);
     }
     out + "</svg>\n"
 }
@@ -130,13 +125,14 @@ fn number(text: &str, y: usize, out: &mut String) {
 }
 
 /// A token: its depth, its cells, its text.
-fn column(trace: &Trace, token: usize, range: (usize, usize), out: &mut String) {
+fn column(trace: &Trace, token: usize, out: &mut String) {
     let Some((id, text, special)) = trace.token(token) else {
         return;
     };
     let x = x(trace, token);
     let depth = trace.depth(token).unwrap_or_default();
-    let bar = 4 + (bar(depth, range) * (DEPTH - 12) as f64).round() as usize;
+    // A line where nothing was saved.
+    let bar = 1 + (saved(trace, depth).min(1.0) * (DEPTH - 8) as f64).round() as usize;
     let part = if trace.step(token).is_some() {
         "answer"
     } else {
@@ -148,7 +144,7 @@ fn column(trace: &Trace, token: usize, range: (usize, usize), out: &mut String) 
     let _ = writeln!(
         out,
         "<g><title>{about}</title><rect class=\"depth\" x=\"{x}\" y=\"{}\" width=\"{}\" height=\"{bar}\"/>",
-        WORDS + DEPTH - 4 - bar,
+        WORDS,
         CELL.0 - 1
     );
     let foot = WORDS + DEPTH + trace.layers() * CELL.1 + 6;

@@ -78,7 +78,7 @@ fn pins_and_disagreement_are_marked() {
     let marks = |trace: &Trace| {
         let svg = export(trace, "t", Format::Svg);
         let text = export(trace, "t", Format::Text);
-        let map = &text[text.find("\n depth ").unwrap()..text.find("confidence, in").unwrap()];
+        let map = &text[text.find("\n saved ").unwrap()..text.find("confidence, in").unwrap()];
         let drawn = [
             svg.matches("class=\"pin\" ").count(),
             svg.matches("class=\"other\" ").count(),

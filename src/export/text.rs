@@ -1,6 +1,6 @@
 //! The map in characters, as the screen shows it: a row for each layer, a column for each token.
 
-use super::{asked, bar, depth_range, glyph, outcome};
+use super::{asked, depth_range, glyph, outcome};
 use crate::engine::{Decision, Trace};
 use crate::text::{escape_controls, escape_controls_multiline};
 
@@ -52,8 +52,7 @@ fn bands(trace: &Trace, sign: &dyn Fn(&Decision) -> char) -> String {
             out += line.trim_end();
             out.push('\n');
         };
-        let depth = |token| eighths(bar(trace.depth(token).unwrap_or_default(), (low, high)));
-        row("depth", &depth);
+        row("saved", &|token| layers_saved(trace, token));
         for layer in (0..trace.layers()).rev() {
             let cell = |token| trace.decision(layer, token).map_or(' ', |d| sign(&d));
             row(&layer.to_string(), &cell);
@@ -68,8 +67,13 @@ fn bands(trace: &Trace, sign: &dyn Fn(&Decision) -> char) -> String {
     out
 }
 
-/// A bar in eighths of a line; the lowest has one.
-fn eighths(height: f64) -> char {
-    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    BARS[((height * 7.0).round() as usize).min(7)]
+/// The layers that a token saved, in a digit or, from 10 on, a letter; a dot where it ran all of them and a plus where it
+/// ran more.
+fn layers_saved(trace: &Trace, token: usize) -> char {
+    let layers = trace.layers();
+    match trace.depth(token).unwrap_or(layers) {
+        depth if depth > layers => '+',
+        depth if depth == layers => '·',
+        depth => char::from_digit((layers - depth).min(35) as u32, 36).unwrap_or('z'),
+    }
 }

@@ -485,13 +485,13 @@ impl App {
 
     /// Pins of the run on the screen that no longer hold, or hold anew, at a cell.
     pub fn pin_change(&self, layer: usize, position: usize) -> Option<overrides::PinChange> {
-        overrides::pin_change(&self.settled().pins, &self.settings.pins, layer, position)
+        overrides::pin_change(&self.settled().pins, self.next_pins(), layer, position)
     }
 
     /// The whole-layer pin of a layer, as the next run will have it.
     pub fn layer_pin(&self, layer: usize) -> Option<&Pin> {
         let whole = |pin: &&Pin| pin.layer == layer && pin.positions.is_none();
-        self.settings.pins.iter().rev().find(whole)
+        self.next_pins().iter().rev().find(whole)
     }
 
     pub fn info(&mut self, text: impl Into<String>) {

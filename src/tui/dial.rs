@@ -72,7 +72,7 @@ pub fn words(calibration: &Calibration, dial: f64) -> String {
 /// The same where there is little room.
 pub fn short(calibration: &Calibration, dial: f64) -> String {
     match calibration.expected(dial) {
-        Some(Point { depth, agreement, .. }) => format!("{depth:.1} layers {:.0} %", 100.0 * agreement),
+        Some(Point { depth, agreement, .. }) => format!("{depth:.1} layers, {:.0} % same", 100.0 * agreement),
         None => "not measured".to_owned(),
     }
 }
@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(words(&table, 0.5), "nothing was measured here");
         assert_eq!(short(&table, 0.5), "not measured");
         assert_eq!(words(&table, -0.5), "expected 26.1 layers, 79 % same token, KL 0.17");
-        assert_eq!(short(&table, -0.5), "26.1 layers 79 %");
+        assert_eq!(short(&table, -0.5), "26.1 layers, 79 % same");
     }
 
     #[test]

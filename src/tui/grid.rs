@@ -31,6 +31,9 @@ pub const STRIP: u16 = 3;
 /// From this width on there is room for shares.
 const WIDTH_WITH_SHARES: u16 = 40;
 
+/// From this height on columns of full width have words in any case.
+const WORDS_FROM: u16 = 12;
+
 /// Most rows of the depths, and of the tokens' texts by the width of a column less one.
 const MOST_DEPTH: u16 = 5;
 const MOST_WORDS: [u16; 3] = [6, 6, 3];
@@ -90,6 +93,8 @@ impl Grid {
         let bars = u16::from(sections) + u16::from(caption);
         let (depth_rows, word_rows) = match spare.saturating_sub(bars) {
             _ if area.height < 8 => (0, 0),
+            // Columns this wide are for the words, which cost layers where there is no other room.
+            s @ 0..4 if cell == 3 && area.height >= WORDS_FROM => (1, s.saturating_sub(1).max(2)),
             s @ 0..4 => (s.max(1), 0),
             s => {
                 let words = MOST_WORDS[usize::from(cell - 1)].min(3.max(s - 2));

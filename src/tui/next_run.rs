@@ -1,14 +1,15 @@
 //! What the next run will be: its settings and its routers, and what of them differs from the run on the screen.
 //!
-//! A recording is gone on with as it was made. Opening one takes over what decided in it (scope, KV, dial, budget, pins,
-//! program) and its routers; where its own prompt is run again, how its tokens were drawn too.
+//! A recording is gone on with as it was made: opening one takes over what decided in it (scope, KV, dial, budget, pins,
+//! program), and where its prompt is run again, how its tokens were drawn and its routers too. Another prompt runs under
+//! the settings from before. What the user changes meanwhile holds for both.
 
 use super::app::{App, ModelState};
 use super::dial;
 use super::overrides;
 use super::run::Run;
 use crate::engine::{Command, NEUTRAL_DIAL, RouterChoice, RouterInfo, Settings};
-use crate::router::Calibration;
+use crate::router::{Calibration, Pin};
 
 /// Routers that are to be loaded before something is done.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,9 +77,22 @@ impl App {
         self.shown.as_ref().map_or(&self.settings, Run::settings)
     }
 
+    /// The recording on the screen, if its settings were taken over.
+    pub fn taken_over(&self) -> Option<&Run> {
+        self.shown.as_ref().filter(|run| self.continues && run.is_recording())
+    }
+
     /// The recording on the screen, if the next run goes on with it.
     pub fn continued(&self) -> Option<&Run> {
-        self.shown.as_ref().filter(|run| self.continues && run.is_recording())
+        self.taken_over().filter(|_| self.repeats_prompt())
+    }
+
+    /// Leaves the recording on the screen for another prompt: from here on the settings are the user's.
+    pub fn leave_recording(&mut self) {
+        if self.taken_over().is_some() && !self.repeats_prompt() {
+            self.settings = self.next_settings();
+            (self.own, self.continues) = (None, false);
+        }
     }
 
     /// Takes over what decided in the recording on the screen.
@@ -118,16 +132,34 @@ impl App {
     /// The settings of the next run.
     pub fn next_settings(&self) -> Settings {
         let mut next = self.settings.clone();
-        let (Some(run), Some(own), true) = (&self.shown, &self.own, self.repeats_prompt()) else {
+        let (Some(run), Some(own)) = (&self.shown, &self.own) else {
             return next;
         };
-        // What the user has changed since stays.
-        let was = run.settings();
+        // What the user has changed since stays: fields that still are as one of the two had them are taken from the other.
         macro_rules! untouched {
-            ($($field:ident),+) => { $(if next.$field == own.$field { next.$field = was.$field.clone(); })+ };
+            ($from:expr, $to:expr; $($field:ident),+) => {
+                $(if next.$field == $from.$field { next.$field = $to.$field.clone(); })+
+            };
         }
-        untouched!(max_tokens, ignore_eos, stop, raw, sampling);
+        let was = run.settings();
+        if self.repeats_prompt() {
+            untouched!(own, was; max_tokens, ignore_eos, stop, raw, sampling);
+        } else if self.taken_over().is_some() {
+            untouched!(was, own; scope, kv, dial, budget, pins, program, shadow);
+        }
         next
+    }
+
+    /// The pins of the next run.
+    pub fn next_pins(&self) -> &[Pin] {
+        let (Some(run), Some(own)) = (self.taken_over(), &self.own) else {
+            return &self.settings.pins;
+        };
+        let untouched = self.settings.pins == run.settings().pins && self.settings.pins != own.pins;
+        match untouched && !self.repeats_prompt() {
+            true => &own.pins,
+            false => &self.settings.pins,
+        }
     }
 
     /// The routers that decide in the next run, or that there are none; `None` while that is not known.
@@ -143,7 +175,7 @@ impl App {
 
     /// What each position of the dial comes to in the next run, where that was measured.
     pub fn calibration(&self) -> Option<&Calibration> {
-        dial::calibration(&self.settings, self.next_routers()?)
+        dial::calibration(&self.next_settings(), self.next_routers()?)
     }
 
     /// What the next run would do otherwise than the one on the screen, in words.

@@ -5,6 +5,7 @@ use super::super::app::{Against, App, Cursor, Focus, Overlay};
 use super::super::clipboard;
 use super::super::dial;
 use super::super::files::FileRequest;
+use super::super::keymap::KeyAction;
 use super::super::override_list::OverrideList;
 use super::super::overrides;
 use super::super::panes;
@@ -22,6 +23,9 @@ const ANSWER_PAGE: usize = 20;
 
 pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
     use UiAction::*;
+    if action.group() == "Decide" || action == Settings {
+        app.leave_recording();
+    }
     match action {
         Run => return requests::run(app, false),
         Rerun => return requests::run(app, true),

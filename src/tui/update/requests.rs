@@ -33,6 +33,7 @@ pub(super) fn run(app: &mut App, again: bool) -> Vec<Command> {
         return Vec::new();
     }
     let routers = app.continued().map(|run| run.trace.header.routers.clone());
+    app.leave_recording();
     if !app.repeats_prompt() {
         app.own = None;
     }

@@ -60,7 +60,7 @@ fn loaded(app: &mut App, note: Option<String>, without_routers: bool) -> Vec<Com
         app.ready()
             .is_some_and(|ready| ready.sha256 != run.trace.header.model.sha256)
     };
-    if app.continued().is_some_and(other) {
+    if app.taken_over().is_some_and(other) {
         app.give_back();
     }
     let commands = match std::mem::take(&mut app.queued) {

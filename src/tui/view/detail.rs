@@ -49,7 +49,10 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
         area,
         focused,
         &title,
-        &format!("position {}", cursor.token),
+        &match cursor.token.checked_sub(run.prompt_len()) {
+            Some(n) => format!("token {}", n + 1),
+            None => format!("prompt token {}", cursor.token + 1),
+        },
         buffer,
     );
     let area = layout::inner(area);
@@ -142,6 +145,7 @@ fn facts(app: &App, run: &Run, decision: &Decision) -> Vec<Vec<Piece>> {
         Some(step) => pair("time", format!("{:.1} ms", step.ms)),
         None => pair("prefill", format!("{:.0} ms", run.trace.header.prefill_ms)),
     });
+    row.extend(pair("  position", app.cursor.token.to_string()));
     rows.push(row);
     rows
 }
@@ -221,8 +225,9 @@ fn overview(app: &App, run: &Run, area: Rect, y: u16, buffer: &mut Buffer) {
         pair("executed", share(Action::Execute)),
         pair("repeated", share(Action::Repeat)),
     ];
-    if let Some((expected, _)) = dial::came_to(run) {
-        rows.insert(3, pair("dial", format!("{:.2}: {expected}", settings.dial)));
+    if let Some(table) = dial::calibration(settings, run.trace.header.routers.as_ref()) {
+        let expected = dial::short(table, settings.dial);
+        rows.insert(3, pair("expected", expected));
     }
     if let Some(speed) = run.tokens_per_second() {
         rows.push(pair("speed", format!("{speed:.1} tokens/s")));

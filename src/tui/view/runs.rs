@@ -7,11 +7,16 @@ use super::super::action::UiAction;
 use super::super::app::App;
 use super::super::history;
 use super::super::layout::inner;
+use super::super::next_run;
 use super::super::run::Run;
 use super::super::theme::Role;
 use super::super::widgets::flow::fit;
 use super::map::quoted;
 use super::{pane, put};
+use crate::text::escape_controls;
+
+/// Characters of what was asked.
+const PROMPT: usize = 40;
 
 /// Deepest indentation, in steps of two columns.
 const DEEPEST: usize = 8;
@@ -56,8 +61,9 @@ fn draw_run(app: &App, run: &Run, depth: usize, here: bool, area: Rect, buffer: 
     let x = x + 1 + 2 * depth as u16;
     let branch = if run.parent.is_some() { "└ " } else { "" };
     let facts = format!(
-        "{branch}{} · {} tokens · depth {:.1}",
+        "{branch}{} · routers {} · {} tokens · depth {:.1}",
         run.what(),
+        escape_controls(next_run::name(run.trace.header.routers.as_ref())),
         run.trace.steps.len(),
         run.mean_depth()
     );
@@ -73,5 +79,10 @@ fn draw_run(app: &App, run: &Run, depth: usize, here: bool, area: Rect, buffer: 
         .map(|s| s.text.as_str())
         .collect();
     let room = usize::from(area.width.saturating_sub(x + 2));
-    put(buffer, area, x + 2, 1, &fit(&quoted(&text), room), style(Role::Muted));
+    let asked: String = run.prompt_text().unwrap_or_default().chars().take(PROMPT).collect();
+    let text = match asked.is_empty() {
+        true => quoted(&text),
+        false => format!("{} → {}", quoted(&asked), quoted(&text)),
+    };
+    put(buffer, area, x + 2, 1, &fit(&text, room), style(Role::Muted));
 }

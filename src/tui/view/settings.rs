@@ -97,7 +97,7 @@ fn draw_row(app: &App, dialog: &SettingsDialog, row: usize, area: Rect, y: u16, 
     }
     if field == Field::Dial {
         value = match app.calibration() {
-            Some(table) => format!("{value}, {}", dial::words(table, app.settings.dial)),
+            Some(table) => format!("{value}: {}", dial::short(table, app.settings.dial)),
             None => format!("{value} ({})", dial_meaning(app.settings.dial)),
         };
     }

@@ -76,21 +76,31 @@ fn fitting(mut parts: Vec<Part>, width: usize) -> Vec<Part> {
         let text: usize = parts.iter().map(|p| Line::raw(p.text.as_str()).width()).sum();
         text + 2 + parts.len().saturating_sub(1) * BETWEEN.chars().count()
     };
+    // A wide line says the rest at length.
+    let spare = if width >= usize::from(WIDTH_WITH_SLIDER) {
+        4
+    } else {
+        u8::MAX
+    };
+    drop_parts(&mut parts, spare, |parts| used(parts) > width);
     if used(&parts) > width {
         for part in &mut parts {
             part.text = part.short.take().unwrap_or_else(|| std::mem::take(&mut part.text));
         }
     }
-    while used(&parts) > width {
-        let worst = parts
-            .iter()
-            .enumerate()
-            .filter(|(_, p)| p.rank > KEPT)
-            .max_by_key(|(_, p)| p.rank);
-        let Some((worst, _)) = worst else { break };
+    drop_parts(&mut parts, KEPT + 1, |parts| used(parts) > width);
+    parts
+}
+
+/// Leaves out parts of this rank and more, the greatest first, while they are too many.
+fn drop_parts(parts: &mut Vec<Part>, from: u8, too_many: impl Fn(&[Part]) -> bool) {
+    while too_many(parts) {
+        let worst = parts.iter().enumerate().filter(|(_, p)| p.rank >= from);
+        let Some((worst, _)) = worst.max_by_key(|(_, p)| p.rank) else {
+            break;
+        };
         parts.remove(worst);
     }
-    parts
 }
 
 /// Everything but the state and what is pending speaks of one run: the one that is starting, else the one on the
@@ -104,10 +114,11 @@ fn parts(app: &App, width: u16) -> Vec<Part> {
     };
     let starting = app.starting.as_ref().filter(|starting| !starting.unmodified);
     let run = app.shown.as_ref().filter(|_| starting.is_none());
+    let own = app.next_settings();
     let settings = match (starting, run) {
         (Some(starting), _) => &starting.settings,
         (None, Some(run)) => run.settings(),
-        (None, None) => &app.settings,
+        (None, None) => &own,
     };
     let (state, role) = state(app);
     let mut parts = vec![part(0, role, state)];
@@ -172,14 +183,14 @@ fn next(app: &App, width: u16) -> Option<Part> {
     }
     let keys = app.keymap.keys_for(UiAction::Rerun, Focus::Map.context());
     let rerun = keys.first().map_or(String::new(), |key| format!(" · {key} reruns"));
-    let table = app.calibration();
+    let (table, at) = (app.calibration(), app.next_settings().dial);
     let dialled = |short: bool| {
         let describe = |item: &String| match table.filter(|_| item.starts_with("dial ")) {
-            Some(table) if short => dial::short(table, app.settings.dial),
+            Some(table) if short => dial::short(table, at),
             Some(table) => {
-                let slider = dial::slider(table, app.settings.dial, SLIDER).filter(|_| width >= WIDTH_WITH_SLIDER);
+                let slider = dial::slider(table, at, SLIDER).filter(|_| width >= WIDTH_WITH_SLIDER);
                 let slider = slider.map_or(String::new(), |slider| format!(" {slider}"));
-                format!("{item}{slider} {}", dial::words(table, app.settings.dial))
+                format!("{item}{slider} {}", dial::words(table, at))
             }
             None => item.clone(),
         };

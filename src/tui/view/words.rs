@@ -88,43 +88,49 @@ fn caption(app: &App, run: &Run, grid: &Grid, pane: Rect, buffer: &mut Buffer) {
     };
     let special = if special { ", special" } else { "" };
     let words = format!("{} {place}{special}", quoted(text));
-    let depth = match run.depth(app.cursor.token) {
-        Some(depth) => format!(" · depth {depth}"),
-        None => String::new(),
-    };
-    let rank = match run.rank(app.cursor.token) {
-        Some(rank) => format!(", {rank}"),
-        None => String::new(),
+    let depth = run.depth(app.cursor.token).map(|depth| format!("depth {depth}"));
+    let depth = depth.unwrap_or_default();
+    let ranked = match run.rank(app.cursor.token) {
+        Some(rank) => format!("{depth}, {rank}"),
+        None => depth.clone(),
     };
     let row = Rect::new(grid.cells.x, y, pane.right().saturating_sub(grid.cells.x + 2), 1);
     let x = grid.x(app.cursor.token).map_or(0, |x| x - grid.cells.x);
     let style: Style = app.theme.style(Role::Accent);
-    let variants = [format!("{words}{depth}{rank}"), format!("{words}{depth}"), words];
-    // To the right of the sign that points to the column, else to the left of it.
-    for text in &variants {
-        let width = text.width() as u16;
-        if x + 2 + width <= row.width {
-            put(buffer, row, x, 0, &format!("▲ {text}"), style);
-            return;
+    // Around the sign that points to the column: all to its right, to its left, or the words left and the depth right.
+    let fits = |left: &str, right: &str| {
+        let (left, right) = (left.width() as u16, right.width() as u16);
+        (left == 0 || left < x) && x + 2 + right <= row.width
+    };
+    let whole = |rest: &str| {
+        if rest.is_empty() {
+            words.clone()
+        } else {
+            format!("{words} · {rest}")
         }
-        if width < x {
-            put(buffer, row, x - 1 - width, 0, &format!("{text} ▲"), style);
-            return;
+    };
+    let variants = [&ranked, &depth].into_iter().flat_map(|rest| {
+        [
+            (String::new(), whole(rest)),
+            (whole(rest), String::new()),
+            (words.clone(), rest.clone()),
+        ]
+    });
+    let mut variants = variants.chain([(String::new(), words.clone()), (words.clone(), String::new())]);
+    match variants.find(|(left, right)| fits(left, right)) {
+        Some((left, right)) => {
+            put(buffer, row, x.saturating_sub(left.width() as u16 + 1), 0, &left, style);
+            put(buffer, row, x, 0, &format!("▲ {right}"), style);
+        }
+        None => {
+            let left = Rect {
+                width: x.saturating_sub(1),
+                ..row
+            };
+            put(buffer, left, 0, 0, &words, style);
+            put(buffer, row, x, 0, "▲", style);
         }
     }
-    let [.., words] = &variants;
-    put(
-        buffer,
-        Rect {
-            width: x.saturating_sub(1),
-            ..row
-        },
-        0,
-        0,
-        words,
-        style,
-    );
-    put(buffer, row, x, 0, "▲", style);
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ fn the_dial_steps_by_half_a_layer_where_it_was_measured() {
     // In scope prompt nothing was measured.
     keys(&mut app, "t]");
     assert_eq!((app.calibration(), app.settings.dial), (None, -0.75));
-    keys(&mut app, "tojj");
+    keys(&mut app, "tojjj");
     key(&mut app, KeyCode::Right);
     assert!((expected(&app) - 22.5).abs() < 1e-9, "{}", expected(&app));
 }
@@ -85,13 +85,27 @@ fn a_recording_is_gone_on_with_as_it_was_made() {
     let (_, _, settings) = asked(&keys(&mut app, "r"));
     assert_eq!(settings, trace.header.settings, "once more");
 
-    // Another prompt has the user's own length; what decides is the recording's.
-    let mut app = with(fixture::depth_routers());
+    // Another prompt runs under the settings from before, and what was changed since.
+    let mut app = with(fixture::routers());
     app.open("depths".into(), Some("Why is the sky blue?".into()), trace);
+    assert_eq!(app.prompt.text(), "Why is the sky blue?");
+    keys(&mut app, "-");
     app.prompt.set("Say hi.");
-    assert_eq!(app.pending(), ["128 tokens"]);
+    let pending = [
+        "routers built-in",
+        "budget 30",
+        "dial -0.50",
+        "scope prompt",
+        "kv ragged",
+        "128 tokens",
+    ];
+    assert_eq!(app.pending(), pending);
     let (_, _, settings) = asked(&keys(&mut app, "r"));
-    assert_eq!((settings.max_tokens, settings.dial), (128, -0.4));
+    let own = Settings {
+        budget: Some(30),
+        ..Settings::default()
+    };
+    assert_eq!(settings, own);
 }
 
 #[test]

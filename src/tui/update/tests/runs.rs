@@ -247,8 +247,9 @@ fn recordings_follow_one_another() {
     keys(&mut app, "c");
     assert!(matches!(app.overlay, Some(Overlay::Compare { .. })));
     key(&mut app, KeyCode::Esc);
-    // What the user typed is not replaced.
-    assert_eq!(app.prompt.text(), "Hello");
+    // The prompt is that of the answer beneath it; what the user typed is remembered.
+    assert_eq!(app.prompt.text(), "prompt of one");
+    assert_eq!(app.prompt.history().next(), Some("Hello"));
     app.prompt.clear();
     let (run, ..) = asked(&keys(&mut app, "r"));
     hear(
