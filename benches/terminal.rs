@@ -207,7 +207,7 @@ mod linux {
                 .screen()
                 .contents();
             ensure!(
-                text.contains("Layers × tokens"),
+                text.contains("Tokens × layers"),
                 "the first frame is not the screen:\n{text}"
             );
             screen.quit()?;

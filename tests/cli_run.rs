@@ -58,7 +58,9 @@ fn ids_are_fed_as_they_are_and_logits_reported() {
 #[test]
 fn overrides_act_and_are_recorded() {
     let prompt = ["Why is the sky blue?", "--max-tokens", "6", "--ignore-eos"];
-    let pinned = trace(&[&prompt[..], &["--pin", "7=skip", "--pin", "9@2-3=repeat"]].concat());
+    // Routers that decide on the prompt too.
+    let routed = [&prompt[..], &["--routers", "verifier"]].concat();
+    let pinned = trace(&[&routed[..], &["--pin", "7=skip", "--pin", "9@2-3=repeat"]].concat());
     assert_eq!(pinned.header.decisions[7].by, DecidedBy::Pin);
     assert!(pinned.steps.iter().all(|s| s.decisions[7].action == Action::Skip));
     assert!(pinned.steps.iter().all(|s| !s.program.layers().contains(&7)));
@@ -66,7 +68,7 @@ fn overrides_act_and_are_recorded() {
     assert_eq!((at(2), at(4)), (vec![(9, Action::Repeat)], vec![]));
 
     for scope in ["prompt", "token"] {
-        let capped = trace(&[&prompt[..], &["--budget", "20", "--scope", scope]].concat());
+        let capped = trace(&[&routed[..], &["--budget", "20", "--scope", scope]].concat());
         assert!(capped.header.program.depth() <= 20);
         assert!(
             capped
@@ -80,7 +82,7 @@ fn overrides_act_and_are_recorded() {
         assert!(mean <= 20.0, "{mean}");
     }
 
-    let dialled = trace(&[&prompt[..], &["--dial", "0.5"]].concat());
+    let dialled = trace(&[&routed[..], &["--dial", "0.5"]].concat());
     let plain = trace(&[&prompt[..], &["--routers", "none"]].concat());
     assert_eq!(
         dialled.header.program,
@@ -107,7 +109,14 @@ fn a_file_of_overrides_is_replayed_and_flags_win_over_it() {
     let path = folder.path().join("my.overrides");
     std::fs::write(&path, "scope token\nbudget 24\npin 7=skip  # why not\noff pin 8=skip\n").unwrap();
     let path = path.to_str().unwrap();
-    let prompt = ["Why is the sky blue?", "--max-tokens", "4", "--ignore-eos"];
+    let prompt = [
+        "Why is the sky blue?",
+        "--max-tokens",
+        "4",
+        "--ignore-eos",
+        "--routers",
+        "verifier",
+    ];
     let replayed = trace(&[&prompt[..], &["--overrides", path]].concat());
     let given = ["--scope", "token", "--budget", "24", "--pin", "7=skip"];
     let same = trace(&[&prompt[..], &given].concat());

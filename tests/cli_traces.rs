@@ -181,6 +181,7 @@ fn screen_rows(trace: &Trace) -> Vec<String> {
     drllm::tui::update::update(&mut app, drllm::tui::update::Event::Resize(width, height));
     app.open("t".into(), None, trace.clone());
     app.map.zoom = Some(1);
+    app.map.fold = Some(false);
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     terminal.draw(|frame| drllm::tui::view::view(&app, frame)).unwrap();
     let buffer = terminal.backend().buffer().clone();
@@ -270,6 +271,8 @@ fn stats_runs_a_file_of_prompts() {
         "--max-tokens",
         "3",
         "--ignore-eos",
+        "--routers",
+        "verifier",
     ];
     let json = folder.stdout(&[&args[..], &["--budget", "25", "--format", "json"]].concat(), 0);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();

@@ -115,7 +115,7 @@ impl Screen {
 #[test]
 fn run_pin_rerun_compare_quit() {
     let mut screen = Screen::open(&["--max-tokens", "8", "--ignore-eos"], &[]);
-    screen.sees("Layers × tokens");
+    screen.sees("Tokens × layers");
     screen.sees("the model is ready");
     // The prompt has the focus.
     screen.types("Why is the sky blue?\r");
@@ -245,7 +245,7 @@ fn a_lesson_is_started_by_name_and_left() {
 #[test]
 fn a_copy_goes_to_the_terminals_clipboard() {
     let mut screen = Screen::open(&["--model", "/nowhere/model.gguf", "--reduced-motion"], &[]);
-    screen.sees("Layers × tokens");
+    screen.sees("Tokens × layers");
     // The prompt has the focus.
     screen.types("\x1b");
     screen.sees("s skip");
@@ -253,8 +253,8 @@ fn a_copy_goes_to_the_terminals_clipboard() {
     screen.sees("the token's program went to the terminal's clipboard");
     let written = screen.written.lock().unwrap().clone();
     let text = String::from_utf8_lossy(&written).into_owned();
-    // "0-2 4 6-19 21-29"
-    assert!(text.contains("\x1b]52;c;MC0yIDQgNi0xOSAyMS0yOQ=="), "no OSC 52");
+    // "0-3 6-13 15-24 26-29"
+    assert!(text.contains("\x1b]52;c;MC0zIDYtMTMgMTUtMjQgMjYtMjk="), "no OSC 52");
     screen.types("\x03");
     assert_eq!(screen.ends(), 0);
 }
@@ -262,7 +262,7 @@ fn a_copy_goes_to_the_terminals_clipboard() {
 #[test]
 fn the_palette_finds_and_carries_out() {
     let mut screen = Screen::open(&["--model", "/nowhere/model.gguf"], &[]);
-    screen.sees("Layers × tokens");
+    screen.sees("Tokens × layers");
     screen.types("\x10two pins");
     screen.sees("two pins: a layer everywhere");
     screen.types("\r");
@@ -274,7 +274,7 @@ fn the_palette_finds_and_carries_out() {
 #[test]
 fn a_signal_restores_the_terminal() {
     let mut screen = Screen::open(&[], &[]);
-    screen.sees("Layers × tokens");
+    screen.sees("Tokens × layers");
     let pid = screen.child.process_id().unwrap().to_string();
     assert!(
         std::process::Command::new("kill")
@@ -289,7 +289,7 @@ fn a_signal_restores_the_terminal() {
 #[test]
 fn without_a_model_the_recordings_stay() {
     let mut screen = Screen::open(&["--model", "/nowhere/model.gguf"], &[]);
-    screen.sees("Layers × tokens");
+    screen.sees("Tokens × layers");
     screen.sees("/nowhere/model.gguf");
     screen.sees("recording");
     screen.types("\x03");
@@ -523,11 +523,11 @@ fn a_file_of_prompts_runs_in_the_statistics() {
 #[test]
 fn a_border_is_dragged_with_the_mouse() {
     let mut screen = Screen::open(&["--model", "/nowhere/model.gguf", "--reduced-motion"], &[]);
-    screen.sees("Layers × tokens");
+    screen.sees("Tokens × layers");
     screen.sees("/nowhere/model.gguf");
     let column = |text: &str| {
-        let line = text.lines().find(|line| line.contains("Layers × tokens")).unwrap();
-        let before = line.split("Layers × tokens").next().unwrap();
+        let line = text.lines().find(|line| line.contains("Tokens × layers")).unwrap();
+        let before = line.split("Tokens × layers").next().unwrap();
         before.chars().count()
     };
     let before = column(&screen.text());
@@ -539,7 +539,7 @@ fn a_border_is_dragged_with_the_mouse() {
         border - 8
     ));
     screen.until("the border moves", |text| {
-        text.contains("Layers × tokens") && column(text) < before
+        text.contains("Tokens × layers") && column(text) < before
     });
     screen.types("\x03");
     assert_eq!(screen.ends(), 0);

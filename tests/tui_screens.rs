@@ -623,3 +623,11 @@ fn a_search_without_colours() {
         format!("{}{}", text(&buffer), styles(&buffer))
     );
 }
+
+#[test]
+fn tape() {
+    let mut app = ready();
+    app.open("a story".into(), None, fixture::depth_trace(40));
+    app.map.tape = true;
+    snapshots("tape", &mut app);
+}

@@ -1,4 +1,5 @@
 use super::*;
+use crate::engine::KvMode;
 use proptest::prelude::*;
 
 fn refused(text: &str) -> String {
@@ -74,6 +75,7 @@ fn values_reach_settings_and_load_request() {
     assert_eq!(of(&RouterChoice::DrLlm), Settings::default());
     let token = Settings {
         scope: Scope::Token,
+        kv: KvMode::Fill,
         ..Settings::default()
     };
     assert_eq!(

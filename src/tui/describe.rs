@@ -138,7 +138,7 @@ mod tests {
             ("Tmoon", "another token for token 60 \" is all.\": typed moon"),
             ("w", "run 2 of 2: recording: why the sky is blue, 60 tokens, depth "),
             ("wk", "run 1 of 2: recording: another, 5 tokens, depth "),
-            ("A", "statistics of 5 recordings of SmolLM2-135M-Instruct: skipped "),
+            ("A", "statistics of 6 recordings of SmolLM2-135M-Instruct: skipped "),
             ("AP", "statistics, a file of prompts: nothing typed yet"),
             ("E", "save the run, the file to write: typed run.trace.jsonl"),
             ("S", "search: "),

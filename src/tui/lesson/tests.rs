@@ -51,8 +51,8 @@ fn mistakes_are_named_with_their_place() {
         ("", "t.toml:1:1: missing field `title`"),
         ("[[stepp]]", "unknown field `stepp`"),
         (
-            "[[step]]\ntext = 'x'\nrecording = 'sky'",
-            "t.toml:5:13: there is no recording 'sky': expected one of sky-depth,",
+            "[[step]]\ntext = 'x'\nrecording = 'zzzz'",
+            "t.toml:5:13: there is no recording 'zzzz': expected one of sky-depth,",
         ),
         (
             "[[step]]\ntext = 'press {rerunn}'",

@@ -8,6 +8,7 @@ mod routers;
 mod runs;
 mod search;
 mod stats;
+mod tape;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 

@@ -67,16 +67,37 @@ fn scale(app: &App, tape: &Tape, buffer: &mut Buffer) {
     let row = Rect::new(tape.area.x, y, tape.area.width, 1);
     for (layer, x) in tape.columns() {
         if layer % SCALE == 0 {
-            put(buffer, row, x - row.x, 0, &layer.to_string(), app.theme.style(Role::Muted));
+            put(
+                buffer,
+                row,
+                x - row.x,
+                0,
+                &layer.to_string(),
+                app.theme.style(Role::Muted),
+            );
         }
     }
     let selected = tape.columns().find(|(layer, _)| *layer == app.cursor.layer);
     if let Some((layer, x)) = selected {
-        put(buffer, row, x - row.x, 0, &layer.to_string(), app.theme.style(Role::Accent));
+        put(
+            buffer,
+            row,
+            x - row.x,
+            0,
+            &layer.to_string(),
+            app.theme.style(Role::Accent),
+        );
     }
     let end = tape.end();
     let style = app.theme.style(Role::Muted);
-    put(buffer, row, end + 1 - row.x, 0, if tape.bar >= 6 { "of  saved" } else { "" }, style);
+    put(
+        buffer,
+        row,
+        end + 1 - row.x,
+        0,
+        if tape.bar >= 6 { "of  saved" } else { "" },
+        style,
+    );
 }
 
 fn layers(app: &App, run: &Run, tape: &Tape, token: usize, y: u16, buffer: &mut Buffer) {

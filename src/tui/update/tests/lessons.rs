@@ -36,7 +36,7 @@ fn the_first_lesson_is_gone_through_without_a_model() {
     };
     assert_eq!(
         (title.as_str(), app.focus, app.cursor.layer),
-        ("a budget of 27 layers", Focus::Map, 15)
+        ("the paper's routers, and a budget of 27 layers", Focus::Map, 15)
     );
     keys(&mut app, "kkkk");
     assert!(!done(&app));
