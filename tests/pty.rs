@@ -122,7 +122,7 @@ fn run_pin_rerun_compare_quit() {
     screen.sees("✓ 8 tokens");
     // Enter moved the focus to the map: pin the layer under the cursor to skip.
     screen.types("s");
-    screen.sees("1 pin pending");
+    screen.sees("next: 1 pin");
     screen.types("r");
     let pinned = |text: &str| text.contains("✓ 8 tokens") && text.contains("skipped by your pin");
     screen.until("the rerun with the pin", pinned);
@@ -361,7 +361,7 @@ fn overrides_are_kept_in_a_file() {
     screen.sees("is there already");
     screen.types("\r");
     screen.sees("the overrides are in ");
-    let text = "scope token\ndial -0.5\noff budget 20\npin 7=skip\npin 9=repeat\n";
+    let text = "scope token\nkv fill\ndial -0.5\noff budget 20\npin 7=skip\npin 9=repeat\n";
     assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
     std::fs::write(&path, "pin 11=execute\noff pin 12=skip\n").unwrap();
     screen.types("l\r");
@@ -403,7 +403,7 @@ fn a_search_is_watched_stopped_and_taken_over() {
     screen.sees("Programs, right and short first");
     screen.types("\r");
     screen.sees("is the program now: ");
-    screen.sees("program pending");
+    screen.sees("next: program");
     screen.types("r");
     screen.until("the rerun under the program", |text| {
         text.contains("✓ 4 tokens") && text.contains("fixed program")
@@ -422,7 +422,7 @@ fn a_session_is_kept_and_comes_back_when_asked_for() {
     screen.types("Name a colour.\r");
     screen.sees("✓ 6 tokens");
     screen.types("s");
-    screen.sees("1 pin pending");
+    screen.sees("next: 1 pin");
     screen.types("hhkk");
     screen.types("\x03");
     assert_eq!(screen.ends(), 0);
@@ -442,7 +442,7 @@ fn a_session_is_kept_and_comes_back_when_asked_for() {
     assert_eq!(screen.ends(), 0);
 
     let mut screen = Screen::open(&[&plain[..], &["--restore"]].concat(), &environment);
-    let back = |text: &str| text.contains("✓ 6 tokens") && text.contains("1 pin pending");
+    let back = |text: &str| text.contains("✓ 6 tokens") && text.contains("next: 1 pin");
     screen.until("the run, and what waits for the next one", back);
     screen.sees("Name a colour.");
     screen.types("w");
