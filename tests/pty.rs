@@ -337,7 +337,7 @@ fn opened_traces_are_shown_and_compared() {
     screen.sees("B against A");
     // Each is there once; the built-in ones come after them.
     screen.types("qn");
-    screen.sees("recording: a budget");
+    screen.sees("recording: every token as");
     screen.types("\x03");
     assert_eq!(screen.ends(), 0);
 }
@@ -430,7 +430,7 @@ fn a_session_is_kept_and_comes_back_when_asked_for() {
     // Never by itself.
     let plain = ["--model", "/nowhere/model.gguf", "--reduced-motion"];
     let mut screen = Screen::open(&plain, &environment);
-    screen.sees("recording: a budget");
+    screen.sees("recording: every token as");
     // But by a key.
     screen.sees("/nowhere/model.gguf");
     screen.types("\x1b");
