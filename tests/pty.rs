@@ -446,7 +446,7 @@ fn a_session_is_kept_and_comes_back_when_asked_for() {
     screen.until("the run, and what waits for the next one", back);
     screen.sees("Name a colour.");
     screen.types("w");
-    screen.sees("6 tokens, options · 6 tokens · depth");
+    screen.sees("6 tokens, options · routers built-in · 6 tokens · depth");
     screen.types("\x03");
     assert_eq!(screen.ends(), 0);
 }
