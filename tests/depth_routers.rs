@@ -208,3 +208,63 @@ fn what_this_version_does_not_know_is_refused_by_name() {
         assert!(error.contains(part) && error.contains("odd.safetensors"), "{error}");
     }
 }
+
+#[test]
+fn a_training_that_was_killed_ends_in_the_same_bytes() {
+    let place = Place::new();
+    std::fs::write(place.path("prompts.txt"), "one\ntwo\nthree\nfour\nfive\nsix\n").unwrap();
+    let train = |out: &str, more: &[&str]| {
+        let mut command = Command::cargo_bin("drllm-tui").unwrap();
+        command.current_dir(place.0.path());
+        command.args([
+            "train",
+            "--method",
+            "depth",
+            "--model",
+            "model",
+            "--prompts",
+            "prompts.txt",
+        ]);
+        command.args([
+            "--texts",
+            "4",
+            "--held-out",
+            "2",
+            "--batch",
+            "2",
+            "--steps",
+            "7",
+            "--answer-tokens",
+            "12",
+        ]);
+        command.args(["--width", "4", "--out", out]).args(more);
+        command.assert()
+    };
+    train("whole.safetensors", &["--threads", "2"]).success();
+    let whole = std::fs::read(place.path("whole.safetensors")).unwrap();
+    assert!(
+        !place.path("whole.safetensors.state").exists(),
+        "the state of a training that ended is taken away"
+    );
+    let routers = RouterSet::load(&place.path("whole.safetensors")).unwrap();
+    assert_eq!(routers.info.method.as_deref(), Some("depth"));
+    assert_eq!(
+        (routers.info.scope, routers.info.prompt, routers.info.kv),
+        (Some(Scope::Token), Some(PromptRouting::Full), Some(KvMode::Fill))
+    );
+    assert_eq!(routers.input_norm, InputNorm::Rms);
+    // What a kill after the answers leaves: their file, the last line cut.
+    let texts = std::fs::read(place.path("whole.safetensors.texts.jsonl")).unwrap();
+    std::fs::write(place.path("killed.safetensors.texts.jsonl"), &texts[..texts.len() - 5]).unwrap();
+    train("killed.safetensors", &["--threads", "1", "--resume"]).success();
+    assert_eq!(std::fs::read(place.path("killed.safetensors")).unwrap(), whole);
+    // Other settings do not go on with it.
+    std::fs::write(place.path("other.safetensors.texts.jsonl"), &texts).unwrap();
+    let refused = train("other.safetensors", &["--resume", "--seed", "7"]).failure();
+    let said = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();
+    assert!(said.contains("was made with seed = 42, this training has 7"), "{said}");
+    std::fs::write(place.path("prompts.txt"), "one\ntwo\n").unwrap();
+    let refused = train("few.safetensors", &[]).failure();
+    let said = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();
+    assert!(said.contains("2 prompts can be used, 3 are needed at least"), "{said}");
+}

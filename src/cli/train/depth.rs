@@ -252,8 +252,9 @@ impl Table {
         )
     }
 
-    /// The table of a checkpoint: ascending dial, so descending threshold, each depth once.
-    fn json(&self, neutral: f64) -> String {
+    /// The table of a checkpoint: ascending dial, so descending threshold, each depth once. `None` where the dial changes
+    /// nothing.
+    fn json(&self, neutral: f64) -> Option<String> {
         let mut points: Vec<serde_json::Value> = Vec::new();
         let mut last = f64::NEG_INFINITY;
         for m in self.measured.iter().rev().filter(|m| m.depth.is_finite()) {
@@ -268,7 +269,8 @@ impl Table {
                 "agreement": m.agreement,
             }));
         }
-        serde_json::json!({"texts": self.texts, "tokens": self.tokens, "points": points}).to_string()
+        let table = serde_json::json!({"texts": self.texts, "tokens": self.tokens, "points": points});
+        (points.len() > 1).then(|| table.to_string())
     }
 }
 
@@ -291,10 +293,10 @@ fn save(
         ("width", settings.width.to_string()),
         ("data_sha256", key.prompts_sha256.clone()),
         ("training", serde_json::to_string(settings)?),
-        ("calibration", table.json(neutral)),
     ];
     let entries = entries.map(|(key, value)| (key.to_owned(), value));
-    let metadata: HashMap<String, String> = entries.into_iter().chain(of_model(model)).collect();
+    let mut metadata: HashMap<String, String> = entries.into_iter().chain(of_model(model)).collect();
+    metadata.extend(table.json(neutral).map(|json| ("calibration".to_owned(), json)));
     let routers = RouterSet {
         layers: trained.routers(neutral),
         windows: 1,
@@ -399,10 +401,15 @@ mod tests {
 
     #[test]
     fn the_table_ascends_and_holds_no_depth_twice() {
-        let json: serde_json::Value = serde_json::from_str(&table().json(0.5)).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&table().json(0.5).unwrap()).unwrap();
         let points = json["points"].as_array().unwrap();
         let of = |name: &str| points.iter().map(|p| p[name].as_f64().unwrap()).collect::<Vec<_>>();
         assert_eq!(of("depth"), [26.0, 28.0, 29.0]);
         assert!(of("dial").is_sorted());
+        let flat = Table {
+            measured: table().measured[2..].to_vec(),
+            ..table()
+        };
+        assert_eq!(flat.json(0.5), None);
     }
 }
