@@ -5,7 +5,7 @@ use dashu_ratio::RBig;
 use crate::Verdict;
 use crate::equality::{proportional, same_expression, sign};
 use crate::expression::Expression;
-use crate::normal::{Work, Normal};
+use crate::normal::{Normal, Work};
 use crate::reals::{is_region, mirrored, region};
 use crate::tokens::MAX_BYTES;
 use crate::values::{Read, Value, read};
@@ -112,10 +112,19 @@ fn same(a: &Value, b: &Value, work: &Work) -> Verdict {
     }
 }
 
-/// Whether a value is an inequality, or several.
+/// Whether a value is a set of numbers or an inequality in one variable.
 fn unsolved(value: &Value) -> bool {
     match value {
-        Value::Relation(_, operators) => !operators.contains(&'='),
+        Value::Relation(sides, operators) => {
+            let variables = sides.iter().flat_map(|side| match side {
+                Value::Expression(e) => e.variables(),
+                _ => Vec::new(),
+            });
+            let mut variables: Vec<&str> = variables.collect();
+            variables.sort_unstable();
+            variables.dedup();
+            variables.len() == 1 && !operators.contains(&'=')
+        }
         Value::List(items, _) => items.iter().all(unsolved),
         Value::Tuple(..) | Value::Union(_) | Value::Intersection(_) | Value::Minus(_) => true,
         _ => false,
@@ -137,6 +146,9 @@ fn alike(a: &Value, b: &Value, work: &Work) -> Verdict {
             to_base(x, digits, y, work)
         }
         (Words(x), Words(y)) => Verdict::of(x == y),
+        (Words(x), Value::Expression(y)) | (Value::Expression(y), Words(x)) => {
+            Verdict::of(spelled(y).as_ref() == Some(x))
+        }
         (Tuple(o, c, x), Tuple(p, d, y)) if (o, c) == (p, d) => in_order(x, y, work),
         (Set(x), Set(y)) => contains_all(x, y, work).and(contains_all(y, x, work)),
         (List(x, _) | Set(x), List(y, _) | Set(y)) | (Union(x), Union(y)) => in_any_order(x, y, work),
@@ -156,6 +168,18 @@ fn alike(a: &Value, b: &Value, work: &Work) -> Verdict {
         },
         _ => Verdict::Wrong,
     }
+}
+
+/// What single letters in a row spell, in small letters.
+fn spelled(product: &Expression) -> Option<String> {
+    let Expression::Product(letters) = product else {
+        return None;
+    };
+    let letters = letters.iter().map(|letter| match letter {
+        Expression::Symbol(name) if name.chars().count() == 1 => Some(name.to_lowercase()),
+        _ => None,
+    });
+    letters.collect()
 }
 
 /// Whether x % is y, the sign left out or divided by.
@@ -249,12 +273,14 @@ fn same_ratio(a: &[Value], b: &[Value], work: &Work) -> Verdict {
         (Value::Expression(x), Value::Expression(y)) => Some(x.clone().times(y.clone())),
         _ => None,
     };
-    let crossed = a.iter().zip(b).skip(1).map(|(x, y)| {
-        match (product(x, &b[0]), product(y, &a[0])) {
+    let crossed = a
+        .iter()
+        .zip(b)
+        .skip(1)
+        .map(|(x, y)| match (product(x, &b[0]), product(y, &a[0])) {
             (Some(x), Some(y)) => same_expression(&x, &y, work),
             _ => Verdict::Wrong,
-        }
-    });
+        });
     match Verdict::all(crossed) {
         Verdict::Right => Verdict::NotUnderstood,
         other => other,
@@ -298,7 +324,10 @@ type Sides<'a> = (&'a Expression, char, &'a Expression);
 
 /// Whether one relation is the other with both sides less the same and times a number.
 fn multiple((a, f, b): Sides, (c, g, d): Sides, work: &Work) -> Verdict {
-    let (x, y) = (a.clone().plus(b.clone().negative()), c.clone().plus(d.clone().negative()));
+    let (x, y) = (
+        a.clone().plus(b.clone().negative()),
+        c.clone().plus(d.clone().negative()),
+    );
     if !x.variables().iter().eq(&y.variables()) {
         return Verdict::Wrong;
     }
@@ -342,14 +371,15 @@ fn defined<'a>(sides: &'a [Value], operators: &[char], work: &Work) -> Option<&'
         ['≈'] if is_name(name) => return Some(value),
         // The exact value stands first.
         ['≈'] => return Some(name),
-        ['=', '≈'] if is_name(name) => return Some(&sides[1]),
         _ if operators.iter().all(|o| *o == '=') => {}
         _ => return None,
     }
     if is_name(name) {
         return Some(value);
     }
-    let constants = sides.iter().all(|s| matches!(s, Value::Expression(e) if e.variables().is_empty()));
+    let constants = sides
+        .iter()
+        .all(|s| matches!(s, Value::Expression(e) if e.variables().is_empty()));
     let holds = constants && Verdict::all(sides[1..].iter().map(|s| same(name, s, work))) == Verdict::Right;
     holds.then_some(value)
 }

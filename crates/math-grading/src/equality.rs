@@ -7,7 +7,7 @@ use dashu_ratio::RBig;
 
 use crate::Verdict;
 use crate::expression::Expression;
-use crate::normal::{Work, Normal};
+use crate::normal::{Normal, Work};
 use crate::numeric::{Closeness, Evaluator, Fault, Value, folded, precision};
 
 /// Points at which expressions without a normal form are compared.
@@ -92,7 +92,11 @@ pub fn proportional(a: &Expression, b: &Expression, work: &Work) -> Verdict {
             Closeness::Unclear => {}
         }
     }
-    if same >= ENOUGH { Verdict::Right } else { Verdict::NotUnderstood }
+    if same >= ENOUGH {
+        Verdict::Right
+    } else {
+        Verdict::NotUnderstood
+    }
 }
 
 /// Which of two real constants is the greater.
@@ -119,7 +123,11 @@ pub fn sign(constant: &Expression, work: &Work) -> Option<i32> {
 }
 
 fn names(expressions: &[&Expression]) -> Vec<String> {
-    let mut names: Vec<String> = expressions.iter().flat_map(|e| e.variables()).map(str::to_owned).collect();
+    let mut names: Vec<String> = expressions
+        .iter()
+        .flat_map(|e| e.variables())
+        .map(str::to_owned)
+        .collect();
     names.sort_unstable();
     names.dedup();
     names

@@ -119,9 +119,12 @@ impl Expression {
     ///
     /// A product needs no sign but before a number; a whole number before a fraction of whole
     /// numbers (`1\frac{1}{2}`, `1 1/2`) is a mixed number.
-    pub fn parse(tokens: &[Token]) -> Option<Expression> {
+    ///
+    /// `1/2x` is half of x, and the inverse of 2x where products without a sign are `tight`.
+    pub fn parse(tokens: &[Token], tight: bool) -> Option<Expression> {
         let mut parser = Parser {
             tokens,
+            tight,
             at: 0,
             depth: 0,
             bars: 0,
@@ -195,7 +198,11 @@ impl Expression {
             Expression::Degrees(a) => {
                 let a = a.without_degrees(inside);
                 match inside {
-                    true => Expression::Product(vec![a, Expression::Symbol("pi".into()), Expression::number(180).inverse()]),
+                    true => Expression::Product(vec![
+                        a,
+                        Expression::Symbol("pi".into()),
+                        Expression::number(180).inverse(),
+                    ]),
                     false => a,
                 }
             }
@@ -225,6 +232,7 @@ pub fn is_constant(name: &str) -> bool {
 
 struct Parser<'a> {
     tokens: &'a [Token],
+    tight: bool,
     at: usize,
     depth: usize,
     /// Magnitudes between plain bars that are open: another bar closes one.
@@ -278,7 +286,11 @@ impl Parser<'_> {
             if self.eat(&Token::Sign('*')).is_some() {
                 factors.push(self.signed()?);
             } else if self.eat(&Token::Sign('/')).is_some() {
-                factors.push(self.signed()?.inverse());
+                let mut divisor = vec![self.signed()?];
+                while self.tight && self.begins_factor() {
+                    divisor.push(self.power()?);
+                }
+                factors.push(one_or(divisor, Expression::Product).inverse());
             } else if self.begins_factor() {
                 factors.push(self.power()?);
             } else {
@@ -486,7 +498,9 @@ impl Parser<'_> {
         Some(match order {
             None => Expression::Root(2, radicand),
             Some(Expression::Number(n)) => {
-                let order = small(&n).and_then(|n| u32::try_from(n).ok()).filter(|n| (1..=1000).contains(n))?;
+                let order = small(&n)
+                    .and_then(|n| u32::try_from(n).ok())
+                    .filter(|n| (1..=1000).contains(n))?;
                 match order {
                     1 => *radicand,
                     _ => Expression::Root(order, radicand),
@@ -499,7 +513,7 @@ impl Parser<'_> {
     /// What a function is applied to: what is in parentheses, else factors without a sign, as in
     /// `\sin 2x`.
     fn applied(&mut self) -> Option<Expression> {
-        if matches!(self.peek(), Some(Token::Open('(' | '[' | '|'))) {
+        if self.at_parentheses() || self.peek() == Some(&Token::Open('|')) {
             return self.atom();
         }
         let mut factors = vec![match self.eat(&Token::Sign('-')) {
@@ -534,7 +548,7 @@ impl Parser<'_> {
             function = function.inverse()?;
             exponent = None;
         }
-        let in_parentheses = matches!(self.peek(), Some(Token::Open('(' | '[')));
+        let in_parentheses = self.at_parentheses();
         let argument = Box::new(self.deeper(Self::applied)?);
         let called = match base {
             Some(base) if function == Function::Log => Expression::Logarithm(Box::new(base), argument),
@@ -548,6 +562,27 @@ impl Parser<'_> {
             Some(exponent) => Expression::Power(Box::new(called), Box::new(exponent)),
             None => called,
         })
+    }
+
+    /// Whether what follows is one pair of parentheses, perhaps in braces.
+    fn at_parentheses(&self) -> bool {
+        let rest = match &self.tokens[self.at..] {
+            [Token::Open('(' | '['), ..] => return true,
+            [Token::Open('{'), rest @ ..] if matches!(rest, [Token::Open('(' | '['), ..]) => rest,
+            _ => return false,
+        };
+        let mut depth = 0usize;
+        for (at, token) in rest.iter().enumerate() {
+            match token {
+                Token::Open(_) => depth += 1,
+                Token::Close(_) => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            if depth == 0 {
+                return rest.get(at + 1) == Some(&Token::Close('}'));
+            }
+        }
+        false
     }
 
     /// An exponent of a function: an atom, perhaps with a sign.

@@ -118,5 +118,3 @@ pub fn compare(gold: &str, written: &str) -> Verdict {
 pub fn grade(gold: &str, text: &str) -> Verdict {
     boxed::last(text).map_or(Verdict::Wrong, |written| compare(gold, written))
 }
-#[doc(hidden)]
-pub fn debug(s: &str) -> String { format!("{:?}\n{:?}", tokens::tokens(s, tokens::Reading{thousands:true, units: tokens::Units::Spaced}), values::read(s)) }

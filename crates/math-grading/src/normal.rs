@@ -91,14 +91,21 @@ impl Normal {
             Expression::Floor(a) => Some(Normal::constant(of(a)?.rational()?.floor().into())),
             Expression::Ceiling(a) => Some(Normal::constant(of(a)?.rational()?.ceil().into())),
             Expression::Factorial(a, step) => factorial(&of(a)?.rational()?, *step, work).map(Normal::constant),
-            Expression::Binomial(n, k) => binomial(&of(n)?.rational()?, &of(k)?.rational()?, work).map(Normal::constant),
+            Expression::Binomial(n, k) => {
+                binomial(&of(n)?.rational()?, &of(k)?.rational()?, work).map(Normal::constant)
+            }
             Expression::Degrees(a) => of(a),
             Expression::Function(..) | Expression::Logarithm(..) => None,
         }
     }
 
     pub fn constant(value: RBig) -> Normal {
-        Normal([(Monomial::one(), value)].into_iter().filter(|(_, v)| !v.is_zero()).collect())
+        Normal(
+            [(Monomial::one(), value)]
+                .into_iter()
+                .filter(|(_, v)| !v.is_zero())
+                .collect(),
+        )
     }
 
     fn symbol(name: &str) -> Normal {
@@ -265,7 +272,11 @@ impl Normal {
     pub fn cleared(&self) -> Normal {
         let mut least: BTreeMap<&str, i64> = BTreeMap::new();
         for (monomial, _) in &self.0 {
-            for (symbol, &k) in monomial.powers.iter().filter(|(s, k)| **k < 0 && !crate::expression::is_constant(s)) {
+            for (symbol, &k) in monomial
+                .powers
+                .iter()
+                .filter(|(s, k)| **k < 0 && !crate::expression::is_constant(s))
+            {
                 let entry = least.entry(symbol).or_default();
                 *entry = (*entry).min(k);
             }

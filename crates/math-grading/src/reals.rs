@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use crate::equality::{order, sign};
 use crate::expression::Expression;
-use crate::normal::{Work, Normal};
+use crate::normal::{Normal, Work};
 use crate::values::Value;
 
 /// Points of a set.
@@ -325,7 +325,11 @@ fn quadratic_roots(
         _ => {
             let apart = Expression::Root(2, Box::new(discriminant)).times(half);
             let (less, more) = (middle.clone().plus(apart.clone().negative()), middle.plus(apart));
-            if leading > 0 { vec![less, more] } else { vec![more, less] }
+            if leading > 0 {
+                vec![less, more]
+            } else {
+                vec![more, less]
+            }
         }
     })
 }

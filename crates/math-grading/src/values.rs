@@ -42,7 +42,7 @@ pub enum Value {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Read {
     pub value: Value,
-    /// Letters directly behind numbers are taken for units, which they seldom are.
+    /// Letters directly behind numbers are taken for units, or `1/2x` for 1/(2x), which they seldom are.
     pub doubtful: bool,
     /// Commas that may group digits are taken to separate.
     pub separated: bool,
@@ -51,18 +51,19 @@ pub struct Read {
 /// The values of a text, once each, the most likely first; none where it is not understood.
 pub fn read(text: &str) -> Vec<Read> {
     let ways = [
-        (true, Units::Spaced),
-        (true, Units::Letters),
-        (true, Units::Glued),
-        (false, Units::Spaced),
+        (true, Units::Spaced, false),
+        (true, Units::Letters, false),
+        (true, Units::Glued, false),
+        (false, Units::Spaced, false),
+        (true, Units::Spaced, true),
     ];
     let mut found: Vec<Read> = Vec::new();
-    for (thousands, units) in ways {
-        let value = tokens(text, Reading { thousands, units }).and_then(|t| list(&t, 0));
+    for (thousands, units, tight) in ways {
+        let value = tokens(text, Reading { thousands, units }).and_then(|t| list(&t, Level { depth: 0, tight }));
         if let Some(value) = value.filter(|v| found.iter().all(|f| f.value != *v)) {
             found.push(Read {
                 value,
-                doubtful: units == Units::Glued,
+                doubtful: units == Units::Glued || tight,
                 separated: !thousands,
             });
         }
@@ -70,15 +71,32 @@ pub fn read(text: &str) -> Vec<Read> {
     found
 }
 
-fn list(tokens: &[Token], depth: usize) -> Option<Value> {
-    if tokens.is_empty() || depth > MAX_DEPTH {
+/// Where in a text something stands, and how it is read.
+#[derive(Clone, Copy)]
+struct Level {
+    depth: usize,
+    /// See [`Expression::parse`].
+    tight: bool,
+}
+
+impl Level {
+    fn deeper(self) -> Level {
+        Level {
+            depth: self.depth + 1,
+            ..self
+        }
+    }
+}
+
+fn list(tokens: &[Token], at: Level) -> Option<Value> {
+    if tokens.is_empty() || at.depth > MAX_DEPTH {
         return None;
     }
     let parts = split(tokens, |t| matches!(t, Token::Comma | Token::And | Token::Or))?;
     let mut items = Vec::new();
     for part in parts.iter().filter(|p| !p.is_empty()) {
         for signed in both_signs(part)? {
-            items.push(element(&signed, depth)?);
+            items.push(element(&signed, at)?);
         }
     }
     let either = split(tokens, |t| *t == Token::Or)?.len() > 1;
@@ -111,7 +129,7 @@ fn both_signs(tokens: &[Token]) -> Option<Vec<Vec<Token>>> {
 }
 
 /// Sets joined, met and taken away.
-fn element(tokens: &[Token], depth: usize) -> Option<Value> {
+fn element(tokens: &[Token], at: Level) -> Option<Value> {
     type Make = fn(Vec<Value>) -> Value;
     let joints: [(Token, Make); 3] = [
         (Token::Union, Value::Union),
@@ -123,24 +141,24 @@ fn element(tokens: &[Token], depth: usize) -> Option<Value> {
         let parts = split(tokens, |t| *t == joint)?;
         if parts.len() > 1 {
             if let [name, Token::Relation('∈'), rest @ ..] = tokens {
-                let name = Value::Expression(Expression::parse(std::slice::from_ref(name))?);
-                return Some(Value::Relation(vec![name, element(rest, depth)?], vec!['∈']));
+                let name = Value::Expression(Expression::parse(std::slice::from_ref(name), at.tight)?);
+                return Some(Value::Relation(vec![name, element(rest, at)?], vec!['∈']));
             }
-            let parts = parts.into_iter().map(|p| element(p, depth)).collect::<Option<Vec<_>>>()?;
+            let parts = parts.into_iter().map(|p| element(p, at)).collect::<Option<Vec<_>>>()?;
             return (parts.len() <= MAX_ELEMENTS).then(|| make(parts));
         }
     }
-    relation(tokens, depth)
+    relation(tokens, at)
 }
 
-fn relation(tokens: &[Token], depth: usize) -> Option<Value> {
+fn relation(tokens: &[Token], at: Level) -> Option<Value> {
     let mut tokens = tokens;
     if let [Token::Relation('=' | '≈'), rest @ ..] = tokens {
         tokens = rest;
     }
     let sides = split(tokens, |t| matches!(t, Token::Relation(_)))?;
     if sides.len() == 1 {
-        return atom(tokens, depth);
+        return atom(tokens, at);
     }
     let mut operators = Vec::new();
     let mut end = 0;
@@ -152,11 +170,16 @@ fn relation(tokens: &[Token], depth: usize) -> Option<Value> {
         operators.push(operator);
         end += 1;
     }
-    let sides: Vec<Value> = sides.into_iter().map(|s| atom(s, depth)).collect::<Option<_>>()?;
+    let mut sides: Vec<Value> = sides.into_iter().map(|s| atom(s, at)).collect::<Option<_>>()?;
+    // What a value is equal to stands before what it is near to.
+    if let Some(at) = operators.iter().position(|o| *o == '≈').filter(|at| *at > 0) {
+        operators.truncate(at);
+        sides.truncate(at + 1);
+    }
     Some(Value::Relation(sides, operators))
 }
 
-fn atom(tokens: &[Token], depth: usize) -> Option<Value> {
+fn atom(tokens: &[Token], at: Level) -> Option<Value> {
     if let [Token::Words(words)] = tokens {
         return Some(Value::Words(words.clone()));
     }
@@ -165,21 +188,26 @@ fn atom(tokens: &[Token], depth: usize) -> Option<Value> {
         return Some(Value::Based(value.clone(), digits.clone()));
     }
     if tokens.contains(&Token::Begin) {
-        return matrix(&tokens, depth);
+        return matrix(&tokens, at);
     }
-    if let Some(value) = delimited(&tokens, depth) {
+    if let Some(value) = delimited(&tokens, at) {
         return value;
     }
     let parts = split(&tokens, |t| *t == Token::Colon)?;
     if parts.len() > 1 {
-        let parts = parts.into_iter().map(|p| atom(p, depth)).collect::<Option<_>>()?;
+        let parts = parts.into_iter().map(|p| atom(p, at)).collect::<Option<_>>()?;
         return Some(Value::Ratio(parts));
     }
     match tokens.split_last()? {
-        (Token::Sign('%'), rest) => Some(Value::Percent(Expression::parse(rest)?.without_degrees(false))),
+        (Token::Sign('%'), rest) => Some(Value::Percent(
+            Expression::parse(rest, at.tight)?.without_degrees(false),
+        )),
         _ => {
-            let expression = Expression::parse(&tokens)?;
-            let (number, radians) = (expression.clone().without_degrees(false), expression.without_degrees(true));
+            let expression = Expression::parse(&tokens, at.tight)?;
+            let (number, radians) = (
+                expression.clone().without_degrees(false),
+                expression.without_degrees(true),
+            );
             Some(match number == radians {
                 true => Value::Expression(number),
                 false => Value::Angle(number, radians),
@@ -190,7 +218,12 @@ fn atom(tokens: &[Token], depth: usize) -> Option<Value> {
 
 /// What stands between the delimiters that enclose all of `tokens`.
 fn inside(tokens: &[Token]) -> Option<&[Token]> {
-    let [Token::Open('(' | '[' | '{' | 'S'), inner @ .., Token::Close(')' | ']' | '}' | 'S')] = tokens else {
+    let [
+        Token::Open('(' | '[' | '{' | 'S'),
+        inner @ ..,
+        Token::Close(')' | ']' | '}' | 'S'),
+    ] = tokens
+    else {
         return None;
     };
     // They must match each other: (a)(b) is not enclosed.
@@ -199,14 +232,14 @@ fn inside(tokens: &[Token]) -> Option<&[Token]> {
 
 /// The list between the delimiters that enclose all of `tokens`; the outer `None` if there are none
 /// or they are only parentheses of an expression.
-fn delimited(tokens: &[Token], depth: usize) -> Option<Option<Value>> {
+fn delimited(tokens: &[Token], at: Level) -> Option<Option<Value>> {
     let (Some(&Token::Open(open)), Some(&Token::Close(close))) = (tokens.first(), tokens.last()) else {
         return None;
     };
     let inner = inside(tokens)?;
     let is_set = (open, close) == ('S', 'S');
     if is_set && let Some(condition) = condition(inner) {
-        return Some(list(condition, depth + 1));
+        return Some(list(condition, at.deeper()));
     }
     let parts = split(inner, |t| *t == Token::Comma)?;
     if parts.len() == 1 && !is_set {
@@ -219,7 +252,7 @@ fn delimited(tokens: &[Token], depth: usize) -> Option<Option<Value>> {
             )
         };
         let more = (open, close) == ('(', ')') && inner.iter().any(is_more);
-        return ((open, close) == ('{', '}') || more).then(|| list(inner, depth + 1));
+        return ((open, close) == ('{', '}') || more).then(|| list(inner, at.deeper()));
     }
     if inner.is_empty() {
         return Some(Some(Value::Set(Vec::new())));
@@ -228,14 +261,16 @@ fn delimited(tokens: &[Token], depth: usize) -> Option<Option<Value>> {
         let mut items = Vec::new();
         for part in parts {
             for signed in both_signs(part)? {
-                items.push(list(&signed, depth + 1)?);
+                items.push(list(&signed, at.deeper())?);
             }
         }
         (items.len() <= MAX_ELEMENTS).then_some(items)
     };
-    Some(items().map(|items| match is_set || open == '{' {
-        true => Value::Set(items),
-        false => Value::Tuple(open, close, items),
+    Some(items().map(|items| match open {
+        'S' => Value::Set(items),
+        // LaTeX does not show these braces.
+        '{' => Value::List(items, false),
+        _ => Value::Tuple(open, close, items),
     }))
 }
 
@@ -253,7 +288,7 @@ fn condition(inner: &[Token]) -> Option<&[Token]> {
 }
 
 /// A matrix, perhaps in parentheses, transposed, or times a factor before it.
-fn matrix(tokens: &[Token], depth: usize) -> Option<Value> {
+fn matrix(tokens: &[Token], at: Level) -> Option<Value> {
     let begin = tokens.iter().position(|t| *t == Token::Begin)?;
     let end = tokens.iter().rposition(|t| *t == Token::End)?;
     let (mut before, mut after) = (&tokens[..begin], &tokens[end + 1..]);
@@ -273,12 +308,12 @@ fn matrix(tokens: &[Token], depth: usize) -> Option<Value> {
             _ => break,
         }
     }
-    if !after.is_empty() || depth > MAX_DEPTH {
+    if !after.is_empty() || at.depth > MAX_DEPTH {
         return None;
     }
     let factor = match before {
         [] => None,
-        [factor @ .., Token::Sign('*')] | factor => Some(Expression::parse(factor)?),
+        [factor @ .., Token::Sign('*')] | factor => Some(Expression::parse(factor, at.tight)?),
     };
     let mut rows: Vec<Vec<Value>> = Vec::new();
     for row in split(&tokens[begin + 1..end], |t| *t == Token::Row)? {
@@ -286,7 +321,7 @@ fn matrix(tokens: &[Token], depth: usize) -> Option<Value> {
             continue;
         }
         let entries = split(row, |t| *t == Token::Column)?.into_iter().map(|entry| {
-            let value = list(entry, depth + 1)?;
+            let value = list(entry, at.deeper())?;
             Some(match (&factor, value) {
                 (Some(factor), Value::Expression(e)) => Value::Expression(factor.clone().times(e)),
                 (Some(_), _) => return None,
@@ -300,7 +335,9 @@ fn matrix(tokens: &[Token], depth: usize) -> Option<Value> {
         return None;
     }
     if transposed {
-        rows = (0..width).map(|column| rows.iter().map(|row| row[column].clone()).collect()).collect();
+        rows = (0..width)
+            .map(|column| rows.iter().map(|row| row[column].clone()).collect())
+            .collect();
     }
     Some(Value::Matrix(rows))
 }
@@ -318,10 +355,21 @@ fn without_units(tokens: &[Token]) -> Vec<Token> {
         }
         loop {
             rest = match rest {
-                [Token::Sign('^'), Token::Open('{'), Token::Number(_), Token::Close('}'), more @ ..] => more,
-                [Token::Sign('^'), Token::Open('{'), Token::Sign('-'), Token::Number(_), Token::Close('}'), more @ ..] => {
-                    more
-                }
+                [
+                    Token::Sign('^'),
+                    Token::Open('{'),
+                    Token::Number(_),
+                    Token::Close('}'),
+                    more @ ..,
+                ] => more,
+                [
+                    Token::Sign('^'),
+                    Token::Open('{'),
+                    Token::Sign('-'),
+                    Token::Number(_),
+                    Token::Close('}'),
+                    more @ ..,
+                ] => more,
                 [Token::Sign('^'), Token::Number(_), more @ ..] => more,
                 [Token::Sign('/' | '*'), Token::Words(_), more @ ..] => more,
                 [Token::Words(_), more @ ..] => more,
