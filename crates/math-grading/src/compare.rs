@@ -11,7 +11,7 @@ use crate::tokens::MAX_BYTES;
 use crate::values::{Read, Value, read};
 
 /// Work for one comparison, in operations on machine words, about.
-const MOST_WORK: u64 = 20_000_000;
+const MOST_WORK: u64 = 15_000_000;
 
 pub fn compare(a: &str, b: &str) -> Verdict {
     let (a, b) = (a.trim(), b.trim());

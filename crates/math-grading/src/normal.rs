@@ -221,7 +221,10 @@ impl Normal {
         if bits(&value) > MAX_RADICAND {
             return None;
         }
-        work.burn(20_000)?;
+        work.burn(match bits(&value) {
+            ..32 => 100,
+            many => 100 * many as u64,
+        })?;
         let (numerator, denominator) = (value.numerator().unsigned_abs(), value.denominator().clone());
         let negative = value < RBig::ZERO;
         if order != 2 {
@@ -271,7 +274,7 @@ impl Normal {
     /// Without negative powers of variables: times as much of each as it takes.
     pub fn cleared(&self) -> Normal {
         let mut least: BTreeMap<&str, i64> = BTreeMap::new();
-        for (monomial, _) in &self.0 {
+        for monomial in self.0.keys() {
             for (symbol, &k) in monomial
                 .powers
                 .iter()
@@ -378,17 +381,16 @@ fn square_free(n: UBig) -> Option<(UBig, UBig)> {
         return Some((UBig::ZERO, UBig::ONE));
     }
     let (mut rest, mut outside, mut inside) = (n, UBig::ONE, UBig::ONE);
-    let mut factor = 2u64;
-    while factor < MAX_PRIME {
-        if rest.is_one() {
-            break;
+    for factor in std::iter::once(2u64).chain((3..MAX_PRIME).step_by(2)) {
+        // What is left below the square of a number without smaller factors has no square in it.
+        if u64::try_from(&rest).is_ok_and(|rest| rest < factor * factor) {
+            return Some((outside, inside * rest));
         }
         let times = rest.remove(&UBig::from(factor)).unwrap_or(0);
-        outside *= UBig::from(factor).pow(times / 2);
-        if times % 2 == 1 {
-            inside *= factor;
+        if times > 0 {
+            outside *= UBig::from(factor).pow(times / 2);
+            inside *= UBig::from(factor).pow(times % 2);
         }
-        factor += if factor == 2 { 1 } else { 2 };
     }
     if let Some(root) = whole_root(&rest, 2) {
         return Some((outside * root, inside));

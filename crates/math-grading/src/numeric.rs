@@ -425,7 +425,7 @@ impl<'a> Evaluator<'a> {
     }
 
     fn exp(&mut self, a: &Value) -> Result<Value> {
-        self.burn(30)?;
+        self.burn(150)?;
         if a.magnitude() > 40.0 {
             return Err(Fault::Unknown);
         }
@@ -454,7 +454,7 @@ impl<'a> Evaluator<'a> {
     }
 
     pub fn ln(&mut self, a: &Value) -> Result<Value> {
-        self.burn(30)?;
+        self.burn(150)?;
         if a.is_zero() {
             return Err(Fault::Undefined);
         }
@@ -481,7 +481,7 @@ impl<'a> Evaluator<'a> {
     }
 
     fn sqrt(&mut self, a: &Value) -> Result<Value> {
-        self.burn(5)?;
+        self.burn(20)?;
         if a.is_zero() {
             let error = a.error / 2.0;
             return Ok(Value { error, ..a.clone() });

@@ -287,11 +287,11 @@ impl Lexer {
 
     /// Whether the last token is a number, or a unit over which another stands.
     fn measures(&self) -> bool {
-        match self.out.as_slice() {
-            [.., Token::Words(_), Token::Sign('/' | '*')] => true,
-            [.., Token::Number(_) | Token::Close('}') | Token::Sign('°')] => true,
-            _ => false,
-        }
+        matches!(
+            self.out.as_slice(),
+            [.., Token::Words(_), Token::Sign('/' | '*')]
+                | [.., Token::Number(_) | Token::Close('}') | Token::Sign('°')]
+        )
     }
 
     /// Whether a unit can end here: nothing goes on that would multiply.

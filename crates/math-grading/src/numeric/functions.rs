@@ -11,7 +11,7 @@ const MAX_ANGLE: f64 = 2000.0;
 impl Evaluator<'_> {
     pub(super) fn function(&mut self, function: Function, a: &Value) -> Result<Value> {
         use Function::*;
-        self.burn(30)?;
+        self.burn(150)?;
         if a.magnitude() > MAX_ANGLE {
             return Err(Fault::Unknown);
         }

@@ -128,7 +128,7 @@ impl Lexer {
         let mut end = 0;
         while self
             .peek(end)
-            .is_some_and(|c| c.is_ascii_digit() || ('A'..='Z').contains(&c))
+            .is_some_and(|c| c.is_ascii_digit() || c.is_ascii_uppercase())
         {
             end += 1;
         }
