@@ -102,6 +102,10 @@ fn same(a: &Value, b: &Value, work: &Work) -> Verdict {
     }
     match (region(a, work), region(b, work)) {
         (Some(x), Some(y)) => {
+            // Nobody answers with what cannot be: it was read otherwise than it was meant.
+            if x.reals.is_empty() && y.reals.is_empty() && x.variable.is_some() && y.variable.is_some() {
+                return Verdict::NotUnderstood;
+            }
             let apart = matches!((&x.variable, &y.variable), (Some(x), Some(y)) if x != y);
             let same = x.reals.same(&y.reals, work).map(|same| same && !apart);
             same.map_or(Verdict::NotUnderstood, Verdict::of)

@@ -434,6 +434,13 @@ impl Parser<'_> {
         {
             return Some(value);
         }
+        // f(2) is a value of f, and no product.
+        if matches!(name.trim_end_matches('\''), "f" | "g" | "h")
+            && let [Token::Open('('), Token::Number(at), Token::Close(')'), ..] = &self.tokens[self.at..]
+        {
+            self.at += 3;
+            return Some(Expression::Symbol(format!("{name}({at})")));
+        }
         if self.eat(&Token::Sign('_')).is_none() {
             return Some(Expression::Symbol(name));
         }

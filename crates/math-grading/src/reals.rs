@@ -95,7 +95,7 @@ impl Reals {
         self.combined(other, |a, b| a && b, work)
     }
 
-    fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         !self.at.iter().chain(&self.between).any(|b| *b)
     }
 
