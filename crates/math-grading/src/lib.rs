@@ -26,12 +26,14 @@
 //!   have one magnitude: all as the sets of real numbers that they are.
 //! - **Equations** up to a constant factor and the side on which things stand. `x = 5` is 5 where the
 //!   other text is no equation.
-//! - **Words**, without regard to case. Units, degrees and currency are left out and not compared.
+//! - **Words**, without regard to case. Units and currency are left out and not compared; 90° is 90
+//!   and π/2, 50 % is 50 and 1/2, and `1011_2` is `11_{10}` and the digits 1011.
 //!
 //! # What is not
 //!
-//! Integrals, limits, sums with a sign, vectors with arrows, `cases`, systems of equations as such,
-//! several letters as one name outside of `\text`. What is not understood, or is too long, too deep
+//! Integrals, limits, sums with a sign, numbers that go on with dots, vectors with arrows, sums and
+//! products of matrices, `cases`, several letters as one name outside of `\text`. `1/2x` is half of x,
+//! and not understood where only 1/(2x) would be right. What is not understood, or is too long, too deep
 //! or too much work, is compared as text without white space: equal texts are [`Verdict::Right`], and
 //! all others [`Verdict::NotUnderstood`], which is neither right nor wrong.
 //!
