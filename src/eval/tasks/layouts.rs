@@ -1,11 +1,11 @@
 //! The layouts that public files of questions have.
 
 use anyhow::{Context, Result, bail, ensure};
+use math_grading::{boxed, numbers};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Answer, Question};
-use crate::eval::grading::{boxed, numbers};
 use crate::text::escape_controls;
 
 /// The question of one line, in whichever layout it is.
