@@ -23,6 +23,7 @@ pub mod linear;
 pub mod loaded;
 mod pull;
 mod rope;
+mod split;
 pub mod summary;
 #[cfg(test)]
 pub(crate) mod testing;
