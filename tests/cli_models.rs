@@ -135,7 +135,7 @@ fn broken_model_files_are_named() {
         ("truncated.gguf", &model[..model.len() - 1], "the file has 98362431"),
         ("header.gguf", &model[..10_000], "is truncated"),
         ("absurd.gguf", &absurd, "18446744073709551615 metadata entries"),
-        ("foreign.gguf", &foreign, "supported are llama, qwen2, qwen3"),
+        ("foreign.gguf", &foreign, "supported are llama, qwen2, qwen3, gemma3"),
     ] {
         let path = write(dir.path(), name, bytes);
         for command in [["models", "inspect"], ["tokenize", "x"]] {

@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::block::{Attention, Block, Mlp, RmsNorm};
 use super::chunk::Chunk;
-use super::config::{Architecture, ModelConfig, RopeScaling};
+use super::config::{ModelConfig, RopeScaling};
 use super::fused::{self, Beside};
 use super::kv::PassKv;
 use super::linear::Linear;
@@ -119,7 +119,11 @@ impl Decoder {
             (Some(embedding), _) => embedding.lookup(&Tensor::new(ids, &self.place.device)?)?,
             (None, None) => unreachable!("embeddings are left out only beside a packed head"),
         };
-        Ok(hidden.to_dtype(self.place.dtype)?)
+        let hidden = hidden.to_dtype(self.place.dtype)?;
+        match self.config.details.embedding_scale {
+            Some(scale) => Ok((hidden * scale)?),
+            None => Ok(hidden),
+        }
     }
 
     /// Tokens at `positions`, each seeing itself and those before it in the list.
@@ -183,7 +187,10 @@ fn keep_freed_memory() {
 }
 
 fn norm(config: &ModelConfig, source: &WeightSource, name: &str, size: usize, place: &Placement) -> Result<RmsNorm> {
-    let gain = source.floats(&format!("{name}.weight"), &[size], place)?;
+    let mut gain = source.floats(&format!("{name}.weight"), &[size], place)?;
+    if config.architecture.has_gains_less_one() && matches!(source, WeightSource::Safetensors(_)) {
+        gain = (gain + 1.0)?;
+    }
     Ok(RmsNorm::new(gain, config.rms_norm_eps, !place.exact))
 }
 
@@ -193,14 +200,20 @@ fn block(config: &ModelConfig, source: &WeightSource, layer: usize, place: &Plac
     let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
     let linear = |part: &str, outputs, inputs| source.linear(&name(part), outputs, inputs, place);
     let [query, key, value, gate, up] = ["attn_q", "attn_k", "attn_v", "ffn_gate", "ffn_up"].map(name);
-    let head_norm = |part: &str| match config.architecture {
-        Architecture::Qwen3 => norm(config, source, &name(part), config.head_dim, place).map(Some),
-        _ => Ok(None),
+    let head_norm = |part: &str| match config.architecture.has_head_norms() {
+        true => norm(config, source, &name(part), config.head_dim, place).map(Some),
+        false => Ok(None),
+    };
+    let post_norm = |part: &str| norm(config, source, &name(part), hidden, place);
+    let post_norms = match config.architecture.has_post_norms() {
+        true => Some([post_norm("post_attention_norm")?, post_norm("post_ffw_norm")?]),
+        false => None,
     };
     Ok(Block::new(
         norm(config, source, &name("attn_norm"), hidden, place)?,
         Attention::new(
             config,
+            layer,
             source.linears([(&query, queries), (&key, keys), (&value, keys)], hidden, place)?,
             linear("attn_output", hidden, queries)?,
             [head_norm("attn_q_norm")?, head_norm("attn_k_norm")?],
@@ -209,7 +222,9 @@ fn block(config: &ModelConfig, source: &WeightSource, layer: usize, place: &Plac
         Mlp {
             inputs: source.linears([(&gate, inner), (&up, inner)], hidden, place)?,
             down: linear("ffn_down", hidden, inner)?,
+            activation: config.details.activation,
         },
+        post_norms,
     ))
 }
 

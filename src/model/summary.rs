@@ -104,7 +104,7 @@ fn of_gguf(file: &GgufFile) -> Summary {
         licence: file.string("general.license").map(str::to_owned),
         chat_template: file.string("tokenizer.chat_template").is_some(),
         path: file.path.clone(),
-        bytes: file.mmap.len() as u64,
+        bytes: file.bytes(),
     }
 }
 
