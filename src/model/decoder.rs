@@ -84,6 +84,50 @@ impl Decoder {
         self.blocks.iter().map(Block::bytes).sum::<usize>() + self.head.bytes()
     }
 
+    /// How products with the matrices of blocks and head are computed, in words: how many matrices, and their bytes. The
+    /// way that takes most bytes first.
+    pub fn ways(&self) -> Vec<(String, usize, usize)> {
+        let blocks = self.blocks.iter().flat_map(Block::linears);
+        let mut ways: Vec<(String, usize, usize)> = Vec::new();
+        for linear in blocks.chain([&self.head]) {
+            let how = linear.how();
+            let at = ways.iter().position(|(known, ..)| *known == how);
+            let at = at.unwrap_or_else(|| {
+                ways.push((how, 0, 0));
+                ways.len() - 1
+            });
+            ways[at].1 += 1;
+            ways[at].2 += linear.bytes();
+        }
+        ways.sort_by_key(|(_, _, bytes)| std::cmp::Reverse(*bytes));
+        ways
+    }
+
+    /// How many blocks run through the CPU kernels whole.
+    pub fn blocks_by_kernels(&self) -> usize {
+        self.blocks.iter().filter(|block| block.is_by_kernels()).count()
+    }
+
+    /// Bytes of the weights in memory, without norms and biases.
+    pub fn bytes(&self) -> usize {
+        // A head that is the embeddings shares their memory.
+        let shared = self.head.embedding().is_some() && self.config.tied_embeddings;
+        let own = self.embedding.as_ref().filter(|_| !shared);
+        self.bytes_a_token() + own.map_or(0, Embedding::bytes)
+    }
+
+    /// Bytes of the keys and values that a token leaves in all layers, each run once.
+    pub fn kv_bytes_a_token(&self) -> Result<usize> {
+        const TOKENS: usize = 64;
+        let positions: Vec<u32> = (0..TOKENS as u32).collect();
+        let hidden = Tensor::ones((TOKENS, self.config.hidden_size), self.place.dtype, &self.place.device)?;
+        let mut kv = PassKv::default();
+        self.fill_kv(0, &hidden, &self.chunk(&positions)?, &mut kv)?;
+        // Buffers are made for twice as many.
+        let held = kv.fork(TOKENS)?.bytes();
+        Ok(held.div_ceil(TOKENS) * self.config.layers)
+    }
+
     pub fn device(&self) -> &Device {
         &self.place.device
     }

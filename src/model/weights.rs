@@ -253,6 +253,14 @@ impl WeightSource {
 }
 
 impl Embedding {
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Embedding::Quantised(table) => table.storage_size_in_bytes(),
+            Embedding::Dense(table) => table.elem_count() * table.dtype().size_in_bytes(),
+        }
+    }
+
     /// (tokens, hidden), f32 where the embeddings are quantised.
     pub fn lookup(&self, ids: &Tensor) -> candle_core::Result<Tensor> {
         match self {
