@@ -6,8 +6,9 @@
 
 use super::catalog::ModelLocation;
 use super::gguf::{self, GgufFile};
+use super::jinja;
 use crate::text::escape_controls;
-use minijinja::value::{Kwargs, Value};
+use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, context, syntax::SyntaxConfig};
 use serde::Serialize;
 use std::fmt::Write;
@@ -111,12 +112,11 @@ impl ChatTemplate {
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(|error| broken(&error))?);
         environment.set_auto_escape_callback(|_| AutoEscape::None);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        jinja::teach(&mut environment);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
-        environment.add_filter("tojson", tojson);
         environment
-            .add_template_owned(NAME, source.to_owned())
+            .add_template_owned(NAME, jinja::prepared(source))
             .map_err(|error| broken(&error))?;
         Ok(Self { environment })
     }
@@ -175,39 +175,6 @@ fn strftime_now(format: &str) -> Result<String, Error> {
     write!(text, "{}", chrono::Local::now().format(format))
         .map_err(|_| Error::new(ErrorKind::InvalidOperation, format!("unknown date format {format:?}")))?;
     Ok(text)
-}
-
-/// Python's `json.dumps`: nothing escaped for HTML, spaces after `,` and `:`.
-fn tojson(value: &Value, options: Kwargs) -> Result<String, Error> {
-    let indent: Option<usize> = options.get("indent")?;
-    let mut bytes = Vec::new();
-    let written = match indent {
-        Some(width) => {
-            let indent = " ".repeat(width.min(16));
-            let pretty = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
-            value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, pretty))
-        }
-        None => value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, OneLine)),
-    };
-    written.map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// JSON on one line as Python writes it.
-struct OneLine;
-
-impl serde_json::ser::Formatter for OneLine {
-    fn begin_array_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
-        writer.write_all(b": ")
-    }
 }
 
 #[cfg(test)]

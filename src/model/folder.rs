@@ -12,7 +12,13 @@ pub(super) const WEIGHTS: &str = "model.safetensors";
 /// Which weights are in which file, where they are.
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 /// Read when they are there.
-pub(super) const OPTIONAL: [&str; 3] = ["tokenizer_config.json", "generation_config.json", "chat_template.jinja"];
+pub(super) const OPTIONAL: [&str; 5] = [
+    "tokenizer_config.json",
+    "generation_config.json",
+    "chat_template.jinja",
+    "added_tokens.json",
+    "special_tokens_map.json",
+];
 
 /// That a folder has what a model needs.
 pub(super) fn check(path: &Path) -> Result<(), CatalogError> {

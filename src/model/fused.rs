@@ -48,7 +48,7 @@ impl<G: Deref<Target = Storage>> Deref for Floats<G> {
 /// Whether [`forward`] can run a block.
 pub fn fits(block: &Block) -> bool {
     let packed = block.linears().iter().all(|linear| linear.packed().is_some());
-    packed && block.attention.head_dim.is_multiple_of(16)
+    packed && block.is_plain() && block.attention.head_dim.is_multiple_of(16)
 }
 
 /// What else is done during the first products of a block, and what depends on it.

@@ -69,6 +69,17 @@ impl Linear {
         Ok((dense.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?, inputs))
     }
 
+    /// How products with the weights are computed, in words.
+    pub(super) fn how(&self) -> String {
+        match &self.weight {
+            Weight::Packed(_) => "packed kernels".to_owned(),
+            Weight::Quantised(QMatMul::QTensor(weight)) => format!("general path, {:?}", weight.dtype()),
+            Weight::Quantised(QMatMul::Tensor(weight) | QMatMul::TensorF16(weight)) | Weight::Dense(weight) => {
+                format!("floats of {} bits", 8 * weight.dtype().size_in_bytes())
+            }
+        }
+    }
+
     /// Bytes of the weights, without the bias.
     pub(super) fn bytes(&self) -> usize {
         match &self.weight {

@@ -120,6 +120,12 @@ impl<'m> FrozenModel<'m> {
             decoder.device().is_cpu(),
             "gradients are computed on the CPU: load the model with --device cpu"
         );
+        ensure!(
+            decoder.blocks().iter().all(Block::is_plain),
+            "gradients are computed for the blocks of Llama and Qwen only: the blocks of this model ({}) have other norms, \
+             activations or windows",
+            decoder.config().architecture.name()
+        );
         let arena = Arena::default();
         let layers = decoder.blocks().iter().map(|block| FrozenBlock::new(block, &arena));
         let (final_norm, head) = decoder.final_norm_and_head();

@@ -1,6 +1,7 @@
 //! Tokenizers from a Hugging Face folder: tokenizer.json, and the files beside it that say where a
 //! text begins and ends.
 
+use super::added;
 use super::{Ends, Kind, MAX_ID, Tokenizer, TokenizerError};
 use crate::text::escape_controls;
 use serde_json::Value;
@@ -21,6 +22,9 @@ impl Tokenizer {
         // Both are settings of training runs that some files carry along.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| failed(error.to_string()))?;
+        let own = inner.get_vocab_size(true);
+        let beside = added::beside(&|name| read_json(folder, name), &inner);
+        inner.add_tokens(beside).map_err(|error| failed(error.to_string()))?;
         let kind = kind(&inner).ok_or_else(|| TokenizerError::Unsupported {
             from: from.clone(),
             found: "without a byte-level or SentencePiece decoder".to_owned(),
@@ -33,7 +37,10 @@ impl Tokenizer {
             )));
         }
         let ends = ends(folder, &inner);
-        Ok(Self::assemble(inner, tokens, ends, kind))
+        let beside = inner.get_vocab_size(true) - own;
+        let mut tokenizer = Self::assemble(inner, tokens, ends, kind);
+        tokenizer.beside = beside;
+        Ok(tokenizer)
     }
 }
 
