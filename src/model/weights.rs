@@ -10,13 +10,14 @@ use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Tensor};
 
 use super::gguf::GgufFile;
-use super::kernel::PackedMatrix;
+use super::kernel::{Arena, PackedMatrix};
 use super::linear::{Linear, Linears, Weight};
 
 /// Where weights come from. Names are GGUF's: `blk.7.attn_q`.
 pub enum WeightSource {
     Gguf(Box<GgufFile>),
-    Safetensors(Box<MmapedSafetensors>),
+    /// The files, and memory for what is packed from them.
+    Safetensors(Box<(MmapedSafetensors, Arena)>),
     /// Random weights of any shape and norms of ones, made where they are asked for: for benchmarks.
     Random {
         tied_embeddings: bool,
@@ -80,7 +81,7 @@ impl WeightSource {
         // what the program supports, as for every reader of safetensors.
         let tensors = unsafe { MmapedSafetensors::multi(&files) };
         let tensors = tensors.with_context(|| format!("cannot read the weights in {}", folder.display()))?;
-        Ok(WeightSource::Safetensors(Box::new(tensors)))
+        Ok(WeightSource::Safetensors(Box::new((tensors, Arena::default()))))
     }
 
     /// The type that most of the weights are held in, as GGUF names it.
@@ -90,8 +91,8 @@ impl WeightSource {
                 let infos = file.content.tensor_infos.values();
                 commonest(infos.map(|i| (format!("{:?}", i.ggml_dtype), i.shape.elem_count())))
             }
-            WeightSource::Safetensors(tensors) => {
-                let tensors = tensors.tensors();
+            WeightSource::Safetensors(files) => {
+                let tensors = files.0.tensors();
                 let sizes = tensors
                     .iter()
                     .map(|(_, t)| (format!("{:?}", t.dtype()), t.shape().iter().product()));
@@ -105,7 +106,7 @@ impl WeightSource {
     pub fn has(&self, name: &str) -> bool {
         match self {
             WeightSource::Gguf(file) => file.content.tensor_infos.contains_key(name),
-            WeightSource::Safetensors(tensors) => tensors.get(&hf_name(name)).is_ok(),
+            WeightSource::Safetensors(files) => files.0.get(&hf_name(name)).is_ok(),
             WeightSource::Random { tied_embeddings } => {
                 name.ends_with(".weight")
                     && name != "rope_freqs.weight"
@@ -118,9 +119,9 @@ impl WeightSource {
     pub fn floats(&self, name: &str, shape: &[usize], place: &Placement) -> Result<Tensor> {
         let tensor = match self {
             WeightSource::Gguf(file) => quantised(file, name, &place.device)?.dequantize(&place.device)?,
-            WeightSource::Safetensors(tensors) => {
+            WeightSource::Safetensors(files) => {
                 let name = hf_name(name);
-                let tensor = tensors.load(&name, &place.device);
+                let tensor = files.0.load(&name, &place.device);
                 tensor.with_context(|| format!("the weights have no tensor '{name}'"))?
             }
             WeightSource::Random { .. } if shape.len() == 1 => Tensor::ones(shape, place.dtype, &place.device)?,
@@ -188,8 +189,16 @@ impl WeightSource {
     }
 
     fn matrix(&self, name: &str, outputs: usize, inputs: usize, place: &Placement) -> Result<Weight> {
-        let WeightSource::Gguf(file) = self else {
-            return Ok(Weight::Dense(self.floats(name, &[outputs, inputs], place)?));
+        let by_kernels = place.device.is_cpu() && !place.exact;
+        let file = match self {
+            WeightSource::Gguf(file) => file,
+            WeightSource::Safetensors(files) if by_kernels => {
+                return match packed(files, name, outputs, inputs) {
+                    Some(packed) => Ok(Weight::Packed(packed)),
+                    None => Ok(Weight::Dense(self.floats(name, &[outputs, inputs], place)?)),
+                };
+            }
+            _ => return Ok(Weight::Dense(self.floats(name, &[outputs, inputs], place)?)),
         };
         let info = file.content.tensor_infos.get(name);
         let info = info.with_context(|| format!("the file has no tensor '{name}'"))?;
@@ -198,15 +207,15 @@ impl WeightSource {
             "tensor '{name}' has shape {:?}, the model's metadata asks for [{outputs}, {inputs}]",
             info.shape.dims()
         );
-        if self.is_dense(name, place) {
-            return Ok(Weight::Dense(self.floats(name, &[outputs, inputs], place)?));
-        }
-        if place.device.is_cpu() {
+        if by_kernels {
             let bytes = file.tensor_bytes(name);
             let bytes = bytes.with_context(|| format!("tensor '{name}' lies past the file's end"))?;
             if let Some(packed) = PackedMatrix::new(bytes, info.ggml_dtype, outputs, inputs, &file.arena) {
                 return Ok(Weight::Packed(packed));
             }
+        }
+        if self.is_dense(name, place) {
+            return Ok(Weight::Dense(self.floats(name, &[outputs, inputs], place)?));
         }
         let tensor = quantised(file, name, &place.device)?;
         Ok(Weight::Quantised(QMatMul::from_qtensor(tensor)?))
@@ -223,6 +232,17 @@ impl WeightSource {
                     "tensor '{name}' has another shape"
                 );
                 Ok(Embedding::Quantised(Arc::new(tensor)))
+            }
+            // On the CPU only the rows asked for become f32.
+            WeightSource::Safetensors(files) if !place.exact && place.device.is_cpu() => {
+                let stored = files.0.get(&hf_name(name)).ok().and_then(|t| t.dtype().try_into().ok());
+                let place = Placement {
+                    dtype: stored
+                        .filter(|t| matches!(t, DType::F16 | DType::BF16))
+                        .unwrap_or(place.dtype),
+                    ..place.clone()
+                };
+                Ok(Embedding::Dense(self.floats(name, &[vocab, hidden], &place)?))
             }
             _ => Ok(Embedding::Dense(self.floats(name, &[vocab, hidden], place)?)),
         }
@@ -249,6 +269,23 @@ fn commonest(sizes: impl Iterator<Item = (String, usize)>) -> String {
         .max_by_key(|(_, size)| *size)
         .map(|(name, _)| name)
         .unwrap_or_default()
+}
+
+/// A matrix of 16-bit floats for the CPU kernels; `None` where it is something else.
+fn packed(
+    (tensors, arena): &(MmapedSafetensors, Arena),
+    name: &str,
+    outputs: usize,
+    inputs: usize,
+) -> Option<PackedMatrix> {
+    let tensor = tensors.get(&hf_name(name)).ok()?;
+    let dtype = match tensor.dtype().try_into().ok()? {
+        DType::F16 => GgmlDType::F16,
+        DType::BF16 => GgmlDType::BF16,
+        _ => return None,
+    };
+    let fits = tensor.shape() == [outputs, inputs];
+    fits.then(|| PackedMatrix::new(tensor.data(), dtype, outputs, inputs, arena))?
 }
 
 fn quantised(file: &GgufFile, name: &str, device: &Device) -> Result<QTensor> {

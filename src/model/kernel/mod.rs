@@ -18,7 +18,9 @@ mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub mod dense;
+mod form;
 mod gradient;
+mod halves;
 mod pack;
 mod pool;
 mod portable;
@@ -44,9 +46,6 @@ use vector::Zmm;
 const BLOCK: usize = 32;
 /// Rows of a group, one vector lane each.
 const LANES: usize = 16;
-/// Activation rows that go over a weight group together, its quants unpacked once.
-#[cfg(target_arch = "x86_64")]
-const TILE: usize = 4;
 /// Activation rows that a weight group is multiplied with before the next group: few enough for
 /// their bytes to stay in the cache.
 const ROWS: usize = 64;
@@ -230,7 +229,7 @@ macro_rules! dispatched {
 }
 
 dispatched! {
-    fn split(x: &[f32], bytes: &mut [i8], scales: &mut [[f32; 2]]) {
+    fn split(x: &[f32], bytes: &mut [i8], scales: &mut [[f32; 4]]) {
         activations::split::<V>(x, bytes, scales)
     }
 }
