@@ -9,13 +9,19 @@ pub struct Activations {
     cols: usize,
     /// For weights that are floats.
     floats: Vec<f32>,
-    /// For each row and block: 32 high bytes, then 32 low bytes.
-    bytes: Vec<i8>,
-    /// For each row and block: scale, then the sums of the block's activations in fixed point, of all and of each half.
+    /// For each tile of rows, each of its blocks and each of its rows, so that they are read in one run.
+    bytes: Vec<Bytes>,
+    /// In the same order: scale, then the sums of the block's activations in fixed point, of all and of each half.
     scales: Vec<Scales>,
     /// Whether all low bytes are 0.
     coarse: bool,
 }
+
+/// The high and the low bytes of a block.
+pub(super) type Bytes = [[i8; BLOCK]; 2];
+
+/// Rows of a tile; the last tile has those that are left.
+pub(super) const TILE: usize = 8;
 
 /// Scale, sum, sum of the first sixteen, sum of the others.
 pub(super) type Scales = [f32; 4];
@@ -30,9 +36,9 @@ impl Activations {
     pub fn new(x: impl Into<Vec<f32>>, cols: usize) -> Self {
         let floats: Vec<f32> = x.into();
         assert!(cols > 0 && cols.is_multiple_of(BLOCK) && floats.len().is_multiple_of(cols));
-        let mut bytes = vec![0i8; 2 * floats.len()];
+        let mut bytes = vec![[[0; BLOCK]; 2]; floats.len() / BLOCK];
         let mut scales = vec![[0.0; 4]; floats.len() / BLOCK];
-        super::split(&floats, &mut bytes, &mut scales);
+        super::split(&floats, cols, &mut bytes, &mut scales);
         Activations {
             rows: floats.len() / cols,
             cols,
@@ -46,10 +52,8 @@ impl Activations {
     /// As [`Self::new`], by the high bytes alone: off by at most 1/254 of the greatest of 32, for two thirds of the time.
     pub fn coarse(x: impl Into<Vec<f32>>, cols: usize) -> Self {
         let mut activations = Activations::new(x, cols);
-        let blocks = activations.bytes.as_chunks_mut::<{ 2 * BLOCK }>().0;
-        for (block, scales) in blocks.iter_mut().zip(&mut activations.scales) {
-            let (high, low) = block.split_at_mut(BLOCK);
-            low.fill(0);
+        for ([high, low], scales) in activations.bytes.iter_mut().zip(&mut activations.scales) {
+            *low = [0; BLOCK];
             let [first, second] =
                 [&high[..LANES], &high[LANES..]].map(|half| 128 * half.iter().map(|b| i32::from(*b)).sum::<i32>());
             *scales = with_sums(scales[0], first, second);
@@ -72,56 +76,58 @@ impl Activations {
         self.cols
     }
 
-    /// The blocks of a row: 32 high bytes and 32 low bytes each.
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    pub(super) fn row_blocks(&self, row: usize) -> &[[[i8; BLOCK]; 2]] {
-        self.row_bytes(row).as_chunks::<BLOCK>().0.as_chunks::<2>().0
-    }
-
-    /// The bytes of all blocks of a row.
-    #[inline(always)]
-    pub(super) fn row_bytes(&self, row: usize) -> &[i8] {
-        &self.bytes[row * 2 * self.cols..(row + 1) * 2 * self.cols]
-    }
-
     /// The floats of a row.
     #[inline(always)]
     pub(super) fn row_floats(&self, row: usize) -> &[f32] {
         &self.floats[row * self.cols..(row + 1) * self.cols]
     }
 
-    /// Scale and sums of all blocks of a row.
+    /// Rows from `first`, where a tile begins, on: for each block the bytes and scales of the tile's rows.
     #[inline(always)]
-    pub(super) fn row_scales(&self, row: usize) -> &[Scales] {
+    pub(super) fn tile(&self, first: usize) -> impl Iterator<Item = (&[Bytes], &[Scales])> {
+        debug_assert!(first.is_multiple_of(TILE));
+        let rows = TILE.min(self.rows - first);
         let blocks = self.cols / BLOCK;
-        &self.scales[row * blocks..(row + 1) * blocks]
+        let range = first * blocks..(first + rows) * blocks;
+        self.bytes[range.clone()]
+            .chunks_exact(rows)
+            .zip(self.scales[range].chunks_exact(rows))
     }
 }
 
-/// Fills `bytes` and `scales` from `x`.
+/// Fills `bytes` and `scales` from `x`, (rows, cols).
 #[inline(always)]
-pub(super) fn split<V: Vector>(x: &[f32], bytes: &mut [i8], scales: &mut [Scales]) {
-    let blocks = x.as_chunks::<BLOCK>().0.iter();
-    let bytes = bytes.as_chunks_mut::<{ 2 * BLOCK }>().0;
-    for ((x, bytes), scale) in blocks.zip(bytes).zip(scales) {
-        let greatest = greatest::<V>(x);
-        let inverse = if greatest > 0.0 { GREATEST / greatest } else { 0.0 };
-        let (high, low) = bytes.split_at_mut(BLOCK);
-        let mut sums = [0i32; 2];
-        let halves = x.as_chunks::<LANES>().0.iter().zip(high.as_chunks_mut::<LANES>().0);
-        for (((x, high), low), sum) in halves.zip(low.as_chunks_mut::<LANES>().0).zip(&mut sums) {
-            for ((x, high), low) in x.iter().zip(high).zip(low) {
-                // In ±16256, so high is in ±127 and low in −64..64.
-                let fixed = fixed(x * inverse);
-                let upper = (fixed + 64) >> 7;
-                *high = upper as i8;
-                *low = (fixed - (upper << 7)) as i8;
-                *sum += fixed;
+pub(super) fn split<V: Vector>(x: &[f32], cols: usize, bytes: &mut [Bytes], scales: &mut [Scales]) {
+    let blocks = cols / BLOCK;
+    let tiles = bytes.chunks_mut(TILE * blocks).zip(scales.chunks_mut(TILE * blocks));
+    for (x, (bytes, scales)) in x.chunks(TILE * cols).zip(tiles) {
+        let rows = x.len() / cols;
+        for (row, x) in x.chunks_exact(cols).enumerate() {
+            for (block, x) in x.as_chunks::<BLOCK>().0.iter().enumerate() {
+                let at = block * rows + row;
+                scales[at] = split_block::<V>(x, &mut bytes[at]);
             }
         }
-        *scale = with_sums(greatest / GREATEST, sums[0], sums[1]);
     }
+}
+
+#[inline(always)]
+fn split_block<V: Vector>(x: &[f32; BLOCK], [high, low]: &mut Bytes) -> Scales {
+    let greatest = greatest::<V>(x);
+    let inverse = if greatest > 0.0 { GREATEST / greatest } else { 0.0 };
+    let mut sums = [0i32; 2];
+    let halves = x.as_chunks::<LANES>().0.iter().zip(high.as_chunks_mut::<LANES>().0);
+    for (((x, high), low), sum) in halves.zip(low.as_chunks_mut::<LANES>().0).zip(&mut sums) {
+        for ((x, high), low) in x.iter().zip(high).zip(low) {
+            // In ±16256, so high is in ±127 and low in −64..64.
+            let fixed = fixed(x * inverse);
+            let upper = (fixed + 64) >> 7;
+            *high = upper as i8;
+            *low = (fixed - (upper << 7)) as i8;
+            *sum += fixed;
+        }
+    }
+    with_sums(greatest / GREATEST, sums[0], sums[1])
 }
 
 /// A block's scales from its scale and the sums of its halves in fixed point.

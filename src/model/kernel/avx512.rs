@@ -3,13 +3,11 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
+use super::activations::{Bytes, TILE};
 use super::form::{Form, HALVES, Kind, Scales};
 use super::pack::PackedMatrix;
 use super::vector::Zmm;
 use super::{Activations, BLOCK, LANES, Output, halves};
-
-/// Activation rows that go over a weight group together, its quants unpacked once.
-const TILE: usize = 8;
 
 /// Some rows of `x` times one group of `weight`.
 ///
@@ -43,96 +41,83 @@ fn tiles<const KIND: usize, const COARSE: bool>(
     rows: Range<usize>,
     output: Output,
 ) {
-    let mut row = rows.start;
-    while row + TILE <= rows.end {
-        tile::<KIND, TILE, COARSE>(weight, group, x, row, output);
-        row += TILE;
-    }
-    if row + 4 <= rows.end {
-        tile::<KIND, 4, COARSE>(weight, group, x, row, output);
-        row += 4;
-    }
-    while row < rows.end {
-        tile::<KIND, 1, COARSE>(weight, group, x, row, output);
-        row += 1;
+    for first in rows.step_by(TILE) {
+        let count = TILE.min(x.rows() - first);
+        let mut from = 0;
+        if count == TILE {
+            tile::<KIND, TILE, COARSE>(weight, group, x, first, 0, output);
+            continue;
+        }
+        if count >= 4 {
+            tile::<KIND, 4, COARSE>(weight, group, x, first, 0, output);
+            from = 4;
+        }
+        for from in from..count {
+            tile::<KIND, 1, COARSE>(weight, group, x, first, from, output);
+        }
     }
 }
 
-/// Adds to `$sum` ⟨q, x⟩ in every lane for four of the vectors `$quants`, from `$from` on, and signed bytes x. A
+/// Adds to `$high` and `$low` ⟨q, x⟩ in every lane for the vector `$at` of `$quants` and the signed bytes of each row. A
 /// macro, for where it is left to the compiler it becomes a call that takes the quants through memory.
 macro_rules! add_dots {
-    ($sum:ident, $quants:ident, $from:expr, $activations:expr) => {
-        let x: &[i8; BLOCK] = $activations;
-        $sum = _mm512_dpbusd_epi32($sum, $quants[$from], quad_of(x, 4 * $from));
-        $sum = _mm512_dpbusd_epi32($sum, $quants[$from + 1], quad_of(x, 4 * $from + 4));
-        $sum = _mm512_dpbusd_epi32($sum, $quants[$from + 2], quad_of(x, 4 * $from + 8));
-        $sum = _mm512_dpbusd_epi32($sum, $quants[$from + 3], quad_of(x, 4 * $from + 12));
-    };
-}
-
-/// ⟨q, 128·hi + lo⟩ in every lane as floats, of the four vectors from `$from` on, and the next four where `$both`.
-macro_rules! dots {
-    ($quants:ident, $bytes:expr, $from:expr, $both:expr) => {{
-        let [high, low] = $bytes;
-        let mut sum = _mm512_setzero_si512();
-        add_dots!(sum, $quants, $from, high);
-        if $both {
-            add_dots!(sum, $quants, 4, high);
-        }
-        // At most 32·255·(127·128 + 64) < 2³¹: exact.
-        sum = _mm512_slli_epi32::<7>(sum);
-        if !COARSE {
-            let mut rest = _mm512_setzero_si512();
-            add_dots!(rest, $quants, $from, low);
-            if $both {
-                add_dots!(rest, $quants, 4, low);
+    ($high:ident, $low:ident, $quants:ident, $rows:ident, $($at:literal)*) => {$(
+        for r in 0..ROWS {
+            let [high, low]: &[[i8; BLOCK]; 2] = &$rows[r];
+            $high[r] = _mm512_dpbusd_epi32($high[r], $quants[$at], quad_of(high, 4 * $at));
+            if !COARSE {
+                $low[r] = _mm512_dpbusd_epi32($low[r], $quants[$at], quad_of(low, 4 * $at));
             }
-            sum = _mm512_add_epi32(sum, rest);
         }
-        _mm512_cvtepi32_ps(sum)
-    }};
+    )*};
 }
 
-/// `ROWS` rows of `x` from `first` on times one group; `COARSE`: their low bytes are 0.
+/// `ROWS` rows times one group: those `from` on of the tile of `x` that begins at `first`. `COARSE`: their low bytes are 0.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn tile<const KIND: usize, const ROWS: usize, const COARSE: bool>(
     weight: &PackedMatrix,
     group: usize,
     x: &Activations,
     first: usize,
+    from: usize,
     output: Output,
 ) {
     let form = const { Form::by_number(KIND) };
-    let blocks = x.cols() / BLOCK;
-    let (heads, quants) = weight.group_parts(&form, group);
-    let rows: [&[[[i8; BLOCK]; 2]]; ROWS] = std::array::from_fn(|r| &x.row_blocks(first + r)[..blocks]);
-    let scales: [&[[f32; 4]]; ROWS] = std::array::from_fn(|r| &x.row_scales(first + r)[..blocks]);
+    let zero = [_mm512_setzero_si512(); ROWS];
     let mut sums = [_mm512_setzero_ps(); ROWS];
-    let heads = heads.chunks_exact(form.head_bytes());
-    let units = quants.chunks_exact(form.blocks() * form.quant_bytes());
-    for (at, (head, unit)) in heads.zip(units).take(blocks / form.blocks()).enumerate() {
+    let mut blocks = x.tile(first);
+    for (head, unit) in weight.units(&form, group) {
         let super_scales = super_scales_of::<KIND>(head);
-        for (of_unit, quants) in unit.chunks_exact(form.quant_bytes()).enumerate() {
-            let block = at * form.blocks() + of_unit;
+        for ((of_unit, quants), (rows, scales)) in unit.chunks_exact(form.quant_bytes()).enumerate().zip(&mut blocks) {
+            let rows: &[Bytes; ROWS] = rows[from..].first_chunk().expect("the tile has these rows");
+            let scales: &[[f32; 4]; ROWS] = scales[from..].first_chunk().expect("the tile has these rows");
             let quants = unpack::<KIND>(quants);
+            let (mut high, mut low) = (zero, zero);
+            // At most 32·255·(127·128 + 64) < 2³¹: exact.
+            let dots = |high: __m512i, low| _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32::<7>(high), low));
             if form.runs == 1 {
+                add_dots!(high, low, quants, rows, 0 1 2 3 4 5 6 7);
                 let (d, m) = scales_of::<KIND>(head, super_scales, of_unit);
                 for r in 0..ROWS {
-                    let [scale, sum, _, _] = scales[r][block];
-                    let dots = dots!(quants, &rows[r][block], 0, true);
+                    let [scale, sum, _, _] = scales[r];
                     let scaled = _mm512_mul_ps(d, _mm512_set1_ps(scale));
-                    sums[r] = _mm512_fmadd_ps(scaled, dots, sums[r]);
+                    sums[r] = _mm512_fmadd_ps(scaled, dots(high[r], low[r]), sums[r]);
                     sums[r] = _mm512_fmadd_ps(m, _mm512_set1_ps(sum), sums[r]);
                 }
             } else {
                 let (d, m) = scales_of::<KIND>(head, super_scales, 2 * of_unit);
                 let (d2, m2) = scales_of::<KIND>(head, super_scales, 2 * of_unit + 1);
+                add_dots!(high, low, quants, rows, 0 1 2 3);
+                let mut scaled = [_mm512_setzero_ps(); ROWS];
                 for r in 0..ROWS {
-                    let [scale, _, sum, sum2] = scales[r][block];
-                    let bytes = &rows[r][block];
-                    let mut dots = _mm512_mul_ps(d, dots!(quants, bytes, 0, false));
-                    dots = _mm512_fmadd_ps(d2, dots!(quants, bytes, 4, false), dots);
-                    sums[r] = _mm512_fmadd_ps(dots, _mm512_set1_ps(scale), sums[r]);
+                    scaled[r] = _mm512_mul_ps(d, dots(high[r], low[r]));
+                }
+                (high, low) = (zero, zero);
+                add_dots!(high, low, quants, rows, 4 5 6 7);
+                for r in 0..ROWS {
+                    let [scale, _, sum, sum2] = scales[r];
+                    let scaled = _mm512_fmadd_ps(d2, dots(high[r], low[r]), scaled[r]);
+                    sums[r] = _mm512_fmadd_ps(scaled, _mm512_set1_ps(scale), sums[r]);
                     sums[r] = _mm512_fmadd_ps(m, _mm512_set1_ps(sum), sums[r]);
                     sums[r] = _mm512_fmadd_ps(m2, _mm512_set1_ps(sum2), sums[r]);
                 }
@@ -143,7 +128,7 @@ fn tile<const KIND: usize, const ROWS: usize, const COARSE: bool>(
         let mut values = [0.0f32; LANES];
         // SAFETY: `values` is 16 floats, what an unaligned 512-bit store writes.
         unsafe { _mm512_storeu_ps(values.as_mut_ptr(), sums) };
-        output.write(first + r, group, &values);
+        output.write(first + from + r, group, &values);
     }
 }
 

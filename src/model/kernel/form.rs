@@ -152,6 +152,11 @@ impl Form {
         (self.base + self.planes) * LANES * BLOCK / 8
     }
 
+    /// Bytes of a block or super-block of 16 rows.
+    pub const fn unit_bytes(&self) -> usize {
+        self.head_bytes() + self.blocks() * self.quant_bytes()
+    }
+
     /// Scale and offset of a row in a run of a block, 0.. of those of the head: w = scale · quant + offset.
     #[inline(always)]
     pub fn scale_and_offset(&self, head: &[u8], run: usize, lane: usize) -> (f32, f32) {

@@ -37,6 +37,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use activations::{Bytes, Scales};
 use attention::Attend;
 use vector::Lanes;
 #[cfg(target_arch = "x86_64")]
@@ -229,8 +230,8 @@ macro_rules! dispatched {
 }
 
 dispatched! {
-    fn split(x: &[f32], bytes: &mut [i8], scales: &mut [[f32; 4]]) {
-        activations::split::<V>(x, bytes, scales)
+    fn split(x: &[f32], cols: usize, bytes: &mut [Bytes], scales: &mut [Scales]) {
+        activations::split::<V>(x, cols, bytes, scales)
     }
 }
 

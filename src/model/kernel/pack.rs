@@ -1,20 +1,21 @@
 //! Weight matrices, repacked for the kernels.
 
+use std::sync::{Mutex, PoisonError};
+
 use candle_core::quantized::GgmlDType;
 use half::{bf16, f16};
-use rayon::prelude::*;
 
 use super::arena::{Arena, Line, Lines};
 use super::form::{self, Form, HALVES, Kind, Scales};
-use super::{BLOCK, LANES};
+use super::{BLOCK, LANES, pool};
 
 /// A weight matrix in packed form.
 pub struct PackedMatrix {
     rows: usize,
     cols: usize,
     kind: Kind,
-    /// For each group of 16 rows: the heads of its blocks or super-blocks, filled up to a line, then the quants of its
-    /// blocks, see [`Form`]. Of floats the rows in turn.
+    /// For each group of 16 rows its blocks or super-blocks in turn, each a head and the quants of its blocks, see
+    /// [`Form`]: what a token reads must lie in one run, or it comes from memory at half the speed. Of floats the rows.
     lines: Lines,
 }
 
@@ -34,23 +35,17 @@ impl PackedMatrix {
             kind,
             lines: arena.lines(rows.div_ceil(LANES) * group_lines(kind, cols)),
         };
-        let groups = matrix.lines.par_chunks_mut(group_lines(kind, cols));
-        groups.zip(bytes.par_chunks(LANES * of_row)).for_each(|(group, bytes)| {
-            let group = plain_mut(group);
-            match kind {
-                Kind::Q4_0 => pack::<{ Kind::Q4_0 as usize }>(Kind::Q4_0, bytes, of_row, group),
-                Kind::Q4_1 => pack::<{ Kind::Q4_1 as usize }>(Kind::Q4_1, bytes, of_row, group),
-                Kind::Q5_0 => pack::<{ Kind::Q5_0 as usize }>(Kind::Q5_0, bytes, of_row, group),
-                Kind::Q5_1 => pack::<{ Kind::Q5_1 as usize }>(Kind::Q5_1, bytes, of_row, group),
-                Kind::Q8_0 => pack::<{ Kind::Q8_0 as usize }>(Kind::Q8_0, bytes, of_row, group),
-                Kind::Q2K => pack::<{ Kind::Q2K as usize }>(Kind::Q2K, bytes, of_row, group),
-                Kind::Q3K => pack::<{ Kind::Q3K as usize }>(Kind::Q3K, bytes, of_row, group),
-                Kind::Q4K => pack::<{ Kind::Q4K as usize }>(Kind::Q4K, bytes, of_row, group),
-                Kind::Q5K => pack::<{ Kind::Q5K as usize }>(Kind::Q5K, bytes, of_row, group),
-                Kind::Q6K => pack::<{ Kind::Q6K as usize }>(Kind::Q6K, bytes, of_row, group),
-                Kind::F16 | Kind::BF16 => group[..bytes.len()].copy_from_slice(bytes),
+        let groups = matrix.lines.chunks_exact_mut(group_lines(kind, cols));
+        let groups: Vec<_> = groups.zip(bytes.chunks(LANES * of_row)).map(Mutex::new).collect();
+        // Not by rayon, whose threads would have to be woken for each matrix.
+        pool::share(groups.len(), &|range| {
+            for group in &groups[range] {
+                let mut group = group.lock().unwrap_or_else(PoisonError::into_inner);
+                let (lines, bytes) = &mut *group;
+                pack_group(kind, bytes, of_row, plain_mut(lines));
             }
         });
+        drop(groups);
         Some(matrix)
     }
 
@@ -93,14 +88,12 @@ impl PackedMatrix {
             }
             return;
         };
-        let (heads, quants) = self.group_parts(&form, row / LANES);
-        for (block, quants) in quants.chunks_exact(form.quant_bytes()).enumerate() {
-            let head = &heads[block / form.blocks() * form.head_bytes()..];
-            for run in 0..form.runs {
-                let of_head = block % form.blocks() * form.runs + run;
-                let (scale, offset) = form.scale_and_offset(head, of_head, lane);
-                let columns = BLOCK / form.runs * run..BLOCK / form.runs * (run + 1);
-                let quants = columns.map(|column| form.quant(quants, lane, column));
+        for (head, quants) in self.units(&form, row / LANES) {
+            for run in 0..form.blocks() * form.runs {
+                let (scale, offset) = form.scale_and_offset(head, run, lane);
+                let quants = &quants[run / form.runs * form.quant_bytes()..];
+                let from = BLOCK / form.runs * (run % form.runs);
+                let quants = (from..from + BLOCK / form.runs).map(|column| form.quant(quants, lane, column));
                 match form.centre {
                     // The difference first, as ggml has it: one rounding instead of two.
                     Some(centre) => out.extend(quants.map(|q| scale * (f32::from(q) - f32::from(centre)))),
@@ -124,12 +117,12 @@ impl PackedMatrix {
         self.kind
     }
 
-    /// The heads and the quants of a group; `form` is that of the matrix. Quants are aligned to 64.
+    /// The heads and quants of a group's blocks or super-blocks; `form` is that of the matrix.
     #[inline(always)]
-    pub(super) fn group_parts(&self, form: &Form, group: usize) -> (&[u8], &[u8]) {
-        let heads = self.cols / BLOCK / form.blocks() * form.head_bytes();
-        let (head, quants) = self.group_bytes(group).split_at(heads.next_multiple_of(64));
-        (&head[..heads], quants)
+    pub(super) fn units<'a>(&'a self, form: &Form, group: usize) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let head = form.head_bytes();
+        let units = self.group_bytes(group).chunks_exact(form.unit_bytes());
+        units.map(move |unit| unit.split_at(head))
     }
 
     /// The bytes of a row of floats.
@@ -154,9 +147,8 @@ impl PackedMatrix {
 fn group_lines(kind: Kind, cols: usize) -> usize {
     match kind.form() {
         Some(form) => {
-            let blocks = cols / BLOCK;
-            let heads = blocks / form.blocks() * form.head_bytes();
-            heads.div_ceil(64) + blocks * form.quant_bytes() / 64
+            let units = cols / BLOCK / form.blocks();
+            (units * form.unit_bytes()).div_ceil(64)
         }
         None => LANES * cols * 2 / 64,
     }
@@ -168,18 +160,29 @@ fn plain_mut(lines: &mut [Line]) -> &mut [u8] {
     unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * 64) }
 }
 
-/// Packs up to 16 rows of `of_row` bytes each into their group's bytes, which are 0. `KIND` is the number of `kind`.
+/// Packs up to 16 rows of `of_row` bytes each into their group's bytes, which are 0.
+fn pack_group(kind: Kind, bytes: &[u8], of_row: usize, group: &mut [u8]) {
+    macro_rules! by_kind {
+        ($($kind:ident)*) => {
+            match kind {
+                $(Kind::$kind => pack::<{ Kind::$kind as usize }>(Kind::$kind, bytes, of_row, group),)*
+                Kind::F16 | Kind::BF16 => group[..bytes.len()].copy_from_slice(bytes),
+            }
+        };
+    }
+    by_kind!(Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2K Q3K Q4K Q5K Q6K)
+}
+
+/// As [`pack_group`]; `KIND` is the number of `kind`.
 fn pack<const KIND: usize>(kind: Kind, bytes: &[u8], of_row: usize, group: &mut [u8]) {
     let form = const { Form::by_number(KIND) };
-    let heads = of_row / form.stored * form.head_bytes();
-    let (heads, all_quants) = group.split_at_mut(heads.next_multiple_of(64));
     let mut decoded = [[0; BLOCK]; 8];
     for (lane, row) in bytes.chunks_exact(of_row).enumerate() {
-        let heads = heads.chunks_exact_mut(form.head_bytes());
-        let units = all_quants.chunks_exact_mut(form.quant_bytes() * form.blocks());
-        for ((raw, to), units) in row.chunks_exact(form.stored).zip(heads).zip(units) {
+        let units = group.chunks_exact_mut(form.unit_bytes());
+        for (raw, unit) in row.chunks_exact(form.stored).zip(units) {
+            let (to, all_quants) = unit.split_at_mut(form.head_bytes());
             let head = form::decode(kind, raw, &mut decoded[..form.blocks()]);
-            for (quants, to) in decoded.iter().zip(units.chunks_exact_mut(form.quant_bytes())) {
+            for (quants, to) in decoded.iter().zip(all_quants.chunks_exact_mut(form.quant_bytes())) {
                 form.store(to, lane, quants);
             }
             store_head(&form, &head, lane, to);

@@ -2,13 +2,11 @@
 
 use std::ops::Range;
 
+use super::activations::TILE;
 use super::form::Form;
 use super::pack::PackedMatrix;
 use super::vector::Lanes;
-use super::{Activations, BLOCK, LANES, Output, halves};
-
-/// Activation rows for which a block is unpacked once.
-const TILE: usize = 8;
+use super::{Activations, LANES, Output, halves};
 
 /// Some rows of `x` times one group of `weight`.
 pub(super) fn group(weight: &PackedMatrix, group: usize, x: &Activations, rows: Range<usize>, output: Output) {
@@ -42,29 +40,29 @@ fn group_inline<const FUSED: bool>(
     let Some(form) = weight.kind().form() else {
         return halves::group::<Lanes<FUSED>>(weight, group, x, rows, output);
     };
-    let (heads, quants) = weight.group_parts(&form, group);
     let (first, end) = (rows.start, rows.end);
     for from in (first..end).step_by(TILE) {
-        let tile = from..(from + TILE).min(end);
         let mut sums = [[0.0f32; LANES]; TILE];
-        for (block, quants) in quants.chunks_exact(form.quant_bytes()).enumerate() {
-            let head = &heads[block / form.blocks() * form.head_bytes()..][..form.head_bytes()];
+        let units = weight.units(&form, group);
+        let blocks = units.flat_map(|(head, quants)| {
+            let quants = quants.chunks_exact(form.quant_bytes()).enumerate();
+            quants.map(move |(of_unit, quants)| (head, of_unit, quants))
+        });
+        for ((head, of_unit, quants), (activations, of_rows)) in blocks.zip(x.tile(from)) {
             let bytes = unpack(&form, quants);
             for run in 0..form.runs {
-                let of_head = block % form.blocks() * form.runs + run;
+                let of_head = of_unit * form.runs + run;
                 let scales: [(f32, f32); LANES] =
                     std::array::from_fn(|lane| form.scale_and_offset(head, of_head, lane));
                 let fours = 8 / form.runs * run..8 / form.runs * (run + 1);
-                for (row, sums) in tile.clone().zip(&mut sums) {
-                    let activations = &x.row_bytes(row)[block * 2 * BLOCK..][..2 * BLOCK];
-                    let of_block = x.row_scales(row)[block];
+                for (([high, low], of_block), sums) in activations.iter().zip(of_rows).zip(&mut sums) {
                     let sum = if form.runs == 1 { of_block[1] } else { of_block[2 + run] };
                     // At most 32·255·(127·128 + 64) < 2³¹ in magnitude.
                     let mut dots = [0i32; LANES];
                     for four in fours.clone() {
                         for i in 0..4 {
                             let at = 4 * four + i;
-                            let value = (i32::from(activations[at]) << 7) + i32::from(activations[BLOCK + at]);
+                            let value = (i32::from(high[at]) << 7) + i32::from(low[at]);
                             for (lane, dot) in dots.iter_mut().enumerate() {
                                 *dot += i32::from(bytes[four][4 * lane + i]) * value;
                             }
@@ -76,7 +74,7 @@ fn group_inline<const FUSED: bool>(
                 }
             }
         }
-        for (row, sums) in tile.zip(&sums) {
+        for (row, sums) in (from..end).zip(&sums) {
             output.write(row, group, sums);
         }
     }

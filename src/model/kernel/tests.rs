@@ -128,14 +128,15 @@ fn activations_are_split_alike_on_all_machines() {
     let x: Vec<f32> = (0..5 * 96)
         .map(|i| rng.random_range(-3.0..3.0) * 10f32.powi(i / 32 % 7 - 3))
         .collect();
-    let (mut bytes, mut scales) = (vec![0; 2 * x.len()], vec![[0.0; 4]; x.len() / BLOCK]);
-    split(&x, &mut bytes, &mut scales);
+    let (mut bytes, mut scales) = (vec![[[0; BLOCK]; 2]; x.len() / BLOCK], vec![[0.0; 4]; x.len() / BLOCK]);
+    // Tiles of one row each have their blocks in order.
+    split(&x, x.len(), &mut bytes, &mut scales);
     let (mut plain_bytes, mut plain_scales) = (bytes.clone(), scales.clone());
-    plain_bytes.fill(1);
-    activations::split::<Lanes<false>>(&x, &mut plain_bytes, &mut plain_scales);
+    plain_bytes.fill([[1; BLOCK]; 2]);
+    activations::split::<Lanes<false>>(&x, x.len(), &mut plain_bytes, &mut plain_scales);
     assert_eq!((&bytes, &scales), (&plain_bytes, &plain_scales));
     for (block, x) in x.as_chunks::<BLOCK>().0.iter().enumerate() {
-        let (high, low) = bytes[block * 2 * BLOCK..][..2 * BLOCK].split_at(BLOCK);
+        let [high, low] = bytes[block];
         let greatest = x.iter().fold(0.0f32, |a, b| a.max(b.abs()));
         let fixed = |i: usize| 128 * i32::from(high[i]) + i32::from(low[i]);
         let bytes_of = |columns: Range<usize>| columns.map(fixed).sum::<i32>() as f32;
