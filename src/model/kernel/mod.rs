@@ -1,16 +1,18 @@
-//! Matrix products of 4- and 8-bit weights with f32 activations on the CPU.
+//! Matrix products of weights of two to eight bits, or floats of 16, with f32 activations on the CPU.
 //!
-//! Weights of GGUF's 32-column block types are repacked at load: the rows go into groups of 16 (one
-//! vector lane each), and every block holds its 16 scales, 16 offsets and the unsigned quants with
-//! four neighbouring columns of a row side by side, as the `vpdpbusd` instruction (AVX-512 VNNI)
-//! multiplies them. The packed form is no larger than the file's and serves prefill and decode.
+//! Weights of GGUF's block types are repacked at load: the rows go into groups of 16 (one vector lane each), and every block
+//! of 32 columns holds unsigned quants with four neighbouring columns of a row side by side, as the `vpdpbusd` instruction
+//! (AVX-512 VNNI) multiplies them. Quants of two and four bits share bytes, and what a type has beyond those are planes of
+//! one bit. Before them stand the scales of the 16 rows as the file has them. The packed form is no larger than the file's
+//! and a tenth, gives the file's weights to the bit, and serves prefill and decode (`form.rs`, `pack.rs`). Floats of 16 bits
+//! stay rows of such and are multiplied in f32 (`halves.rs`).
 //!
 //! Activations are split per 32-column block into two signed bytes, x ≈ s·(128·hi + lo), which is
 //! 15-bit fixed point: the integer dot products are exact and the result differs from f32 arithmetic
 //! by about 1e-5 of the block's greatest activation (llama.cpp's 8-bit activations: 4e-3).
 //!
-//! One weight is w = d·q + m with q unsigned, so a row's product with a block is
-//! d·s·(128·⟨q, hi⟩ + ⟨q, lo⟩) + m·Σx.
+//! One weight is w = d·q + m with q unsigned, so a row's product with a run of columns of the same scale is
+//! d·s·(128·⟨q, hi⟩ + ⟨q, lo⟩) + m·s·Σ(128·hi + lo).
 
 mod activations;
 mod arena;
