@@ -14,6 +14,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
 use super::folder;
+use super::kernel::Arena;
 
 /// Rows and columns of a block with a scale of its own, unless config.json says otherwise.
 const BLOCK: [usize; 2] = [128, 128];
@@ -29,6 +30,8 @@ pub struct FolderTensors {
     /// Before the names of a decoder's tensors: `model.`.
     prefix: &'static str,
     block: [usize; 2],
+    /// For what is packed from them.
+    arena: Arena,
 }
 
 impl FolderTensors {
@@ -50,6 +53,7 @@ impl FolderTensors {
             names,
             prefix: known.unwrap_or("model."),
             block: block(path)?,
+            arena: Arena::default(),
         })
     }
 
@@ -87,6 +91,15 @@ impl FolderTensors {
             other => other,
         };
         format!("{prefix}layers.{layer}.{module}.{suffix}")
+    }
+
+    pub fn arena(&self) -> &Arena {
+        &self.arena
+    }
+
+    /// Whether a weight has scales beside it, or what may be some: it is not what its bytes say.
+    pub fn has_scale(&self, name: &str) -> bool {
+        !matches!(self.scale(name), Ok(None))
     }
 
     pub fn has(&self, name: &str) -> bool {

@@ -117,8 +117,8 @@ impl WeightSource {
                 let infos = file.content.tensor_infos.values();
                 commonest(infos.map(|i| (format!("{:?}", i.ggml_dtype), i.shape.elem_count())))
             }
-            WeightSource::Safetensors(tensors) => {
-                let tensors = tensors.tensors();
+            WeightSource::Safetensors(files) => {
+                let tensors = files.tensors();
                 let sizes = tensors
                     .iter()
                     .map(|(_, t)| (format!("{:?}", t.dtype()), t.shape().iter().product()));
@@ -211,8 +211,16 @@ impl WeightSource {
     }
 
     fn matrix(&self, name: &str, outputs: usize, inputs: usize, place: &Placement) -> Result<Weight> {
-        let WeightSource::Gguf(file) = self else {
-            return Ok(Weight::Dense(self.floats(name, &[outputs, inputs], place)?));
+        let by_kernels = place.device.is_cpu() && !place.exact;
+        let file = match self {
+            WeightSource::Gguf(file) => file,
+            WeightSource::Safetensors(files) if by_kernels => {
+                return match packed(files, name, outputs, inputs) {
+                    Some(packed) => Ok(Weight::Packed(packed)),
+                    None => Ok(Weight::Dense(self.floats(name, &[outputs, inputs], place)?)),
+                };
+            }
+            _ => return Ok(Weight::Dense(self.floats(name, &[outputs, inputs], place)?)),
         };
         let info = file.content.tensor_infos.get(name);
         let info = info.with_context(|| format!("the file has no tensor '{name}'"))?;
@@ -221,15 +229,15 @@ impl WeightSource {
             "tensor '{name}' has shape {:?}, the model's metadata asks for [{outputs}, {inputs}]",
             info.shape.dims()
         );
-        if self.is_dense(name, place) {
-            return Ok(Weight::Dense(self.floats(name, &[outputs, inputs], place)?));
-        }
-        if place.device.is_cpu() {
+        if by_kernels {
             let bytes = file.tensor_bytes(name);
             let bytes = bytes.with_context(|| format!("tensor '{name}' lies past the file's end"))?;
             if let Some(packed) = PackedMatrix::new(bytes, info.ggml_dtype, outputs, inputs, &file.arena) {
                 return Ok(Weight::Packed(packed));
             }
+        }
+        if self.is_dense(name, place) {
+            return Ok(Weight::Dense(self.floats(name, &[outputs, inputs], place)?));
         }
         let tensor = quantised(file, name, &place.device)?;
         Ok(Weight::Quantised(QMatMul::from_qtensor(tensor)?))
@@ -246,6 +254,17 @@ impl WeightSource {
                     "tensor '{name}' has another shape"
                 );
                 Ok(Embedding::Quantised(Arc::new(tensor)))
+            }
+            // On the CPU only the rows asked for become f32.
+            WeightSource::Safetensors(files) if !place.exact && place.device.is_cpu() => {
+                let stored = files.get(&files.named(name)).ok().and_then(|t| t.dtype().try_into().ok());
+                let place = Placement {
+                    dtype: stored
+                        .filter(|t| matches!(t, DType::F16 | DType::BF16))
+                        .unwrap_or(place.dtype),
+                    ..place.clone()
+                };
+                Ok(Embedding::Dense(self.floats(name, &[vocab, hidden], &place)?))
             }
             _ => Ok(Embedding::Dense(self.floats(name, &[vocab, hidden], place)?)),
         }
@@ -280,6 +299,24 @@ fn commonest(sizes: impl Iterator<Item = (String, usize)>) -> String {
         .max_by_key(|(_, size)| *size)
         .map(|(name, _)| name)
         .unwrap_or_default()
+}
+
+/// A matrix of 16-bit floats for the CPU kernels; `None` where it is something else.
+fn packed(
+    tensors: &FolderTensors,
+    name: &str,
+    outputs: usize,
+    inputs: usize,
+) -> Option<PackedMatrix> {
+    let name = tensors.named(name);
+    let tensor = tensors.get(&name).ok().filter(|_| !tensors.has_scale(&name))?;
+    let dtype = match tensor.dtype().try_into().ok()? {
+        DType::F16 => GgmlDType::F16,
+        DType::BF16 => GgmlDType::BF16,
+        _ => return None,
+    };
+    let fits = tensor.shape() == [outputs, inputs];
+    fits.then(|| PackedMatrix::new(tensor.data(), dtype, outputs, inputs, tensors.arena()))?
 }
 
 fn quantised(file: &GgufFile, name: &str, device: &Device) -> Result<QTensor> {

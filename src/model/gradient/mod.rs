@@ -379,7 +379,7 @@ fn products<const N: usize>(
     if precision == Precision::Coarse
         && let Some(packed) = fused::all_packed(linears)
     {
-        let products = kernel::matmul(packed, &kernel::Activations::coarse(&x, size));
+        let products = kernel::matmul(packed, &kernel::Activations::coarse(x, size));
         return Ok(fused::biased(linears, products)?);
     }
     let shape = (x.len() / size, size);
