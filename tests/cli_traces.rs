@@ -157,7 +157,7 @@ fn export_replaces_nothing_unasked_and_names_its_formats() {
     export(
         &["--out", "a.png"],
         2,
-        "--format svg, html, csv, json, text or overrides",
+        "--format svg, tape, html, csv, json, text or overrides",
     );
     export(&[], 2, "no format");
     export(&["--out", "nowhere/a.svg"], 1, "cannot write nowhere/a.svg");
@@ -169,7 +169,7 @@ fn exported_overrides_say_what_the_run_was_asked() {
     let overrides = folder.stdout(&["export", "pins.jsonl", "--format", "overrides"], 0);
     assert_eq!(
         overrides,
-        "scope prompt\nkv ragged\ndial -0.5\npin 12=skip\npin 20@40-44=repeat\n"
+        "scope token\nkv fill\ndial -0.5\npin 12=skip\npin 20@40-44=repeat\n"
     );
 }
 

@@ -257,7 +257,10 @@ impl WeightSource {
             }
             // On the CPU only the rows asked for become f32.
             WeightSource::Safetensors(files) if !place.exact && place.device.is_cpu() => {
-                let stored = files.get(&files.named(name)).ok().and_then(|t| t.dtype().try_into().ok());
+                let stored = files
+                    .get(&files.named(name))
+                    .ok()
+                    .and_then(|t| t.dtype().try_into().ok());
                 let place = Placement {
                     dtype: stored
                         .filter(|t| matches!(t, DType::F16 | DType::BF16))
@@ -302,12 +305,7 @@ fn commonest(sizes: impl Iterator<Item = (String, usize)>) -> String {
 }
 
 /// A matrix of 16-bit floats for the CPU kernels; `None` where it is something else.
-fn packed(
-    tensors: &FolderTensors,
-    name: &str,
-    outputs: usize,
-    inputs: usize,
-) -> Option<PackedMatrix> {
+fn packed(tensors: &FolderTensors, name: &str, outputs: usize, inputs: usize) -> Option<PackedMatrix> {
     let name = tensors.named(name);
     let tensor = tensors.get(&name).ok().filter(|_| !tensors.has_scale(&name))?;
     let dtype = match tensor.dtype().try_into().ok()? {
