@@ -1,5 +1,6 @@
 //! Shape of a decoder, read from GGUF metadata or a Hugging Face config.json.
 
+use crate::files;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -126,7 +127,7 @@ impl ModelConfig {
 
     /// From a Hugging Face folder's config.json.
     pub fn from_hf(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = files::read_text(path, files::TEXT).with_context(|| format!("cannot read {}", path.display()))?;
         let raw: HfConfig =
             serde_json::from_str(&text).with_context(|| format!("{} is no model config", path.display()))?;
         raw.into_config().with_context(|| format!("in {}", path.display()))

@@ -12,6 +12,7 @@ use candle_core::{DType, Device, Tensor};
 use super::gguf::GgufFile;
 use super::kernel::PackedMatrix;
 use super::linear::{Linear, Linears, Weight};
+use crate::files;
 
 /// Where weights come from. Names are GGUF's: `blk.7.attn_q`.
 pub enum WeightSource {
@@ -47,7 +48,8 @@ impl WeightSource {
         let single = folder.join("model.safetensors");
         let index = folder.join("model.safetensors.index.json");
         let files = if index.is_file() {
-            let text = std::fs::read_to_string(&index).with_context(|| format!("cannot read {}", index.display()))?;
+            let text =
+                files::read_text(&index, files::TEXT).with_context(|| format!("cannot read {}", index.display()))?;
             let json: serde_json::Value =
                 serde_json::from_str(&text).with_context(|| format!("{} is damaged", index.display()))?;
             let map = json["weight_map"].as_object();
@@ -56,9 +58,8 @@ impl WeightSource {
             names.sort_unstable();
             names.dedup();
             for name in &names {
-                let plain = Path::new(name).components().count() == 1;
                 ensure!(
-                    plain,
+                    crate::paths::is_plain_name(name),
                     "{} names a file outside its folder: '{}'",
                     index.display(),
                     name.escape_default()

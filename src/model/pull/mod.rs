@@ -11,6 +11,7 @@ mod staging;
 
 use super::catalog::{CatalogError, Entry, Progress, Source};
 use super::{checksum, folder};
+use crate::files;
 use crate::paths::{self, NoHome};
 use crate::text::escape_controls;
 use hub::Hub;
@@ -213,7 +214,7 @@ impl Puller {
         );
         if has(folder::INDEX) {
             self.fetch_to(repo, folder::INDEX, staging, &whole.join(folder::INDEX), job)?;
-            let index = std::fs::read(whole.join(folder::INDEX)).map_err(|error| staging.failure(error))?;
+            let index = files::read(&whole.join(folder::INDEX), files::TEXT).map_err(|error| staging.failure(error))?;
             wanted.extend(folder::shards(&index).map_err(Failure::Source)?);
         } else {
             wanted.push(folder::WEIGHTS.to_owned());
@@ -275,7 +276,13 @@ fn is_sound(entry: &Entry, place: &Path, job: &mut Job) -> Result<bool, CatalogE
         }
         Err(_) => return Ok(false),
     }
-    match checksum::sha256(place, job) {
+    let remembered = checksum::sha256(place, job);
+    let sum = match &remembered {
+        // Before anything is thrown away: what is remembered may be wrong itself.
+        Ok(sum) if *sum != entry.sha256 => checksum::computed(place, job),
+        _ => remembered,
+    };
+    match sum {
         Ok(sum) if sum == entry.sha256 => Ok(true),
         Ok(_) => {
             job.report(&format!("{} is corrupt; pulling it again", entry.file), 0, None);

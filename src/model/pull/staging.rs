@@ -59,6 +59,11 @@ impl Staging {
         })
     }
 
+    /// Bytes that the model has, where they are known.
+    pub(super) fn needed(&self) -> Option<u64> {
+        (self.needed > 0).then_some(self.needed)
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.dir
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Error, Result, bail, ensure};
 
 use super::{ExampleRecord, FORMAT, Gold, Line, RecordFile, RecordHeader};
+use crate::files;
 use crate::line_file::whole_lines;
 use crate::program::Program;
 
@@ -32,7 +33,8 @@ pub fn read_records_skipping(path: &Path) -> Result<(RecordFile, Vec<Error>)> {
 }
 
 fn read(path: &Path, damaged: &mut dyn FnMut(Error) -> Result<()>) -> Result<RecordFile> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read the records {}", path.display()))?;
+    let bytes =
+        files::read(path, files::DATA).with_context(|| format!("cannot read the records {}", path.display()))?;
     let (file, _) = parse(path, &bytes, damaged)?;
     file.with_context(|| format!("{} holds no records; `drllm-tui search` writes them", path.display()))
 }
