@@ -52,8 +52,8 @@ trial() {
 
 trial search s.jsonl "$program" search --data q.jsonl --model "$model" --simulations 4 --out s.jsonl --resume
 "$program" search --data q.jsonl --model "$model" --simulations 4 --out records.jsonl 2> /dev/null
-trial eval o.jsonl "$program" eval q.jsonl --model "$model" --routers none --outcomes o.jsonl --resume
-trial train r.safetensors "$program" train records.jsonl --model "$model" --epochs 10 --features features --out r.safetensors --resume
+trial eval o.jsonl "$program" eval --data q.jsonl --model "$model" --routers none --outcomes o.jsonl --resume
+trial train r.safetensors "$program" train --records records.jsonl --model "$model" --epochs 10 --features features --out r.safetensors --resume
 if [ -n "${PULL:-}" ]; then
     # PULL=1 and a reachable index or hub: the default model, into a cache folder of its own.
     for _ in $(seq "$trials"); do

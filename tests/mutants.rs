@@ -591,7 +591,7 @@ fn mutants_of_every_kind_are_read_or_refused_in_words() {
                         .any(|c| c != '\n' && (c.is_control() || drllm::text::is_hostile(c)));
                     // Some messages are escaped where they are printed.
                     let escaped = drllm::text::escape_controls_multiline(&error);
-                    let is_prompts = error.contains("the model's context holds");
+                    let is_prompts = error.contains("the prompt ");
                     let unnamed = !is_prompts && !escaped.contains(kind.named) || escaped.chars().count() > 4000;
                     (obeyed && escaped == error || unnamed).then_some(error)
                 }
