@@ -199,9 +199,7 @@ fn kinds() -> Vec<Kind> {
         Kind {
             name: "records",
             file: "s.jsonl",
-            seeds: ["ice", "legs"]
-                .map(|name| asset(&format!("assets/searches/{name}.jsonl")))
-                .to_vec(),
+            seeds: vec![records(model.path())],
             beside: Vec::new(),
             read: |path| {
                 let _ = read_records_skipping(path);
@@ -228,7 +226,7 @@ fn kinds() -> Vec<Kind> {
         Kind {
             name: "overrides",
             file: "o",
-            seeds: vec![b"budget 12 # note\npin 3=skip\npin 4@7=repeat\nkv fill\nprogram 0 1 2*2\n".to_vec()],
+            seeds: vec![b"budget 12 # note\npin 3=skip\npin 4@7=repeat\nkv fill\nprogram 0-11 13-29\n".to_vec()],
             beside: Vec::new(),
             read: |path| {
                 Overrides::parse(&String::from_utf8_lossy(&std::fs::read(path).unwrap()), 30)
@@ -271,7 +269,7 @@ fn kinds() -> Vec<Kind> {
         Kind {
             name: "configuration",
             file: "c.toml",
-            seeds: vec![asset("assets/config.toml"), asset("assets/keymap.toml")],
+            seeds: vec![asset("assets/config.toml"), b"[keys.global]\nq = 'quit'\n".to_vec()],
             beside: Vec::new(),
             read: |path| {
                 drllm::config::Config::load(Some(path), folder_of(path))
@@ -290,6 +288,20 @@ fn render(path: &Path) -> Result<(), String> {
         .and_then(|t| t.render(&[message], "<s>", "</s>"))
         .map(drop)
         .map_err(text)
+}
+
+/// What a search writes.
+fn records(model: &Path) -> Vec<u8> {
+    let place = tempfile::tempdir().unwrap();
+    let questions = place.path().join("q.jsonl");
+    std::fs::write(&questions, asset("tests/data/questions.jsonl")).unwrap();
+    let out = place.path().join("s.jsonl");
+    let mut search = std::process::Command::new(env!("CARGO_BIN_EXE_drllm-tui"));
+    search.args(["search", "--limit", "4", "--simulations", "2", "--data"]);
+    search.arg(questions).arg("--model").arg(model).arg("--out").arg(&out);
+    let done = search.env("DRLLM_CACHE_DIR", place.path()).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    std::fs::read(out).unwrap()
 }
 
 fn tiny_weights(bytes: &[u8]) -> Vec<String> {
