@@ -592,6 +592,12 @@ fn mutants_of_every_kind_are_read_or_refused_in_words() {
                 None
             };
             let bytes = structural.unwrap_or_else(|| mutant(&mut rng, parent));
+            // Here templates run in this process, where fuel is their only bound; what the program does about
+            // the rest is for tests/hostile.rs.
+            let numbers = bytes.split(|byte| !byte.is_ascii_digit());
+            if kind.name.contains("template") && numbers.map(<[u8]>::len).any(|digits| digits > 5) {
+                continue;
+            }
             std::fs::write(&path, &bytes).unwrap();
             let (read, file) = (kind.read, path.clone());
             let fault = match guard::within(TIME, move || read(&file)) {

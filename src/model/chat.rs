@@ -184,7 +184,7 @@ impl Compiled {
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(|error| broken(&error))?);
         environment.set_auto_escape_callback(|_| AutoEscape::None);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(method);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
         environment.add_filter("tojson", tojson);
@@ -229,6 +229,21 @@ fn reason(error: &Error) -> String {
     let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
     let line = error.line().map(|line| format!(" (line {line})")).unwrap_or_default();
     escape_controls(&format!("{kind}{detail}{line}"))
+}
+
+/// Python's methods. A width in a format is memory that no fuel pays for, so it has at most four digits.
+fn method(state: &mut minijinja::State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
+    let format = value.as_str().filter(|_| name == "format").unwrap_or_default();
+    if format
+        .split(|c: char| !c.is_ascii_digit())
+        .any(|number| number.len() > 4)
+    {
+        return Err(Error::new(
+            ErrorKind::InvalidOperation,
+            "a format asks for too wide a field",
+        ));
+    }
+    minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args)
 }
 
 fn raise_exception(message: &str) -> Result<String, Error> {

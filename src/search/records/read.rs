@@ -7,6 +7,7 @@ use anyhow::{Context, Error, Result, bail, ensure};
 use super::{ExampleRecord, FORMAT, Gold, Line, RecordFile, RecordHeader};
 use crate::files;
 use crate::line_file::whole_lines;
+use crate::program::MOST_LAYERS;
 use crate::program::Program;
 
 /// Reads a file of records. A last line without an end is left out: it is what a kill leaves.
@@ -79,6 +80,11 @@ fn check_format(header: &RecordHeader) -> Result<()> {
         header.format == FORMAT,
         "records of format {}, this program reads format {FORMAT}; search again",
         header.format
+    );
+    ensure!(
+        (1..=MOST_LAYERS).contains(&header.layers),
+        "records of a model of {} layers, 1 to {MOST_LAYERS} are possible; the line is damaged",
+        header.layers
     );
     Ok(())
 }
