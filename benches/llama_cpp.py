@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Takes turns with llama.cpp: prefill of 128 and 512 tokens, and decode after 128.
 
-    python3 benches/llama_cpp.py [--turns 12] [--threads 2] [--venv DIR]
+    python3 benches/llama_cpp.py [--model FILE] [--turns 12] [--threads 2] [--venv DIR | --node DIR] [--cpu-time]
 
 Builds llama-cpp-python from its PyPI package into a throw-away virtual environment (many minutes,
-with cmake's defaults replaced by FLAGS) unless --venv names one that has it, builds `cargo bench
---bench decode`, and lets both run the same tokens of the default model (or DRLLM_MODEL, a GGUF
-file) in turns, each in a process that stays. Prints medians and the median of the turns' ratios.
+with cmake's defaults replaced by FLAGS) unless --venv names one that has it, or --node a folder
+where `npm install node-llama-cpp` was run, whose binaries are there for every kind of processor.
+Builds `cargo bench --bench decode`, and lets both run the same tokens of the default model (or
+--model, a GGUF file) in turns, each in a process that stays. Prints medians and the median of the
+turns' ratios. On a busy machine --cpu-time with --threads 1 counts the processes' own time.
 """
 
 import argparse
@@ -56,6 +58,34 @@ for line in sys.stdin:
     print(*seconds, flush=True)
 """
 
+# The same by node-llama-cpp.
+NODE = r"""
+import readline from "node:readline";
+import {getLlama, LlamaLogLevel} from "node-llama-cpp";
+const [modelPath, threads] = [process.argv[2], Number(process.argv[3])];
+const llama = await getLlama({gpu: false, build: "never", logLevel: LlamaLogLevel.error, maxThreads: threads});
+const model = await llama.loadModel({modelPath});
+const context = await model.createContext({contextSize: 1024, batchSize: 512, threads});
+const sequence = context.getSequence();
+console.log("ready");
+async function take(tokens) {
+    const start = performance.now();
+    const answer = sequence.evaluate(tokens, {temperature: 0, yieldEogToken: true});
+    await answer.next();
+    const seconds = (performance.now() - start) / 1e3;
+    await answer.return();
+    return seconds;
+}
+for await (const line of readline.createInterface({input: process.stdin})) {
+    const [prompt, ...ids] = line.split(" ").map(Number);
+    await sequence.clearHistory();
+    const seconds = [await take(ids.slice(0, prompt))];
+    for (const id of ids.slice(prompt)) seconds.push(await take([id]));
+    console.log(seconds.join(" "));
+}
+process.exit(0);
+"""
+
 
 def llama_python(venv):
     """The interpreter of a virtual environment that has llama-cpp-python, built if need be."""
@@ -80,8 +110,11 @@ def decode_bench():
 class Side:
     """A process that measures what it is told. Its first line is `greeting`."""
 
-    def __init__(self, command, threads):
+    def __init__(self, command, threads, model, cpu_time):
         env = {**os.environ, "RAYON_NUM_THREADS": str(threads)}
+        if model:
+            env["DRLLM_MODEL"] = str(model)
+        self.cpu_time = cpu_time
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
         self.greeting = self.answer()
 
@@ -91,26 +124,51 @@ class Side:
             sys.exit(f"{self.process.args[0]} ended: see its message above")
         return line.strip()
 
-    def seconds(self, prompt, ids):
-        """Of the prompt, and the median of the tokens after it."""
+    def spent(self):
+        """Seconds that the process's threads have run, as Linux counts them."""
+        threads = Path(f"/proc/{self.process.pid}/task").glob("*/schedstat")
+        return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
+
+    def ask(self, prompt, ids):
         # What ran before may still spin for work.
         time.sleep(0.05)
+        before = self.spent() if self.cpu_time else 0
         print(prompt, *ids, file=self.process.stdin, flush=True)
-        first, *others = map(float, self.answer().split())
-        return first, statistics.median(others) if others else None
+        seconds = [float(number) for number in self.answer().split()]
+        return seconds, (self.spent() if self.cpu_time else 0) - before
+
+    def seconds(self, prompt, ids):
+        """Of the prompt, and of a token after it, the median."""
+        seconds, spent = self.ask(prompt, ids)
+        first, *others = seconds
+        if not self.cpu_time:
+            return first, statistics.median(others) if others else None
+        if not others:
+            return spent, None
+        alone = self.ask(prompt, ids[:prompt])[1]
+        return alone, max(spent - alone, 1e-9) / len(others)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, help="a GGUF file; the default model otherwise")
     parser.add_argument("--turns", type=int, default=12)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--venv", type=Path, help="kept and used again; a temporary one otherwise")
+    parser.add_argument("--node", type=Path, help="a folder with node_modules/node-llama-cpp, instead of --venv")
+    parser.add_argument("--cpu-time", action="store_true", help="time that the processes ran, not time that passed")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        python = llama_python(args.venv or Path(folder) / "venv")
-        ours = Side([decode_bench(), "--bench", "serve"], args.threads)
+        if args.node:
+            script = args.node / "drllm-serve.mjs"
+            script.write_text(NODE)
+            llama = ["node", script]
+        else:
+            llama = [llama_python(args.venv or Path(folder) / "venv"), "-c", LLAMA]
+        how = (args.threads, args.model, args.cpu_time)
+        ours = Side([decode_bench(), "--bench", "serve"], *how)
         # Ours says where the model is, pulled if it was not there.
-        theirs = Side([python, "-c", LLAMA, ours.greeting, str(args.threads)], args.threads)
+        theirs = Side([*llama, ours.greeting, str(args.threads)], *how)
         # Any tokens do: what they are does not change the work.
         ids = [100 + 37 * i % 40000 for i in range(512 + DECODED)]
         names = ["prefill, 128 tokens", "prefill, 512 tokens", f"decode, {DECODED} tokens after 128"]
@@ -123,7 +181,9 @@ def main():
                 if turn > 0:
                     for rate, per_second in zip(rates, [128 / prefill, 512 / long_prefill, 1 / token]):
                         rate[at].append(per_second)
-    print(f"{args.turns} turns, {args.threads} threads, tokens a second, {PACKAGE} ({' '.join(FLAGS)})\n")
+    by = "node-llama-cpp" if args.node else f"{PACKAGE} ({' '.join(FLAGS)})"
+    of = ", of the processes' own time" if args.cpu_time else ""
+    print(f"{args.turns} turns, {args.threads} threads, tokens a second{of}, {by}\n")
     print("| | drllm | llama.cpp | ratio | quartiles |")
     print("|---|---:|---:|---:|---:|")
     for name, (of_ours, of_theirs) in zip(names, rates):

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use crossterm::event::{KeyCode, KeyEvent};
 use drllm::engine::Trace;
+use drllm::export::{Format, export};
 use drllm::tui::app::App;
 use drllm::tui::color::ColorTier;
 use drllm::tui::keymap::Keymap;
@@ -67,7 +68,17 @@ fn main() -> Result<()> {
         let svg = draw_picture(picture).with_context(|| format!("the picture {}", picture.name))?;
         std::fs::write(&out, svg).with_context(|| format!("cannot write {}", out.display()))?;
     }
-    Ok(())
+    let out = Path::new(&folder).join("tape.svg");
+    std::fs::write(&out, draw_tape()?).with_context(|| format!("cannot write {}", out.display()))
+}
+
+/// A story as it came, moving.
+pub fn draw_tape() -> Result<String> {
+    let recordings = recordings::built_in();
+    let story = recordings.iter().find(|recording| recording.name == "fox-depth");
+    let trace = story.context("there is no recording fox-depth")?.trace()?;
+    let title = "A story, token by token, with the layers that each token ran";
+    Ok(export(&trace, title, Format::Tape))
 }
 
 /// The screen as SVG.

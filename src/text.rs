@@ -1,6 +1,11 @@
 //! Text from a model, a file or a user is hostile until escaped: a terminal obeys control
 //! characters.
 
+/// The bytes of a text file without the byte-order mark that some programs write in front.
+pub fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes)
+}
+
 /// Replaces what a terminal would obey or mis-measure by visible forms: C0 controls by their
 /// pictures (␛, ␉), what else controls the order of text or cannot be seen by
 /// `\u{…}`. Newlines and tabs too: callers that want them split lines first.

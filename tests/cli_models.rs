@@ -135,7 +135,7 @@ fn broken_model_files_are_named() {
         ("truncated.gguf", &model[..model.len() - 1], "the file has 98362431"),
         ("header.gguf", &model[..10_000], "is truncated"),
         ("absurd.gguf", &absurd, "18446744073709551615 metadata entries"),
-        ("foreign.gguf", &foreign, "supported are llama, qwen2, qwen3"),
+        ("foreign.gguf", &foreign, "supported are llama, qwen2, qwen3, gemma3"),
     ] {
         let path = write(dir.path(), name, bytes);
         for command in [["models", "inspect"], ["tokenize", "x"]] {
@@ -196,12 +196,35 @@ fn inspect_shows_what_the_file_is() {
         tensors.iter().map(|kind| kind["count"].as_u64().unwrap()).sum::<u64>(),
         272
     );
+    let running = &json["running"];
+    assert_eq!(
+        (&json["refused"], &running["blocks_by_kernels"]),
+        (&serde_json::Value::Null, &30.into())
+    );
+    assert_eq!(
+        running["matrices"],
+        serde_json::json!([
+            {"how": "packed kernels", "count": 211, "bytes": running["matrices"][0]["bytes"]}
+        ])
+    );
+    let bytes = running["bytes"].as_u64().unwrap();
+    assert!((90_000_000..110_000_000).contains(&bytes), "{bytes}");
+    // Keys and values of 3 heads of 64 in 30 layers, 16 bits each.
+    assert_eq!(running["kv_bytes_a_token"], 2 * 3 * 64 * 30 * 2);
+    let fields = |list: &str| running["fields"][list].as_array().unwrap().len();
+    assert!(fields("read") > 8 && fields("unknown") == 0);
     program(cache.path())
         .args(["models", "inspect"])
         .arg(&model)
         .assert()
         .success()
-        .stdout(contains("Q4_1").and(contains("30")).and(contains(SHA256)));
+        .stdout(
+            contains("Q4_1")
+                .and(contains(SHA256))
+                .and(contains("30 of 30 blocks by the packed kernels"))
+                .and(contains("211 × packed kernels"))
+                .and(contains("rope.freq_base")),
+        );
 }
 
 #[test]
@@ -281,4 +304,37 @@ fn tokenize_prints_ids_or_json_from_arguments_or_stdin() {
             .and(contains('\u{1b}').not())
             .and(contains('\u{202e}').not()),
     );
+}
+
+#[test]
+fn inspect_says_how_a_model_runs_or_why_it_is_refused() {
+    let cache = tempfile::tempdir().unwrap();
+    let reports = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reports");
+    let dir = tempfile::tempdir().unwrap();
+    for (from, to) in [
+        ("llama.safetensors", "model.safetensors"),
+        ("tokenizer.json", "tokenizer.json"),
+    ] {
+        std::fs::copy(reports.join(from), dir.path().join(to)).unwrap();
+    }
+    let inspect = |config: serde_json::Value| {
+        write(dir.path(), "config.json", config.to_string().as_bytes());
+        program(cache.path())
+            .args(["models", "inspect"])
+            .arg(dir.path())
+            .assert()
+            .success()
+    };
+    let mut config = serde_json::json!({
+        "model_type": "llama", "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "vocab_size": 262,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "torch_dtype": "float16", "novelty": 3,
+    });
+    inspect(config.clone()).stdout(
+        contains("0 of 2 blocks by the packed kernels")
+            .and(contains("15 × floats of"))
+            .and(predicates::str::is_match(r"without effect\s+torch_dtype").unwrap())
+            .and(predicates::str::is_match(r"not known\s+novelty").unwrap()),
+    );
+    config["partial_rotary_factor"] = 0.5.into();
+    inspect(config).stdout(predicates::str::is_match(r"refused\s.*partial_rotary_factor.* is 0.5").unwrap());
 }

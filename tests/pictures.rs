@@ -34,4 +34,12 @@ fn every_picture_of_the_documentation_is_drawn_and_used() {
         );
         assert!(pages.contains(&format!("{name}.svg)")), "no page shows {name}.svg");
     }
+    let tape = pictures::draw_tape().unwrap();
+    assert!(tape.contains("@keyframes") && tape.ends_with("</svg>\n"));
+    assert_eq!(
+        std::fs::read_to_string(root.join("docs/tape.svg")).unwrap(),
+        tape,
+        "cargo run --release --example pictures writes tape.svg"
+    );
+    assert!(pages.contains("tape.svg)"), "no page shows tape.svg");
 }

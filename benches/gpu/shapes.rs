@@ -119,6 +119,7 @@ impl Shape {
             rope_scaling: RopeScaling::None,
             rope_interleaved: false,
             tied_embeddings: self.tied,
+            details: Default::default(),
         }
     }
 

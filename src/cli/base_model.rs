@@ -10,6 +10,14 @@ use super::progress::Progress;
 use crate::engine::{LoadRequest, RouterChoice, load_model};
 use crate::eval::parallel::default_threads;
 use crate::model::Model;
+use crate::text::escape_controls;
+
+/// Says on standard error what a user should know of the model's files.
+pub fn tell_notes(model: &Model) {
+    for note in &model.notes {
+        crate::note!("{}", escape_controls(note));
+    }
+}
 
 /// Which model, where, and over how many threads questions are spread.
 #[derive(Args, Clone, Debug, Default)]
@@ -55,6 +63,8 @@ impl BaseModelArgs {
             stop,
         );
         progress.finish();
-        model
+        let model = model?;
+        tell_notes(&model);
+        Ok(model)
     }
 }

@@ -1,4 +1,4 @@
-//! `drllm-tui export`: a trace as a picture, a page, a table or text.
+//! `drllm-tui export`: a trace as a picture, still or moving, a page, a table or text.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,8 @@ use super::output::{self, refuse_existing, write_whole};
 use super::trace_file::read_trace;
 use crate::export::{Format, export};
 
-/// Write a trace as a heat map (SVG, HTML, text), a table (CSV) or one JSON object.
+/// Write a trace as a heat map (SVG, text), a moving picture, a page that replays it (HTML), a table (CSV) or one JSON
+/// object.
 #[derive(Args, Debug)]
 pub struct ExportArgs {
     /// A trace (JSON lines of `run --json`); `-` reads standard input
@@ -36,7 +37,7 @@ pub fn run(args: &ExportArgs) -> Result<()> {
     let by_name = || Format::of_extension(args.out.extension()?.to_str()?);
     let format = args.format.or_else(by_name).ok_or_else(|| {
         UsageError::new(
-            "no format: say --format svg, html, csv, json, text or overrides, or give --out a name that ends in one of \
+            "no format: say --format svg, tape, html, csv, json, text or overrides, or give --out a name that ends in one of \
              svg, html, csv, json, txt and overrides",
         )
     })?;

@@ -31,7 +31,8 @@ enum Command {
         #[arg(value_name = "NAME")]
         name: Option<String>,
     },
-    /// Show what a model on this machine is: architecture, widths, tensor types, licence, sha256
+    /// Show what a model on this machine is and how it runs: architecture, widths, tensor types, licence, sha256; kernels,
+    /// memory, and which fields of its file are read, without effect, not known or refused
     Inspect {
         /// A name from `models list`, a hub name that was pulled, a .gguf file or a model folder
         #[arg(value_name = "NAME|PATH")]
@@ -126,6 +127,49 @@ fn sum(located: &Located) -> Result<String, CatalogError> {
     located.sha256(&mut |progress| bar.show(progress), &AtomicBool::new(false))
 }
 
+/// How the model runs, and what became of the fields of its file.
+fn running(summary: &Summary) -> Vec<(&'static str, String)> {
+    let Some(running) = &summary.running else {
+        let reason = summary.refused.clone().unwrap_or_default();
+        return vec![("refused", reason)];
+    };
+    let layers = summary.layers.unwrap_or_default();
+    let mut rows = vec![(
+        "runs",
+        format!(
+            "{} of {layers} blocks by the packed kernels alone",
+            running.blocks_by_kernels
+        ),
+    )];
+    for matrices in &running.matrices {
+        let size = HumanBytes(matrices.bytes as u64);
+        rows.push(("products", format!("{} × {}, {size}", matrices.count, matrices.how)));
+    }
+    let kv = running.kv_bytes_a_token as u64;
+    let context = summary.context.unwrap_or_default();
+    rows.push((
+        "memory",
+        format!(
+            "{} of weights; keys and values {} a token, {} for the whole context",
+            HumanBytes(running.bytes as u64),
+            HumanBytes(kv),
+            HumanBytes(kv.saturating_mul(context))
+        ),
+    ));
+    let fields = &running.fields;
+    for (label, list) in [
+        ("fields read", &fields.read),
+        ("without effect", &fields.ignored),
+        ("not known", &fields.unknown),
+    ] {
+        if !list.is_empty() {
+            rows.push((label, list.join(", ")));
+        }
+    }
+    rows.extend(running.notes.iter().map(|note| ("note", note.clone())));
+    rows
+}
+
 fn table(summary: &Summary, sha256: &str) -> Result<String> {
     let number = |value: Option<u64>| value.map_or("not stated".to_owned(), |value| HumanCount(value).to_string());
     let mut rows = vec![
@@ -156,6 +200,7 @@ fn table(summary: &Summary, sha256: &str) -> Result<String> {
         ),
         ("sha256", sha256.to_owned()),
     ]);
+    rows.extend(running(summary));
     let mut text = String::new();
     for (label, value) in rows {
         writeln!(text, "{label:<14} {}", escape_controls(&value))?;

@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::UsageError;
 use super::args::{DecideArgs, ModelArgs, OverridesFile, SampleArgs};
+use super::base_model::tell_notes;
 use super::progress::Progress;
 use crate::config::Config;
 use crate::engine::notes::{dial_for_depth, notes};
@@ -126,6 +127,7 @@ pub(super) fn load(request: &LoadRequest, stop: &AtomicBool) -> Result<(Model, O
     )?;
     let routers = load_routers(&request.routers, &model)?;
     progress.finish();
+    tell_notes(&model);
     Ok((model, routers))
 }
 

@@ -8,6 +8,7 @@ use super::trace::{Decision, Record, SCHEMA, Trace};
 
 /// See [`Trace::from_json_lines`].
 pub(super) fn read(text: &str) -> Result<Trace> {
+    let text = text.trim_start_matches('\u{feff}');
     let mut trace: Option<Trace> = None;
     let count = text.lines().count();
     for (index, line) in text.lines().enumerate() {

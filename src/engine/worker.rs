@@ -366,17 +366,18 @@ fn load(state: &mut State, request: &LoadRequest, emit: &dyn Fn(Event), stop: &A
     };
     let mut loading = |what: &str| emit(Event::Loading(what.into()));
     let model = load_model(request, &mut pulling, &mut loading, stop)?;
-    let (routers, note) = match load_routers(&request.routers, &model) {
-        Ok(routers) => (routers, None),
+    let mut notes = model.notes.clone();
+    let routers = load_routers(&request.routers, &model).unwrap_or_else(|e| {
         // The model is of use without them; which file failed is said.
-        Err(e) => (None, Some(format!("{e:#}"))),
-    };
+        notes.insert(0, format!("{e:#}"));
+        None
+    });
     let event = Event::Loaded {
         model: model.info.clone(),
         routers: routers.as_ref().map(|r| r.info.clone()),
         device: model.device_name(),
         chat: model.chat.is_some(),
-        note,
+        note: (!notes.is_empty()).then(|| notes.join("; ")),
     };
     state.kept.clear();
     state.model = Some(model);

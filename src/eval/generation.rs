@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, ensure};
+use math_grading::Verdict;
 use serde::{Deserialize, Serialize};
 
 use super::grading;
@@ -132,8 +133,10 @@ pub fn answer(
     stop: &AtomicBool,
 ) -> Result<Outcome> {
     let written = write(model, routers, who, question, generation, stop)?;
+    let verdict = grading::grade(&question.answer, &written.text);
     Ok(Outcome {
-        correct: grading::is_right(&question.answer, &written.text),
+        correct: verdict == Verdict::Right,
+        not_understood: verdict == Verdict::NotUnderstood,
         depth: written.depth,
         seconds: 0.0,
     })

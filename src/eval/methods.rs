@@ -150,6 +150,9 @@ impl Method {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     pub correct: bool,
+    /// The answer was not understood; it is not correct then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub not_understood: bool,
     /// Executed layers per forward pass, meaned over the question's passes.
     pub depth: f64,
     /// From the encoded question to its answer, on one thread.
@@ -230,6 +233,7 @@ pub fn answer(
     };
     Ok(Outcome {
         correct: score.correct,
+        not_understood: false,
         depth,
         seconds: 0.0,
     })

@@ -47,8 +47,9 @@ impl Scoring {
     }
 }
 
-/// A question as token ids. Prompt and choices are encoded apart, each choice after a space, so
-/// that no token spans the boundary and the prompt's tokens are the same for every choice.
+/// A question as token ids. Prompt and choice are encoded together, with a space between them; the
+/// choice's tokens are what is left without as many as the prompt has by itself. So evaluation
+/// harnesses do it, and the prompt's tokens are the same for every choice.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EncodedQuestion {
     /// Of `Question: …\nAnswer:`.
@@ -72,13 +73,18 @@ impl EncodedQuestion {
             Scoring::Letter => &lettered(question)?,
             _ => question,
         };
-        let prompt = model.prompt_ids(&question.prompt(), true)?;
-        Self::new(question, model.decoder.config().context, prompt, |text| {
-            Ok(model.tokenizer.encode(text)?)
+        let text = question.prompt();
+        let prompt = model.prompt_ids(&text, true)?;
+        let length = prompt.len();
+        Self::new(question, model.decoder.config().context, prompt, |choice| {
+            let mut whole = model.prompt_ids(&format!("{text}{choice}"), true)?;
+            whole.drain(..length.min(whole.len()));
+            Ok(whole)
         })
     }
 
-    /// As [`EncodedQuestion::for_model`], from a prompt that is encoded already.
+    /// As [`EncodedQuestion::for_model`], from a prompt that is encoded already; `encode` gives the tokens of a choice,
+    /// before which stands a space.
     pub fn new(
         question: &Question,
         context: usize,

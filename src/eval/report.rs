@@ -28,6 +28,8 @@ pub struct Row {
     pub series: Series,
     pub questions: usize,
     pub correct: usize,
+    /// Questions whose answer was not understood; they count as wrong.
+    pub not_understood: usize,
     /// Proportions, 0 to 1.
     pub accuracy: f64,
     /// Wilson's 95 % interval of the accuracy.
@@ -62,6 +64,7 @@ impl Row {
             series: method.series,
             questions: n,
             correct,
+            not_understood: outcomes.iter().filter(|o| o.not_understood).count(),
             accuracy: correct as f64 / n.max(1) as f64,
             accuracy_low: low,
             accuracy_high: high,
@@ -203,12 +206,29 @@ impl Report {
         let training = self.training.as_ref().map_or(String::new(), |t| format!("; {t}"));
         format!(
             "{} ({}){}, {routers}, score: {}; depth: executed layers per forward pass; \
-             p: exact McNemar test against base; ms: for a question, on one thread{training}.\n",
+             p: exact McNemar test against base; ms: for a question, on one thread{training}.\n{}",
             escape_controls(&self.model),
             short(&self.model_sha256),
             if self.exact { ", exact" } else { "" },
-            self.scores()
+            self.scores(),
+            self.not_understood()
         )
+    }
+
+    /// A line about answers that were not understood, if there are any.
+    fn not_understood(&self) -> String {
+        let rows = self.rows.iter().filter(|r| r.not_understood > 0).map(|r| {
+            let (task, method) = (escape_controls(&r.task), escape_controls(&r.method));
+            format!("{task}, {method}: {} of {}", r.not_understood, r.questions)
+        });
+        let rows: Vec<String> = rows.collect();
+        match rows.is_empty() {
+            true => String::new(),
+            false => format!(
+                "Answers that were not understood, which count as wrong: {}.\n",
+                rows.join("; ")
+            ),
+        }
     }
 
     /// How answers were judged, in words.
@@ -234,7 +254,7 @@ impl Report {
     fn csv(&self) -> String {
         let mut out = String::from(
             "task,method,questions,correct,accuracy,accuracy_low,accuracy_high,mean_depth,fixed,broken,p,mean_ms,model_sha256,\
-             routers_sha256,scoring\n",
+             routers_sha256,scoring,not_understood\n",
         );
         for r in &self.rows {
             let optional = |n: Option<usize>| n.map_or(String::new(), |n| n.to_string());
@@ -254,6 +274,7 @@ impl Report {
                 csv_text(&self.model_sha256),
                 csv_text(self.routers_sha256.as_deref().unwrap_or_default()),
                 csv_text(&self.scoring),
+                r.not_understood.to_string(),
             ];
             out += &(fields.join(",") + "\n");
         }
@@ -283,6 +304,7 @@ mod tests {
     fn outcomes(correct: &[u8]) -> Vec<Outcome> {
         let outcome = |&c: &u8| Outcome {
             correct: c == 1,
+            not_understood: false,
             depth: 4.0 - f64::from(c),
             seconds: 0.25,
         };
@@ -316,6 +338,20 @@ mod tests {
         assert_eq!((row.fixed, row.broken), (Some(2), Some(1)));
         assert_eq!(row.p, Some(1.0));
         assert_eq!(report().rows[0].p, None);
+    }
+
+    #[test]
+    fn answers_that_were_not_understood_are_counted() {
+        let mut report = report();
+        assert!(!report.print(Format::Text).contains("not understood"));
+        let mut routed = outcomes(&[0, 1, 1, 1]);
+        routed[0].not_understood = true;
+        report.rows[1] = Row::new("arc", &Method::routers(Scope::Prompt, -0.5, None), &routed, None);
+        let line = "Answers that were not understood, which count as wrong: arc, routers, prompt: 1 of 4.\n";
+        assert!(report.print(Format::Text).ends_with(line));
+        assert!(report.print(Format::Markdown).ends_with(line));
+        assert!(report.print(Format::Json).contains("\"not_understood\": 1"));
+        assert!(report.print(Format::Csv).lines().nth(2).unwrap().ends_with(",1"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::prompts;
 use crate::files;
 use crate::router::checkpoint::hex;
-use crate::text::escape_controls;
+use crate::text::{escape_controls, without_mark};
 
 /// A question and what is right.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,7 +110,8 @@ impl Task {
     /// Reads JSON lines in one of these layouts:
     ///
     /// - choices: `{"id", "question", "choices": [text…], "answer": index from 0}`, or AI2's ARC
-    ///   layout `{"id", "question": {"stem", "choices": [{"text", "label"}…]}, "answerKey"}`;
+    ///   layout `{"id", "question": {"stem", "choices": [{"text", "label"}…]}, "answerKey"}`, or that of the
+    ///   same questions elsewhere, `{"question", "choices": {"text": […], "label": […]}, "answerKey"}`;
     /// - a number: GSM8K's `{"question", "answer": "… #### number"}`;
     /// - mathematics: `{"problem", "query" or "question"}` with `gt_ans`, `answer`, or a `solution`
     ///   that ends in `\boxed{…}`.
@@ -141,7 +142,7 @@ impl Task {
 fn parse(bytes: &[u8], name: &str) -> Result<Vec<Question>> {
     let mut questions: Vec<Question> = Vec::new();
     let mut ids = HashSet::new();
-    for (index, line) in bytes.split(|b| *b == b'\n').enumerate() {
+    for (index, line) in without_mark(bytes).split(|b| *b == b'\n').enumerate() {
         let number = index + 1;
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;

@@ -4,6 +4,7 @@ mod csv;
 mod html;
 mod json;
 mod svg;
+mod tape;
 mod text;
 
 use crate::engine::{BranchPoint, DecidedBy, Decision, Header, NEUTRAL_DIAL, Overrides, Trace};
@@ -14,7 +15,9 @@ use crate::program::Action;
 pub enum Format {
     /// A picture, light or dark as its reader likes it
     Svg,
-    /// A page that stands alone: the picture, what every cell means, the answer
+    /// The tape as a moving picture: a line a token, as the answer came
+    Tape,
+    /// A page that stands alone: the tape to be replayed, the picture, what every cell means, the answer
     Html,
     /// A row for each layer at each token
     Csv,
@@ -45,6 +48,7 @@ impl Format {
 pub fn export(trace: &Trace, title: &str, format: Format) -> String {
     match format {
         Format::Svg => svg::document(trace, title),
+        Format::Tape => tape::document(trace, title),
         Format::Html => html::document(trace, title),
         Format::Csv => csv::document(trace),
         Format::Json => json::document(trace, title),

@@ -12,8 +12,9 @@ fn hostile() -> Trace {
     trace
 }
 
-const ALL: [Format; 6] = [
+const ALL: [Format; 7] = [
     Format::Svg,
+    Format::Tape,
     Format::Html,
     Format::Csv,
     Format::Json,
@@ -30,8 +31,11 @@ fn hostile_text_is_shown_and_not_obeyed() {
             !document.contains(control) && !document.contains('\u{202e}'),
             "{format:?}"
         );
-        if let Format::Svg | Format::Html = format {
-            assert!(!document.contains("<script") && !document.contains("<b>"), "{format:?}");
+        if let Format::Svg | Format::Tape | Format::Html = format {
+            // The page has two of its own: the run as data, and what replays it.
+            let scripts = if format == Format::Html { 2 } else { 0 };
+            assert_eq!(document.matches("<script").count(), scripts, "{format:?}");
+            assert!(!document.contains("<b>"), "{format:?}");
             assert_eq!(document.matches("</svg>").count(), 1);
             assert!(document.contains("&lt;script&gt;"));
         }
@@ -65,6 +69,73 @@ fn pictures_stand_alone_and_are_well_formed() {
             );
         }
     }
+}
+
+/// The content of the page's script element that begins with `begin`.
+fn script<'a>(page: &'a str, begin: &str) -> &'a str {
+    let from = page.find(begin).unwrap() + begin.len();
+    &page[from..from + page[from..].find("</script>").unwrap()]
+}
+
+#[test]
+fn a_page_runs_its_own_script_and_no_other() {
+    use base64::Engine;
+    use sha2::{Digest, Sha256};
+    let page = export(&hostile(), "t", Format::Html);
+    let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(script(&page, "<script>")));
+    let policy = format!("script-src 'sha256-{hash}'\"");
+    assert!(page.contains(&policy), "{policy} is not in the page");
+    assert!(!script(&page, "<script>").contains("innerHTML"));
+}
+
+#[test]
+fn a_page_carries_the_run_that_it_replays() {
+    let mut trace = fixture::token_trace(7, 5);
+    trace.steps[1].text = "</script><script>alert(1)</script>".into();
+    let page = export(&trace, "t", Format::Html);
+    let data = script(&page, "<script type=\"application/json\" id=\"run\">");
+    let run: serde_json::Value = serde_json::from_str(data).unwrap();
+    assert_eq!(run["layers"], trace.layers());
+    let tokens = run["tokens"].as_array().unwrap();
+    assert_eq!(tokens.len(), trace.steps.len());
+    let prompt = trace.header.prompt.len();
+    for (at, token) in tokens.iter().enumerate() {
+        assert_eq!(token["text"], trace.steps[at].text);
+        assert_eq!(token["depth"], trace.steps[at].depth);
+        let actions = token["actions"].as_str().unwrap();
+        for (layer, ran) in actions.chars().enumerate() {
+            let decision = trace.decision(layer, prompt + at).unwrap();
+            assert_eq!(ran.to_digit(10).unwrap() as usize, decision.action.executions());
+            assert_eq!(token["by"][layer], decision.by.name());
+        }
+        assert_eq!(actions.len(), trace.layers());
+    }
+}
+
+#[test]
+fn a_tape_has_a_line_a_token_that_comes_in_turn() {
+    let trace = fixture::token_trace(7, 40);
+    let tape = export(&trace, "t", Format::Tape);
+    assert_eq!(tape.matches("<g class=\"line ").count(), 40);
+    let comes = |token: usize| {
+        let from = tape.find(&format!("@keyframes a{token}{{")).unwrap();
+        let times: Vec<f64> = tape[from..]
+            .split('%')
+            .take(2)
+            .map(|part| {
+                let number = part.rsplit(['{', '}']).next().unwrap();
+                number.parse().unwrap()
+            })
+            .collect();
+        times[1]
+    };
+    assert!((2..40).all(|token| comes(token) > comes(token - 1)));
+    // 24 lines are seen; at the end, and where nothing may move, those are the last ones.
+    assert!(tape.contains(".all{transform:translateY(-320px)"));
+    // A long answer stays a small picture: its end.
+    let long = export(&fixture::token_trace(7, 1000), "t", Format::Tape);
+    assert_eq!(long.matches("<g class=\"line ").count(), 400);
+    assert!(long.len() < 2 << 20, "{} bytes", long.len());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use candle_core::{D, Result, Tensor};
 use candle_nn::ops::{rms_norm, silu, softmax_last_dim};
 
 use super::chunk::Chunk;
-use super::config::ModelConfig;
+use super::config::{Activation, ModelConfig};
 use super::fused;
 use super::kv::PassKv;
 use super::linear::{Linear, Linears};
@@ -36,22 +36,31 @@ impl RmsNorm {
     }
 }
 
-/// h ← h + attention(norm(h)); h ← h + mlp(norm(h)).
+/// h ← h + attention(norm(h)); h ← h + mlp(norm(h)). With post norms, what is added goes through one of its own.
 pub struct Block {
     pub attention_norm: RmsNorm,
     pub attention: Attention,
     pub mlp_norm: RmsNorm,
     pub mlp: Mlp,
+    /// Behind attention and behind the feed-forward.
+    pub post_norms: Option<[RmsNorm; 2]>,
     by_kernels: bool,
 }
 
 impl Block {
-    pub fn new(attention_norm: RmsNorm, attention: Attention, mlp_norm: RmsNorm, mlp: Mlp) -> Self {
+    pub fn new(
+        attention_norm: RmsNorm,
+        attention: Attention,
+        mlp_norm: RmsNorm,
+        mlp: Mlp,
+        post_norms: Option<[RmsNorm; 2]>,
+    ) -> Self {
         let mut block = Block {
             attention_norm,
             attention,
             mlp_norm,
             mlp,
+            post_norms,
             by_kernels: false,
         };
         block.by_kernels = fused::fits(&block);
@@ -85,9 +94,27 @@ impl Block {
             kv.note(chunk.positions());
         }
         let normed = self.attention_norm.forward(hidden)?;
-        let hidden = (hidden + self.attention.forward(&normed, chunk, rope, kv)?)?;
+        let mut attended = self.attention.forward(&normed, chunk, rope, kv)?;
+        if let Some([norm, _]) = &self.post_norms {
+            attended = norm.forward(&attended)?;
+        }
+        let hidden = (hidden + attended)?;
         let normed = self.mlp_norm.forward(&hidden)?;
-        &hidden + self.mlp.forward(&normed)?
+        let mut fed = self.mlp.forward(&normed)?;
+        if let Some([_, norm]) = &self.post_norms {
+            fed = norm.forward(&fed)?;
+        }
+        hidden + fed
+    }
+
+    /// Whether it computes what Llama's and Qwen's blocks do: SwiGLU, two norms, and each token sees all before it.
+    pub(super) fn is_plain(&self) -> bool {
+        let scale = (self.attention.head_dim as f64).sqrt().recip();
+        self.post_norms.is_none()
+            && self.mlp.activation == Activation::Silu
+            && self.attention.window.is_none()
+            && !self.attention.local_rope
+            && self.attention.scale == scale
     }
 
     /// Leaves the keys and values of the tokens of `chunk` as [`Self::forward`] does, and computes nothing else.
@@ -116,12 +143,29 @@ pub struct Attention {
     pub(super) heads: usize,
     pub(super) kv_heads: usize,
     pub(super) head_dim: usize,
+    /// What scores are multiplied with.
+    pub(super) scale: f64,
+    /// How many positions a token sees, its own included; all before it where there is none.
+    pub(super) window: Option<usize>,
+    /// Whether RoPE is the one of layers with a window.
+    pub(super) local_rope: bool,
 }
 
 impl Attention {
-    pub fn new(config: &ModelConfig, inputs: Linears<3>, output: Linear, norms: [Option<RmsNorm>; 2]) -> Self {
+    /// Of the layer `layer`.
+    pub fn new(
+        config: &ModelConfig,
+        layer: usize,
+        inputs: Linears<3>,
+        output: Linear,
+        norms: [Option<RmsNorm>; 2],
+    ) -> Self {
         let [query_norm, key_norm] = norms;
+        let sliding = config.details.sliding.as_ref().filter(|sliding| sliding.layers[layer]);
         Attention {
+            scale: config.attention_scale(),
+            window: sliding.map(|sliding| sliding.window),
+            local_rope: sliding.is_some_and(|sliding| sliding.rope.is_some()),
             inputs,
             output,
             query_norm,
@@ -138,7 +182,13 @@ impl Attention {
         let query = self.turned(query, self.heads, self.query_norm.as_ref(), chunk, rope)?;
         let (key, value) = self.entries(key, value, chunk, rope)?;
         let past = kv.as_ref().map_or(0, |kv| kv.len());
-        let (keys, values) = match kv {
+        // Whom a window hides, where it hides any.
+        let hidden = match (self.window, &kv) {
+            (None, _) => None,
+            (Some(window), None) => Window::new(window, chunk.positions(), chunk.positions()),
+            (Some(window), Some(kv)) => Window::new(window, chunk.positions(), kv.positions()),
+        };
+        let (mut keys, mut values) = match kv {
             Some(kv) => kv.append(&key, &value)?,
             None => (key, value),
         };
@@ -147,13 +197,28 @@ impl Attention {
         let groups = self.heads / self.kv_heads;
         let query = query.reshape((self.kv_heads, groups * tokens, self.head_dim))?;
         // Scaled before the product: a query is shorter than its scores.
-        let query = (query / (self.head_dim as f64).sqrt())?;
+        let query = (query * self.scale)?;
+        let mut entries = past + tokens;
+        if let Some(window) = &hidden {
+            // What no token of the chunk sees any more.
+            entries -= window.first;
+            keys = keys.narrow(1, window.first, entries)?.contiguous()?;
+            values = values.narrow(1, window.first, entries)?.contiguous()?;
+        }
         let scores = query.matmul(&keys.t()?)?;
-        let scores = match chunk.mask(past)? {
+        let mask = match chunk.mask(past)? {
+            Some(mask) => Some(mask.narrow(1, past + tokens - entries, entries)?),
+            None => None,
+        };
+        let windowed = match &hidden {
+            Some(window) => window.mask(entries, mask.as_ref(), &query)?,
+            None => mask,
+        };
+        let scores = match windowed {
             Some(mask) => scores
-                .reshape((self.kv_heads, groups, tokens, past + tokens))?
+                .reshape((self.kv_heads, groups, tokens, entries))?
                 .broadcast_add(&mask)?
-                .reshape((self.kv_heads, groups * tokens, past + tokens))?,
+                .reshape((self.kv_heads, groups * tokens, entries))?,
             None => scores,
         };
         let mixed = softmax_last_dim(&scores)?.matmul(&values)?;
@@ -184,20 +249,79 @@ impl Attention {
             x = norm.forward(&x)?;
         }
         let x = x.transpose(0, 1)?.unsqueeze(0)?.contiguous()?;
-        rope.apply(&x, chunk.cos(), chunk.sin())?.squeeze(0)
+        let (cos, sin) = match self.local_rope {
+            true => chunk.local_tables(),
+            false => (chunk.cos(), chunk.sin()),
+        };
+        rope.apply(&x, cos, sin)?.squeeze(0)
     }
 }
 
-/// SwiGLU feed-forward (arXiv 2002.05202): down(silu(gate(x)) · up(x)).
+/// Whom a window hides from the tokens of a chunk.
+struct Window {
+    /// The first entry that any of them sees.
+    first: usize,
+    /// From there on, whether a token of the chunk sees an entry, row by row; none where each sees all.
+    seen: Option<Vec<bool>>,
+}
+
+impl Window {
+    /// `size` positions, of tokens at `positions` among entries at `entries`; none where nothing is hidden.
+    fn new(size: usize, positions: &[u32], entries: &[u32]) -> Option<Self> {
+        let sees = |position: u32, entry: u32| (position as usize) < entry as usize + size;
+        let seen_by_any = |&entry: &u32| positions.iter().any(|&position| sees(position, entry));
+        if positions
+            .iter()
+            .all(|&position| entries.iter().all(|&entry| sees(position, entry)))
+        {
+            return None;
+        }
+        let first = entries.iter().position(seen_by_any).unwrap_or(0);
+        let rows = positions
+            .iter()
+            .flat_map(|&p| entries[first..].iter().map(move |&e| sees(p, e)));
+        let seen: Vec<bool> = rows.collect();
+        Some(Window {
+            first,
+            seen: seen.contains(&false).then_some(seen),
+        })
+    }
+
+    /// An additive mask (tokens, entries) of what this and `other` hide, in the type of `like`; none where nothing is.
+    fn mask(&self, entries: usize, other: Option<&Tensor>, like: &Tensor) -> Result<Option<Tensor>> {
+        let Some(seen) = &self.seen else {
+            return Ok(other.cloned());
+        };
+        let values: Vec<f32> = seen
+            .iter()
+            .map(|&sees| if sees { 0.0 } else { f32::NEG_INFINITY })
+            .collect();
+        let shape = (seen.len() / entries, entries);
+        let mask = Tensor::from_vec(values, shape, like.device())?.to_dtype(like.dtype())?;
+        Ok(Some(match other {
+            Some(other) => (mask + other)?,
+            None => mask,
+        }))
+    }
+}
+
+/// Gated feed-forward (arXiv 2002.05202): down(activation(gate(x)) · up(x)).
 pub struct Mlp {
     /// Gate, up.
     pub inputs: Linears<2>,
     pub down: Linear,
+    pub activation: Activation,
 }
 
 impl Mlp {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let [gate, up] = self.inputs.forward(x)?;
-        self.down.forward(&(silu(&gate)? * up)?)
+        let gate = match self.activation {
+            Activation::Silu => silu(&gate)?,
+            Activation::Gelu => gate.gelu_erf()?,
+            Activation::GeluTanh => gate.gelu()?,
+            Activation::Relu => gate.relu()?,
+        };
+        self.down.forward(&(gate * up)?)
     }
 }

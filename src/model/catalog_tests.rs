@@ -14,6 +14,16 @@ fn the_catalog_is_sound() {
         assert!(crate::model::gguf::SUPPORTED_ARCHITECTURES.contains(&entry.architecture.as_str()));
         assert!(!entry.file.contains(['/', '\\']) && entry.file.ends_with(".gguf"));
         assert!(!entry.sources.is_empty() && entry.bytes > 0);
+        for source in &entry.sources {
+            let numbered = match source {
+                Source::Hub { file, .. } => file.contains("{n}"),
+                Source::Pypi { package, member, .. } => package.contains("{n}") && member.contains("{n"),
+            };
+            assert!(
+                (1..1000).contains(&source.parts()) && numbered == (source.parts() > 1),
+                "{source}"
+            );
+        }
         let same = entries()
             .iter()
             .filter(|other| other.name.eq_ignore_ascii_case(&entry.name));

@@ -9,9 +9,10 @@ use super::apart::{self, Asked, Done, Task};
 use super::catalog::ModelLocation;
 use super::folder;
 use super::gguf::{self, GgufFile};
+use super::jinja;
 use crate::files;
 use crate::text::escape_controls;
-use minijinja::value::{Kwargs, Value};
+use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, context, syntax::SyntaxConfig};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
@@ -184,12 +185,11 @@ impl Compiled {
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(|error| broken(&error))?);
         environment.set_auto_escape_callback(|_| AutoEscape::None);
-        environment.set_unknown_method_callback(method);
+        jinja::teach(&mut environment);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
-        environment.add_filter("tojson", tojson);
         environment
-            .add_template_owned(NAME, source.to_owned())
+            .add_template_owned(NAME, jinja::prepared(source))
             .map_err(|error| broken(&error))?;
         Ok(Self { environment })
     }
@@ -231,21 +231,6 @@ fn reason(error: &Error) -> String {
     escape_controls(&format!("{kind}{detail}{line}"))
 }
 
-/// Python's methods. A width in a format is memory that no fuel pays for, so it has at most four digits.
-fn method(state: &mut minijinja::State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
-    let format = value.as_str().filter(|_| name == "format").unwrap_or_default();
-    if format
-        .split(|c: char| !c.is_ascii_digit())
-        .any(|number| number.len() > 4)
-    {
-        return Err(Error::new(
-            ErrorKind::InvalidOperation,
-            "a format asks for too wide a field",
-        ));
-    }
-    minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args)
-}
-
 fn raise_exception(message: &str) -> Result<String, Error> {
     Err(Error::new(ErrorKind::InvalidOperation, message.to_owned()))
 }
@@ -256,39 +241,6 @@ fn strftime_now(format: &str) -> Result<String, Error> {
     write!(text, "{}", chrono::Local::now().format(format))
         .map_err(|_| Error::new(ErrorKind::InvalidOperation, format!("unknown date format {format:?}")))?;
     Ok(text)
-}
-
-/// Python's `json.dumps`: nothing escaped for HTML, spaces after `,` and `:`.
-fn tojson(value: &Value, options: Kwargs) -> Result<String, Error> {
-    let indent: Option<usize> = options.get("indent")?;
-    let mut bytes = Vec::new();
-    let written = match indent {
-        Some(width) => {
-            let indent = " ".repeat(width.min(16));
-            let pretty = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
-            value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, pretty))
-        }
-        None => value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, OneLine)),
-    };
-    written.map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// JSON on one line as Python writes it.
-struct OneLine;
-
-impl serde_json::ser::Formatter for OneLine {
-    fn begin_array_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
-        writer.write_all(b": ")
-    }
 }
 
 #[cfg(test)]

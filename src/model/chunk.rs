@@ -14,6 +14,8 @@ pub struct Chunk {
     /// (tokens, head_dim / 2)
     cos: Tensor,
     sin: Tensor,
+    /// The same of layers that see a window only, where their RoPE is another one.
+    local: Option<(Tensor, Tensor)>,
     /// Whether a row's token sees a column's, (tokens, tokens); absent where each sees itself and
     /// those before it.
     table: Option<Vec<bool>>,
@@ -29,6 +31,7 @@ impl Chunk {
             positions: positions.to_vec(),
             cos,
             sin,
+            local: rope.local().map(|local| local.tables(positions)).transpose()?,
             table: None,
             mask: Arc::default(),
         })
@@ -66,6 +69,13 @@ impl Chunk {
     /// (tokens, head_dim / 2)
     pub fn sin(&self) -> &Tensor {
         &self.sin
+    }
+
+    /// Cosines and sines of layers that see a window only, each (tokens, head_dim / 2).
+    pub(super) fn local_tables(&self) -> (&Tensor, &Tensor) {
+        self.local
+            .as_ref()
+            .map_or((&self.cos, &self.sin), |(cos, sin)| (cos, sin))
     }
 
     /// The additive mask over `past` earlier entries, which all see, and the chunk's own:
@@ -119,7 +129,11 @@ impl Chunk {
                 .flat_map(|&i| rows.iter().map(move |&j| (i as usize, j as usize)));
             pairs.map(|(i, j)| table[i * tokens + j]).collect()
         };
+        let local = self.local.as_ref().map(|(cos, sin)| {
+            Ok::<_, candle_core::Error>((cos.index_select(&index, 0)?, sin.index_select(&index, 0)?))
+        });
         Ok(Chunk {
+            local: local.transpose()?,
             positions: rows.iter().map(|&r| self.positions[r as usize]).collect(),
             cos: self.cos.index_select(&index, 0)?,
             sin: self.sin.index_select(&index, 0)?,

@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::block::{Attention, Block, Mlp, RmsNorm};
 use super::chunk::Chunk;
-use super::config::{Architecture, ModelConfig, RopeScaling};
+use super::config::{ModelConfig, RopeScaling};
 use super::fused::{self, Beside};
 use super::kv::PassKv;
 use super::linear::Linear;
@@ -84,6 +84,50 @@ impl Decoder {
         self.blocks.iter().map(Block::bytes).sum::<usize>() + self.head.bytes()
     }
 
+    /// How products with the matrices of blocks and head are computed, in words: how many matrices, and their bytes. The
+    /// way that takes most bytes first.
+    pub fn ways(&self) -> Vec<(String, usize, usize)> {
+        let blocks = self.blocks.iter().flat_map(Block::linears);
+        let mut ways: Vec<(String, usize, usize)> = Vec::new();
+        for linear in blocks.chain([&self.head]) {
+            let how = linear.how();
+            let at = ways.iter().position(|(known, ..)| *known == how);
+            let at = at.unwrap_or_else(|| {
+                ways.push((how, 0, 0));
+                ways.len() - 1
+            });
+            ways[at].1 += 1;
+            ways[at].2 += linear.bytes();
+        }
+        ways.sort_by_key(|(_, _, bytes)| std::cmp::Reverse(*bytes));
+        ways
+    }
+
+    /// How many blocks run through the CPU kernels whole.
+    pub fn blocks_by_kernels(&self) -> usize {
+        self.blocks.iter().filter(|block| block.is_by_kernels()).count()
+    }
+
+    /// Bytes of the weights in memory, without norms and biases.
+    pub fn bytes(&self) -> usize {
+        // A head that is the embeddings shares their memory.
+        let shared = self.head.embedding().is_some() && self.config.tied_embeddings;
+        let own = self.embedding.as_ref().filter(|_| !shared);
+        self.bytes_a_token() + own.map_or(0, Embedding::bytes)
+    }
+
+    /// Bytes of the keys and values that a token leaves in all layers, each run once.
+    pub fn kv_bytes_a_token(&self) -> Result<usize> {
+        const TOKENS: usize = 64;
+        let positions: Vec<u32> = (0..TOKENS as u32).collect();
+        let hidden = Tensor::ones((TOKENS, self.config.hidden_size), self.place.dtype, &self.place.device)?;
+        let mut kv = PassKv::default();
+        self.fill_kv(0, &hidden, &self.chunk(&positions)?, &mut kv)?;
+        // Buffers are made for twice as many.
+        let held = kv.fork(TOKENS)?.bytes();
+        Ok(held.div_ceil(TOKENS) * self.config.layers)
+    }
+
     pub fn device(&self) -> &Device {
         &self.place.device
     }
@@ -119,7 +163,11 @@ impl Decoder {
             (Some(embedding), _) => embedding.lookup(&Tensor::new(ids, &self.place.device)?)?,
             (None, None) => unreachable!("embeddings are left out only beside a packed head"),
         };
-        Ok(hidden.to_dtype(self.place.dtype)?)
+        let hidden = hidden.to_dtype(self.place.dtype)?;
+        match self.config.details.embedding_scale {
+            Some(scale) => Ok((hidden * scale)?),
+            None => Ok(hidden),
+        }
     }
 
     /// Tokens at `positions`, each seeing itself and those before it in the list.
@@ -183,7 +231,10 @@ fn keep_freed_memory() {
 }
 
 fn norm(config: &ModelConfig, source: &WeightSource, name: &str, size: usize, place: &Placement) -> Result<RmsNorm> {
-    let gain = source.floats(&format!("{name}.weight"), &[size], place)?;
+    let mut gain = source.floats(&format!("{name}.weight"), &[size], place)?;
+    if config.architecture.has_gains_less_one() && matches!(source, WeightSource::Safetensors(_)) {
+        gain = (gain + 1.0)?;
+    }
     Ok(RmsNorm::new(gain, config.rms_norm_eps, !place.exact))
 }
 
@@ -193,14 +244,20 @@ fn block(config: &ModelConfig, source: &WeightSource, layer: usize, place: &Plac
     let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
     let linear = |part: &str, outputs, inputs| source.linear(&name(part), outputs, inputs, place);
     let [query, key, value, gate, up] = ["attn_q", "attn_k", "attn_v", "ffn_gate", "ffn_up"].map(name);
-    let head_norm = |part: &str| match config.architecture {
-        Architecture::Qwen3 => norm(config, source, &name(part), config.head_dim, place).map(Some),
-        _ => Ok(None),
+    let head_norm = |part: &str| match config.architecture.has_head_norms() {
+        true => norm(config, source, &name(part), config.head_dim, place).map(Some),
+        false => Ok(None),
+    };
+    let post_norm = |part: &str| norm(config, source, &name(part), hidden, place);
+    let post_norms = match config.architecture.has_post_norms() {
+        true => Some([post_norm("post_attention_norm")?, post_norm("post_ffw_norm")?]),
+        false => None,
     };
     Ok(Block::new(
         norm(config, source, &name("attn_norm"), hidden, place)?,
         Attention::new(
             config,
+            layer,
             source.linears([(&query, queries), (&key, keys), (&value, keys)], hidden, place)?,
             linear("attn_output", hidden, queries)?,
             [head_norm("attn_q_norm")?, head_norm("attn_k_norm")?],
@@ -209,7 +266,9 @@ fn block(config: &ModelConfig, source: &WeightSource, layer: usize, place: &Plac
         Mlp {
             inputs: source.linears([(&gate, inner), (&up, inner)], hidden, place)?,
             down: linear("ffn_down", hidden, inner)?,
+            activation: config.details.activation,
         },
+        post_norms,
     ))
 }
 

@@ -3,7 +3,7 @@
 use super::catalog::CatalogError;
 use crate::files;
 use crate::paths;
-use crate::text::escape_controls;
+use crate::text::{escape_controls, without_mark};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,13 @@ pub(super) const WEIGHTS: &str = "model.safetensors";
 /// Which weights are in which file, where they are.
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 /// Read when they are there.
-pub(super) const OPTIONAL: [&str; 3] = ["tokenizer_config.json", "generation_config.json", "chat_template.jinja"];
+pub(super) const OPTIONAL: [&str; 5] = [
+    "tokenizer_config.json",
+    "generation_config.json",
+    "chat_template.jinja",
+    "added_tokens.json",
+    "special_tokens_map.json",
+];
 
 /// A JSON file of a folder that need not be there; null where it is not.
 ///
@@ -26,7 +32,7 @@ pub(super) fn json(folder: &Path, name: &str) -> Result<serde_json::Value, Strin
         return Ok(serde_json::Value::Null);
     }
     let bytes = files::read(&path, files::TEXT).map_err(|error| format!("{name}: {error}"))?;
-    serde_json::from_slice(&bytes).map_err(|error| format!("{name} is damaged: {error}"))
+    serde_json::from_slice(without_mark(&bytes)).map_err(|error| format!("{name} is damaged: {error}"))
 }
 
 /// That a folder has what a model needs.

@@ -48,7 +48,7 @@ impl<G: Deref<Target = Storage>> Deref for Floats<G> {
 /// Whether [`forward`] can run a block.
 pub fn fits(block: &Block) -> bool {
     let packed = block.linears().iter().all(|linear| linear.packed().is_some());
-    packed && block.attention.head_dim.is_multiple_of(16)
+    packed && block.is_plain() && block.attention.head_dim.is_multiple_of(16)
 }
 
 /// What else is done during the first products of a block, and what depends on it.
@@ -138,7 +138,7 @@ fn norm(norm: &RmsNorm, x: &[f32]) -> Result<Activations> {
     let gain = floats(&norm.gain)?;
     let mut normed = vec![0.0; x.len()];
     kernel::rms_norm(x, &gain, norm.eps as f32, &mut normed);
-    Ok(Activations::new(&normed, gain.len()))
+    Ok(Activations::new(normed, gain.len()))
 }
 
 /// Adds the chunk's keys and values, each (tokens, kv_heads · head_dim), to the entries of its pass.
@@ -181,7 +181,7 @@ fn attend(
         scale,
     )?;
     let mixed = kernel::attention(&queries, entries, chunk.seen(), chunk.positions().len(), heads);
-    let [out] = products([&attention.output], &Activations::new(&mixed, heads * head_dim))?;
+    let [out] = products([&attention.output], &Activations::new(mixed, heads * head_dim))?;
     Ok(out)
 }
 
@@ -200,7 +200,7 @@ fn mlp(mlp: &Mlp, x: &Activations) -> Result<Vec<f32>> {
     let [mut gate, up] = products(mlp.inputs.each.each_ref(), x)?;
     kernel::silu_times(&mut gate, &up);
     let inner = gate.len() / x.rows();
-    let [out] = products([&mlp.down], &Activations::new(&gate, inner))?;
+    let [out] = products([&mlp.down], &Activations::new(gate, inner))?;
     Ok(out)
 }
 

@@ -6,23 +6,37 @@
 
 use super::gguf_scan::{self, Flaw};
 use super::kernel::Arena;
+use super::split;
 use crate::files;
 use crate::text::escape_controls;
 use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
 use memmap2::Mmap;
+use std::collections::HashMap;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
 /// The values of `general.architecture` whose blocks this program runs.
-pub const SUPPORTED_ARCHITECTURES: [&str; 3] = ["llama", "qwen2", "qwen3"];
+pub const SUPPORTED_ARCHITECTURES: [&str; 4] = ["llama", "qwen2", "qwen3", "gemma3"];
 
-/// A GGUF file whose header is sound and whose tensors all lie within the file.
+/// A GGUF file whose header is sound and whose tensors all lie within the file; or a model that is split into several
+/// such files.
 pub struct GgufFile {
+    /// Metadata of the file, or of the first one, and the tensors of all.
     pub content: Content,
-    pub mmap: Mmap,
+    /// The file, or the first one.
     pub path: PathBuf,
     /// Holds the weights that are packed from it.
     pub arena: Arena,
+    parts: Vec<Part>,
+    /// Which part a tensor is in, where there are several.
+    part_of: HashMap<String, usize>,
+}
+
+/// One file.
+struct Part {
+    mmap: Mmap,
+    /// Where its tensors begin.
+    data: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -50,8 +64,28 @@ pub enum GgufError {
     },
     #[error("model file {path} is corrupt: {reason}; delete it and get it again")]
     Corrupt { path: String, reason: String },
-    #[error("model file {path} is one of {parts} parts; join them with `llama-gguf-split --merge` and give the result")]
+    #[error(
+        "model file {path} is one of {parts} parts, and its name does not end in -00001-of-{parts:05}.gguf or another part's \
+         number; give the parts their names again, or join them with `llama-gguf-split --merge`"
+    )]
     Split { path: String, parts: u64 },
+    #[error("model file {path} is not part {part} of {parts} of the model: {reason}; get the parts again")]
+    Part {
+        path: String,
+        part: usize,
+        parts: usize,
+        reason: String,
+    },
+    #[error(
+        "model file {path} has tensor {tensor} of type {kind}, which this program does not read; it reads {supported}: use a \
+         file of the same model in one of these, such as Q4_K_M"
+    )]
+    Type {
+        path: String,
+        tensor: String,
+        kind: String,
+        supported: String,
+    },
     #[error(
         "model file {path} has architecture \"{found}\"; supported are {}",
         SUPPORTED_ARCHITECTURES.join(", ")
@@ -59,8 +93,79 @@ pub enum GgufError {
     Architecture { path: String, found: String },
 }
 
-/// Opens a GGUF file of a supported architecture.
+/// Opens a GGUF file of a supported architecture; given one part of a model that is split, all parts.
 pub fn open(path: &Path) -> Result<GgufFile, GgufError> {
+    let Some(paths) = split::paths(path).filter(|paths| paths.len() > 1) else {
+        let mmap = map(path)?;
+        let content = parse(&mmap, &escape_controls(&path.display().to_string()))?;
+        return Ok(GgufFile {
+            parts: vec![Part {
+                mmap,
+                data: content.tensor_data_offset,
+            }],
+            content,
+            path: path.to_path_buf(),
+            arena: Arena::default(),
+            part_of: HashMap::new(),
+        });
+    };
+    let mut whole: Option<Content> = None;
+    let mut parts = Vec::with_capacity(paths.len());
+    let mut part_of = HashMap::new();
+    for (index, path) in paths.iter().enumerate() {
+        let shown = escape_controls(&path.display().to_string());
+        let mmap = map(path)?;
+        let content = parse_part(&mmap, &shown, index == 0)?;
+        let not_it = |reason: String| GgufError::Part {
+            path: shown.clone(),
+            part: index + 1,
+            parts: paths.len(),
+            reason,
+        };
+        for (key, expected) in [("split.no", index), ("split.count", paths.len())] {
+            let found = content.metadata.get(key).and_then(integer);
+            if found != Some(expected as u64) {
+                let found = found.map_or_else(|| "missing".to_owned(), |found| found.to_string());
+                return Err(not_it(format!("its {key} is {found}, {expected} was expected")));
+            }
+        }
+        parts.push(Part {
+            mmap,
+            data: content.tensor_data_offset,
+        });
+        for name in content.tensor_infos.keys() {
+            if part_of.insert(name.clone(), index).is_some() {
+                let name = escape_controls(name);
+                return Err(not_it(format!("tensor {name} is in another part, too")));
+            }
+        }
+        match &mut whole {
+            None => whole = Some(content),
+            Some(whole) => whole.tensor_infos.extend(content.tensor_infos),
+        }
+    }
+    let content = whole.expect("a split model has parts");
+    let declared = content.metadata.get("split.tensors.count").and_then(integer);
+    if declared.is_some_and(|declared| declared != part_of.len() as u64) {
+        return Err(GgufError::Corrupt {
+            path: escape_controls(&path.display().to_string()),
+            reason: format!(
+                "the parts have {} tensors together, the first declares {}",
+                part_of.len(),
+                declared.unwrap_or_default()
+            ),
+        });
+    }
+    Ok(GgufFile {
+        content,
+        path: paths[0].clone(),
+        arena: Arena::default(),
+        parts,
+        part_of,
+    })
+}
+
+fn map(path: &Path) -> Result<Mmap, GgufError> {
     let shown = escape_controls(&path.display().to_string());
     let io = |source| GgufError::Io {
         path: shown.clone(),
@@ -76,21 +181,20 @@ pub fn open(path: &Path) -> Result<GgufFile, GgufError> {
     }
     // SAFETY: the map is only read. Someone who truncates the file meanwhile ends this process by
     // SIGBUS, as with every memory-mapped model; pulls therefore replace files by rename only.
-    let mmap = unsafe { Mmap::map(&file) }.map_err(io)?;
-    let content = parse(&mmap, &shown)?;
-    Ok(GgufFile {
-        content,
-        mmap,
-        path: path.to_path_buf(),
-        arena: Arena::default(),
-    })
+    unsafe { Mmap::map(&file) }.map_err(io)
 }
 
-/// Whether a file begins as GGUF files do; the rest is for [`open`].
+/// Whether a file, or every part of a model that is split, begins as GGUF files do; the rest is for [`open`].
 ///
 /// # Errors
 /// A file that does not, or cannot be read.
 pub fn check_magic(path: &Path) -> Result<(), GgufError> {
+    let parts = split::paths(path).unwrap_or_else(|| vec![path.to_path_buf()]);
+    parts.iter().try_for_each(|part| magic_of(part, path))
+}
+
+/// As [`check_magic`], of one file of the model at `whole`.
+fn magic_of(path: &Path, whole: &Path) -> Result<(), GgufError> {
     let io = |source| GgufError::Io {
         path: escape_controls(&path.display().to_string()),
         source,
@@ -99,17 +203,29 @@ pub fn check_magic(path: &Path) -> Result<(), GgufError> {
     let read = files::open(path).map_err(io)?.read(&mut magic).map_err(io)?;
     match &magic[..read] {
         b"GGUF" => Ok(()),
-        _ => open(path).map(drop),
+        _ => open(whole).map(drop),
     }
 }
 
 impl GgufFile {
+    /// The bytes of the file that has a tensor, and where its tensors begin.
+    pub fn holder(&self, name: &str) -> (&[u8], u64) {
+        let part = &self.parts[self.part_of.get(name).copied().unwrap_or(0)];
+        (&part.mmap, part.data)
+    }
+
+    /// Bytes of the file, or of all.
+    pub fn bytes(&self) -> u64 {
+        self.parts.iter().map(|part| part.mmap.len() as u64).sum()
+    }
+
     /// The stored bytes of a tensor, in its own type.
     pub fn tensor_bytes(&self, name: &str) -> Option<&[u8]> {
         let info = self.content.tensor_infos.get(name)?;
-        let start = self.content.tensor_data_offset + info.offset;
+        let (bytes, data) = self.holder(name);
+        let start = data + info.offset;
         let end = start + tensor_size(info).ok()?;
-        self.mmap.get(start as usize..end as usize)
+        bytes.get(start as usize..end as usize)
     }
 
     /// `general.architecture`, one of [`SUPPORTED_ARCHITECTURES`].
@@ -184,7 +300,21 @@ pub fn tensor_size(info: &TensorInfo) -> Result<u64, String> {
         .ok_or_else(|| format!("its shape {dims:?} is larger than any memory"))
 }
 
+/// A file that is a whole model.
 fn parse(bytes: &[u8], path: &str) -> Result<Content, GgufError> {
+    let content = parse_part(bytes, path, true)?;
+    let parts = content.metadata.get("split.count").and_then(integer);
+    match parts.filter(|&parts| parts > 1) {
+        Some(parts) => Err(GgufError::Split {
+            path: path.to_owned(),
+            parts,
+        }),
+        None => Ok(content),
+    }
+}
+
+/// A file whose header is sound and whose tensors lie within it; the `first` of a model names the architecture.
+fn parse_part(bytes: &[u8], path: &str, first: bool) -> Result<Content, GgufError> {
     let declared = gguf_scan::scan(bytes).map_err(|flaw| described(flaw, bytes, path))?;
     let corrupt = |reason: String| GgufError::Corrupt {
         path: path.to_owned(),
@@ -197,33 +327,26 @@ fn parse(bytes: &[u8], path: &str) -> Result<Content, GgufError> {
             "two metadata entries or two tensors have the same name".to_owned(),
         ));
     }
-    match content.metadata.get("general.architecture") {
-        Some(Value::String(name)) if SUPPORTED_ARCHITECTURES.contains(&name.as_str()) => {}
-        Some(Value::String(name)) => {
-            return Err(GgufError::Architecture {
-                path: path.to_owned(),
-                found: escape_controls(name),
-            });
-        }
-        _ => {
-            return Err(corrupt(
-                "it does not name its architecture (general.architecture)".to_owned(),
-            ));
-        }
-    }
-    if let Some(parts) = content
-        .metadata
-        .get("split.count")
-        .and_then(integer)
-        .filter(|&parts| parts > 1)
-    {
-        return Err(GgufError::Split {
-            path: path.to_owned(),
-            parts,
-        });
+    if first {
+        check_architecture(&content, path)?;
     }
     check_tensors(&content, bytes.len() as u64, path)?;
     Ok(content)
+}
+
+fn check_architecture(content: &Content, path: &str) -> Result<(), GgufError> {
+    let path = path.to_owned();
+    match content.metadata.get("general.architecture") {
+        Some(Value::String(name)) if SUPPORTED_ARCHITECTURES.contains(&name.as_str()) => Ok(()),
+        Some(Value::String(name)) => Err(GgufError::Architecture {
+            path,
+            found: escape_controls(name),
+        }),
+        _ => Err(GgufError::Corrupt {
+            path,
+            reason: "it does not name its architecture (general.architecture)".to_owned(),
+        }),
+    }
 }
 
 /// Every tensor must lie within the file; the one that reaches furthest is named when not.
@@ -292,6 +415,12 @@ fn described(flaw: Flaw, bytes: &[u8], path: &str) -> GgufError {
             actual: bytes.len() as u64,
         },
         Flaw::Absurd(reason) => GgufError::Corrupt { path, reason },
+        Flaw::Type { tensor, kind } => GgufError::Type {
+            path,
+            tensor,
+            kind,
+            supported: gguf_scan::supported_types(),
+        },
     }
 }
 

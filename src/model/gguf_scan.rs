@@ -25,6 +25,62 @@ pub(super) enum Flaw {
         expected: u64,
     },
     Absurd(String),
+    /// A tensor is of a type that is not read: its name, escaped, and the type's.
+    Type {
+        tensor: String,
+        kind: String,
+    },
+}
+
+/// ggml's tensor types by number, with an empty name where there is none (any more), and whether this program reads them.
+const TYPES: [(&str, bool); 41] = [
+    ("F32", true),
+    ("F16", true),
+    ("Q4_0", true),
+    ("Q4_1", true),
+    ("Q4_2", false),
+    ("Q4_3", false),
+    ("Q5_0", true),
+    ("Q5_1", true),
+    ("Q8_0", true),
+    ("Q8_1", true),
+    ("Q2_K", true),
+    ("Q3_K", true),
+    ("Q4_K", true),
+    ("Q5_K", true),
+    ("Q6_K", true),
+    ("Q8_K", true),
+    ("IQ2_XXS", false),
+    ("IQ2_XS", false),
+    ("IQ3_XXS", false),
+    ("IQ1_S", false),
+    ("IQ4_NL", false),
+    ("IQ3_S", false),
+    ("IQ2_S", false),
+    ("IQ4_XS", false),
+    ("I8", false),
+    ("I16", false),
+    ("I32", false),
+    ("I64", false),
+    ("F64", false),
+    ("IQ1_M", false),
+    ("BF16", true),
+    ("Q4_0_4_4", false),
+    ("Q4_0_4_8", false),
+    ("Q4_0_8_8", false),
+    ("TQ1_0", false),
+    ("TQ2_0", false),
+    ("IQ4_NL_4_4", false),
+    ("IQ4_NL_4_8", false),
+    ("IQ4_NL_8_8", false),
+    ("MXFP4", false),
+    ("NVFP4", false),
+];
+
+/// The names of the tensor types that are read.
+pub(super) fn supported_types() -> String {
+    let read = TYPES.iter().filter(|(_, read)| *read).map(|(name, _)| *name);
+    read.collect::<Vec<_>>().join(", ")
 }
 
 /// Checks that everything the header declares lies within `bytes`.
@@ -177,8 +233,16 @@ impl<'a> Scanner<'a> {
         for _ in 0..dimensions {
             self.length("a tensor's shape")?;
         }
-        self.u32("a tensor's type")?;
-        self.u64("a tensor's offset").map(|_| ())
+        let kind = self.u32("a tensor's type")?;
+        self.u64("a tensor's offset")?;
+        let known = TYPES.get(kind as usize);
+        if known.is_none_or(|(_, read)| !read) {
+            return Err(Flaw::Type {
+                tensor: name.escape_ascii().to_string(),
+                kind: known.map_or_else(|| format!("number {kind}"), |(name, _)| (*name).to_owned()),
+            });
+        }
+        Ok(())
     }
 }
 

@@ -151,7 +151,7 @@ fn unsupported_architectures_are_named_with_the_supported_list() {
     let at = bytes.windows(5).position(|window| window == b"llama").unwrap();
     bytes[at..at + 5].copy_from_slice(b"ma\x1bba");
     let message = parse(&bytes).err().unwrap().to_string();
-    assert!(message.contains("llama, qwen2, qwen3"), "{message}");
+    assert!(message.contains("llama, qwen2, qwen3, gemma3"), "{message}");
     assert!(!message.contains('\x1b'), "{message:?}");
 }
 

@@ -9,7 +9,7 @@ pub struct ModelInfo {
     pub name: String,
     /// sha256 of the GGUF file; of a folder, of its safetensors index or file. Hexadecimal.
     pub sha256: String,
-    /// `llama`, `qwen2` or `qwen3`.
+    /// `llama`, `qwen2`, `qwen3` or `gemma3`.
     pub architecture: String,
     pub layers: usize,
     pub hidden_size: usize,

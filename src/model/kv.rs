@@ -71,6 +71,11 @@ impl PassKv {
         self.positions.extend_from_slice(positions);
     }
 
+    /// Where the tokens of the entries stand that were noted.
+    pub(super) fn positions(&self) -> &[u32] {
+        &self.positions
+    }
+
     /// A copy of the entries of tokens before position `end`, which shares no memory with this one:
     /// either may grow without the other.
     pub fn fork(&self, end: usize) -> Result<PassKv> {

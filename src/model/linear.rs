@@ -23,7 +23,7 @@ pub struct Linears<const N: usize> {
 
 /// The forms of a weight matrix (outputs, inputs).
 pub enum Weight {
-    /// Four or eight bits for this program's CPU kernels; f32 activations.
+    /// Two to eight bits, or floats of 16, for this program's CPU kernels; f32 activations.
     Packed(PackedMatrix),
     /// Any GGUF type, by candle's kernels.
     Quantised(QMatMul),
@@ -46,10 +46,11 @@ impl Linear {
 
     /// Whether the weights are held as floats.
     pub(super) fn is_dense(&self) -> bool {
-        matches!(
-            &self.weight,
-            Weight::Dense(_) | Weight::Quantised(QMatMul::Tensor(_) | QMatMul::TensorF16(_))
-        )
+        match &self.weight {
+            Weight::Packed(packed) => packed.is_floats(),
+            Weight::Quantised(QMatMul::QTensor(_)) => false,
+            Weight::Dense(_) | Weight::Quantised(_) => true,
+        }
     }
 
     /// The weights as they are multiplied, (outputs, inputs) row by row in f32, and the number of inputs.
@@ -67,6 +68,17 @@ impl Linear {
         };
         let inputs = dense.dims2()?.1;
         Ok((dense.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?, inputs))
+    }
+
+    /// How products with the weights are computed, in words.
+    pub(super) fn how(&self) -> String {
+        match &self.weight {
+            Weight::Packed(_) => "packed kernels".to_owned(),
+            Weight::Quantised(QMatMul::QTensor(weight)) => format!("general path, {:?}", weight.dtype()),
+            Weight::Quantised(QMatMul::Tensor(weight) | QMatMul::TensorF16(weight)) | Weight::Dense(weight) => {
+                format!("floats of {} bits", 8 * weight.dtype().size_in_bytes())
+            }
+        }
     }
 
     /// Bytes of the weights, without the bias.
@@ -175,7 +187,7 @@ impl<const N: usize> Linears<N> {
 fn packed_products<const N: usize>(weights: [&PackedMatrix; N], x: &Tensor) -> Result<Vec<Tensor>> {
     let (tokens, inputs) = x.dims2()?;
     let x = x.contiguous()?;
-    let activations = Activations::new(&floats(&x)?, inputs);
+    let activations = Activations::new(&floats(&x)?[..], inputs);
     let products = kernel::matmul(weights, &activations);
     let shaped = products.into_iter().zip(weights);
     shaped

@@ -18,6 +18,8 @@ pub struct Model {
     /// Absent for base models: prompts are fed as they are.
     pub chat: Option<ChatTemplate>,
     pub info: ModelInfo,
+    /// What a user should know of the model's files, in sentences.
+    pub notes: Vec<String>,
 }
 
 impl Model {
@@ -40,18 +42,19 @@ impl Model {
             exact,
             joined: !device.is_cpu(),
         };
-        let (config, source, place, tokenizer, chat);
+        let (config, fields, source, place, tokenizer, chat);
         match &located.location {
             ModelLocation::Gguf(path) => {
                 let file = gguf::open(path)?;
-                config = ModelConfig::from_gguf(&file.content).with_context(|| format!("in {}", path.display()))?;
+                (config, fields) =
+                    ModelConfig::from_metadata(&file.content).with_context(|| format!("in {}", path.display()))?;
                 tokenizer = Tokenizer::from_gguf(&file)?;
                 chat = ChatTemplate::from_gguf(&file)?;
                 source = WeightSource::Gguf(Box::new(file));
                 place = placement(false);
             }
             ModelLocation::Folder(path) => {
-                config = ModelConfig::from_hf(&path.join("config.json"))?;
+                (config, fields) = ModelConfig::from_folder(&path.join("config.json"))?;
                 tokenizer = Tokenizer::from_folder(path)?;
                 chat = ChatTemplate::from_folder(path)?;
                 source = WeightSource::open_folder(path)?;
@@ -59,12 +62,14 @@ impl Model {
             }
         }
         ensure!(
-            tokenizer.vocab_size() <= config.vocab_size,
+            tokenizer.own_size() <= config.vocab_size,
             "the tokenizer of {} has {} tokens, the model's vocabulary {}: they don't belong together",
             located.name,
-            tokenizer.vocab_size(),
+            tokenizer.own_size(),
             config.vocab_size
         );
+        let mut notes = fields.warnings();
+        notes.extend(tensor_notes(&config, &source));
         let layers = config.layers;
         let mut progress = |layer: usize| stage(&format!("loading {}: layer {layer} of {layers}", located.name));
         let loaded = guard::catch(|| Decoder::load(config, &source, place, &mut progress));
@@ -86,6 +91,7 @@ impl Model {
             tokenizer,
             chat,
             info,
+            notes,
         })
     }
 
@@ -110,6 +116,24 @@ impl Model {
             candle_core::DeviceLocation::Metal { .. } => "metal".into(),
         }
     }
+}
+
+/// What a user should know of a model's tensors.
+pub(super) fn tensor_notes(config: &ModelConfig, source: &WeightSource) -> Vec<String> {
+    let mut notes = Vec::new();
+    if !config.tied_embeddings && !source.has("output.weight") {
+        notes.push(
+            "the model has no head of its own though its config asks for one: its embeddings are the head".into(),
+        );
+    }
+    let unread = source.unread(config);
+    if !unread.is_empty() {
+        notes.push(format!(
+            "the model has tensors that this program does not use: {}; its numbers here are wrong if they belong to it",
+            unread.join(", ")
+        ));
+    }
+    notes
 }
 
 /// The device of a name: `auto` takes the first GPU this program was built for and finds.

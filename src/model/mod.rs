@@ -18,13 +18,16 @@ pub mod gguf;
 mod gguf_scan;
 pub mod gradient;
 pub mod info;
+mod jinja;
 pub(crate) mod kernel;
 pub mod kv;
 pub mod linear;
 pub mod loaded;
 mod pull;
 mod rope;
+mod split;
 pub mod summary;
+mod tensors;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tokenizer;

@@ -19,14 +19,28 @@ pub struct Rope {
     interleaved: bool,
     dtype: DType,
     device: Device,
+    /// That of layers which see a window only, where it is another one.
+    local: Option<Box<Rope>>,
 }
 
 impl Rope {
     /// `dtype` is that of the activations.
     pub fn new(config: &ModelConfig, dtype: DType, device: &Device) -> Self {
-        let plain =
-            (0..config.head_dim / 2).map(|i| 1.0 / config.rope_theta.powf(2.0 * i as f64 / config.head_dim as f64));
-        let inverse_frequencies = match &config.rope_scaling {
+        let local = config
+            .details
+            .sliding
+            .as_ref()
+            .and_then(|sliding| sliding.rope.as_ref());
+        let local = local.map(|(theta, scaling)| Box::new(Self::of(config, *theta, scaling, dtype, device)));
+        Rope {
+            local,
+            ..Self::of(config, config.rope_theta, &config.rope_scaling, dtype, device)
+        }
+    }
+
+    fn of(config: &ModelConfig, theta: f64, scaling: &RopeScaling, dtype: DType, device: &Device) -> Self {
+        let plain = (0..config.head_dim / 2).map(|i| 1.0 / theta.powf(2.0 * i as f64 / config.head_dim as f64));
+        let inverse_frequencies = match scaling {
             RopeScaling::None => plain.collect(),
             RopeScaling::Linear(factor) => plain.map(|f| f / factor).collect(),
             RopeScaling::Factors(factors) => plain.zip(factors).map(|(f, &d)| f / f64::from(d)).collect(),
@@ -47,7 +61,13 @@ impl Rope {
             interleaved: config.rope_interleaved,
             dtype,
             device: device.clone(),
+            local: None,
         }
+    }
+
+    /// That of layers which see a window only, where it is another one.
+    pub(super) fn local(&self) -> Option<&Rope> {
+        self.local.as_deref()
     }
 
     /// Whether the pairs that turn are neighbours.
@@ -115,6 +135,7 @@ impl Rope {
             interleaved: false,
             dtype,
             device: Device::Cpu,
+            local: None,
         }
     }
 }

@@ -1,10 +1,14 @@
 //! What a model is, read from its files without loading it.
 
 use super::catalog::{Located, ModelLocation};
+use super::config::Fields;
 use super::folder;
 use super::gguf::{self, GgufFile};
+use super::{Decoder, ModelConfig, Placement, WeightSource, loaded};
 use crate::files;
+use crate::text::{escape_controls, without_mark};
 use anyhow::{Context, Result};
+use candle_core::{DType, Device};
 use memmap2::Mmap;
 use safetensors::SafeTensors;
 use serde::Serialize;
@@ -32,6 +36,34 @@ pub struct Summary {
     pub chat_template: bool,
     pub path: PathBuf,
     pub bytes: u64,
+    /// How the model runs on the CPU; none where it is refused.
+    pub running: Option<Running>,
+    /// Why the model is refused.
+    pub refused: Option<String>,
+}
+
+/// How a model runs on the CPU, found out by loading it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Running {
+    /// Blocks that run through the packed kernels whole.
+    pub blocks_by_kernels: usize,
+    /// The matrices of blocks and head.
+    pub matrices: Vec<Matrices>,
+    /// Bytes of the weights in memory.
+    pub bytes: usize,
+    /// Bytes of keys and values that a token leaves.
+    pub kv_bytes_a_token: usize,
+    pub fields: Fields,
+    /// What else a user should know, in sentences.
+    pub notes: Vec<String>,
+}
+
+/// Matrices whose products are computed in one way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Matrices {
+    pub how: String,
+    pub count: usize,
+    pub bytes: usize,
 }
 
 /// All tensors stored in one type.
@@ -53,7 +85,58 @@ impl Summary {
         if let Some(entry) = located.entry {
             summary.licence = Some(entry.licence.clone());
         }
+        match Running::of(located) {
+            Ok((config, running)) => {
+                // As it was read: lists, other spellings, and what the file leaves out.
+                let number = |count: usize| Some(count as u64);
+                summary.layers = number(config.layers);
+                summary.width = number(config.hidden_size);
+                summary.feed_forward_width = number(config.intermediate_size);
+                summary.heads = number(config.heads);
+                summary.kv_heads = number(config.kv_heads);
+                summary.context = number(config.context);
+                summary.vocabulary = summary.vocabulary.or(number(config.vocab_size));
+                summary.running = Some(running);
+            }
+            Err(error) => summary.refused = Some(escape_controls(&format!("{error:#}"))),
+        }
         Ok(summary)
+    }
+}
+
+impl Running {
+    fn of(located: &Located) -> Result<(ModelConfig, Self)> {
+        let (config, fields, source) = match &located.location {
+            ModelLocation::Gguf(path) => {
+                let file = gguf::open(path)?;
+                let (config, fields) = ModelConfig::from_metadata(&file.content)?;
+                (config, fields, WeightSource::Gguf(Box::new(file)))
+            }
+            ModelLocation::Folder(path) => {
+                let (config, fields) = ModelConfig::from_folder(&path.join(folder::CONFIG))?;
+                (config, fields, WeightSource::open_folder(path)?)
+            }
+        };
+        let notes = loaded::tensor_notes(&config, &source);
+        let place = Placement {
+            device: Device::Cpu,
+            dtype: DType::F32,
+            exact: false,
+            joined: false,
+        };
+        let decoder = Decoder::load(config, &source, place, &mut |_| {})?;
+        let matrices = decoder.ways().into_iter();
+        let running = Running {
+            blocks_by_kernels: decoder.blocks_by_kernels(),
+            matrices: matrices
+                .map(|(how, count, bytes)| Matrices { how, count, bytes })
+                .collect(),
+            bytes: decoder.bytes(),
+            kv_bytes_a_token: decoder.kv_bytes_a_token()?,
+            notes: fields.notes.iter().cloned().chain(notes).collect(),
+            fields,
+        };
+        Ok((decoder.config().clone(), running))
     }
 }
 
@@ -104,14 +187,16 @@ fn of_gguf(file: &GgufFile) -> Summary {
         licence: file.string("general.license").map(str::to_owned),
         chat_template: file.string("tokenizer.chat_template").is_some(),
         path: file.path.clone(),
-        bytes: file.mmap.len() as u64,
+        bytes: file.bytes(),
+        running: None,
+        refused: None,
     }
 }
 
 fn of_folder(path: &Path) -> Result<Summary> {
     let config = path.join(folder::CONFIG);
     let bytes = files::read(&config, files::TEXT).with_context(|| format!("cannot read {}", config.display()))?;
-    let config: Value = serde_json::from_slice(&bytes)
+    let config: Value = serde_json::from_slice(without_mark(&bytes))
         .with_context(|| format!("{} is not JSON; get the folder again", config.display()))?;
     let mut tally = Tally::default();
     let mut size = 0;
@@ -139,6 +224,8 @@ fn of_folder(path: &Path) -> Result<Summary> {
             .is_some(),
         path: path.to_path_buf(),
         bytes: size,
+        running: None,
+        refused: None,
     })
 }
 

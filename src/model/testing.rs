@@ -6,7 +6,7 @@ use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
 use candle_core::{DType, Device, Tensor};
 use rand::{Rng, SeedableRng};
 
-use super::config::{Architecture, ModelConfig, RopeScaling};
+use super::config::{Architecture, Details, ModelConfig, RopeScaling};
 use super::{Decoder, Placement, WeightSource, gguf};
 
 /// A Llama of three layers: random weights of that shape are there at once.
@@ -26,6 +26,7 @@ pub fn small_config() -> ModelConfig {
         rope_scaling: RopeScaling::None,
         rope_interleaved: false,
         tied_embeddings: true,
+        details: Details::default(),
     }
 }
 

@@ -1,23 +1,24 @@
 //! Weights by name, from a GGUF file or from safetensors.
 
+use std::collections::BTreeSet;
 use std::io::Cursor;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
-use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Tensor};
 
+use super::ModelConfig;
 use super::gguf::GgufFile;
 use super::kernel::PackedMatrix;
 use super::linear::{Linear, Linears, Weight};
-use crate::files;
+use super::tensors::FolderTensors;
 
 /// Where weights come from. Names are GGUF's: `blk.7.attn_q`.
 pub enum WeightSource {
     Gguf(Box<GgufFile>),
-    Safetensors(Box<MmapedSafetensors>),
+    Safetensors(Box<FolderTensors>),
     /// Random weights of any shape and norms of ones, made where they are asked for: for benchmarks.
     Random {
         tied_embeddings: bool,
@@ -45,43 +46,68 @@ pub enum Embedding {
 impl WeightSource {
     /// Opens the safetensors files of a Hugging Face folder: one, or those its index names.
     pub fn open_folder(folder: &Path) -> Result<Self> {
-        let single = folder.join("model.safetensors");
-        let index = folder.join("model.safetensors.index.json");
-        let files = if index.is_file() {
-            let text =
-                files::read_text(&index, files::TEXT).with_context(|| format!("cannot read {}", index.display()))?;
-            let json: serde_json::Value =
-                serde_json::from_str(&text).with_context(|| format!("{} is damaged", index.display()))?;
-            let map = json["weight_map"].as_object();
-            let map = map.with_context(|| format!("{} has no 'weight_map'", index.display()))?;
-            let mut names: Vec<&str> = map.values().filter_map(|v| v.as_str()).collect();
-            names.sort_unstable();
-            names.dedup();
-            for name in &names {
-                ensure!(
-                    crate::paths::is_plain_name(name),
-                    "{} names a file outside its folder: '{}'",
-                    index.display(),
-                    name.escape_default()
-                );
-            }
-            names.iter().map(|name| folder.join(name)).collect()
-        } else if single.is_file() {
-            vec![single]
-        } else {
-            bail!(
-                "{} holds neither model.safetensors nor model.safetensors.index.json",
-                folder.display()
-            )
-        };
-        for file in &files {
-            ensure!(file.is_file(), "the weights file {} is missing", file.display());
+        Ok(WeightSource::Safetensors(Box::new(FolderTensors::open(folder)?)))
+    }
+
+    /// The size a tensor has in a dimension, counted from the last one backwards; none when there is no such tensor.
+    fn last_dimension(&self, name: &str) -> Option<usize> {
+        match self {
+            WeightSource::Gguf(file) => file.content.tensor_infos.get(name)?.shape.dims().last().copied(),
+            WeightSource::Safetensors(tensors) => tensors.get(&tensors.named(name)).ok()?.shape().last().copied(),
+            WeightSource::Random { .. } => None,
         }
-        // SAFETY: the files are mapped read-only; changing a model's file while it runs is outside
-        // what the program supports, as for every reader of safetensors.
-        let tensors = unsafe { MmapedSafetensors::multi(&files) };
-        let tensors = tensors.with_context(|| format!("cannot read the weights in {}", folder.display()))?;
-        Ok(WeightSource::Safetensors(Box::new(tensors)))
+    }
+
+    /// Tensors inside of blocks that belong to no part of `config`'s architecture, each once for all layers with `*` for
+    /// the layer's number: what a model computes with them is not computed here.
+    pub fn unread(&self, config: &ModelConfig) -> Vec<String> {
+        let linear = [
+            "attn_q",
+            "attn_k",
+            "attn_v",
+            "attn_output",
+            "ffn_gate",
+            "ffn_up",
+            "ffn_down",
+        ];
+        let mut norms = vec!["attn_norm", "ffn_norm"];
+        if config.architecture.has_head_norms() {
+            norms.extend(["attn_q_norm", "attn_k_norm"]);
+        }
+        if config.architecture.has_post_norms() {
+            norms.extend(["post_attention_norm", "post_ffw_norm"]);
+        }
+        let mut read = BTreeSet::new();
+        for layer in 0..config.layers {
+            let weights = linear
+                .iter()
+                .chain(&norms)
+                .map(|part| format!("blk.{layer}.{part}.weight"));
+            let biases = linear.iter().map(|part| format!("blk.{layer}.{part}.bias"));
+            read.extend(weights.chain(biases));
+        }
+        match self {
+            WeightSource::Gguf(file) => {
+                let names = file.content.tensor_infos.keys().map(String::as_str);
+                strays(names, "blk.", config.layers, |name| {
+                    read.contains(name) || name.contains("attn_rot")
+                })
+            }
+            WeightSource::Safetensors(tensors) => {
+                let read: BTreeSet<String> = read.iter().map(|name| tensors.named(name)).collect();
+                // What is beside a weight was read with it, or refused.
+                let beside = |name: &str| {
+                    let module = name.rsplit_once('.').map_or(name, |(module, _)| module);
+                    read.contains(&format!("{module}.weight"))
+                };
+                let layers = tensors.named("blk.0.");
+                let layers = layers.split_once("layers.").map_or("", |(before, _)| before);
+                strays(tensors.names(), &format!("{layers}layers."), config.layers, |name| {
+                    read.contains(name) || name.contains("rotary_emb") || beside(name) && !name.ends_with(".bias")
+                })
+            }
+            WeightSource::Random { .. } => Vec::new(),
+        }
     }
 
     /// The type that most of the weights are held in, as GGUF names it.
@@ -91,8 +117,8 @@ impl WeightSource {
                 let infos = file.content.tensor_infos.values();
                 commonest(infos.map(|i| (format!("{:?}", i.ggml_dtype), i.shape.elem_count())))
             }
-            WeightSource::Safetensors(tensors) => {
-                let tensors = tensors.tensors();
+            WeightSource::Safetensors(files) => {
+                let tensors = files.tensors();
                 let sizes = tensors
                     .iter()
                     .map(|(_, t)| (format!("{:?}", t.dtype()), t.shape().iter().product()));
@@ -106,7 +132,7 @@ impl WeightSource {
     pub fn has(&self, name: &str) -> bool {
         match self {
             WeightSource::Gguf(file) => file.content.tensor_infos.contains_key(name),
-            WeightSource::Safetensors(tensors) => tensors.get(&hf_name(name)).is_ok(),
+            WeightSource::Safetensors(tensors) => tensors.has(&tensors.named(name)),
             WeightSource::Random { tied_embeddings } => {
                 name.ends_with(".weight")
                     && name != "rope_freqs.weight"
@@ -119,11 +145,7 @@ impl WeightSource {
     pub fn floats(&self, name: &str, shape: &[usize], place: &Placement) -> Result<Tensor> {
         let tensor = match self {
             WeightSource::Gguf(file) => quantised(file, name, &place.device)?.dequantize(&place.device)?,
-            WeightSource::Safetensors(tensors) => {
-                let name = hf_name(name);
-                let tensor = tensors.load(&name, &place.device);
-                tensor.with_context(|| format!("the weights have no tensor '{name}'"))?
-            }
+            WeightSource::Safetensors(tensors) => tensors.load(&tensors.named(name), &place.device)?,
             WeightSource::Random { .. } if shape.len() == 1 => Tensor::ones(shape, place.dtype, &place.device)?,
             WeightSource::Random { .. } => Tensor::randn(0f32, 0.02, shape, &place.device)?,
         };
@@ -189,8 +211,16 @@ impl WeightSource {
     }
 
     fn matrix(&self, name: &str, outputs: usize, inputs: usize, place: &Placement) -> Result<Weight> {
-        let WeightSource::Gguf(file) = self else {
-            return Ok(Weight::Dense(self.floats(name, &[outputs, inputs], place)?));
+        let by_kernels = place.device.is_cpu() && !place.exact;
+        let file = match self {
+            WeightSource::Gguf(file) => file,
+            WeightSource::Safetensors(files) if by_kernels => {
+                return match packed(files, name, outputs, inputs) {
+                    Some(packed) => Ok(Weight::Packed(packed)),
+                    None => Ok(Weight::Dense(self.floats(name, &[outputs, inputs], place)?)),
+                };
+            }
+            _ => return Ok(Weight::Dense(self.floats(name, &[outputs, inputs], place)?)),
         };
         let info = file.content.tensor_infos.get(name);
         let info = info.with_context(|| format!("the file has no tensor '{name}'"))?;
@@ -199,15 +229,15 @@ impl WeightSource {
             "tensor '{name}' has shape {:?}, the model's metadata asks for [{outputs}, {inputs}]",
             info.shape.dims()
         );
-        if self.is_dense(name, place) {
-            return Ok(Weight::Dense(self.floats(name, &[outputs, inputs], place)?));
-        }
-        if place.device.is_cpu() {
+        if by_kernels {
             let bytes = file.tensor_bytes(name);
             let bytes = bytes.with_context(|| format!("tensor '{name}' lies past the file's end"))?;
             if let Some(packed) = PackedMatrix::new(bytes, info.ggml_dtype, outputs, inputs, &file.arena) {
                 return Ok(Weight::Packed(packed));
             }
+        }
+        if self.is_dense(name, place) {
+            return Ok(Weight::Dense(self.floats(name, &[outputs, inputs], place)?));
         }
         let tensor = quantised(file, name, &place.device)?;
         Ok(Weight::Quantised(QMatMul::from_qtensor(tensor)?))
@@ -225,12 +255,34 @@ impl WeightSource {
                 );
                 Ok(Embedding::Quantised(Arc::new(tensor)))
             }
+            // On the CPU only the rows asked for become f32.
+            WeightSource::Safetensors(files) if !place.exact && place.device.is_cpu() => {
+                let stored = files
+                    .get(&files.named(name))
+                    .ok()
+                    .and_then(|t| t.dtype().try_into().ok());
+                let place = Placement {
+                    dtype: stored
+                        .filter(|t| matches!(t, DType::F16 | DType::BF16))
+                        .unwrap_or(place.dtype),
+                    ..place.clone()
+                };
+                Ok(Embedding::Dense(self.floats(name, &[vocab, hidden], &place)?))
+            }
             _ => Ok(Embedding::Dense(self.floats(name, &[vocab, hidden], place)?)),
         }
     }
 }
 
 impl Embedding {
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Embedding::Quantised(table) => table.storage_size_in_bytes(),
+            Embedding::Dense(table) => table.elem_count() * table.dtype().size_in_bytes(),
+        }
+    }
+
     /// (tokens, hidden), f32 where the embeddings are quantised.
     pub fn lookup(&self, ids: &Tensor) -> candle_core::Result<Tensor> {
         match self {
@@ -252,39 +304,44 @@ fn commonest(sizes: impl Iterator<Item = (String, usize)>) -> String {
         .unwrap_or_default()
 }
 
+/// A matrix of 16-bit floats for the CPU kernels; `None` where it is something else.
+fn packed(tensors: &FolderTensors, name: &str, outputs: usize, inputs: usize) -> Option<PackedMatrix> {
+    let name = tensors.named(name);
+    let tensor = tensors.get(&name).ok().filter(|_| !tensors.has_scale(&name))?;
+    let dtype = match tensor.dtype().try_into().ok()? {
+        DType::F16 => GgmlDType::F16,
+        DType::BF16 => GgmlDType::BF16,
+        _ => return None,
+    };
+    let fits = tensor.shape() == [outputs, inputs];
+    fits.then(|| PackedMatrix::new(tensor.data(), dtype, outputs, inputs, tensors.arena()))?
+}
+
 fn quantised(file: &GgufFile, name: &str, device: &Device) -> Result<QTensor> {
     let info = file.content.tensor_infos.get(name);
     let info = info.with_context(|| format!("the file has no tensor '{name}'"))?;
-    let mut reader = Cursor::new(&file.mmap[..]);
-    let tensor = info.read(&mut reader, file.content.tensor_data_offset, device);
+    let (bytes, data) = file.holder(name);
+    let tensor = info.read(&mut Cursor::new(bytes), data, device);
     tensor.with_context(|| format!("cannot read tensor '{name}' of {}", file.path.display()))
 }
 
-/// The Hugging Face name of a GGUF tensor name.
-fn hf_name(name: &str) -> String {
-    let Some(rest) = name.strip_prefix("blk.") else {
-        return match name {
-            "token_embd.weight" => "model.embed_tokens.weight".into(),
-            "output_norm.weight" => "model.norm.weight".into(),
-            "output.weight" => "lm_head.weight".into(),
-            other => other.into(),
-        };
+/// The names within the layers of a model that are not `read`, with `*` for the layer's number; `before` stands before it.
+fn strays<'a>(
+    names: impl Iterator<Item = &'a str>,
+    before: &str,
+    layers: usize,
+    read: impl Fn(&str) -> bool,
+) -> Vec<String> {
+    let stray = |name: &'a str| {
+        let (number, part) = name.strip_prefix(before)?.split_once('.')?;
+        let within = number.parse::<usize>().is_ok_and(|number| number < layers);
+        (within && !read(name)).then(|| format!("{before}*.{}", part.escape_default()))
     };
-    let (layer, part) = rest.split_once('.').unwrap_or((rest, ""));
-    let (module, suffix) = part.rsplit_once('.').unwrap_or((part, ""));
-    let module = match module {
-        "attn_norm" => "input_layernorm",
-        "attn_q" => "self_attn.q_proj",
-        "attn_k" => "self_attn.k_proj",
-        "attn_v" => "self_attn.v_proj",
-        "attn_output" => "self_attn.o_proj",
-        "attn_q_norm" => "self_attn.q_norm",
-        "attn_k_norm" => "self_attn.k_norm",
-        "ffn_norm" => "post_attention_layernorm",
-        "ffn_gate" => "mlp.gate_proj",
-        "ffn_up" => "mlp.up_proj",
-        "ffn_down" => "mlp.down_proj",
-        other => other,
-    };
-    format!("model.layers.{layer}.{module}.{suffix}")
+    names.filter_map(stray).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// The size of a head in a Hugging Face folder whose model normalises heads; none when it cannot be told.
+pub(super) fn head_size(folder: &Path) -> Option<usize> {
+    let source = WeightSource::open_folder(folder).ok()?;
+    source.last_dimension("blk.0.attn_k_norm.weight")
 }

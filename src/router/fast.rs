@@ -275,7 +275,7 @@ impl Hidden {
             let norm = self.input_norm.scale(state);
             scaled.extend(state.iter().zip(&self.scales).map(|(x, scale)| x * norm * scale));
         }
-        let [mut inner] = kernel::matmul([&self.w1], &Activations::new(&scaled, size));
+        let [mut inner] = kernel::matmul([&self.w1], &Activations::new(scaled, size));
         for row in inner.chunks_exact_mut(self.b1.len()) {
             row.iter_mut().zip(&self.b1).for_each(|(x, bias)| *x += bias);
         }

@@ -209,6 +209,7 @@ mod tests {
     fn row(task: &str, method: &Method, correct: usize, depth: f64) -> Row {
         let outcome = |i| Outcome {
             correct: i < correct,
+            not_understood: false,
             depth,
             seconds: 0.1,
         };

@@ -14,7 +14,7 @@ use crate::model::ModelInfo;
 use crate::model::summary::Summary;
 use crate::search::exchange::{self, Imported, Layout};
 use crate::search::records::write_records;
-use crate::text::escape_controls;
+use crate::text::{escape_controls, without_mark};
 
 /// Make records of a file in the layout of Dr.LLM's or PoLar's code.
 #[derive(Args, Debug)]
@@ -45,7 +45,8 @@ pub struct ImportArgs {
 pub fn run(args: &ImportArgs) -> Result<()> {
     refuse_existing(&args.out, args.force)?;
     let bytes = files::read(&args.file, files::DATA).with_context(|| format!("cannot read {}", args.file.display()))?;
-    let foreign = exchange::read(&bytes, args.format).with_context(|| format!("in {}", args.file.display()))?;
+    let foreign =
+        exchange::read(without_mark(&bytes), args.format).with_context(|| format!("in {}", args.file.display()))?;
     let task = Task::load(&args.data)?;
     let model = identify(args.model.as_deref())?;
     let samples = foreign.samples.len();

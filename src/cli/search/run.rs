@@ -134,7 +134,8 @@ fn read_programs(path: &Path, layers: usize) -> Result<Vec<Program>> {
     let text =
         files::read_text(path, files::TEXT).with_context(|| format!("cannot read the programs {}", path.display()))?;
     let mut programs = Vec::new();
-    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+    let lines = text.trim_start_matches('\u{feff}').lines().enumerate();
+    for (number, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
         let place = || format!("{}, line {}", path.display(), number + 1);
         let program = Program::parse(line.trim(), layers).map_err(|e| anyhow!("{}: {e}", place()))?;
         ensure!(

@@ -93,7 +93,7 @@ pub fn run(args: &TrainArgs, threads: usize, stop: &AtomicBool) -> Result<()> {
         started.elapsed().as_secs_f64()
     );
     let key = Key {
-        format: 1,
+        format: 2,
         settings: settings.clone(),
         model_sha256: model.info.sha256.clone(),
         prompts_sha256: prompts.sha256.clone(),

@@ -48,6 +48,7 @@ fn evaluate(path: &Path, existing: Existing, most: usize) -> Result<Vec<Vec<Outc
             }
             let outcome = |m: usize| Outcome {
                 correct: (index + m).is_multiple_of(2),
+                not_understood: index == 1,
                 depth: 1.0 / (index + 3) as f64,
                 seconds: 0.1,
             };

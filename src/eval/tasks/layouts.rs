@@ -1,11 +1,11 @@
 //! The layouts that public files of questions have.
 
 use anyhow::{Context, Result, bail, ensure};
+use math_grading::{boxed, numbers};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Answer, Question};
-use crate::eval::grading::{boxed, numbers};
 use crate::text::escape_controls;
 
 /// The question of one line, in whichever layout it is.
@@ -17,7 +17,16 @@ pub fn parse_line(line: &[u8], default_id: impl Fn() -> String) -> Result<Questi
     } else if value["question"].is_string() && value["choices"].is_array() {
         let plain: PlainQuestion = serde_json::from_value(value).context("damaged question")?;
         plain.into_question(default_id)?
-    } else if let Some(question) = written(&value, default_id)? {
+    } else if value["choices"].is_object() && value["answerKey"].is_string() {
+        let labelled: LabelledQuestion =
+            serde_json::from_value(value).context("damaged question with labelled choices")?;
+        labelled.into_arc()?.into_question(default_id)?
+    } else if let Some(field) = CHOICES.into_iter().find(|field| !is_empty(&value[*field])) {
+        bail!(
+            "the question has '{field}', but its choices are in no layout that is read; expected \"choices\": [text] with \
+             \"answer\": index, or \"choices\": {{\"text\": [text], \"label\": [letter]}} with \"answerKey\": letter"
+        )
+    } else if let Some(question) = written(line, &value, default_id)? {
         question
     } else {
         bail!(
@@ -30,6 +39,29 @@ pub fn parse_line(line: &[u8], default_id: impl Fn() -> String) -> Result<Questi
     check_choices(question.answer.choices(), &question.answer)?;
     ensure!(!question.question.trim().is_empty(), "the question is empty");
     Ok(question)
+}
+
+/// Fields that hold choices in layouts which are not read: such a question is not one whose answer is written freely.
+const CHOICES: [&str; 9] = [
+    "choices",
+    "options",
+    "endings",
+    "candidates",
+    "distractors",
+    "distractor1",
+    "mc1_targets",
+    "sol1",
+    "option_a",
+];
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(all) => all.is_empty(),
+        Value::Object(all) => all.is_empty(),
+        Value::String(text) => text.is_empty(),
+        _ => false,
+    }
 }
 
 fn check_choices(choices: &[String], answer: &Answer) -> Result<()> {
@@ -92,6 +124,43 @@ struct ArcChoice {
     label: String,
 }
 
+#[derive(Deserialize)]
+struct LabelledQuestion {
+    id: Option<String>,
+    #[serde(alias = "question_stem")]
+    question: String,
+    choices: LabelledChoices,
+    #[serde(rename = "answerKey")]
+    answer_key: String,
+}
+
+#[derive(Deserialize)]
+struct LabelledChoices {
+    text: Vec<String>,
+    label: Vec<String>,
+}
+
+impl LabelledQuestion {
+    fn into_arc(self) -> Result<ArcQuestion> {
+        let LabelledChoices { text, label } = self.choices;
+        ensure!(
+            text.len() == label.len(),
+            "{} choices and {} labels; expected a label for each choice",
+            text.len(),
+            label.len()
+        );
+        let choices = text.into_iter().zip(label);
+        Ok(ArcQuestion {
+            id: self.id,
+            question: ArcStem {
+                stem: self.question,
+                choices: choices.map(|(text, label)| ArcChoice { text, label }).collect(),
+            },
+            answer_key: self.answer_key,
+        })
+    }
+}
+
 impl ArcQuestion {
     fn into_question(self, default_id: impl Fn() -> String) -> Result<Question> {
         let choices = self.question.choices;
@@ -117,14 +186,18 @@ impl ArcQuestion {
 
 /// A question whose answer the model writes: GSM8K's layout, else MATH's or DART's; `None` if the
 /// line has no question or no answer in one of their fields.
-fn written(value: &Value, default_id: impl Fn() -> String) -> Result<Option<Question>> {
+fn written(line: &[u8], value: &Value, default_id: impl Fn() -> String) -> Result<Option<Question>> {
     let text = |names: &[&str]| names.iter().find_map(|n| value[n].as_str()).map(str::to_owned);
     let Some(question) = text(&["problem", "query", "question"]) else {
         return Ok(None);
     };
     // Answers that are only numbers are often written as such.
-    let number = ["gt_ans", "answer"].iter().find_map(|n| value[n].as_number());
-    let given = text(&["gt_ans", "answer"]).or_else(|| number.map(ToString::to_string));
+    let numbered = ["gt_ans", "answer"].into_iter().find(|n| value[*n].is_number());
+    let given = match (text(&["gt_ans", "answer"]), numbered) {
+        (Some(text), _) => Some(text),
+        (None, Some(name)) => Some(literal(line, name).unwrap_or_else(|| value[name].to_string())),
+        (None, None) => None,
+    };
     let answer = match (given, text(&["solution"])) {
         (Some(answer), _) if answer.contains(numbers::MARKER) => gsm8k(&answer)?,
         (Some(answer), _) => math(boxed::last(&answer).unwrap_or(&answer))?,
@@ -138,6 +211,43 @@ fn written(value: &Value, default_id: impl Fn() -> String) -> Result<Option<Ques
         question,
         answer,
     }))
+}
+
+/// A number of a line, which is a JSON object, as it is written there: it may have more digits than any float. None where
+/// it has an exponent.
+fn literal(line: &[u8], name: &str) -> Option<String> {
+    let mut found = None;
+    let (mut depth, mut at) = (0, 0);
+    // The field that a value at depth 1 belongs to.
+    let mut field: Option<String> = None;
+    while let Some(&byte) = line.get(at) {
+        let start = at;
+        at += 1;
+        match byte {
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth -= 1,
+            b',' if depth == 1 => field = None,
+            b'"' => {
+                while line.get(at).is_some_and(|&byte| byte != b'"') {
+                    at += if line[at] == b'\\' { 2 } else { 1 };
+                }
+                at += 1;
+                if depth == 1 && field.is_none() {
+                    field = Some(serde_json::from_slice(line.get(start..at)?).ok()?);
+                }
+            }
+            b'-' | b'0'..=b'9' => {
+                let is_number = |byte: &u8| matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E' | b'0'..=b'9');
+                at += line[at..].iter().take_while(|byte| is_number(byte)).count();
+                // Of two fields of one name the last counts, as in the JSON that was read.
+                if depth == 1 && field.as_deref() == Some(name) {
+                    found = Some(String::from_utf8_lossy(&line[start..at]).into_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+    found.filter(|number| !number.contains(['e', 'E']))
 }
 
 fn gsm8k(answer: &str) -> Result<Answer> {

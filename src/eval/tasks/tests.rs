@@ -109,3 +109,63 @@ fn bad_lines_are_named() {
         "broken text is an error, not a panic"
     );
 }
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_first_line() {
+    let marked = parse(format!("\u{feff}{PLAIN}\r\n").as_bytes(), "t").unwrap();
+    assert_eq!(marked, parse(PLAIN.as_bytes(), "t").unwrap());
+    assert!(error(&format!("{PLAIN}\n\u{feff}{PLAIN}")).contains("line 2"));
+}
+
+#[test]
+fn numbers_keep_every_digit_that_is_written() {
+    for number in [
+        "204",
+        "18446744073709551616",
+        "99999999999999999999",
+        "123456789012345678901234567890",
+        "-9223372036854775809",
+        "12345678901234567890.5",
+        "0.1",
+        "-0",
+        "1.10",
+    ] {
+        for line in [
+            format!(r#"{{"problem": "Q", "answer": {number}}}"#),
+            format!(
+                r#"{{"extra": {{"answer": 7}}, "list": [1, "\\\"", 2], "gt_ans":{number} , "query": "a \"answer\": 3"}}"#
+            ),
+            format!(r#"{{"answer": 5, "problem": "Q", "answer":{number}}}"#),
+        ] {
+            let found = parse(line.as_bytes(), "t").unwrap();
+            assert_eq!(found[0].answer, Answer::Math(number.into()), "{line}");
+        }
+    }
+    let exponent = parse(br#"{"problem": "Q", "answer": 1e3}"#, "t").unwrap();
+    assert_eq!(exponent[0].answer, Answer::Math("1000.0".into()));
+}
+
+#[test]
+fn labelled_choices_are_read_and_other_layouts_of_choices_refused() {
+    let labelled = r#"{"id":"a","question":"Two?","choices":{"text":["one","two"],"label":["A","B"]},"answerKey":"B"}"#;
+    assert_eq!(
+        parse(labelled.as_bytes(), "t").unwrap(),
+        parse(PLAIN.as_bytes(), "t").unwrap()
+    );
+    let stem = labelled.replace("\"question\"", "\"question_stem\"");
+    assert_eq!(parse(stem.as_bytes(), "t").unwrap()[0].question, "Two?");
+    let short = labelled.replace(r#"["A","B"]"#, r#"["B"]"#);
+    assert!(error(&short).contains("2 choices and 1 labels"));
+    for line in [
+        r#"{"question": "Q", "options": ["one", "two"], "answer": "B"}"#,
+        r#"{"question": "Q", "options": {"A": "one", "B": "two"}, "answer": "B"}"#,
+        r#"{"question": "Q", "choices": {"A": "one"}, "answer": "A"}"#,
+        r#"{"query": "Q", "endings": ["one", "two"], "gt_ans": 1}"#,
+        r#"{"question": "Q", "option_a": "one", "option_b": "two", "answer": "A"}"#,
+    ] {
+        let said = error(line);
+        assert!(said.contains("line 1") && said.contains("choices"), "{line}: {said}");
+    }
+    let none = parse(br#"{"question": "Q", "options": null, "solution": "\\boxed{2}"}"#, "t").unwrap();
+    assert_eq!(none[0].answer, Answer::Math("2".into()));
+}

@@ -120,6 +120,12 @@ impl<'m> FrozenModel<'m> {
             decoder.device().is_cpu(),
             "gradients are computed on the CPU: load the model with --device cpu"
         );
+        ensure!(
+            decoder.blocks().iter().all(Block::is_plain),
+            "gradients are computed for the blocks of Llama and Qwen only: the blocks of this model ({}) have other norms, \
+             activations or windows",
+            decoder.config().architecture.name()
+        );
         let arena = Arena::default();
         let layers = decoder.blocks().iter().map(|block| FrozenBlock::new(block, &arena));
         let (final_norm, head) = decoder.final_norm_and_head();
@@ -217,6 +223,60 @@ impl<'m> FrozenModel<'m> {
         }
         Ok(())
     }
+
+    /// Adds to `to`, for each row, a random vector by the states `student` after the last block whose square along a
+    /// direction is on the mean `weight`² times the second derivative along it of KL(p ‖ q) at p = q: the gradient of
+    /// Σ_v √q_v·r_v·ln q_v with random signs r, which has the Fisher information of q as its covariance. `signs` gives
+    /// 64 of them at a time.
+    ///
+    /// # Errors
+    /// Those of the products.
+    pub fn curvature(
+        &self,
+        student: &[f32],
+        weight: f32,
+        signs: &mut dyn FnMut() -> u64,
+        to: &mut [f32],
+    ) -> Result<()> {
+        let size = self.final_norm.gain.len();
+        let vocab = self.decoder.config().vocab_size;
+        for (part, student) in student.chunks(HEAD_ROWS * size).enumerate() {
+            let normed = self.final_norm.forward(student);
+            let (_, head) = self.decoder.final_norm_and_head();
+            let [mut logits] = products([head], normed, size, self.precision)?;
+            for row in logits.chunks_exact_mut(vocab) {
+                signed_roots(row, weight, signs);
+            }
+            let d = self.head.product(&logits);
+            let from = part * HEAD_ROWS * size;
+            self.final_norm
+                .backward(student, &d, &mut to[from..from + student.len()]);
+        }
+        Ok(())
+    }
+}
+
+/// From logits of a distribution q: `weight`·(√q_v·r_v − q_v·Σ_u √q_u·r_u), whose covariance over the signs r is
+/// `weight`²·(diag q − q·qᵀ).
+fn signed_roots(logits: &mut [f32], weight: f32, signs: &mut dyn FnMut() -> u64) {
+    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut sum = 0.0f32;
+    for x in &mut *logits {
+        *x = (*x - most).exp();
+        sum += *x;
+    }
+    let mut total = 0.0f32;
+    for chunk in logits.chunks_mut(64) {
+        let bits = signs();
+        for (bit, x) in chunk.iter_mut().enumerate() {
+            let root = (*x / sum).sqrt();
+            *x = if bits >> bit & 1 == 1 { root } else { -root };
+            total += *x;
+        }
+    }
+    logits
+        .iter_mut()
+        .for_each(|x| *x = weight * (*x - x.abs() * x.abs() * total));
 }
 
 impl<'m> FrozenBlock<'m> {
@@ -373,7 +433,7 @@ fn products<const N: usize>(
     if precision == Precision::Coarse
         && let Some(packed) = fused::all_packed(linears)
     {
-        let products = kernel::matmul(packed, &kernel::Activations::coarse(&x, size));
+        let products = kernel::matmul(packed, &kernel::Activations::coarse(x, size));
         return Ok(fused::biased(linears, products)?);
     }
     let shape = (x.len() / size, size);

@@ -153,3 +153,30 @@ fn the_divergence_and_its_gradient() {
     let found = dot(&gradient, &direction);
     assert!((found - slope).abs() < 2e-2 * slope.abs().max(0.1), "{found} {slope}");
 }
+
+#[test]
+fn the_curvature_is_the_second_derivative_of_the_divergence() {
+    let decoder = packed_decoder(1);
+    let model = FrozenModel::new(&decoder).unwrap();
+    let size = decoder.config().hidden_size;
+    let states = random(size, 1);
+    for seed in 2..5 {
+        let direction = random(size, seed);
+        let by = 0.1f32;
+        let moved: Vec<f32> = states.iter().zip(&direction).map(|(x, d)| x + by * d).collect();
+        let mut divergence = 0.0;
+        model
+            .kl(&states, &moved, 0.0, None, &mut |kl, _| divergence = kl)
+            .unwrap();
+        let expected = 2.0 * divergence / f64::from(by * by);
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let draws = 2000;
+        let squares = (0..draws).map(|_| {
+            let mut drawn = vec![0.0; size];
+            model.curvature(&states, 0.5, &mut || rng.random(), &mut drawn).unwrap();
+            dot(&drawn, &direction).powi(2)
+        });
+        let found = squares.sum::<f64>() / f64::from(draws) / 0.25;
+        assert!((found / expected - 1.0).abs() < 0.15, "{found} {expected}");
+    }
+}

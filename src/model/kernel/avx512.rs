@@ -3,8 +3,11 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::pack::{Bits, PackedMatrix};
-use super::{Activations, BLOCK, LANES, Output, TILE};
+use super::activations::{Bytes, TILE};
+use super::form::{Form, HALVES, Kind, Scales};
+use super::pack::PackedMatrix;
+use super::vector::Zmm;
+use super::{Activations, BLOCK, LANES, Output, halves};
 
 /// Some rows of `x` times one group of `weight`.
 ///
@@ -12,90 +15,120 @@ use super::{Activations, BLOCK, LANES, Output, TILE};
 /// The CPU must have AVX-512 F, BW and VNNI.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 pub(super) unsafe fn group(weight: &PackedMatrix, group: usize, x: &Activations, rows: Range<usize>, output: Output) {
-    match (weight.bits(), x.is_coarse()) {
-        (Bits::Four, false) => tiles::<true, false>(weight, group, x, rows, output),
-        (Bits::Eight, false) => tiles::<false, false>(weight, group, x, rows, output),
-        (Bits::Four, true) => tiles::<true, true>(weight, group, x, rows, output),
-        (Bits::Eight, true) => tiles::<false, true>(weight, group, x, rows, output),
+    if weight.is_floats() {
+        return halves::group::<Zmm>(weight, group, x, rows, output);
     }
+    macro_rules! by_kind {
+        ($($kind:ident)*) => {
+            match (weight.kind(), x.is_coarse()) {
+                $(
+                    (Kind::$kind, false) => tiles::<{ Kind::$kind as usize }, false>(weight, group, x, rows, output),
+                    (Kind::$kind, true) => tiles::<{ Kind::$kind as usize }, true>(weight, group, x, rows, output),
+                )*
+                (Kind::F16 | Kind::BF16, _) => unreachable!("floats are multiplied above"),
+            }
+        };
+    }
+    by_kind!(Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2K Q3K Q4K Q5K Q6K)
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn tiles<const FOUR: bool, const COARSE: bool>(
+fn tiles<const KIND: usize, const COARSE: bool>(
     weight: &PackedMatrix,
     group: usize,
     x: &Activations,
     rows: Range<usize>,
     output: Output,
 ) {
-    let mut row = rows.start;
-    while row + TILE <= rows.end {
-        tile::<TILE, FOUR, COARSE>(weight, group, x, row, output);
-        row += TILE;
-    }
-    while row < rows.end {
-        tile::<1, FOUR, COARSE>(weight, group, x, row, output);
-        row += 1;
+    for first in rows.step_by(TILE) {
+        let count = TILE.min(x.rows() - first);
+        let mut from = 0;
+        if count == TILE {
+            tile::<KIND, TILE, COARSE>(weight, group, x, first, 0, output);
+            continue;
+        }
+        if count >= 4 {
+            tile::<KIND, 4, COARSE>(weight, group, x, first, 0, output);
+            from = 4;
+        }
+        for from in from..count {
+            tile::<KIND, 1, COARSE>(weight, group, x, first, from, output);
+        }
     }
 }
 
-/// ⟨q, x⟩ in every lane for the eight vectors `q` and 32 signed bytes x. A macro, for where it is left
-/// to the compiler it becomes a call that takes the quants through memory.
-macro_rules! dot {
-    ($quants:ident, $activations:expr) => {{
-        let x: &[i8; BLOCK] = $activations;
-        // Two sums, so that an addition need not wait for the one before.
-        let (mut even, mut odd) = (_mm512_setzero_si512(), _mm512_setzero_si512());
-        even = _mm512_dpbusd_epi32(even, $quants[0], quad_of(x, 0));
-        odd = _mm512_dpbusd_epi32(odd, $quants[1], quad_of(x, 4));
-        even = _mm512_dpbusd_epi32(even, $quants[2], quad_of(x, 8));
-        odd = _mm512_dpbusd_epi32(odd, $quants[3], quad_of(x, 12));
-        even = _mm512_dpbusd_epi32(even, $quants[4], quad_of(x, 16));
-        odd = _mm512_dpbusd_epi32(odd, $quants[5], quad_of(x, 20));
-        even = _mm512_dpbusd_epi32(even, $quants[6], quad_of(x, 24));
-        odd = _mm512_dpbusd_epi32(odd, $quants[7], quad_of(x, 28));
-        _mm512_add_epi32(even, odd)
-    }};
+/// Adds to `$high` and `$low` ⟨q, x⟩ in every lane for the vector `$at` of `$quants` and the signed bytes of each row. A
+/// macro, for where it is left to the compiler it becomes a call that takes the quants through memory.
+macro_rules! add_dots {
+    ($high:ident, $low:ident, $quants:ident, $rows:ident, $($at:literal)*) => {$(
+        for r in 0..ROWS {
+            let [high, low]: &[[i8; BLOCK]; 2] = &$rows[r];
+            $high[r] = _mm512_dpbusd_epi32($high[r], $quants[$at], quad_of(high, 4 * $at));
+            if !COARSE {
+                $low[r] = _mm512_dpbusd_epi32($low[r], $quants[$at], quad_of(low, 4 * $at));
+            }
+        }
+    )*};
 }
 
-/// `ROWS` rows of `x` from `first` on times one group; `COARSE`: their low bytes are 0.
+/// `ROWS` rows times one group: those `from` on of the tile of `x` that begins at `first`. `COARSE`: their low bytes are 0.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn tile<const ROWS: usize, const FOUR: bool, const COARSE: bool>(
+fn tile<const KIND: usize, const ROWS: usize, const COARSE: bool>(
     weight: &PackedMatrix,
     group: usize,
     x: &Activations,
     first: usize,
+    from: usize,
     output: Output,
 ) {
-    let unit = 64 + weight.bits().quant_bytes();
-    let blocks = x.cols() / BLOCK;
-    let bytes = weight.group_bytes(group);
-    let rows: [&[[[i8; BLOCK]; 2]]; ROWS] = std::array::from_fn(|r| &x.row_blocks(first + r)[..blocks]);
-    let scales: [&[[f32; 2]]; ROWS] = std::array::from_fn(|r| &x.row_scales(first + r)[..blocks]);
+    let form = const { Form::by_number(KIND) };
+    let zero = [_mm512_setzero_si512(); ROWS];
     let mut sums = [_mm512_setzero_ps(); ROWS];
-    for (block, unit) in bytes.chunks_exact(unit).take(blocks).enumerate() {
-        let (head, quants) = unit.split_at(64);
-        let (d, m) = scales_of(head);
-        let quants = if FOUR { four(quants) } else { eight(quants) };
-        for r in 0..ROWS {
-            let [scale, sum] = scales[r][block];
-            let [high, low] = &rows[r][block];
+    let mut blocks = x.tile(first);
+    for (head, unit) in weight.units(&form, group) {
+        let super_scales = super_scales_of::<KIND>(head);
+        for ((of_unit, quants), (rows, scales)) in unit.chunks_exact(form.quant_bytes()).enumerate().zip(&mut blocks) {
+            let rows: &[Bytes; ROWS] = rows[from..].first_chunk().expect("the tile has these rows");
+            let scales: &[[f32; 4]; ROWS] = scales[from..].first_chunk().expect("the tile has these rows");
+            let quants = unpack::<KIND>(quants);
+            let (mut high, mut low) = (zero, zero);
             // At most 32·255·(127·128 + 64) < 2³¹: exact.
-            let mut dots = _mm512_slli_epi32::<7>(dot!(quants, high));
-            if !COARSE {
-                dots = _mm512_add_epi32(dots, dot!(quants, low));
+            let dots = |high: __m512i, low| _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32::<7>(high), low));
+            if form.runs == 1 {
+                add_dots!(high, low, quants, rows, 0 1 2 3 4 5 6 7);
+                let (d, m) = scales_of::<KIND>(head, super_scales, of_unit);
+                for r in 0..ROWS {
+                    let [scale, sum, _, _] = scales[r];
+                    let scaled = _mm512_mul_ps(d, _mm512_set1_ps(scale));
+                    sums[r] = _mm512_fmadd_ps(scaled, dots(high[r], low[r]), sums[r]);
+                    sums[r] = _mm512_fmadd_ps(m, _mm512_set1_ps(sum), sums[r]);
+                }
+            } else {
+                let (d, m) = scales_of::<KIND>(head, super_scales, 2 * of_unit);
+                let (d2, m2) = scales_of::<KIND>(head, super_scales, 2 * of_unit + 1);
+                add_dots!(high, low, quants, rows, 0 1 2 3);
+                let mut scaled = [_mm512_setzero_ps(); ROWS];
+                for r in 0..ROWS {
+                    scaled[r] = _mm512_mul_ps(d, dots(high[r], low[r]));
+                }
+                (high, low) = (zero, zero);
+                add_dots!(high, low, quants, rows, 4 5 6 7);
+                for r in 0..ROWS {
+                    let [scale, _, sum, sum2] = scales[r];
+                    let scaled = _mm512_fmadd_ps(d2, dots(high[r], low[r]), scaled[r]);
+                    sums[r] = _mm512_fmadd_ps(scaled, _mm512_set1_ps(scale), sums[r]);
+                    sums[r] = _mm512_fmadd_ps(m, _mm512_set1_ps(sum), sums[r]);
+                    sums[r] = _mm512_fmadd_ps(m2, _mm512_set1_ps(sum2), sums[r]);
+                }
             }
-            let scaled = _mm512_mul_ps(d, _mm512_set1_ps(scale));
-            sums[r] = _mm512_fmadd_ps(scaled, _mm512_cvtepi32_ps(dots), sums[r]);
-            sums[r] = _mm512_fmadd_ps(m, _mm512_set1_ps(sum), sums[r]);
         }
     }
     for (r, sums) in sums.into_iter().enumerate() {
         let mut values = [0.0f32; LANES];
         // SAFETY: `values` is 16 floats, what an unaligned 512-bit store writes.
         unsafe { _mm512_storeu_ps(values.as_mut_ptr(), sums) };
-        output.write(first + r, group, &values);
+        output.write(first + from + r, group, &values);
     }
 }
 
@@ -107,41 +140,110 @@ fn quad_of(bytes: &[i8; BLOCK], at: usize) -> __m512i {
     _mm512_set1_epi32(i32::from_le_bytes(quad.map(|b| b as u8)))
 }
 
-/// Scales and offsets of a block's 16 rows.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn scales_of(head: &[u8]) -> (__m512, __m512) {
-    assert!(head.len() >= 64);
-    // SAFETY: two unaligned 256-bit loads, bytes 0..32 and 32..64 of the slice just measured.
-    let (d, m) = unsafe {
-        (
-            _mm256_loadu_si256(head.as_ptr().cast()),
-            _mm256_loadu_si256(head.as_ptr().add(32).cast()),
-        )
-    };
-    (_mm512_cvtph_ps(d), _mm512_cvtph_ps(m))
-}
-
-/// The eight vectors of a block's byte quants: four columns of 16 rows each.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn eight(quants: &[u8]) -> [__m512i; 8] {
-    assert!(quants.len() >= 512);
-    // SAFETY: load i covers bytes 64·i..64·(i+1) of the slice, i < 8, and it has at least 512.
-    std::array::from_fn(|i| unsafe { _mm512_loadu_si512(quants.as_ptr().add(64 * i).cast()) })
-}
-
-/// The same of four-bit quants: low halves are columns 0..16, high halves 16..32.
+/// The scales and offsets, or minima, in halves that a head begins with.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn four(quants: &[u8]) -> [__m512i; 8] {
-    assert!(quants.len() >= 256);
-    let mask = _mm512_set1_epi8(0x0f);
-    // SAFETY: load i covers bytes 64·i..64·(i+1) of the slice, i < 4, and it has at least 256.
-    let packed: [__m512i; 4] =
-        std::array::from_fn(|i| unsafe { _mm512_loadu_si512(quants.as_ptr().add(64 * i).cast()) });
-    std::array::from_fn(|i| match i {
-        0..4 => _mm512_and_si512(packed[i], mask),
-        _ => _mm512_and_si512(_mm512_srli_epi16::<4>(packed[i - 4]), mask),
-    })
+fn super_scales_of<const KIND: usize>(head: &[u8]) -> (__m512, __m512) {
+    let form = const { Form::by_number(KIND) };
+    let d = halves(&head[..HALVES]);
+    match form.centre {
+        Some(_) => (d, _mm512_setzero_ps()),
+        None => (d, halves(&head[HALVES..2 * HALVES])),
+    }
+}
+
+/// Scales and offsets of a run of 16 rows.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn scales_of<const KIND: usize>(head: &[u8], (d, m): (__m512, __m512), run: usize) -> (__m512, __m512) {
+    let form = const { Form::by_number(KIND) };
+    let zero = _mm512_setzero_ps();
+    let (d, m) = match (form.scales, form.centre) {
+        (Scales::Halves, _) => (d, m),
+        (Scales::Bytes, Some(_)) => {
+            let scales = _mm512_cvtepi8_epi32(sixteen(&head[HALVES + run * LANES..]));
+            (_mm512_mul_ps(d, _mm512_cvtepi32_ps(scales)), zero)
+        }
+        (Scales::Bytes, None) => {
+            let bytes = &head[2 * HALVES + 2 * run * LANES..][..2 * LANES];
+            let scales = _mm512_cvtepu8_epi32(sixteen(bytes));
+            let minima = _mm512_cvtepu8_epi32(sixteen(&bytes[LANES..]));
+            (
+                _mm512_mul_ps(d, _mm512_cvtepi32_ps(scales)),
+                _mm512_fnmadd_ps(m, _mm512_cvtepi32_ps(minima), zero),
+            )
+        }
+        (Scales::Nibbles, _) => {
+            let both = _mm512_cvtepu8_epi32(sixteen(&head[2 * HALVES + run * LANES..]));
+            let scales = _mm512_and_si512(both, _mm512_set1_epi32(0x0f));
+            let minima = _mm512_srli_epi32::<4>(both);
+            (
+                _mm512_mul_ps(d, _mm512_cvtepi32_ps(scales)),
+                _mm512_fnmadd_ps(m, _mm512_cvtepi32_ps(minima), zero),
+            )
+        }
+    };
+    match form.centre {
+        Some(centre) => (d, _mm512_mul_ps(d, _mm512_set1_ps(-f32::from(centre)))),
+        None => (d, m),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn halves(bytes: &[u8]) -> __m512 {
+    assert!(bytes.len() >= HALVES);
+    // SAFETY: an unaligned 256-bit load of the slice just measured.
+    _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) })
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn sixteen(bytes: &[u8]) -> __m128i {
+    assert!(bytes.len() >= LANES);
+    // SAFETY: an unaligned 128-bit load of the slice just measured.
+    unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
+}
+
+/// The eight vectors of a block's quants, a byte each: four columns of 16 rows. See [`Form::quant`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn unpack<const KIND: usize>(bytes: &[u8]) -> [__m512i; 8] {
+    let form = const { Form::by_number(KIND) };
+    assert!(bytes.len() >= form.quant_bytes());
+    // SAFETY: lines are asked for below `base + planes`, and the slice has as many of 64 bytes.
+    let line = |i: usize| unsafe { _mm512_loadu_si512(bytes.as_ptr().add(64 * i).cast()) };
+    let mut quants: [__m512i; 8] = match form.base {
+        8 => std::array::from_fn(line),
+        4 => {
+            let mask = _mm512_set1_epi8(0x0f);
+            let packed: [__m512i; 4] = std::array::from_fn(line);
+            std::array::from_fn(|i| match i {
+                0..4 => _mm512_and_si512(packed[i], mask),
+                _ => _mm512_and_si512(_mm512_srli_epi16::<4>(packed[i - 4]), mask),
+            })
+        }
+        _ => {
+            let mask = _mm512_set1_epi8(3);
+            let packed: [__m512i; 2] = std::array::from_fn(line);
+            std::array::from_fn(|i| {
+                let packed = packed[i / 4];
+                let shifted = match i % 4 {
+                    0 => packed,
+                    1 => _mm512_srli_epi16::<2>(packed),
+                    2 => _mm512_srli_epi16::<4>(packed),
+                    _ => _mm512_srli_epi16::<6>(packed),
+                };
+                _mm512_and_si512(shifted, mask)
+            })
+        }
+    };
+    for plane in 0..form.planes {
+        let bit = _mm512_set1_epi8(1 << (form.base + plane));
+        let masks = &bytes[(form.base + plane) * 64..][..64].as_chunks::<8>().0;
+        for (quants, mask) in quants.iter_mut().zip(masks.iter()) {
+            *quants = _mm512_mask_add_epi8(*quants, u64::from_le_bytes(*mask), *quants, bit);
+        }
+    }
+    quants
 }

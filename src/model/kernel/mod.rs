@@ -1,16 +1,18 @@
-//! Matrix products of 4- and 8-bit weights with f32 activations on the CPU.
+//! Matrix products of weights of two to eight bits, or floats of 16, with f32 activations on the CPU.
 //!
-//! Weights of GGUF's 32-column block types are repacked at load: the rows go into groups of 16 (one
-//! vector lane each), and every block holds its 16 scales, 16 offsets and the unsigned quants with
-//! four neighbouring columns of a row side by side, as the `vpdpbusd` instruction (AVX-512 VNNI)
-//! multiplies them. The packed form is no larger than the file's and serves prefill and decode.
+//! Weights of GGUF's block types are repacked at load: the rows go into groups of 16 (one vector lane each), and every block
+//! of 32 columns holds unsigned quants with four neighbouring columns of a row side by side, as the `vpdpbusd` instruction
+//! (AVX-512 VNNI) multiplies them. Quants of two and four bits share bytes, and what a type has beyond those are planes of
+//! one bit. Before them stand the scales of the 16 rows as the file has them. The packed form is no larger than the file's
+//! and a tenth, gives the file's weights to the bit, and serves prefill and decode (`form.rs`, `pack.rs`). Floats of 16 bits
+//! stay rows of such and are multiplied in f32 (`halves.rs`).
 //!
 //! Activations are split per 32-column block into two signed bytes, x ≈ s·(128·hi + lo), which is
 //! 15-bit fixed point: the integer dot products are exact and the result differs from f32 arithmetic
 //! by about 1e-5 of the block's greatest activation (llama.cpp's 8-bit activations: 4e-3).
 //!
-//! One weight is w = d·q + m with q unsigned, so a row's product with a block is
-//! d·s·(128·⟨q, hi⟩ + ⟨q, lo⟩) + m·Σx.
+//! One weight is w = d·q + m with q unsigned, so a row's product with a run of columns of the same scale is
+//! d·s·(128·⟨q, hi⟩ + ⟨q, lo⟩) + m·s·Σ(128·hi + lo).
 
 mod activations;
 mod arena;
@@ -18,7 +20,9 @@ mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub mod dense;
+mod form;
 mod gradient;
+mod halves;
 mod pack;
 mod pool;
 mod portable;
@@ -35,6 +39,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use activations::{Bytes, Scales};
 use attention::Attend;
 use vector::Lanes;
 #[cfg(target_arch = "x86_64")]
@@ -44,9 +49,6 @@ use vector::Zmm;
 const BLOCK: usize = 32;
 /// Rows of a group, one vector lane each.
 const LANES: usize = 16;
-/// Activation rows that go over a weight group together, its quants unpacked once.
-#[cfg(target_arch = "x86_64")]
-const TILE: usize = 4;
 /// Activation rows that a weight group is multiplied with before the next group: few enough for
 /// their bytes to stay in the cache.
 const ROWS: usize = 64;
@@ -230,8 +232,8 @@ macro_rules! dispatched {
 }
 
 dispatched! {
-    fn split(x: &[f32], bytes: &mut [i8], scales: &mut [[f32; 2]]) {
-        activations::split::<V>(x, bytes, scales)
+    fn split(x: &[f32], cols: usize, bytes: &mut [Bytes], scales: &mut [Scales]) {
+        activations::split::<V>(x, cols, bytes, scales)
     }
 }
 

@@ -1,80 +1,52 @@
-//! GGUF's 32-column block types, repacked for the kernels.
+//! Weight matrices, repacked for the kernels.
+
+use std::sync::{Mutex, PoisonError};
 
 use candle_core::quantized::GgmlDType;
-use half::f16;
+use half::{bf16, f16};
 
 use super::arena::{Arena, Line, Lines};
-use super::{BLOCK, LANES};
-
-/// Bits of a packed quant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bits {
-    Four,
-    Eight,
-}
-
-impl Bits {
-    /// Bytes of the quants of one block of a group (16 rows × 32 columns).
-    pub const fn quant_bytes(self) -> usize {
-        match self {
-            Bits::Four => LANES * BLOCK / 2,
-            Bits::Eight => LANES * BLOCK,
-        }
-    }
-
-    /// Lines of one block of a group: scales and offsets, then the quants.
-    const fn unit_lines(self) -> usize {
-        1 + self.quant_bytes() / 64
-    }
-}
+use super::form::{self, Form, HALVES, Kind, Scales};
+use super::{BLOCK, LANES, pool};
 
 /// A weight matrix in packed form.
 pub struct PackedMatrix {
     rows: usize,
     cols: usize,
-    bits: Bits,
-    /// For each group and block: 16 scales (f16), 16 offsets (f16), the quants. Eight quants of a
-    /// block: for every 4 columns 16 rows × 4 bytes. Four-bit quants: the low halves of a byte are
-    /// columns 0..16, the high halves columns 16..32.
+    kind: Kind,
+    /// For each group of 16 rows its blocks or super-blocks in turn, each a head and the quants of its blocks, see
+    /// [`Form`]: what a token reads must lie in one run, or it comes from memory at half the speed. Of floats the rows.
     lines: Lines,
 }
 
-/// One block of one row: w = scale · q + offset.
-struct RowBlock {
-    scale: f16,
-    offset: f16,
-    /// Eight-bit quants one a byte; four-bit quants of columns i and 16 + i in byte i.
-    bytes: [u8; BLOCK],
-}
-
 impl PackedMatrix {
-    /// Packs the raw bytes of a GGUF tensor (rows, cols) into memory of `arena`. `None` for types that
-    /// are not made of 32-column blocks.
+    /// Packs the raw bytes of a GGUF tensor (rows, cols) into memory of `arena`. `None` for types that the kernels do not
+    /// know, and where `cols` is no multiple of 32, or of 256 for types of super-blocks.
     pub fn new(bytes: &[u8], dtype: GgmlDType, rows: usize, cols: usize, arena: &Arena) -> Option<Self> {
-        let bits = match dtype {
-            GgmlDType::Q4_0 | GgmlDType::Q4_1 => Bits::Four,
-            GgmlDType::Q5_0 | GgmlDType::Q5_1 | GgmlDType::Q8_0 => Bits::Eight,
-            _ => return None,
-        };
-        let size = dtype.type_size();
-        if rows == 0 || cols == 0 || !cols.is_multiple_of(BLOCK) || bytes.len() != rows * cols / BLOCK * size {
+        let kind = Kind::of(dtype)?;
+        let (columns, size) = kind.stored();
+        if rows == 0 || cols == 0 || !cols.is_multiple_of(columns) || bytes.len() != rows * cols / columns * size {
             return None;
         }
-        let blocks = cols / BLOCK;
-        let unit = bits.unit_lines();
-        let mut lines = arena.lines(rows.div_ceil(LANES) * blocks * unit);
-        for (row, row_bytes) in bytes.chunks_exact(blocks * size).enumerate() {
-            for (block, raw) in row_bytes.chunks_exact(size).enumerate() {
-                let at = ((row / LANES) * blocks + block) * unit;
-                store(&mut lines[at..at + unit], row % LANES, &decode(raw, dtype));
-            }
-        }
-        Some(PackedMatrix {
+        let of_row = cols / columns * size;
+        let mut matrix = PackedMatrix {
             rows,
             cols,
-            bits,
-            lines,
-        })
+            kind,
+            lines: arena.lines(rows.div_ceil(LANES) * group_lines(kind, cols)),
+        };
+        let groups = matrix.lines.chunks_exact_mut(group_lines(kind, cols));
+        let groups: Vec<_> = groups.zip(bytes.chunks(LANES * of_row)).map(Mutex::new).collect();
+        // Not by rayon, whose threads would have to be woken for each matrix.
+        pool::share(groups.len(), &|range| {
+            for group in &groups[range] {
+                let mut group = group.lock().unwrap_or_else(PoisonError::into_inner);
+                let (lines, bytes) = &mut *group;
+                pack_group(kind, bytes, of_row, plain_mut(lines));
+            }
+        });
+        drop(groups);
+        Some(matrix)
     }
 
     /// Packs f32 values (rows, cols) in eight bits, each within 1/254 of the greatest of its 32 in
@@ -96,6 +68,11 @@ impl PackedMatrix {
         self.cols
     }
 
+    /// Whether the weights are floats, of 16 bits.
+    pub fn is_floats(&self) -> bool {
+        self.kind.form().is_none()
+    }
+
     /// Adds the weights of a row, (cols), to `out`: exactly those of the GGUF tensor.
     ///
     /// # Panics
@@ -103,18 +80,26 @@ impl PackedMatrix {
     pub fn extend_with_row(&self, row: usize, out: &mut Vec<f32>) {
         assert!(row < self.rows, "there is no row {row}");
         let lane = row % LANES;
-        for unit in self.group_bytes(row / LANES).chunks_exact(64 * self.bits.unit_lines()) {
-            let (head, quants) = unit.split_at(64);
-            let half = |at: usize| f16::from_le_bytes([head[at], head[at + 1]]).to_f32();
-            let (scale, offset) = (half(2 * lane), half(32 + 2 * lane));
-            let byte = |column: usize| quants[column / 4 * 64 + lane * 4 + column % 4];
-            out.extend((0..BLOCK).map(|column| {
-                let quant = match self.bits {
-                    Bits::Four => byte(column % 16) >> (4 * (column / 16)) & 0x0f,
-                    Bits::Eight => byte(column),
-                };
-                scale * f32::from(quant) + offset
-            }));
+        let Some(form) = self.kind.form() else {
+            let bytes = self.float_row(row).as_chunks::<2>().0.iter();
+            match self.kind {
+                Kind::BF16 => out.extend(bytes.map(|b| bf16::from_le_bytes(*b).to_f32())),
+                _ => out.extend(bytes.map(|b| f16::from_le_bytes(*b).to_f32())),
+            }
+            return;
+        };
+        for (head, quants) in self.units(&form, row / LANES) {
+            for run in 0..form.blocks() * form.runs {
+                let (scale, offset) = form.scale_and_offset(head, run, lane);
+                let quants = &quants[run / form.runs * form.quant_bytes()..];
+                let from = BLOCK / form.runs * (run % form.runs);
+                let quants = (from..from + BLOCK / form.runs).map(|column| form.quant(quants, lane, column));
+                match form.centre {
+                    // The difference first, as ggml has it: one rounding instead of two.
+                    Some(centre) => out.extend(quants.map(|q| scale * (f32::from(q) - f32::from(centre)))),
+                    None => out.extend(quants.map(|q| scale * f32::from(q) + offset)),
+                }
+            }
         }
     }
 
@@ -128,19 +113,101 @@ impl PackedMatrix {
         self.rows.div_ceil(LANES)
     }
 
-    pub(super) fn bits(&self) -> Bits {
-        self.bits
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
     }
 
-    /// The bytes of a group: its blocks one after the other, each 64 bytes of scales and offsets
-    /// and then the quants; aligned to 64.
+    /// The heads and quants of a group's blocks or super-blocks; `form` is that of the matrix.
     #[inline(always)]
-    pub(super) fn group_bytes(&self, group: usize) -> &[u8] {
-        let lines = self.cols / BLOCK * self.bits.unit_lines();
+    pub(super) fn units<'a>(&'a self, form: &Form, group: usize) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let head = form.head_bytes();
+        let units = self.group_bytes(group).chunks_exact(form.unit_bytes());
+        units.map(move |unit| unit.split_at(head))
+    }
+
+    /// The bytes of a row of floats.
+    #[inline(always)]
+    pub(super) fn float_row(&self, row: usize) -> &[u8] {
+        let size = 2 * self.cols;
+        &self.group_bytes(row / LANES)[row % LANES * size..(row % LANES + 1) * size]
+    }
+
+    #[inline(always)]
+    fn group_bytes(&self, group: usize) -> &[u8] {
+        let lines = group_lines(self.kind, self.cols);
         let lines = &self.lines[group * lines..(group + 1) * lines];
         // SAFETY: `Line` is 64 plain bytes without padding, so the slice is that many initialised
         // bytes, borrowed for as long as `lines` is.
         unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * 64) }
+    }
+}
+
+/// Lines of a group of 16 rows.
+#[inline(always)]
+fn group_lines(kind: Kind, cols: usize) -> usize {
+    match kind.form() {
+        Some(form) => {
+            let units = cols / BLOCK / form.blocks();
+            (units * form.unit_bytes()).div_ceil(64)
+        }
+        None => LANES * cols * 2 / 64,
+    }
+}
+
+/// Lines as bytes.
+fn plain_mut(lines: &mut [Line]) -> &mut [u8] {
+    // SAFETY: `Line` is 64 plain bytes without padding, any bytes are one, and the slice is borrowed mutably.
+    unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * 64) }
+}
+
+/// Packs up to 16 rows of `of_row` bytes each into their group's bytes, which are 0.
+fn pack_group(kind: Kind, bytes: &[u8], of_row: usize, group: &mut [u8]) {
+    macro_rules! by_kind {
+        ($($kind:ident)*) => {
+            match kind {
+                $(Kind::$kind => pack::<{ Kind::$kind as usize }>(Kind::$kind, bytes, of_row, group),)*
+                Kind::F16 | Kind::BF16 => group[..bytes.len()].copy_from_slice(bytes),
+            }
+        };
+    }
+    by_kind!(Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2K Q3K Q4K Q5K Q6K)
+}
+
+/// As [`pack_group`]; `KIND` is the number of `kind`.
+fn pack<const KIND: usize>(kind: Kind, bytes: &[u8], of_row: usize, group: &mut [u8]) {
+    let form = const { Form::by_number(KIND) };
+    let mut decoded = [[0; BLOCK]; 8];
+    for (lane, row) in bytes.chunks_exact(of_row).enumerate() {
+        let units = group.chunks_exact_mut(form.unit_bytes());
+        for (raw, unit) in row.chunks_exact(form.stored).zip(units) {
+            let (to, all_quants) = unit.split_at_mut(form.head_bytes());
+            let head = form::decode(kind, raw, &mut decoded[..form.blocks()]);
+            for (quants, to) in decoded.iter().zip(all_quants.chunks_exact_mut(form.quant_bytes())) {
+                form.store(to, lane, quants);
+            }
+            store_head(&form, &head, lane, to);
+        }
+    }
+}
+
+/// Writes a row's part of a head.
+#[inline(always)]
+fn store_head(form: &Form, head: &form::Head, lane: usize, to: &mut [u8]) {
+    let things = if form.centre.is_none() { 2 } else { 1 };
+    for (to, half) in to.chunks_exact_mut(HALVES).zip(&head.halves).take(things) {
+        to[2 * lane..2 * lane + 2].copy_from_slice(half);
+    }
+    let per_run = match form.scales {
+        Scales::Halves => return,
+        Scales::Bytes => things,
+        Scales::Nibbles => 1,
+    };
+    let runs = to[things * HALVES..].chunks_exact_mut(per_run * LANES);
+    for (run, to) in runs.enumerate() {
+        to[lane] = head.scales[run];
+        if per_run == 2 {
+            to[LANES + lane] = head.minima[run];
+        }
     }
 }
 
@@ -163,42 +230,4 @@ fn q8_0(values: &[f32; BLOCK]) -> [u8; 2 + BLOCK] {
         *raw = (value * inverse).round() as i8 as u8;
     }
     raw
-}
-
-/// Writes one row's block into its group's lines.
-#[inline(always)]
-fn store(lines: &mut [Line], lane: usize, block: &RowBlock) {
-    let (head, quads) = lines.split_first_mut().expect("a block has a line of scales");
-    head.0[2 * lane..2 * lane + 2].copy_from_slice(&block.scale.to_le_bytes());
-    head.0[32 + 2 * lane..34 + 2 * lane].copy_from_slice(&block.offset.to_le_bytes());
-    for (line, quad) in quads.iter_mut().zip(block.bytes.as_chunks::<4>().0) {
-        line.0[lane * 4..lane * 4 + 4].copy_from_slice(quad);
-    }
-}
-
-/// Unpacks one GGUF block, as ggml's `dequantize_row_*` define them.
-#[inline(always)]
-fn decode(raw: &[u8], dtype: GgmlDType) -> RowBlock {
-    let half = |at: usize| f16::from_le_bytes([raw[at], raw[at + 1]]);
-    let times = |x: f16, by: f32| f16::from_f32(x.to_f32() * by);
-    // As the file has them, the low halves are columns 0..16 and the high ones 16..32.
-    let as_stored = |from: usize| -> [u8; BLOCK] { std::array::from_fn(|i| if i < 16 { raw[from + i] } else { 0 }) };
-    let with_fifth = |from: usize, bits: usize| -> [u8; BLOCK] {
-        let fifth = u32::from_le_bytes([raw[bits], raw[bits + 1], raw[bits + 2], raw[bits + 3]]);
-        let low = |i: usize| (raw[from + i % 16] >> (4 * (i / 16))) & 0x0f;
-        std::array::from_fn(|i| low(i) | ((((fifth >> i) & 1) as u8) << 4))
-    };
-    let scale = half(0);
-    let (offset, bytes) = match dtype {
-        GgmlDType::Q4_0 => (times(scale, -8.0), as_stored(2)),
-        GgmlDType::Q4_1 => (half(2), as_stored(4)),
-        GgmlDType::Q5_0 => (times(scale, -16.0), with_fifth(6, 2)),
-        GgmlDType::Q5_1 => (half(2), with_fifth(8, 4)),
-        GgmlDType::Q8_0 => (
-            times(scale, -128.0),
-            std::array::from_fn(|i| raw[2 + i].wrapping_add(128)),
-        ),
-        _ => unreachable!("PackedMatrix::new admits 32-column types only"),
-    };
-    RowBlock { scale, offset, bytes }
 }

@@ -2,14 +2,15 @@
 
 use std::ops::Range;
 
-use half::f16;
-
-use super::pack::{Bits, PackedMatrix};
-use super::{Activations, BLOCK, LANES, Output};
+use super::activations::TILE;
+use super::form::Form;
+use super::pack::PackedMatrix;
+use super::vector::Lanes;
+use super::{Activations, LANES, Output, halves};
 
 /// Some rows of `x` times one group of `weight`.
 pub(super) fn group(weight: &PackedMatrix, group: usize, x: &Activations, rows: Range<usize>, output: Output) {
-    group_inline(weight, group, x, rows, output);
+    group_inline::<false>(weight, group, x, rows, output);
 }
 
 /// The same, compiled for AVX2.
@@ -25,61 +26,76 @@ pub(super) unsafe fn group_avx2(
     rows: Range<usize>,
     output: Output,
 ) {
-    group_inline(weight, group, x, rows, output);
+    group_inline::<true>(weight, group, x, rows, output);
 }
 
 #[inline(always)]
-fn group_inline(weight: &PackedMatrix, group: usize, x: &Activations, rows: Range<usize>, output: Output) {
-    let unit = 64 + weight.bits().quant_bytes();
-    let bytes = weight.group_bytes(group);
-    for row in rows {
-        let mut sums = [0.0f32; LANES];
-        let blocks = x.row_bytes(row).chunks_exact(2 * BLOCK).zip(x.row_scales(row));
-        for (unit, (activations, &[scale, sum])) in bytes.chunks_exact(unit).zip(blocks) {
-            let (head, quants) = unit.split_at(64);
-            let mut values = [0i32; BLOCK];
-            for (column, value) in values.iter_mut().enumerate() {
-                *value = (i32::from(activations[column]) << 7) + i32::from(activations[BLOCK + column]);
-            }
-            let dots = match weight.bits() {
-                Bits::Four => dot_four(quants, &values),
-                Bits::Eight => dot_eight(quants, &values),
-            };
-            for lane in 0..LANES {
-                let half = |at: usize| f16::from_le_bytes([head[at], head[at + 1]]).to_f32();
-                let (d, m) = (half(2 * lane), half(32 + 2 * lane));
-                sums[lane] += d * scale * dots[lane] as f32 + m * sum;
+fn group_inline<const FUSED: bool>(
+    weight: &PackedMatrix,
+    group: usize,
+    x: &Activations,
+    rows: Range<usize>,
+    output: Output,
+) {
+    let Some(form) = weight.kind().form() else {
+        return halves::group::<Lanes<FUSED>>(weight, group, x, rows, output);
+    };
+    let (first, end) = (rows.start, rows.end);
+    for from in (first..end).step_by(TILE) {
+        let mut sums = [[0.0f32; LANES]; TILE];
+        let units = weight.units(&form, group);
+        let blocks = units.flat_map(|(head, quants)| {
+            let quants = quants.chunks_exact(form.quant_bytes()).enumerate();
+            quants.map(move |(of_unit, quants)| (head, of_unit, quants))
+        });
+        for ((head, of_unit, quants), (activations, of_rows)) in blocks.zip(x.tile(from)) {
+            let bytes = unpack(&form, quants);
+            for run in 0..form.runs {
+                let of_head = of_unit * form.runs + run;
+                let scales: [(f32, f32); LANES] =
+                    std::array::from_fn(|lane| form.scale_and_offset(head, of_head, lane));
+                let fours = 8 / form.runs * run..8 / form.runs * (run + 1);
+                for (([high, low], of_block), sums) in activations.iter().zip(of_rows).zip(&mut sums) {
+                    let sum = if form.runs == 1 { of_block[1] } else { of_block[2 + run] };
+                    // At most 32·255·(127·128 + 64) < 2³¹ in magnitude.
+                    let mut dots = [0i32; LANES];
+                    for four in fours.clone() {
+                        for i in 0..4 {
+                            let at = 4 * four + i;
+                            let value = (i32::from(high[at]) << 7) + i32::from(low[at]);
+                            for (lane, dot) in dots.iter_mut().enumerate() {
+                                *dot += i32::from(bytes[four][4 * lane + i]) * value;
+                            }
+                        }
+                    }
+                    for ((sum_of_lane, dot), (d, m)) in sums.iter_mut().zip(dots).zip(scales) {
+                        *sum_of_lane += d * of_block[0] * dot as f32 + m * sum;
+                    }
+                }
             }
         }
-        output.write(row, group, &sums);
+        for (row, sums) in (from..end).zip(&sums) {
+            output.write(row, group, sums);
+        }
     }
 }
 
-/// ⟨q, x⟩ for every lane. At most 32·255·(127·128 + 64) < 2³¹ in magnitude.
+/// The quants of a block a byte each: for every four columns 16 rows × 4 bytes.
 #[inline(always)]
-fn dot_eight(quants: &[u8], values: &[i32; BLOCK]) -> [i32; LANES] {
-    let mut dots = [0i32; LANES];
-    for (quad, quants) in quants.chunks_exact(64).enumerate() {
-        for (dot, quants) in dots.iter_mut().zip(quants.chunks_exact(4)) {
-            for (i, &q) in quants.iter().enumerate() {
-                *dot += i32::from(q) * values[4 * quad + i];
+fn unpack(form: &Form, quants: &[u8]) -> [[u8; 64]; 8] {
+    let lines = quants.as_chunks::<64>().0;
+    let mut bytes: [[u8; 64]; 8] = match form.base {
+        8 => std::array::from_fn(|four| lines[four]),
+        4 => std::array::from_fn(|four| lines[four % 4].map(|byte| byte >> (4 * (four / 4)) & 0x0f)),
+        _ => std::array::from_fn(|four| lines[four / 4].map(|byte| byte >> (2 * (four % 4)) & 3)),
+    };
+    for plane in 0..form.planes {
+        let bits = &lines[form.base + plane];
+        for (bytes, bits) in bytes.iter_mut().zip(bits.as_chunks::<8>().0) {
+            for (place, byte) in bytes.iter_mut().enumerate() {
+                *byte |= (bits[place / 8] >> (place % 8) & 1) << (form.base + plane);
             }
         }
     }
-    dots
-}
-
-#[inline(always)]
-fn dot_four(quants: &[u8], values: &[i32; BLOCK]) -> [i32; LANES] {
-    let mut dots = [0i32; LANES];
-    for (quad, quants) in quants.chunks_exact(64).enumerate() {
-        for (dot, quants) in dots.iter_mut().zip(quants.chunks_exact(4)) {
-            for (i, &q) in quants.iter().enumerate() {
-                let column = 4 * quad + i;
-                *dot += i32::from(q & 0x0f) * values[column];
-                *dot += i32::from(q >> 4) * values[column + 16];
-            }
-        }
-    }
-    dots
+    bytes
 }

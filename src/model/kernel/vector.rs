@@ -12,10 +12,11 @@ pub(super) trait Vector: Copy {
     fn splat(x: f32) -> Self;
     fn load(from: &[f32; LANES]) -> Self;
     fn load_halves(from: &[f16; LANES]) -> Self;
+    /// Of little-endian bytes: bfloats where `BF16`, else halves.
+    fn load_16_bits<const BF16: bool>(from: &[[u8; 2]; LANES]) -> Self;
     fn store(self, to: &mut [f32; LANES]);
     /// self · by + plus
     fn mul_add(self, by: Self, plus: Self) -> Self;
-    fn add(self, other: Self) -> Self;
     fn abs(self) -> Self;
     fn max(self, other: Self) -> Self;
     /// The greatest of the sixteen.
@@ -45,6 +46,17 @@ impl<const FUSED: bool> Vector for Lanes<FUSED> {
     }
 
     #[inline(always)]
+    fn load_16_bits<const BF16: bool>(from: &[[u8; 2]; LANES]) -> Self {
+        Lanes(from.map(|bytes| {
+            if BF16 {
+                f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
+            } else {
+                float(f16::from_le_bytes(bytes))
+            }
+        }))
+    }
+
+    #[inline(always)]
     fn store(self, to: &mut [f32; LANES]) {
         *to = self.0;
     }
@@ -56,11 +68,6 @@ impl<const FUSED: bool> Vector for Lanes<FUSED> {
             *out = if FUSED { a.mul_add(*b, *out) } else { a * b + *out };
         }
         Lanes(out)
-    }
-
-    #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        Lanes(std::array::from_fn(|lane| self.0[lane] + other.0[lane]))
     }
 
     #[inline(always)]
@@ -137,6 +144,19 @@ mod x86 {
         }
 
         #[inline(always)]
+        fn load_16_bits<const BF16: bool>(from: &[[u8; 2]; LANES]) -> Self {
+            // SAFETY: as above; an unaligned load of the sixteen pairs of bytes.
+            unsafe {
+                let bits = _mm256_loadu_si256(from.as_ptr().cast());
+                Zmm(if BF16 {
+                    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits)))
+                } else {
+                    _mm512_cvtph_ps(bits)
+                })
+            }
+        }
+
+        #[inline(always)]
         fn store(self, to: &mut [f32; LANES]) {
             // SAFETY: as above; an unaligned store of the sixteen floats.
             unsafe { _mm512_storeu_ps(to.as_mut_ptr(), self.0) }
@@ -146,12 +166,6 @@ mod x86 {
         fn mul_add(self, by: Self, plus: Self) -> Self {
             // SAFETY: as above.
             Zmm(unsafe { _mm512_fmadd_ps(self.0, by.0, plus.0) })
-        }
-
-        #[inline(always)]
-        fn add(self, other: Self) -> Self {
-            // SAFETY: as above.
-            Zmm(unsafe { _mm512_add_ps(self.0, other.0) })
         }
 
         #[inline(always)]

@@ -82,10 +82,10 @@ pub(super) fn silent() -> String {
     address
 }
 
-/// A stand-in for pip: a shell script that gets pip's arguments; `$D` is the folder after -d.
+/// A stand-in for pip: a shell script that gets pip's arguments; `$D` is the folder after -d, `$P` the package.
 pub(super) fn pip(dir: &Path, script: &str) -> Vec<String> {
     let path = dir.join("pip.sh");
-    let find = r#"while [ $# -gt 0 ]; do [ "$1" = -d ] && D="$2"; shift; done"#;
+    let find = r#"for P; do :; done; while [ $# -gt 0 ]; do [ "$1" = -d ] && D="$2"; shift; done"#;
     std::fs::write(&path, format!("{find}\n{script}\n")).unwrap();
     vec!["sh".to_owned(), path.to_str().unwrap().to_owned()]
 }
@@ -116,6 +116,7 @@ pub(super) fn hub_source() -> Source {
     Source::Hub {
         repo: "org/name".to_owned(),
         file: "m.gguf".to_owned(),
+        parts: 1,
     }
 }
 
@@ -124,6 +125,7 @@ pub(super) fn pypi_source() -> Source {
         package: "carrier".to_owned(),
         version: "1.0".to_owned(),
         member: "carrier/m.gguf".to_owned(),
+        parts: 1,
     }
 }
 

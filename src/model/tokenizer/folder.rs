@@ -1,7 +1,8 @@
 //! Tokenizers from a Hugging Face folder: tokenizer.json, and the files beside it that say where a
 //! text begins and ends.
 
-use super::{Ends, Foreign, Kind, MAX_ID, TIME, Tokenizer, TokenizerError, vet};
+use super::added;
+use super::{Ends, Foreign, Kind, MAX_ID, MOST_GROWN, TIME, Tokenizer, TokenizerError, vet};
 use crate::files;
 use crate::guard;
 use crate::model::folder;
@@ -33,6 +34,20 @@ impl Tokenizer {
         // Both are settings of training runs that some files carry along.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| failed(error.to_string()))?;
+        let beside = added::beside(&|name| folder::json(folder, name), &inner).map_err(failed)?;
+        let bytes: u64 = beside.iter().map(|token| token.content.len() as u64).sum();
+        if bytes.saturating_mul(growth) > MOST_GROWN {
+            return Err(failed(format!(
+                "the {bytes} bytes of the tokens beside it may become {growth} times as many"
+            )));
+        }
+        // Adding a token runs the author's steps on it.
+        let grown = guard::within(TIME_TO_BUILD, move || {
+            let own = inner.get_vocab_size(true);
+            let added = inner.add_tokens(beside).map_err(|error| error.to_string());
+            added.map(|_| (inner.get_vocab_size(true).saturating_sub(own), inner))
+        });
+        let (beside, inner) = grown.map_err(|error| failed(error.to_string()))?.map_err(failed)?;
         let kind = kind(&inner).ok_or_else(|| TokenizerError::Unsupported {
             from: from.clone(),
             found: "without a byte-level or SentencePiece decoder".to_owned(),
@@ -52,7 +67,9 @@ impl Tokenizer {
             growth,
             stuck: AtomicBool::new(false),
         };
-        Ok(Self::assemble(inner, (from, Some(foreign)), tokens, ends, kind))
+        let mut tokenizer = Self::assemble(inner, (from, Some(foreign)), tokens, ends, kind);
+        tokenizer.beside = beside;
+        Ok(tokenizer)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Tokenizers from GGUF metadata: byte-level BPE ("gpt2") and SentencePiece BPE ("llama").
 
-use super::{Ends, Kind, MAX_ID, Tokenizer, TokenizerError};
+use super::{END_TOKENS, Ends, Kind, MAX_ID, Tokenizer, TokenizerError, is_end};
 use crate::model::gguf::{self, GgufFile};
 use crate::text::escape_controls;
 use candle_core::quantized::gguf_file::{Content, Value};
@@ -20,6 +20,29 @@ const UNKNOWN: u64 = 2;
 const CONTROL: u64 = 3;
 const USER_DEFINED: u64 = 4;
 
+/// What llama.cpp takes for ends besides: padding, a repository's and a file's name in models that fill in the middle; of
+/// each the first name that the vocabulary has.
+const FILL_ENDS: [&[&str]; 3] = [
+    &["<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"],
+    &["<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"],
+    &["<|file_sep|>"],
+];
+
+/// The splits under which llama.cpp adds a begin token where the file does not say.
+const BEGIN_BY_SPLIT: [&str; 11] = [
+    "llama-bpe",
+    "llama3",
+    "llama-v3",
+    "falcon3",
+    "falcon-h1",
+    "pixtral",
+    "midm-2.0",
+    "lfm2",
+    "jina-v5-nano",
+    "tekken",
+    "chameleon",
+];
+
 /// SentencePiece's pieces have at most a few dozen bytes; longer entries take no part in merges.
 const MAX_PIECE: usize = 256;
 
@@ -28,6 +51,8 @@ const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{
 /// The split of Qwen2's tokenizer.json.
 const QWEN2: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// The split of Mistral's Tekken tokenizer.json.
+const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// What llama.cpp falls back on for files that name no split.
 const DEFAULT: [&str; 4] = [
     r"[\p{P}\$\+<=>\^~\|]+",
@@ -35,7 +60,7 @@ const DEFAULT: [&str; 4] = [
     r"\p{N}+",
     r"[0-9][0-9][0-9]",
 ];
-const SUPPORTED_SPLITS: &str = "gpt-2, smollm, llama-bpe, qwen2 and their aliases";
+const SUPPORTED_SPLITS: &str = "gpt-2, smollm, llama-bpe, qwen2, tekken and their aliases";
 
 impl Tokenizer {
     /// Builds the tokenizer that a GGUF file carries in its metadata.
@@ -46,11 +71,12 @@ impl Tokenizer {
 
     pub(super) fn from_content(content: &Content, from: &str) -> Result<Self, TokenizerError> {
         let source = Metadata { content, from };
-        let vocabulary = source.vocabulary()?;
+        let mut vocabulary = source.vocabulary()?;
+        let end_turns = vocabulary.end_turns();
         let (mut inner, kind) = match source.string("tokenizer.ggml.model") {
             Some("gpt2") => (byte_level(&source, &vocabulary)?, Kind::ByteLevel),
             Some("llama") => {
-                let strips_first_space = source.boolean("tokenizer.ggml.add_space_prefix").unwrap_or(true);
+                let strips_first_space = source.boolean("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
                 let inner = sentence_piece(&source, &vocabulary, strips_first_space)?;
                 (inner, Kind::SentencePiece { strips_first_space })
             }
@@ -64,7 +90,8 @@ impl Tokenizer {
         inner
             .add_tokens(vocabulary.added())
             .map_err(|error| source.failed(error.to_string()))?;
-        let ends = source.ends(&kind, vocabulary.texts.len());
+        let mut ends = source.ends(&kind, vocabulary.texts.len())?;
+        ends.eos.extend(end_turns);
         let tokens = vocabulary
             .texts
             .into_iter()
@@ -97,6 +124,33 @@ impl Vocabulary {
         self.types.get(id).copied().unwrap_or(NORMAL)
     }
 
+    /// Tokens that end a turn are control tokens whatever type the file gives them, and so are those of filling in the
+    /// middle that llama.cpp takes for ends.
+    fn end_turns(&mut self) -> Vec<u32> {
+        let names: HashMap<&str, usize> = self
+            .texts
+            .iter()
+            .enumerate()
+            .map(|(id, text)| (text.as_str(), id))
+            .collect();
+        let has = |name: &str| names.contains_key(name);
+        let turns = END_TOKENS
+            .iter()
+            .filter(|name| is_end(name, &has))
+            .filter_map(|name| names.get(name));
+        let fills = FILL_ENDS
+            .iter()
+            .filter_map(|kind| kind.iter().find_map(|name| names.get(name)));
+        let ends: Vec<usize> = turns.chain(fills).copied().collect();
+        if !self.types.is_empty() || !ends.is_empty() {
+            self.types.resize(self.texts.len(), NORMAL);
+        }
+        for &id in &ends {
+            self.types[id] = CONTROL;
+        }
+        ends.into_iter().map(|id| id as u32).collect()
+    }
+
     /// Tokens that are looked for in the text before it is split.
     fn added(&self) -> Vec<AddedToken> {
         let token = |(id, text): (usize, &String)| {
@@ -119,10 +173,15 @@ impl Metadata<'_> {
         }
     }
 
-    fn boolean(&self, key: &str) -> Option<bool> {
+    /// A flag, which some files store as a number.
+    fn boolean(&self, key: &str) -> Result<Option<bool>, TokenizerError> {
         match self.content.metadata.get(key) {
-            Some(Value::Bool(value)) => Some(*value),
-            _ => None,
+            None => Ok(None),
+            Some(Value::Bool(value)) => Ok(Some(*value)),
+            Some(value) => match gguf::integer(value) {
+                Some(number @ 0..=1) => Ok(Some(number == 1)),
+                _ => Err(self.failed(format!("{key} is no flag"))),
+            },
         }
     }
 
@@ -158,24 +217,30 @@ impl Metadata<'_> {
         Ok(Vocabulary { texts, types })
     }
 
+    /// An id within the vocabulary; llama.cpp ignores others.
     fn id(&self, key: &str, size: usize) -> Option<u32> {
         let id = self.content.metadata.get(key).and_then(gguf::integer)?;
         (id < size as u64).then_some(id as u32)
     }
 
-    fn ends(&self, kind: &Kind, size: usize) -> Ends {
-        let llama3 = matches!(self.split_name(), Some("llama-bpe" | "llama3" | "llama-v3"));
+    fn ends(&self, kind: &Kind, size: usize) -> Result<Ends, TokenizerError> {
+        let sentence_piece = matches!(kind, Kind::SentencePiece { .. });
         // llama.cpp's defaults for files that do not say.
-        let default = matches!(kind, Kind::SentencePiece { .. }) || llama3;
-        let end_keys = ["eos_token_id", "eot_token_id", "eom_token_id"];
-        Ends {
-            bos: self.id("tokenizer.ggml.bos_token_id", size),
-            eos: end_keys
-                .iter()
-                .filter_map(|key| self.id(&format!("tokenizer.ggml.{key}"), size))
-                .collect(),
-            add_bos: self.boolean("tokenizer.ggml.add_bos_token").unwrap_or(default),
-        }
+        let begins = sentence_piece || self.split_name().is_some_and(|name| BEGIN_BY_SPLIT.contains(&name));
+        let default = |id: u32| Some(id).filter(|&id| sentence_piece && (id as usize) < size);
+        let id = |name: &str| self.id(&format!("tokenizer.ggml.{name}"), size);
+        Ok(Ends {
+            bos: id("bos_token_id").or(default(1)),
+            eos: [
+                id("eos_token_id").or(default(2)),
+                id("eot_token_id"),
+                id("eom_token_id"),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
+            add_bos: self.boolean("tokenizer.ggml.add_bos_token")?.unwrap_or(begins),
+        })
     }
 
     fn split_name(&self) -> Option<&str> {
@@ -244,14 +309,21 @@ impl Splitting {
         let gpt2 = || PreTokenizerWrapper::from(ByteLevel::new(false, true, true));
         let (pre_tokenizer, ignore_merges, nfc) = match name {
             None | Some("default") => (split_by(&DEFAULT)?, false, false),
-            Some("gpt-2" | "gpt2" | "phi-2" | "olmo" | "mpt") => (gpt2(), false, false),
+            Some(
+                "gpt-2" | "gpt2" | "phi-2" | "olmo" | "mpt" | "jina-es" | "jina-de" | "gigachat" | "jina-v2-es"
+                | "jina-v2-de" | "a.x-4.0" | "mellum" | "modern-bert" | "exaone4",
+            ) => (gpt2(), false, false),
             Some("smollm" | "starcoder" | "refact" | "command-r" | "codeshell" | "exaone") => {
                 let digits = PreTokenizerWrapper::from(Digits::new(true));
                 (Sequence::new(vec![digits, gpt2()]).into(), false, false)
             }
-            Some("llama-bpe" | "llama3" | "llama-v3" | "falcon3" | "pixtral") => (split_by(&[LLAMA3])?, true, false),
+            Some(
+                "llama-bpe" | "llama3" | "llama-v3" | "falcon3" | "falcon-h1" | "pixtral" | "midm-2.0" | "lfm2"
+                | "jina-v5-nano",
+            ) => (split_by(&[LLAMA3])?, true, false),
+            Some("tekken") => (split_by(&[TEKKEN])?, true, false),
             Some("smaug-bpe") => (split_by(&[LLAMA3])?, false, false),
-            Some("qwen2" | "deepseek-r1-qwen") => (split_by(&[QWEN2])?, false, true),
+            Some("qwen2" | "deepseek-r1-qwen" | "kormo" | "f2llmv2" | "megrez") => (split_by(&[QWEN2])?, false, true),
             Some(_) => return Ok(None),
         };
         Ok(Some(Self {

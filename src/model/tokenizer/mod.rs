@@ -4,6 +4,7 @@
 //! metadata or a Hugging Face folder, the table of the bytes behind every id, which lets text be
 //! streamed without half characters, and the tokens that begin and end a text.
 
+mod added;
 mod folder;
 mod from_gguf;
 mod stream;
@@ -30,19 +31,45 @@ const MOST_GROWN: u64 = 1 << 28;
 const TIME: Duration = Duration::from_secs(5);
 const BYTES_IN_TIME: usize = 100_000;
 
-/// Tokens that end a turn or a text in the supported families, where the vocabulary has them.
-const END_TOKENS: [&str; 10] = [
+/// Tokens that end a turn or a text, by the names that llama.cpp collects them by, whatever type a file gives them.
+const END_TOKENS: [&str; 24] = [
     "<|im_end|>",
     "<|eot_id|>",
     "<|eom_id|>",
     "<|end_of_text|>",
     "<|endoftext|>",
     "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<|flush|>",
+    "<|calls|>",
     "<|end_of_turn|>",
     "<end_of_turn>",
     "<|eot|>",
     "</s>",
+    "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "[EOS]",
+    "<end_of_utterance>",
+    "<eos>",
+    "<turn|>",
+    "<|tool_response>",
+    "<｜end▁of▁sentence｜>",
+    "[e~[",
 ];
+
+/// Whether a token of this name ends a turn, where the vocabulary also has those that `has` knows.
+fn is_end(name: &str, has: &dyn Fn(&str) -> bool) -> bool {
+    let calls = has("<|call|>") || has("<|calls|>");
+    match name {
+        // Ends a message there, after which a turn goes on.
+        "<|end|>" if calls && (has("<|return|>") || has("<|flush|>")) => false,
+        // An ordinary word there.
+        "</s>" if has("<|tool_response>") || has("<|plamo:eos|>") => false,
+        name => END_TOKENS.contains(&name),
+    }
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
@@ -80,6 +107,8 @@ pub struct Tokenizer {
     add_bos: bool,
     /// SentencePiece puts a space before a text, which decoding takes away again.
     strips_first_space: bool,
+    /// How many of the tokens stand beside tokenizer.json.
+    beside: usize,
 }
 
 impl Tokenizer {
@@ -196,6 +225,11 @@ impl Tokenizer {
         self.pieces.spans.len()
     }
 
+    /// How many ids the tokenizer's own file has; those beside it, a padding token say, need not be in the model.
+    pub fn own_size(&self) -> usize {
+        self.vocab_size() - self.beside
+    }
+
     /// Puts the parts together: `tokens` are (id, text as the vocabulary has it).
     fn assemble(
         inner: tokenizers::Tokenizer,
@@ -211,8 +245,9 @@ impl Tokenizer {
             .map(|(&id, _)| id)
             .collect();
         let mut eos = ends.eos;
-        for name in END_TOKENS {
-            eos.extend(inner.token_to_id(name).filter(|id| special.contains(id)));
+        let has = |name: &str| inner.token_to_id(name).is_some();
+        for name in END_TOKENS.into_iter().filter(|name| is_end(name, &has)) {
+            eos.extend(inner.token_to_id(name).filter(|id| added.contains_key(id)));
         }
         let mut seen = BTreeSet::new();
         eos.retain(|&id| seen.insert(id));
@@ -229,6 +264,7 @@ impl Tokenizer {
                     strips_first_space: true
                 }
             ),
+            beside: 0,
             inner: Arc::new(RwLock::new(inner)),
             from,
             foreign,

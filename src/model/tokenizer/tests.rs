@@ -54,6 +54,10 @@ fn byte_level(pre: &str) -> Tokenizer {
 
 /// A SentencePiece vocabulary: unknown, control, all bytes, some pieces.
 fn sentence_piece(space_prefix: Option<bool>) -> Tokenizer {
+    Tokenizer::from_content(&content(sentence_piece_entries(space_prefix)), "test").unwrap()
+}
+
+fn sentence_piece_entries(space_prefix: Option<bool>) -> Vec<(&'static str, Value)> {
     let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>"].map(str::to_owned).to_vec();
     tokens.extend((0..=255).map(|byte| format!("<0x{byte:02X}>")));
     let pieces = [
@@ -77,7 +81,7 @@ fn sentence_piece(space_prefix: Option<bool>) -> Tokenizer {
     if let Some(prefix) = space_prefix {
         entries.push(("tokenizer.ggml.add_space_prefix", Value::Bool(prefix)));
     }
-    Tokenizer::from_content(&content(entries), "test").unwrap()
+    entries
 }
 
 fn texts(tokenizer: &Tokenizer, text: &str) -> Vec<String> {
@@ -286,4 +290,177 @@ proptest! {
         let bytes: Vec<u8> = ids.iter().flat_map(|&id| tokenizer.piece(id).unwrap_or_default().to_vec()).collect();
         prop_assert_eq!(streamed(&tokenizer, &ids), String::from_utf8_lossy(&bytes).into_owned());
     }
+}
+
+/// The vocabulary of [`byte_level_content`] with another text and type for its last token.
+fn with_last(text: &str, kind: i32) -> Tokenizer {
+    let mut content = byte_level_content("smollm");
+    for (key, value) in [
+        ("tokenizer.ggml.tokens", Value::String(text.to_owned())),
+        ("tokenizer.ggml.token_type", Value::I32(kind)),
+    ] {
+        let Some(Value::Array(values)) = content.metadata.get_mut(key) else {
+            panic!("a list was expected");
+        };
+        *values.last_mut().unwrap() = value;
+    }
+    Tokenizer::from_content(&content, "test").unwrap()
+}
+
+#[test]
+fn names_that_end_turns_do_so_whatever_their_type() {
+    let last = 265;
+    for name in [
+        "<|eot_id|>",
+        "<|end|>",
+        "<|endoftext|>",
+        "<end_of_turn>",
+        "<|eom_id|>",
+        "<|end_of_text|>",
+        "</s>",
+        "<|return|>",
+        "<EOT>",
+        "<|fim_pad|>",
+        "<|file_sep|>",
+    ] {
+        // Normal, control, user-defined.
+        for kind in [1, 3, 4] {
+            let tokenizer = with_last(name, kind);
+            assert!(tokenizer.eos_ids().contains(&last), "{name} of type {kind}");
+            assert!(tokenizer.is_special(last), "{name} of type {kind}");
+            assert_eq!(tokenizer.encode(&format!("he{name}")).unwrap(), [256, last]);
+            assert!(!tokenizer.encode_plain(name).unwrap().contains(&last));
+            // What the file names comes first.
+            assert_eq!(tokenizer.eos_ids()[0], 264);
+        }
+    }
+    let ordinary = with_last("<think>", 4);
+    assert!(!ordinary.eos_ids().contains(&last) && !ordinary.is_special(last));
+}
+
+#[test]
+fn a_message_that_ends_does_not_end_the_turn_where_calls_do() {
+    let has = |names: &'static [&str]| move |name: &str| names.contains(&name);
+    assert!(is_end("<|end|>", &has(&["<|end|>"])));
+    assert!(is_end("<|end|>", &has(&["<|end|>", "<|call|>"])));
+    assert!(!is_end("<|end|>", &has(&["<|end|>", "<|call|>", "<|return|>"])));
+    assert!(is_end("<|call|>", &has(&["<|end|>", "<|call|>", "<|return|>"])));
+    assert!(!is_end("</s>", &has(&["</s>", "<|tool_response>"])));
+}
+
+#[test]
+fn whether_a_begin_token_is_added_where_the_file_does_not_say_depends_on_the_split() {
+    for (split, adds) in [
+        ("llama-bpe", true),
+        ("falcon3", true),
+        ("tekken", true),
+        ("lfm2", true),
+        ("smollm", false),
+        ("qwen2", false),
+        ("gpt-2", false),
+    ] {
+        assert_eq!(byte_level(split).add_bos(), adds, "{split}");
+    }
+    let said = |value: Value| {
+        let mut content = byte_level_content("smollm");
+        content
+            .metadata
+            .insert("tokenizer.ggml.add_bos_token".to_owned(), value);
+        Tokenizer::from_content(&content, "test").map(|tokenizer| tokenizer.add_bos())
+    };
+    assert!(said(Value::Bool(true)).unwrap() && said(Value::U8(1)).unwrap());
+    assert!(!said(Value::I32(0)).unwrap());
+    let wrong = said(Value::String("yes".to_owned())).unwrap_err().to_string();
+    assert!(wrong.contains("add_bos_token"), "{wrong}");
+}
+
+#[test]
+fn sentence_piece_has_its_usual_begin_and_end_where_the_file_does_not_say() {
+    let mut tokenizer = sentence_piece_entries(None);
+    tokenizer.retain(|(key, _)| !key.ends_with("bos_token_id") && !key.ends_with("eos_token_id"));
+    let tokenizer = Tokenizer::from_content(&content(tokenizer), "test").unwrap();
+    assert_eq!((tokenizer.bos(), tokenizer.eos_ids()), (Some(1), &[2][..]));
+}
+
+/// A tokenizer.json of bytes, `<s>` and `</s>`, and files beside it.
+fn folder_with(own: &[&str], files: &[(&str, serde_json::Value)]) -> tempfile::TempDir {
+    let added: Vec<serde_json::Value> = own
+        .iter()
+        .enumerate()
+        .map(|(n, text)| {
+            serde_json::json!({"id": 256 + n, "content": text, "single_word": false, "lstrip": false, "rstrip": false,
+                               "normalized": false, "special": true})
+        })
+        .collect();
+    let vocabulary: serde_json::Map<String, serde_json::Value> = byte_alphabet()
+        .into_iter()
+        .map(|(c, byte)| (c.to_string(), byte.into()))
+        .collect();
+    let level =
+        serde_json::json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+    let json = serde_json::json!({
+        "version": "1.0", "added_tokens": added, "pre_tokenizer": level, "decoder": level,
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": []},
+    });
+    let mut all = vec![("tokenizer.json", json)];
+    all.extend(files.iter().cloned());
+    write_folder(&all)
+}
+
+/// As transformers 5.24 encodes them.
+#[test]
+fn tokens_beside_tokenizer_json_are_added() {
+    use serde_json::json;
+    let token = |text: &str| json!({"content": text, "lstrip": false, "normalized": false, "rstrip": false, "single_word": false, "special": true});
+    let (begin, end) = ("<s>", "</s>");
+    let config = |more: serde_json::Value| {
+        let mut config = json!({"bos_token": begin, "eos_token": end});
+        config
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        ("tokenizer_config.json", config)
+    };
+    let decoder = config(json!({"added_tokens_decoder": {
+        "256": token(begin), "257": token(end), "258": token("<|im_start|>"), "259": token("<|im_end|>")}}));
+    let list = config(json!({"additional_special_tokens": ["<|im_start|>", token("<|im_end|>")]}));
+    let extra = config(json!({"extra_special_tokens": ["<|im_start|>", "<|im_end|>"]}));
+    let plain = config(json!({}));
+    let file = ("added_tokens.json", json!({"<|im_end|>": 259, "<|im_start|>": 258}));
+    let map = (
+        "special_tokens_map.json",
+        json!({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]}),
+    );
+    let expected: Vec<u32> = [258]
+        .into_iter()
+        .chain("user\nhi".bytes().map(u32::from))
+        .chain([259])
+        .collect();
+    for files in [
+        vec![decoder.clone()],
+        vec![list],
+        vec![extra],
+        vec![plain.clone(), file.clone()],
+        vec![file.clone()],
+        vec![plain, map],
+        // What added_tokens.json says counts for nothing beside a decoder.
+        vec![decoder, ("added_tokens.json", json!({"user": 300}))],
+    ] {
+        let dir = folder_with(&[begin, end], &files);
+        let tokenizer = Tokenizer::from_folder(dir.path()).unwrap();
+        assert_eq!(
+            tokenizer.encode("<|im_start|>user\nhi<|im_end|>").unwrap(),
+            expected,
+            "{files:?}"
+        );
+        assert_eq!((tokenizer.own_size(), tokenizer.vocab_size()), (258, 260));
+        assert!(tokenizer.eos_ids().contains(&259), "the turn ends there");
+    }
+    // An end token that tokenizer.json does not have.
+    let config = json!({"bos_token": begin, "eos_token": "<|im_end|>", "pad_token": {"content": "<pad>"}});
+    let dir = folder_with(&[begin], &[("tokenizer_config.json", config)]);
+    let tokenizer = Tokenizer::from_folder(dir.path()).unwrap();
+    assert_eq!(tokenizer.encode("a<|im_end|><pad>").unwrap(), [97, 257, 258]);
+    assert_eq!(tokenizer.eos_ids(), [257]);
+    assert!(tokenizer.is_special(257) && tokenizer.is_special(258));
 }

@@ -9,6 +9,7 @@ use crate::files;
 use crate::line_file::whole_lines;
 use crate::program::MOST_LAYERS;
 use crate::program::Program;
+use crate::text::without_mark;
 
 /// Reads a file of records. A last line without an end is left out: it is what a kill leaves.
 ///
@@ -51,6 +52,7 @@ pub(super) fn parse(
     let mut file: Option<RecordFile> = None;
     for (index, line) in bytes[..whole].split_inclusive(|&b| b == b'\n').enumerate() {
         let place = || format!("{}, line {}", path.display(), index + 1);
+        let line = if index == 0 { without_mark(line) } else { line };
         let line = serde_json::from_slice::<Line>(line)
             .with_context(|| format!("{} is no search record; take the line out or search again", place()));
         match (line, &mut file) {

@@ -7,8 +7,8 @@
 //!
 //! h_{l+1} = h_l + g·(B_l(h_l) − h_l),  g = \[z_l(h_l) + ν·logistic noise > o\]
 //!
-//! where g is hard in the forward pass and has the gradient of a sigmoid (straight-through, arXiv 1308.3432); keys and
-//! values are computed of every state (KV fill). The loss is the mean over the answers' tokens of KL(full ‖ routed) in nats
+//! where g is hard in the forward pass and has the slope of a sigmoid (straight-through, arXiv 1308.3432) times what the
+//! gate changes in the loss to the second order; keys and values are computed of every state (KV fill). The loss is the mean over the answers' tokens of KL(full ‖ routed) in nats
 //! and a price for each executed layer. Each text is read at a threshold o of its own and pays λ·eᵒ a layer, so that one
 //! set of routers serves all depths: the threshold is the dial.
 //!
@@ -69,7 +69,7 @@ impl Default for DepthSettings {
             prompt_tokens: 96,
             answer_tokens: 112,
             temperature: 0.7,
-            steps: 360,
+            steps: 400,
             batch: 16,
             width: 64,
             learning_rate: 2e-3,
@@ -77,7 +77,7 @@ impl Default for DepthSettings {
             price: 0.05,
             spread: 1.2,
             noise: 0.5,
-            neutral_share: 0.9,
+            neutral_share: 0.87,
             seed: 42,
         }
     }

@@ -132,7 +132,11 @@ pub fn read_text(path: &Path) -> Result<String> {
         path.display(),
         MOST_BYTES >> 20
     );
-    files::read_text(path, files::DATA).with_context(context)
+    let text = files::read_text(path, files::DATA).with_context(context)?;
+    Ok(match text.strip_prefix('\u{feff}') {
+        Some(marked) => marked.to_owned(),
+        None => text,
+    })
 }
 
 /// A prompt and what the model wrote to it, without the end token.

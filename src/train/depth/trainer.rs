@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::routers::Shape;
 use super::state::{Key, State};
-use super::student::{Reading, Teacher, Threshold, Weights};
+use super::student::{Learning, Reading, Teacher, Threshold, Weights};
 use super::texts::{Text, Texts};
 use super::{DepthSettings, routed};
 use crate::eval::parallel::for_each_ordered;
@@ -192,7 +192,12 @@ fn gradients(
             offset: offset as f32,
             noise: Some(&noise),
         };
-        let reading = teacher.read(job.model, shape, parameters, threshold, Some((weights, &mut gradients)))?;
+        let learning = Learning {
+            weights,
+            seed: settings.seed ^ (1 << 50) ^ ((step * settings.batch + at) as u64),
+            gradients: &mut gradients,
+        };
+        let reading = teacher.read(job.model, shape, parameters, threshold, Some(learning))?;
         Ok(Some((reading, weight, price, gradients)))
     };
     let mut sums = vec![0.0f32; parameters.len()];

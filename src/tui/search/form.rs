@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 
 use crossterm::event::{KeyCode, KeyEvent};
+use math_grading::numbers::is_number;
 
 use super::examples::{Example, examples, recorded};
 use crate::engine::{Expected, SearchRequest, SearchStep};
-use crate::eval::grading::numbers::is_number;
 use crate::search::SearchSettings;
 use crate::tui::line_edit::LineEdit;
 use crate::tui::prompt::PromptEditor;

@@ -1,14 +1,17 @@
 //! The number an answer ends with, as in GSM8K.
 
-use num_traits::{CheckedAdd, Zero};
+use dashu_ratio::RBig;
 
-use super::rational::{Rational, decimal, fraction};
+use crate::rational::{decimal, fraction};
 
-/// What a text says as a number.
+/// What a text says as a number; equal numbers are equal values.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Number {
-    Exact(Rational),
-    /// Too long for exact arithmetic: sign and digits, without separators and needless zeros.
+pub struct Number(Exact);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Exact {
+    Value(RBig),
+    /// Beyond the bounds of exact arithmetic: sign and digits, without separators and needless zeros.
     Digits(String),
 }
 
@@ -125,12 +128,12 @@ impl<'a> Scanner<'a> {
         let value = exponent.and_then(|e| decimal(&whole, decimals, e));
         let value = value.and_then(|v| self.with_fraction(v, decimals.is_empty() && exponent == Some(0)));
         match value {
-            Some(value) if negative => Number::Exact(-value),
-            Some(value) => Number::Exact(value),
+            Some(value) if negative => Number(Exact::Value(-value)),
+            Some(value) => Number(Exact::Value(value)),
             None => {
                 let digits = self.text[start..end].replace(',', "");
                 let sign = if negative { "-" } else { "" };
-                Number::Digits(format!("{sign}{}", digits.trim_start_matches('0')))
+                Number(Exact::Digits(format!("{sign}{}", digits.trim_start_matches('0'))))
             }
         }
     }
@@ -142,19 +145,19 @@ impl<'a> Scanner<'a> {
     }
 
     /// `e` or `E`, a sign and digits; 0 without them, `None` where it is beyond reason.
-    fn exponent(&mut self) -> Option<i32> {
+    fn exponent(&mut self) -> Option<i64> {
         let signed = usize::from(matches!(self.peek(1), Some(b'+' | b'-')));
         if !matches!(self.peek(0), Some(b'e' | b'E')) || !self.is_digit(1 + signed) {
             return Some(0);
         }
         let negative = self.peek(1) == Some(b'-');
         self.at += 1 + signed;
-        let exponent: i32 = self.digits().parse().ok()?;
+        let exponent: i64 = self.digits().parse().ok()?;
         Some(if negative { -exponent } else { exponent })
     }
 
     /// A fraction that goes on from a whole number: `/4` behind 3, ` 3/4` behind 1.
-    fn with_fraction(&mut self, value: Rational, whole: bool) -> Option<Rational> {
+    fn with_fraction(&mut self, value: RBig, whole: bool) -> Option<RBig> {
         if !whole {
             return Some(value);
         }
@@ -162,7 +165,7 @@ impl<'a> Scanner<'a> {
         if self.peek(0) == Some(b'/') && self.is_digit(1) {
             self.at += 1;
             if let Some(denominator) = self.denominator() {
-                return fraction(value, denominator);
+                return fraction(value, &denominator);
             }
         } else if self.peek(0) == Some(b' ') && self.is_digit(1) {
             self.at += 1;
@@ -170,7 +173,7 @@ impl<'a> Scanner<'a> {
             if self.peek(0) == Some(b'/') && self.is_digit(1) {
                 self.at += 1;
                 if let (Some(numerator), Some(denominator)) = (numerator, self.denominator()) {
-                    return value.checked_add(&fraction(numerator, denominator)?);
+                    return Some(value + fraction(numerator, &denominator)?);
                 }
             }
         }
@@ -179,7 +182,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Digits that are no date (`9/11/2001`), no decimal and not 0.
-    fn denominator(&mut self) -> Option<Rational> {
+    fn denominator(&mut self) -> Option<RBig> {
         let denominator = decimal(self.digits(), "", 0)?;
         let goes_on = matches!(self.peek(0), Some(b'/' | b'.' | b',')) && self.is_digit(1);
         (!goes_on && !denominator.is_zero()).then_some(denominator)
