@@ -182,7 +182,7 @@ impl Config {
     /// or out of range; the message has file, line and column.
     pub fn load(explicit: Option<&Path>, config_dir: &Path) -> Result<Config, ConfigError> {
         let path = explicit.map_or_else(|| config_dir.join(FILE_NAME), Path::to_owned);
-        if explicit.is_none() && !path.exists() {
+        if explicit.is_none() && !crate::files::stands(&path) {
             return Ok(Config::default());
         }
         let text = source::read_text(&path)?;

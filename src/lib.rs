@@ -10,16 +10,22 @@
 //! Modules import only downwards: `tui`, `cli` → `export`, `eval`, `train`, `search` → `engine` →
 //! `router` → `model` → `program`.
 
+// What is printed goes through [`say`] and [`cli::output`], where a reader that is gone is no panic.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod eval;
 pub mod export;
+pub mod files;
+pub mod guard;
 pub mod line_file;
 pub mod model;
 pub mod paths;
 pub mod program;
 pub mod router;
+pub mod say;
 pub mod search;
 pub mod text;
 pub mod train;

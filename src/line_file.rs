@@ -1,13 +1,14 @@
 //! Files of JSON lines that grow: a kill loses no whole line, and a later run goes on after the last.
 
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::files::{self, Locked, Readers, Whole};
 use crate::text::escape_controls;
 
 /// What to do with a file that is there already.
@@ -37,7 +38,7 @@ impl Existing {
     /// A file that is there, under [`Existing::Refuse`].
     pub fn check(self, path: &Path) -> Result<()> {
         ensure!(
-            self != Existing::Refuse || !path.exists(),
+            self != Existing::Refuse || !files::stands(path),
             "{} exists already; continue it with --resume or replace it with --force",
             path.display()
         );
@@ -56,9 +57,11 @@ pub struct Words {
     pub option: &'static str,
 }
 
-/// Appends lines, each written and synced whole. One process at a time: the file is locked.
+/// Appends lines, each written and synced whole. One process at a time: the file is locked, where
+/// the file system knows locks.
 pub struct LineFile {
     path: PathBuf,
+    existing: Existing,
     words: Words,
     file: File,
     /// Bytes of the whole lines.
@@ -67,32 +70,48 @@ pub struct LineFile {
 
 impl LineFile {
     /// Opens a file, which is made if it is not there, and changes nothing in it yet: [`Self::read`]
-    /// what it holds, then say how much of that to [`Self::keep`].
+    /// what it holds, then say how much of that to [`Self::begin`] with. A link that is named is
+    /// followed under [`Existing::Resume`] alone.
     ///
     /// # Errors
-    /// An existing file under [`Existing::Refuse`]; a file that another process writes.
+    /// An existing file under [`Existing::Refuse`]; a file that another process writes; a pipe, a
+    /// device or a folder.
     pub fn open(path: &Path, existing: Existing, words: Words) -> Result<LineFile> {
-        let file = OpenOptions::new()
+        let cannot = || format!("cannot write the {} {}", words.contents, path.display());
+        files::check_replaceable(path).with_context(cannot)?;
+        if existing == Existing::Overwrite && path.is_symlink() {
+            std::fs::remove_file(path).with_context(cannot)?;
+        }
+        let mut options = OpenOptions::new();
+        options
             .read(true)
             .write(true)
             .create(existing != Existing::Refuse)
             .create_new(existing == Existing::Refuse)
-            .truncate(false)
-            .open(path);
+            .truncate(false);
+        files::without_waiting(&mut options);
+        let file = options.open(path);
         if file.as_ref().is_err_and(|e| e.kind() == ErrorKind::AlreadyExists) {
             existing.check(path)?;
         }
-        let file = file.with_context(|| format!("cannot write the {} {}", words.contents, path.display()))?;
-        if file.try_lock().is_err() {
-            bail!(
+        let file = file.with_context(cannot)?;
+        match files::lock(&file) {
+            Locked::Held => {}
+            Locked::Busy => bail!(
                 "{} is being written by another {}; wait for it or choose another {}",
                 path.display(),
                 words.writer,
                 words.option
-            );
+            ),
+            Locked::Unknown => crate::note!(
+                "{}: the file system there knows no locks; see to it that no other {} writes this file",
+                path.display(),
+                words.writer
+            ),
         }
         Ok(LineFile {
             path: path.to_path_buf(),
+            existing,
             words,
             file,
             length: 0,
@@ -105,22 +124,43 @@ impl LineFile {
 
     /// All bytes of the file, from its beginning.
     pub fn read(&mut self) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let read = self.file.rewind().and_then(|()| self.file.read_to_end(&mut bytes));
-        read.with_context(|| format!("cannot read the {} {}", self.words.contents, self.path.display()))?;
-        Ok(bytes)
+        let read = self.file.rewind();
+        let read = read.and_then(|()| files::read_from(&self.file, files::DATA));
+        read.with_context(|| format!("cannot read the {} {}", self.words.contents, self.path.display()))
     }
 
-    /// Drops all but the first `length` bytes; lines are appended after them.
-    pub fn keep(&mut self, length: usize) -> Result<()> {
-        self.length = length as u64;
-        self.cut()
-            .with_context(|| format!("cannot write the {} {}", self.words.contents, self.path.display()))
-    }
-
-    /// Whether no line stands there.
-    pub fn is_empty(&self) -> bool {
-        self.length == 0
+    /// Drops all but the first `length` bytes; lines are appended after them. Where none are kept,
+    /// the file begins with the line `header`: under [`Existing::Overwrite`] as a new file in the
+    /// place of the one that was there.
+    ///
+    /// # Errors
+    /// What the system says. Under [`Existing::Resume`] a file without a whole line that is not the
+    /// beginning of `header` either: it is no such file, and nothing in it is touched.
+    pub fn begin(&mut self, length: usize, header: &str) -> Result<()> {
+        if length == 0 && self.existing == Existing::Resume {
+            let there = self.read()?;
+            ensure!(
+                header.as_bytes().starts_with(&there),
+                "{} holds no {} that this {} could go on with; choose another {}, or replace it with --force",
+                self.path.display(),
+                self.words.contents,
+                self.words.writer,
+                self.words.option
+            );
+        }
+        let cannot = format!("cannot write the {} {}", self.words.contents, self.path.display());
+        if self.existing == Existing::Overwrite {
+            let whole = Whole::new(&self.path, Readers::All).context(cannot.clone())?;
+            // Its lock is held since it was made; that of the file before is given up with it.
+            self.file = whole.finish().context(cannot)?;
+        } else {
+            self.length = length as u64;
+            self.cut().context(cannot)?;
+        }
+        match self.length {
+            0 => self.append(header),
+            _ => Ok(()),
+        }
     }
 
     /// Writes one line, which ends in a line feed, and waits until it is on the disk.
@@ -224,8 +264,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("l.jsonl");
         let mut file = LineFile::open(&path, Existing::Refuse, WORDS).unwrap();
-        assert!(file.is_empty());
-        file.append("one\n").unwrap();
+        file.begin(0, "one\n").unwrap();
         let other = LineFile::open(&path, Existing::Resume, WORDS)
             .err()
             .unwrap()
@@ -238,7 +277,7 @@ mod tests {
         std::fs::write(&path, "one\ntwo\nthr").unwrap();
         let mut file = LineFile::open(&path, Existing::Resume, WORDS).unwrap();
         let bytes = file.read().unwrap();
-        file.keep(whole_lines(&bytes)).unwrap();
+        file.begin(whole_lines(&bytes), "one\n").unwrap();
         file.append("three\n").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"one\ntwo\nthree\n");
         drop(file);
@@ -247,6 +286,75 @@ mod tests {
             .unwrap()
             .to_string();
         assert!(refused.contains("--resume") && refused.contains("--force"), "{refused}");
+    }
+
+    #[test]
+    fn resuming_touches_its_own_kind_of_file_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("l.jsonl");
+        let resume = |there: &[u8]| {
+            std::fs::write(&path, there).unwrap();
+            let begun = LineFile::open(&path, Existing::Resume, WORDS)
+                .unwrap()
+                .begin(0, "head\n");
+            (begun, std::fs::read(&path).unwrap())
+        };
+        for torn in ["", "h", "hea"] {
+            let (begun, left) = resume(torn.as_bytes());
+            begun.unwrap();
+            assert_eq!(left, b"head\n");
+        }
+        for foreign in [&b"{\"precious\": true}"[..], &[0; 5000], b"heaD", b"head and more"] {
+            let (begun, left) = resume(foreign);
+            let error = begun.unwrap_err().to_string();
+            assert!(
+                error.contains("holds no lines that this test could go on with"),
+                "{error}"
+            );
+            assert_eq!(left, foreign);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_to_go_on_and_replaced_to_begin_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, link) = (folder.path().join("target"), folder.path().join("link"));
+        std::fs::write(&target, "head\n").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        let open = |existing| LineFile::open(&link, existing, WORDS);
+        assert!(
+            open(Existing::Refuse)
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("exists already")
+        );
+        let mut file = open(Existing::Resume).unwrap();
+        file.begin(5, "head\n").unwrap();
+        file.append("more\n").unwrap();
+        drop(file);
+        assert_eq!(std::fs::read(&target).unwrap(), b"head\nmore\n");
+        let mut file = open(Existing::Overwrite).unwrap();
+        file.begin(0, "anew\n").unwrap();
+        assert_eq!(std::fs::read(&target).unwrap(), b"head\nmore\n");
+        assert!(!link.is_symlink());
+        assert!(
+            open(Existing::Resume)
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("being written")
+        );
+        drop(file);
+        assert_eq!(std::fs::read(&link).unwrap(), b"anew\n");
+        assert_eq!(folder.path().read_dir().unwrap().count(), 2);
+        std::fs::remove_file(&target).unwrap();
+        std::os::unix::fs::symlink(&target, folder.path().join("nowhere")).unwrap();
+        let nowhere = LineFile::open(&folder.path().join("nowhere"), Existing::Refuse, WORDS);
+        assert!(nowhere.err().unwrap().to_string().contains("exists already"));
+        assert!(!target.exists());
+        assert!(LineFile::open(Path::new("/dev/null"), Existing::Overwrite, WORDS).is_err());
     }
 
     #[test]

@@ -1,21 +1,24 @@
 //! Arguments and dispatch; nothing else.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use drllm::cli::{
     UsageError, config, diff, eval, explore, export, lesson, man, models, run, search, stats, tokenize, train,
 };
 use drllm::config::Config;
-use drllm::text::escape_controls_multiline;
+use drllm::guard::NoMemory;
 
 /// See an LLM decide how deep to think: skip, execute or repeat every layer, live.
 ///
 /// Without a command the explorer opens.
 #[derive(Parser)]
-#[command(name = "drllm-tui", version, args_conflicts_with_subcommands = true)]
+#[command(name = "drllm-tui", version)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -53,16 +56,67 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    if drllm::model::apart::is_asked_for() {
+        return drllm::model::apart::serve();
+    }
+    let cli = match parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    drllm::tui::term::give_back_on_faults();
+    drllm::model::apart::use_this_program();
     // Of `diff` 1 says that the traces differ.
     let is_diff = matches!(cli.command, Some(Command::Diff(_)));
-    match dispatch(cli) {
+    let done = std::panic::catch_unwind(|| dispatch(cli)).unwrap_or_else(|panic| match panic.downcast::<NoMemory>() {
+        Ok(refused) => Err(anyhow::anyhow!(refused.0)),
+        // Printed already.
+        Err(_) => Ok(101),
+    });
+    match done {
         Ok(code) => ExitCode::from(code),
         Err(e) => {
-            eprintln!("drllm-tui: {}", escape_controls_multiline(&format!("{e:#}")));
+            drllm::note!("drllm-tui: {e:#}");
             ExitCode::from(if is_diff || e.is::<UsageError>() { 2 } else { 1 })
         }
     }
+}
+
+/// Reads the command line. What stands before a command must belong to every command; the rest are
+/// arguments of the explorer.
+fn parse(args: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let mut command = Cli::command();
+    let matches = command.try_get_matches_from_mut(args)?;
+    if let Some(name) = matches.subcommand_name() {
+        let typed = |id: &&clap::Id| {
+            let everywhere = matches!(id.as_str(), "config" | "log");
+            !everywhere && is_argument(&command, id)
+        };
+        let typed = matches.ids().filter(typed);
+        let mut typed = typed.filter(|id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine));
+        if let Some(id) = typed.next() {
+            let argument = command.get_arguments().find(|argument| argument.get_id() == id);
+            let argument = argument.map_or_else(|| id.to_string(), ToString::to_string);
+            let message = format!("the argument '{argument}' belongs behind '{name}', or to no command at all");
+            return Err(command.error(ErrorKind::ArgumentConflict, message));
+        }
+    }
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// Whether an id is that of an argument and not that of a group.
+fn is_argument(command: &clap::Command, id: &clap::Id) -> bool {
+    command.get_arguments().any(|argument| argument.get_id() == id)
+}
+
+/// Prints what clap says. Help is its own; an error may quote an argument, which a terminal must not obey.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() {
+        drllm::note!("{}", error.render().to_string().trim_end());
+    } else {
+        // Without a reader there is no one to help.
+        let _ = error.print();
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 fn dispatch(cli: Cli) -> Result<u8> {
@@ -76,7 +130,9 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Command::Models(args)) => models::run(args)?,
         Some(Command::Tokenize(args)) => tokenize::run(args)?,
         Some(Command::Completions { shell }) => {
-            clap_complete::generate(shell, &mut Cli::command(), "drllm-tui", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "drllm-tui", &mut script);
+            drllm::cli::output::print(&String::from_utf8_lossy(&script))?;
         }
         Some(Command::Man(args)) => man::run(&args, Cli::command())?,
         command => {
@@ -89,8 +145,10 @@ fn dispatch(cli: Cli) -> Result<u8> {
 
 /// Sends the log to a file; standard error is the screen's or the progress bar's.
 fn log_to(path: &Path) -> Result<()> {
+    let cannot = || format!("cannot write the log {}", path.display());
+    drllm::files::check_replaceable(path).with_context(cannot)?;
     let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-    let file = file.with_context(|| format!("cannot write the log {}", path.display()))?;
+    let file = file.with_context(cannot)?;
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "drllm=debug".into());
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)

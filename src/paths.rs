@@ -73,6 +73,13 @@ pub fn state_dir() -> Result<PathBuf, NoHome> {
     STATE.find(|name| std::env::var_os(name).map(PathBuf::from))
 }
 
+/// Whether a name from a file or a server is that of a file in a folder, on every system: no path, no
+/// drive, nothing that leads elsewhere.
+pub fn is_plain_name(name: &str) -> bool {
+    let hostile = |c: char| c.is_control() || matches!(c, '/' | '\\' | ':');
+    !matches!(name, "" | "." | "..") && name.len() <= 255 && !name.contains(hostile)
+}
+
 impl Folder {
     fn find(&self, variable: impl Fn(&str) -> Option<PathBuf>) -> Result<PathBuf, NoHome> {
         if let Some(dir) = variable(self.variable).filter(|dir| !dir.as_os_str().is_empty()) {
@@ -123,6 +130,16 @@ mod tests {
             with(&CONFIG, &[("DRLLM_CONFIG_DIR", ""), ("XDG_CONFIG_HOME", "relative")]),
             native
         );
+    }
+
+    #[test]
+    fn names_are_no_paths() {
+        for name in ["model.safetensors", "..a", "a..b", "ü b"] {
+            assert!(is_plain_name(name), "{name}");
+        }
+        for name in ["", ".", "..", "a/b", "../a", "/a", "a\\b", "C:a", "a\0", "a\nb"] {
+            assert!(!is_plain_name(name), "{name}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ pub fn without_mark(bytes: &[u8]) -> &[u8] {
 }
 
 /// Replaces what a terminal would obey or mis-measure by visible forms: C0 controls by their
-/// pictures (␛, ␉), other controls, bidirectional overrides and unassigned line separators by
+/// pictures (␛, ␉), what else controls the order of text or cannot be seen by
 /// `\u{…}`. Newlines and tabs too: callers that want them split lines first.
 pub fn escape_controls(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -43,9 +43,12 @@ pub fn escape_json_controls(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
         match c {
-            // All are below U+10000, so one escape each.
             '\u{7f}' => out.push_str("\\u007f"),
-            c if is_hostile(c) => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c if is_hostile(c) => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    out.push_str(&format!("\\u{unit:04x}"));
+                }
+            }
             c => out.push(c),
         }
     }
@@ -78,9 +81,33 @@ pub fn csv_field(text: &str) -> String {
     }
 }
 
-/// C1 controls, bidirectional controls, line and paragraph separators.
-fn is_hostile(c: char) -> bool {
-    matches!(c, '\u{80}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+/// What cannot be seen or changes what is seen: C1 controls, line and paragraph separators,
+/// interlinear annotations, and Unicode's Bidi_Control and Default_Ignorable_Code_Point.
+pub fn is_hostile(c: char) -> bool {
+    if c < '\u{80}' {
+        return false;
+    }
+    matches!(
+        c,
+        '\u{80}'..='\u{9f}'
+            | '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
 }
 
 #[cfg(test)]
@@ -97,8 +124,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_invisible_is_shown() {
+        let invisible = "\u{ad}\u{34f}\u{61c}\u{115f}\u{17b4}\u{180e}\u{200b}\u{200d}\u{2060}\u{206a}\u{3164}\
+                         \u{fe0f}\u{feff}\u{ffa0}\u{fff9}\u{1d173}\u{e0001}\u{e0041}\u{e01ef}";
+        for c in invisible.chars() {
+            assert_eq!(
+                escape_controls(&format!("a{c}b")),
+                format!("a\\u{{{:x}}}b", u32::from(c))
+            );
+        }
+    }
+
+    #[test]
     fn json_keeps_its_meaning() {
-        let value = serde_json::json!({"é\u{202e}": ["\u{9b}2J\u{7f}\u{1b}", 1]});
+        let value = serde_json::json!({"é\u{202e}": ["\u{9b}2J\u{7f}\u{1b}\u{e0041}", 1]});
         let escaped = escape_json_controls(&format!("{value:#}"));
         assert!(
             escaped.chars().all(|c| c == '\n' || !(c.is_control() || is_hostile(c))),

@@ -451,6 +451,41 @@ fn a_session_is_kept_and_comes_back_when_asked_for() {
     assert_eq!(screen.ends(), 0);
 }
 
+/// The window is closed: the terminal is gone, for standard error too, and SIGHUP comes with it.
+#[test]
+fn a_window_that_is_closed_keeps_the_session() {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/example.trace.jsonl");
+    for round in 0..3 {
+        let state = folder.path().join(format!("state{round}"));
+        let pty = native_pty_system().openpty(PtySize::default()).unwrap();
+        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_drllm-tui"));
+        command.args(["--model", "/nowhere/model.gguf", "--trace", trace]);
+        command.env("TERM", "xterm-256color");
+        command.env("DRLLM_STATE_DIR", &state);
+        let mut child = pty.slave.spawn_command(command).unwrap();
+        drop(pty.slave);
+        let mut reader = pty.master.try_clone_reader().unwrap();
+        let (mut bytes, mut seen) = ([0; 4096], 0);
+        // The first frame, or the middle of a later one.
+        while seen < 3000 * (round + 1) {
+            seen += reader.read(&mut bytes).unwrap();
+        }
+        drop((reader, pty.master));
+        let start = Instant::now();
+        let code = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status.exit_code();
+            }
+            assert!(start.elapsed() < PATIENCE, "it does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        assert_eq!(code, 128 + 1);
+        let session = std::fs::read_to_string(state.join("session.jsonl")).expect("the session is kept");
+        assert!(session.lines().count() > 2);
+    }
+}
+
 #[test]
 fn a_session_of_a_later_version_is_refused() {
     let folder = tempfile::tempdir().unwrap();

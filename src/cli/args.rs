@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::UsageError;
 use crate::engine::{KvMode, LoadRequest, Overrides, Pin, Sampling, Scope, Settings};
+use crate::files;
 use crate::program::Program;
 
 /// Which model, routers and device; shared by the screen and the commands.
@@ -121,7 +122,8 @@ pub struct OverridesFile {
 
 impl OverridesFile {
     fn read(path: &Path) -> Result<OverridesFile> {
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read the overrides {}", path.display()))?;
+        let bytes =
+            files::read(path, files::TEXT).with_context(|| format!("cannot read the overrides {}", path.display()))?;
         Ok(OverridesFile {
             path: path.to_owned(),
             text: String::from_utf8_lossy(&bytes).into_owned(),

@@ -15,7 +15,7 @@ use crate::text::escape_controls;
 /// Says on standard error what a user should know of the model's files.
 pub fn tell_notes(model: &Model) {
     for note in &model.notes {
-        eprintln!("{}", escape_controls(note));
+        crate::note!("{}", escape_controls(note));
     }
 }
 

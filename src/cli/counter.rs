@@ -46,7 +46,7 @@ impl Counter {
         if self.bar.is_hidden() {
             if self.last_line.elapsed() >= LINE_EVERY {
                 self.last_line = Instant::now();
-                eprintln!("{} {done}/{}: {message}", self.what, self.total);
+                crate::note!("{} {done}/{}: {message}", self.what, self.total);
             }
             return;
         }

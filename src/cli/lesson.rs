@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 
-use super::{UsageError, explore};
+use super::{UsageError, explore, output};
 use crate::config::Config;
 use crate::text::escape_controls;
 use crate::tui::lesson::{self, LESSONS_DIR, Listed};
@@ -30,12 +30,12 @@ pub struct LessonArgs {
 pub fn run(args: LessonArgs, config: &Config, config_dir: &Path) -> Result<u8> {
     if let Some(path) = &args.check {
         let lesson = lesson::load(path).map_err(|e| UsageError::new(e.to_string()))?;
-        println!("{} steps, nothing wrong", lesson.steps.len());
+        output::print(&format!("{} steps, nothing wrong\n", lesson.steps.len()))?;
         return Ok(0);
     }
     let lessons = lesson::list(Some(&config_dir.join(LESSONS_DIR)));
     let Some(name) = &args.name else {
-        print!("{}", listed(&lessons));
+        output::print(&listed(&lessons))?;
         return Ok(0);
     };
     let at = lesson::find(&lessons, name).map_err(UsageError::new)?;

@@ -1,6 +1,7 @@
 //! What every subcommand shares: text for stdout, progress on stderr.
 
 use super::UsageError;
+use crate::files;
 use crate::model::catalog::{self, Located, Progress};
 use crate::text::escape_json_controls;
 use anyhow::{Context, Result};
@@ -53,7 +54,7 @@ impl Bar {
             self.what.clone_from(&progress.what);
             bar.reset();
             if bar.is_hidden() {
-                eprintln!("{}", self.what);
+                crate::note!("{}", self.what);
             }
             bar.set_message(progress.what);
             self.has_total = false;
@@ -85,7 +86,7 @@ fn style(template: &str) -> ProgressStyle {
 /// Refuses to replace a file that was not asked for.
 pub fn refuse_existing(path: &Path, force: bool) -> Result<()> {
     anyhow::ensure!(
-        force || !path.exists(),
+        force || !files::stands(path),
         "{} exists already; replace it with --force, or choose another --out",
         path.display()
     );
@@ -111,22 +112,5 @@ pub fn check_named_once(written: &[&PathBuf], read: &[&PathBuf]) -> Result<()> {
 /// # Errors
 /// Names the path; whatever was there before is untouched.
 pub fn write_whole(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // As any new file, less the umask; a temporary file is its owner's alone otherwise.
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    let write = || -> io::Result<()> {
-        let file = builder.tempfile_in(folder.unwrap_or(Path::new(".")))?;
-        let mut out = io::BufWriter::new(file);
-        fill(&mut out)?;
-        let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|e| e.error)?;
-        Ok(())
-    };
-    write().with_context(|| format!("cannot write {}; nothing was changed there", path.display()))
+    files::write_with(path, fill).with_context(|| format!("cannot write {}; nothing was changed there", path.display()))
 }

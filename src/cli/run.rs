@@ -1,6 +1,6 @@
 //! `drllm-tui run`: one prompt without the screen.
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,6 +17,7 @@ use crate::engine::route::Route;
 use crate::engine::{
     KvMode, LoadRequest, Output, Prompt, Record, Scope, Settings, generate, load_model, load_routers, trace_io,
 };
+use crate::files;
 use crate::model::Model;
 use crate::program::MOST_LAYERS;
 use crate::router::RouterSet;
@@ -91,7 +92,7 @@ pub fn run(args: RunArgs, config: &Config) -> Result<()> {
         settings.dial = dial_for_depth(info, depth).map_err(UsageError::new)?;
     }
     for note in notes(info, &settings) {
-        eprintln!("{note}");
+        crate::note!("{note}");
     }
     // Settings that contradict each other are the arguments' mistake, too.
     Route::new(&settings, routers.as_ref(), layers).map_err(|e| UsageError::new(e.to_string()))?;
@@ -150,10 +151,8 @@ impl RunArgs {
 }
 
 fn read_stdin() -> Result<String> {
-    let mut bytes = Vec::new();
-    std::io::stdin()
-        .read_to_end(&mut bytes)
-        .context("cannot read the prompt from standard input")?;
+    let bytes =
+        files::read_from(std::io::stdin(), files::TEXT).context("cannot read the prompt from standard input")?;
     // Broken UTF-8 is replaced, not refused: the model's own tokens are bytes too.
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

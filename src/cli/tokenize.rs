@@ -1,11 +1,11 @@
 //! `tokenize`: token ids of a text.
 
 use super::output;
+use crate::files;
 use crate::model::tokenizer::Tokenizer;
 use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
-use std::io::Read;
 
 #[derive(Debug, Args)]
 pub struct TokenizeArgs {
@@ -46,10 +46,7 @@ pub fn run(args: TokenizeArgs) -> Result<()> {
 
 /// All of standard input, which must be UTF-8: replacing broken bytes would give other tokens.
 fn stdin() -> Result<String> {
-    let mut bytes = Vec::new();
-    std::io::stdin()
-        .read_to_end(&mut bytes)
-        .context("cannot read standard input")?;
+    let bytes = files::read_from(std::io::stdin(), files::TEXT).context("cannot read standard input")?;
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         anyhow::anyhow!("standard input is not UTF-8 text at byte {at}; convert it first")

@@ -1,11 +1,11 @@
 //! Reading traces that the command line names.
 
-use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
 use crate::engine::Trace;
+use crate::files;
 
 /// Reads a trace; `-` is standard input.
 ///
@@ -14,12 +14,8 @@ use crate::engine::Trace;
 pub fn read_trace(path: &Path) -> Result<Trace> {
     let cannot = || format!("cannot read the trace {}", path.display());
     let bytes = match path.as_os_str() == "-" {
-        true => {
-            let mut bytes = Vec::new();
-            std::io::stdin().read_to_end(&mut bytes).with_context(cannot)?;
-            bytes
-        }
-        false => std::fs::read(path).with_context(cannot)?,
+        true => files::read_from(std::io::stdin(), files::DATA).with_context(cannot)?,
+        false => files::read(path, files::DATA).with_context(cannot)?,
     };
     let trace = Trace::from_json_lines(&String::from_utf8_lossy(&bytes));
     trace.with_context(|| format!("{} is no trace of `run --json`", path.display()))

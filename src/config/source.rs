@@ -2,7 +2,6 @@
 //! wrong and what was probably meant.
 
 use std::fmt;
-use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +9,7 @@ use thiserror::Error;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::files;
 use crate::text::escape_controls;
 
 /// Files over this many bytes are refused: nothing a person writes here is near it, and a device
@@ -112,22 +112,7 @@ pub fn read_text(path: &Path) -> Result<String, ConfigError> {
         path: path.to_owned(),
         reason,
     };
-    let file = std::fs::File::open(path).map_err(|e| refuse(e.to_string()))?;
-    let kind = file.metadata().map_err(|e| refuse(e.to_string()))?;
-    if !kind.is_file() {
-        return Err(refuse("it is not a regular file".into()));
-    }
-    let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|e| refuse(e.to_string()))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(refuse(format!("it is over {MAX_BYTES} bytes; is it the right file?")));
-    }
-    String::from_utf8(bytes).map_err(|e| {
-        let valid = e.utf8_error().valid_up_to();
-        refuse(format!("it is not UTF-8 text (byte {valid}); save it as UTF-8"))
-    })
+    files::read_text(path, MAX_BYTES).map_err(|e| refuse(e.to_string()))
 }
 
 /// The end of a message about the unknown `word`: the likeliest of `known`, or all of them.
@@ -186,7 +171,7 @@ mod tests {
         assert!(refused(dir.path()).contains("regular file"));
         let path = dir.path().join("latin1.toml");
         std::fs::write(&path, b"a = '\xe9'").unwrap();
-        assert!(refused(&path).contains("not UTF-8 text (byte 5)"));
+        assert!(refused(&path).contains("not UTF-8 text (line 1, byte 5)"));
         std::fs::write(&path, vec![b'#'; MAX_BYTES as usize + 1]).unwrap();
         assert!(refused(&path).contains("right file"));
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Result, bail, ensure};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use super::events::Prompt;
 use super::route::{Route, Routed};
@@ -116,6 +116,7 @@ impl<'a> Generation<'a> {
         let mut sequence = Sequence::new(&model.decoder, stop).with_kv(settings.kv);
         let start = Instant::now();
         let routed = route.prompt(&mut sequence, &ids)?;
+        check_finite(model, routers.map(|r| &r.info), &routed)?;
         let logits = report(&routed.logits, settings.logits, &settings.probe)?;
         let prefill = start.elapsed().as_secs_f64();
         let header = Header {
@@ -250,6 +251,7 @@ impl<'a> Generation<'a> {
             }
             routed => routed?,
         };
+        check_finite(self.model, self.route.routers(), &routed)?;
         let tokenizer = &self.model.tokenizer;
         let special = tokenizer.is_special(id);
         if tokenizer.eos_ids().contains(&id) && !self.settings.ignore_eos {
@@ -369,6 +371,30 @@ pub(super) fn are_same(made_with: Option<&RouterInfo>, loaded: Option<&RouterInf
         (Some(a), Some(b)) => a.is_same(b),
         (a, b) => a.is_none() && b.is_none(),
     }
+}
+
+/// Refuses what no trace could hold and no sampler could draw from, before it reaches either.
+fn check_finite(model: &Model, routers: Option<&RouterInfo>, routed: &Routed) -> Result<()> {
+    let mut probs = routed
+        .decisions
+        .iter()
+        .map(|decision| decision.probs.unwrap_or_default());
+    if let Some(layer) = probs.position(|probs| !probs.iter().all(|p| p.is_finite())) {
+        let name = routers.map_or("", |info| info.name.as_str());
+        bail!(
+            "the routers {name} answer with numbers that are not finite at layer {layer}: they are damaged, or made for \
+             another model; train them anew, or run with --routers none"
+        );
+    }
+    // One number that is not finite makes the sum so.
+    let sum: f32 = routed.logits.to_dtype(DType::F32)?.sum_all()?.to_scalar()?;
+    ensure!(
+        sum.is_finite(),
+        "the model {} computes numbers that are not finite: its weights are damaged (`drllm-tui models inspect` reads \
+         them), or too large for this precision; get the model again",
+        model.info.name
+    );
+    Ok(())
 }
 
 fn check_probe(settings: &Settings, vocab_size: usize) -> Result<()> {

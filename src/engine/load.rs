@@ -1,6 +1,5 @@
 //! From what the user asked for to a model and its routers in memory.
 
-use std::fs::File;
 use std::io::BufReader;
 use std::sync::atomic::AtomicBool;
 
@@ -8,8 +7,9 @@ use anyhow::{Context, Result, bail};
 
 use super::events::{LoadRequest, RouterChoice};
 use super::settings::{KvMode, Scope};
-use crate::model::catalog::Progress;
-use crate::model::{self, Model};
+use crate::files;
+use crate::model::catalog::{ModelLocation, Progress};
+use crate::model::{self, Model, gguf};
 use crate::router::checkpoint::{KV, SCOPE};
 use crate::router::{RouterSet, metadata_entry};
 
@@ -57,6 +57,10 @@ pub fn load_model(
     let device = model::device(&request.device)?;
     let progress = &mut |p: Progress| pulling(&p.what, p.done, p.total);
     let located = model::catalog::locate(request.model.as_deref(), progress, stop)?;
+    if let ModelLocation::Gguf(path) = &located.location {
+        // A sum of gigabytes that are no model is nothing to wait for.
+        gguf::check_magic(path)?;
+    }
     let sha256 = located.sha256(progress, stop)?;
     Model::load(&located, sha256, &device, request.exact, loading)
 }
@@ -102,7 +106,7 @@ pub fn kv_of(choice: &RouterChoice, scope: Scope) -> KvMode {
 fn entry_of(choice: &RouterChoice, key: &str) -> Option<String> {
     match (choice, SHIPPED[0].of(choice)) {
         (_, Some((bytes, _))) => metadata_entry(bytes, key),
-        (RouterChoice::File(path), _) => metadata_entry(BufReader::new(File::open(path).ok()?), key),
+        (RouterChoice::File(path), _) => metadata_entry(BufReader::new(files::open(path).ok()?), key),
         _ => None,
     }
 }

@@ -1,5 +1,6 @@
 //! A file of prompts: read for `stats --prompts`, and for the screen that runs them one by one.
 
+use crate::files;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -11,7 +12,7 @@ use serde_json::Value;
 /// Names the file, and the line that holds no prompt.
 pub fn read(path: &Path) -> Result<Vec<(usize, String)>> {
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the prompts {name}"))?;
+    let text = files::read_text(path, files::TEXT).with_context(|| format!("cannot read the prompts {name}"))?;
     parse(&name, &text)
 }
 

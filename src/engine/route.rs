@@ -7,6 +7,7 @@ use super::sequence::{LayerActions, Sequence};
 use super::settings::{Scope, Settings};
 use super::trace::Trace;
 use crate::program::{Action, Program};
+use crate::router::RouterInfo;
 use crate::router::policy::{Choice, Expectation, RunningBudget, Wish, pinned, within_budget};
 use crate::router::{DecidedBy, Decision, PromptRouting, RouterSet};
 
@@ -112,6 +113,10 @@ impl<'a> Route<'a> {
     }
 
     /// Whether the routers decide, rather than a program.
+    pub fn routers(&self) -> Option<&RouterInfo> {
+        self.routers.map(|routers| &routers.info)
+    }
+
     pub fn is_routed(&self) -> bool {
         matches!(self.kind, Kind::Routers)
     }

@@ -6,6 +6,9 @@ pub use crate::model::KvMode;
 use crate::program::Program;
 pub use crate::router::{Pin, Scope};
 
+/// The least temperature but 0.
+const LEAST_TEMPERATURE: f64 = 1e-6;
+
 /// How the next token is drawn.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -101,9 +104,11 @@ impl Settings {
             return Err("the budget is 0: expected 1 to twice the model's layers".into());
         }
         let sampling = &self.sampling;
-        if !(sampling.temperature.is_finite() && sampling.temperature >= 0.0) {
+        let temperature = sampling.temperature;
+        // Logits are divided by it; by less the quotients are no numbers any more.
+        if !(temperature == 0.0 || temperature.is_finite() && temperature >= LEAST_TEMPERATURE) {
             return Err(format!(
-                "the temperature is {}: expected 0 (greedy) or more",
+                "the temperature is {}: expected 0 (greedy), or {LEAST_TEMPERATURE} or more",
                 sampling.temperature
             ));
         }

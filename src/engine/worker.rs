@@ -25,6 +25,7 @@ use super::search::{SearchEnd, SearchId, SearchRequest, Searcher};
 use super::sequence::Stopped;
 use super::settings::Settings;
 use super::trace::{Summary, Trace};
+use crate::guard;
 use crate::model::Model;
 use crate::router::RouterSet;
 
@@ -396,6 +397,9 @@ fn change_routers(state: &mut State, choice: &RouterChoice) -> Result<Event> {
 /// Turns a panic into an error: the screen shows it and the worker lives on.
 fn caught<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
+        if let Some(guard::NoMemory(words)) = panic.downcast_ref() {
+            return Err(anyhow::anyhow!("{words}"));
+        }
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
         Err(anyhow::anyhow!(

@@ -132,10 +132,7 @@ impl OutcomeFile {
                 check_header(path, &first, header)?;
             }
         }
-        lines.keep(whole)?;
-        if lines.is_empty() {
-            lines.append(&to_line(&Line::Header(Box::new(header.clone()))))?;
-        }
+        lines.begin(whole, &to_line(&Line::Header(Box::new(header.clone()))))?;
         Ok(OutcomeFile { lines, left })
     }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::prompts;
+use crate::files;
 use crate::router::checkpoint::hex;
 use crate::text::{escape_controls, without_mark};
 
@@ -120,7 +121,8 @@ impl Task {
     /// or cannot be read, ids given twice, a kind of answer other than the first line's, a file
     /// without questions.
     pub fn load(path: &Path) -> Result<Task> {
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read the questions {}", path.display()))?;
+        let bytes =
+            files::read(path, files::DATA).with_context(|| format!("cannot read the questions {}", path.display()))?;
         let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy();
         let questions = parse(&bytes, &name).with_context(|| format!("in {}", path.display()))?;
         Ok(Task {

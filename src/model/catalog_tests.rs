@@ -59,7 +59,7 @@ fn missing_paths_are_called_so() {
         "./nosuch.gguf",
         "/nowhere/m.gguf",
         "nosuch.gguf",
-        "../x",
+        "../no-such-file-95da33",
         "~/m.gguf",
         "org/.hidden",
         "a//b",

@@ -5,10 +5,11 @@
 //! only costs the time to compute it again.
 
 use super::pull::Job;
+use crate::files::{self, Readers};
 use crate::paths;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -21,16 +22,25 @@ struct Memo {
     bytes: u64,
     modified_nanoseconds: u128,
     sha256: String,
+    /// Of the others: a memo that is damaged is none.
+    #[serde(default)]
+    check: String,
 }
 
 /// The sum of a file in lower-case hexadecimal, remembered or computed.
 pub(super) fn sha256(path: &Path, job: &mut Job) -> io::Result<String> {
     let path = path.canonicalize()?;
-    let mut file = File::open(&path)?;
-    let metadata = file.metadata()?;
-    if let Some(sum) = remembered(&path, &metadata) {
-        return Ok(sum);
+    match remembered(&path, &files::open(&path)?.metadata()?) {
+        Some(sum) => Ok(sum),
+        None => computed(&path, job),
     }
+}
+
+/// As [`sha256`], of the bytes that are there now.
+pub(super) fn computed(path: &Path, job: &mut Job) -> io::Result<String> {
+    let path = path.canonicalize()?;
+    let mut file = files::open(&path)?;
+    let metadata = file.metadata()?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let sum = copy_and_sum(
         &mut file,
@@ -82,11 +92,7 @@ pub(super) fn remember(path: &Path, sha256: &str) {
         let place = place(&path)?;
         let folder = place.parent()?;
         std::fs::create_dir_all(folder).ok()?;
-        let mut file = tempfile::NamedTempFile::new_in(folder).ok()?;
-        serde_json::to_writer(&mut file, &memo).ok()?;
-        file.as_file().sync_all().ok()?;
-        file.persist(place).ok()?;
-        Some(())
+        files::write(&place, &serde_json::to_vec(&memo).ok()?, Readers::User).ok()
     };
     if kept().is_none() {
         tracing::debug!("the check sum of {} could not be kept", path.display());
@@ -94,19 +100,23 @@ pub(super) fn remember(path: &Path, sha256: &str) {
 }
 
 fn remembered(path: &Path, metadata: &Metadata) -> Option<String> {
-    let bytes = std::fs::read(place(path)?).ok()?;
+    let bytes = files::read(&place(path)?, files::TEXT).ok()?;
     let kept: Memo = serde_json::from_slice(&bytes).ok()?;
     (memo(path, metadata, &kept.sha256)? == kept).then_some(kept.sha256)
 }
 
 fn memo(path: &Path, metadata: &Metadata, sha256: &str) -> Option<Memo> {
     let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
-    Some(Memo {
+    let mut memo = Memo {
         path: path.to_path_buf(),
         bytes: metadata.len(),
         modified_nanoseconds: modified.as_nanos(),
         sha256: sha256.to_owned(),
-    })
+        check: String::new(),
+    };
+    let fields = serde_json::to_vec(&memo).ok()?;
+    memo.check = format!("{:x}", Sha256::digest(&fields));
+    Some(memo)
 }
 
 /// Where a file's sum is kept; nowhere in unit tests, which leave the user's cache folder alone.

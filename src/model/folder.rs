@@ -1,7 +1,9 @@
 //! Hugging Face folders: which files one has to have.
 
 use super::catalog::CatalogError;
-use crate::text::escape_controls;
+use crate::files;
+use crate::paths;
+use crate::text::{escape_controls, without_mark};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +22,19 @@ pub(super) const OPTIONAL: [&str; 5] = [
     "special_tokens_map.json",
 ];
 
+/// A JSON file of a folder that need not be there; null where it is not.
+///
+/// # Errors
+/// A file that is there and is not JSON, by name and place.
+pub(super) fn json(folder: &Path, name: &str) -> Result<serde_json::Value, String> {
+    let path = folder.join(name);
+    if !files::stands(&path) {
+        return Ok(serde_json::Value::Null);
+    }
+    let bytes = files::read(&path, files::TEXT).map_err(|error| format!("{name}: {error}"))?;
+    serde_json::from_slice(without_mark(&bytes)).map_err(|error| format!("{name} is damaged: {error}"))
+}
+
 /// That a folder has what a model needs.
 pub(super) fn check(path: &Path) -> Result<(), CatalogError> {
     for name in [CONFIG, TOKENIZER] {
@@ -34,7 +49,8 @@ pub(super) fn check(path: &Path) -> Result<(), CatalogError> {
 pub fn weight_files(path: &Path) -> Result<Vec<PathBuf>, CatalogError> {
     let index = path.join(INDEX);
     let names: BTreeSet<String> = if index.is_file() {
-        let bytes = std::fs::read(&index).map_err(|error| not_a_folder(path, format!("{INDEX}: {error}")))?;
+        let bytes =
+            files::read(&index, files::TEXT).map_err(|error| not_a_folder(path, format!("{INDEX}: {error}")))?;
         shards(&bytes).map_err(|reason| not_a_folder(path, reason))?
     } else {
         let entries = std::fs::read_dir(path).map_err(|error| not_a_folder(path, error.to_string()))?;
@@ -64,7 +80,7 @@ pub(super) fn shards(index: &[u8]) -> Result<BTreeSet<String>, String> {
         .ok_or_else(|| format!("{INDEX} has no weight_map"))?;
     map.values()
         .map(|name| match name.as_str() {
-            Some(name) if name.ends_with(".safetensors") && !name.contains(['/', '\\']) => Ok(name.to_owned()),
+            Some(name) if name.ends_with(".safetensors") && paths::is_plain_name(name) => Ok(name.to_owned()),
             _ => Err(format!(
                 "{INDEX} names {}, a file in this folder was expected",
                 escape_controls(&name.to_string())

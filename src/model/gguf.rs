@@ -7,12 +7,12 @@
 use super::gguf_scan::{self, Flaw};
 use super::kernel::Arena;
 use super::split;
+use crate::files;
 use crate::text::escape_controls;
 use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
 use memmap2::Mmap;
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Cursor;
+use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
 /// The values of `general.architecture` whose blocks this program runs.
@@ -171,7 +171,7 @@ fn map(path: &Path) -> Result<Mmap, GgufError> {
         path: shown.clone(),
         source,
     };
-    let file = File::open(path).map_err(io)?;
+    let file = files::open(path).map_err(io)?;
     let metadata = file.metadata().map_err(io)?;
     if metadata.is_dir() {
         return Err(io(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
@@ -182,6 +182,29 @@ fn map(path: &Path) -> Result<Mmap, GgufError> {
     // SAFETY: the map is only read. Someone who truncates the file meanwhile ends this process by
     // SIGBUS, as with every memory-mapped model; pulls therefore replace files by rename only.
     unsafe { Mmap::map(&file) }.map_err(io)
+}
+
+/// Whether a file, or every part of a model that is split, begins as GGUF files do; the rest is for [`open`].
+///
+/// # Errors
+/// A file that does not, or cannot be read.
+pub fn check_magic(path: &Path) -> Result<(), GgufError> {
+    let parts = split::paths(path).unwrap_or_else(|| vec![path.to_path_buf()]);
+    parts.iter().try_for_each(|part| magic_of(part, path))
+}
+
+/// As [`check_magic`], of one file of the model at `whole`.
+fn magic_of(path: &Path, whole: &Path) -> Result<(), GgufError> {
+    let io = |source| GgufError::Io {
+        path: escape_controls(&path.display().to_string()),
+        source,
+    };
+    let mut magic = [0; 4];
+    let read = files::open(path).map_err(io)?.read(&mut magic).map_err(io)?;
+    match &magic[..read] {
+        b"GGUF" => Ok(()),
+        _ => open(whole).map(drop),
+    }
 }
 
 impl GgufFile {
@@ -329,6 +352,7 @@ fn check_architecture(content: &Content, path: &str) -> Result<(), GgufError> {
 /// Every tensor must lie within the file; the one that reaches furthest is named when not.
 fn check_tensors(content: &Content, actual: u64, path: &str) -> Result<(), GgufError> {
     let mut furthest: Option<(u64, &str)> = None;
+    let mut spans = Vec::with_capacity(content.tensor_infos.len());
     for (name, info) in &content.tensor_infos {
         let corrupt = |reason: String| GgufError::Corrupt {
             path: path.to_owned(),
@@ -340,6 +364,9 @@ fn check_tensors(content: &Content, actual: u64, path: &str) -> Result<(), GgufE
             .checked_add(info.offset)
             .and_then(|start| start.checked_add(size))
             .ok_or_else(|| corrupt(format!("its offset {} is beyond any file", info.offset)))?;
+        if size > 0 {
+            spans.push((end - size, end, name));
+        }
         if furthest.is_none_or(|(known, _)| end > known) {
             furthest = Some((end, name));
         }
@@ -350,6 +377,23 @@ fn check_tensors(content: &Content, actual: u64, path: &str) -> Result<(), GgufE
             what: format!("tensor {}", escape_controls(name)),
             expected,
             actual,
+        }),
+        _ => apart(spans, path),
+    }
+}
+
+/// No byte belongs to two tensors: what is loaded is then no larger than the file.
+fn apart(mut spans: Vec<(u64, u64, &String)>, path: &str) -> Result<(), GgufError> {
+    spans.sort_unstable();
+    let overlap = spans.windows(2).find(|pair| pair[1].0 < pair[0].1);
+    match overlap {
+        Some([(_, _, first), (_, _, second)]) => Err(GgufError::Corrupt {
+            path: path.to_owned(),
+            reason: format!(
+                "the tensors {} and {} share bytes",
+                escape_controls(first),
+                escape_controls(second)
+            ),
         }),
         _ => Ok(()),
     }

@@ -200,3 +200,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn tensors_that_share_bytes_are_refused() {
+    let mut bytes = synthetic(&[]);
+    let name = b"output.weight";
+    let at = bytes.windows(name.len()).position(|part| part == name).unwrap() + name.len();
+    // After the name: the number of dimensions, the two of them, the type; then the offset.
+    let offset = at + 4 + 16 + 4;
+    for (shared, is_sound) in [(32u64, false), (0, false), (160, true)] {
+        bytes[offset..offset + 8].copy_from_slice(&shared.to_le_bytes());
+        match parse(&bytes) {
+            Ok(_) => assert!(is_sound, "{shared}"),
+            Err(error) => {
+                let error = error.to_string();
+                let told = error.contains("blk.0.attn_q.weight and output.weight share bytes");
+                let either = told || error.contains("output.weight and blk.0.attn_q.weight share bytes");
+                assert!(!is_sound && either, "{shared}: {error}");
+            }
+        }
+    }
+}

@@ -103,8 +103,19 @@ fn is_sequence(value: &Value) -> bool {
     )
 }
 
-/// Python's methods, those of text that are missing elsewhere among them.
+/// Python's methods, those of text that are missing elsewhere among them. A width in a format is memory that no fuel
+/// pays for, so it has at most four digits.
 fn method(state: &mut State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
+    let format = value.as_str().filter(|_| name == "format").unwrap_or_default();
+    if format
+        .split(|c: char| !c.is_ascii_digit())
+        .any(|number| number.len() > 4)
+    {
+        return Err(Error::new(
+            ErrorKind::InvalidOperation,
+            "a format asks for too wide a field",
+        ));
+    }
     let known = value.as_str().and_then(|text| text_method(text, name, args));
     known.unwrap_or_else(|| minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args))
 }

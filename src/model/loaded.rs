@@ -9,6 +9,7 @@ use super::decoder::Decoder;
 use super::tokenizer::Tokenizer;
 use super::weights::{Placement, WeightSource};
 use super::{ModelConfig, ModelInfo, gguf};
+use crate::guard;
 
 /// Everything that runs a prompt but the routers.
 pub struct Model {
@@ -71,7 +72,9 @@ impl Model {
         notes.extend(tensor_notes(&config, &source));
         let layers = config.layers;
         let mut progress = |layer: usize| stage(&format!("loading {}: layer {layer} of {layers}", located.name));
-        let decoder = Decoder::load(config, &source, place, &mut progress)?;
+        let loaded = guard::catch(|| Decoder::load(config, &source, place, &mut progress));
+        let place = || format!("cannot load {}", located.location.path().display());
+        let decoder = loaded.map_err(anyhow::Error::from).flatten().with_context(place)?;
         let config = decoder.config();
         let info = ModelInfo {
             name: located.name.clone(),

@@ -4,6 +4,7 @@
 //! one block at a time; `kv` keeps keys and values by pass, `linear` and `kernel` do the products,
 //! `fused` is the block through the CPU kernels alone.
 
+pub mod apart;
 pub mod block;
 pub mod catalog;
 pub mod chat;

@@ -5,7 +5,8 @@ use super::config::Fields;
 use super::folder;
 use super::gguf::{self, GgufFile};
 use super::{Decoder, ModelConfig, Placement, WeightSource, loaded};
-use crate::text::escape_controls;
+use crate::files;
+use crate::text::{escape_controls, without_mark};
 use anyhow::{Context, Result};
 use candle_core::{DType, Device};
 use memmap2::Mmap;
@@ -13,7 +14,6 @@ use safetensors::SafeTensors;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// What `models inspect` shows. Numbers that a file does not state are none.
@@ -195,8 +195,8 @@ fn of_gguf(file: &GgufFile) -> Summary {
 
 fn of_folder(path: &Path) -> Result<Summary> {
     let config = path.join(folder::CONFIG);
-    let bytes = std::fs::read(&config).with_context(|| format!("cannot read {}", config.display()))?;
-    let config: Value = serde_json::from_slice(&bytes)
+    let bytes = files::read(&config, files::TEXT).with_context(|| format!("cannot read {}", config.display()))?;
+    let config: Value = serde_json::from_slice(without_mark(&bytes))
         .with_context(|| format!("{} is not JSON; get the folder again", config.display()))?;
     let mut tally = Tally::default();
     let mut size = 0;
@@ -219,7 +219,9 @@ fn of_folder(path: &Path) -> Result<Summary> {
         parameters: tally.parameters,
         tensors: tally.kinds(),
         licence: None,
-        chat_template: super::chat::ChatTemplate::source_in(path).is_some(),
+        chat_template: super::chat::ChatTemplate::source_in(path)
+            .map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?
+            .is_some(),
         path: path.to_path_buf(),
         bytes: size,
         running: None,
@@ -229,7 +231,7 @@ fn of_folder(path: &Path) -> Result<Summary> {
 
 /// Counts a file's tensors; returns its size in bytes.
 fn add_safetensors(tally: &mut Tally, path: &Path) -> Result<u64> {
-    let file = File::open(path)?;
+    let file = files::open(path)?;
     // SAFETY: only read; see gguf::open for a file that is truncated meanwhile.
     let mmap = unsafe { Mmap::map(&file) }?;
     for (_, tensor) in SafeTensors::deserialize(&mmap)?.iter() {

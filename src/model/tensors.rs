@@ -232,10 +232,7 @@ impl FolderTensors {
 
 /// The size of the blocks that have a scale, as config.json has it.
 fn block(folder: &Path) -> Result<[usize; 2]> {
-    let Ok(bytes) = std::fs::read(folder.join(folder::CONFIG)) else {
-        return Ok(BLOCK);
-    };
-    let config: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let config = folder::json(folder, folder::CONFIG).map_err(anyhow::Error::msg)?;
     let quantisation = &config["quantization_config"];
     let own = &quantisation["weight_block_size"];
     let grouped = &quantisation["config_groups"]["group_0"]["weights"]["block_structure"];

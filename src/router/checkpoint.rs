@@ -1,7 +1,7 @@
 //! Routers on disk: safetensors in the names of the authors' code, metadata of our own.
 
 use std::collections::HashMap;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -16,6 +16,7 @@ use super::fast::FastRouters;
 use super::input_norm::InputNorm;
 use super::mlp::MlpRouter;
 use super::scope::{PromptRouting, Scope};
+use crate::files::{self, Readers};
 use crate::model::KvMode;
 
 /// Windows of the pooling where a checkpoint does not say: the authors' 8.
@@ -98,7 +99,15 @@ impl RouterSet {
                 "{name}: {tensor_name} has shape {:?}, expected {shape:?}",
                 tensor.shape()
             );
-            floats(&tensor).with_context(|| format!("{name}: {tensor_name}"))
+            let values = floats(&tensor).with_context(|| format!("{name}: {tensor_name}"))?;
+            if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+                anyhow::bail!(
+                    "{name}: {tensor_name} holds {} at position {at}: the routers are damaged; train them anew, or run \
+                     with --routers none",
+                    values[at]
+                );
+            }
+            Ok(values)
         };
         let layers = (0..count).map(|layer| {
             Ok(MlpRouter {
@@ -139,7 +148,8 @@ impl RouterSet {
 
     /// Reads a checkpoint file.
     pub fn load(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read the routers {}", path.display()))?;
+        let bytes =
+            files::read(path, files::DATA).with_context(|| format!("cannot read the routers {}", path.display()))?;
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
         Self::from_bytes(&bytes, &name)
     }
@@ -185,22 +195,7 @@ impl RouterSet {
             views.push((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes)?));
         }
         let bytes = sort_metadata(safetensors::serialize(views, Some(self.metadata.clone()))?)?;
-        let folder = path
-            .parent()
-            .filter(|p| !p.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        let write = || -> std::io::Result<()> {
-            let mut builder = tempfile::Builder::new();
-            // As other files: what the user's umask leaves, not for the owner alone.
-            #[cfg(unix)]
-            builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-            let mut file = builder.tempfile_in(folder)?;
-            file.write_all(&bytes)?;
-            file.as_file().sync_all()?;
-            file.persist(path).map_err(|e| e.error)?;
-            Ok(())
-        };
-        write().with_context(|| format!("cannot write the routers {}", path.display()))
+        files::write(path, &bytes, Readers::All).with_context(|| format!("cannot write the routers {}", path.display()))
     }
 }
 

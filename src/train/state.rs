@@ -1,18 +1,19 @@
 //! What a stopped training goes on from, kept beside the routers that are being trained.
 
-use std::collections::HashMap;
-use std::io::Write;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::features::FeatureKey;
 use super::network::Parameters;
 use super::settings::TrainPlan;
 use super::trainer::EpochReport;
+use crate::files::{self, Readers};
 use crate::text::escape_controls;
 
 /// Version of the layout of this file.
@@ -82,10 +83,11 @@ impl TrainState {
             let shape = vec![PARTS.len(), bytes.len() / (4 * PARTS.len())];
             views.push((name.as_str(), TensorView::new(Dtype::F32, shape, bytes)?));
         }
-        let metadata = HashMap::from([
+        let mut metadata = HashMap::from([
             ("key".to_owned(), key.fields().to_string()),
             ("reports".to_owned(), serde_json::to_string(&self.reports)?),
         ]);
+        seal(&mut metadata, &views);
         write_whole(path, &safetensors::serialize(views, Some(metadata))?)
     }
 
@@ -94,7 +96,7 @@ impl TrainState {
     /// # Errors
     /// Damaged files, and states of other trainings with the first difference.
     pub fn load(path: &Path, key: &StateKey) -> Result<Option<Self>> {
-        let bytes = match std::fs::read(path) {
+        let bytes = match files::read(path, files::DATA) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             bytes => bytes.with_context(|| format!("cannot read the state {}", path.display()))?,
         };
@@ -120,6 +122,7 @@ impl TrainState {
         }
         let reports: Vec<EpochReport> = serde_json::from_str(json("reports")).with_context(damaged)?;
         let tensors = SafeTensors::deserialize(&bytes).with_context(damaged)?;
+        ensure!(is_sealed(&metadata, &tensors) == Some(true), damaged());
         let layers = (0..tensors.len()).map(|l| {
             let tensor = tensors.tensor(&format!("layers.{l}"))?;
             let values = tensor.data().chunks_exact(4);
@@ -134,25 +137,63 @@ impl TrainState {
             })
         });
         let layers = layers.collect::<Result<Vec<_>>>().with_context(damaged)?;
-        let size: usize = layers.iter().map(|l| l.parameters.len()).sum();
-        ensure!(size == key.plan.parameters && !reports.is_empty(), damaged());
+        let size = key.plan.parameters / layers.len().max(1);
+        let parts = |l: &LayerState| [&l.parameters, &l.first, &l.second, &l.best].map(Vec::len);
+        let fits = layers.len() * size == key.plan.parameters && layers.iter().all(|l| parts(l) == [size; 4]);
+        ensure!(fits && !reports.is_empty(), damaged());
         Ok(Some(TrainState { layers, reports }))
     }
 }
 
+/// Where the metadata keep the check sum of the rest.
+const SEAL: &str = "sha256";
+
+/// Adds a check sum of everything else to a state's metadata: a bit that flips must not train other
+/// routers.
+pub(super) fn seal(metadata: &mut HashMap<String, String>, tensors: &[(&str, TensorView)]) {
+    let sum = sum(
+        metadata,
+        tensors.iter().map(|(name, view)| (*name, view.shape(), view.data())),
+    );
+    metadata.insert(SEAL.to_owned(), sum);
+}
+
+/// Whether the check sum agrees; `None` where there is none.
+pub(super) fn is_sealed(metadata: &HashMap<String, String>, tensors: &SafeTensors) -> Option<bool> {
+    let found = metadata.get(SEAL)?;
+    let views = tensors.tensors();
+    let parts = views
+        .iter()
+        .map(|(name, view)| (name.as_str(), view.shape(), view.data()));
+    Some(*found == sum(metadata, parts))
+}
+
+fn sum<'a>(
+    metadata: &HashMap<String, String>,
+    tensors: impl Iterator<Item = (&'a str, &'a [usize], &'a [u8])>,
+) -> String {
+    let entries = metadata.iter().filter(|(key, _)| *key != SEAL);
+    let entries: BTreeMap<&str, &str> = entries.map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    let tensors: BTreeMap<&str, _> = tensors.map(|(name, shape, bytes)| (name, (shape, bytes))).collect();
+    let mut digest = Sha256::new();
+    digest.update(format!("{entries:?}"));
+    for (name, (shape, bytes)) in tensors {
+        digest.update(format!("{name:?} {shape:?} {}", bytes.len()));
+        digest.update(bytes);
+    }
+    format!("{:x}", digest.finalize())
+}
+
+/// Whether a file is a training's state, damaged or not; of what cannot be read it is not said.
+pub fn is_state(path: &Path) -> bool {
+    let Ok(bytes) = files::read(path, files::DATA) else {
+        return false;
+    };
+    let header = SafeTensors::read_metadata(&bytes).ok().map(|(_, header)| header);
+    header.is_some_and(|h| h.metadata().as_ref().is_some_and(|m| m.contains_key("key")))
+}
+
 /// Writes a file whole or not at all.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
-    let write = || -> std::io::Result<()> {
-        let mut builder = tempfile::Builder::new();
-        // As other files: what the user's umask leaves, not for the owner alone.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = builder.tempfile_in(folder.unwrap_or(Path::new(".")))?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|e| e.error)?;
-        Ok(())
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
+    files::write(path, bytes, Readers::All).with_context(|| format!("cannot write {}", path.display()))
 }

@@ -390,9 +390,18 @@ pub fn metadata(trained: &Trained, data: &Dataset, windows: usize) -> HashMap<St
         ("data_sha256", data.sha256.clone()),
         ("seed", settings.seed.to_string()),
         ("epochs", settings.epochs.to_string()),
+        (TRAINING, settings_json(settings)),
         ("best_epoch", trained.best.epoch.to_string()),
     ];
     entries.map(|(k, v)| (k.to_owned(), v)).into()
+}
+
+/// Where a checkpoint's metadata keep all settings of its training.
+pub const TRAINING: &str = "training";
+
+/// Settings as the metadata have them.
+pub fn settings_json(settings: &TrainSettings) -> String {
+    serde_json::to_string(settings).expect("settings have string keys only")
 }
 
 #[cfg(test)]

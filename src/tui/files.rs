@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::session::{self, Session};
 use crate::config::resolve;
 use crate::config::source::read_text;
+use crate::files;
 use crate::text::escape_controls;
 use crate::train::state::write_whole;
 
@@ -72,11 +73,11 @@ fn last_session() -> Result<Session, String> {
 }
 
 fn save(path: &Path, shown: String, text: &str, replace: bool) -> FileReport {
-    let there = path.metadata();
-    if there.as_ref().is_ok_and(|there| !there.is_file()) {
+    let there = files::stands(path);
+    if path.metadata().is_ok_and(|there| !there.is_file()) {
         return FileReport::Failed(format!("{shown} is a folder or a device: expected the name of a file"));
     }
-    if there.is_ok() && !replace {
+    if there && !replace {
         return FileReport::Exists(shown);
     }
     let folder = path.parent().filter(|folder| !folder.is_dir());

@@ -47,7 +47,6 @@ pub mod update;
 pub mod view;
 pub mod widgets;
 
-use std::io::stdout;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -124,7 +123,7 @@ pub async fn run(options: TuiOptions) -> anyhow::Result<u8> {
     let (worker, events) = Worker::spawn(crate::search::watch::watch);
     worker.send(Command::Load(options.load.clone()));
     // Before the terminal is taken, so that no signal finds it taken and unwatched.
-    let signals = Signals::new().context("cannot listen for signals")?;
+    let mut signals = Signals::new().context("cannot listen for signals")?;
     let terminal = term::Session::enter(options.mouse)?;
     let keep = options.keep_session;
     let mut screen = Screen {
@@ -133,22 +132,53 @@ pub async fn run(options: TuiOptions) -> anyhow::Result<u8> {
         worker,
         start: Instant::now(),
     };
-    let code = screen.main_loop(events, signals).await;
+    let ended = screen.main_loop(events, &mut signals).await;
     let Screen {
         app, session, worker, ..
     } = screen;
     // The terminal is free before a long session is on the disk.
     drop(session);
     let kept = if keep { keep_session(&app) } else { Ok(()) };
+    let code = match ended {
+        Ok(code) => code,
+        // Where the terminal goes away, the signal that says so is on its way, as a rule.
+        Err(error) => match tokio::time::timeout(LAST_SIGNAL, ending(&mut signals)).await {
+            Ok(signal) => term::exit_code(signal),
+            Err(_) => {
+                crate::note!("drllm-tui: {error:#}");
+                term::exit_code(HANGUP)
+            }
+        },
+    };
     drop(worker);
-    let code = code?;
     kept.context("the session was not kept")?;
     Ok(code)
 }
 
+/// How long a signal may take that comes with the end of the terminal.
+const LAST_SIGNAL: Duration = Duration::from_millis(300);
+
+/// SIGHUP, where there are signals.
+const HANGUP: i32 = 1;
+
+/// The next signal that ends this program.
+async fn ending(signals: &mut Signals) -> i32 {
+    loop {
+        if let Interrupt::Terminate(signal) = signals.next().await {
+            return signal;
+        }
+    }
+}
+
 fn keep_session(app: &App) -> anyhow::Result<()> {
     match Session::of(app) {
-        Some(session) => session::write(&session::path()?, &session),
+        Some(session) => {
+            let left_out = session::write(&session::path()?, &session)?;
+            if left_out > 0 {
+                crate::note!("{left_out} of the session's runs and opened traces were too large to keep");
+            }
+            Ok(())
+        }
         None => Ok(()),
     }
 }
@@ -211,7 +241,7 @@ impl Screen {
     async fn main_loop(
         &mut self,
         mut events: UnboundedReceiver<engine::Event>,
-        mut signals: Signals,
+        signals: &mut Signals,
     ) -> anyhow::Result<u8> {
         let mut input = EventStream::new();
         let (ready, mut grammars) = unbounded_channel();
@@ -235,6 +265,7 @@ impl Screen {
             tokio::select! {
                 interrupt = signals.next() => match interrupt {
                     Interrupt::Terminate(signal) => return Ok(term::exit_code(signal)),
+                    Interrupt::Stop => self.session.suspend()?,
                     Interrupt::Continued => self.session.resume()?,
                 },
                 next = input.next() => {
@@ -264,7 +295,7 @@ impl Screen {
                 self.apply(Event::File(files::perform(&request)));
             }
             if let Some(text) = self.app.clipboard.take() {
-                execute!(stdout(), CopyToClipboard::to_clipboard_from(text))?;
+                execute!(term::out(), CopyToClipboard::to_clipboard_from(text))?;
             }
             if std::mem::take(&mut self.app.suspend) {
                 self.session.suspend()?;
@@ -300,10 +331,10 @@ impl Screen {
 
     /// One frame, shown at once where the terminal can hold it back until it is whole.
     fn draw(&mut self) -> anyhow::Result<()> {
-        execute!(stdout(), BeginSynchronizedUpdate)?;
+        execute!(term::out(), BeginSynchronizedUpdate)?;
         let app = &self.app;
         let drawn = self.session.terminal.draw(|frame| view::view(app, frame)).map(|_| ());
-        execute!(stdout(), EndSynchronizedUpdate)?;
+        execute!(term::out(), EndSynchronizedUpdate)?;
         drawn.context("cannot draw on the terminal")
     }
 }

@@ -28,6 +28,8 @@ pub struct Session {
     pub runs: Vec<(SavedRun, Trace)>,
     /// Traces that were opened, with their titles.
     pub opened: Vec<(String, Trace)>,
+    /// What was in the file and cannot be used: a line for each run or trace.
+    pub damaged: Vec<String>,
 }
 
 /// What the screen was set to.
@@ -117,12 +119,19 @@ impl Session {
             state,
             runs: runs.iter().map(saved).collect(),
             opened,
+            damaged: Vec::new(),
         })
     }
 
     /// Puts everything back; runs that are on the screen stay in the tree. The settings are left
     /// alone: a start has those of its arguments.
     pub fn restore(self, app: &mut App) {
+        if let Some(first) = self.damaged.first() {
+            let n = self.damaged.len();
+            app.error(format!(
+                "{n} of the session's runs and traces are damaged and left out: {first}"
+            ));
+        }
         let State { shown, previous, .. } = self.state;
         let base = app.last_run;
         app.begin_restore();

@@ -1,7 +1,11 @@
 //! Taking the terminal over and giving it back: at the end, on a panic, on a signal, on suspension.
 
+mod faults;
+mod out;
+
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal, stdout};
+use std::mem::ManuallyDrop;
 use std::panic::PanicHookInfo;
 use std::sync::{Mutex, Once, PoisonError};
 use std::thread::{self, ThreadId};
@@ -9,14 +13,19 @@ use std::thread::{self, ThreadId};
 use crossterm::cursor::{Hide, Show};
 use crossterm::event::{DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture};
 use crossterm::style::{Attribute, SetAttribute, force_color_output};
-use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
+use crossterm::terminal::{
+    EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
 use crossterm::{execute, queue};
-use ratatui::DefaultTerminal;
+use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::layout::{Position, Rect};
 use thiserror::Error;
 
-use crate::text::{escape_controls, escape_controls_multiline};
+pub use faults::give_back_on_faults;
+pub use out::{Buffered, out};
+
+use crate::text::escape_controls;
 
 /// Why the screen cannot be shown.
 #[derive(Debug, Error)]
@@ -30,7 +39,8 @@ pub enum TermError {
 /// The terminal while it is ours: alternate screen, raw mode, bracketed paste and, if wanted, the
 /// mouse. Dropping it gives the terminal back as it was.
 pub struct Session {
-    pub terminal: DefaultTerminal,
+    /// Never dropped by itself: its drop prints to standard error, which is gone with a terminal that is.
+    pub terminal: ManuallyDrop<Terminal<CrosstermBackend<Buffered>>>,
     mouse: bool,
 }
 
@@ -52,8 +62,11 @@ impl Session {
         // theme leaves colours out by itself, so crossterm should not.
         force_color_output(true);
         take(mouse)?;
-        match ratatui::Terminal::new(CrosstermBackend::new(stdout())) {
-            Ok(terminal) => Ok(Session { terminal, mouse }),
+        match Terminal::new(CrosstermBackend::new(out())) {
+            Ok(terminal) => Ok(Session {
+                terminal: ManuallyDrop::new(terminal),
+                mouse,
+            }),
             Err(error) => {
                 restore();
                 Err(error.into())
@@ -68,8 +81,8 @@ impl Session {
     pub fn set_mouse(&mut self, mouse: bool) -> io::Result<()> {
         self.mouse = mouse;
         match mouse {
-            true => execute!(stdout(), EnableMouseCapture),
-            false => execute!(stdout(), DisableMouseCapture),
+            true => execute!(out(), EnableMouseCapture),
+            false => execute!(out(), DisableMouseCapture),
         }
     }
 
@@ -80,9 +93,7 @@ impl Session {
     /// When the terminal is gone.
     pub fn suspend(&mut self) -> io::Result<()> {
         restore();
-        // The default handler, which does nothing where no shell could continue us.
-        #[cfg(unix)]
-        signal_hook::low_level::raise(signal_hook::consts::SIGTSTP)?;
+        faults::stop_this_process()?;
         self.resume()
     }
 
@@ -119,9 +130,11 @@ fn screen() -> std::sync::MutexGuard<'static, Option<ThreadId>> {
 
 fn take(mouse: bool) -> io::Result<()> {
     *screen() = Some(thread::current().id());
+    out::be_patient(true);
+    faults::remember_terminal();
     let taken = || {
         enable_raw_mode()?;
-        let mut out = stdout();
+        let mut out = out();
         queue!(out, EnterAlternateScreen, EnableBracketedPaste, Hide)?;
         if mouse {
             queue!(out, EnableMouseCapture)?;
@@ -136,9 +149,13 @@ pub fn restore() {
     if screen().take().is_none() {
         return;
     }
-    // The terminal may be gone, after SIGHUP for one; then there is nothing to be done.
+    faults::forget_terminal();
+    // The terminal may be gone, after SIGHUP for one, or not be read any more; then there is nothing to
+    // be done.
+    out::be_patient(false);
     let _ = execute!(
-        stdout(),
+        out(),
+        EndSynchronizedUpdate,
         DisableMouseCapture,
         DisableBracketedPaste,
         SetAttribute(Attribute::Reset),
@@ -172,19 +189,21 @@ fn install_panic_hook() {
 
 /// Prints a panic. Its message may quote the model's text, so it is escaped.
 fn report(info: &PanicHookInfo<'_>) {
-    eprintln!("drllm-tui: {}", escape_controls_multiline(&info.to_string()));
+    crate::note!("drllm-tui: {info}");
     let trace = Backtrace::capture();
     match trace.status() {
-        BacktraceStatus::Captured => eprintln!("{trace}"),
-        _ => eprintln!("This is a bug in drllm-tui. Set RUST_BACKTRACE=1 to see where it comes from."),
+        BacktraceStatus::Captured => crate::note!("{trace}"),
+        _ => crate::note!("This is a bug in drllm-tui. Set RUST_BACKTRACE=1 to see where it comes from."),
     }
 }
 
 /// What the system asks of a program with a screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interrupt {
-    /// SIGTERM, SIGINT or SIGHUP, by number: leave, with [`exit_code`].
+    /// SIGTERM, SIGHUP or another that ends programs, by number: leave, with [`exit_code`].
     Terminate(i32),
+    /// SIGTSTP: call [`Session::suspend`].
+    Stop,
     /// Stopped from outside and continued: call [`Session::resume`].
     Continued,
 }
@@ -196,38 +215,48 @@ pub fn exit_code(signal: i32) -> u8 {
 
 /// The signals of this process, as events for the main loop.
 #[cfg(unix)]
-pub struct Signals {
-    hangup: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-    proceed: tokio::signal::unix::Signal,
-}
+pub struct Signals(Vec<(Interrupt, tokio::signal::unix::Signal)>);
 
 #[cfg(unix)]
 impl Signals {
-    /// Listens from now on. Needs a tokio runtime with I/O enabled.
+    /// Listens from now on, to every signal that would end or stop this process and is not a fault of
+    /// its own. Needs a tokio runtime with I/O enabled.
     ///
     /// # Errors
     /// When the system refuses a handler.
     pub fn new() -> io::Result<Signals> {
+        use signal_hook::consts::*;
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Signals {
-            hangup: signal(SignalKind::hangup())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            proceed: signal(SignalKind::from_raw(signal_hook::consts::SIGCONT))?,
-        })
+        let mut ending = vec![
+            SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGXCPU,
+        ];
+        #[cfg(target_os = "linux")]
+        {
+            ending.extend([SIGIO, libc::SIGPWR, libc::SIGSTKFLT]);
+            ending.extend(libc::SIGRTMIN()..=libc::SIGRTMAX());
+        }
+        let ending = ending.into_iter().map(|number| (Interrupt::Terminate(number), number));
+        let others = [(Interrupt::Stop, SIGTSTP), (Interrupt::Continued, SIGCONT)];
+        let listen = |(interrupt, number)| {
+            if matches!(interrupt, Interrupt::Terminate(_)) {
+                out::give_up_on(number)?;
+            }
+            Ok((interrupt, signal(SignalKind::from_raw(number))?))
+        };
+        ending.chain(others).map(listen).collect::<io::Result<_>>().map(Signals)
     }
 
     /// The next one; nothing is lost when the future is dropped.
     pub async fn next(&mut self) -> Interrupt {
-        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-        tokio::select! {
-            _ = self.hangup.recv() => Interrupt::Terminate(SIGHUP),
-            _ = self.interrupt.recv() => Interrupt::Terminate(SIGINT),
-            _ = self.terminate.recv() => Interrupt::Terminate(SIGTERM),
-            _ = self.proceed.recv() => Interrupt::Continued,
-        }
+        std::future::poll_fn(|context| {
+            for (interrupt, signal) in &mut self.0 {
+                if signal.poll_recv(context) == std::task::Poll::Ready(Some(())) {
+                    return std::task::Poll::Ready(*interrupt);
+                }
+            }
+            std::task::Poll::Pending
+        })
+        .await
     }
 }
 

@@ -146,7 +146,7 @@ pub fn run(args: EvalArgs) -> Result<()> {
     let model = args.model.load(&stop)?;
     let routers = load_routers(&args.router_choice(), &model)?;
     if routers.is_none() && args.routers != "none" {
-        eprintln!(
+        crate::note!(
             "no routers ship for {}; evaluating without. Train some with `drllm-tui train`, or say --routers none",
             model.info.name
         );
@@ -156,7 +156,7 @@ pub fn run(args: EvalArgs) -> Result<()> {
         let notes = notes(routers.as_ref().map(|r| &r.info), &m.settings);
         notes.into_iter().map(|note| format!("{}: {note}", m.name))
     });
-    notes.for_each(|note| eprintln!("{note}"));
+    notes.for_each(|note| crate::note!("{note}"));
     let mut choice = match args.static_records.is_empty() {
         true => None,
         false => Some(rows.add_static(training::of_records(&args.static_records, &tasks, &model)?)),
@@ -204,7 +204,7 @@ struct Rows {
 
 impl Rows {
     fn add_static(&mut self, choice: StaticChoice) -> StaticChoice {
-        eprintln!("{}: {choice}", choice.program);
+        crate::note!("{}: {choice}", choice.program);
         self.methods.push(Method::static_program(choice.program.clone()));
         choice
     }

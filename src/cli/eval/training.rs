@@ -45,7 +45,7 @@ fn check_apart(path: &Path, sha256: &str, option: &str, tests: &[Task]) -> Resul
 
 fn tell_left_out(path: &Path, left_out: usize) {
     if left_out > 0 {
-        eprintln!(
+        crate::note!(
             "{}: {left_out} questions left out that are among --data too",
             path.display()
         );

@@ -42,11 +42,11 @@ pub fn run(args: &ExportArgs) -> Result<()> {
     })?;
     tell_damaged(&damaged, "line", "lines");
     if exported.unsolved > 0 {
-        eprintln!(
+        crate::note!(
             "{} questions without a right program left out: the layout is one of training targets",
             exported.unsolved
         );
     }
-    eprintln!("{} questions in {}", exported.written, args.out.display());
+    crate::note!("{} questions in {}", exported.written, args.out.display());
     Ok(())
 }

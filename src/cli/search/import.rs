@@ -9,6 +9,7 @@ use clap::Args;
 use super::{MOST_NAMED, tell_damaged};
 use crate::cli::output::{Bar, locate, refuse_existing, write_whole};
 use crate::eval::Task;
+use crate::files;
 use crate::model::ModelInfo;
 use crate::model::summary::Summary;
 use crate::search::exchange::{self, Imported, Layout};
@@ -43,7 +44,7 @@ pub struct ImportArgs {
 
 pub fn run(args: &ImportArgs) -> Result<()> {
     refuse_existing(&args.out, args.force)?;
-    let bytes = std::fs::read(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
+    let bytes = files::read(&args.file, files::DATA).with_context(|| format!("cannot read {}", args.file.display()))?;
     let foreign =
         exchange::read(without_mark(&bytes), args.format).with_context(|| format!("in {}", args.file.display()))?;
     let task = Task::load(&args.data)?;
@@ -59,7 +60,7 @@ pub fn run(args: &ImportArgs) -> Result<()> {
     })?;
     tell_damaged(&imported.damaged, "sample", "samples");
     tell(&imported, named.as_deref(), &model);
-    eprintln!(
+    crate::note!(
         "{} records of {samples} samples in {}",
         imported.examples.len(),
         args.out.display()
@@ -103,27 +104,28 @@ fn refusal(args: &ImportArgs, imported: &Imported, samples: usize) -> String {
 /// What the user should know of the records.
 fn tell(imported: &Imported, named: Option<&str>, model: &ModelInfo) {
     if let Some(named) = named.filter(|named| *named != model.name) {
-        eprintln!(
+        crate::note!(
             "the file names the model {}, the records are taken as those of {}",
             escape_controls(named),
             escape_controls(&model.name)
         );
     }
     if imported.programs > 0 && !imported.reaches_end {
-        eprintln!(
+        crate::note!(
             "no program runs layer {}, the last of {}: is the file of a model with fewer layers?",
             model.layers - 1,
             escape_controls(&model.name)
         );
     }
     if imported.no_vectors > 0 {
-        eprintln!(
+        crate::note!(
             "{} of {} programs left out: they are no action vectors (each layer at most twice, in order)",
-            imported.no_vectors, imported.programs
+            imported.no_vectors,
+            imported.programs
         );
     }
     if imported.repeated > 0 {
-        eprintln!(
+        crate::note!(
             "{} samples left out: their question was there before",
             imported.repeated
         );

@@ -31,7 +31,7 @@ pub fn run(args: &MergeArgs) -> Result<()> {
     let files = files.collect::<Result<Vec<_>>>()?;
     let merged = merge(&files)?;
     write_whole(&args.out, |out| merged.write_to(out))?;
-    eprintln!(
+    crate::note!(
         "{} records of {} shards in {}",
         merged.examples.len(),
         files.len(),

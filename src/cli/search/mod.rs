@@ -51,10 +51,10 @@ const MOST_NAMED: usize = 8;
 /// Says what was skipped.
 fn tell_damaged(damaged: &[anyhow::Error], one: &str, several: &str) {
     for error in damaged.iter().take(MOST_NAMED) {
-        eprintln!("skipped: {}", escape_controls(&format!("{error:#}")));
+        crate::note!("skipped: {}", escape_controls(&format!("{error:#}")));
     }
     if !damaged.is_empty() {
         let what = if damaged.len() == 1 { one } else { several };
-        eprintln!("{} damaged {what} skipped", damaged.len());
+        crate::note!("{} damaged {what} skipped", damaged.len());
     }
 }

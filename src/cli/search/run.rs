@@ -1,5 +1,6 @@
 //! `drllm-tui search` without a subcommand: the search itself.
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +16,7 @@ use crate::cli::run::stop_on_signals;
 use crate::cli::scoring::ScoringArgs;
 use crate::eval::Task;
 use crate::eval::parallel::for_each_ordered;
+use crate::files;
 use crate::model::Model;
 use crate::program::Program;
 use crate::search::evaluator::DEFAULT_CACHE_BYTES;
@@ -123,13 +125,14 @@ pub fn run(args: RunArgs) -> Result<()> {
         Some(part) => format!(" of {}", part.questions),
         None => String::new(),
     };
-    eprintln!("{}{of_all} questions in {}: {tally}", tally.questions, out.display());
+    crate::note!("{}{of_all} questions in {}: {tally}", tally.questions, out.display());
     Ok(())
 }
 
 /// The programs of a file, one a line.
 fn read_programs(path: &Path, layers: usize) -> Result<Vec<Program>> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the programs {}", path.display()))?;
+    let text =
+        files::read_text(path, files::TEXT).with_context(|| format!("cannot read the programs {}", path.display()))?;
     let mut programs = Vec::new();
     let lines = text.trim_start_matches('\u{feff}').lines().enumerate();
     for (number, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
@@ -168,9 +171,10 @@ fn place(given: Option<Shard>, out: &Path) -> Result<(Shard, PathBuf)> {
         (Some(found), _) => found.shard,
         (None, given) => given.unwrap_or(Shard::ALL),
     };
-    let named = out.to_str().filter(|out| out.contains(PLACEHOLDER));
+    let name = format!("{}-of-{}", shard.index(), shard.of());
+    let named = with_shard(out, &name);
     if let Some(found) = &found {
-        eprintln!("shard {shard}: {}", found.place);
+        crate::note!("shard {shard}: {}", found.place);
         if !shard.is_all() && named.is_none() {
             return Err(UsageError::new(format!(
                 "--out {} is the same for every shard: write {PLACEHOLDER} into it, like records-{PLACEHOLDER}.jsonl, \
@@ -180,9 +184,33 @@ fn place(given: Option<Shard>, out: &Path) -> Result<(Shard, PathBuf)> {
             .into());
         }
     }
-    let name = format!("{}-of-{}", shard.index(), shard.of());
-    let out = named.map_or(out.to_path_buf(), |out| out.replace(PLACEHOLDER, &name).into());
-    Ok((shard, out))
+    Ok((shard, named.unwrap_or_else(|| out.to_path_buf())))
+}
+
+/// A path, which need not be text, with a shard's name in it; nothing where it has no place for one.
+fn with_shard(out: &Path, name: &str) -> Option<PathBuf> {
+    let replaced = |part: &OsStr| -> Option<OsString> {
+        if let Some(text) = part.to_str() {
+            return text
+                .contains(PLACEHOLDER)
+                .then(|| text.replace(PLACEHOLDER, name).into());
+        }
+        #[cfg(unix)]
+        {
+            use std::os::unix::ffi::{OsStrExt, OsStringExt};
+            let bytes = part.as_bytes();
+            let at = bytes
+                .windows(PLACEHOLDER.len())
+                .position(|b| b == PLACEHOLDER.as_bytes())?;
+            let end = at + PLACEHOLDER.len();
+            Some(OsString::from_vec(
+                [&bytes[..at], name.as_bytes(), &bytes[end..]].concat(),
+            ))
+        }
+        #[cfg(not(unix))]
+        None
+    };
+    replaced(out.as_os_str()).map(PathBuf::from)
 }
 
 impl RunArgs {

@@ -9,6 +9,7 @@ use crate::cli::UsageError;
 use crate::cli::base_model::BaseModelArgs;
 use crate::cli::output::check_named_once;
 use crate::eval::report::Format;
+use crate::files::{self, Readers, Whole};
 use crate::router::checkpoint::DEFAULT_WINDOWS;
 use crate::train::TrainSettings;
 use crate::train::ablation::Group;
@@ -16,6 +17,7 @@ use crate::train::depth::DepthSettings;
 use crate::train::loss::LossKind;
 use crate::train::rejection::Rejection;
 use crate::train::settings::RouterInput;
+use crate::train::state::is_state;
 
 /// Train routers on the records of a search.
 #[derive(Args, Debug)]
@@ -270,18 +272,47 @@ impl TrainArgs {
         let written: Vec<&PathBuf> = written.into_iter().flatten().collect();
         check_named_once(&written, &self.records.iter().chain(&self.data).collect::<Vec<_>>())?;
         let state = state_path(out);
-        if state.exists() && !self.resume && !self.force {
+        files::sweep_beside(&state);
+        if files::stands(&state) && !self.resume {
+            let foreign = !is_state(&state);
+            if foreign {
+                bail!(
+                    "{} is no state of a training, and one would be written there; move it away or choose another --out",
+                    state.display()
+                );
+            }
+        }
+        if files::stands(&state) && !self.resume && !self.force {
             bail!(
                 "{} was left by a training that was stopped; go on with --resume or begin anew with --force",
                 state.display()
             );
         }
-        if out.exists() && !self.force {
+        // Under --resume routers that are there may be those of this very training: see `is_finished`.
+        if files::stands(out) && !self.force && !self.resume {
             bail!("{} exists already; replace it with --force", out.display());
         }
-        for path in [&self.metrics, &self.curves].into_iter().flatten() {
-            if path.exists() && !self.force && !self.resume {
+        let metrics: fn(&[u8]) -> bool = |text| {
+            let first = text.split(|&b| b == b'\n').next().unwrap_or_default();
+            let first: Option<serde_json::Value> = serde_json::from_slice(first).ok();
+            first.is_some_and(|line| line.get("train_examples").or(line.get("step")).is_some())
+        };
+        let curves: fn(&[u8]) -> bool = |text| text.starts_with(b"<svg");
+        for (path, own) in [(&self.metrics, metrics), (&self.curves, curves)] {
+            let Some(path) = path else { continue };
+            if !files::stands(path) || self.force {
+                continue;
+            }
+            if !self.resume {
                 bail!("{} exists already; replace it with --force", path.display());
+            }
+            let there = files::read(path, files::DATA).with_context(|| format!("cannot read {}", path.display()))?;
+            if !there.is_empty() && !own(&there) {
+                bail!(
+                    "{} was not written by a training, so --resume leaves it alone; name another file, or replace it \
+                     with --force",
+                    path.display()
+                );
             }
         }
         written.into_iter().try_for_each(|path| check_folder(path))
@@ -296,13 +327,11 @@ pub fn state_path(out: &Path) -> PathBuf {
 }
 
 fn check_folder(path: &Path) -> Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
-    let written = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")));
-    written
-        .map(drop)
-        .with_context(|| format!("cannot write {}; choose another folder", path.display()))?;
     if path.is_dir() {
         bail!("{} is a folder; name a file in it", path.display());
     }
-    Ok(())
+    let written = Whole::new(path, Readers::All);
+    written
+        .map(drop)
+        .with_context(|| format!("cannot write {}; choose another folder", path.display()))
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::args::state_path;
-use super::{TrainArgs, of_model};
+use super::{TrainArgs, is_finished, of_model};
 use crate::cli::chart::{self, Curve, Grid, Joined, Panel, Point, Scale};
 use crate::cli::counter::Counter;
 use crate::engine::{SCOPE, Scope};
@@ -20,6 +20,7 @@ use crate::train::depth::state::Key;
 use crate::train::depth::trainer::{Job, Measured};
 use crate::train::depth::{DepthSettings, Prompts, StepReport, Trained, texts, train};
 use crate::train::state::write_whole;
+use crate::train::trainer::TRAINING;
 
 use super::log::Lines;
 
@@ -54,6 +55,13 @@ pub fn run(args: &TrainArgs, threads: usize, stop: &AtomicBool) -> Result<()> {
     let from = args.depth.from.as_deref();
     let from = from.map(|path| begin_with(path, &settings, &model)).transpose()?;
     let (from, from_sha256) = from.unzip();
+    let expected = [
+        ("data_sha256", prompts.sha256.clone()),
+        (TRAINING, serde_json::to_string(&settings)?),
+    ];
+    if is_finished(args, out, &model, &expected)? {
+        return Ok(());
+    }
     let started = Instant::now();
     let existing = match args.resume {
         true => Existing::Resume,
@@ -78,7 +86,7 @@ pub fn run(args: &TrainArgs, threads: usize, stop: &AtomicBool) -> Result<()> {
         bail!("stopped while the model wrote its answers; go on with --resume");
     };
     let tokens: usize = texts.training.iter().map(|text| text.answer.len()).sum();
-    eprintln!(
+    crate::note!(
         "{} answers of {tokens} tokens to train on, {} held out; {:.0} s so far",
         texts.training.len(),
         texts.held_out.len(),
@@ -152,10 +160,10 @@ pub fn run(args: &TrainArgs, threads: usize, stop: &AtomicBool) -> Result<()> {
         tokens,
     };
     let neutral = table.offset_of(settings.neutral_share * model.info.layers as f64);
-    eprint!("{}", table.print(neutral));
+    crate::note!("{}", table.print(neutral).trim_end());
     save(&trained, &table, neutral, (&settings, &key), &model, out)?;
     let _ = std::fs::remove_file(&state_at);
-    eprintln!(
+    crate::note!(
         "depth routers for scope token in {} after {:.0} min; the answers in {} may be removed",
         out.display(),
         started.elapsed().as_secs_f64() / 60.0,
@@ -292,7 +300,7 @@ fn save(
         ("windows", "1".to_owned()),
         ("width", settings.width.to_string()),
         ("data_sha256", key.prompts_sha256.clone()),
-        ("training", serde_json::to_string(settings)?),
+        (TRAINING, serde_json::to_string(settings)?),
     ];
     let entries = entries.map(|(key, value)| (key.to_owned(), value));
     let mut metadata: HashMap<String, String> = entries.into_iter().chain(of_model(model)).collect();

@@ -1,39 +1,45 @@
 //! What a training tells: JSON lines for programs, a table on standard error for people.
 
-use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
+use crate::line_file::{Existing, LineFile, Words};
 use crate::train::settings::TrainPlan;
 use crate::train::trainer::{EpochReport, TrainEvent};
 
+const WORDS: Words = Words {
+    contents: "metrics",
+    writer: "training",
+    option: "--metrics",
+};
+
 /// JSON lines, each written as it comes, whole and synced, so that they can be followed.
 pub struct Lines {
-    file: Option<(PathBuf, File)>,
+    path: Option<PathBuf>,
+    file: Option<LineFile>,
 }
 
 impl Lines {
     /// `path`: where the lines go, if anywhere. They begin anew.
     pub fn new(path: Option<&Path>) -> Result<Self> {
-        let open = |path: &Path| {
-            let file = File::create(path).with_context(|| format!("cannot write {}", path.display()));
-            file.map(|file| (path.to_owned(), file))
-        };
         Ok(Lines {
-            file: path.map(open).transpose()?,
+            path: path.map(Path::to_owned),
+            file: None,
         })
     }
 
     pub fn write(&mut self, line: &str) -> Result<()> {
-        let Some((path, file)) = &mut self.file else {
-            return Ok(());
-        };
-        let written = file
-            .write_all((line.to_owned() + "\n").as_bytes())
-            .and_then(|()| file.sync_data());
-        written.with_context(|| format!("cannot write {}", path.display()))
+        let line = line.to_owned() + "\n";
+        match (&mut self.file, &self.path) {
+            (Some(file), _) => file.append(&line),
+            (None, None) => Ok(()),
+            // Only now: a training that is refused leaves no empty file.
+            (None, Some(path)) => {
+                let file = self.file.insert(LineFile::open(path, Existing::Overwrite, WORDS)?);
+                file.begin(0, &line)
+            }
+        }
     }
 }
 
@@ -72,18 +78,22 @@ impl Log {
 fn print_plan(plan: &TrainPlan) {
     let [skip, execute, repeat] = plan.class_counts;
     let [w_skip, w_execute, w_repeat] = plan.class_weights;
-    eprintln!(
+    crate::note!(
         "{} examples to train on, {} held out; {} steps, {} of them warm-up; {} parameters\ndecisions: {skip} skip, \
          {execute} execute, {repeat} repeat; class weights {w_skip:.3}, {w_execute:.3}, {w_repeat:.3}\nepoch   loss  \
          held-out loss  macro-F1   skip  execute  repeat  depth (target)",
-        plan.train_examples, plan.validation_examples, plan.steps, plan.warm_up_steps, plan.parameters
+        plan.train_examples,
+        plan.validation_examples,
+        plan.steps,
+        plan.warm_up_steps,
+        plan.parameters
     );
 }
 
 fn print_epoch(report: &EpochReport) {
     let m = &report.validation;
     let f1 = |f1: Option<f64>| f1.map_or("-".into(), |f1| format!("{f1:.3}"));
-    eprintln!(
+    crate::note!(
         "{:>5}  {:.4}  {:>13.4}  {:>8.3}  {:>5}  {:>7}  {:>6}  {:.2} ({:.2}){}",
         report.epoch,
         report.train_loss,

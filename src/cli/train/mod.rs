@@ -18,6 +18,7 @@ pub use args::TrainArgs;
 use super::counter::Counter;
 use super::output::print;
 use super::run::stop_on_signals;
+use crate::files;
 use crate::model::Model;
 use crate::paths::cache_dir;
 use crate::router::{FastRouters, InputNorm, RouterInfo, RouterSet};
@@ -25,8 +26,8 @@ use crate::search::records::{RecordFile, read_records, read_records_skipping};
 use crate::text::escape_controls;
 use crate::train::ablation::{self, Group, Row, variants};
 use crate::train::features::compute;
-use crate::train::state::write_whole;
-use crate::train::trainer::{Job, Trained, metadata};
+use crate::train::state::{is_state, write_whole};
+use crate::train::trainer::{Job, TRAINING, Trained, metadata, settings_json};
 use crate::train::{Dataset, FeatureFile, FeatureKey, FeatureWriter, TrainSettings, train};
 use args::state_path;
 use log::Log;
@@ -73,13 +74,13 @@ fn read(path: &Path, skip_damaged: bool) -> Result<RecordFile> {
     let (file, damaged) = read_records_skipping(path)?;
     damaged
         .iter()
-        .for_each(|line| eprintln!("left out: {}", escape_controls(&format!("{line:#}"))));
+        .for_each(|line| crate::note!("left out: {}", escape_controls(&format!("{line:#}"))));
     Ok(file)
 }
 
 fn describe(data: &Dataset) {
     let corrected = data.examples.iter().filter(|e| e.corrected).count();
-    eprintln!(
+    crate::note!(
         "{} examples, {corrected} of them corrected by the search; left out: {} without a right program, {} questions \
          seen before, {} to keep the share of corrected ones",
         data.examples.len(),
@@ -100,6 +101,14 @@ struct Place<'a> {
 
 impl Place<'_> {
     fn train(&self, settings: &TrainSettings, out: &Path) -> Result<()> {
+        let expected = [
+            ("data_sha256", self.data.sha256.clone()),
+            ("windows", self.args.windows.to_string()),
+            (TRAINING, settings_json(settings)),
+        ];
+        if is_finished(self.args, out, self.model, &expected)? {
+            return Ok(());
+        }
         let features = self.features(&[self.args.windows])?.remove(0);
         let state = state_path(out);
         if !self.args.resume && state.exists() {
@@ -124,11 +133,11 @@ impl Place<'_> {
         if let Some(path) = &self.args.curves {
             write_whole(path, curves::svg(&log.reports).as_bytes())?;
         }
-        eprint!("{}", curves::terminal(&log.reports));
+        crate::note!("{}", curves::terminal(&log.reports).trim_end());
         self.routers(&trained)?.save(out)?;
         // What is left of it would only be in the way.
         let _ = std::fs::remove_file(&state);
-        eprintln!(
+        crate::note!(
             "routers of epoch {} (macro-F1 {:.3} on {} held-out examples) in {}",
             trained.best.epoch,
             trained.best.validation.macro_f1,
@@ -193,13 +202,13 @@ impl Place<'_> {
             let path = writer.path().display();
             let done = writer.done();
             if let Some(damage) = &writer.damage {
-                eprintln!(
+                crate::note!(
                     "{path}: {damage}; computing {} of {} examples anew",
                     examples.len() - done,
                     examples.len()
                 );
             } else if done > 0 {
-                eprintln!(
+                crate::note!(
                     "{path}: the features of {done} of {} examples are there",
                     examples.len()
                 );
@@ -222,7 +231,7 @@ impl Place<'_> {
             .collect::<Result<Vec<_>>>()?;
         if before < examples.len() {
             let bytes: u64 = files.iter().map(FeatureFile::bytes).sum();
-            eprintln!(
+            crate::note!(
                 "{:.0} MB of features in {}, which may be removed",
                 bytes as f64 / 1e6,
                 folder.display()
@@ -251,6 +260,40 @@ impl Place<'_> {
             fast: FastRouters::default(),
         })
     }
+}
+
+/// Whether the routers of a training that is gone on with are there already: a job that is submitted
+/// again succeeds. What its last moments may have left is removed.
+///
+/// # Errors
+/// Other routers stand there; they are not replaced.
+fn is_finished(args: &TrainArgs, out: &Path, model: &Model, expected: &[(&str, String)]) -> Result<bool> {
+    if !args.resume || !files::stands(out) {
+        return Ok(false);
+    }
+    let found = RouterSet::load(out).context("--resume goes on with routers, or replaces them with --force")?;
+    let entries = expected.iter().map(|(key, value)| (*key, value.as_str()));
+    let model = of_model(model);
+    let entries = entries.chain(model.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+    let differs = entries
+        .filter(|(key, _)| *key != "base_model")
+        .find(|(key, value)| found.metadata.get(*key).map(String::as_str) != Some(*value));
+    if let Some((key, _)) = differs {
+        if args.force {
+            return Ok(false);
+        }
+        bail!(
+            "{} holds routers of another training (its metadata differ in {key}); choose another --out, or replace them \
+             with --force",
+            out.display()
+        );
+    }
+    let state = state_path(out);
+    if is_state(&state) {
+        std::fs::remove_file(&state).with_context(|| format!("cannot remove {}", state.display()))?;
+    }
+    crate::note!("the routers of this training are in {} already", out.display());
+    Ok(true)
 }
 
 /// What a checkpoint's metadata say of the model that its routers belong to.

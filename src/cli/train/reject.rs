@@ -76,7 +76,7 @@ pub fn run(args: &TrainArgs, spans: &[String], model: &Model, threads: usize, st
         fast: FastRouters::default(),
     };
     routers.save(out)?;
-    eprintln!("routers for scope token in {}", out.display());
+    crate::note!("routers for scope token in {}", out.display());
     Ok(())
 }
 
@@ -111,7 +111,7 @@ fn describe(which: &str, report: &Report, settings: &Rejection) {
     let percent = |share: f64| format!("{:.1} %", 100.0 * share);
     let spans = settings.lasts.iter().zip(&report.rejected);
     let spans = spans.map(|(last, &share)| format!("{}-{last} by {}", settings.first, percent(share)));
-    eprintln!(
+    crate::note!(
         "{which} {} questions: {} right, {} unmodified; left out: {} of the choices' tokens ({:.2} layers a token), by \
          {} of the questions' and {} of those that the model wrote",
         report.questions,

@@ -7,6 +7,8 @@ use serde_json::{Map, Value};
 
 use super::fields::{self, Fields, Kind, Neutral, shown};
 use super::{Activation, Architecture, Details, ModelConfig, RopeScaling, Sliding};
+use crate::files;
+use crate::text::without_mark;
 
 const READ: &[&str] = &[
     "attention_bias",
@@ -191,10 +193,9 @@ impl ModelConfig {
 
     /// As [`ModelConfig::from_hf`], and what became of the file's fields.
     pub fn from_folder(path: &Path) -> Result<(Self, Fields)> {
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-        let raw: Map<String, Value> =
-            serde_json::from_slice(text).with_context(|| format!("{} is no model config", path.display()))?;
+        let bytes = files::read(path, files::TEXT).with_context(|| format!("cannot read {}", path.display()))?;
+        let raw: Map<String, Value> = serde_json::from_slice(without_mark(&bytes))
+            .with_context(|| format!("{} is no model config", path.display()))?;
         let folder = path.parent().unwrap_or(Path::new("."));
         // Where the file leaves it out the weights know it best.
         let head_size = || crate::model::weights::head_size(folder);

@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use memmap2::MmapMut;
 
+use crate::guard;
+
 /// One cache line; gives packed bytes their alignment.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
@@ -63,7 +65,7 @@ impl Arena {
     /// Memory of so many lines.
     ///
     /// # Panics
-    /// Where the system has no more, as `Vec` does.
+    /// Where the system has no more, see [`guard::no_memory`].
     pub fn lines(&self, count: usize) -> Lines {
         let mut filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
         if filling.as_ref().is_none_or(|f| f.region.lines - f.used < count) {
@@ -89,7 +91,7 @@ impl Region {
     fn new(least: usize) -> Region {
         let bytes = (least * size_of::<Line>()).max(REGION);
         let mut memory = MmapMut::map_anon(bytes + PAGE)
-            .unwrap_or_else(|e| panic!("no memory for {} MiB of weights: {e}", bytes >> 20));
+            .unwrap_or_else(|e| guard::no_memory(&format!("{} MiB of weights", bytes >> 20), &e));
         // A system that declines gives small pages.
         #[cfg(all(target_os = "linux", not(miri)))]
         let _ = memory.advise(memmap2::Advice::HugePage);

@@ -339,16 +339,15 @@ impl Kernel {
     fn detect() -> Kernel {
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx2")
-                && is_x86_feature_detected!("fma")
-                && is_x86_feature_detected!("avx512f")
+            // The AVX-512 functions switch on AVX2 and FMA too.
+            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            let avx512 = is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512vnni")
-            {
-                return Kernel::Avx512Vnni;
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                return Kernel::Avx2;
+                && is_x86_feature_detected!("avx512vnni");
+            match (avx2, avx512) {
+                (true, true) => return Kernel::Avx512Vnni,
+                (true, false) => return Kernel::Avx2,
+                (false, _) => {}
             }
         }
         Kernel::Portable

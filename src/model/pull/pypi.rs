@@ -21,7 +21,13 @@ pub(super) struct Pip {
 
 impl Default for Pip {
     fn default() -> Self {
-        let commands: [&[&str]; 4] = [&["python3", "-m", "pip"], &["python", "-m", "pip"], &["pip3"], &["pip"]];
+        // Isolated: neither the current folder nor Python's variables say what is run.
+        let commands: [&[&str]; 4] = [
+            &["python3", "-I", "-m", "pip"],
+            &["python", "-I", "-m", "pip"],
+            &["pip3"],
+            &["pip"],
+        ];
         let owned = |command: &&[&str]| command.iter().map(|&part| part.to_owned()).collect();
         Self {
             commands: commands.iter().map(owned).collect(),
@@ -36,6 +42,11 @@ impl Pip {
         Self { commands, stall }
     }
 
+    #[cfg(test)]
+    pub(super) fn commands(&self) -> &[Vec<String>] {
+        &self.commands
+    }
+
     /// Downloads a package's wheel, without what it depends on and without running any of it.
     pub(super) fn fetch(
         &self,
@@ -46,9 +57,14 @@ impl Pip {
     ) -> Result<PathBuf, Failure> {
         let what = format!("pulling the Python package {package} {version}");
         for command in &self.commands {
-            let dir = staging.folder("pip")?;
+            let dir = std::path::absolute(staging.folder("pip")?).map_err(|error| staging.failure(error))?;
             job.report(&what, 0, None);
-            let mut call = Command::new(&command[0]);
+            // Looked for in absolute folders only, where the current one has no say.
+            let Some(program) = found(&command[0]) else { continue };
+            let mut call = Command::new(program);
+            call.current_dir(&dir)
+                .env_remove("PYTHONPATH")
+                .env_remove("PYTHONSTARTUP");
             call.args(&command[1..])
                 .args([
                     "download",
@@ -124,6 +140,19 @@ impl Pip {
         let output = output.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Ok((status, output))
     }
+}
+
+/// A program in the folders of PATH that are absolute; a path stays what it is.
+fn found(program: &str) -> Option<PathBuf> {
+    if Path::new(program).is_absolute() {
+        return Some(PathBuf::from(program));
+    }
+    let folders = std::env::var_os("PATH")?;
+    let name = format!("{program}{}", std::env::consts::EXE_SUFFIX);
+    std::env::split_paths(&folders)
+        .filter(|folder| folder.is_absolute())
+        .map(|folder| folder.join(&name))
+        .find(|path| path.is_file())
 }
 
 /// Reads a pipe to its end, so that pip is never held up.

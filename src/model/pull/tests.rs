@@ -405,3 +405,136 @@ fn folders_are_pulled_whole() {
     assert!(error.contains("model-2.safetensors"), "{error}");
     assert!(!place.exists());
 }
+
+/// A hub whose words are all its own.
+fn hostile(head: impl Fn(&str) -> String + Send + 'static) -> (String, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
+    use std::io::{BufRead, BufReader, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let heard = std::sync::Arc::<std::sync::Mutex<Vec<String>>>::default();
+    let log = heard.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let request: Vec<String> = lines
+                .map_while(Result::ok)
+                .take_while(|line| !line.is_empty())
+                .collect();
+            let Some(first) = request.first() else { continue };
+            let path = first.split(' ').nth(1).unwrap().to_owned();
+            log.lock().unwrap().push(request.join("\n"));
+            let response = format!("HTTP/1.1 {}\r\nConnection: close\r\n\r\n", head(&path));
+            let _ = stream
+                .write_all(response.as_bytes())
+                .and_then(|()| stream.write_all(BODY));
+        }
+    });
+    (address, heard)
+}
+
+#[test]
+fn a_hubs_words_are_no_paths() {
+    let precious = tempfile::tempdir().unwrap();
+    let victim = precious.path().join("victim");
+    std::fs::write(&victim, "precious").unwrap();
+    let shown = victim.display().to_string();
+    for name in [shown.as_str(), "../../../../victim", "..", "/", ".", ""] {
+        let name = name.to_owned();
+        let head = move |_: &str| {
+            format!(
+                "200 OK\r\nContent-Length: {}\r\nContent-Range: bytes 0-0/{}\r\nETag: \"{name}\"\r\n\
+                 X-Linked-Etag: {name}\r\nX-Repo-Commit: {name}\r\nContent-Disposition: attachment; filename={name}",
+                BODY.len(),
+                BODY.len()
+            )
+        };
+        let bench = Bench::new(hostile(head).0, "exit 1");
+        let place = bench.models().join("hub-files/org/name/m.gguf");
+        bench
+            .run(|puller, models, job| puller.hub_file("org/name", "m.gguf", models, &place, job))
+            .unwrap();
+        assert_eq!(std::fs::read(&place).unwrap(), BODY);
+        assert_eq!(std::fs::read(&victim).unwrap(), b"precious");
+        assert_eq!(bench.left(), ["hub-files"]);
+    }
+}
+
+#[test]
+fn a_list_of_files_names_none_outside_the_folder() {
+    for name in [
+        "../../x.safetensors",
+        "/tmp/x.safetensors",
+        "a/b.safetensors",
+        "..\\x.safetensors",
+        "C:x.safetensors",
+    ] {
+        let index = serde_json::json!({"weight_map": {"a": name}}).to_string().into_bytes();
+        let files = vec![
+            ("config.json", b"{}".to_vec()),
+            ("tokenizer.json", b"{}".to_vec()),
+            ("model.safetensors.index.json", index),
+        ];
+        let bench = Bench::new(serve(files), "exit 1");
+        let place = bench.models().join("hub/org/name");
+        let error = bench
+            .run(|puller, models, job| puller.hub_folder("org/name", models, &place, job))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("a file in this folder was expected"), "{error}");
+        assert!(!place.exists());
+    }
+}
+
+#[test]
+fn the_token_goes_to_https_only_and_endless_redirects_end() {
+    let (other, heard_there) = hostile(|_| format!("200 OK\r\nContent-Length: {}", BODY.len()));
+    let (address, heard) = hostile(move |path| match path.contains("loop") {
+        true => "302 Found\r\nLocation: /org/name/resolve/main/loop\r\nContent-Length: 0".to_owned(),
+        false => format!("302 Found\r\nLocation: {other}/elsewhere\r\nContent-Length: 0"),
+    });
+    let mut bench = Bench::new(address.clone(), "exit 1");
+    bench.puller.hub = Hub::at(address, SOON).with_token("hf_secret");
+    let fetch = |file: &'static str| {
+        let place = bench.models().join(file);
+        bench.run(|puller, models, job| puller.hub_file("org/name", file, models, &place, job))
+    };
+    assert_eq!(std::fs::read(fetch("m.gguf").unwrap()).unwrap(), BODY);
+    let error = fetch("loop.gguf").unwrap_err().to_string();
+    assert!(error.contains("redirects more than"), "{error}");
+    for request in heard.lock().unwrap().iter().chain(heard_there.lock().unwrap().iter()) {
+        assert!(!request.contains("hf_secret"), "{request}");
+    }
+    assert_eq!(heard_there.lock().unwrap().len(), 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn nothing_of_the_current_folder_is_run() {
+    let pip = Pip::default();
+    assert!(
+        pip.commands()
+            .iter()
+            .filter(|c| c[0].starts_with("python"))
+            .all(|c| c[1] == "-I")
+    );
+    // The folder that pip runs in is the staging folder, whatever the user's is.
+    let bench = Bench::new(serve(vec![]), "");
+    let here = bench.dir.path().join("cwd");
+    let script = format!("pwd > '{}'; {}", here.display(), bench.good_pip());
+    let bench = bench.with_pip(&script);
+    bench.entry(&both()).unwrap();
+    let here = std::fs::read_to_string(here).unwrap();
+    assert!(here.contains(".pull-"), "{here}");
+}
+
+#[test]
+fn a_wrong_memory_of_a_sum_throws_nothing_away() {
+    // Nothing is remembered in unit tests; what is computed anew is the sum of the bytes there.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m");
+    std::fs::write(&path, BODY).unwrap();
+    let (mut ignore, cancelled) = (|_: Progress| {}, AtomicBool::new(false));
+    let job = &mut Job::new(&mut ignore, &cancelled);
+    assert_eq!(checksum::computed(&path, job).unwrap(), sum(BODY));
+}

@@ -21,8 +21,14 @@ const LISTS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
 const DECODER: &str = "added_tokens_decoder";
 
 /// What is to be added to `inner`, in transformers' order; `read` gives a file of the folder, null where there is none.
-pub(super) fn beside(read: &dyn Fn(&str) -> Value, inner: &tokenizers::Tokenizer) -> Vec<AddedToken> {
-    let config = read("tokenizer_config.json");
+///
+/// # Errors
+/// Those of `read`.
+pub(super) fn beside(
+    read: &dyn Fn(&str) -> Result<Value, String>,
+    inner: &tokenizers::Tokenizer,
+) -> Result<Vec<AddedToken>, String> {
+    let config = read("tokenizer_config.json")?;
     let mut numbered: Vec<(u64, AddedToken)> = Vec::new();
     let map = match config[DECODER].as_object() {
         Some(decoder) => {
@@ -30,7 +36,7 @@ pub(super) fn beside(read: &dyn Fn(&str) -> Value, inner: &tokenizers::Tokenizer
             numbered.extend(decoder.iter().filter_map(token));
             Value::Null
         }
-        None => read("special_tokens_map.json"),
+        None => read("special_tokens_map.json")?,
     };
     // What special_tokens_map.json says goes before what tokenizer_config.json says.
     let given = |key: &str| if map[key].is_null() { &config[key] } else { &map[key] };
@@ -43,7 +49,7 @@ pub(super) fn beside(read: &dyn Fn(&str) -> Value, inner: &tokenizers::Tokenizer
         }
     }
     if config[DECODER].is_null()
-        && let Some(tokens) = read("added_tokens.json").as_object()
+        && let Some(tokens) = read("added_tokens.json")?.as_object()
     {
         for (text, id) in tokens {
             let is_special = special.iter().any(|token| token.content == *text);
@@ -68,7 +74,7 @@ pub(super) fn beside(read: &dyn Fn(&str) -> Value, inner: &tokenizers::Tokenizer
             added.push(AddedToken { special: true, ..token });
         }
     }
-    added
+    Ok(added)
 }
 
 /// Whether two tokens are the same in all they say.

@@ -2,10 +2,19 @@
 //! text begins and ends.
 
 use super::added;
-use super::{Ends, Kind, MAX_ID, Tokenizer, TokenizerError};
+use super::{Ends, Foreign, Kind, MAX_ID, MOST_GROWN, TIME, Tokenizer, TokenizerError, vet};
+use crate::files;
+use crate::guard;
+use crate::model::folder;
 use crate::text::escape_controls;
 use serde_json::Value;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+/// What building a tokenizer may take; a second is usual.
+const TIME_TO_BUILD: Duration = Duration::from_secs(60);
 
 impl Tokenizer {
     /// Builds the tokenizer of a folder with tokenizer.json and, where there are any,
@@ -17,14 +26,28 @@ impl Tokenizer {
             from: from.clone(),
             reason: escape_controls(&reason),
         };
-        let bytes = std::fs::read(&path).map_err(|error| failed(error.to_string()))?;
-        let mut inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|error| failed(error.to_string()))?;
+        let bytes = files::read(&path, files::TOKENIZER).map_err(|error| failed(error.to_string()))?;
+        let growth = vet::growth(&bytes).map_err(failed)?;
+        let built = guard::within(TIME_TO_BUILD, move || tokenizers::Tokenizer::from_bytes(&bytes));
+        let built = built.map_err(|error| failed(error.to_string()))?;
+        let mut inner = built.map_err(|error| failed(error.to_string()))?;
         // Both are settings of training runs that some files carry along.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| failed(error.to_string()))?;
-        let own = inner.get_vocab_size(true);
-        let beside = added::beside(&|name| read_json(folder, name), &inner);
-        inner.add_tokens(beside).map_err(|error| failed(error.to_string()))?;
+        let beside = added::beside(&|name| folder::json(folder, name), &inner).map_err(failed)?;
+        let bytes: u64 = beside.iter().map(|token| token.content.len() as u64).sum();
+        if bytes.saturating_mul(growth) > MOST_GROWN {
+            return Err(failed(format!(
+                "the {bytes} bytes of the tokens beside it may become {growth} times as many"
+            )));
+        }
+        // Adding a token runs the author's steps on it.
+        let grown = guard::within(TIME_TO_BUILD, move || {
+            let own = inner.get_vocab_size(true);
+            let added = inner.add_tokens(beside).map_err(|error| error.to_string());
+            added.map(|_| (inner.get_vocab_size(true).saturating_sub(own), inner))
+        });
+        let (beside, inner) = grown.map_err(|error| failed(error.to_string()))?.map_err(failed)?;
         let kind = kind(&inner).ok_or_else(|| TokenizerError::Unsupported {
             from: from.clone(),
             found: "without a byte-level or SentencePiece decoder".to_owned(),
@@ -36,9 +59,15 @@ impl Tokenizer {
                 "it has the token id {id}, at most {MAX_ID} is plausible"
             )));
         }
-        let ends = ends(folder, &inner);
-        let beside = inner.get_vocab_size(true) - own;
-        let mut tokenizer = Self::assemble(inner, tokens, ends, kind);
+        let inner = Arc::new(inner);
+        let ends = ends(folder, &inner).map_err(failed)?;
+        // No thread has it any more: `ends` waits for its own, or fails.
+        let inner = Arc::try_unwrap(inner).unwrap_or_else(|shared| (*shared).clone());
+        let foreign = Foreign {
+            growth,
+            stuck: AtomicBool::new(false),
+        };
+        let mut tokenizer = Self::assemble(inner, (from, Some(foreign)), tokens, ends, kind);
         tokenizer.beside = beside;
         Ok(tokenizer)
     }
@@ -66,10 +95,10 @@ fn has_step(decoder: &Value, wanted: &dyn Fn(&Value) -> bool) -> bool {
     wanted(decoder) || nested.is_some_and(|steps| steps.iter().any(|step| has_step(step, wanted)))
 }
 
-fn ends(folder: &Path, inner: &tokenizers::Tokenizer) -> Ends {
-    let tokenizer = read_json(folder, "tokenizer_config.json");
-    let generation = read_json(folder, "generation_config.json");
-    let config = read_json(folder, "config.json");
+fn ends(folder: &Path, inner: &Arc<tokenizers::Tokenizer>) -> Result<Ends, String> {
+    let tokenizer = folder::json(folder, "tokenizer_config.json")?;
+    let generation = folder::json(folder, "generation_config.json")?;
+    let config = folder::json(folder, "config.json")?;
     let named = |key: &str| token_text(&tokenizer[key]).and_then(|text| inner.token_to_id(text));
     let bos = named("bos_token").or_else(|| token_ids(&config["bos_token_id"]).next());
     let eos = named("eos_token")
@@ -77,24 +106,23 @@ fn ends(folder: &Path, inner: &tokenizers::Tokenizer) -> Ends {
         .chain(token_ids(&generation["eos_token_id"]))
         .chain(token_ids(&config["eos_token_id"]))
         .collect();
-    let add_bos = tokenizer["add_bos_token"].as_bool().unwrap_or_else(|| {
-        // Not said, so what the post-processor does is what counts.
-        let first = |special: bool| Some(*inner.encode("a", special).ok()?.get_ids().first()?);
-        bos.is_some() && first(true) == bos && first(false) != bos
-    });
-    Ends {
+    let add_bos = match tokenizer["add_bos_token"].as_bool() {
+        Some(add) => add,
+        None => {
+            // Not said, so what the post-processor does is what counts.
+            let inner = inner.clone();
+            let firsts = guard::within(TIME, move || {
+                [true, false].map(|special| Some(*inner.encode("a", special).ok()?.get_ids().first()?))
+            });
+            let [special, plain] = firsts.map_err(|error| error.to_string())?;
+            bos.is_some() && special == bos && plain != bos
+        }
+    };
+    Ok(Ends {
         bos: bos.filter(|&id| id < MAX_ID),
         eos,
         add_bos,
-    }
-}
-
-/// A file that need not be there; null when it is missing or broken.
-fn read_json(folder: &Path, name: &str) -> Value {
-    std::fs::read(folder.join(name))
-        .ok()
-        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-        .unwrap_or(Value::Null)
+    })
 }
 
 /// A token as tokenizer_config.json writes it: `"</s>"` or `{"content": "</s>", …}`.

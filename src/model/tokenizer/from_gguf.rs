@@ -98,7 +98,7 @@ impl Tokenizer {
             .enumerate()
             .map(|(id, text)| (id as u32, text))
             .collect();
-        Ok(Self::assemble(inner, tokens, ends, kind))
+        Ok(Self::assemble(inner, (from.to_owned(), None), tokens, ends, kind))
     }
 }
 

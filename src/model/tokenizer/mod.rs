@@ -8,16 +8,28 @@ mod added;
 mod folder;
 mod from_gguf;
 mod stream;
+mod vet;
 
 pub use stream::StreamDecoder;
 
 use super::catalog::ModelLocation;
 use super::gguf::{self, GgufError};
+use crate::guard::{self, Failed};
+use crate::text::escape_controls;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 /// Ids beyond this are taken for damage: no vocabulary comes near.
 const MAX_ID: u32 = 1 << 22;
+
+/// Most bytes that the steps of a tokenizer.json may make of a text.
+const MOST_GROWN: u64 = 1 << 28;
+/// What a tokenizer.json may take for a text, and again for so many bytes of it. A millisecond is usual;
+/// a machine may be busy.
+const TIME: Duration = Duration::from_secs(5);
+const BYTES_IN_TIME: usize = 100_000;
 
 /// Tokens that end a turn or a text, by the names that llama.cpp collects them by, whatever type a file gives them.
 const END_TOKENS: [&str; 24] = [
@@ -74,8 +86,8 @@ pub enum TokenizerError {
         found: String,
         supported: String,
     },
-    #[error("the text cannot be tokenised: {0}")]
-    Encode(String),
+    #[error("the tokenizer of {from} cannot take this text: {reason}")]
+    Encode { from: String, reason: String },
     #[error(transparent)]
     Gguf(#[from] GgufError),
 }
@@ -83,7 +95,11 @@ pub enum TokenizerError {
 /// A model's vocabulary and the way it splits text.
 pub struct Tokenizer {
     /// Locked for writing only to switch special tokens off for one text.
-    inner: RwLock<tokenizers::Tokenizer>,
+    inner: Arc<RwLock<tokenizers::Tokenizer>>,
+    /// The file, escaped.
+    from: String,
+    /// Of a tokenizer.json, whose regular expressions and steps are its author's.
+    foreign: Option<Foreign>,
     pieces: Pieces,
     special: BTreeSet<u32>,
     bos: Option<u32>,
@@ -106,18 +122,42 @@ impl Tokenizer {
 
     /// Token ids of `text`. Special tokens written out in it are parsed; none is added.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        ids(&inner, text)
+        self.ids(text, false)
     }
 
     /// As [`Self::encode`], but special tokens written out in `text` stay ordinary text: for words
     /// of a user that must not open or close a turn.
     pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        inner.set_encode_special_tokens(true);
-        let encoded = ids(&inner, text);
-        inner.set_encode_special_tokens(false);
-        encoded
+        self.ids(text, true)
+    }
+
+    /// Token ids; `plain`: special tokens stay text.
+    fn ids(&self, text: &str, plain: bool) -> Result<Vec<u32>, TokenizerError> {
+        let refused = |reason: String| TokenizerError::Encode {
+            from: self.from.clone(),
+            reason: escape_controls(&reason),
+        };
+        let Some(foreign) = &self.foreign else {
+            let done = guard::catch(|| ids(&self.inner, text, plain));
+            return done.map_err(|e| refused(e.to_string()))?.map_err(refused);
+        };
+        if foreign.stuck.load(Ordering::Relaxed) {
+            return Err(refused("it did not come to an end with a text before".to_owned()));
+        }
+        if (text.len() as u64).saturating_mul(foreign.growth) > MOST_GROWN {
+            return Err(refused(format!(
+                "its {} bytes may become {} times as many",
+                text.len(),
+                foreign.growth
+            )));
+        }
+        let (inner, owned) = (self.inner.clone(), text.to_owned());
+        let most = TIME + TIME * (text.len() / BYTES_IN_TIME) as u32;
+        let done = guard::within(most, move || ids(&inner, &owned, plain));
+        if matches!(done, Err(Failed::Late(_))) {
+            foreign.stuck.store(true, Ordering::Relaxed);
+        }
+        done.map_err(|e| refused(e.to_string()))?.map_err(refused)
     }
 
     /// As [`Self::encode`], with the beginning-of-text token in front when the model wants one and
@@ -191,7 +231,13 @@ impl Tokenizer {
     }
 
     /// Puts the parts together: `tokens` are (id, text as the vocabulary has it).
-    fn assemble(inner: tokenizers::Tokenizer, tokens: Vec<(u32, String)>, ends: Ends, kind: Kind) -> Self {
+    fn assemble(
+        inner: tokenizers::Tokenizer,
+        (from, foreign): (String, Option<Foreign>),
+        tokens: Vec<(u32, String)>,
+        ends: Ends,
+        kind: Kind,
+    ) -> Self {
         let added = inner.get_added_tokens_decoder();
         let special: BTreeSet<u32> = added
             .iter()
@@ -219,7 +265,9 @@ impl Tokenizer {
                 }
             ),
             beside: 0,
-            inner: RwLock::new(inner),
+            inner: Arc::new(RwLock::new(inner)),
+            from,
+            foreign,
         }
     }
 }
@@ -239,11 +287,28 @@ enum Kind {
     SentencePiece { strips_first_space: bool },
 }
 
-fn ids(inner: &tokenizers::Tokenizer, text: &str) -> Result<Vec<u32>, TokenizerError> {
-    let encoding = inner
-        .encode_fast(text, false)
-        .map_err(|error| TokenizerError::Encode(error.to_string()))?;
-    Ok(encoding.get_ids().to_vec())
+/// How a tokenizer.json is held.
+struct Foreign {
+    /// Bytes that a byte of text may become.
+    growth: u64,
+    /// A text is still being worked on that should have been done.
+    stuck: AtomicBool,
+}
+
+fn ids(inner: &RwLock<tokenizers::Tokenizer>, text: &str, plain: bool) -> Result<Vec<u32>, String> {
+    let encoded = |inner: &tokenizers::Tokenizer| {
+        let encoding = inner.encode_fast(text, false).map_err(|error| error.to_string())?;
+        Ok(encoding.get_ids().to_vec())
+    };
+    if !plain {
+        return encoded(&inner.read().unwrap_or_else(PoisonError::into_inner));
+    }
+    let mut inner = inner.write().unwrap_or_else(PoisonError::into_inner);
+    inner.set_encode_special_tokens(true);
+    // A panic must not leave it so.
+    let done = guard::catch(|| encoded(&inner));
+    inner.set_encode_special_tokens(false);
+    done.map_err(|e| e.to_string())?
 }
 
 /// The bytes of every token, back to back.

@@ -5,7 +5,9 @@ use std::path::Path;
 use anyhow::{Context, Error, Result, bail, ensure};
 
 use super::{ExampleRecord, FORMAT, Gold, Line, RecordFile, RecordHeader};
+use crate::files;
 use crate::line_file::whole_lines;
+use crate::program::MOST_LAYERS;
 use crate::program::Program;
 use crate::text::without_mark;
 
@@ -33,7 +35,8 @@ pub fn read_records_skipping(path: &Path) -> Result<(RecordFile, Vec<Error>)> {
 }
 
 fn read(path: &Path, damaged: &mut dyn FnMut(Error) -> Result<()>) -> Result<RecordFile> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read the records {}", path.display()))?;
+    let bytes =
+        files::read(path, files::DATA).with_context(|| format!("cannot read the records {}", path.display()))?;
     let (file, _) = parse(path, &bytes, damaged)?;
     file.with_context(|| format!("{} holds no records; `drllm-tui search` writes them", path.display()))
 }
@@ -79,6 +82,11 @@ fn check_format(header: &RecordHeader) -> Result<()> {
         header.format == FORMAT,
         "records of format {}, this program reads format {FORMAT}; search again",
         header.format
+    );
+    ensure!(
+        (1..=MOST_LAYERS).contains(&header.layers),
+        "records of a model of {} layers, 1 to {MOST_LAYERS} are possible; the line is damaged",
+        header.layers
     );
     Ok(())
 }

@@ -46,10 +46,7 @@ impl RecordWriter {
             }
             Existing::Refuse => (Vec::new(), 0),
         };
-        lines.keep(whole)?;
-        if lines.is_empty() {
-            lines.append(&to_line(&Line::Header(Box::new(header.clone()))))?;
-        }
+        lines.begin(whole, &to_line(&Line::Header(Box::new(header.clone()))))?;
         Ok((RecordWriter { lines }, done))
     }
 

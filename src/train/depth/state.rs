@@ -1,5 +1,6 @@
 //! What a stopped training of depth routers goes on from.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -9,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::DepthSettings;
 use super::trainer::StepReport;
+use crate::files;
 use crate::line_file::difference;
-use crate::train::state::write_whole;
+use crate::train::state::{is_sealed, seal, write_whole};
 
 /// What a training depends on. Where it differs, nothing can be gone on with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,11 +48,12 @@ impl State {
         for (name, bytes) in PARTS.iter().zip(&parts) {
             views.push((*name, TensorView::new(Dtype::F32, vec![bytes.len() / 4], bytes)?));
         }
-        let metadata = [
+        let mut metadata = HashMap::from([
             ("key".to_owned(), serde_json::to_string(key)?),
             ("reports".to_owned(), serde_json::to_string(&self.reports)?),
-        ];
-        write_whole(path, &safetensors::serialize(views, Some(metadata.into()))?)
+        ]);
+        seal(&mut metadata, &views);
+        write_whole(path, &safetensors::serialize(views, Some(metadata))?)
     }
 
     /// The state at `path`, if there is one.
@@ -58,7 +61,7 @@ impl State {
     /// # Errors
     /// A state of another training, with the first difference named, and one that is damaged.
     pub fn load(path: &Path, key: &Key, parameters: usize) -> Result<Option<State>> {
-        let bytes = match std::fs::read(path) {
+        let bytes = match files::read(path, files::DATA) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             bytes => bytes.with_context(|| format!("cannot read the state {}", path.display()))?,
         };
@@ -81,6 +84,8 @@ impl State {
         }
         let reports: Vec<StepReport> = serde_json::from_str(json("reports")).with_context(damaged)?;
         let tensors = SafeTensors::deserialize(&bytes).with_context(damaged)?;
+        // States of earlier versions have no check sum.
+        ensure!(is_sealed(&metadata, &tensors) != Some(false), damaged());
         let part = |name: &str| -> Result<Vec<f32>> {
             let tensor = tensors.tensor(name).with_context(damaged)?;
             let values = tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));

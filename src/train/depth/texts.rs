@@ -16,6 +16,7 @@ use crate::engine::sampler::Sampler;
 use crate::engine::sequence::Sequence;
 use crate::engine::settings::Sampling;
 use crate::eval::parallel::for_each_ordered;
+use crate::files;
 use crate::line_file::{Existing, LineFile, Words, difference, to_line, whole_lines};
 use crate::model::Model;
 use crate::program::Program;
@@ -131,7 +132,7 @@ pub fn read_text(path: &Path) -> Result<String> {
         path.display(),
         MOST_BYTES >> 20
     );
-    let text = std::fs::read_to_string(path).with_context(context)?;
+    let text = files::read_text(path, files::DATA).with_context(context)?;
     Ok(match text.strip_prefix('\u{feff}') {
         Some(marked) => marked.to_owned(),
         None => text,
@@ -213,7 +214,7 @@ pub fn choose(model: &Model, prompts: &Prompts, settings: &DepthSettings) -> Res
         }
     }
     if long > 0 {
-        eprintln!("{long} prompts are longer than {most} tokens and passed over");
+        crate::note!("{long} prompts are longer than {most} tokens and passed over");
     }
     let needed = settings.held_out + 1;
     ensure!(
@@ -227,7 +228,7 @@ pub fn choose(model: &Model, prompts: &Prompts, settings: &DepthSettings) -> Res
     let fixed = model.prompt_ids("a", false)?.len() - 1;
     let tokens: usize = usable.iter().map(|ids| ids.len().saturating_sub(fixed)).sum();
     if tokens > characters {
-        eprintln!(
+        crate::note!(
             "the prompts take {tokens} tokens for {characters} characters: this model hardly knows their language, and \
              what it writes to them may be of no use"
         );
@@ -299,10 +300,18 @@ pub fn write(
 
 fn open(path: &Path, existing: Existing, header: &Header) -> Result<(LineFile, Vec<Vec<u32>>)> {
     let mut file = LineFile::open(path, existing, WORDS)?;
-    let bytes = match existing {
-        Existing::Resume => file.read()?,
-        _ => Vec::new(),
-    };
+    let mut bytes = file.read()?;
+    if existing != Existing::Resume {
+        // Its name follows from --out; nobody has said that what stands there may be replaced.
+        let first = bytes.split(|&b| b == b'\n').next().unwrap_or_default();
+        let own = bytes.is_empty() || serde_json::from_slice::<Header>(first).is_ok();
+        ensure!(
+            own,
+            "{} is no file of a training's texts, and one would be written there; move it away or choose another --out",
+            path.display()
+        );
+        bytes.clear();
+    }
     let whole = whole_lines(&bytes);
     let damaged = || {
         format!(
@@ -326,10 +335,7 @@ fn open(path: &Path, existing: Existing, header: &Header) -> Result<(LineFile, V
             answers.push(serde_json::from_str(line).with_context(damaged)?);
         }
     }
-    file.keep(whole)?;
-    if file.is_empty() {
-        file.append(&to_line(header))?;
-    }
+    file.begin(whole, &to_line(header))?;
     Ok((file, answers))
 }
 

@@ -1,7 +1,7 @@
 //! Writing feature files: example by example, so that a kill costs the last few of them.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use half::f16;
@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::FeatureKey;
 use super::file::{ENTRY, FeatureFile, HEADER, Layout, MAGIC, checksum, read_at, write_at};
 use super::scaling::{Moments, Sums};
+use crate::files;
 use crate::text::escape_controls;
 
 /// The moments that values are scaled by come from this many examples.
@@ -41,9 +42,28 @@ impl FeatureWriter {
         let shown = path.display().to_string();
         let unwritable = || format!("cannot write the features {shown}; choose another folder with --features");
         std::fs::create_dir_all(folder).with_context(unwritable)?;
+        files::check_replaceable(&path).with_context(unwritable)?;
         let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false);
-        let file = file.open(&path).with_context(unwritable)?;
+        options.read(true).write(true).create(true).truncate(false);
+        files::without_waiting(&mut options);
+        let fresh = !files::stands(&path);
+        let file = options.open(&path).with_context(unwritable)?;
+        let begun = Self::begun(file, path.clone(), folder, key, &unwritable);
+        if begun.is_err() && fresh {
+            // What was refused before anything was written leaves nothing.
+            let _ = std::fs::remove_file(&path);
+        }
+        begun
+    }
+
+    fn begun(
+        file: File,
+        path: PathBuf,
+        folder: &Path,
+        key: FeatureKey,
+        unwritable: &dyn Fn() -> String,
+    ) -> Result<Self> {
+        let shown = path.display().to_string();
         let alone = lock(&file, &path)?;
         let mut writer = FeatureWriter {
             file: FeatureFile {

@@ -8,15 +8,19 @@ use thiserror::Error;
 
 use super::{SavedRun, Session, State};
 use crate::engine::{Overrides, Trace};
+use crate::files::{self, Readers};
 use crate::paths::{self, NoHome};
 use crate::program::MOST_LAYERS;
 use crate::text::escape_controls;
-use crate::train::state::write_whole;
 
 /// What is written now; a file of a later one is refused.
 const VERSION: u32 = 1;
 
 const FORMAT: &str = "drllm-tui session";
+
+/// Most bytes of a session that is kept; what does not fit is left out, the oldest runs first, and
+/// before them the opened traces, which have files of their own.
+const MOST_BYTES: usize = 64 << 20;
 
 const FILE_NAME: &str = "session.jsonl";
 
@@ -74,11 +78,12 @@ pub fn path() -> Result<PathBuf, NoHome> {
     Ok(paths::state_dir()?.join(FILE_NAME))
 }
 
-/// Writes a session whole or not at all, and makes its folder, for the user alone.
+/// Writes a session whole or not at all, and makes its folder, both for the user alone; how many runs
+/// and traces were too large to keep.
 ///
 /// # Errors
 /// Names the file or the folder that cannot be written.
-pub fn write(path: &Path, session: &Session) -> anyhow::Result<()> {
+pub fn write(path: &Path, session: &Session) -> anyhow::Result<usize> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
@@ -86,16 +91,23 @@ pub fn write(path: &Path, session: &Session) -> anyhow::Result<()> {
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     let made = builder.create(folder);
     made.with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    write_whole(path, to_text(session).as_bytes())
+    let (text, left_out) = to_text(session, MOST_BYTES);
+    let written = files::write(path, text.as_bytes(), Readers::User);
+    written.with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(left_out)
 }
 
-fn to_text(session: &Session) -> String {
+/// The text of a session in at most `most` bytes, where its state has no more, and how many runs and
+/// traces were left out for that.
+pub(super) fn to_text(session: &Session, most: usize) -> (String, usize) {
     let head = Head {
         format: FORMAT.to_owned(),
         version: VERSION,
         program: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let runs = session.runs.iter().map(|(run, trace)| Entry::Run {
+    let mut out = json(&head) + &json(&session.state);
+    let mut room = most.saturating_sub(out.len());
+    let runs = session.runs.iter().rev().map(|(run, trace)| Entry::Run {
         run: run.clone(),
         trace: trace.to_json_lines(),
     });
@@ -103,9 +115,25 @@ fn to_text(session: &Session) -> String {
         title: title.clone(),
         trace: trace.to_json_lines(),
     });
-    let mut out = json(&head) + &json(&session.state);
-    runs.chain(opened).for_each(|entry| out += &json(&entry));
-    out
+    let mut left_out = 0;
+    let mut fitting = |entries: &mut dyn Iterator<Item = Entry>| {
+        let mut lines = Vec::new();
+        for entry in entries {
+            let line = json(&entry);
+            match room.checked_sub(line.len()) {
+                Some(less) => {
+                    room = less;
+                    lines.push(line);
+                }
+                None => left_out += 1,
+            }
+        }
+        lines
+    };
+    let runs = fitting(&mut { runs });
+    let opened = fitting(&mut { opened });
+    runs.into_iter().rev().chain(opened).for_each(|line| out += &line);
+    (out, left_out)
 }
 
 fn json(value: &impl Serialize) -> String {
@@ -115,7 +143,7 @@ fn json(value: &impl Serialize) -> String {
 /// Reads the session at `path`.
 ///
 /// # Errors
-/// [`SessionError`]
+/// [`SessionError`]; runs and traces that are damaged are no error but left out, see [`Session::damaged`].
 pub fn read(path: &Path) -> Result<Session, SessionError> {
     let shown = escape_controls(&path.display().to_string());
     let unreadable = |reason: String| SessionError::Unreadable {
@@ -128,7 +156,7 @@ pub fn read(path: &Path) -> Result<Session, SessionError> {
         Ok(there) if !there.is_file() => return Err(unreadable("it is not a regular file".to_owned())),
         Ok(_) => {}
     }
-    let bytes = std::fs::read(path).map_err(|e| unreadable(e.to_string()))?;
+    let bytes = files::read(path, 2 * MOST_BYTES as u64).map_err(|e| unreadable(e.to_string()))?;
     parse(&shown, &String::from_utf8_lossy(&bytes))
 }
 
@@ -155,13 +183,14 @@ fn parse(path: &str, text: &str) -> Result<Session, SessionError> {
         state: state_of(state).map_err(|e| damaged(2, &e))?,
         runs: Vec::new(),
         opened: Vec::new(),
+        damaged: Vec::new(),
     };
+    // A run that is damaged costs no other.
     for (number, line) in lines {
-        let entry = serde_json::from_str(line).map_err(|e| damaged(number, &e.to_string()))?;
-        let trace = |text: &str| Trace::from_json_lines(text).map_err(|e| damaged(number, &format!("{e:#}")));
-        match entry {
-            Entry::Run { run, trace: text } => session.runs.push((run, trace(&text)?)),
-            Entry::Opened { title, trace: text } => session.opened.push((title, trace(&text)?)),
+        if let Err(reason) = entry_of(line, &mut session) {
+            session
+                .damaged
+                .push(format!("line {number}: {}", escape_controls(&reason)));
         }
     }
     let mut ids: Vec<_> = session.runs.iter().map(|(run, _)| run.id).collect();
@@ -172,6 +201,15 @@ fn parse(path: &str, text: &str) -> Result<Session, SessionError> {
         return Err(damaged(3, "runs have the same number, or none that this program gives"));
     }
     Ok(session)
+}
+
+fn entry_of(line: &str, session: &mut Session) -> Result<(), String> {
+    let trace = |text: &str| Trace::from_json_lines(text).map_err(|e| format!("{e:#}"));
+    match serde_json::from_str(line).map_err(|e| e.to_string())? {
+        Entry::Run { run, trace: text } => session.runs.push((run, trace(&text)?)),
+        Entry::Opened { title, trace: text } => session.opened.push((title, trace(&text)?)),
+    }
+    Ok(())
 }
 
 fn state_of(line: &str) -> Result<State, String> {

@@ -165,6 +165,65 @@ fn a_run_under_way_is_kept_as_far_as_it_is_and_not_disturbed() {
 }
 
 #[test]
+fn a_damaged_run_costs_no_other() {
+    let (_folder, path) = kept(&used());
+    let text = std::fs::read_to_string(&path).unwrap();
+    let entries = text.lines().count() - 2;
+    for (text, said) in [
+        (text.replacen("\"id\":1", "\"id\":-1", 1), "line 3: "),
+        (text[..text.len() - 40].to_owned(), "line "),
+        (
+            text.replacen("\\\"position\\\":13", "\\\"position\\\":14", 1),
+            "position 14 where 13 follows",
+        ),
+        (text.replacen("\\\"probs\\\":[", "\\\"probs\\\":[null,", 1), "invalid"),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let session = read(&path).unwrap();
+        assert_eq!(session.runs.len() + session.opened.len(), entries - 1, "{said}");
+        let [damaged] = session.damaged.as_slice() else {
+            panic!("{:?}", session.damaged)
+        };
+        assert!(damaged.contains(said), "{damaged}");
+        let mut again = fixture::empty(crate::tui::color::ColorTier::None);
+        update(&mut again, Event::File(FileReport::Session(Ok(Box::new(session)))));
+        let notice = again.notice.unwrap().text;
+        assert!(
+            notice.contains("1 of the session's runs and traces are damaged"),
+            "{notice}"
+        );
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_left_out_and_the_rest_comes_back() {
+    let app = used();
+    let session = Session::of(&app).unwrap();
+    let (whole, left_out) = file::to_text(&session, usize::MAX);
+    assert_eq!(left_out, 0);
+    let (most, left_out) = file::to_text(&session, whole.len() - 1);
+    assert_eq!((left_out, most.lines().count()), (1, whole.lines().count() - 1));
+    let (none, left_out) = file::to_text(&session, 0);
+    assert_eq!(
+        (left_out, none.lines().count()),
+        (session.runs.len() + session.opened.len(), 2)
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("session.jsonl");
+    for text in [most, none] {
+        std::fs::write(&path, text).unwrap();
+        let mut again = fixture::empty(crate::tui::color::ColorTier::None);
+        read(&path).unwrap().restore(&mut again);
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(write(&path, &session).unwrap(), 0);
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}
+
+#[test]
 fn nothing_is_kept_where_nothing_was_done() {
     let mut app = fixture::app();
     app.recordings = crate::tui::recordings::built_in();
@@ -196,16 +255,10 @@ fn a_session_that_cannot_come_back_is_refused_with_what_to_do() {
     assert!(damaged("\"overrides\":\"", "\"overrides\":\"pin 7=jump\\n").contains("line 2: line 1"));
     assert!(damaged("\"id\":1", "\"id\":2").contains("the same number"));
     assert!(damaged("\"id\":1", "\"id\":99999999999").contains("none that this program gives"));
-    assert!(damaged("\"id\":1", "\"id\":-1").contains("line 3: "));
     for (text, said) in [
         ("", "line 1: the file is empty"),
         ("[]\n", "line 1: "),
         (lines[0], "line 2: it ends here"),
-        (&text[..text.len() - 40], "is damaged, line "),
-        (
-            &text.replace("\\\"position\\\":13", "\\\"position\\\":14"),
-            "position 14 where 13 follows",
-        ),
     ] {
         let message = refused(text);
         assert!(message.contains(said) && message.contains("move it away"), "{message}");

@@ -44,6 +44,28 @@ fn child() {
             session.terminal.draw(|f| f.render_widget(line, f.area())).unwrap();
             restore();
         }
+        "fault" => {
+            give_back_on_faults();
+            std::fs::write(std::env::var("DRLLM_TEST_READY").unwrap(), "ready").unwrap();
+            thread::sleep(Duration::from_secs(20));
+        }
+        "flood" => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.unwrap();
+            let signals = runtime.block_on(async { Signals::new() });
+            std::fs::write(std::env::var("DRLLM_TEST_READY").unwrap(), "ready").unwrap();
+            let failed = (0u64..).find_map(|i| {
+                let line = Line::raw(format!("{i} {}", "x".repeat(70)));
+                session
+                    .redraw()
+                    .and_then(|()| session.terminal.draw(|f| f.render_widget(line, f.area())).map(drop))
+                    .err()
+            });
+            assert!(failed.is_some() && signals.is_ok());
+            drop(session);
+            std::fs::write(std::env::var("DRLLM_TEST_LEFT").unwrap(), "left").unwrap();
+            std::process::exit(7);
+        }
         "signal" => {
             let signal = wait_for_signal();
             drop(session);
@@ -69,6 +91,7 @@ fn wait_for_signal() -> i32 {
                 .unwrap()
             {
                 Interrupt::Terminate(signal) => return signal,
+                Interrupt::Stop => std::fs::write(std::env::var("DRLLM_TEST_READY").unwrap(), "stop").unwrap(),
                 Interrupt::Continued => {
                     std::fs::write(std::env::var("DRLLM_TEST_READY").unwrap(), "continued").unwrap()
                 }
@@ -140,7 +163,7 @@ fn run(scenario: &str, signals: &[&str]) -> Outcome {
     });
     for signal in signals {
         wait_until(|| ready.exists());
-        if *signal == "-CONT" {
+        if matches!(*signal, "-CONT" | "-TSTP") {
             std::fs::remove_file(&ready).unwrap();
         }
         let pid = child.process_id().unwrap().to_string();
@@ -241,11 +264,62 @@ fn signals_end_the_session_cleanly() {
         (&["-HUP"], 1),
         (&["-INT"], 2),
         (&["-CONT", "-TERM"], 15),
+        (&["-TSTP", "-TERM"], 15),
+        (&["-QUIT"], 3),
+        (&["-USR1"], 10),
+        (&["-ALRM"], 14),
+        (&["-RTMIN"], 34),
     ] {
         let outcome = run("signal", signals);
         assert_eq!(outcome.code, 128 + number, "{signals:?}");
         assert!(outcome.afterwards().contains("left\r\n"), "{signals:?}");
         outcome.end();
+    }
+}
+
+/// A fault of the process itself: no event for the main loop, but the terminal is given back.
+#[test]
+fn faults_give_the_terminal_back() {
+    for (signal, number) in [("-BUS", 7), ("-SEGV", 11), ("-ABRT", 6), ("-ILL", 4)] {
+        let outcome = run("fault", &[signal]);
+        assert_ne!(outcome.code, 0, "{number}");
+        let end = outcome.end();
+        assert!(!end.screen().contents().contains("drawn"), "{signal}");
+        let said = end.screen().contents().contains("a file got shorter");
+        assert_eq!(said, signal == "-BUS", "{}", end.screen().contents());
+    }
+}
+
+#[test]
+fn a_terminal_that_is_gone_or_takes_nothing_ends_in_order() {
+    for frozen in [false, true] {
+        let pty = native_pty_system().openpty(PtySize::default()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (ready, left) = (folder.path().join("ready"), folder.path().join("left"));
+        let mut command = CommandBuilder::new(std::env::current_exe().unwrap());
+        command.args(ARGS);
+        command.env(SCENARIO, "flood");
+        command.env("DRLLM_TEST_READY", &ready);
+        command.env("DRLLM_TEST_LEFT", &left);
+        let mut child = pty.slave.spawn_command(command).unwrap();
+        drop(pty.slave);
+        let mut reader = pty.master.try_clone_reader().unwrap();
+        let mut first = [0; 512];
+        assert!(reader.read(&mut first).unwrap() > 0);
+        wait_until(|| ready.exists());
+        // It draws on and on, and nobody reads.
+        thread::sleep(Duration::from_millis(300));
+        let kept = if frozen {
+            let pid = child.process_id().unwrap().to_string();
+            assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+            Some((pty.master, reader))
+        } else {
+            drop((pty.master, reader));
+            None
+        };
+        wait_until(|| left.exists());
+        drop(kept);
+        assert_eq!(child.wait().unwrap().exit_code(), 7, "frozen: {frozen}");
     }
 }
 

@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::{Look, Role, ThemeError};
 use crate::config::source::{self as toml_source, suggestion};
 use crate::config::{ConfigError, Place, Source};
+use crate::files;
 use crate::tui::color::{ANSI_NAMES, ThemeColor};
 
 /// The themes inside the binary: name, file, TOML.
@@ -99,7 +100,7 @@ pub fn source(name: &str, user_dir: Option<&Path>) -> Result<(String, String), T
 fn user_file(name: &str, user_dir: Option<&Path>) -> Option<PathBuf> {
     let plain = !name.is_empty() && !name.contains(['/', '\\', '\0']) && name != "..";
     let path = user_dir.filter(|_| plain)?.join(format!("{name}.toml"));
-    path.exists().then_some(path)
+    files::stands(&path).then_some(path)
 }
 
 /// Reads a theme and all it inherits from.

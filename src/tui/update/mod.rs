@@ -124,8 +124,11 @@ fn restore(app: &mut App, session: Result<Session, String>) {
             app.overlay = None;
             app.settings = session.state.settings.clone();
             (app.own, app.continues) = (None, false);
+            let whole = session.damaged.is_empty();
             session.restore(app);
-            app.info(format!("the last session is back: {n} run{}", plural(n)));
+            if whole {
+                app.info(format!("the last session is back: {n} run{}", plural(n)));
+            }
         }
         Err(message) => app.error(message),
     }

@@ -49,7 +49,7 @@ impl Progress {
             self.finish();
             // A bar shows itself.
             if !std::io::stderr().is_terminal() {
-                eprintln!("{what}");
+                crate::note!("{what}");
             }
             self.bar = Some((what.to_owned(), Counter::new(what, done, total)));
         }
@@ -290,7 +290,7 @@ fn tell_notes(routers: &RouterInfo, asked: &[Asked], kv: KvMode) {
         };
         for note in notes(Some(routers), &settings) {
             if !said.contains(&note) {
-                eprintln!("{note}");
+                crate::note!("{note}");
                 said.push(note);
             }
         }
@@ -299,13 +299,13 @@ fn tell_notes(routers: &RouterInfo, asked: &[Asked], kv: KvMode) {
 
 fn tell_passed_over(held_out: &HeldOut) {
     if held_out.long > 0 {
-        eprintln!(
+        crate::note!(
             "{} prompts leave no room in the model's context and are passed over",
             held_out.long
         );
     }
     if held_out.short > 0 {
-        eprintln!(
+        crate::note!(
             "{} answers are too short to measure on and are passed over",
             held_out.short
         );
@@ -328,7 +328,7 @@ fn apart(training: Vec<Text>, held_out: &HeldOut) -> Result<Vec<Text>> {
     }
     if training.len() < before {
         let left_out = before - training.len();
-        eprintln!("{left_out} texts to choose static programs on are left out: they are measured on");
+        crate::note!("{left_out} texts to choose static programs on are left out: they are measured on");
     }
     Ok(training)
 }

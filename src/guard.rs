@@ -1,0 +1,114 @@
+//! Work whose author is not trusted: in crates that panic over hostile files, or that take for ever.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Once, mpsc};
+use std::time::Duration;
+
+/// The stack of work that has its own.
+const STACK: usize = 32 << 20;
+
+thread_local! {
+    /// Whether panics of this thread are caught and told as errors.
+    static CAUGHT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Why guarded work came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failed {
+    #[error("it cannot be used: a program library fails on it ({0})")]
+    Panicked(String),
+    #[error("it took over {} seconds", .0.as_secs())]
+    Late(Duration),
+    #[error("{0}")]
+    NoMemory(String),
+    #[error("no thread could be started for it: {0}")]
+    NoThread(String),
+}
+
+/// Does some work; a panic in it is an error, and prints nothing.
+///
+/// # Errors
+/// [`Failed::Panicked`], with the panic's words, which may quote the file: unescaped.
+pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, Failed> {
+    silence();
+    let before = CAUGHT.replace(true);
+    let done = catch_unwind(AssertUnwindSafe(work));
+    CAUGHT.set(before);
+    done.map_err(|panic| {
+        if let Some(NoMemory(words)) = panic.downcast_ref() {
+            return Failed::NoMemory(words.clone());
+        }
+        let words = panic.downcast_ref::<String>().map(String::as_str);
+        let words = words.or_else(|| panic.downcast_ref::<&str>().copied());
+        Failed::Panicked(words.unwrap_or("without a word").chars().take(200).collect())
+    })
+}
+
+/// As [`catch`], on a thread of its own that is left alone once `most` has passed: a thread cannot be
+/// stopped, so it goes on until it is done or the program ends.
+///
+/// # Errors
+/// Those of [`catch`], [`Failed::Late`], and where there is no thread to be had.
+pub fn within<T: Send + 'static>(most: Duration, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failed> {
+    let (send, receive) = mpsc::channel();
+    let guarded = move || {
+        // The receiver is gone when this is late.
+        let _ = send.send(catch(work));
+    };
+    let thread = std::thread::Builder::new().name("guarded".to_owned()).stack_size(STACK);
+    thread.spawn(guarded).map_err(|e| Failed::NoThread(e.to_string()))?;
+    receive.recv_timeout(most).unwrap_or(Err(Failed::Late(most)))
+}
+
+/// What the system refused memory for.
+#[derive(Debug)]
+pub struct NoMemory(pub String);
+
+/// Ends this thread's work as a panic does, but without printing anything: who catches it, in the end
+/// `main`, says what [`NoMemory`] says.
+pub fn no_memory(what: &str, error: &std::io::Error) -> ! {
+    let words = format!("no memory for {what} ({error}); end other programs, raise the limit, or use a smaller model");
+    std::panic::resume_unwind(Box::new(NoMemory(words)))
+}
+
+/// Panics that are caught are not printed; all others go where they went before.
+fn silence() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !CAUGHT.get() {
+                before(info);
+            }
+        }));
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panics_are_errors() {
+        assert_eq!(catch(|| 7), Ok(7));
+        let failed = catch(|| panic!("no {}", 7)).unwrap_err().to_string();
+        assert!(failed.contains("(no 7)"), "{failed}");
+        assert!(!CAUGHT.get());
+        let refused = std::io::ErrorKind::OutOfMemory.into();
+        let failed = catch(|| no_memory("1 MiB of x", &refused)).unwrap_err().to_string();
+        assert!(failed.starts_with("no memory for 1 MiB of x ("), "{failed}");
+    }
+
+    #[test]
+    fn late_work_is_left_alone() {
+        let second = Duration::from_secs(1);
+        assert_eq!(within(second * 60, || 7), Ok(7));
+        assert!(matches!(within(second * 60, || panic!("x")), Err(Failed::Panicked(_))));
+        let short = Duration::from_millis(20);
+        assert_eq!(
+            within(short, move || std::thread::sleep(second)),
+            Err(Failed::Late(short))
+        );
+    }
+}
