@@ -32,19 +32,25 @@ pub fn small_config() -> ModelConfig {
 
 /// A Llama of small packed weights, the same at every call, whose blocks run through the CPU kernels.
 pub fn packed_decoder(layers: usize) -> Decoder {
-    packed(layers, None)
+    packed(layers, None, 32, [GgmlDType::Q4_1; 7])
+}
+
+/// One of blocks whose matrices (query, key, value, output, gate, up, down) have these types, wide enough for each.
+pub fn decoder_of_types(types: [GgmlDType; 7]) -> Decoder {
+    packed(2, None, 256, types)
 }
 
 /// The same, but for a layer whose output matrices are 0, so that it changes nothing.
 pub fn decoder_with_idle_layer(layers: usize, idle: usize) -> Decoder {
-    packed(layers, Some(idle))
+    packed(layers, Some(idle), 32, [GgmlDType::Q4_1; 7])
 }
 
-fn packed(layers: usize, idle: Option<usize>) -> Decoder {
+fn packed(layers: usize, idle: Option<usize>, width: usize, types: [GgmlDType; 7]) -> Decoder {
     let config = ModelConfig {
         layers,
-        intermediate_size: 64,
-        heads: 2,
+        hidden_size: width,
+        intermediate_size: 2 * width,
+        heads: width / 16,
         kv_heads: 1,
         head_dim: 16,
         ..small_config()
@@ -72,7 +78,7 @@ fn packed(layers: usize, idle: Option<usize>) -> Decoder {
         for part in ["attn_norm", "ffn_norm"] {
             tensors.push((format!("blk.{layer}.{part}"), scaled(&[hidden], GgmlDType::F32, 1.0)));
         }
-        for (part, outputs, inputs) in [
+        let matrices = [
             ("attn_q", hidden, hidden),
             ("attn_k", keys, hidden),
             ("attn_v", keys, hidden),
@@ -80,13 +86,11 @@ fn packed(layers: usize, idle: Option<usize>) -> Decoder {
             ("ffn_gate", inner, hidden),
             ("ffn_up", inner, hidden),
             ("ffn_down", hidden, inner),
-        ] {
+        ];
+        for ((part, outputs, inputs), dtype) in matrices.into_iter().zip(types) {
             let is_idle = idle == Some(layer) && matches!(part, "attn_output" | "ffn_down");
-            let scale = if is_idle { 0.0 } else { 1.0 };
-            tensors.push((
-                format!("blk.{layer}.{part}"),
-                scaled(&[outputs, inputs], GgmlDType::Q4_1, scale),
-            ));
+            let scale = if is_idle { 0.0 } else { (32.0 / width as f32).sqrt() };
+            tensors.push((format!("blk.{layer}.{part}"), scaled(&[outputs, inputs], dtype, scale)));
         }
     }
     let tensors: Vec<(String, QTensor)> = tensors

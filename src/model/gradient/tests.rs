@@ -1,10 +1,11 @@
 use candle_core::Tensor;
+use candle_core::quantized::GgmlDType;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::model::config::Architecture;
-use crate::model::testing::{packed_decoder, small_config};
+use crate::model::testing::{decoder_of_types, packed_decoder, small_config};
 use crate::model::{ModelConfig, PassKv, Placement, WeightSource};
 
 const PAST: usize = 5;
@@ -102,6 +103,20 @@ fn gradients_of_blocks_that_normalise_their_heads() {
 #[test]
 fn gradients_of_packed_blocks() {
     check(&packed_decoder(2), 2e-2);
+}
+
+#[test]
+fn gradients_of_blocks_of_every_type() {
+    use GgmlDType::*;
+    for types in [
+        [Q4K, Q5K, Q6K, Q3K, Q4K, Q2K, Q6K],
+        [Q5_0, Q8_0, Q5_0, Q5_1, Q4_0, Q8_0, Q5_0],
+        [BF16, F16, Q4K, F16, BF16, BF16, F16],
+    ] {
+        let decoder = decoder_of_types(types);
+        assert!(decoder.by_kernels(), "{types:?}");
+        check(&decoder, 2e-2);
+    }
 }
 
 #[test]
