@@ -151,7 +151,10 @@ impl Decoder {
     pub fn embed(&self, ids: &[u32]) -> Result<Tensor> {
         let vocab = self.config.vocab_size;
         if let Some(id) = ids.iter().find(|&&id| id as usize >= vocab) {
-            bail!("token id {id} is outside the vocabulary of {vocab}");
+            bail!(
+                "token id {id} is outside the vocabulary of {vocab}: the model's tokenizer (tokenizer.json, \
+                 tokenizer_config.json, added_tokens.json) has more tokens than the model"
+            );
         }
         let hidden = match (&self.embedding, self.head.packed()) {
             (None, Some(rows)) => {
