@@ -453,7 +453,6 @@ fn a_session_is_kept_and_comes_back_when_asked_for() {
 
 /// The window is closed: the terminal is gone, for standard error too, and SIGHUP comes with it.
 #[test]
-#[ignore = "now and then, on a busy machine, the program does not end when its window is closed in the middle of a frame"]
 fn a_window_that_is_closed_keeps_the_session() {
     let folder = tempfile::tempdir().unwrap();
     let trace = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/example.trace.jsonl");

@@ -51,11 +51,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use crossterm::clipboard::CopyToClipboard;
-use crossterm::event::{Event as Input, EventStream};
+use crossterm::event::Event as Input;
 use crossterm::execute;
 use crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate};
-use futures::StreamExt;
-use futures::future::poll_immediate;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use self::action::UiAction;
@@ -243,7 +241,7 @@ impl Screen {
         mut events: UnboundedReceiver<engine::Event>,
         signals: &mut Signals,
     ) -> anyhow::Result<u8> {
-        let mut input = EventStream::new();
+        let mut input = term::input().context("cannot read the terminal")?;
         let (ready, mut grammars) = unbounded_channel();
         // The receiver is gone only when the program ends.
         highlight::preload(move || ready.send(()).unwrap_or_default());
@@ -268,17 +266,16 @@ impl Screen {
                     Interrupt::Stop => self.session.suspend()?,
                     Interrupt::Continued => self.session.resume()?,
                 },
-                next = input.next() => {
+                next = input.recv() => {
                     let mut next = next;
                     // Two clicks are told from a double click by the time between them.
                     self.apply(Event::Tick(self.start.elapsed()));
                     typed = true;
                     for _ in 0..MOST_EVENTS {
-                        self.input(next.context("the terminal is gone")??);
-                        // With this task's own waker: the stream keeps the first one it is polled with.
-                        match poll_immediate(input.next()).await {
-                            Some(more) => next = more,
-                            None => break,
+                        self.input(next.context("the terminal is gone")?.context("the terminal is gone")?);
+                        match input.try_recv() {
+                            Ok(more) => next = Some(more),
+                            Err(_) => break,
                         }
                     }
                 }

@@ -1,6 +1,7 @@
 //! Taking the terminal over and giving it back: at the end, on a panic, on a signal, on suspension.
 
 mod faults;
+mod input;
 mod out;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -23,6 +24,7 @@ use ratatui::layout::{Position, Rect};
 use thiserror::Error;
 
 pub use faults::give_back_on_faults;
+pub use input::input;
 pub use out::{Buffered, out};
 
 use crate::text::escape_controls;
