@@ -27,10 +27,8 @@ pub mod program;
 pub mod router;
 pub mod say;
 pub mod search;
+#[doc(hidden)]
+pub mod testing;
 pub mod text;
 pub mod train;
 pub mod tui;
-
-// Fixtures in tests/ name the library as its users do, and its own tests use them too.
-#[cfg(test)]
-extern crate self as drllm;

@@ -12,8 +12,7 @@ pub mod dial;
 pub mod diff;
 pub mod files;
 #[cfg(test)]
-#[path = "../../tests/fixture/mod.rs"]
-pub(crate) mod fixture;
+pub(crate) use crate::testing::fixture;
 pub mod grid;
 pub mod highlight;
 pub mod history;
