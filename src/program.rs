@@ -4,6 +4,23 @@
 //! `L`-layer decoder is `0, 1, …, L-1`. Dr.LLM (arXiv 2510.12773) decides one [`Action`] per layer,
 //! an action vector, which expands to a program; PoLar (arXiv 2606.06574) repeats whole segments.
 //! Both are written in one text form, see [`Program::parse`].
+//!
+//! ```
+//! use drllm::program::{Action, Program};
+//!
+//! // Of a decoder with 12 layers: layer 3 skipped, layer 7 twice, layers 9 and 10 twice as a segment.
+//! let program = Program::parse("0-2 4-6 7x2 8 (9-10)x2 11", 12)?;
+//! assert_eq!(program.layers(), [0, 1, 2, 4, 5, 6, 7, 7, 8, 9, 10, 9, 10, 11]);
+//! assert_eq!(program.to_string(), "0-2 4-6 7x2 8 (9-10)x2 11");
+//!
+//! let mut actions = vec![Action::Execute; 12];
+//! actions[3] = Action::Skip;
+//! assert_eq!(Program::from_actions(&actions).to_string(), "0-2 4-11");
+//!
+//! let error = Program::parse("0-2 12", 12).unwrap_err();
+//! assert!(error.to_string().contains("column 5"), "{error}");
+//! # Ok::<(), drllm::program::ParseError>(())
+//! ```
 
 use std::fmt;
 

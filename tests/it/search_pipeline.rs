@@ -10,8 +10,8 @@ use drllm::engine::{LoadRequest, load_model};
 use drllm::eval::{Answer, Task};
 use drllm::program::Program;
 use drllm::testing::tiny_model;
-use drllm::train::Rejection;
-use drllm::train::rejection::Table;
+use drllm::train::VerifierSettings;
+use drllm::train::verifier::EffectTable;
 use tempfile::TempDir;
 
 const QUESTIONS: usize = 60;
@@ -185,13 +185,13 @@ fn without_times(json: &str) -> serde_json::Value {
 }
 
 #[test]
-fn routers_learn_to_reject_implausible_answers() {
+fn a_verifier_has_implausible_answers_skip() {
     let place = Place::new();
     let train = "train --model model --device cpu --data q.jsonl";
     place.ok(&format!("{train} --reject 1,1-2 --spare 0 --out a.safetensors"));
     place.ok(&format!("{train} --reject 1,1-2 --spare 0 --out again.safetensors"));
     assert_eq!(place.read("a.safetensors"), place.read("again.safetensors"));
-    place.ok(&format!("{train} --reject 1,1-2 --spare 1 --out b.safetensors"));
+    place.ok(&format!("{train} --verifier-spans 1,1-2 --spare 1 --out b.safetensors"));
     let eval = "eval --model model --device cpu --data q.jsonl --scope token --format json";
     let depth = |routers: &str| -> f64 {
         let json = place.ok(&format!("{eval} --routers {routers}"));
@@ -199,25 +199,29 @@ fn routers_learn_to_reject_implausible_answers() {
         report["rows"][1]["mean_depth"].as_f64().unwrap()
     };
     assert!((2.0..=4.0).contains(&depth("a.safetensors")));
-    assert_eq!(depth("b.safetensors"), 4.0, "nothing is rejected for sure");
+    assert_eq!(depth("b.safetensors"), 4.0, "nothing is skipped for sure");
     // The scope that they were made for is meant where none is named.
     let run = place.ok("run a --raw --model model --device cpu --routers a.safetensors --max-tokens 1 --json");
     assert!(run.contains(r#""scope":"token""#), "{run}");
     for span in ["0-9", "1-2,2", "0-1x2", "17-"] {
-        place.refused(2, &format!("{train} --reject {span} --out c.safetensors"), "--reject");
+        place.refused(
+            2,
+            &format!("{train} --verifier-spans {span} --out c.safetensors"),
+            "--verifier-spans",
+        );
     }
-    place.refused(2, &format!("{train} --out c.safetensors"), "--reject");
-    let other = format!("{train} --reject 1-2 --epochs 3 --out c.safetensors");
+    place.refused(2, &format!("{train} --out c.safetensors"), "--verifier-spans");
+    let other = format!("{train} --verifier-spans 1-2 --epochs 3 --out c.safetensors");
     place.refused(2, &other, "cannot be used with");
     place.refused(
         1,
-        &format!("{train} --reject 1-2 --out a.safetensors"),
+        &format!("{train} --verifier-spans 1-2 --out a.safetensors"),
         "exists already",
     );
 }
 
 #[test]
-fn the_table_of_rejections_holds_what_the_model_does() {
+fn the_table_of_effects_holds_what_the_model_does() {
     let place = Place::new();
     let stop = &AtomicBool::new(false);
     let request = LoadRequest {
@@ -228,11 +232,11 @@ fn the_table_of_rejections_holds_what_the_model_does() {
     let model = load_model(&request, &mut |_, _, _| {}, &mut |_| {}, stop).unwrap();
     let questions = Task::load(&place.path("q.jsonl")).unwrap().questions;
     let questions = &questions[..4];
-    let settings = Rejection {
+    let settings = VerifierSettings {
         texts: 8,
-        ..Rejection::new(1, &[1, 2])
+        ..VerifierSettings::new(1, &[1, 2])
     };
-    let mut table = Table::measure(&model, questions, &settings, 8, 2, stop, |_| {})
+    let mut table = EffectTable::measure(&model, questions, &settings, 8, 2, stop, |_| {})
         .unwrap()
         .unwrap();
     let program = |skipped: &[usize]| Program::from_layers((0..4).filter(|layer| !skipped.contains(layer)));

@@ -5,12 +5,12 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::descent::Descent;
+use super::ensemble::Ensemble;
 use super::fit::Scale;
-use super::judge::Judge;
-use super::{Rejection, Table};
+use super::{EffectTable, VerifierSettings};
 use crate::router::MlpRouter;
 use crate::train::loss::{Goal, Loss};
+use crate::train::optimiser::Descent;
 
 /// Times that every state is seen, at least; and steps, which decides where there are few states.
 const EPOCHS: usize = 3;
@@ -19,28 +19,28 @@ const BATCH: usize = 256;
 
 /// A row of the table and its level, above 0: how many of the spans, from the shortest on, hold no more than what it
 /// leaves out.
-pub(super) type Rejected = (usize, usize);
+pub(super) type Skipping = (usize, usize);
 
-/// The router of the later layer `at` (0 is the one after the first). States of `rejected` rows come unchanged from
+/// The router of the later layer `at` (0 is the one after the first). States of `skipped` rows come unchanged from
 /// the first layer: skip for those that leave out this layer too, execute for the others; and execute for those that
-/// enter this layer where it is to be run. It begins as the judge, who tells the first from the second.
+/// enter this layer where it is to be run. It begins as the verifier, which tells the first from the second.
 ///
 /// # Errors
 /// None in practice: a shape that cannot be a router.
-pub(super) fn follow(
-    table: &Table,
-    judge: &Judge,
-    rejected: &[Rejected],
+pub(super) fn span_router(
+    table: &EffectTable,
+    ensemble: &Ensemble,
+    skipped: &[Skipping],
     at: usize,
     scale: &Scale,
-    settings: &Rejection,
+    settings: &VerifierSettings,
 ) -> Result<MlpRouter> {
     let span = settings.span_of(settings.first + 1 + at);
     // Streams apart from the members'.
     let stream = settings.members + at;
     let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
     rng.set_stream(stream as u64 + 1);
-    let unchanged = rejected
+    let unchanged = skipped
         .iter()
         .map(|&(row, level)| (table.state(row), usize::from(level <= span)));
     let executed = table.later[at].chunks_exact(table.hidden_size).map(|state| (state, 1));
@@ -51,10 +51,10 @@ pub(super) fn follow(
     };
     let batches = states.len().div_ceil(BATCH);
     let epochs = EPOCHS.max(STEPS.div_ceil(batches.max(1)));
-    let mut initial = judge.parameters.clone();
+    let mut initial = ensemble.parameters.clone();
     let biases = initial.len() - 3;
-    initial[biases] -= judge.thresholds[span];
-    let mut network = Descent::new(settings, judge.shape, initial, epochs * batches);
+    initial[biases] -= ensemble.thresholds[span];
+    let mut network = Descent::new(settings.rates(), ensemble.shape, initial, epochs * batches);
     for _ in 0..epochs {
         states.shuffle(&mut rng);
         for states in states.chunks(BATCH) {
@@ -74,5 +74,7 @@ pub(super) fn follow(
             network.step(&of_logits);
         }
     }
-    judge.shape.router(&network.parameters, &scale.mean, &scale.deviation)
+    ensemble
+        .shape
+        .router(&network.parameters, &scale.mean, &scale.deviation)
 }

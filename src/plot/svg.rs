@@ -208,7 +208,7 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::chart::tests::{curve, panel};
+    use crate::plot::tests::{curve, panel};
 
     const GRID: Grid = Grid {
         width: 400.0,

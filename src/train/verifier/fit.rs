@@ -6,12 +6,12 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use super::descent::{Descent, initial};
-use super::follow::{Rejected, follow};
-use super::judge::Judge;
-use super::{Item, Rejection, Table};
+use super::ensemble::Ensemble;
+use super::span_routers::{Skipping, span_router};
+use super::{EffectTable, Item, VerifierSettings};
 use crate::router::MlpRouter;
 use crate::train::network::{Batch, Parameters, Shape};
+use crate::train::optimiser::Descent;
 
 /// What the rule does to some questions, by the table: accuracy as if tokens acted by themselves.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -21,53 +21,64 @@ pub struct Report {
     pub base: f64,
     pub accuracy: f64,
     /// Share of the choices' tokens that leave out each span.
-    pub rejected: Vec<f64>,
+    pub skipped: Vec<f64>,
     /// Layers that a choice's token leaves out on average.
     pub layers: f64,
-    /// Share of the questions' tokens and windows that are rejected, and of the tokens that the model wrote.
-    pub ordinary_rejected: f64,
-    pub written_rejected: f64,
+    /// Share of the questions' tokens and windows that are skipped, and of the tokens that the model wrote.
+    pub ordinary_skipped: f64,
+    pub written_skipped: f64,
 }
 
 /// The fitted routers of some spans.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fitted {
     /// Of the first layer.
-    pub judge: MlpRouter,
+    pub verifier: MlpRouter,
     /// Of the others.
-    pub followers: Vec<MlpRouter>,
+    pub span_routers: Vec<MlpRouter>,
     /// On the questions it was fitted to, and on those held out (`None` where there are none).
     pub training: Report,
     pub held_out: Option<Report>,
 }
 
-/// Fits judge and followers on the items of `training`; `held_out` are only looked at. Networks are fitted side by
+/// Fits verifier and span routers on the items of `training`; `held_out` are only looked at. Networks are fitted side by
 /// side, one a thread, each by itself, so the result does not depend on how many threads there are.
 ///
 /// # Errors
-/// A table in which no training question has a token to judge.
-pub fn fit(table: &Table, training: &[usize], held_out: &[usize], settings: &Rejection) -> Result<Fitted> {
+/// A table in which no training question has a token to verifier.
+pub fn fit(table: &EffectTable, training: &[usize], held_out: &[usize], settings: &VerifierSettings) -> Result<Fitted> {
     let rows: Vec<usize> = training.iter().flat_map(|&i| table.items[i].rows.clone()).collect();
     if rows.is_empty() {
-        bail!("no choice of the training questions has two tokens or more, so there is nothing to judge");
+        bail!("no choice of the training questions has two tokens or more, so there is nothing to ensemble");
     }
     let scale = Scale::new(table, &rows);
-    let costs = table.rejection_costs();
+    let costs = table.span_costs();
     let members = side_by_side(settings.members, |m| {
         Member::new(table, settings, &scale, &costs, m).fit(training)
     });
-    let judge = Judge::new(&members, table, &rows, &scale, settings)?;
-    let level = |&row: &usize| (row, judge.level(table.state(row)));
-    let rejected: Vec<Rejected> = rows.iter().map(level).filter(|(_, level)| *level > 0).collect();
-    let follower = |at: usize| follow(table, &judge, &rejected, at, &scale, settings);
-    let followers = side_by_side(table.later.len(), follower);
-    let report = |items: &[usize]| (!items.is_empty()).then(|| Report::new(table, items, &judge, settings));
+    let ensemble = Ensemble::new(&members, table, &rows, &scale, settings)?;
+    let level = |&row: &usize| (row, ensemble.level(table.state(row)));
+    let skipped: Vec<Skipping> = rows.iter().map(level).filter(|(_, level)| *level > 0).collect();
+    let span_router = |at: usize| span_router(table, &ensemble, &skipped, at, &scale, settings);
+    let span_routers = side_by_side(table.later.len(), span_router);
+    let report = |items: &[usize]| (!items.is_empty()).then(|| Report::new(table, items, &ensemble, settings));
     Ok(Fitted {
         training: report(training).expect("there are rows, so there are questions"),
         held_out: report(held_out),
-        followers: followers.into_iter().collect::<Result<_>>()?,
-        judge: judge.router(),
+        span_routers: span_routers.into_iter().collect::<Result<_>>()?,
+        verifier: ensemble.router(),
     })
+}
+
+/// Parameters to begin with: they say nearly the same everywhere, a small penalty.
+pub(super) fn initial(shape: Shape, seed: u64, index: usize) -> Parameters {
+    let mut initial = shape.initial(seed, index);
+    let (first, second) = initial.split_at_mut(shape.width * (shape.inputs + 1));
+    first.iter_mut().for_each(|w| *w *= 0.5);
+    second.iter_mut().for_each(|w| *w *= 0.1);
+    let biases = second.len() - 3;
+    second[biases..].copy_from_slice(&[-1.0, 0.0, 0.0]);
+    initial
 }
 
 /// `work` for each of `count` indices, each on a thread of its own.
@@ -83,7 +94,7 @@ fn side_by_side<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<
 }
 
 /// Of each member.
-pub(super) fn shape(table: &Table, settings: &Rejection) -> Shape {
+pub(super) fn shape(table: &EffectTable, settings: &VerifierSettings) -> Shape {
     Shape {
         inputs: table.hidden_size,
         width: settings.member_width,
@@ -98,7 +109,7 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    fn new(table: &Table, rows: &[usize]) -> Scale {
+    fn new(table: &EffectTable, rows: &[usize]) -> Scale {
         let mut sums = vec![(0f64, 0f64); table.hidden_size];
         for &row in rows {
             for ((sum, squares), &x) in sums.iter_mut().zip(table.state(row)) {
@@ -127,10 +138,10 @@ impl Scale {
     }
 }
 
-/// One network of the judge while it is fitted.
+/// One network of the verifier while it is fitted.
 struct Member<'a> {
-    table: &'a Table,
-    settings: &'a Rejection,
+    table: &'a EffectTable,
+    settings: &'a VerifierSettings,
     scale: &'a Scale,
     costs: &'a [f32],
     shape: Shape,
@@ -139,7 +150,13 @@ struct Member<'a> {
 }
 
 impl<'a> Member<'a> {
-    fn new(table: &'a Table, settings: &'a Rejection, scale: &'a Scale, costs: &'a [f32], index: usize) -> Self {
+    fn new(
+        table: &'a EffectTable,
+        settings: &'a VerifierSettings,
+        scale: &'a Scale,
+        costs: &'a [f32],
+        index: usize,
+    ) -> Self {
         let shape = shape(table, settings);
         let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
         rng.set_stream(index as u64 + 1);
@@ -158,7 +175,7 @@ impl<'a> Member<'a> {
         let mut order = training.to_vec();
         let steps = self.settings.epochs * order.len().div_ceil(self.settings.batch);
         let initial = std::mem::take(&mut self.initial);
-        let mut network = Descent::new(self.settings, self.shape, initial, steps);
+        let mut network = Descent::new(self.settings.rates(), self.shape, initial, steps);
         for _ in 0..self.settings.epochs {
             order.shuffle(&mut self.rng);
             for items in order.chunks(self.settings.batch) {
@@ -211,7 +228,7 @@ impl<'a> Member<'a> {
                 gradients.extend([of_penalty * unit * sigmoid(x), 0.0, 0.0]);
             }
         }
-        // Such text may be punished as the spared tokens of choices are: that rejects nothing.
+        // Such text may be punished as the spared tokens of choices are: that skips nothing.
         let allowed = quantile(of_choices, self.settings.spared);
         for (&x, weight) in of_others.iter().zip(left_alone) {
             let of_said = if x > allowed { weight * sigmoid(x) } else { 0.0 };
@@ -271,7 +288,7 @@ pub(super) fn quantile(values: &[f32], share: f64) -> f32 {
 }
 
 /// The choices' scores with the change of each row's.
-fn item_scores(table: &Table, item: &Item, effects: impl Iterator<Item = f32>) -> Vec<f32> {
+fn item_scores(table: &EffectTable, item: &Item, effects: impl Iterator<Item = f32>) -> Vec<f32> {
     let mut scores = item.scores.clone();
     for (row, effect) in item.rows.clone().zip(effects) {
         scores[table.choice[row]] += effect;
@@ -290,16 +307,16 @@ fn cross_entropy(scores: &[f32], answer: usize, temperature: f64) -> Vec<f32> {
 }
 
 impl Report {
-    fn new(table: &Table, items: &[usize], judge: &Judge, settings: &Rejection) -> Report {
+    fn new(table: &EffectTable, items: &[usize], ensemble: &Ensemble, settings: &VerifierSettings) -> Report {
         let (mut base, mut right, mut rows) = (0, 0, 0);
-        let mut rejected = vec![0; table.spans];
+        let mut skipped = vec![0; table.spans];
         for item in items.iter().map(|&i| &table.items[i]) {
             let effects = item
                 .rows
                 .clone()
-                .map(|row| match judge.level(table.state(row)).checked_sub(1) {
+                .map(|row| match ensemble.level(table.state(row)).checked_sub(1) {
                     Some(span) => {
-                        rejected[span] += 1;
+                        skipped[span] += 1;
                         table.effects_of(row)[span]
                     }
                     None => 0.0,
@@ -309,12 +326,12 @@ impl Report {
             rows += item.rows.len();
         }
         let share = |count: usize, of: usize| count as f64 / of.max(1) as f64;
-        let layers = rejected.iter().zip(&settings.lasts);
+        let layers = skipped.iter().zip(&settings.lasts);
         let layers = layers.map(|(count, last)| count * (last + 1 - settings.first)).sum();
         let of_text = |states: &[f32]| {
             let states = states.chunks_exact(table.hidden_size);
             share(
-                states.clone().filter(|state| judge.level(state) > 0).count(),
+                states.clone().filter(|state| ensemble.level(state) > 0).count(),
                 states.len(),
             )
         };
@@ -322,10 +339,10 @@ impl Report {
             questions: items.len(),
             base: share(base, items.len()),
             accuracy: share(right, items.len()),
-            rejected: rejected.into_iter().map(|count| share(count, rows)).collect(),
+            skipped: skipped.into_iter().map(|count| share(count, rows)).collect(),
             layers: share(layers, rows),
-            ordinary_rejected: of_text(&table.ordinary),
-            written_rejected: of_text(&table.written),
+            ordinary_skipped: of_text(&table.ordinary),
+            written_skipped: of_text(&table.written),
         }
     }
 }

@@ -7,14 +7,14 @@ const SIZE: usize = 6;
 
 /// Questions of three choices of two rows each. The first hidden unit tells right rows from wrong ones, the others are
 /// noise; scores favour a wrong choice; leaving out layer 1 costs half a nat, layers 1 and 2 cost 2.
-fn table(questions: usize) -> Table {
+fn table(questions: usize) -> EffectTable {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
-    let mut table = Table {
+    let mut table = EffectTable {
         hidden_size: SIZE,
         spans: 2,
         later: vec![Vec::new()],
         costs: vec![3.0, 0.5, 0.1, -0.2],
-        ..Table::default()
+        ..EffectTable::default()
     };
     for q in 0..questions {
         let answer = q % 3;
@@ -44,8 +44,8 @@ fn table(questions: usize) -> Table {
     table
 }
 
-fn settings() -> Rejection {
-    Rejection {
+fn settings() -> VerifierSettings {
+    VerifierSettings {
         members: 2,
         member_width: 8,
         epochs: 30,
@@ -54,76 +54,83 @@ fn settings() -> Rejection {
         dropout: 0.1,
         spared: 0.3,
         temperature: 10.0,
-        ..Rejection::new(1, &[1, 2])
+        ..VerifierSettings::new(1, &[1, 2])
     }
 }
 
-fn rejects(router: &MlpRouter, state: &[f32]) -> bool {
+fn skips(router: &MlpRouter, state: &[f32]) -> bool {
     argmax(softmax(router.logits(state))) == Action::Skip
 }
 
 #[test]
-fn implausible_tokens_are_rejected_on_questions_not_seen() {
+fn implausible_tokens_skip_on_questions_not_seen() {
     let table = table(240);
     let (training, held_out): (Vec<usize>, Vec<usize>) = (0..240).partition(|q| q % 4 > 0);
     let fitted = fit(&table, &training, &held_out, &settings()).unwrap();
     let held_out = fitted.held_out.unwrap();
     assert_eq!((held_out.questions, held_out.base), (60, 0.0));
     assert!(held_out.accuracy > 0.95, "{held_out:?}");
-    let rejected = held_out.rejected.iter().sum::<f64>();
-    assert!((0.5..0.75).contains(&rejected), "{held_out:?}");
-    assert_eq!(held_out.layers, held_out.rejected[0] + 2.0 * held_out.rejected[1]);
-    assert!(held_out.ordinary_rejected < 0.05, "{held_out:?}");
-    assert_eq!(fit(&table, &training, &[], &settings()).unwrap().judge, fitted.judge);
+    let skipped = held_out.skipped.iter().sum::<f64>();
+    assert!((0.5..0.75).contains(&skipped), "{held_out:?}");
+    assert_eq!(held_out.layers, held_out.skipped[0] + 2.0 * held_out.skipped[1]);
+    assert!(held_out.ordinary_skipped < 0.05, "{held_out:?}");
+    assert_eq!(
+        fit(&table, &training, &[], &settings()).unwrap().verifier,
+        fitted.verifier
+    );
 }
 
 #[test]
-fn followers_repeat_the_judge_and_leave_others_alone() {
+fn span_routers_repeat_the_verifier_and_leave_others_alone() {
     let mut table = table(900);
     let mut rng = ChaCha8Rng::seed_from_u64(2);
     // Some are more implausible than others.
     for state in table.states.chunks_exact_mut(SIZE).filter(|state| state[0] > 0.0) {
         state[0] *= rng.random_range(0.2f32..2.0);
     }
-    let settings = Rejection {
+    let settings = VerifierSettings {
         spared: 0.4,
         ..settings()
     };
     let all: Vec<usize> = (0..900).collect();
     let fitted = fit(&table, &all, &[], &settings).unwrap();
-    assert_eq!(fitted.followers.len(), 1);
+    assert_eq!(fitted.span_routers.len(), 1);
     assert!(fitted.held_out.is_none());
-    let follower = &fitted.followers[0];
-    let rejected = fitted.training.rejected.clone();
-    assert!(rejected.iter().all(|&share| share > 0.02), "{rejected:?}");
+    let span_router = &fitted.span_routers[0];
+    let shares = fitted.training.skipped.clone();
+    assert!(shares.iter().all(|&share| share > 0.02), "{shares:?}");
     let (mut skipped, mut wrong) = ([0, 0], 0);
     let rows: Vec<usize> = (0..table.choice.len())
-        .filter(|&row| rejects(&fitted.judge, table.state(row)))
+        .filter(|&row| skips(&fitted.verifier, table.state(row)))
         .collect();
     let margin = |row: usize| {
-        let says = fitted.judge.logits(table.state(row));
+        let says = fitted.verifier.logits(table.state(row));
         says[0] - says[1]
     };
-    // What the judge says of the tokens that leave out the longer span is above what it says of the others.
+    // What the verifier says of the tokens that leave out the longer span is above what it says of the others.
     let mut margins: Vec<f32> = rows.iter().map(|&row| margin(row)).collect();
     margins.sort_unstable_by(f32::total_cmp);
-    let longer = (rejected[1] * table.choice.len() as f64).round() as usize;
+    let longer = (shares[1] * table.choice.len() as f64).round() as usize;
     let threshold = margins[margins.len() - longer];
     for &row in &rows {
         let wanted = margin(row) >= threshold;
-        let found = rejects(follower, table.state(row));
+        let found = skips(span_router, table.state(row));
         skipped[usize::from(wanted)] += 1;
         wrong += usize::from(found != wanted);
     }
     assert!(skipped[0] > 100 && skipped[1] > 100, "{skipped:?}");
     assert!(wrong * 100 <= rows.len() * 3, "{wrong} of {}", rows.len());
-    let rejected = [rows
+    let skipped = [rows
         .into_iter()
         .max_by(|&a, &b| margin(a).total_cmp(&margin(b)))
         .unwrap()];
-    assert!(table.later[0].chunks_exact(SIZE).all(|state| !rejects(follower, state)));
+    assert!(
+        table.later[0]
+            .chunks_exact(SIZE)
+            .all(|state| !skips(span_router, state))
+    );
     let routers = settings.routers(&fitted, &table);
-    let decides = |layer: usize| argmax(softmax(routers[layer].logits(table.state(rejected[0]))));
+    let decides = |layer: usize| argmax(softmax(routers[layer].logits(table.state(skipped[0]))));
     assert_eq!([0, 1, 2, 3].map(decides), {
         use Action::{Execute, Skip};
         [Execute, Skip, Skip, Execute]
@@ -155,11 +162,11 @@ fn probabilities_say_what_a_layer_costs() {
     }
     // Scaling changes no decision.
     let rows = 0..table.choice.len();
-    assert!(rows.clone().any(|row| rejects(&fitted.judge, table.state(row))));
+    assert!(rows.clone().any(|row| skips(&fitted.verifier, table.state(row))));
     for row in rows {
         assert_eq!(
-            rejects(&routers[1], table.state(row)),
-            rejects(&fitted.judge, table.state(row))
+            skips(&routers[1], table.state(row)),
+            skips(&fitted.verifier, table.state(row))
         );
     }
 }
@@ -168,14 +175,14 @@ fn probabilities_say_what_a_layer_costs() {
 fn gradients_are_those_of_the_loss() {
     let table = table(4);
     let items = [0, 1, 2, 3];
-    let plain = Rejection {
+    let plain = VerifierSettings {
         dropout: 0.0,
         ..settings()
     };
     let scale = Scale::new(&table, &(0..table.choice.len()).collect::<Vec<_>>());
     let mut table = table;
     table.ordinary.clear();
-    let costs = table.rejection_costs();
+    let costs = table.span_costs();
     assert_eq!(costs, [0.5, 2.0]);
     let loss = |logits: &[f32]| -> f64 {
         let mut said = logits.chunks_exact(3).map(|z| z[0]);
@@ -198,7 +205,7 @@ fn gradients_are_those_of_the_loss() {
         table.items.iter().map(of).sum()
     };
     let mut member = Member::new(&table, &plain, &scale, &costs, 0);
-    let mut network = Descent::new(&plain, member.shape, member.initial.clone(), 1);
+    let mut network = Descent::new(plain.rates(), member.shape, member.initial.clone(), 1);
     let found = member.of_logits(&items, &mut network);
     let logits = network.logits().to_vec();
     for at in 0..logits.len() {
@@ -262,21 +269,21 @@ fn costs_ascend() {
         .effects
         .chunks_exact_mut(2)
         .for_each(|effects| effects.copy_from_slice(&[1.0, -0.15]));
-    assert_eq!(table.rejection_costs(), [0.1, 0.2]);
+    assert_eq!(table.span_costs(), [0.1, 0.2]);
 }
 
 #[test]
-fn a_judge_says_what_its_thresholds_mean() {
+fn a_verifier_says_what_its_thresholds_mean() {
     let table = table(60);
     let all: Vec<usize> = (0..60).collect();
     let report = fit(&table, &all, &[], &settings()).unwrap().training;
-    // What is not spared, 70 %, is rejected but for what half the shortest span's cost takes off.
-    assert!((0.55..0.7).contains(&report.rejected.iter().sum()), "{report:?}");
-    let most = Rejection {
+    // What is not spared, 70 %, is skipped but for what half the shortest span's cost takes off.
+    assert!((0.55..0.7).contains(&report.skipped.iter().sum()), "{report:?}");
+    let most = VerifierSettings {
         spared: 1.0,
         ..settings()
     };
     let report = fit(&table, &all, &[], &most).unwrap().training;
-    assert_eq!((report.rejected, report.layers), (vec![0.0, 0.0], 0.0));
+    assert_eq!((report.skipped, report.layers), (vec![0.0, 0.0], 0.0));
     assert_eq!(report.accuracy, report.base);
 }

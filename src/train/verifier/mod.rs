@@ -1,45 +1,49 @@
-//! Routers that reject implausible answers, for scope `token`.
+//! Token verifiers: routers for scope `token` that judge how plausible each token of an answer is, and have an
+//! implausible one skip a span of layers, which makes the rest of its answer less likely.
 //!
 //! A search asks which program answers a question rightly, and what it finds is mostly luck: the question's hidden
-//! states say next to nothing about it (docs/results.md). The tokens of an *answer* do say whether it is plausible.
-//! So the router at the layer where some spans `first..=last` begin judges every token of a choice. It says by how many
-//! nats the token is to be punished, and the token leaves out the span that costs about as much, which makes the rest
-//! of its choice less likely. What leaving a span out costs is measured beforehand, and the judge is trained on what is
-//! wanted: cross-entropy over the choices of
+//! states say next to nothing about it (docs/results.md). The tokens of an *answer* do say whether it is plausible, as
+//! verifiers of whole answers read it (Cobbe et al., arXiv 2110.14168). The router at the layer where some spans
+//! `first..=last` begin is the verifier. For every token of a choice it says a penalty in nats, and the token skips the
+//! span that costs about as much. What skipping a span costs is measured beforehand, and the verifier is trained by
+//! cross-entropy over the choices of
 //!
 //! S_c = Σ_t ln p(t) + Σ_t Δ_t(a(h_t))
 //!
 //! with p under the standard program, h_t the state that enters layer `first` at the token before t, a(h_t) ≥ 0 the
-//! judge's penalty, and Δ_t(a) the measured change of ln p(t), between the spans that on average cost a little less and
-//! a little more than a: Δ_t(c_k) is that of span k, c_k its mean, and between them Δ_t is linear. Ordinary text is
-//! taught penalties too small for any span: the questions themselves, and text that the model wrote.
+//! penalty, and Δ_t(a) the measured change of ln p(t), between the spans that on average cost a little less and a little
+//! more than a: Δ_t(c_k) is that of span k, c_k its mean, and between them Δ_t is linear. Text that is no answer to be
+//! judged is taught penalties too small for any span: the questions themselves, and text that the model wrote.
 //!
-//! A rejected token enters the other layers of its span with the state that it had at the first one. Their routers,
-//! the followers, learn to tell such states from those of tokens that are at their depth, and which of them are to
-//! leave out their layer too.
+//! A token that skips enters the other layers of its span with the state that it had at the first one. Their routers,
+//! the span routers, learn to tell such states from those of tokens that are at their depth, and which of them skip
+//! their layer too.
 //!
-//! `table` measures, `fit` trains, [`Rejection::routers`] spreads the result over the layers.
+//! `effects` measures, `negatives` is the model's own text, `fit` trains, an `ensemble` of small networks is the
+//! verifier, `span_routers` are those of the later layers; [`train`] goes through all of it and
+//! [`VerifierSettings::routers`] spreads the result over the layers.
 
-mod descent;
+mod effects;
+mod ensemble;
 mod fit;
-mod follow;
-mod judge;
-mod table;
-mod written;
+mod job;
+mod negatives;
+mod span_routers;
 
 use serde::{Deserialize, Serialize};
 
+pub use effects::{EffectTable, Item};
 pub use fit::{Fitted, Report, fit};
-pub use table::{Item, Table};
+pub use job::{VerifierJob, train};
 
 use crate::router::MlpRouter;
 
 /// The numbers of such a training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Rejection {
-    /// The layer whose router judges, from 0.
+pub struct VerifierSettings {
+    /// The layer whose router is the verifier, from 0.
     pub first: usize,
-    /// The last layers of the spans that a rejected token may leave out, ascending.
+    /// The last layers of the spans that a token that skips a span may leave out, ascending.
     pub lasts: Vec<usize>,
     /// Networks of different seeds whose logits are averaged: together they are the hidden layer of one router.
     pub members: usize,
@@ -65,13 +69,13 @@ pub struct Rejection {
     pub seed: u64,
 }
 
-impl Rejection {
+impl VerifierSettings {
     /// `spared` as measured best.
     pub const DEFAULT_SPARED: f64 = 0.8;
 
     /// As measured best on held-out training questions, for spans of layers from `first` to each of `lasts`, ascending.
     pub fn new(first: usize, lasts: &[usize]) -> Self {
-        Rejection {
+        VerifierSettings {
             first,
             lasts: lasts.to_vec(),
             members: 4,
@@ -103,29 +107,32 @@ impl Rejection {
         self.lasts.partition_point(|&last| last < layer)
     }
 
+    /// Learning rate and weight decay.
+    fn rates(&self) -> (f64, f64) {
+        (self.learning_rate, self.weight_decay)
+    }
+
     /// Width of the routers' hidden layer.
     pub fn width(&self) -> usize {
         self.members * self.member_width
     }
 
-    /// One router for each layer of the table: the judge, its followers, and at all other layers execute.
+    /// One router for each layer of the table: the verifier, its span routers, and at all other layers execute.
     ///
     /// Decisions are as fitted, but the logits are scaled so that on ordinary text the log-odds of execute against skip
-    /// are, on average, 2 and what leaving the layer out costs in nats; at the judge, whom the others follow, what a
-    /// rejection costs. So a budget and the dial, which go by the probabilities, leave out the cheapest layers first.
-    pub fn routers(&self, fitted: &Fitted, table: &Table) -> Vec<MlpRouter> {
+    /// are, on average, 2 and what leaving the layer out costs in nats; at the verifier, whom the others follow, what a
+    /// span costs. So a budget and the dial, which go by the probabilities, leave out the cheapest layers first.
+    pub fn routers(&self, fitted: &Fitted, table: &EffectTable) -> Vec<MlpRouter> {
         let hidden_size = table.hidden_size;
-        let rejection = table.rejection_costs().last().copied().unwrap_or_default();
+        let skipped = table.span_costs().last().copied().unwrap_or_default();
         let router = |(layer, cost): (usize, &f64)| {
-            let cost = if layer == self.first {
-                f64::from(rejection)
-            } else {
-                *cost
-            };
+            let cost = if layer == self.first { f64::from(skipped) } else { *cost };
             let log_odds = LEAST_LOG_ODDS + cost.max(0.0) as f32;
             match layer.checked_sub(self.first) {
-                Some(0) => scaled(&fitted.judge, &table.ordinary, log_odds),
-                Some(at) if layer <= self.last() => scaled(&fitted.followers[at - 1], &table.later[at - 1], log_odds),
+                Some(0) => scaled(&fitted.verifier, &table.ordinary, log_odds),
+                Some(at) if layer <= self.last() => {
+                    scaled(&fitted.span_routers[at - 1], &table.later[at - 1], log_odds)
+                }
                 _ => MlpRouter {
                     w1: vec![0.0; self.width() * hidden_size],
                     b1: vec![0.0; self.width()],

@@ -3,9 +3,9 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use crate::cli::chart::{self, Curve, Grid, Joined, Panel, Point, Scale};
 use crate::eval::text::report::Row;
 use crate::eval::text::{Method, TextReport};
+use crate::plot::{self, Curve, Grid, Joined, Panel, Point, Scale};
 use crate::text::escape_controls;
 
 /// Of a panel in the terminal.
@@ -117,7 +117,7 @@ fn panel(report: &TextReport, title: &str, y: Scale, of: impl Fn(&Row) -> (f64, 
 }
 
 /// KL over depth, where there is more than one depth of routers.
-pub(super) fn terminal(report: &TextReport) -> String {
+pub fn terminal(report: &TextReport) -> String {
     let routers = report.rows.iter().filter(|row| row.method == Method::Routers);
     if routers.count() < 2 {
         return String::new();
@@ -132,10 +132,10 @@ pub(super) fn terminal(report: &TextReport) -> String {
         .map(|curve| format!("{} {}", curve.symbol.unwrap_or(' '), curve.name));
     let legend: Vec<String> = legend.collect();
     let legend = legend.chunks(4).map(|row| row.join("   ") + "\n");
-    format!("\n{}{}", chart::text(&buffer), legend.collect::<String>())
+    format!("\n{}{}", plot::text(&buffer), legend.collect::<String>())
 }
 
 /// Both panels, with 95 % intervals.
-pub(super) fn svg(report: &TextReport) -> String {
-    chart::svg(&[divergence(report), agreement(report)], GRID)
+pub fn svg(report: &TextReport) -> String {
+    plot::svg(&[divergence(report), agreement(report)], GRID)
 }

@@ -7,8 +7,8 @@ use candle_core::{DType, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::Rejection;
-use super::table::{LATER, some_rows};
+use super::VerifierSettings;
+use super::effects::{LATER, some_rows};
 use crate::engine::sampler::Sampler;
 use crate::engine::sequence::Sequence;
 use crate::engine::settings::Sampling;
@@ -32,7 +32,7 @@ struct Text {
 /// States of some texts.
 #[derive(Default)]
 pub(super) struct States {
-    /// That enter the judge's layer: (rows, d).
+    /// That enter the verifier's layer: (rows, d).
     pub first: Vec<f32>,
     /// Some that enter each later layer of the longest span: (rows, d).
     pub later: Vec<Vec<f32>>,
@@ -48,7 +48,7 @@ pub(super) struct States {
 /// Those of the model.
 pub(super) fn states(
     model: &Model,
-    settings: &Rejection,
+    settings: &VerifierSettings,
     threads: usize,
     stop: &AtomicBool,
     mut done: impl FnMut(usize),
@@ -80,7 +80,7 @@ pub(super) fn states(
 }
 
 impl States {
-    fn new(settings: &Rejection) -> States {
+    fn new(settings: &VerifierSettings) -> States {
         States {
             first: Vec::new(),
             later: vec![Vec::new(); settings.last() - settings.first],
@@ -95,7 +95,7 @@ impl States {
     }
 
     /// Of the `written` tokens behind `prompt` that fit the context.
-    fn of(model: &Model, settings: &Rejection, prompt: &[u32], written: &[u32]) -> Result<States> {
+    fn of(model: &Model, settings: &VerifierSettings, prompt: &[u32], written: &[u32]) -> Result<States> {
         let mut states = States::new(settings);
         let decoder = &model.decoder;
         let room = decoder.config().context.saturating_sub(prompt.len());
@@ -162,6 +162,8 @@ impl Text {
                 }
             }
         };
+        // An empty question under no template: nothing would go through the model.
+        let prompt = if prompt.is_empty() { vec![word] } else { prompt };
         let written = go_on(&prompt, ANSWER, '\n')?;
         Ok(Text { prompt, written })
     }

@@ -1,14 +1,14 @@
-//! The judge of the spans' first layer: what its networks say together, and from where on they reject.
+//! The verifier of the spans' first layer: what its networks say together, and from where on a token skips.
 
 use anyhow::Result;
 
 use super::fit::{Scale, penalty, quantile, shape, unit};
-use super::{NO_REPEAT, Rejection, Table};
+use super::{EffectTable, NO_REPEAT, VerifierSettings};
 use crate::router::MlpRouter;
 use crate::train::network::{Parameters, Shape};
 
-/// A fitted judge.
-pub(super) struct Judge {
+/// A fitted verifier.
+pub(super) struct Ensemble {
     /// The networks side by side as one, whose first logit is the mean of theirs; the second is 0. It reads
     /// standardised states.
     pub parameters: Parameters,
@@ -19,15 +19,15 @@ pub(super) struct Judge {
     pub thresholds: Vec<f32>,
 }
 
-impl Judge {
+impl Ensemble {
     /// From the members' parameters. A token leaves out the span whose mean cost is nearest to its penalty, less that
     /// which spares the share of the training rows that is to be spared.
     pub fn new(
         members: &[Parameters],
-        table: &Table,
+        table: &EffectTable,
         rows: &[usize],
         scale: &Scale,
-        settings: &Rejection,
+        settings: &VerifierSettings,
     ) -> Result<Self> {
         let parameters = merged(members, shape(table, settings));
         let shape = Shape {
@@ -36,7 +36,7 @@ impl Judge {
         };
         let network = shape.router(&parameters, &scale.mean, &scale.deviation)?;
         let said: Vec<f32> = rows.iter().map(|&row| network.logits(table.state(row))[0]).collect();
-        let costs = table.rejection_costs();
+        let costs = table.span_costs();
         let unit = unit(&costs);
         let spared = penalty(quantile(&said, settings.spared), unit);
         let mut below = 0.0;
@@ -45,7 +45,7 @@ impl Judge {
             below = cost;
             says_at((spared + middle) / unit)
         };
-        Ok(Judge {
+        Ok(Ensemble {
             parameters,
             shape,
             network,

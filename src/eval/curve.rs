@@ -3,10 +3,10 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use crate::cli::chart::{self, Curve, Grid, Joined, Panel, Point, Scale};
 use crate::engine::Scope;
 use crate::eval::report::{Report, Row};
 use crate::eval::{Control, Series};
+use crate::plot::{self, Curve, Grid, Joined, Panel, Point, Scale};
 use crate::text::escape_controls;
 
 /// Of a panel in the terminal.
@@ -164,7 +164,7 @@ fn by_task(rows: &[Row]) -> Vec<Vec<&Row>> {
 }
 
 /// A drawing for each task that has a curve: routers at some dial or budget.
-pub(super) fn terminal(rows: &[Row]) -> String {
+pub fn terminal(rows: &[Row]) -> String {
     let is_swept = |row: &&Row| matches!(row.series, Series::Dial(_) | Series::Budget(_));
     let tasks = by_task(rows);
     let tasks = tasks.iter().filter(|rows| rows.iter().any(is_swept));
@@ -181,11 +181,11 @@ fn draw(panel: &Panel) -> String {
         .map(|c| format!("{} {}", c.symbol.unwrap_or('⠒'), c.name));
     let legend: Vec<String> = legend.collect();
     let legend = legend.chunks(3).map(|row| row.join("   ") + "\n");
-    format!("\n{}{}", chart::text(&buffer), legend.collect::<String>())
+    format!("\n{}{}", plot::text(&buffer), legend.collect::<String>())
 }
 
 /// All tasks, with 95 % intervals.
-pub(super) fn svg(report: &Report) -> String {
+pub fn svg(report: &Report) -> String {
     let who = match &report.routers {
         Some(routers) => format!("{}, routers {routers}", report.model),
         None => report.model.clone(),
@@ -197,16 +197,16 @@ pub(super) fn svg(report: &Report) -> String {
             ..panel
         }
     };
-    chart::svg(&by_task(&report.rows).iter().map(named).collect::<Vec<_>>(), GRID)
+    plot::svg(&by_task(&report.rows).iter().map(named).collect::<Vec<_>>(), GRID)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::eval::{Method, Outcome};
+    use crate::eval::{Outcome, Variant};
     use crate::program::Program;
 
-    fn row(task: &str, method: &Method, correct: usize, depth: f64) -> Row {
+    fn row(task: &str, method: &Variant, correct: usize, depth: f64) -> Row {
         let outcome = |i| Outcome {
             correct: i < correct,
             not_understood: false,
@@ -217,15 +217,15 @@ mod tests {
     }
 
     fn task(name: &str) -> Vec<Row> {
-        let routers = |dial, budget| Method::routers(Scope::Prompt, dial, budget);
+        let routers = |dial, budget| Variant::routers(Scope::Prompt, dial, budget);
         vec![
-            row(name, &Method::base(30), 25, 30.0),
+            row(name, &Variant::base(30), 25, 30.0),
             row(name, &routers(-0.5, None), 24, 28.5),
             row(name, &routers(-0.6, None), 20, 26.0),
             row(name, &routers(-0.4, None), 26, 29.5),
             row(name, &routers(-0.5, Some(27)), 22, 27.0),
-            row(name, &Method::control(Control::Random, 28.5), 15, 28.5),
-            row(name, &Method::static_program(Program::from_layers(0..29)), 27, 29.0),
+            row(name, &Variant::control(Control::Random, 28.5), 15, 28.5),
+            row(name, &Variant::static_program(Program::from_layers(0..29)), 27, 29.0),
         ]
     }
 

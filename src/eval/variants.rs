@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 use super::controls::Control;
 use super::generation::{self, Generation};
 use super::multiple_choice::{ChoiceScorer, EncodedQuestion, Score, Scoring};
+use super::report::Row;
 use super::tasks::Question;
 use crate::engine::route::Route;
 use crate::engine::sequence::Sequence;
-use crate::engine::{KvMode, Scope, Settings};
+use crate::engine::{KvMode, NEUTRAL_DIAL, Scope, Settings};
 use crate::model::{Decoder, Model, logsumexp};
 use crate::program::Program;
 use crate::router::RouterSet;
@@ -35,9 +36,58 @@ pub enum Series {
     Control(&'static str),
 }
 
+/// Dials of a sweep, on both sides of the router itself (−0.5). Each moves the difference of p(skip) and
+/// p(execute) from which a layer is skipped: −2/3, −3/7, −1/4, −1/9, then 1/9, 1/4, 3/7, 2/3.
+pub const SWEEP_DIALS: [f64; 8] = [-0.7, -0.65, -0.6, -0.55, -0.4, -0.3, -0.2, -0.1];
+
+/// Budgets of a sweep: from 95 % down to half of the model's layers.
+pub fn sweep_budgets(layers: usize) -> Vec<usize> {
+    let shares = [0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5];
+    let budgets = shares.map(|share| (share * layers as f64).round() as usize);
+    let mut budgets: Vec<usize> = budgets.into_iter().filter(|&b| b > 0 && b < layers).collect();
+    budgets.dedup();
+    budgets
+}
+
+/// The rows of an evaluation, measured on every task.
+#[derive(Clone, Debug)]
+pub struct Variants {
+    /// Base first.
+    pub all: Vec<Variant>,
+    /// Names of those that a sweep alone adds; no controls stand at their depths.
+    swept: Vec<String>,
+}
+
+impl Variants {
+    /// The unmodified model of `layers` layers.
+    pub fn new(layers: usize) -> Variants {
+        Variants {
+            all: vec![Variant::base(layers)],
+            swept: Vec::new(),
+        }
+    }
+
+    /// Adds routers over the dial and the budget, but for rows that are there already.
+    pub fn sweep(&mut self, scope: Scope, kv: KvMode, layers: usize) {
+        let dialled = SWEEP_DIALS.iter().map(|&dial| Variant::routers(scope, dial, None));
+        let budgets = sweep_budgets(layers).into_iter();
+        let budgeted = budgets.map(|budget| Variant::routers(scope, NEUTRAL_DIAL, Some(budget)));
+        let mut more: Vec<Variant> = dialled.chain(budgeted).map(|v| v.with_kv(kv)).collect();
+        more.retain(|m| self.all.iter().all(|asked| asked.name != m.name));
+        self.swept.extend(more.iter().map(|m| m.name.clone()));
+        self.all.extend(more);
+    }
+
+    /// Whether controls stand at this row's depth.
+    pub fn is_controlled(&self, row: &Row) -> bool {
+        let routed = matches!(row.series, Series::Routers(_) | Series::Dial(_) | Series::Budget(_));
+        routed && !self.swept.contains(&row.method)
+    }
+}
+
 /// Who decides, under a name for the report.
 #[derive(Clone, Debug)]
-pub struct Method {
+pub struct Variant {
     pub name: String,
     pub series: Series,
     /// Scope, dial, budget, pins, or a fixed program.
@@ -46,19 +96,19 @@ pub struct Method {
     control: Option<(Control, f64)>,
 }
 
-impl Method {
+impl Variant {
     /// The unmodified model of `layers` layers.
-    pub fn base(layers: usize) -> Method {
-        Method {
+    pub fn base(layers: usize) -> Variant {
+        Variant {
             name: "base".into(),
             series: Series::Base,
-            ..Method::program(Program::standard(layers))
+            ..Variant::program(Program::standard(layers))
         }
     }
 
     /// One program for every question.
-    pub fn program(program: Program) -> Method {
-        Method {
+    pub fn program(program: Program) -> Variant {
+        Variant {
             name: format!("program {program}"),
             series: Series::Program,
             settings: Settings {
@@ -70,17 +120,17 @@ impl Method {
     }
 
     /// The one program that was best on training questions.
-    pub fn static_program(program: Program) -> Method {
-        Method {
+    pub fn static_program(program: Program) -> Variant {
+        Variant {
             name: format!("static {program}"),
             series: Series::Static,
-            ..Method::program(program)
+            ..Variant::program(program)
         }
     }
 
     /// A control at the mean depth of what it is compared to.
-    pub fn control(control: Control, depth: f64) -> Method {
-        Method {
+    pub fn control(control: Control, depth: f64) -> Variant {
+        Variant {
             name: format!("{} at {depth:.2}", control.name()),
             series: Series::Control(control.name()),
             settings: Settings::default(),
@@ -98,16 +148,16 @@ impl Method {
     }
 
     /// Routers in scope `token` at the dial of a mean depth.
-    pub fn at_depth(depth: f64, dial: f64) -> Method {
-        Method {
+    pub fn at_depth(depth: f64, dial: f64) -> Variant {
+        Variant {
             name: format!("routers, token, depth {depth} (dial {dial:.3})"),
             series: Series::Dial(Scope::Token),
-            ..Method::routers(Scope::Token, dial, None)
+            ..Variant::routers(Scope::Token, dial, None)
         }
     }
 
     /// The same with what tokens leave in layers that they do not run.
-    pub fn with_kv(mut self, kv: KvMode) -> Method {
+    pub fn with_kv(mut self, kv: KvMode) -> Variant {
         if kv != KvMode::default() {
             self.name += &format!(", kv {kv}");
         }
@@ -121,7 +171,7 @@ impl Method {
     }
 
     /// Routers in a scope, at a dial and a budget.
-    pub fn routers(scope: Scope, dial: f64, budget: Option<usize>) -> Method {
+    pub fn routers(scope: Scope, dial: f64, budget: Option<usize>) -> Variant {
         let settings = Settings {
             scope,
             dial,
@@ -137,7 +187,7 @@ impl Method {
             name += &format!(", budget {budget}");
             series = Series::Budget(scope);
         }
-        Method {
+        Variant {
             name,
             series,
             settings,
@@ -285,8 +335,9 @@ fn log_prob(logits: &[f32], id: u32) -> f64 {
 mod tests {
     use super::*;
     use crate::eval::testing::{LAYERS, question, tiny_decoder, tiny_routers};
+    use crate::router::policy::dial;
 
-    fn outcome(method: &Method) -> Outcome {
+    fn outcome(method: &Variant) -> Outcome {
         let (decoder, routers) = (tiny_decoder(), tiny_routers());
         let stop = AtomicBool::new(false);
         answer(
@@ -304,7 +355,7 @@ mod tests {
     fn routers_that_decide_alike_score_alike_in_both_scopes() {
         let (decoder, routers, question) = (tiny_decoder(), tiny_routers(), question());
         let stop = AtomicBool::new(false);
-        let method = Method::routers(Scope::Token, -0.5, None);
+        let method = Variant::routers(Scope::Token, -0.5, None);
         let (by_token, depth) = by_tokens(
             &decoder,
             Some(&routers),
@@ -321,27 +372,52 @@ mod tests {
             assert!((a - b).abs() < 1e-4, "{by_token:?} {at_once:?}");
         }
         assert_eq!(depth, 4.0);
-        let prompt = outcome(&Method::routers(Scope::Prompt, -0.5, None));
-        assert_eq!(prompt, outcome(&Method::program(program)));
+        let prompt = outcome(&Variant::routers(Scope::Prompt, -0.5, None));
+        assert_eq!(prompt, outcome(&Variant::program(program)));
     }
 
     #[test]
     fn depth_is_that_of_a_forward_pass() {
-        assert_eq!(outcome(&Method::base(LAYERS)).depth, 4.0);
-        assert_eq!(outcome(&Method::program(Program::from_layers([0, 3]))).depth, 2.0);
+        assert_eq!(outcome(&Variant::base(LAYERS)).depth, 4.0);
+        assert_eq!(outcome(&Variant::program(Program::from_layers([0, 3]))).depth, 2.0);
         for scope in [Scope::Prompt, Scope::Token] {
-            let budgeted = Method::routers(scope, -0.5, Some(3));
+            let budgeted = Variant::routers(scope, -0.5, Some(3));
             assert!(outcome(&budgeted).depth <= 3.0, "{}", budgeted.name);
         }
     }
 
     #[test]
     fn names_say_what_differs_from_the_default() {
-        assert_eq!(Method::routers(Scope::Prompt, -0.5, None).name, "routers, prompt");
+        assert_eq!(Variant::routers(Scope::Prompt, -0.5, None).name, "routers, prompt");
         assert_eq!(
-            Method::routers(Scope::Token, 0.0, Some(26)).name,
+            Variant::routers(Scope::Token, 0.0, Some(26)).name,
             "routers, token, dial 0, budget 26"
         );
-        assert_eq!(Method::program(Program::from_layers([0, 1, 3])).name, "program 0-1 3");
+        assert_eq!(Variant::program(Program::from_layers([0, 1, 3])).name, "program 0-1 3");
+    }
+
+    #[test]
+    fn budgets_of_a_sweep_save_layers() {
+        assert_eq!(sweep_budgets(30), [29, 27, 26, 24, 21, 18, 15]);
+        assert_eq!(sweep_budgets(4), [3, 2]);
+        assert_eq!(sweep_budgets(1), [] as [usize; 0]);
+    }
+
+    #[test]
+    fn dials_of_a_sweep_move_the_threshold_of_a_skip_both_ways() {
+        // p(skip) from which a layer is skipped, of two classes; 1/2 for the router itself.
+        let threshold = |position: f64| {
+            let skips = |p: &f32| {
+                let [skip, execute, _] = dial([*p, 1.0 - p, 0.0], position);
+                skip > execute
+            };
+            (0..1000).map(|i| i as f32 / 1000.0).find(skips).unwrap_or(1.0)
+        };
+        let thresholds: Vec<f32> = SWEEP_DIALS.iter().map(|&d| threshold(d)).collect();
+        assert!(
+            thresholds.is_sorted() && thresholds[0] > 0.1 && thresholds[7] < 0.9,
+            "{thresholds:?}"
+        );
+        assert!(thresholds[3] < 0.5 && thresholds[4] > 0.5, "{thresholds:?}");
     }
 }

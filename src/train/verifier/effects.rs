@@ -1,4 +1,4 @@
-//! What a rejection costs each token, measured once.
+//! What a span costs each token, measured once.
 
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Result, ensure};
 use candle_core::{DType, Tensor};
 
-use super::{Rejection, written};
+use super::{VerifierSettings, negatives};
 use crate::eval::multiple_choice::ChoiceScorer;
 use crate::eval::parallel::for_each_ordered;
 use crate::eval::{EncodedQuestion, Question, Scoring};
@@ -40,7 +40,7 @@ pub struct Item {
 
 /// Tokens of choices and of questions as the judging router sees them.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Table {
+pub struct EffectTable {
     /// d
     pub hidden_size: usize,
     pub items: Vec<Item>,
@@ -62,7 +62,7 @@ pub struct Table {
     pub costs: Vec<f64>,
 }
 
-impl Table {
+impl EffectTable {
     /// Runs every question by the standard program, and with each span left out by the choices' tokens. The first
     /// [`COSTED`] questions also run without each layer.
     ///
@@ -73,12 +73,12 @@ impl Table {
     pub fn measure(
         model: &Model,
         questions: &[Question],
-        settings: &Rejection,
+        settings: &VerifierSettings,
         windows: usize,
         threads: usize,
         stop: &AtomicBool,
         mut done: impl FnMut(usize),
-    ) -> Result<Option<Table>> {
+    ) -> Result<Option<EffectTable>> {
         let layers = model.info.layers;
         let ascending = settings.lasts.windows(2).all(|pair| pair[0] < pair[1]);
         ensure!(
@@ -88,11 +88,11 @@ impl Table {
             settings.lasts,
             layers - 1
         );
-        let mut table = Table {
+        let mut table = EffectTable {
             hidden_size: model.info.hidden_size,
             spans: settings.lasts.len(),
             later: vec![Vec::new(); settings.last() - settings.first],
-            ..Table::default()
+            ..EffectTable::default()
         };
         let mut costs = (vec![0.0; layers], 0);
         for_each_ordered(
@@ -127,12 +127,12 @@ impl Table {
     pub fn write(
         &mut self,
         model: &Model,
-        settings: &Rejection,
+        settings: &VerifierSettings,
         threads: usize,
         stop: &AtomicBool,
         done: impl FnMut(usize),
     ) -> Result<bool> {
-        let Some(states) = written::states(model, settings, threads, stop, done)? else {
+        let Some(states) = negatives::states(model, settings, threads, stop, done)? else {
             return Ok(false);
         };
         self.written = states.first;
@@ -174,7 +174,7 @@ impl Table {
 
     /// What leaving out each span costs a token of a choice on average, nats. Ascending: one that costs no more than a
     /// shorter one counts as [`LEAST_COST`] more.
-    pub fn rejection_costs(&self) -> Vec<f32> {
+    pub fn span_costs(&self) -> Vec<f32> {
         let rows = self.choice.len().max(1) as f64;
         let mut costs = Vec::with_capacity(self.spans);
         for span in 0..self.spans {
@@ -198,7 +198,7 @@ struct Measured {
 }
 
 impl Measured {
-    fn new(model: &Model, question: &EncodedQuestion, settings: &Rejection, windows: usize) -> Result<Measured> {
+    fn new(model: &Model, question: &EncodedQuestion, settings: &VerifierSettings, windows: usize) -> Result<Measured> {
         let scorer = ChoiceScorer::new(&model.decoder, question)?;
         let layers = model.info.layers;
         let prompt = scorer.prompt_rows().end;
@@ -226,19 +226,19 @@ impl Measured {
         for (span, &last) in settings.lasts.iter().enumerate() {
             // The question runs every layer either way; only the choices' rows differ from here on.
             let of_question = entered[last + 1 - settings.first].narrow(0, 0, prompt)?;
-            let mut rejected = Tensor::cat(&[&of_question, &of_choices], 0)?;
+            let mut skipped = Tensor::cat(&[&of_question, &of_choices], 0)?;
             for layer in last + 1..layers {
-                rejected = scorer.run_block(layer, &rejected)?;
+                skipped = scorer.run_block(layer, &skipped)?;
                 if layer < settings.last() {
                     // Behind a short span a token is to run the layers of the longer ones.
-                    let states = rejected.narrow(0, prompt, rows)?.to_dtype(DType::F32)?;
+                    let states = skipped.narrow(0, prompt, rows)?.to_dtype(DType::F32)?;
                     later[layer - settings.first].extend(some_rows(&states, LATER)?);
                 }
             }
-            let rejected = scorer.log_probs(&rejected)?;
-            for (choice, (kept, rejected)) in kept.iter().zip(&rejected).enumerate() {
-                for (token, (kept, rejected)) in kept.iter().zip(rejected).skip(1).enumerate() {
-                    effects[choice][token * settings.lasts.len() + span] = (rejected - kept) as f32;
+            let skipped = scorer.log_probs(&skipped)?;
+            for (choice, (kept, skipped)) in kept.iter().zip(&skipped).enumerate() {
+                for (token, (kept, skipped)) in kept.iter().zip(skipped).skip(1).enumerate() {
+                    effects[choice][token * settings.lasts.len() + span] = (skipped - kept) as f32;
                 }
             }
         }

@@ -1,22 +1,21 @@
-//! The one best program of training questions, and the layers that are missed least there.
+//! The static baseline: the one best program of training questions, and the layers that are missed least there.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 
-use super::evaluation::Evaluation;
-use crate::cli::counter::Counter;
-use crate::eval::outcomes::TaskHeader;
+use super::evaluator::DEFAULT_CACHE_BYTES;
+use super::ranking::ranking;
+use super::records::{ExampleRecord, read_records};
+use super::{SearchSettings, StaticSearch, search_question};
+use crate::eval::evaluation::Evaluation;
 use crate::eval::parallel::for_each_ordered;
 use crate::eval::report::StaticChoice;
 use crate::eval::{Control, Question, Task};
 use crate::model::Model;
 use crate::program::Program;
-use crate::search::evaluator::DEFAULT_CACHE_BYTES;
-use crate::search::ranking::ranking;
-use crate::search::records::{ExampleRecord, read_records};
-use crate::search::{SearchSettings, StaticSearch, search_question};
+use crate::progress::Progress;
 
 /// What makes two questions the same one: the text, and the choices in any order.
 type Same = (String, Vec<String>);
@@ -56,7 +55,7 @@ fn tell_left_out(path: &Path, left_out: usize) {
 ///
 /// # Errors
 /// As [`Task::load`]; a file that is among `tests` by its contents, or has no other question.
-pub(super) fn load(paths: &[PathBuf], limit: Option<usize>, tests: &[Task]) -> Result<Vec<Task>> {
+pub fn load(paths: &[PathBuf], limit: Option<usize>, tests: &[Task]) -> Result<Vec<Task>> {
     let tested = all_same(tests);
     let load = |path: &PathBuf| {
         let mut task = Task::load(path)?;
@@ -81,7 +80,7 @@ pub(super) fn load(paths: &[PathBuf], limit: Option<usize>, tests: &[Task]) -> R
 /// # Errors
 /// As [`read_records`]; records of another model, or of questions that are among `tests`; records
 /// without programs that were run on every question.
-pub(super) fn of_records(paths: &[PathBuf], tests: &[Task], model: &Model) -> Result<StaticChoice> {
+pub fn of_records(paths: &[PathBuf], tests: &[Task], model: &Model) -> Result<StaticChoice> {
     let tested = all_same(tests);
     let mut files = paths
         .iter()
@@ -126,29 +125,29 @@ pub(super) fn of_records(paths: &[PathBuf], tests: &[Task], model: &Model) -> Re
 }
 
 /// Training questions, and what was tried on them.
-pub(super) struct Training {
+pub struct StaticBaseline {
     tasks: Vec<Task>,
     search: StaticSearch,
 }
 
-impl Training {
+impl StaticBaseline {
     /// For a model of `layers` layers.
-    pub fn new(tasks: Vec<Task>, layers: usize) -> Training {
-        Training {
+    pub fn new(tasks: Vec<Task>, layers: usize) -> StaticBaseline {
+        StaticBaseline {
             tasks,
             search: StaticSearch::new(layers),
         }
     }
 
-    /// What the choice depends on.
-    pub fn headers(&self, header: &dyn Fn(&Task) -> TaskHeader) -> Vec<TaskHeader> {
-        self.tasks.iter().map(header).collect()
+    /// The training questions.
+    pub fn tasks(&self) -> &[Task] {
+        &self.tasks
     }
 
     /// Searches the best static program.
     pub fn best(&mut self, evaluation: &mut Evaluation) -> Result<StaticChoice> {
         let tasks = &self.tasks;
-        let mut run = |round: &str, programs: &[Program]| evaluation.train(tasks, round, programs);
+        let mut run = |round: &str, programs: &[Program]| run_round(evaluation, tasks, round, programs);
         let program = self.search.best(&mut run)?;
         let right = |program: &Program| self.search.right(program).unwrap_or_default();
         Ok(StaticChoice {
@@ -163,64 +162,58 @@ impl Training {
     /// Layers removed greedily, as many as a mean depth of `depth` asks for.
     pub fn removal(&mut self, depth: f64, evaluation: &mut Evaluation) -> Result<Control> {
         let tasks = &self.tasks;
-        let mut run = |round: &str, programs: &[Program]| evaluation.train(tasks, round, programs);
+        let mut run = |round: &str, programs: &[Program]| run_round(evaluation, tasks, round, programs);
         let order = self.search.removal(depth.max(0.0).floor() as usize, &mut run)?;
         Ok(Control::Removal(order))
     }
 }
 
-impl Evaluation<'_> {
-    /// Right answers of each of `programs` on all questions of `tasks`: what a former run left of this
-    /// round, then the rest.
-    fn train(&mut self, tasks: &[Task], round: &str, programs: &[Program]) -> Result<Vec<usize>> {
-        let questions: Vec<&Question> = tasks.iter().flat_map(|t| &t.questions).collect();
-        let ids: Vec<&str> = questions.iter().map(|q| q.id.as_str()).collect();
-        let file = &mut self.outcomes;
-        let done = match file {
-            Some(file) => file.take_training(round, &ids, programs)?,
-            None => Vec::new(),
-        };
-        let mut right = vec![0; programs.len()];
-        let mut add = |found: &[Program]| {
-            for (count, program) in right.iter_mut().zip(programs) {
-                *count += usize::from(found.contains(program));
+/// Right answers of each of `programs` on all questions of `tasks`: what a former run left of this round, then the rest.
+fn run_round(evaluation: &mut Evaluation, tasks: &[Task], round: &str, programs: &[Program]) -> Result<Vec<usize>> {
+    let questions: Vec<&Question> = tasks.iter().flat_map(|t| &t.questions).collect();
+    let ids: Vec<&str> = questions.iter().map(|q| q.id.as_str()).collect();
+    let file = &mut evaluation.outcomes;
+    let done = match file {
+        Some(file) => file.take_training(round, &ids, programs)?,
+        None => Vec::new(),
+    };
+    let mut right = vec![0; programs.len()];
+    let mut add = |found: &[Program]| {
+        for (count, program) in right.iter_mut().zip(programs) {
+            *count += usize::from(found.contains(program));
+        }
+    };
+    done.iter().for_each(|found| add(found));
+    let total = questions.len();
+    let what = format!("static, {round}: {} programs", programs.len());
+    let tell = &mut *evaluation.tell;
+    tell(Progress::new(&what, done.len(), total));
+    let (model, scoring, stop) = (evaluation.model, evaluation.scoring, evaluation.stop);
+    let settings = SearchSettings {
+        programs: programs.to_vec(),
+        ..SearchSettings::default()
+    };
+    for_each_ordered(
+        done.len()..total,
+        evaluation.threads,
+        stop,
+        |index| {
+            let (scoring, generation) = scoring.of(questions[index].answer.kind(), false);
+            let judged = (scoring, generation.as_ref());
+            search_question(model, questions[index], judged, &settings, DEFAULT_CACHE_BYTES, stop)
+        },
+        |index, result| {
+            // The standard program is run too, whether it is asked for or not.
+            let found = result.right().map(|(program, _)| program);
+            let found: Vec<Program> = found.filter(|p| programs.contains(p)).cloned().collect();
+            if let Some(file) = file {
+                file.write_training(round, ids[index], &found)?;
             }
-        };
-        done.iter().for_each(|found| add(found));
-        let total = questions.len();
-        let mut counter = Counter::new(
-            &format!("static, {round}: {} programs", programs.len()),
-            done.len(),
-            total,
-        );
-        let (model, scoring, stop) = (self.model, self.scoring, self.stop);
-        let settings = SearchSettings {
-            programs: programs.to_vec(),
-            ..SearchSettings::default()
-        };
-        for_each_ordered(
-            done.len()..total,
-            self.threads,
-            stop,
-            |index| {
-                let (scoring, generation) = scoring.of(questions[index].answer.kind(), false);
-                let judged = (scoring, generation.as_ref());
-                search_question(model, questions[index], judged, &settings, DEFAULT_CACHE_BYTES, stop)
-            },
-            |index, result| {
-                // The standard program is run too, whether it is asked for or not.
-                let found = result.right().map(|(program, _)| program);
-                let found: Vec<Program> = found.filter(|p| programs.contains(p)).cloned().collect();
-                if let Some(file) = file {
-                    file.write_training(round, ids[index], &found)?;
-                }
-                add(&found);
-                counter.done(index + 1, "");
-                Ok(())
-            },
-        )?;
-        counter.finish();
-        self.check_stopped()?;
-        Ok(right)
-    }
+            add(&found);
+            tell(Progress::new(&what, index + 1, total));
+            Ok(())
+        },
+    )?;
+    evaluation.check_stopped()?;
+    Ok(right)
 }

@@ -3,7 +3,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
 
-use crate::cli::chart::{self, Curve, Grid, Joined, Panel, Point, Scale};
+use crate::plot::{self, Curve, Grid, Joined, Panel, Point, Scale};
 use crate::train::trainer::EpochReport;
 
 /// Of the drawing in the terminal.
@@ -76,12 +76,12 @@ pub fn terminal(reports: &[EpochReport]) -> String {
     f1.curves.truncate(1);
     loss.draw("• training  ⠒ held-out loss", left, &mut buffer);
     f1.draw("held-out macro-F1", right, &mut buffer);
-    chart::text(&buffer)
+    plot::text(&buffer)
 }
 
 /// Loss and F1 over epochs, side by side.
 pub fn svg(reports: &[EpochReport]) -> String {
-    chart::svg(&panels(reports), GRID)
+    plot::svg(&panels(reports), GRID)
 }
 
 #[cfg(test)]
