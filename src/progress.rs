@@ -5,7 +5,9 @@
 pub struct Progress<'a> {
     /// The work in words; the bar of another one begins anew.
     pub what: &'a str,
+    /// How much of it is done.
     pub done: usize,
+    /// How much there is to do.
     pub total: usize,
     /// Words behind the figures; may be empty.
     pub note: &'a str,

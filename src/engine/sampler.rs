@@ -174,7 +174,6 @@ mod tests {
                     top_p,
                     seed,
                     repetition_penalty: 1.3,
-                    ..Sampling::default()
                 };
                 let method = match (top_k, top_p) {
                     _ if temperature == 0.0 => Method::ArgMax,

@@ -24,14 +24,17 @@ const CALIBRATION: usize = 64;
 #[error("the evaluation was stopped")]
 pub struct Interrupted;
 
+/// Removes layers down to a mean depth, by what an evaluation of other questions says.
+pub type Removal<'c> = &'c mut dyn FnMut(f64, &mut Evaluation) -> Result<Control>;
+
 /// Which controls are measured beside the variants.
 pub struct Controls<'c> {
     /// Those that need no training.
     pub untrained: bool,
     /// At these depths; those of the routers if empty.
     pub depths: &'c [f64],
-    /// Removes layers, down to a mean depth, that other questions miss least.
-    pub removal: Option<&'c mut dyn FnMut(f64, &mut Evaluation) -> Result<Control>>,
+    /// Those that other questions miss least.
+    pub removal: Option<Removal<'c>>,
 }
 
 /// Questions of some tasks, answered by a model.

@@ -123,7 +123,7 @@ pub fn write(
     })
 }
 
-/// [`write`], and whether it is right.
+/// [`write()`], and whether it is right.
 pub fn answer(
     model: &Model,
     routers: Option<&RouterSet>,

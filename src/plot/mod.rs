@@ -14,44 +14,59 @@ pub use svg::{Grid, svg};
 /// the note to who points at it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Point {
+    /// On the horizontal axis.
     pub x: f64,
+    /// On the vertical axis.
     pub y: f64,
     /// (low, high)
     pub interval: Option<(f64, f64)>,
+    /// What the mark says; no mark if empty.
     pub note: String,
 }
 
 /// Where a curve's points are joined by a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Joined {
+    /// Marks alone.
     Never,
     /// The terminal shows the points alone.
     InSvg,
+    /// In the terminal and in the SVG.
     Always,
 }
 
+/// Points that belong together.
 pub struct Curve {
+    /// In the legend.
     pub name: String,
     /// In the SVG.
     pub colour: &'static str,
+    /// Whether a line joins the points.
     pub joined: Joined,
     /// At every point in the terminal.
     pub symbol: Option<char>,
+    /// In the order in which a line joins them.
     pub points: Vec<Point>,
 }
 
 /// An axis: its name with the unit, and the decimals of its labels.
 #[derive(Clone, Copy)]
 pub struct Scale {
+    /// With the unit.
     pub name: &'static str,
+    /// Of the labels.
     pub decimals: usize,
 }
 
 /// Curves that share their axes.
 pub struct Panel {
+    /// Above the plot.
     pub title: String,
+    /// The horizontal axis.
     pub x: Scale,
+    /// The vertical axis.
     pub y: Scale,
+    /// Later ones are drawn over earlier ones.
     pub curves: Vec<Curve>,
 }
 

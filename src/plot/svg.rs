@@ -15,9 +15,13 @@ const LEGEND_ROW: f64 = 16.0;
 /// Panels in the picture: their size, how many stand side by side, and columns of their legends.
 #[derive(Clone, Copy)]
 pub struct Grid {
+    /// Of a panel, in pixels.
     pub width: f64,
+    /// Of a panel, in pixels.
     pub height: f64,
+    /// Panels side by side.
     pub across: usize,
+    /// Names in a row of a legend.
     pub legend_columns: usize,
 }
 

@@ -1,5 +1,5 @@
-//! The screen: state ([`app`]), events that change it ([`update`]), and what it looks like
-//! ([`view`]). The main loop is [`run`].
+//! The screen: state ([`app`]), events that change it ([`mod@update`]), and what it looks like
+//! ([`view`]). The main loop is [`run()`].
 
 pub mod action;
 pub mod app;

@@ -37,6 +37,9 @@ mod search_watch;
 #[cfg(unix)]
 mod slurm;
 
+// The library without the command line: what a notebook or another program calls.
+mod library;
+
 // The screen: what it looks like, that nothing pressed breaks it, and in a real pseudo-terminal.
 mod pictures;
 #[cfg(unix)]

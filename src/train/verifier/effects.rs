@@ -64,7 +64,7 @@ pub struct EffectTable {
 
 impl EffectTable {
     /// Runs every question by the standard program, and with each span left out by the choices' tokens. The first
-    /// [`COSTED`] questions also run without each layer.
+    /// `COSTED` questions also run without each layer.
     ///
     /// Returns `None` where it was stopped. `done` hears the number of finished questions.
     ///
@@ -173,7 +173,7 @@ impl EffectTable {
     }
 
     /// What leaving out each span costs a token of a choice on average, nats. Ascending: one that costs no more than a
-    /// shorter one counts as [`LEAST_COST`] more.
+    /// shorter one counts as `LEAST_COST` more.
     pub fn span_costs(&self) -> Vec<f32> {
         let rows = self.choice.len().max(1) as f64;
         let mut costs = Vec::with_capacity(self.spans);
