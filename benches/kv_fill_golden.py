@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Logits of small random models under programs that change at every token, for tests/kv_fill.rs.
+"""Logits of small random models under programs that change at every token, for tests/it/kv_fill.rs.
 
 An implementation of its own, in numpy and float64, token by token as the specification has it: a token that runs
 layer l for the n-th time reads and leaves keys and values in the pass (l, n); one that does not run (l, 0) leaves

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Logits of small models whose layers see windows of tokens, for tests/windows.rs: by transformers, in float64.
+"""Logits of small models whose layers see windows of tokens, for tests/it/windows.rs: by transformers, in float64.
 
 The weights follow from the tensors' names by a formula, so that they need not be kept.
 

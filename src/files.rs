@@ -125,6 +125,7 @@ pub fn without_waiting(options: &mut OpenOptions) {
 /// Whether a file is ours alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Locked {
+    /// This program holds the lock until the file is closed.
     Held,
     /// Another process has it.
     Busy,

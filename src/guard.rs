@@ -16,12 +16,16 @@ thread_local! {
 /// Why guarded work came to nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failed {
+    /// With the panic's words.
     #[error("it cannot be used: a program library fails on it ({0})")]
     Panicked(String),
+    /// After this time.
     #[error("it took over {} seconds", .0.as_secs())]
     Late(Duration),
+    /// What memory was refused for.
     #[error("{0}")]
     NoMemory(String),
+    /// With the system's words.
     #[error("no thread could be started for it: {0}")]
     NoThread(String),
 }

@@ -118,6 +118,7 @@ impl LineFile {
         })
     }
 
+    /// Where the file is.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -4,6 +4,23 @@
 //! `L`-layer decoder is `0, 1, …, L-1`. Dr.LLM (arXiv 2510.12773) decides one [`Action`] per layer,
 //! an action vector, which expands to a program; PoLar (arXiv 2606.06574) repeats whole segments.
 //! Both are written in one text form, see [`Program::parse`].
+//!
+//! ```
+//! use drllm::program::{Action, Program};
+//!
+//! // Of a decoder with 12 layers: layer 3 skipped, layer 7 twice, layers 9 and 10 twice as a segment.
+//! let program = Program::parse("0-2 4-6 7x2 8 (9-10)x2 11", 12)?;
+//! assert_eq!(program.layers(), [0, 1, 2, 4, 5, 6, 7, 7, 8, 9, 10, 9, 10, 11]);
+//! assert_eq!(program.depth(), 14);
+//!
+//! let mut actions = vec![Action::Execute; 12];
+//! actions[3] = Action::Skip;
+//! assert_eq!(Program::from_actions(&actions).to_string(), "0-2 4-11");
+//!
+//! let error = Program::parse("0-2 12", 12).unwrap_err();
+//! assert!(error.to_string().contains("column 5"), "{error}");
+//! # Ok::<(), drllm::program::ProgramError>(())
+//! ```
 
 use std::fmt;
 
@@ -70,17 +87,22 @@ impl std::str::FromStr for Action {
 
 /// Why a program text was refused. Columns count characters from 1.
 #[derive(Debug, Error, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are those of the messages")]
 pub enum ProgramError {
+    /// Something else than the grammar has there.
     #[error("column {column}: expected {expected}, found {found}")]
     Syntax {
         column: usize,
         expected: &'static str,
         found: String,
     },
+    /// A layer that the model lacks.
     #[error("column {column}: there is no layer {layer}; this model has layers 0-{last}")]
     UnknownLayer { column: usize, layer: usize, last: usize },
+    /// A range whose end comes before its beginning.
     #[error("column {column}: the range {from}-{to} runs backwards; write the smaller layer first")]
     Backwards { column: usize, from: usize, to: usize },
+    /// More block executions than a program may have.
     #[error("column {column}: the program is longer than {limit} block executions, twice the model's layers")]
     TooLong { column: usize, limit: usize },
 }
@@ -154,6 +176,7 @@ impl Program {
         self.0.len()
     }
 
+    /// Whether nothing is run between embedding and head.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

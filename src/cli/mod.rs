@@ -1,10 +1,8 @@
-//! Subcommands, one file each.
+//! Subcommands, a module each: arguments, printing, exit codes.
 
 pub mod args;
 pub mod base_model;
-mod chart;
 pub mod config;
-pub mod counter;
 pub mod diff;
 pub mod eval;
 pub mod explore;

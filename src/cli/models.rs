@@ -1,6 +1,7 @@
 //! `models`: what models are known, getting one, and what is inside one.
 
 use super::output;
+use super::progress::Progress;
 use crate::model::catalog::{self, CatalogError, Entry, Located};
 use crate::model::summary::Summary;
 use crate::text::escape_controls;
@@ -123,8 +124,11 @@ fn inspect(name: Option<&str>, json: bool) -> Result<()> {
 }
 
 fn sum(located: &Located) -> Result<String, CatalogError> {
-    let mut bar = output::Bar::default();
-    located.sha256(&mut |progress| bar.show(progress), &AtomicBool::new(false))
+    let bar = Progress::announcing();
+    located.sha256(
+        &mut |step| bar.bytes(&step.what, step.done, step.total),
+        &AtomicBool::new(false),
+    )
 }
 
 /// How the model runs, and what became of the fields of its file.

@@ -1,15 +1,30 @@
-//! Progress on standard error: a bar in a terminal, silence in a pipe.
+//! Progress on standard error: a bar in a terminal; in a pipe silence, or a line now and then.
 
 use std::cell::RefCell;
+use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::progress::Progress as Step;
 use crate::text::escape_controls;
 
-/// One bar for all stages of a command.
-pub struct Progress {
+/// How often counted work writes a line where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(30);
+
+/// One bar for all works of a command, one after the other.
+pub struct Progress(RefCell<Bar>);
+
+struct Bar {
     bar: ProgressBar,
-    shown: RefCell<String>,
+    /// Whether a pipe gets a line for every new work.
+    announces: bool,
+    what: String,
+    /// The bar's style, so that it is set once.
+    template: &'static str,
+    /// Of counted work: how much was done before, since when, and when a line was last written.
+    before: usize,
+    started: Instant,
+    last_line: Instant,
 }
 
 impl Default for Progress {
@@ -19,43 +34,115 @@ impl Default for Progress {
 }
 
 impl Progress {
+    /// Nothing is said in a pipe, but of counted work every 30 seconds.
     pub fn new() -> Self {
         // indicatif draws nothing where standard error is no terminal.
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        Progress {
+        Progress(RefCell::new(Bar {
             bar,
-            shown: RefCell::default(),
-        }
+            announces: false,
+            what: String::new(),
+            template: "",
+            before: 0,
+            started: Instant::now(),
+            last_line: Instant::now(),
+        }))
     }
 
-    /// Bytes of something that is being fetched.
+    /// In a pipe each new work is a line.
+    pub fn announcing() -> Self {
+        let progress = Self::new();
+        progress.0.borrow_mut().announces = true;
+        progress
+    }
+
+    /// Bytes of something that is fetched or read.
     pub fn bytes(&self, what: &str, done: u64, total: Option<u64>) {
-        let style = match total {
-            Some(_) => "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec}",
-            None => "{msg} {spinner} {bytes}",
-        };
-        if self.shown.replace(what.to_owned()) != what {
-            self.bar
-                .set_style(ProgressStyle::with_template(style).expect("the template is a constant"));
-            self.bar.set_message(escape_controls(what));
-        }
+        let bar = &mut *self.0.borrow_mut();
+        bar.begin(what);
+        bar.style(match total {
+            Some(_) => "{wide_msg} [{bar:20}] {bytes}/{total_bytes} {eta}",
+            None => "{spinner} {wide_msg} {bytes}",
+        });
         if let Some(total) = total {
-            self.bar.set_length(total);
+            bar.bar.set_length(total);
         }
-        self.bar.set_position(done);
+        bar.bar.set_position(done);
     }
 
     /// A stage, in words.
     pub fn stage(&self, what: &str) {
-        self.shown.replace(what.to_owned());
-        self.bar
-            .set_style(ProgressStyle::with_template("{msg}").expect("the template is a constant"));
-        self.bar.set_message(escape_controls(what));
-        self.bar.tick();
+        let bar = &mut *self.0.borrow_mut();
+        bar.begin(what);
+        bar.style("{msg}");
+        bar.bar.tick();
     }
 
-    /// Takes the bar away.
+    /// Things that are counted: how fast they go, and how long the rest will take.
+    pub fn count(&self, step: Step) {
+        let bar = &mut *self.0.borrow_mut();
+        if bar.begin(step.what) {
+            bar.before = step.done;
+            bar.started = Instant::now();
+            bar.last_line = Instant::now();
+            bar.style("{prefix} {bar:24} {pos}/{len} {msg}");
+            bar.bar.set_prefix(bar.what.clone());
+            bar.bar.set_message("");
+            bar.bar.set_length(step.total as u64);
+            bar.bar.set_position(step.done as u64);
+            return;
+        }
+        let rate = (step.done - bar.before) as f64 / bar.started.elapsed().as_secs_f64().max(1e-3);
+        let left = Duration::from_secs_f64(((step.total - step.done) as f64 / rate.max(1e-6)).min(1e8));
+        let message = format!("{rate:.2}/s, {} left{}", HumanDuration(left), step.note);
+        if bar.bar.is_hidden() {
+            if bar.last_line.elapsed() >= LINE_EVERY {
+                bar.last_line = Instant::now();
+                crate::note!("{} {}/{}: {message}", bar.what, step.done, step.total);
+            }
+            return;
+        }
+        bar.bar.set_message(message);
+        bar.bar.set_position(step.done as u64);
+    }
+
+    /// Takes the bar away; the next work begins anew.
     pub fn finish(&self) {
-        self.bar.finish_and_clear();
+        let mut bar = self.0.borrow_mut();
+        bar.what.clear();
+        bar.bar.finish_and_clear();
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+impl Bar {
+    /// Whether this is another work than before.
+    fn begin(&mut self, what: &str) -> bool {
+        let what = escape_controls(what);
+        if self.what == what {
+            return false;
+        }
+        self.bar.reset();
+        self.bar.unset_length();
+        if self.announces && self.bar.is_hidden() {
+            crate::note!("{what}");
+        }
+        self.bar.set_message(what.clone());
+        self.what = what;
+        self.template = "";
+        true
+    }
+
+    fn style(&mut self, template: &'static str) {
+        if self.template != template {
+            self.template = template;
+            let style = ProgressStyle::with_template(template);
+            self.bar.set_style(style.expect("the templates are constants"));
+        }
     }
 }

@@ -4,8 +4,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::UsageError;
-use crate::eval::generation::default_new_tokens;
-use crate::eval::{AnswerKind, Generation, Scoring, Task};
+use crate::eval::{AnswerKind, Scoring, ScoringConfig, Task};
 
 #[derive(Args, Clone, Debug)]
 pub struct ScoringArgs {
@@ -24,20 +23,13 @@ pub struct ScoringArgs {
 }
 
 impl ScoringArgs {
-    /// How questions of a kind are judged, and where answers are written, how.
-    pub fn of(&self, answers: AnswerKind, in_search: bool) -> (Scoring, Option<Generation>) {
-        let scoring = match answers {
-            AnswerKind::Choice => self.score.unwrap_or_default(),
-            AnswerKind::Number | AnswerKind::Math => Scoring::Generated,
-        };
-        let generation = (scoring == Scoring::Generated).then(|| Generation {
-            answers,
-            max_new_tokens: self
-                .max_new_tokens
-                .unwrap_or_else(|| default_new_tokens(answers, in_search)),
+    /// What the library takes.
+    pub fn config(&self) -> ScoringConfig {
+        ScoringConfig {
+            choices: self.score,
+            max_new_tokens: self.max_new_tokens,
             chat: self.chat,
-        });
-        (scoring, generation)
+        }
     }
 
     /// Refuses what none of the tasks would heed.
@@ -56,7 +48,7 @@ impl ScoringArgs {
                  --score out",
             );
         }
-        let writes = |task: &Task| self.of(task.kind(), false).1.is_some();
+        let writes = |task: &Task| self.config().of(task.kind(), false).1.is_some();
         if (self.max_new_tokens.is_some() || self.chat) && !tasks.iter().any(writes) {
             return refused(
                 "--max-new-tokens and --chat are about answers that the model writes; add --score generated, or leave \
@@ -64,27 +56,5 @@ impl ScoringArgs {
             );
         }
         Ok(())
-    }
-
-    /// The names of all scorings in use, joined by `+`.
-    pub fn names(&self, tasks: &[Task]) -> String {
-        let mut names = Vec::new();
-        for name in tasks.iter().map(|t| self.of(t.kind(), false).0.name()) {
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        names.join("+")
-    }
-
-    /// How answers are written in an evaluation, each way once.
-    pub fn generations(&self, tasks: &[Task]) -> Vec<Generation> {
-        let mut all = Vec::new();
-        for generation in tasks.iter().filter_map(|t| self.of(t.kind(), false).1) {
-            if !all.contains(&generation) {
-                all.push(generation);
-            }
-        }
-        all
     }
 }

@@ -11,8 +11,8 @@ use clap::{Args, ValueEnum};
 
 use super::UsageError;
 use super::args::{DecideArgs, ModelArgs, SampleArgs};
-use super::counter::Counter;
 use super::output;
+use super::progress::Progress;
 use super::run::{load, stop_on_signals};
 use super::table;
 use super::trace_file::read_trace;
@@ -24,6 +24,7 @@ use crate::engine::sequence::Stopped;
 use crate::engine::{Output, Prompt, Settings, Trace, generate};
 use crate::model::Model;
 use crate::program::MOST_LAYERS;
+use crate::progress::Progress as Step;
 use crate::router::RouterSet;
 
 /// Count over traces, or over a file of prompts: rates a layer, depths, confidences, programs.
@@ -125,7 +126,8 @@ fn of_prompts(args: &StatsArgs, path: &Path, config: &Config) -> Result<()> {
     Route::new(&settings, routers.as_ref(), model.info.layers).map_err(|e| UsageError::new(e.to_string()))?;
 
     let mut aggregate = Aggregate::new(model.info.clone());
-    let mut counter = Counter::new("prompts", 0, prompts.len());
+    let progress = Progress::new();
+    progress.count(Step::new("prompts", 0, prompts.len()));
     let mut done = 0;
     for (line, prompt) in &prompts {
         let trace = run_prompt(&model, routers.as_ref(), prompt, &settings, &stop);
@@ -134,9 +136,9 @@ fn of_prompts(args: &StatsArgs, path: &Path, config: &Config) -> Result<()> {
         };
         aggregate.add(&trace)?;
         done += 1;
-        counter.done(done, "");
+        progress.count(Step::new("prompts", done, prompts.len()));
     }
-    counter.finish();
+    progress.finish();
     if done > 0 {
         print(args, &aggregate)?;
     }

@@ -7,8 +7,8 @@ use math_grading::Verdict;
 use serde::{Deserialize, Serialize};
 
 use super::grading;
-use super::methods::Outcome;
 use super::tasks::{AnswerKind, Question};
+use super::variants::Outcome;
 use crate::engine::events::Prompt;
 use crate::engine::generate::{Output, generate};
 use crate::engine::sequence::Stopped;
@@ -123,7 +123,7 @@ pub fn write(
     })
 }
 
-/// [`write`], and whether it is right.
+/// [`write()`], and whether it is right.
 pub fn answer(
     model: &Model,
     routers: Option<&RouterSet>,

@@ -2,28 +2,34 @@
 //!
 //! `tasks` reads questions, `prompts` puts them to the model; `multiple_choice` scores choices under
 //! a program, `generation` has the model write its answer and `grading` says whether that is right.
-//! `methods` are the rows of a report (base, a fixed program, routers), `controls` what routers must
-//! beat, `outcomes` what stays on disk of each question, `statistics` the intervals and tests,
-//! `report` the table. `text` measures on free text instead of questions. `parallel` spreads questions over threads without changing any result.
+//! `variants` are the rows of a report (base, a fixed program, routers), `controls` what routers must beat, `evaluation`
+//! runs questions under them, `outcomes` is what stays on disk of each question, `statistics` the intervals and tests,
+//! `report` the table and `curve` its picture. `text` measures on free text instead of questions. `parallel` spreads
+//! questions over threads without changing any result.
 
 pub mod controls;
+pub mod curve;
+pub mod evaluation;
 pub mod generation;
 pub mod grading;
-pub mod methods;
 pub mod multiple_choice;
 pub mod outcomes;
 pub mod parallel;
 pub mod prompts;
 pub mod report;
+pub mod scoring;
 pub mod statistics;
 pub mod tasks;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod text;
+pub mod variants;
 
 pub use controls::Control;
+pub use evaluation::Evaluation;
 pub use generation::Generation;
-pub use methods::{Asked, Method, Outcome, Series};
 pub use multiple_choice::{ChoiceScorer, EncodedQuestion, Score, Scoring};
 pub use outcomes::{OutcomeFile, OutcomeHeader};
+pub use scoring::ScoringConfig;
 pub use tasks::{Answer, AnswerKind, Question, Task};
+pub use variants::{Asked, Outcome, Series, Variant, Variants};

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::generation::Generation;
-use super::methods::{Method, Outcome, Series};
 use super::statistics::{mcnemar_exact, wilson};
+use super::variants::{Outcome, Series, Variant};
 use crate::program::Program;
 use crate::text::escape_controls;
 
@@ -49,7 +49,7 @@ pub struct Row {
 
 impl Row {
     /// `base`: base's outcomes on the same questions, unless this is base.
-    pub fn new(task: &str, method: &Method, outcomes: &[Outcome], base: Option<&[Outcome]>) -> Row {
+    pub fn new(task: &str, method: &Variant, outcomes: &[Outcome], base: Option<&[Outcome]>) -> Row {
         let (n, correct) = (outcomes.len(), outcomes.iter().filter(|o| o.correct).count());
         let (low, high) = wilson(correct, n);
         let flips = base.map(|base| {
@@ -325,8 +325,13 @@ mod tests {
             routers_sha256: None,
             training: None,
             rows: vec![
-                Row::new("arc", &Method::base(4), &base, None),
-                Row::new("arc", &Method::routers(Scope::Prompt, -0.5, None), &routed, Some(&base)),
+                Row::new("arc", &Variant::base(4), &base, None),
+                Row::new(
+                    "arc",
+                    &Variant::routers(Scope::Prompt, -0.5, None),
+                    &routed,
+                    Some(&base),
+                ),
             ],
         }
     }
@@ -346,7 +351,7 @@ mod tests {
         assert!(!report.print(Format::Text).contains("not understood"));
         let mut routed = outcomes(&[0, 1, 1, 1]);
         routed[0].not_understood = true;
-        report.rows[1] = Row::new("arc", &Method::routers(Scope::Prompt, -0.5, None), &routed, None);
+        report.rows[1] = Row::new("arc", &Variant::routers(Scope::Prompt, -0.5, None), &routed, None);
         let line = "Answers that were not understood, which count as wrong: arc, routers, prompt: 1 of 4.\n";
         assert!(report.print(Format::Text).ends_with(line));
         assert!(report.print(Format::Markdown).ends_with(line));

@@ -8,10 +8,8 @@ use super::multiple_choice::EncodedQuestion;
 use super::tasks::{Answer, Question};
 use crate::model::{Decoder, ModelConfig, Placement, WeightSource};
 use crate::router::{FastRouters, InputNorm, MlpRouter, RouterInfo, RouterSet};
-
-#[path = "../../tests/tiny_model/mod.rs"]
-mod tiny_model;
-pub use tiny_model::{HIDDEN, LAYERS};
+use crate::testing::tiny_model;
+pub use crate::testing::tiny_model::{HIDDEN, LAYERS};
 
 /// A Llama of [`LAYERS`] layers; the same one at every call.
 pub fn tiny_decoder() -> Decoder {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::program::Program;
-use crate::tui::fixture;
+use crate::testing::fixture;
 
 /// A run whose texts would like to be obeyed.
 fn hostile() -> Trace {

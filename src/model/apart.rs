@@ -3,7 +3,7 @@
 //! done in. Whatever a template does there - nest without end, grow without end, crash - is an error
 //! here, and the explorer lives on.
 //!
-//! The process is this program again, called as [`ARGUMENT`] says. It is started with the first
+//! The process is this program again, called as `ARGUMENT` says. It is started with the first
 //! template, takes one task a line on standard input and answers each with a line on standard output.
 //! Where this library is part of another program, templates run on a thread with a large stack, with
 //! fuel as their only bound.

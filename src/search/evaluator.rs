@@ -7,7 +7,7 @@ use candle_core::Tensor;
 
 use super::mcts::{Evaluate, Evaluation, Observer, SearchResult, SearchSettings, search_watched};
 use crate::engine::sequence::Stopped;
-use crate::eval::{ChoiceScorer, EncodedQuestion, Generation, Method, Question, Scoring, generation};
+use crate::eval::{ChoiceScorer, EncodedQuestion, Generation, Question, Scoring, Variant, generation};
 use crate::model::Model;
 use crate::program::Program;
 
@@ -113,7 +113,7 @@ pub struct WritingEvaluator<'a> {
 
 impl Evaluate for WritingEvaluator<'_> {
     fn evaluate(&mut self, program: &Program) -> Result<Evaluation> {
-        let who = Method::program(program.clone()).settings;
+        let who = Variant::program(program.clone()).settings;
         let outcome = generation::answer(self.model, None, &who, self.question, self.generation, self.stop)?;
         Ok(Evaluation {
             correct: outcome.correct,

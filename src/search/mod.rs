@@ -3,8 +3,8 @@
 //! `tree` holds programs as nodes and the edits between them, `mcts` is the search, generic over
 //! an [`Evaluate`]; `evaluator` runs programs on the model with shared prefixes; `records` is what
 //! stays on disk, `shard` a part of it that one of several machines does, `exchange` the same in
-//! the layouts of other codebases. `watch` tells the engine's worker of a search as it goes. `ranking` and `static_program` ask which one program is best for
-//! all questions.
+//! the layouts of other codebases. `watch` tells the engine's worker of a search as it goes. `ranking`
+//! and `static_program` ask which one program is best for all questions, `static_baseline` chooses it for an evaluation.
 
 pub mod evaluator;
 pub mod exchange;
@@ -12,6 +12,7 @@ pub mod mcts;
 pub mod ranking;
 pub mod records;
 pub mod shard;
+pub mod static_baseline;
 pub mod static_program;
 pub mod tree;
 pub mod watch;
@@ -20,4 +21,5 @@ pub use evaluator::{ProgramEvaluator, WritingEvaluator, search_question};
 pub use mcts::{Evaluate, Evaluation, SearchResult, SearchSettings, search};
 pub use records::{ExampleRecord, RecordHeader, RecordWriter, read_records};
 pub use shard::Shard;
+pub use static_baseline::StaticBaseline;
 pub use static_program::StaticSearch;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::dataset::Dataset;
 use super::loss::{Loss, LossKind};
 use super::network::Shape;
+use super::optimiser::half_cosine;
 
 /// What a router reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -159,7 +160,7 @@ impl TrainPlan {
         }
         let rest = (self.steps - self.warm_up_steps).max(1) as f64;
         let progress = (step - self.warm_up_steps) as f64 / rest;
-        peak * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
+        peak * half_cosine(progress)
     }
 }
 

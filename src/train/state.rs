@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::features::FeatureKey;
 use super::network::Parameters;
+use super::optimiser::AdamW;
 use super::settings::TrainPlan;
 use super::trainer::EpochReport;
 use crate::files::{self, Readers};
@@ -48,9 +49,8 @@ impl StateKey {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LayerState {
     pub parameters: Parameters,
-    /// Adam's moments.
-    pub first: Vec<f32>,
-    pub second: Vec<f32>,
+    /// Their moments.
+    pub adam: AdamW,
     /// The parameters of the best epoch.
     pub best: Parameters,
 }
@@ -69,7 +69,7 @@ impl TrainState {
     /// Writes the state, whole or not at all.
     pub fn save(&self, path: &Path, key: &StateKey) -> Result<()> {
         let pieces = |layer: &LayerState| -> Vec<u8> {
-            let parts = [&layer.parameters, &layer.first, &layer.second, &layer.best];
+            let parts = [&layer.parameters, &layer.adam.first, &layer.adam.second, &layer.best];
             parts.into_iter().flatten().flat_map(|x| x.to_le_bytes()).collect()
         };
         let tensors: Vec<(String, Vec<u8>)> = self
@@ -131,14 +131,16 @@ impl TrainState {
             let part = |i: usize| values[i * size..(i + 1) * size].to_vec();
             Ok(LayerState {
                 parameters: part(0),
-                first: part(1),
-                second: part(2),
+                adam: AdamW {
+                    first: part(1),
+                    second: part(2),
+                },
                 best: part(3),
             })
         });
         let layers = layers.collect::<Result<Vec<_>>>().with_context(damaged)?;
         let size = key.plan.parameters / layers.len().max(1);
-        let parts = |l: &LayerState| [&l.parameters, &l.first, &l.second, &l.best].map(Vec::len);
+        let parts = |l: &LayerState| [&l.parameters, &l.adam.first, &l.adam.second, &l.best].map(Vec::len);
         let fits = layers.len() * size == key.plan.parameters && layers.iter().all(|l| parts(l) == [size; 4]);
         ensure!(fits && !reports.is_empty(), damaged());
         Ok(Some(TrainState { layers, reports }))

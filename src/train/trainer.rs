@@ -18,9 +18,9 @@ use serde::{Deserialize, Serialize};
 use super::dataset::Dataset;
 use super::features::{FeatureFile, LayerFeatures, Moments, Scaling};
 use super::loss::{Goal, Loss};
-use super::math::{AdamStep, adam_w};
 use super::metrics::{Confusion, Metrics};
 use super::network::{Batch, Scratch, Shape};
+use super::optimiser::AdamW;
 use super::settings::{TrainPlan, TrainSettings};
 use super::state::{LayerState, StateKey, TrainState};
 use crate::program::Action;
@@ -254,14 +254,8 @@ impl<'a> Run<'a> {
             self.shape
                 .backward(&state.parameters, batch, of_logits, scratch, gradients);
             let step = first_step + index;
-            let adam = AdamStep::new(step + 1, self.plan.learning_rate(step), settings.weight_decay);
-            adam_w(
-                &mut state.parameters,
-                gradients,
-                &mut state.first,
-                &mut state.second,
-                adam,
-            );
+            let rates = (self.plan.learning_rate(step), settings.weight_decay);
+            state.adam.step(&mut state.parameters, gradients, step, rates);
         }
         for examples in self.validation.chunks(EVALUATION_BATCH) {
             end.validation_loss += self.forward(layer, examples, (&features, &scaling), state, &mut work);
@@ -348,8 +342,7 @@ impl<'a> Run<'a> {
 fn initial(shape: Shape, layers: usize, seed: u64) -> TrainState {
     let layer = |layer: usize| LayerState {
         parameters: shape.initial(seed, layer),
-        first: vec![0.0; shape.parameters()],
-        second: vec![0.0; shape.parameters()],
+        adam: AdamW::new(shape.parameters()),
         best: Vec::new(),
     };
     TrainState {

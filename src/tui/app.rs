@@ -1,4 +1,4 @@
-//! The state of the screen. [`super::update`] changes it, [`super::view`] draws it.
+//! The state of the screen. [`mod@super::update`] changes it, [`super::view`] draws it.
 
 use std::time::Duration;
 

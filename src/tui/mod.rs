@@ -1,5 +1,5 @@
-//! The screen: state ([`app`]), events that change it ([`update`]), and what it looks like
-//! ([`view`]). The main loop is [`run`].
+//! The screen: state ([`app`]), events that change it ([`mod@update`]), and what it looks like
+//! ([`view`]). The main loop is [`run()`].
 
 pub mod action;
 pub mod app;
@@ -12,8 +12,7 @@ pub mod dial;
 pub mod diff;
 pub mod files;
 #[cfg(test)]
-#[path = "../../tests/fixture/mod.rs"]
-pub(crate) mod fixture;
+pub(crate) use crate::testing::fixture;
 pub mod grid;
 pub mod highlight;
 pub mod history;

@@ -51,7 +51,7 @@ impl Entry {
     }
 }
 
-/// An entry that matches, and which graphemes of its [`Entry::haystack`] do.
+/// An entry that matches, and which graphemes of its text do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// Index into [`Palette::entries`].

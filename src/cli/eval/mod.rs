@@ -1,35 +1,31 @@
 //! `drllm-tui eval`: how often the model is right, and at what depth.
 
-mod curve;
-mod evaluation;
 mod text;
-mod training;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use clap::Args;
 
 use super::UsageError;
 use super::args::{KvArg, ScopeArg};
 use super::base_model::BaseModelArgs;
 use super::output::{check_named_once, print, write_whole};
+use super::progress::Progress;
 use super::run::stop_on_signals;
 use super::scoring::ScoringArgs;
 use crate::engine::notes::{dial_for_depth, notes};
 use crate::engine::{KvMode, NEUTRAL_DIAL, RouterChoice, RouterInfo, Scope, Settings, kv_of, load_routers};
-use crate::eval::outcomes::{FORMAT, OutcomeFile, OutcomeHeader, TaskHeader};
-use crate::eval::report::{Format, Report, Row, StaticChoice};
-use crate::eval::{Method, Series, Task};
+use crate::eval::evaluation::{Controls, Interrupted};
+use crate::eval::outcomes::OutcomeFile;
+use crate::eval::report::{Format, Report, StaticChoice};
+use crate::eval::{Evaluation, Task, Variant, Variants, curve};
 use crate::line_file::Existing;
-use crate::model::Model;
 use crate::program::Program;
-use crate::router::RouterSet;
-use evaluation::Evaluation;
+use crate::search::static_baseline::{self, StaticBaseline};
 use text::TextArgs;
-use training::Training;
 
 /// Measure accuracy and depth on questions: the base model beside routers and fixed programs.
 #[derive(Args, Debug)]
@@ -137,7 +133,7 @@ pub fn run(args: EvalArgs) -> Result<()> {
     args.text.check_absent()?;
     let threads = args.model.threads()?;
     let tasks = args.tasks()?;
-    let training = training::load(&args.train_data, args.train_limit, &tasks)?;
+    let training = static_baseline::load(&args.train_data, args.train_limit, &tasks)?;
     let existing = Existing::from_switches(args.resume, args.force);
     args.outcomes.as_deref().map_or(Ok(()), |path| existing.check(path))?;
     args.check_places()?;
@@ -151,69 +147,79 @@ pub fn run(args: EvalArgs) -> Result<()> {
             model.info.name
         );
     }
-    let mut rows = args.methods(model.info.layers, routers.as_ref().map(|r| &r.info))?;
-    let notes = rows.methods.iter().filter(|m| m.is_routed()).flat_map(|m| {
-        let notes = notes(routers.as_ref().map(|r| &r.info), &m.settings);
-        notes.into_iter().map(|note| format!("{}: {note}", m.name))
+    let mut variants = args.variants(model.info.layers, routers.as_ref().map(|r| &r.info))?;
+    let notes = variants.all.iter().filter(|v| v.is_routed()).flat_map(|v| {
+        let notes = notes(routers.as_ref().map(|r| &r.info), &v.settings);
+        notes.into_iter().map(|note| format!("{}: {note}", v.name))
     });
     notes.for_each(|note| crate::note!("{note}"));
     let mut choice = match args.static_records.is_empty() {
         true => None,
-        false => Some(rows.add_static(training::of_records(&args.static_records, &tasks, &model)?)),
+        false => Some(static_baseline::of_records(&args.static_records, &tasks, &model)?),
     };
-    let mut training = (!training.is_empty()).then(|| Training::new(training, model.info.layers));
-    let header = args.header(&tasks, &model, routers.as_ref(), &rows.methods, training.as_ref());
-    let outcomes = args
-        .outcomes
-        .as_ref()
-        .map(|path| OutcomeFile::open(path, &header, existing));
+    let add = |choice: &StaticChoice, variants: &mut Variants| {
+        crate::note!("{}: {choice}", choice.program);
+        variants.all.push(Variant::static_program(choice.program.clone()));
+    };
+    choice.iter().for_each(|choice| add(choice, &mut variants));
+    let mut baseline = (!training.is_empty()).then(|| StaticBaseline::new(training, model.info.layers));
+    let controls = Controls {
+        untrained: args.controls,
+        depths: &args.control_depth,
+        removal: None,
+    };
+    let scoring = args.scoring.config();
+    let header = Evaluation::header(
+        &model,
+        routers.as_ref(),
+        (scoring, args.model.exact),
+        (&tasks, baseline.as_ref().map_or(&[], StaticBaseline::tasks)),
+        &variants,
+        &controls,
+    );
+    let outcomes = args.outcomes.as_ref();
+    let outcomes = outcomes.map(|path| OutcomeFile::open(path, &header, existing));
+    let progress = Progress::new();
     let mut evaluation = Evaluation {
         model: &model,
         routers: routers.as_ref(),
-        scoring: &args.scoring,
+        scoring,
         threads,
         stop: &stop,
         outcomes: outcomes.transpose()?,
+        tell: &mut |step| progress.count(step),
     };
-    if let Some(training) = &mut training {
-        choice = Some(rows.add_static(training.best(&mut evaluation)?));
-    }
-    let measured = args.measure(&tasks, &rows, &mut evaluation, training)?;
+    let measure = || {
+        if let Some(baseline) = &mut baseline {
+            let best = baseline.best(&mut evaluation)?;
+            progress.finish();
+            add(&best, &mut variants);
+            choice = Some(best);
+        }
+        let mut removal =
+            baseline.map(|mut baseline| move |depth: f64, on: &mut Evaluation| baseline.removal(depth, on));
+        let controls = Controls {
+            removal: removal.as_mut().map(|removal| removal as _),
+            ..controls
+        };
+        evaluation.measure(&tasks, &variants, controls)
+    };
+    let measured = measure();
+    progress.finish();
+    let rows = measured.map_err(|error| args.how_to_go_on(error))?;
     let report = Report {
         version: env!("CARGO_PKG_VERSION").into(),
         model: model.info.name.clone(),
         model_sha256: model.info.sha256.clone(),
         exact: args.model.exact,
-        scoring: args.scoring.names(&tasks),
-        generation: args.scoring.generations(&tasks),
+        scoring: scoring.names(&tasks),
+        generation: scoring.generations(&tasks),
         routers: routers.as_ref().map(|r| r.info.name.clone()),
         routers_sha256: routers.as_ref().map(|r| r.info.sha256.clone()),
         training: choice,
-        rows: measured,
+        rows,
     };
     args.publish(&report)
-}
-
-/// What is measured on every task.
-struct Rows {
-    /// Base first.
-    methods: Vec<Method>,
-    /// Names of the methods that --sweep alone adds.
-    swept: Vec<String>,
-}
-
-impl Rows {
-    fn add_static(&mut self, choice: StaticChoice) -> StaticChoice {
-        crate::note!("{}: {choice}", choice.program);
-        self.methods.push(Method::static_program(choice.program.clone()));
-        choice
-    }
-
-    /// Whether controls stand at this row's depth.
-    fn is_controlled(&self, row: &Row) -> bool {
-        let routed = matches!(row.series, Series::Routers(_) | Series::Dial(_) | Series::Budget(_));
-        routed && !self.swept.contains(&row.method)
-    }
 }
 
 impl EvalArgs {
@@ -258,32 +264,15 @@ impl EvalArgs {
         Ok(tasks)
     }
 
-    /// The rows of all tasks.
-    fn measure(
-        &self,
-        tasks: &[Task],
-        rows: &Rows,
-        evaluation: &mut Evaluation,
-        mut training: Option<Training>,
-    ) -> Result<Vec<Row>> {
-        let mut measured = Vec::new();
-        for task in tasks {
-            let (of_methods, base) = evaluation.rows(task, &rows.methods, None)?;
-            let controlled = of_methods.iter().filter(|row| rows.is_controlled(row));
-            let depths: Vec<f64> = match self.control_depth.is_empty() {
-                true => controlled.map(|row| row.mean_depth).collect(),
-                false => self.control_depth.clone(),
-            };
-            measured.extend(of_methods);
-            let controls = evaluation.controls(task, &depths, self.controls, training.as_mut())?;
-            if !controls.is_empty() {
-                measured.extend(evaluation.rows(task, &controls, Some(base))?.0);
+    /// What a stopped evaluation says.
+    fn how_to_go_on(&self, error: anyhow::Error) -> anyhow::Error {
+        match (error.is::<Interrupted>(), &self.outcomes) {
+            (false, _) => error,
+            (true, Some(_)) => anyhow!("stopped; continue with --resume"),
+            (true, None) => {
+                anyhow!("stopped; nothing was reported. With --outcomes FILE an evaluation can be continued")
             }
         }
-        if let Some(file) = evaluation.outcomes.take() {
-            file.finish()?;
-        }
-        Ok(measured)
     }
 
     /// Prints the report and draws its curve.
@@ -303,59 +292,25 @@ impl EvalArgs {
         self.routers.as_str().into()
     }
 
-    /// What the outcomes depend on.
-    fn header(
-        &self,
-        tasks: &[Task],
-        model: &Model,
-        routers: Option<&RouterSet>,
-        methods: &[Method],
-        training: Option<&Training>,
-    ) -> OutcomeHeader {
-        let header = |task: &Task| {
-            let (scoring, generation) = self.scoring.of(task.kind(), false);
-            TaskHeader::new(task, scoring, generation)
-        };
-        OutcomeHeader {
-            format: FORMAT,
-            model: model.info.name.clone(),
-            model_sha256: model.info.sha256.clone(),
-            layers: model.info.layers,
-            exact: self.model.exact,
-            device: model.device_name(),
-            routers_sha256: routers.map(|r| r.info.sha256.clone()),
-            tasks: tasks.iter().map(header).collect(),
-            methods: methods.iter().map(|m| m.name.clone()).collect(),
-            controls: self.controls,
-            control_depth: self.control_depth.clone(),
-            training: training.map_or(Vec::new(), |t| t.headers(&header)),
-        }
-    }
-
     /// The rows that were asked for.
-    fn methods(&self, layers: usize, routers: Option<&RouterInfo>) -> Result<Rows> {
-        let (mut methods, mut swept) = (vec![Method::base(layers)], Vec::new());
+    fn variants(&self, layers: usize, routers: Option<&RouterInfo>) -> Result<Variants> {
+        let mut variants = Variants::new(layers);
         let choice = self.router_choice();
         if routers.is_some() {
             for scope in &self.scope {
                 let scope = Scope::from(*scope);
                 let kv = self.kv.map_or_else(|| kv_of(&choice, scope), KvMode::from);
-                let dialled = |&dial: &f64| Method::routers(scope, dial, None).with_kv(kv);
-                let budgeted = |&budget: &usize| Method::routers(scope, NEUTRAL_DIAL, Some(budget)).with_kv(kv);
-                methods.push(dialled(&NEUTRAL_DIAL));
-                methods.extend(self.dial.iter().map(dialled));
+                let dialled = |&dial: &f64| Variant::routers(scope, dial, None).with_kv(kv);
+                let budgeted = |&budget: &usize| Variant::routers(scope, NEUTRAL_DIAL, Some(budget)).with_kv(kv);
+                variants.all.push(dialled(&NEUTRAL_DIAL));
+                variants.all.extend(self.dial.iter().map(dialled));
                 for &depth in self.depth.iter().filter(|_| scope == Scope::Token) {
                     let dial = dial_for_depth(routers, depth).map_err(UsageError::new)?;
-                    methods.push(Method::at_depth(depth, dial).with_kv(kv));
+                    variants.all.push(Variant::at_depth(depth, dial).with_kv(kv));
                 }
-                methods.extend(self.budget.iter().map(budgeted));
+                variants.all.extend(self.budget.iter().map(budgeted));
                 if self.sweep {
-                    let budgets = sweep_budgets(layers);
-                    let mut more: Vec<Method> = SWEEP_DIALS.iter().map(dialled).collect();
-                    more.extend(budgets.iter().map(budgeted));
-                    more.retain(|m| methods.iter().all(|asked| asked.name != m.name));
-                    swept.extend(more.iter().map(|m| m.name.clone()));
-                    methods.extend(more);
+                    variants.sweep(scope, kv, layers);
                 }
             }
         } else if self.sweep || !self.dial.is_empty() || !self.budget.is_empty() || !self.depth.is_empty() {
@@ -366,54 +321,10 @@ impl EvalArgs {
             let program = Program::parse(text, layers);
             let program =
                 program.map_err(|e| UsageError::new(format!("--program '{}': {e}", text.escape_default())))?;
-            methods.push(Method::program(program));
+            variants.all.push(Variant::program(program));
         }
-        let checked = methods.iter().map(|m| Settings::check(&m.settings, layers));
+        let checked = variants.all.iter().map(|v| Settings::check(&v.settings, layers));
         checked.collect::<Result<(), String>>().map_err(UsageError::new)?;
-        Ok(Rows { methods, swept })
-    }
-}
-
-/// Dials of a sweep, on both sides of the router itself (−0.5). Each moves the difference of p(skip) and
-/// p(execute) from which a layer is skipped: −2/3, −3/7, −1/4, −1/9, then 1/9, 1/4, 3/7, 2/3.
-const SWEEP_DIALS: [f64; 8] = [-0.7, -0.65, -0.6, -0.55, -0.4, -0.3, -0.2, -0.1];
-
-/// Budgets of a sweep: from 95 % down to half of the model's layers.
-fn sweep_budgets(layers: usize) -> Vec<usize> {
-    let shares = [0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5];
-    let budgets = shares.map(|share| (share * layers as f64).round() as usize);
-    let mut budgets: Vec<usize> = budgets.into_iter().filter(|&b| b > 0 && b < layers).collect();
-    budgets.dedup();
-    budgets
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::router::policy::dial;
-
-    #[test]
-    fn budgets_of_a_sweep_save_layers() {
-        assert_eq!(sweep_budgets(30), [29, 27, 26, 24, 21, 18, 15]);
-        assert_eq!(sweep_budgets(4), [3, 2]);
-        assert_eq!(sweep_budgets(1), [] as [usize; 0]);
-    }
-
-    #[test]
-    fn dials_of_a_sweep_move_the_threshold_of_a_skip_both_ways() {
-        // p(skip) from which a layer is skipped, of two classes; 1/2 for the router itself.
-        let threshold = |position: f64| {
-            let skips = |p: &f32| {
-                let [skip, execute, _] = dial([*p, 1.0 - p, 0.0], position);
-                skip > execute
-            };
-            (0..1000).map(|i| i as f32 / 1000.0).find(skips).unwrap_or(1.0)
-        };
-        let thresholds: Vec<f32> = SWEEP_DIALS.iter().map(|&d| threshold(d)).collect();
-        assert!(
-            thresholds.is_sorted() && thresholds[0] > 0.1 && thresholds[7] < 0.9,
-            "{thresholds:?}"
-        );
-        assert!(thresholds[3] < 0.5 && thresholds[4] > 0.5, "{thresholds:?}");
+        Ok(variants)
     }
 }

@@ -7,7 +7,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use super::{MOST_NAMED, tell_damaged};
-use crate::cli::output::{Bar, locate, refuse_existing, write_whole};
+use crate::cli::output::{locate, refuse_existing, write_whole};
+use crate::cli::progress::Progress;
 use crate::eval::Task;
 use crate::files;
 use crate::model::ModelInfo;
@@ -76,10 +77,13 @@ fn identify(name: Option<&str>) -> Result<ModelInfo> {
         .layers
         .and_then(|layers| usize::try_from(layers).ok())
         .filter(|&n| n > 0);
-    let mut bar = Bar::default();
+    let bar = Progress::announcing();
     Ok(ModelInfo {
         layers: layers.with_context(|| format!("the model {} does not say how many layers it has", summary.name))?,
-        sha256: located.sha256(&mut |progress| bar.show(progress), &AtomicBool::new(false))?,
+        sha256: located.sha256(
+            &mut |step| bar.bytes(&step.what, step.done, step.total),
+            &AtomicBool::new(false),
+        )?,
         name: summary.name,
         ..ModelInfo::default()
     })

@@ -11,7 +11,7 @@ use clap::Args;
 use super::array;
 use crate::cli::UsageError;
 use crate::cli::base_model::BaseModelArgs;
-use crate::cli::counter::Counter;
+use crate::cli::progress::Progress;
 use crate::cli::run::stop_on_signals;
 use crate::cli::scoring::ScoringArgs;
 use crate::eval::Task;
@@ -19,6 +19,7 @@ use crate::eval::parallel::for_each_ordered;
 use crate::files;
 use crate::model::Model;
 use crate::program::Program;
+use crate::progress::Progress as Step;
 use crate::search::evaluator::DEFAULT_CACHE_BYTES;
 use crate::search::records::{Existing, FORMAT, Part};
 use crate::search::{ExampleRecord, RecordHeader, RecordWriter, SearchSettings, Shard, search_question};
@@ -95,7 +96,8 @@ pub fn run(args: RunArgs) -> Result<()> {
     let total = task.questions.len();
     let mut tally = Tally::default();
     done.iter().for_each(|record| tally.add(record, header.layers));
-    let mut counter = Counter::new("searching", done.len().min(total), total);
+    let progress = Progress::new();
+    progress.count(Step::new("searching", done.len().min(total), total));
     for_each_ordered(
         done.len()..total.max(done.len()),
         threads,
@@ -110,11 +112,15 @@ pub fn run(args: RunArgs) -> Result<()> {
             writer.write(&record)?;
             tally.add(&record, header.layers);
             tally.evaluations += result.evaluated.len();
-            counter.done(index + 1, &format!(", {tally}"));
+            let note = &format!(", {tally}");
+            progress.count(Step {
+                note,
+                ..Step::new("searching", index + 1, total)
+            });
             Ok(())
         },
     )?;
-    counter.finish();
+    progress.finish();
     if stop.load(Ordering::Relaxed) && tally.questions < total {
         bail!(
             "stopped after {} of {total} questions; continue with --resume",
@@ -221,7 +227,7 @@ impl RunArgs {
             settings.programs = read_programs(path, model.info.layers)?;
             settings.simulations = settings.programs.len();
         }
-        let (scoring, generation) = self.scoring.of(task.kind(), true);
+        let (scoring, generation) = self.scoring.config().of(task.kind(), true);
         Ok(RecordHeader {
             format: FORMAT,
             task: task.name.clone(),

@@ -15,9 +15,9 @@ use crate::train::TrainSettings;
 use crate::train::ablation::Group;
 use crate::train::depth::DepthSettings;
 use crate::train::loss::LossKind;
-use crate::train::rejection::Rejection;
 use crate::train::settings::RouterInput;
 use crate::train::state::is_state;
+use crate::train::verifier::VerifierSettings;
 
 /// Train routers on the records of a search.
 #[derive(Args, Debug)]
@@ -30,77 +30,82 @@ pub struct TrainArgs {
     pub method: Option<Method>,
     #[command(flatten)]
     pub depth: DepthArgs,
-    /// Questions with choices to learn from instead of records: routers that reject implausible answers in scope
-    /// `token`
-    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["records", "ablate"], requires = "reject")]
+    /// Questions with choices to learn from instead of records: a token verifier, for scope `token`
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["records", "ablate"], requires = "verifier_spans")]
     pub data: Vec<PathBuf>,
-    /// The layers that a rejected token leaves out, like '17-23,17-27': the first one's router judges every token of a
-    /// choice, and punishes it with the span that costs enough
-    #[arg(long, value_name = "LAYERS", value_delimiter = ',', requires = "data")]
-    pub reject: Vec<String>,
+    /// The spans of layers that an implausible token may skip, like '17-23,17-27': the router of their first layer is the
+    /// verifier, which judges every token of a choice and has it skip the span that costs enough
+    #[arg(
+        long,
+        alias = "reject",
+        value_name = "LAYERS",
+        value_delimiter = ',',
+        requires = "data"
+    )]
+    pub verifier_spans: Vec<String>,
     /// Leave damaged lines of the records out and name them
-    #[arg(long, conflicts_with = "reject")]
+    #[arg(long, conflicts_with = "verifier_spans")]
     pub skip_damaged: bool,
     /// Where the routers go (safetensors)
     #[arg(long, value_name = "FILE", required_unless_present = "ablate")]
     pub out: Option<PathBuf>,
-    #[arg(long, value_name = "N", default_value_t = TrainSettings::default().epochs, conflicts_with = "reject")]
+    #[arg(long, value_name = "N", default_value_t = TrainSettings::default().epochs, conflicts_with = "verifier_spans")]
     epochs: usize,
     /// Stop after N epochs in a row without a better one
-    #[arg(long, value_name = "N", conflicts_with = "reject")]
+    #[arg(long, value_name = "N", conflicts_with = "verifier_spans")]
     patience: Option<usize>,
     /// Greatest learning rate [default: 0.001, and 0.002 with --method depth]
-    #[arg(long, conflicts_with = "reject")]
+    #[arg(long, conflicts_with = "verifier_spans")]
     pub lr: Option<f64>,
     /// Examples or texts a step [default: 16]
-    #[arg(long, value_name = "N", conflicts_with = "reject")]
+    #[arg(long, value_name = "N", conflicts_with = "verifier_spans")]
     pub batch: Option<usize>,
     #[arg(long, default_value_t = TrainSettings::default().seed)]
     pub seed: u64,
-    /// Share of the examples held out to choose the best epoch by; with --reject only to report on, and 0 holds none
+    /// Share of the examples held out to choose the best epoch by; with --verifier-spans only to report on, and 0 holds none
     #[arg(long, value_name = "SHARE", default_value_t = TrainSettings::default().validation)]
     pub validation: f64,
     /// Windows of the pooling, W
     #[arg(long, value_name = "W", default_value_t = DEFAULT_WINDOWS)]
     pub windows: usize,
     /// Width of the routers' hidden layer, r [default: 128, and 64 with --method depth]
-    #[arg(long, value_name = "R", conflicts_with = "reject")]
+    #[arg(long, value_name = "R", conflicts_with = "verifier_spans")]
     width: Option<usize>,
     /// Linear layers of a router; only 2 can be saved
-    #[arg(long, value_name = "N", default_value_t = TrainSettings::default().linear_layers, conflicts_with = "reject")]
+    #[arg(long, value_name = "N", default_value_t = TrainSettings::default().linear_layers, conflicts_with = "verifier_spans")]
     linear_layers: usize,
     /// What a router reads; only the state can be saved
-    #[arg(long, value_enum, default_value_t, conflicts_with = "reject")]
+    #[arg(long, value_enum, default_value_t, conflicts_with = "verifier_spans")]
     input: RouterInput,
-    #[arg(long, value_enum, default_value_t, conflicts_with = "reject")]
+    #[arg(long, value_enum, default_value_t, conflicts_with = "verifier_spans")]
     loss: LossKind,
     /// γ of the focal loss; 0 is weighted cross-entropy
-    #[arg(long, default_value_t = TrainSettings::default().gamma, conflicts_with = "reject")]
+    #[arg(long, default_value_t = TrainSettings::default().gamma, conflicts_with = "verifier_spans")]
     gamma: f64,
     /// Train on hidden states as they are, not standardised ones; the checkpoint reads them as they
     /// are in either case
-    #[arg(long, conflicts_with = "reject")]
+    #[arg(long, conflicts_with = "verifier_spans")]
     raw: bool,
     // The default, and the name of what `--raw` switches off.
-    #[arg(long, hide = true, conflicts_with_all = ["raw", "reject"])]
+    #[arg(long, hide = true, conflicts_with_all = ["raw", "verifier_spans"])]
     standardise: bool,
-    /// With --reject: share of the choices' tokens that no penalty is to reach. Choose it on held-out questions
-    #[arg(long, value_name = "SHARE", default_value_t = Rejection::DEFAULT_SPARED, requires = "data")]
+    /// With --verifier-spans: share of the choices' tokens that no penalty is to reach. Choose it on held-out questions
+    #[arg(long, value_name = "SHARE", default_value_t = VerifierSettings::DEFAULT_SPARED, requires = "data")]
     pub spare: f64,
     /// Least share of examples that the search turned from wrong to right; others are left out
-    #[arg(long, value_name = "SHARE", default_value_t = 0.3, conflicts_with = "reject")]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.3, conflicts_with = "verifier_spans")]
     pub corrected_share: f64,
     /// Write the metrics of every epoch here, as JSON lines
-    #[arg(long, value_name = "FILE", conflicts_with = "reject")]
+    #[arg(long, value_name = "FILE", conflicts_with = "verifier_spans")]
     pub metrics: Option<PathBuf>,
     /// Draw the curves of loss and F1 here
-    #[arg(long, value_name = "FILE.svg", conflicts_with = "reject")]
+    #[arg(long, value_name = "FILE.svg", conflicts_with = "verifier_spans")]
     pub curves: Option<PathBuf>,
     /// Where features are kept between trainings; in the cache folder if absent
-    #[arg(long, value_name = "DIR", conflicts_with = "reject")]
+    #[arg(long, value_name = "DIR", conflicts_with = "verifier_spans")]
     pub features: Option<PathBuf>,
     /// Go on with a training that was stopped
-    #[arg(long, conflicts_with = "reject")]
+    #[arg(long, conflicts_with = "verifier_spans")]
     pub resume: bool,
     /// Replace files that exist
     #[arg(long)]
@@ -180,7 +185,7 @@ impl TrainArgs {
             (
                 "--validation",
                 self.validation,
-                if self.reject.is_empty() { 0.001 } else { 0.0 },
+                if self.verifier_spans.is_empty() { 0.001 } else { 0.0 },
                 0.9,
             ),
             ("--spare", self.spare, 0.0, 1.0),

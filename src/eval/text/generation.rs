@@ -7,13 +7,14 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::reading::Reference;
-use super::sweep::{Asked, Job, Tell, each};
+use super::sweep::{Asked, Job, each};
 use super::texts::{HeldOut, Limits};
 use crate::engine::events::Prompt;
 use crate::engine::sequence::Stopped;
 use crate::engine::{Generation, Scope, Settings};
 use crate::eval::statistics::bootstrap_ratio;
 use crate::model::Model;
+use crate::progress::Tell;
 use crate::router::RouterSet;
 use crate::train::depth::Text;
 use crate::train::depth::texts::sampling;

@@ -9,6 +9,7 @@
 //! nobody learnt, `removal` what of them is chosen on other texts, `sweep` all policies on all texts, `generation` what
 //! the routers write by themselves, `report` means, intervals and comparisons at equal depth.
 
+pub mod curve;
 pub mod exits;
 pub mod generation;
 pub mod programs;

@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use super::exits::LensTable;
 use super::reading::{Reference, logits_of};
-use super::sweep::{Job, Tell, each};
+use super::sweep::{Job, each};
 use crate::eval::controls::cosine;
 use crate::program::Action;
+use crate::progress::Tell;
 use crate::train::depth::{Text, routed};
 
 /// Layers left out greedily.
@@ -155,7 +156,7 @@ mod tests {
     fn layers_are_removed_by_what_their_absence_costs() {
         const MANY: usize = 6;
         let decoder = packed_decoder(MANY);
-        let removal = remove(&job(&decoder), &texts(), 9, &mut |_, _, _| {}).unwrap().unwrap();
+        let removal = remove(&job(&decoder), &texts(), 9, &mut |_| {}).unwrap().unwrap();
         assert_eq!((removal.texts, removal.tokens), (3, 24));
         let mut sorted = removal.order.clone();
         sorted.sort_unstable();
@@ -182,17 +183,17 @@ mod tests {
     fn a_layer_that_does_nothing_goes_first_and_has_no_influence() {
         const MANY: usize = 6;
         let decoder = crate::model::testing::decoder_with_idle_layer(MANY, 3);
-        let removal = remove(&job(&decoder), &texts(), 1, &mut |_, _, _| {}).unwrap().unwrap();
+        let removal = remove(&job(&decoder), &texts(), 1, &mut |_| {}).unwrap().unwrap();
         assert_eq!(removal.order, [3]);
         assert!(removal.kl[0] < 1e-6, "{removal:?}");
-        let observed = observe(&job(&decoder), &texts(), &mut |_, _, _| {}).unwrap().unwrap();
+        let observed = observe(&job(&decoder), &texts(), &mut |_| {}).unwrap().unwrap();
         assert_eq!((observed.by_influence[0], observed.by_influence.len()), (3, 3));
     }
 
     #[test]
     fn influence_orders_the_routable_layers() {
         let decoder = tiny_decoder();
-        let observed = observe(&job(&decoder), &texts(), &mut |_, _, _| {}).unwrap().unwrap();
+        let observed = observe(&job(&decoder), &texts(), &mut |_| {}).unwrap().unwrap();
         assert_eq!(observed.by_influence, routed(LAYERS).collect::<Vec<_>>());
     }
 }

@@ -13,6 +13,7 @@ use crate::engine::KvMode;
 use crate::engine::sequence::Stopped;
 use crate::eval::parallel::for_each_ordered;
 use crate::model::Decoder;
+use crate::progress::{Progress, Tell};
 use crate::router::RouterSet;
 use crate::router::calibration;
 use crate::train::depth::{Reading, Text, routed};
@@ -35,9 +36,6 @@ pub struct Job<'a> {
     pub stop: &'a AtomicBool,
     pub seed: u64,
 }
-
-/// Hears what is being done, how many texts are finished, and how many there are.
-pub type Tell<'t> = &'t mut dyn FnMut(&str, usize, usize);
 
 /// A position of the dial that is measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,14 +66,14 @@ pub(super) fn each<T: Send>(
     work: impl Fn(usize) -> Result<T> + Sync,
 ) -> Result<Option<Vec<T>>> {
     let mut all = Vec::with_capacity(count);
-    tell(what, 0, count);
+    tell(Progress::new(what, 0, count));
     let one = |index: usize| match work(index) {
         Err(e) if e.is::<Stopped>() => Ok(None),
         found => found.map(Some),
     };
     for_each_ordered(0..count, job.threads, job.stop, one, |index, found| {
         all.push(found);
-        tell(what, index + 1, count);
+        tell(Progress::new(what, index + 1, count));
         Ok(())
     })?;
     Ok((all.len() == count).then_some(all))
@@ -343,9 +341,7 @@ mod tests {
                 stop: &GO_ON,
                 seed: 3,
             };
-            sweep(&job, &texts, &asked, training, &mut |_, _, _| {})
-                .unwrap()
-                .unwrap()
+            sweep(&job, &texts, &asked, training, &mut |_| {}).unwrap().unwrap()
         };
         let found = at(2, Some(&texts[..2]));
         assert_eq!(found, at(1, Some(&texts[..2])));
@@ -387,7 +383,7 @@ mod tests {
             depth: None,
             expected: None,
         };
-        assert_eq!(sweep(&job, &[text()], &[asked], None, &mut |_, _, _| {}).unwrap(), None);
+        assert_eq!(sweep(&job, &[text()], &[asked], None, &mut |_| {}).unwrap(), None);
     }
 
     #[test]

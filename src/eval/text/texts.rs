@@ -7,10 +7,10 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::sweep::Tell;
 use crate::eval::parallel::for_each_ordered;
 use crate::eval::tasks::Question;
 use crate::model::Model;
+use crate::progress::{Progress, Tell};
 use crate::train::depth::texts::{LEAST_ANSWER, answer, in_turns, read_text, sampling};
 use crate::train::depth::{Prompts, Text};
 
@@ -99,7 +99,7 @@ pub fn own(
             false => held_out.long += 1,
         }
     }
-    tell(what, 0, chosen.len());
+    tell(Progress::new(what, 0, chosen.len()));
     let write = |index: usize| {
         let sampling = sampling(limits.temperature, limits.seed, index);
         answer(model, &chosen[index], &sampling, limits.answer_tokens, stop)
@@ -109,7 +109,7 @@ pub fn own(
         done = index + 1;
         let prompt = chosen[index].clone();
         held_out.add(index, Text { prompt, answer }, LEAST_ANSWER);
-        tell(what, done, chosen.len());
+        tell(Progress::new(what, done, chosen.len()));
         Ok(())
     })?;
     match done < chosen.len() {

@@ -15,6 +15,8 @@
 //! Prompt tokens run every layer. `student` is the routed pass over one text, forward and backward, `routers` the
 //! routers' own arithmetic, `trainer` the loop, `state` what a stopped training goes on from.
 
+pub mod calibrate;
+pub mod curves;
 pub mod routers;
 pub mod state;
 mod student;

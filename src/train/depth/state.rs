@@ -12,6 +12,7 @@ use super::DepthSettings;
 use super::trainer::StepReport;
 use crate::files;
 use crate::line_file::difference;
+use crate::train::optimiser::AdamW;
 use crate::train::state::{is_sealed, seal, write_whole};
 
 /// What a training depends on. Where it differs, nothing can be gone on with.
@@ -31,8 +32,7 @@ pub struct Key {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct State {
     pub parameters: Vec<f32>,
-    pub first: Vec<f32>,
-    pub second: Vec<f32>,
+    pub adam: AdamW,
     /// One a step.
     pub reports: Vec<StepReport>,
 }
@@ -43,7 +43,7 @@ impl State {
     /// Writes the state, whole or not at all.
     pub fn save(&self, path: &Path, key: &Key) -> Result<()> {
         let bytes = |values: &[f32]| values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
-        let parts = [&self.parameters, &self.first, &self.second].map(|part| bytes(part));
+        let parts = [&self.parameters, &self.adam.first, &self.adam.second].map(|part| bytes(part));
         let mut views = Vec::new();
         for (name, bytes) in PARTS.iter().zip(&parts) {
             views.push((*name, TensorView::new(Dtype::F32, vec![bytes.len() / 4], bytes)?));
@@ -93,11 +93,13 @@ impl State {
         };
         let state = State {
             parameters: part(PARTS[0])?,
-            first: part(PARTS[1])?,
-            second: part(PARTS[2])?,
+            adam: AdamW {
+                first: part(PARTS[1])?,
+                second: part(PARTS[2])?,
+            },
             reports,
         };
-        let sizes = [&state.parameters, &state.first, &state.second].map(Vec::len);
+        let sizes = [&state.parameters, &state.adam.first, &state.adam.second].map(Vec::len);
         ensure!(
             sizes == [parameters; 3] && state.reports.len() <= key.settings.steps,
             damaged()

@@ -18,7 +18,7 @@ use super::{DepthSettings, routed};
 use crate::eval::parallel::for_each_ordered;
 use crate::model::gradient::FrozenModel;
 use crate::router::MlpRouter;
-use crate::train::math::{AdamStep, adam_w};
+use crate::train::optimiser::{AdamW, half_cosine};
 
 /// Steps between two states on the disk.
 const SAVE_EVERY: usize = 5;
@@ -87,8 +87,7 @@ pub fn train(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(&StepReport) -> 
     };
     let mut state = found.unwrap_or_else(|| State {
         parameters: job.from.clone().unwrap_or_else(|| shape.initial(settings.seed)),
-        first: vec![0.0; shape.parameters()],
-        second: vec![0.0; shape.parameters()],
+        adam: AdamW::new(shape.parameters()),
         reports: Vec::new(),
     });
     state.reports.iter().try_for_each(&mut *tell)?;
@@ -98,14 +97,9 @@ pub fn train(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(&StepReport) -> 
         let Some((report, gradients)) = gradients(job, &shape, &state.parameters, step, &teachers, stop)? else {
             return Ok(None);
         };
-        let adam = AdamStep::new(step + 1, report.learning_rate, 0.0);
-        adam_w(
-            &mut state.parameters,
-            &gradients,
-            &mut state.first,
-            &mut state.second,
-            adam,
-        );
+        state
+            .adam
+            .step(&mut state.parameters, &gradients, step, (report.learning_rate, 0.0));
         state.reports.push(report);
         if let Some(path) = job.state
             && (state.reports.len() % SAVE_EVERY == 0 || state.reports.len() == settings.steps)
@@ -144,7 +138,7 @@ fn texts_of(step: usize, texts: usize, settings: &DepthSettings) -> Vec<usize> {
 fn schedule(step: usize, settings: &DepthSettings) -> (f64, f64) {
     let done = step as f64 / settings.steps as f64;
     let warm = ((step + 1) as f64 / settings.warm_up.max(1) as f64).min(1.0);
-    let rate = settings.learning_rate * warm * 0.5 * (1.0 + (std::f64::consts::PI * done).cos());
+    let rate = settings.learning_rate * warm * half_cosine(done);
     (rate, settings.noise * (1.0 - (1.0 - LEAST_NOISE) * done))
 }
 

@@ -1,10 +1,8 @@
 //! `drllm-tui eval --text`: how far routers lie from the whole model on free text, at what depth.
 
 mod args;
-mod curve;
 mod tables;
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -15,8 +13,8 @@ pub(super) use args::TextArgs;
 
 use super::EvalArgs;
 use crate::cli::UsageError;
-use crate::cli::counter::Counter;
 use crate::cli::output::{print, write_whole};
+use crate::cli::progress::Progress;
 use crate::cli::run::stop_on_signals;
 use crate::cli::table;
 use crate::engine::notes::{dial_for_depth, notes};
@@ -24,10 +22,11 @@ use crate::engine::{KvMode, RouterInfo, Scope, Settings, kv_of, load_routers};
 use crate::eval::report::Format;
 use crate::eval::text::generation::generate;
 use crate::eval::text::report::Measured;
-use crate::eval::text::sweep::{Job, Tell, sweep};
+use crate::eval::text::sweep::{Job, sweep};
 use crate::eval::text::texts::{Limits, ordinary, own};
-use crate::eval::text::{Asked, HeldOut, Kind, TextReport};
+use crate::eval::text::{Asked, HeldOut, Kind, TextReport, curve};
 use crate::model::Model;
+use crate::progress::Tell;
 use crate::router::RouterSet;
 use crate::train::depth::{Prompts, Text};
 
@@ -36,34 +35,6 @@ const STATIC_TEXTS: usize = 16;
 
 /// Thirtieths of the layers that are left out in the mean where the user names no depth.
 const LEFT_OUT: [f64; 7] = [1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0];
-
-/// A bar for each thing that is done.
-#[derive(Default)]
-struct Progress {
-    bar: Option<(String, Counter)>,
-}
-
-impl Progress {
-    fn tell(&mut self, what: &str, done: usize, total: usize) {
-        if self.bar.as_ref().is_none_or(|(of, _)| of != what) {
-            self.finish();
-            // A bar shows itself.
-            if !std::io::stderr().is_terminal() {
-                crate::note!("{what}");
-            }
-            self.bar = Some((what.to_owned(), Counter::new(what, done, total)));
-        }
-        if let Some((_, counter)) = &mut self.bar {
-            counter.done(done, "");
-        }
-    }
-
-    fn finish(&mut self) {
-        if let Some((_, counter)) = self.bar.take() {
-            counter.finish();
-        }
-    }
-}
 
 /// Files of texts, and the prompts in them where the model writes the answers.
 struct Source<'a> {
@@ -156,10 +127,8 @@ pub(super) fn run(args: &EvalArgs, files: &[PathBuf]) -> Result<()> {
         threads,
         stop,
     };
-    let mut progress = Progress::default();
-    let report = measure(args, &work, &sources, &asked, &mut |what, done, total| {
-        progress.tell(what, done, total)
-    });
+    let progress = Progress::announcing();
+    let report = measure(args, &work, &sources, &asked, &mut |step| progress.count(step));
     progress.finish();
     match report? {
         Some(report) => publish(args, &report),

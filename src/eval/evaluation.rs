@@ -1,0 +1,226 @@
+//! Carrying an evaluation out: questions under variants, and what follows from their outcomes.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Result;
+
+use super::controls::by_influence;
+use super::outcomes::{FORMAT, TaskHeader};
+use super::parallel::for_each_ordered;
+use super::report::Row;
+use super::{
+    Asked, Control, Outcome, OutcomeFile, OutcomeHeader, Question, ScoringConfig, Task, Variant, Variants, prompts,
+};
+use crate::engine::sequence::Stopped;
+use crate::model::Model;
+use crate::progress::{Progress, Tell};
+use crate::router::RouterSet;
+
+/// Questions whose prompts block influence is measured on; their answers are not looked at.
+const CALIBRATION: usize = 64;
+
+/// The evaluation was stopped before its end; its outcomes so far are on the disk, where they are kept.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the evaluation was stopped")]
+pub struct Interrupted;
+
+/// Removes layers down to a mean depth, by what an evaluation of other questions says.
+pub type Removal<'c> = &'c mut dyn FnMut(f64, &mut Evaluation) -> Result<Control>;
+
+/// Which controls are measured beside the variants.
+pub struct Controls<'c> {
+    /// Those that need no training.
+    pub untrained: bool,
+    /// At these depths; those of the routers if empty.
+    pub depths: &'c [f64],
+    /// Those that other questions miss least.
+    pub removal: Option<Removal<'c>>,
+}
+
+/// Questions of some tasks, answered by a model.
+pub struct Evaluation<'a> {
+    pub model: &'a Model,
+    pub routers: Option<&'a RouterSet>,
+    pub scoring: ScoringConfig,
+    /// Questions worked on at once. Changes no result.
+    pub threads: usize,
+    pub stop: &'a AtomicBool,
+    /// Where outcomes are kept, and what a former run left there.
+    pub outcomes: Option<OutcomeFile>,
+    pub tell: Tell<'a>,
+}
+
+impl Evaluation<'_> {
+    /// The rows of all tasks: the variants, then controls at their depths.
+    ///
+    /// # Errors
+    /// [`Interrupted`], outcomes that cannot be written, and those of the model.
+    pub fn measure(&mut self, tasks: &[Task], variants: &Variants, mut controls: Controls) -> Result<Vec<Row>> {
+        let mut measured = Vec::new();
+        for task in tasks {
+            let (rows, base) = self.rows(task, &variants.all, None)?;
+            let controlled = rows.iter().filter(|row| variants.is_controlled(row));
+            let depths: Vec<f64> = match controls.depths {
+                [] => controlled.map(|row| row.mean_depth).collect(),
+                depths => depths.to_vec(),
+            };
+            measured.extend(rows);
+            let at_depths = self.controls(task, &depths, &mut controls)?;
+            if !at_depths.is_empty() {
+                measured.extend(self.rows(task, &at_depths, Some(base))?.0);
+            }
+        }
+        if let Some(file) = self.outcomes.take() {
+            file.finish()?;
+        }
+        Ok(measured)
+    }
+
+    /// What the outcomes depend on; `training` are the tasks that a static program is sought on.
+    pub fn header(
+        model: &Model,
+        routers: Option<&RouterSet>,
+        (scoring, exact): (ScoringConfig, bool),
+        (tasks, training): (&[Task], &[Task]),
+        variants: &Variants,
+        controls: &Controls,
+    ) -> OutcomeHeader {
+        let header = |task: &Task| {
+            let (scoring, generation) = scoring.of(task.kind(), false);
+            TaskHeader::new(task, scoring, generation)
+        };
+        OutcomeHeader {
+            format: FORMAT,
+            model: model.info.name.clone(),
+            model_sha256: model.info.sha256.clone(),
+            layers: model.info.layers,
+            exact,
+            device: model.device_name(),
+            routers_sha256: routers.map(|r| r.info.sha256.clone()),
+            tasks: tasks.iter().map(header).collect(),
+            methods: variants.all.iter().map(|v| v.name.clone()).collect(),
+            controls: controls.untrained,
+            control_depth: controls.depths.to_vec(),
+            training: training.iter().map(header).collect(),
+        }
+    }
+
+    /// Controls at each depth that saves something.
+    fn controls(&mut self, task: &Task, depths: &[f64], controls: &mut Controls) -> Result<Vec<Variant>> {
+        let layers = self.model.info.layers;
+        let mut depths: Vec<f64> = depths.iter().map(|d| (d * 100.0).round() / 100.0).collect();
+        depths.retain(|&d| d < layers as f64);
+        depths.dedup();
+        let least = depths.iter().copied().fold(f64::INFINITY, f64::min);
+        let mut kinds = Vec::new();
+        if controls.untrained && !depths.is_empty() {
+            let prompts = self.prompts(&task.questions[..task.questions.len().min(CALIBRATION)])?;
+            let order = by_influence(&self.model.decoder, &prompts)?;
+            kinds.extend([Control::Random, Control::EarlyExit, Control::BlockInfluence(order)]);
+        }
+        if let Some(removal) = &mut controls.removal
+            && !depths.is_empty()
+        {
+            kinds.push(removal(least, self)?);
+        }
+        let at = |&depth: &f64| kinds.iter().map(move |kind| Variant::control(kind.clone(), depth));
+        Ok(depths.iter().flat_map(at).collect())
+    }
+
+    /// What the model reads of each question before it answers, as token ids.
+    fn prompts(&self, questions: &[Question]) -> Result<Vec<Vec<u32>>> {
+        let prompt = |q: &Question| {
+            let (scoring, generation) = self.scoring.of(q.answer.kind(), false);
+            let text = prompts::prompt(&q.question, q.answer.choices(), scoring, generation.as_ref());
+            self.model.prompt_ids(&text, !generation.is_some_and(|g| g.chat))
+        };
+        questions.iter().map(prompt).collect()
+    }
+
+    /// A row for each variant, against base's outcomes: the first variant's, where none are given.
+    fn rows(
+        &mut self,
+        task: &Task,
+        variants: &[Variant],
+        base: Option<Vec<Outcome>>,
+    ) -> Result<(Vec<Row>, Vec<Outcome>)> {
+        let outcomes = self.outcomes(task, variants)?;
+        let first_is_base = base.is_none();
+        let base = base.unwrap_or_else(|| outcomes[0].clone());
+        let rows = variants
+            .iter()
+            .zip(&outcomes)
+            .enumerate()
+            .map(|(index, (variant, outcomes))| {
+                let against = (index > 0 || !first_is_base).then_some(base.as_slice());
+                Row::new(&task.name, variant, outcomes, against)
+            });
+        Ok((rows.collect(), base))
+    }
+
+    /// For each variant, the outcomes of all questions: those a former run left, then new ones.
+    fn outcomes(&mut self, task: &Task, variants: &[Variant]) -> Result<Vec<Vec<Outcome>>> {
+        let names: Vec<&str> = variants.iter().map(|v| v.name.as_str()).collect();
+        let file = &mut self.outcomes;
+        let done = match file {
+            Some(file) => file.take(task, &names)?,
+            None => Vec::new(),
+        };
+        // By question, so that what is encoded once serves all variants.
+        let mut outcomes: Vec<Vec<Outcome>> = vec![Vec::new(); variants.len()];
+        let mut add = |answers: Vec<Outcome>| {
+            for (all, outcome) in outcomes.iter_mut().zip(answers) {
+                all.push(outcome);
+            }
+            let right = outcomes.iter().map(|of| of.iter().filter(|o| o.correct).count());
+            right.map(|n| n.to_string()).collect::<Vec<_>>().join(" ")
+        };
+        let (first, total) = (done.len(), task.questions.len());
+        done.into_iter().for_each(|answers| drop(add(answers)));
+        let tell = &mut *self.tell;
+        tell(Progress::new(&task.name, first, total));
+        let (scoring, generation) = self.scoring.of(task.kind(), false);
+        let (model, routers, stop) = (self.model, self.routers, self.stop);
+        for_each_ordered(
+            first..total,
+            self.threads,
+            stop,
+            |index| {
+                let question = &task.questions[index];
+                let asked = Asked::new(question, model, scoring, generation.as_ref())?;
+                let one = |v: &Variant| {
+                    let settings = v.settings_of(&question.id, model.info.layers);
+                    asked.answer(model, routers, &settings, stop)
+                };
+                match variants.iter().map(one).collect::<Result<Vec<_>>>() {
+                    // Stopped in the middle of an answer: as if it had not begun.
+                    Err(e) if e.is::<Stopped>() => Ok(None),
+                    answers => answers.map(Some),
+                }
+            },
+            |index, answers| {
+                if let Some(file) = file {
+                    file.write(task, &task.questions[index], &names, &answers)?;
+                }
+                let right = add(answers);
+                let note = &format!(", right: {right}");
+                tell(Progress {
+                    note,
+                    ..Progress::new(&task.name, index + 1, total)
+                });
+                Ok(())
+            },
+        )?;
+        self.check_stopped()?;
+        Ok(outcomes)
+    }
+
+    /// # Errors
+    /// [`Interrupted`] once the flag is up.
+    pub fn check_stopped(&self) -> Result<()> {
+        match self.stop.load(Ordering::Relaxed) {
+            true => Err(Interrupted.into()),
+            false => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,423 @@
+//! The rows of a report: who decides about layers while questions are answered.
+
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use super::controls::Control;
+use super::generation::{self, Generation};
+use super::multiple_choice::{ChoiceScorer, EncodedQuestion, Score, Scoring};
+use super::report::Row;
+use super::tasks::Question;
+use crate::engine::route::Route;
+use crate::engine::sequence::Sequence;
+use crate::engine::{KvMode, NEUTRAL_DIAL, Scope, Settings};
+use crate::model::{Decoder, Model, logsumexp};
+use crate::program::Program;
+use crate::router::RouterSet;
+
+/// What a row is an example of, apart from its figures: rows of one series make a curve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Series {
+    Base,
+    /// Routers as they are.
+    Routers(Scope),
+    /// Routers at another position of the dial.
+    Dial(Scope),
+    /// Routers under a budget.
+    Budget(Scope),
+    /// A program that the user gave.
+    Program,
+    /// The program that was best on training questions.
+    Static,
+    /// A control, by its name.
+    Control(&'static str),
+}
+
+/// Dials of a sweep, on both sides of the router itself (−0.5). Each moves the difference of p(skip) and
+/// p(execute) from which a layer is skipped: −2/3, −3/7, −1/4, −1/9, then 1/9, 1/4, 3/7, 2/3.
+pub const SWEEP_DIALS: [f64; 8] = [-0.7, -0.65, -0.6, -0.55, -0.4, -0.3, -0.2, -0.1];
+
+/// Budgets of a sweep: from 95 % down to half of the model's layers.
+pub fn sweep_budgets(layers: usize) -> Vec<usize> {
+    let shares = [0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5];
+    let budgets = shares.map(|share| (share * layers as f64).round() as usize);
+    let mut budgets: Vec<usize> = budgets.into_iter().filter(|&b| b > 0 && b < layers).collect();
+    budgets.dedup();
+    budgets
+}
+
+/// The rows of an evaluation, measured on every task.
+#[derive(Clone, Debug)]
+pub struct Variants {
+    /// Base first.
+    pub all: Vec<Variant>,
+    /// Names of those that a sweep alone adds; no controls stand at their depths.
+    swept: Vec<String>,
+}
+
+impl Variants {
+    /// The unmodified model of `layers` layers.
+    pub fn new(layers: usize) -> Variants {
+        Variants {
+            all: vec![Variant::base(layers)],
+            swept: Vec::new(),
+        }
+    }
+
+    /// Adds routers over the dial and the budget, but for rows that are there already.
+    pub fn sweep(&mut self, scope: Scope, kv: KvMode, layers: usize) {
+        let dialled = SWEEP_DIALS.iter().map(|&dial| Variant::routers(scope, dial, None));
+        let budgets = sweep_budgets(layers).into_iter();
+        let budgeted = budgets.map(|budget| Variant::routers(scope, NEUTRAL_DIAL, Some(budget)));
+        let mut more: Vec<Variant> = dialled.chain(budgeted).map(|v| v.with_kv(kv)).collect();
+        more.retain(|m| self.all.iter().all(|asked| asked.name != m.name));
+        self.swept.extend(more.iter().map(|m| m.name.clone()));
+        self.all.extend(more);
+    }
+
+    /// Whether controls stand at this row's depth.
+    pub fn is_controlled(&self, row: &Row) -> bool {
+        let routed = matches!(row.series, Series::Routers(_) | Series::Dial(_) | Series::Budget(_));
+        routed && !self.swept.contains(&row.method)
+    }
+}
+
+/// Who decides, under a name for the report.
+#[derive(Clone, Debug)]
+pub struct Variant {
+    pub name: String,
+    pub series: Series,
+    /// Scope, dial, budget, pins, or a fixed program.
+    pub settings: Settings,
+    /// Draws the fixed program of each question, at a mean depth.
+    control: Option<(Control, f64)>,
+}
+
+impl Variant {
+    /// The unmodified model of `layers` layers.
+    pub fn base(layers: usize) -> Variant {
+        Variant {
+            name: "base".into(),
+            series: Series::Base,
+            ..Variant::program(Program::standard(layers))
+        }
+    }
+
+    /// One program for every question.
+    pub fn program(program: Program) -> Variant {
+        Variant {
+            name: format!("program {program}"),
+            series: Series::Program,
+            settings: Settings {
+                program: Some(program),
+                ..Settings::default()
+            },
+            control: None,
+        }
+    }
+
+    /// The one program that was best on training questions.
+    pub fn static_program(program: Program) -> Variant {
+        Variant {
+            name: format!("static {program}"),
+            series: Series::Static,
+            ..Variant::program(program)
+        }
+    }
+
+    /// A control at the mean depth of what it is compared to.
+    pub fn control(control: Control, depth: f64) -> Variant {
+        Variant {
+            name: format!("{} at {depth:.2}", control.name()),
+            series: Series::Control(control.name()),
+            settings: Settings::default(),
+            control: Some((control, depth)),
+        }
+    }
+
+    /// What holds for one question of a model of `layers` layers.
+    pub fn settings_of(&self, question: &str, layers: usize) -> Settings {
+        let mut settings = self.settings.clone();
+        if let Some((control, depth)) = &self.control {
+            settings.program = Some(control.program(layers, *depth, question));
+        }
+        settings
+    }
+
+    /// Routers in scope `token` at the dial of a mean depth.
+    pub fn at_depth(depth: f64, dial: f64) -> Variant {
+        Variant {
+            name: format!("routers, token, depth {depth} (dial {dial:.3})"),
+            series: Series::Dial(Scope::Token),
+            ..Variant::routers(Scope::Token, dial, None)
+        }
+    }
+
+    /// The same with what tokens leave in layers that they do not run.
+    pub fn with_kv(mut self, kv: KvMode) -> Variant {
+        if kv != KvMode::default() {
+            self.name += &format!(", kv {kv}");
+        }
+        self.settings.kv = kv;
+        self
+    }
+
+    /// Whether routers decide.
+    pub fn is_routed(&self) -> bool {
+        matches!(self.series, Series::Routers(_) | Series::Dial(_) | Series::Budget(_))
+    }
+
+    /// Routers in a scope, at a dial and a budget.
+    pub fn routers(scope: Scope, dial: f64, budget: Option<usize>) -> Variant {
+        let settings = Settings {
+            scope,
+            dial,
+            budget,
+            ..Settings::default()
+        };
+        let (mut name, mut series) = (format!("routers, {scope}"), Series::Routers(scope));
+        if dial != Settings::default().dial {
+            name += &format!(", dial {dial}");
+            series = Series::Dial(scope);
+        }
+        if let Some(budget) = budget {
+            name += &format!(", budget {budget}");
+            series = Series::Budget(scope);
+        }
+        Variant {
+            name,
+            series,
+            settings,
+            control: None,
+        }
+    }
+}
+
+/// What one question came to under one method.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    pub correct: bool,
+    /// The answer was not understood; it is not correct then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub not_understood: bool,
+    /// Executed layers per forward pass, meaned over the question's passes.
+    pub depth: f64,
+    /// From the encoded question to its answer, on one thread.
+    pub seconds: f64,
+}
+
+/// A question made ready once for all methods.
+pub enum Asked<'a> {
+    /// Its choices are scored.
+    Scored(EncodedQuestion, Scoring),
+    /// The model writes its answer.
+    Written(&'a Question, &'a Generation),
+}
+
+impl<'a> Asked<'a> {
+    /// # Errors
+    /// As [`EncodedQuestion::for_model`], where choices are scored.
+    pub fn new(
+        question: &'a Question,
+        model: &Model,
+        scoring: Scoring,
+        generation: Option<&'a Generation>,
+    ) -> Result<Self> {
+        Ok(match generation {
+            Some(generation) => Asked::Written(question, generation),
+            None => Asked::Scored(EncodedQuestion::for_model(question, model, scoring)?, scoring),
+        })
+    }
+
+    /// # Errors
+    /// As [`answer`] and [`generation::answer`].
+    pub fn answer(
+        &self,
+        model: &Model,
+        routers: Option<&RouterSet>,
+        settings: &Settings,
+        stop: &AtomicBool,
+    ) -> Result<Outcome> {
+        let started = Instant::now();
+        let mut outcome = match self {
+            Asked::Scored(question, scoring) => answer(&model.decoder, routers, settings, question, *scoring, stop),
+            Asked::Written(question, how) => generation::answer(model, routers, settings, question, how, stop),
+        }?;
+        outcome.seconds = started.elapsed().as_secs_f64();
+        Ok(outcome)
+    }
+}
+
+/// Answers one question by the scores of its choices. The program is decided on the question part
+/// and holds for every choice in scope `prompt`; in scope `token` every token of a choice is routed
+/// as if it had been generated. Takes no time, see [`Asked::answer`].
+///
+/// # Errors
+/// Settings that contradict the model or the routers, a pass that was stopped.
+pub fn answer(
+    decoder: &Decoder,
+    routers: Option<&RouterSet>,
+    settings: &Settings,
+    question: &EncodedQuestion,
+    scoring: Scoring,
+    stop: &AtomicBool,
+) -> Result<Outcome> {
+    let by_token = settings.program.is_none() && settings.scope == Scope::Token;
+    let (score, depth) = if by_token {
+        by_tokens(decoder, routers, settings, question, scoring, stop)?
+    } else {
+        let program = match &settings.program {
+            Some(program) => program.clone(),
+            None => {
+                let mut route = Route::new(settings, routers, decoder.config().layers)?;
+                route
+                    .prompt(&mut Sequence::new(decoder, stop).with_kv(settings.kv), &question.prompt)?
+                    .program
+            }
+        };
+        let score = ChoiceScorer::new(decoder, question)?.run(&program, scoring)?;
+        (score, program.depth() as f64)
+    };
+    Ok(Outcome {
+        correct: score.correct,
+        not_understood: false,
+        depth,
+        seconds: 0.0,
+    })
+}
+
+/// The score in scope `token`, and the mean depth: the prompt's pass counts once, each choice's
+/// tokens but its last, which predicts nothing that is asked for, count one each.
+fn by_tokens(
+    decoder: &Decoder,
+    routers: Option<&RouterSet>,
+    settings: &Settings,
+    question: &EncodedQuestion,
+    scoring: Scoring,
+    stop: &AtomicBool,
+) -> Result<(Score, f64)> {
+    let mut route = Route::new(settings, routers, decoder.config().layers)?;
+    let mut sequence = Sequence::new(decoder, stop).with_kv(settings.kv);
+    let prompt = route.prompt(&mut sequence, &question.prompt)?;
+    let first = prompt.logits.to_vec1::<f32>()?;
+    let branches: Vec<&[u32]> = question.choices.iter().map(|c| &c[..c.len() - 1]).collect();
+    let rows: usize = branches.iter().map(|b| b.len()).sum();
+    let (logits, actions) = match rows {
+        0 => (Vec::new(), Vec::new()),
+        _ => {
+            let (logits, actions) = route.branches(&mut sequence, &branches)?;
+            (logits.to_vec2::<f32>()?, actions)
+        }
+    };
+    let mut rows = logits.iter();
+    let mut score = |choice: &Vec<u32>| {
+        let predictors = std::iter::once(&first).chain(rows.by_ref().take(choice.len() - 1));
+        predictors
+            .zip(choice)
+            .map(|(logits, &id)| log_prob(logits, id))
+            .collect()
+    };
+    let log_probs: Vec<Vec<f64>> = question.choices.iter().map(&mut score).collect();
+    let depths = actions.iter().flatten().map(|a| a.executions()).sum::<usize>() + prompt.program.depth();
+    let depth = depths as f64 / (1 + actions.len()) as f64;
+    Ok((question.score(&log_probs, scoring), depth))
+}
+
+/// ln p of a token by logits (vocab_size).
+fn log_prob(logits: &[f32], id: u32) -> f64 {
+    f64::from(logits[id as usize]) - logsumexp(logits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eval::testing::{LAYERS, question, tiny_decoder, tiny_routers};
+    use crate::router::policy::dial;
+
+    fn outcome(method: &Variant) -> Outcome {
+        let (decoder, routers) = (tiny_decoder(), tiny_routers());
+        let stop = AtomicBool::new(false);
+        answer(
+            &decoder,
+            Some(&routers),
+            &method.settings,
+            &question(),
+            Scoring::Sum,
+            &stop,
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn routers_that_decide_alike_score_alike_in_both_scopes() {
+        let (decoder, routers, question) = (tiny_decoder(), tiny_routers(), question());
+        let stop = AtomicBool::new(false);
+        let method = Variant::routers(Scope::Token, -0.5, None);
+        let (by_token, depth) = by_tokens(
+            &decoder,
+            Some(&routers),
+            &method.settings,
+            &question,
+            Scoring::Sum,
+            &stop,
+        )
+        .unwrap();
+        let program = Program::from_layers([0, 2, 2, 3]);
+        let scorer = ChoiceScorer::new(&decoder, &question).unwrap();
+        let at_once = scorer.run(&program, Scoring::Sum).unwrap();
+        for (a, b) in by_token.scores.iter().zip(&at_once.scores) {
+            assert!((a - b).abs() < 1e-4, "{by_token:?} {at_once:?}");
+        }
+        assert_eq!(depth, 4.0);
+        let prompt = outcome(&Variant::routers(Scope::Prompt, -0.5, None));
+        assert_eq!(prompt, outcome(&Variant::program(program)));
+    }
+
+    #[test]
+    fn depth_is_that_of_a_forward_pass() {
+        assert_eq!(outcome(&Variant::base(LAYERS)).depth, 4.0);
+        assert_eq!(outcome(&Variant::program(Program::from_layers([0, 3]))).depth, 2.0);
+        for scope in [Scope::Prompt, Scope::Token] {
+            let budgeted = Variant::routers(scope, -0.5, Some(3));
+            assert!(outcome(&budgeted).depth <= 3.0, "{}", budgeted.name);
+        }
+    }
+
+    #[test]
+    fn names_say_what_differs_from_the_default() {
+        assert_eq!(Variant::routers(Scope::Prompt, -0.5, None).name, "routers, prompt");
+        assert_eq!(
+            Variant::routers(Scope::Token, 0.0, Some(26)).name,
+            "routers, token, dial 0, budget 26"
+        );
+        assert_eq!(Variant::program(Program::from_layers([0, 1, 3])).name, "program 0-1 3");
+    }
+
+    #[test]
+    fn budgets_of_a_sweep_save_layers() {
+        assert_eq!(sweep_budgets(30), [29, 27, 26, 24, 21, 18, 15]);
+        assert_eq!(sweep_budgets(4), [3, 2]);
+        assert_eq!(sweep_budgets(1), [] as [usize; 0]);
+    }
+
+    #[test]
+    fn dials_of_a_sweep_move_the_threshold_of_a_skip_both_ways() {
+        // p(skip) from which a layer is skipped, of two classes; 1/2 for the router itself.
+        let threshold = |position: f64| {
+            let skips = |p: &f32| {
+                let [skip, execute, _] = dial([*p, 1.0 - p, 0.0], position);
+                skip > execute
+            };
+            (0..1000).map(|i| i as f32 / 1000.0).find(skips).unwrap_or(1.0)
+        };
+        let thresholds: Vec<f32> = SWEEP_DIALS.iter().map(|&d| threshold(d)).collect();
+        assert!(
+            thresholds.is_sorted() && thresholds[0] > 0.1 && thresholds[7] < 0.9,
+            "{thresholds:?}"
+        );
+        assert!(thresholds[3] < 0.5 && thresholds[4] > 0.5, "{thresholds:?}");
+    }
+}

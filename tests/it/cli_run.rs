@@ -1,0 +1,238 @@
+//! `drllm-tui run` as its user sees it, on the default model and the routers that ship.
+
+use crate::common::drllm;
+use drllm::engine::{DecidedBy, Trace};
+use drllm::program::{Action, Program};
+use predicates::str::contains;
+
+/// Runs with `--json` and returns the trace.
+fn trace(args: &[&str]) -> Trace {
+    let output = drllm().arg("run").args(args).arg("--json").output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{error}");
+    assert_eq!(error, "", "nothing but the trace is printed in a pipe");
+    Trace::from_json_lines(&String::from_utf8(output.stdout).unwrap()).unwrap()
+}
+
+fn refused(args: &[&str], code: i32, message: &str) {
+    let run = drllm().arg("run").args(args).assert();
+    run.code(code).stderr(contains(message)).stdout("");
+}
+
+#[test]
+fn the_answer_comes_on_stdout_and_nothing_else() {
+    let run = drllm()
+        .args(["run", "What is the capital of France?", "--routers", "none"])
+        .assert();
+    run.success().stdout("The capital of France is Paris.\n").stderr("");
+}
+
+#[test]
+fn a_prompt_is_read_from_standard_input() {
+    let mut command = drllm();
+    command.args(["run", "-", "--routers", "none", "--max-tokens", "3"]);
+    command
+        .write_stdin(b"What is the capital of \xff France?".to_vec())
+        .assert()
+        .success();
+}
+
+#[test]
+fn ids_are_fed_as_they_are_and_logits_reported() {
+    let ids = ["--ids", "504,3575,282,4649,314", "--routers", "none", "--exact"];
+    let trace = trace(&[&ids[..], &["--max-tokens", "2", "--logits", "2", "--probe", "100,5007"]].concat());
+    let ids: Vec<u32> = trace.header.prompt.iter().map(|t| t.id).collect();
+    assert_eq!(ids, [504, 3575, 282, 4649, 314]);
+    // From the independent float32 implementation.
+    let logits = trace.header.logits.unwrap();
+    assert_eq!((logits.top[0].0, logits.top[1].0), (7042, 260));
+    assert!((logits.top[0].1 - 17.37125).abs() < 1e-3 && (logits.logsumexp - 17.62933).abs() < 1e-3);
+    assert!((logits.probe[1].1 + 1.5742).abs() < 1e-3);
+    assert_eq!(trace.steps.len(), 2);
+    assert!(trace.steps.iter().all(|s| s.logits.is_some() && s.depth == 30));
+    assert_eq!(trace.header.program, Program::standard(30));
+}
+
+#[test]
+fn overrides_act_and_are_recorded() {
+    let prompt = ["Why is the sky blue?", "--max-tokens", "6", "--ignore-eos"];
+    // Routers that decide on the prompt too.
+    let routed = [&prompt[..], &["--routers", "verifier"]].concat();
+    let pinned = trace(&[&routed[..], &["--pin", "7=skip", "--pin", "9@2-3=repeat"]].concat());
+    assert_eq!(pinned.header.decisions[7].by, DecidedBy::Pin);
+    assert!(pinned.steps.iter().all(|s| s.decisions[7].action == Action::Skip));
+    assert!(pinned.steps.iter().all(|s| !s.program.layers().contains(&7)));
+    let at = |position: usize| pinned.header.prompt[position].pinned.clone();
+    assert_eq!((at(2), at(4)), (vec![(9, Action::Repeat)], vec![]));
+
+    for scope in ["prompt", "token"] {
+        let capped = trace(&[&routed[..], &["--budget", "20", "--scope", scope]].concat());
+        assert!(capped.header.program.depth() <= 20);
+        assert!(
+            capped
+                .steps
+                .iter()
+                .all(|s| s.depth <= 20 && s.program.depth() == s.depth)
+        );
+        assert!(capped.header.decisions.iter().any(|d| d.by == DecidedBy::Budget));
+        assert_eq!(capped.header.budget_exact, Some(scope == "prompt"));
+        let mean = capped.summary.unwrap().mean_depth;
+        assert!(mean <= 20.0, "{mean}");
+    }
+
+    let dialled = trace(&[&routed[..], &["--dial", "0.5"]].concat());
+    let plain = trace(&[&prompt[..], &["--routers", "none"]].concat());
+    assert_eq!(
+        dialled.header.program,
+        Program::standard(30),
+        "a dial of 0.5 executes every layer once"
+    );
+    assert_eq!(dialled.text(), plain.text());
+    assert!(dialled.header.routers.is_some() && plain.header.routers.is_none());
+
+    let fixed = trace(&[&prompt[..], &["--program", "0-11 13-29"]].concat());
+    assert_eq!(fixed.header.program.to_string(), "0-11 13-29");
+    assert!(
+        fixed
+            .steps
+            .iter()
+            .all(|s| s.decisions.iter().all(|d| d.by == DecidedBy::Program))
+    );
+    assert_eq!(fixed.summary.unwrap().layers_saved, 1.0);
+}
+
+#[test]
+fn a_file_of_overrides_is_replayed_and_flags_win_over_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("my.overrides");
+    std::fs::write(&path, "scope token\nbudget 24\npin 7=skip  # why not\noff pin 8=skip\n").unwrap();
+    let path = path.to_str().unwrap();
+    let prompt = [
+        "Why is the sky blue?",
+        "--max-tokens",
+        "4",
+        "--ignore-eos",
+        "--routers",
+        "verifier",
+    ];
+    let replayed = trace(&[&prompt[..], &["--overrides", path]].concat());
+    let given = ["--scope", "token", "--budget", "24", "--pin", "7=skip"];
+    let same = trace(&[&prompt[..], &given].concat());
+    assert_eq!(replayed.header.settings, same.header.settings);
+    let programs = |t: &Trace| t.steps.iter().map(|s| (s.id, s.program.clone())).collect::<Vec<_>>();
+    assert_eq!(programs(&replayed), programs(&same));
+    assert!(
+        replayed
+            .steps
+            .iter()
+            .all(|s| s.depth <= 24 && s.decisions[7].by == DecidedBy::Pin)
+    );
+
+    let flags = ["--overrides", path, "--scope", "prompt", "--pin", "7=repeat"];
+    let over = trace(&[&prompt[..], &flags].concat());
+    assert_eq!(over.header.settings.budget, Some(24));
+    assert_eq!(over.header.settings.scope, drllm::engine::Scope::Prompt);
+    assert_eq!(
+        over.header.decisions[7].action,
+        Action::Repeat,
+        "the flag's pin is the last one"
+    );
+
+    std::fs::write(path, "dial 0\npin 30=skip\n").unwrap();
+    refused(
+        &["x", "--overrides", path],
+        2,
+        "my.overrides: line 2, column 5: there is no layer 30",
+    );
+    std::fs::write(path, "\n  dial 7\n").unwrap();
+    refused(
+        &["x", "--overrides", path],
+        2,
+        "my.overrides: line 2, column 8: expected a number from -1",
+    );
+    refused(
+        &["x", "--overrides", "/nowhere/o"],
+        1,
+        "cannot read the overrides /nowhere/o",
+    );
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    let run = |seed: &str| {
+        let sampling = [
+            "--temperature",
+            "0.9",
+            "--top-k",
+            "40",
+            "--top-p",
+            "0.95",
+            "--max-tokens",
+            "12",
+        ];
+        let trace = trace(&[&["Tell a story.", "--scope", "token", "--seed", seed][..], &sampling].concat());
+        trace
+            .steps
+            .iter()
+            .map(|s| (s.id, s.program.clone()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(run("1"), run("1"));
+    assert_ne!(run("1"), run("2"));
+}
+
+#[test]
+fn stop_strings_end_the_answer() {
+    let stopped = trace(&["What is the capital of France?", "--routers", "none", "--stop", "Paris"]);
+    assert_eq!(stopped.text(), "The capital of France is ");
+    assert_eq!(stopped.summary.unwrap().stop, drllm::engine::StopReason::StopString);
+}
+
+#[test]
+fn the_documented_example_is_a_trace() {
+    let text = include_str!("../data/example.trace.jsonl");
+    let trace = Trace::from_json_lines(text).unwrap();
+    assert!(
+        trace.to_json_lines() == text,
+        "what is read is not what is written again"
+    );
+    assert!(trace.summary.is_some() && !trace.steps.is_empty());
+}
+
+#[test]
+fn mistakes_in_the_arguments_exit_with_2() {
+    refused(&["x", "--program", "0-11 13-30"], 2, "column 9: there is no layer 30");
+    refused(&["x", "--program", "0-5 7y2"], 2, "column 6");
+    refused(&["x", "--budget", "0"], 2, "the budget is 0");
+    refused(&["x", "--budget", "61"], 2, "expected 1 to 60");
+    refused(&["x", "--dial", "1.5"], 2, "the dial is 1.5");
+    refused(&["x", "--pin", "7=jump"], 2, "unknown action");
+    refused(&["x", "--pin", "30=skip"], 2, "layers 0-29");
+    refused(&["x", "--pin", "0=repeat", "--budget", "1"], 2, "over the budget");
+    refused(&["x", "--routers", "none", "--budget", "20"], 2, "there are no routers");
+    refused(&["  "], 2, "the prompt is empty");
+    refused(&["x", "--device", "tpu"], 2, "expected auto, cpu, cuda:N or metal");
+    refused(&["x", "--threads", "0"], 2, "expected 1 to 1024");
+    refused(&["x", "--probe", "1"], 2, "--json");
+}
+
+#[test]
+fn what_cannot_be_done_exits_with_1_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let text = file("renamed.gguf", b"this is no model at all, only some text");
+    refused(&["x", "--model", &text], 1, "GGUF");
+    let whole = std::fs::read(crate::common::default_model()).unwrap();
+    let truncated = file("truncated.gguf", &whole[..whole.len() / 2]);
+    refused(&["x", "--model", &truncated], 1, "truncated");
+    refused(&["x", "--model", "no-such-model"], 1, "no-such-model");
+    refused(&["x", "--routers", &text], 1, "no router checkpoint");
+    refused(&["x", "--routers", "/nowhere/routers"], 1, "cannot read the routers");
+    let long = vec!["504"; 8192].join(",");
+    refused(&["--ids", &long], 1, "context holds 8192");
+    refused(&["--ids", "99999999"], 1, "outside the vocabulary");
+}

@@ -1,0 +1,632 @@
+//! What the screens look like, at several sizes, with and without colours. Texts are snapshots of
+//! the whole screen; one is of styles.
+
+use std::time::Duration;
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use drllm::engine::{Command, Event as Worker, SearchEnd};
+use drllm::testing::fixture;
+use drllm::tui::app::App;
+use drllm::tui::color::ColorTier;
+use drllm::tui::files::FileReport;
+use drllm::tui::update::{Event, update};
+use drllm::tui::view::view;
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use ratatui::buffer::Buffer;
+
+/// Sizes that every screen should look right at.
+const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
+
+fn draw(app: &mut App, (width, height): (u16, u16)) -> Buffer {
+    update(app, Event::Resize(width, height));
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    terminal.draw(|frame| view(app, frame)).unwrap();
+    terminal.backend().buffer().clone()
+}
+
+fn text(buffer: &Buffer) -> String {
+    let mut out = String::new();
+    for y in 0..buffer.area.height {
+        let mut skip = 0;
+        let mut line = String::new();
+        for x in 0..buffer.area.width {
+            let symbol = buffer[(x, y)].symbol();
+            if skip == 0 {
+                line.push_str(symbol);
+                skip = unicode_width::UnicodeWidthStr::width(symbol).max(1);
+            }
+            skip -= 1;
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// Snapshots of one state at every size.
+fn snapshots(name: &str, app: &mut App) {
+    for size in SIZES {
+        let screen = text(&draw(app, size));
+        insta::assert_snapshot!(format!("{name}_{}x{}", size.0, size.1), screen);
+    }
+}
+
+fn key(app: &mut App, code: KeyCode) -> Vec<Command> {
+    update(app, Event::Key(KeyEvent::new(code, KeyModifiers::NONE)))
+}
+
+fn keys(app: &mut App, typed: &str) -> Vec<Command> {
+    typed.chars().flat_map(|c| key(app, KeyCode::Char(c))).collect()
+}
+
+fn hear(app: &mut App, events: impl IntoIterator<Item = Worker>) {
+    for event in events {
+        update(app, Event::Worker(event));
+    }
+}
+
+/// The model is there and the recording was left for the map.
+fn ready() -> App {
+    let mut app = fixture::app();
+    update(&mut app, Event::Resize(120, 40));
+    hear(&mut app, [fixture::loaded()]);
+    key(&mut app, KeyCode::Esc);
+    key(&mut app, KeyCode::Esc);
+    app
+}
+
+/// Runs `trace` to its end.
+fn ran(app: &mut App, trace: &drllm::engine::Trace) {
+    keys(app, "r");
+    let run = app.starting.as_ref().expect("a run was asked for").id;
+    hear(app, fixture::events(run, trace));
+}
+
+#[test]
+fn a_recording_while_the_model_is_pulled() {
+    let mut app = fixture::app();
+    app.prompt.suggest("Why is the sky blue?");
+    hear(
+        &mut app,
+        [Worker::Pulling {
+            what: "pulling SmolLM2-135M-Instruct from the Hugging Face hub".into(),
+            done: 43 << 20,
+            total: Some(98_362_432),
+        }],
+    );
+    snapshots("start", &mut app);
+}
+
+#[test]
+fn nothing_to_see_yet() {
+    snapshots("empty", &mut fixture::empty(ColorTier::Truecolor));
+}
+
+#[test]
+fn a_recording_where_there_is_no_model() {
+    let mut app = fixture::app();
+    app.prompt.set("Why is the sky blue?");
+    let message = "SmolLM2-135M-Instruct could not be pulled: no network. Run `drllm-tui models pull` later, or give --model PATH";
+    hear(&mut app, [Worker::LoadFailed(message.into())]);
+    snapshots("no_model", &mut app);
+}
+
+#[test]
+fn a_run_half_way() {
+    let mut app = ready();
+    app.prompt.set("Why is the sky blue?");
+    keys(&mut app, "r");
+    let run = app.starting.as_ref().unwrap().id;
+    let events = fixture::events(run, &fixture::token_trace(3, 60));
+    hear(&mut app, events.into_iter().take(34));
+    snapshots("running", &mut app);
+}
+
+#[test]
+fn pins_that_wait_for_the_next_run() {
+    let mut app = ready();
+    app.prompt.set("Why is the sky blue?");
+    keys(&mut app, "gjjjs");
+    keys(&mut app, "hhhhhhvhhhhjjd");
+    keys(&mut app, "---");
+    snapshots("pinned", &mut app);
+}
+
+#[test]
+fn a_comparison_of_two_runs() {
+    let mut app = ready();
+    app.prompt.set("Why is the sky blue?");
+    ran(&mut app, &fixture::trace(7, 60));
+    let mut other = fixture::token_trace(9, 48);
+    other.header.settings.pins = vec!["12=skip".parse().unwrap()];
+    other.steps[14].id = 7;
+    other.steps[14].text = "青".into();
+    ran(&mut app, &other);
+    keys(&mut app, "c");
+    snapshots("compare", &mut app);
+}
+
+/// Presses keys; the worker answers what they ask.
+fn asks(app: &mut App, typed: &str) {
+    let commands = keys(app, typed);
+    hear(app, fixture::answers(&commands));
+}
+
+/// A branch that keys started, run to its end.
+fn branches(app: &mut App, typed: &str, seed: u64) {
+    let commands = keys(app, typed);
+    let [
+        Command::Branch {
+            run,
+            kept,
+            forced,
+            settings,
+        },
+    ] = commands.as_slice()
+    else {
+        panic!("a branch was asked for, not {commands:?}")
+    };
+    hear(
+        app,
+        fixture::events(*run, &fixture::branched(kept, forced, settings, seed)),
+    );
+}
+
+#[test]
+fn inside_a_token() {
+    let mut app = ready();
+    app.cursor.token = 26;
+    asks(&mut app, "I");
+    snapshots("inside", &mut app);
+    // The wheel of layers turns under the cursor, and tokens pass.
+    asks(&mut app, "gjjl");
+    insta::assert_snapshot!("inside_top_80x24", text(&draw(&mut app, (80, 24))));
+    let waiting = keys(&mut app, "h");
+    assert_eq!(waiting.len(), 1);
+    insta::assert_snapshot!("inside_waiting_80x24", text(&draw(&mut app, (80, 24))));
+}
+
+#[test]
+fn inside_without_colours() {
+    let mut plain = fixture::empty(ColorTier::None);
+    plain.open("why the sky is blue".into(), None, fixture::trace(7, 60));
+    hear(&mut plain, [fixture::loaded()]);
+    key(&mut plain, KeyCode::Esc);
+    key(&mut plain, KeyCode::Esc);
+    asks(&mut plain, "I");
+    let buffer = draw(&mut plain, (80, 24));
+    let colourless =
+        |c: &ratatui::buffer::Cell| c.fg == ratatui::style::Color::Reset && c.bg == ratatui::style::Color::Reset;
+    assert!(buffer.content.iter().all(colourless));
+    insta::assert_snapshot!(
+        "inside_monochrome_80x24",
+        format!("{}{}", text(&buffer), styles(&buffer))
+    );
+}
+
+#[test]
+fn a_flip_before_and_after_it_is_tried() {
+    let mut app = ready();
+    app.cursor.token = 26;
+    keys(&mut app, "F");
+    insta::assert_snapshot!("flips_80x24", text(&draw(&mut app, (80, 24))));
+    keys(&mut app, "jjj");
+    let commands = key(&mut app, KeyCode::Enter);
+    hear(&mut app, fixture::answers(&commands));
+    snapshots("flip", &mut app);
+}
+
+#[test]
+fn another_token_is_chosen() {
+    let mut app = ready();
+    app.cursor.token = 26;
+    asks(&mut app, "T");
+    key(&mut app, KeyCode::Down);
+    snapshots("force", &mut app);
+}
+
+#[test]
+fn runs_and_their_branches() {
+    let mut app = ready();
+    app.prompt.set("Why is the sky blue?");
+    ran(&mut app, &fixture::trace(3, 40));
+    app.cursor.token = 20;
+    keys(&mut app, "s");
+    branches(&mut app, "R", 5);
+    app.cursor.token = 24;
+    keys(&mut app, "d");
+    branches(&mut app, "R", 6);
+    ran(&mut app, &fixture::token_trace(9, 30));
+    keys(&mut app, "wk");
+    snapshots("runs", &mut app);
+    asks(&mut app, "cK");
+    insta::assert_snapshot!("compare_apart_120x40", text(&draw(&mut app, (120, 40))));
+}
+
+#[test]
+fn statistics_of_the_runs() {
+    let mut app = ready();
+    app.prompt.set("Why is the sky blue?");
+    ran(&mut app, &fixture::trace(3, 40));
+    ran(&mut app, &fixture::token_trace(9, 30));
+    let mut other = fixture::trace(5, 20);
+    other.header.model.sha256 = "another".into();
+    ran(&mut app, &other);
+    ran(&mut app, &fixture::token_trace(4, 50));
+    keys(&mut app, "A");
+    snapshots("stats", &mut app);
+    for _ in 0..40 {
+        key(&mut app, KeyCode::Down);
+    }
+    insta::assert_snapshot!("stats_scrolled_80x24", text(&draw(&mut app, (80, 24))));
+    keys(&mut app, "Pnone.txt");
+    update(
+        &mut app,
+        Event::File(FileReport::Failed("cannot read none.txt: no such file".into())),
+    );
+    insta::assert_snapshot!("stats_mistake_80x24", text(&draw(&mut app, (80, 24))));
+    update(
+        &mut app,
+        Event::File(FileReport::Loaded {
+            path: "/home/me/asked.txt".into(),
+            text: "Why is the sky blue?\nWhy is grass green?".into(),
+        }),
+    );
+    let run = app.starting.as_ref().expect("the first prompt is asked for").id;
+    hear(&mut app, fixture::events(run, &fixture::trace(8, 12)));
+    insta::assert_snapshot!("stats_prompts_80x24", text(&draw(&mut app, (80, 24))));
+}
+
+#[test]
+fn statistics_without_colours() {
+    let mut app = fixture::empty(ColorTier::None);
+    app.open("one run".into(), None, fixture::token_trace(7, 60));
+    app.recordings = vec![drllm::tui::recordings::Recording::opened(
+        "a".into(),
+        fixture::token_trace(7, 60),
+    )];
+    drllm::tui::update::open_stats(&mut app);
+    let screen = text(&draw(&mut app, (80, 24)));
+    // Skips, executions and repeats are told apart by their glyphs.
+    for glyph in ['·', '▓', '█'] {
+        assert!(
+            screen.lines().skip(4).any(|line| line.contains(glyph)),
+            "{glyph}\n{screen}"
+        );
+    }
+    for cell in &draw(&mut app, (80, 24)).content {
+        assert_eq!(
+            (cell.fg, cell.bg),
+            (ratatui::style::Color::Reset, ratatui::style::Color::Reset)
+        );
+    }
+}
+
+#[test]
+fn the_help() {
+    let mut app = ready();
+    keys(&mut app, "?");
+    snapshots("help", &mut app);
+}
+
+#[test]
+fn the_command_palette() {
+    let mut app = ready();
+    keys(&mut app, "p");
+    snapshots("palette", &mut app);
+    keys(&mut app, "budget lower");
+    let screen = text(&draw(&mut app, (80, 24)));
+    insta::assert_snapshot!("palette_found_80x24", screen);
+}
+
+#[test]
+fn settings_and_a_mistake_in_a_program() {
+    let mut app = ready();
+    keys(&mut app, "o");
+    snapshots("settings", &mut app);
+    key(&mut app, KeyCode::Esc);
+    keys(&mut app, ":0-11 13-99");
+    key(&mut app, KeyCode::Enter);
+    snapshots("program_mistake", &mut app);
+}
+
+#[test]
+fn an_error_stays_until_dismissed_and_the_prompt_is_kept() {
+    let mut app = ready();
+    app.prompt.set("def f(x):\n\treturn \u{1b}[2J");
+    keys(&mut app, "r");
+    let run = app.starting.as_ref().unwrap().id;
+    let message = "the prompt has 9000 tokens and the model's context holds 8192: shorten it by 808 tokens";
+    hear(
+        &mut app,
+        [Worker::Failed {
+            run,
+            message: message.into(),
+        }],
+    );
+    snapshots("error", &mut app);
+    key(&mut app, KeyCode::Esc);
+    assert!(app.notice.is_none());
+    assert!(app.prompt.text().starts_with("def f(x):\n\treturn"));
+}
+
+#[test]
+fn the_whole_sequence_with_its_special_tokens() {
+    let mut app = ready();
+    keys(&mut app, "i");
+    snapshots("template", &mut app);
+}
+
+#[test]
+fn other_views_of_the_map() {
+    let mut app = ready();
+    keys(&mut app, "m");
+    let confidence = text(&draw(&mut app, (120, 40)));
+    insta::assert_snapshot!("map_confidence_120x40", confidence);
+    keys(&mut app, "mzz");
+    let decided_by = text(&draw(&mut app, (120, 40)));
+    insta::assert_snapshot!("map_decided_by_120x40", decided_by);
+}
+
+#[test]
+fn tabs_of_a_narrow_screen() {
+    let mut app = ready();
+    for name in ["map", "detail", "prompt", "answer"] {
+        let screen = text(&draw(&mut app, (60, 20)));
+        insta::assert_snapshot!(format!("tab_{name}_60x20"), screen);
+        key(&mut app, KeyCode::Tab);
+    }
+    let screen = text(&draw(&mut app, (40, 12)));
+    insta::assert_snapshot!("smallest_40x12", screen);
+}
+
+#[test]
+fn a_screen_that_is_too_small_says_so() {
+    let mut app = ready();
+    let screen = text(&draw(&mut app, (39, 5)));
+    insta::assert_snapshot!("too_small_39x5", screen);
+}
+
+/// Distinct styles by letter, and the screen in those letters.
+fn styles(buffer: &Buffer) -> String {
+    let mut seen: Vec<String> = Vec::new();
+    let mut map = String::new();
+    for y in 0..buffer.area.height {
+        for x in 0..buffer.area.width {
+            let cell = &buffer[(x, y)];
+            let style = format!("{:?} on {:?} {:?}", cell.fg, cell.bg, cell.modifier);
+            let at = seen.iter().position(|s| *s == style).unwrap_or_else(|| {
+                seen.push(style);
+                seen.len() - 1
+            });
+            map.push(char::from_u32('A' as u32 + at as u32).unwrap());
+        }
+        map.push('\n');
+    }
+    let legend = seen
+        .iter()
+        .enumerate()
+        .map(|(i, s)| format!("{} {s}\n", char::from_u32('A' as u32 + i as u32).unwrap()));
+    legend.collect::<String>() + &map
+}
+
+#[test]
+fn colours_and_none() {
+    let mut app = ready();
+    keys(&mut app, "hhhs");
+    insta::assert_snapshot!("colours_80x24", styles(&draw(&mut app, (80, 24))));
+
+    let mut plain = fixture::empty(ColorTier::None);
+    plain.open("why the sky is blue".into(), None, fixture::trace(7, 60));
+    key(&mut plain, KeyCode::Esc);
+    keys(&mut plain, "hhhs");
+    let buffer = draw(&mut plain, (80, 24));
+    assert!(
+        buffer
+            .content
+            .iter()
+            .all(|c| c.fg == ratatui::style::Color::Reset && c.bg == ratatui::style::Color::Reset)
+    );
+    insta::assert_snapshot!("monochrome_80x24", format!("{}{}", text(&buffer), styles(&buffer)));
+}
+
+/// A recording under depth routers, with these routers loaded.
+fn depths(tier: ColorTier) -> App {
+    let mut app = fixture::empty(tier);
+    let prompt = Some("Write a short story.".into());
+    app.open("the depth of every token".into(), prompt, fixture::depth_trace(40));
+    app.propose_prompt();
+    update(&mut app, Event::Resize(120, 40));
+    hear(&mut app, [fixture::loaded_with(Some(fixture::depth_routers()))]);
+    key(&mut app, KeyCode::Esc);
+    key(&mut app, KeyCode::Esc);
+    app
+}
+
+#[test]
+fn depths_of_tokens_and_a_dial_in_layers() {
+    let mut app = depths(ColorTier::Truecolor);
+    keys(&mut app, "hhhh");
+    snapshots("depths", &mut app);
+    keys(&mut app, "]]");
+    snapshots("depths_pending", &mut app);
+    keys(&mut app, "Pzzz");
+    insta::assert_snapshot!("depths_unfolded_120x40", text(&draw(&mut app, SIZES[1])));
+    keys(&mut app, "D");
+    snapshot_small("dial", &mut app);
+    key(&mut app, KeyCode::Esc);
+    keys(&mut app, "ojjj");
+    snapshot_small("depths_settings", &mut app);
+}
+
+#[test]
+fn depths_without_colours() {
+    let mut app = depths(ColorTier::None);
+    let buffer = draw(&mut app, SIZES[2]);
+    insta::assert_snapshot!("depths_monochrome_200x60", text(&buffer));
+}
+
+#[test]
+fn routers_that_differ_stand_apart() {
+    let mut app = depths(ColorTier::Truecolor);
+    keys(&mut app, "M");
+    key(&mut app, KeyCode::Enter);
+    hear(&mut app, [Worker::RoutersChanged(Some(fixture::routers()))]);
+    snapshots("routers_pending", &mut app);
+    let commands = keys(&mut app, "b");
+    let [Command::Generate { run, settings, .. }] = commands.as_slice() else {
+        panic!("{commands:?}")
+    };
+    let mut whole = fixture::depth_trace(44);
+    whole.header.settings = (**settings).clone();
+    whole.steps[17].id += 1;
+    hear(&mut app, fixture::events(*run, &whole));
+    snapshots("unmodified", &mut app);
+}
+
+#[test]
+fn a_lesson_and_the_list_of_them() {
+    let mut app = ready();
+    app.lessons = drllm::tui::lesson::list(None);
+    app.recordings = drllm::tui::recordings::built_in();
+    key(&mut app, KeyCode::F(9));
+    let screen = text(&draw(&mut app, (80, 24)));
+    insta::assert_snapshot!("lessons_80x24", screen);
+    key(&mut app, KeyCode::Enter);
+    snapshots("lesson", &mut app);
+    keys(&mut app, "kkkkk");
+    let screen = text(&draw(&mut app, (80, 24)));
+    insta::assert_snapshot!("lesson_done_80x24", screen);
+}
+
+#[test]
+fn the_list_of_overrides() {
+    let mut app = ready();
+    app.settings.pins = vec!["7=skip".parse().unwrap(), "12@20-24=repeat".parse().unwrap()];
+    app.settings.budget = Some(26);
+    keys(&mut app, "O ");
+    let screen = text(&draw(&mut app, (80, 24)));
+    insta::assert_snapshot!("overrides_80x24", screen);
+    keys(&mut app, "npin 99=skip");
+    key(&mut app, KeyCode::Enter);
+    let screen = text(&draw(&mut app, (80, 24)));
+    insta::assert_snapshot!("overrides_mistake_80x24", screen);
+    key(&mut app, KeyCode::Esc);
+    keys(&mut app, "s");
+    key(&mut app, KeyCode::Enter);
+    let exists = FileReport::Exists("/home/me/experiments/run.overrides".into());
+    update(&mut app, Event::File(exists));
+    let screen = text(&draw(&mut app, (80, 24)));
+    insta::assert_snapshot!("overrides_save_80x24", screen);
+}
+
+#[test]
+fn a_screen_for_screen_readers() {
+    let mut app = ready();
+    app.screen_reader = true;
+    keys(&mut app, "hhh");
+    for size in SIZES {
+        let mut terminal = Terminal::new(TestBackend::new(size.0, size.1)).unwrap();
+        update(&mut app, Event::Resize(size.0, size.1));
+        terminal.draw(|frame| view(&app, frame)).unwrap();
+        // The cursor is where the words are.
+        terminal.backend_mut().assert_cursor_position((0, 1));
+        let screen = text(terminal.backend().buffer());
+        let drawn = screen.chars().find(|c| ('\u{2500}'..='\u{25ff}').contains(c));
+        assert_eq!(drawn, None, "{screen}");
+    }
+    let screen = text(&draw(&mut app, (80, 24)));
+    insta::assert_snapshot!("screen_reader_80x24", screen);
+}
+
+#[test]
+fn a_trace_that_is_stepped_by_layer() {
+    let mut app = ready();
+    app.prompt.set("Why is the sky blue?");
+    keys(&mut app, "J20");
+    key(&mut app, KeyCode::Enter);
+    keys(&mut app, ",J20");
+    key(&mut app, KeyCode::Enter);
+    keys(&mut app, ">}}}}}}}}}}");
+    key(&mut app, KeyCode::Esc);
+    snapshots("playback", &mut app);
+    keys(&mut app, "J200");
+    key(&mut app, KeyCode::Enter);
+    let screen = text(&draw(&mut app, (80, 24)));
+    insta::assert_snapshot!("jump_mistake_80x24", screen);
+}
+
+#[test]
+fn a_recording_is_played_step_by_step() {
+    let mut app = fixture::empty(ColorTier::Truecolor);
+    app.reduced_motion = false;
+    app.open("why the sky is blue".into(), None, fixture::trace(7, 60));
+    assert_eq!(app.shown.as_ref().unwrap().steps().len(), 0);
+    assert!(app.is_animated());
+    update(&mut app, Event::Tick(Duration::from_secs(1)));
+    let half = app.shown.as_ref().unwrap().steps().len();
+    assert!(half > 5 && half < 60, "{half}");
+    update(&mut app, Event::Tick(Duration::from_secs(60)));
+    assert_eq!(app.shown.as_ref().unwrap().steps().len(), 60);
+    assert!(!app.is_animated());
+}
+
+/// A search of the second example half-way, then done.
+#[test]
+fn a_search_under_way_and_done() {
+    let mut app = ready();
+    keys(&mut app, "S");
+    snapshot_small("search_form", &mut app);
+    key(&mut app, KeyCode::F(6));
+    key(&mut app, KeyCode::F(6));
+    app.search.form.answers.set("an iron nail\nan ice cube");
+    key(&mut app, KeyCode::F(5));
+    snapshot_small("search_mistake", &mut app);
+    for _ in 0..3 {
+        key(&mut app, KeyCode::F(6));
+    }
+    let commands = key(&mut app, KeyCode::F(5));
+    hear(&mut app, fixture::answers(&commands));
+    snapshots("search", &mut app);
+    keys(&mut app, "g");
+    key(&mut app, KeyCode::Tab);
+    snapshot_small("search_programs", &mut app);
+    let [Command::Search { search, request }] = commands.as_slice() else {
+        panic!("{commands:?}")
+    };
+    let steps = fixture::search_steps(request);
+    hear(&mut app, fixture::searched(*search, &steps[request.simulations / 2..]));
+    hear(&mut app, [fixture::search_ended(*search, SearchEnd::Done)]);
+    snapshots("search_done", &mut app);
+    app.screen_reader = true;
+    snapshot_small("search_screen_reader", &mut app);
+}
+
+/// A snapshot of one state at the smallest usual size.
+fn snapshot_small(name: &str, app: &mut App) {
+    let screen = text(&draw(app, SIZES[0]));
+    insta::assert_snapshot!(format!("{name}_80x24"), screen);
+}
+
+#[test]
+fn a_search_without_colours() {
+    let mut app = fixture::empty(ColorTier::None);
+    hear(&mut app, [fixture::loaded()]);
+    key(&mut app, KeyCode::F(5));
+    let commands = key(&mut app, KeyCode::F(5));
+    hear(&mut app, fixture::answers(&commands));
+    let buffer = draw(&mut app, SIZES[0]);
+    insta::assert_snapshot!(
+        "search_monochrome_80x24",
+        format!("{}{}", text(&buffer), styles(&buffer))
+    );
+}
+
+#[test]
+fn tape() {
+    let mut app = ready();
+    app.open("a story".into(), None, fixture::depth_trace(40));
+    app.map.tape = true;
+    snapshots("tape", &mut app);
+}
