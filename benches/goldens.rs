@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
-use drllm::engine::route::Route;
+use drllm::engine::decide::DecisionPolicy;
 use drllm::engine::sequence::Sequence;
 use drllm::engine::{LoadRequest, Scope, Settings, load_model};
 use drllm::program::Program;
@@ -88,12 +88,12 @@ fn compare(decoder: &drllm::model::Decoder, routers: &RouterSet, case: &Value, w
         }
         "routed, scope token" => {
             settings.scope = Scope::Token;
-            let mut route = Route::new(&settings, Some(routers), layers)?;
+            let mut policy = DecisionPolicy::new(&settings, Some(routers), layers)?;
             for (i, step) in array(&case["steps"]).iter().enumerate() {
                 let ids = ids(&step["ids"]);
                 let routed = match i {
-                    0 => route.prompt(&mut sequence, &ids)?,
-                    _ => route.token(&mut sequence, ids[0])?,
+                    0 => policy.prompt(&mut sequence, &ids)?,
+                    _ => policy.token(&mut sequence, ids[0])?,
                 };
                 worst.logits(&routed.logits, &step["last"])?;
                 for (layer, decision) in routed.decisions.iter().enumerate() {
@@ -106,15 +106,15 @@ fn compare(decoder: &drllm::model::Decoder, routers: &RouterSet, case: &Value, w
             }
         }
         "routed, scope prompt" => {
-            let mut route = Route::new(&settings, Some(routers), layers)?;
-            let mut routed = route.prompt(&mut sequence, &ids(&case["ids"]))?;
+            let mut policy = DecisionPolicy::new(&settings, Some(routers), layers)?;
+            let mut routed = policy.prompt(&mut sequence, &ids(&case["ids"]))?;
             for (layer, decision) in routed.decisions.iter().enumerate() {
                 worst.actions += usize::from(case["actions"][layer] != decision.action.executions());
             }
             for expected in ids(&case["greedy"]) {
                 let id = routed.logits.argmax(0)?.to_scalar::<u32>()?;
                 worst.tokens += usize::from(id != expected);
-                routed = route.token(&mut sequence, id)?;
+                routed = policy.token(&mut sequence, id)?;
             }
             worst.logits(&routed.logits, &case["last"])?;
         }

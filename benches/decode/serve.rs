@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use drllm::engine::Settings;
-use drllm::engine::route::Route;
+use drllm::engine::decide::DecisionPolicy;
 use drllm::engine::sequence::Sequence;
 use drllm::model::catalog;
 
@@ -26,14 +26,14 @@ pub fn serve() -> Result<()> {
         let (prompt, answer) = ids
             .split_at_checked(prompt as usize)
             .context("the prompt is longer than the tokens given")?;
-        let mut route = Route::new(&settings, None, model.decoder.config().layers)?;
+        let mut policy = DecisionPolicy::new(&settings, None, model.decoder.config().layers)?;
         let mut sequence = Sequence::new(&model.decoder, &GO_ON);
         let start = Instant::now();
-        route.prompt(&mut sequence, prompt)?;
+        policy.prompt(&mut sequence, prompt)?;
         let mut seconds = vec![start.elapsed().as_secs_f64()];
         for &id in answer {
             let start = Instant::now();
-            route.token(&mut sequence, id)?;
+            policy.token(&mut sequence, id)?;
             seconds.push(start.elapsed().as_secs_f64());
         }
         let seconds: Vec<String> = seconds.iter().map(f64::to_string).collect();

@@ -17,10 +17,10 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device};
-use drllm::engine::route::{Route, Routed};
+use drllm::engine::decide::{DecisionPolicy, RoutedChunk};
 use drllm::engine::sequence::Sequence;
 use drllm::engine::{LoadRequest, Scope, Settings, load_model};
-use drllm::model::{self, Decoder, Placement, WeightSource};
+use drllm::model::{self, Decoder, LoadOptions, WeightSource};
 use drllm::router::{FastRouters, InputNorm, MlpRouter, RouterInfo, RouterSet};
 use rand::{Rng, SeedableRng};
 
@@ -113,11 +113,11 @@ fn load(name: &str, options: &Options, device: &Device, dtype: DType) -> Result<
     let source = WeightSource::Random {
         tied_embeddings: shape.tied,
     };
-    let place = Placement {
+    let place = LoadOptions {
         device: device.clone(),
         dtype,
         exact: false,
-        joined: !device.is_cpu(),
+        fused: !device.is_cpu(),
     };
     let decoder = Decoder::load(shape.config(), &source, place, &mut |_| {})?;
     Ok((shape, decoder))
@@ -163,17 +163,17 @@ fn decode(shape: &Shape, decoder: &Decoder, routers: &RouterSet, least: f64, opt
     ];
     let mut runs = Vec::new();
     for (_, settings, routers) in &rows {
-        let mut route = Route::new(settings, *routers, shape.layers)?;
+        let mut policy = DecisionPolicy::new(settings, *routers, shape.layers)?;
         let mut sequence = Sequence::new(decoder, &GO_ON);
-        route.prompt(&mut sequence, &ids[..PROMPT])?;
-        runs.push((route, sequence, Vec::new()));
+        policy.prompt(&mut sequence, &ids[..PROMPT])?;
+        runs.push((policy, sequence, Vec::new()));
     }
     let mut theirs = Vec::new();
     for (turn, &id) in ids[PROMPT..].iter().enumerate() {
-        for (route, sequence, seconds) in &mut runs {
+        for (policy, sequence, seconds) in &mut runs {
             // Reading the greatest logit back is part of a token, as in a run.
-            let next = |routed: Routed| Ok(routed.logits.argmax(0)?.to_scalar::<u32>()?);
-            let (elapsed, _) = timed(device, || route.token(sequence, id).and_then(next))?;
+            let next = |routed: RoutedChunk| Ok(routed.logits.argmax(0)?.to_scalar::<u32>()?);
+            let (elapsed, _) = timed(device, || policy.token(sequence, id).and_then(next))?;
             seconds.push(elapsed);
         }
         if let Some(torch) = &mut torch {
@@ -223,9 +223,9 @@ fn prefill(shape: &Shape, decoder: &Decoder, routers: &RouterSet, limits: &Limit
         let ids: Vec<u32> = (0..tokens).map(|i| (41 * i % shape.vocab) as u32).collect();
         let mut seconds = Vec::new();
         for _ in 0..4 {
-            let mut route = Route::new(&settings, Some(routers), shape.layers)?;
+            let mut policy = DecisionPolicy::new(&settings, Some(routers), shape.layers)?;
             let mut sequence = Sequence::new(decoder, &GO_ON);
-            seconds.push(timed(decoder.device(), || route.prompt(&mut sequence, &ids))?.0);
+            seconds.push(timed(decoder.device(), || policy.prompt(&mut sequence, &ids))?.0);
         }
         let seconds = median(&seconds[1..]);
         // The head runs for the last token only.

@@ -12,8 +12,8 @@ use super::args::{DecideArgs, ModelArgs, OverridesFile, SampleArgs};
 use super::base_model::tell_notes;
 use super::progress::Progress;
 use crate::config::Config;
+use crate::engine::decide::DecisionPolicy;
 use crate::engine::notes::{dial_for_depth, notes};
-use crate::engine::route::Route;
 use crate::engine::{
     KvMode, LoadRequest, Output, Prompt, Record, Scope, Settings, generate, load_model, load_routers, trace_io,
 };
@@ -95,7 +95,7 @@ pub fn run(args: RunArgs, config: &Config) -> Result<()> {
         crate::note!("{note}");
     }
     // Settings that contradict each other are the arguments' mistake, too.
-    Route::new(&settings, routers.as_ref(), layers).map_err(|e| UsageError::new(e.to_string()))?;
+    DecisionPolicy::new(&settings, routers.as_ref(), layers).map_err(|e| UsageError::new(e.to_string()))?;
     let mut out = Printer::new(args.json);
     let mut failed = None;
     let summary = generate(&model, routers.as_ref(), &prompt, &settings, &stop, &mut |output| {

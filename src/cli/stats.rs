@@ -18,8 +18,8 @@ use super::table;
 use super::trace_file::read_trace;
 use crate::config::Config;
 use crate::engine::aggregate::{Aggregate, Report};
+use crate::engine::decide::DecisionPolicy;
 use crate::engine::prompt_file;
-use crate::engine::route::Route;
 use crate::engine::sequence::Stopped;
 use crate::engine::{Output, Prompt, Settings, Trace, generate};
 use crate::model::Model;
@@ -123,7 +123,7 @@ fn of_prompts(args: &StatsArgs, path: &Path, config: &Config) -> Result<()> {
     stop_on_signals(&stop)?;
     let (model, routers) = load(&request, &stop)?;
     let settings = settings(model.info.layers)?;
-    Route::new(&settings, routers.as_ref(), model.info.layers).map_err(|e| UsageError::new(e.to_string()))?;
+    DecisionPolicy::new(&settings, routers.as_ref(), model.info.layers).map_err(|e| UsageError::new(e.to_string()))?;
 
     let mut aggregate = Aggregate::new(model.info.clone());
     let progress = Progress::new();

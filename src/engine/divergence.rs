@@ -5,7 +5,7 @@ use candle_core::Tensor;
 
 use super::distribution::{kl, log_probs};
 use super::inspector::Inspector;
-use super::replay::{Passage, common_steps};
+use super::replay::{ReplayChunk, common_steps};
 use super::trace::Trace;
 
 /// KL(A ‖ B) in nats between what two runs say comes next.
@@ -50,7 +50,7 @@ impl Inspector<'_, '_> {
             let mut logits = Vec::with_capacity(2);
             for trace in traces {
                 let mut sequence = self.before(trace, 0)?;
-                logits.push(Passage::prompt(trace).run(&mut sequence)?);
+                logits.push(ReplayChunk::prompt(trace).run(&mut sequence)?);
                 sequences.push(sequence);
             }
             by_token.push(apart(&logits)?);
@@ -61,7 +61,7 @@ impl Inspector<'_, '_> {
             }
             let mut logits = Vec::with_capacity(2);
             for (sequence, trace) in sequences.iter_mut().zip(traces) {
-                logits.push(Passage::step(trace, step).run(sequence)?);
+                logits.push(ReplayChunk::step(trace, step).run(sequence)?);
             }
             by_token.push(apart(&logits)?);
         }

@@ -3,11 +3,11 @@
 use anyhow::{Context, Result};
 use candle_core::Tensor;
 
+use super::decide::{DecisionPolicy, RoutedChunk};
 use super::distribution::{Distribution, greatest, kl, log_probs};
 use super::generate::are_same;
 use super::inspector::Inspector;
-use super::replay::Passage;
-use super::route::{Route, Routed};
+use super::replay::ReplayChunk;
 use super::settings::{Pin, Scope, Settings};
 use super::trace::Trace;
 use crate::model::Model;
@@ -90,7 +90,7 @@ impl Inspector<'_, '_> {
         top: usize,
         frozen: bool,
     ) -> Result<Flip> {
-        let (passage, _) = Passage::at(trace, position)?;
+        let (replayed, _) = ReplayChunk::at(trace, position)?;
         let note = if frozen { None } else { self.no_routers(trace) };
         let frozen = frozen || note.is_some();
         if let Some(branch) = trace.header.branch.filter(|b| position < b.at && !frozen) {
@@ -104,15 +104,15 @@ impl Inspector<'_, '_> {
         let decision = decisions.get(layer);
         let from = decision.context("there is no such layer in this run")?.action;
         let pin = pin(trace, layer, position, action);
-        let before = passage.run(&mut self.before(trace, position)?)?;
+        let before = replayed.run(&mut self.before(trace, position)?)?;
         let (logits, program, others) = if frozen {
-            let mut flipped = passage;
+            let mut flipped = replayed;
             let program = flipped.take_otherwise(layer, action)?;
             (flipped.run(&mut self.before(trace, position)?)?, program, 0)
         } else {
             let mut settings = trace.header.settings.clone();
             settings.pins.push(pin);
-            let after = self.after(trace, position, &passage, &settings)?;
+            let after = self.after(trace, position, &replayed, &settings)?;
             let pairs = decisions.iter().zip(&after.decisions).enumerate();
             let others = pairs.filter(|(l, (a, b))| *l != layer && a.action != b.action);
             (after.logits, after.program, others.count())
@@ -141,16 +141,22 @@ impl Inspector<'_, '_> {
         Some(format!("the run's routers, {}, are not loaded", missing.name))
     }
 
-    fn after(&mut self, trace: &Trace, position: usize, passage: &Passage, settings: &Settings) -> Result<Routed> {
+    fn after(
+        &mut self,
+        trace: &Trace,
+        position: usize,
+        replayed: &ReplayChunk,
+        settings: &Settings,
+    ) -> Result<RoutedChunk> {
         // A run without routers is settled anew without any, whatever is loaded by now.
         let routers = self.routers.filter(|_| trace.header.routers.is_some());
-        let mut route = Route::new(settings, routers, trace.layers())?;
+        let mut policy = DecisionPolicy::new(settings, routers, trace.layers())?;
         let step = position.checked_sub(trace.header.prompt.len());
         let Some(step) = step else {
-            return route.prompt(&mut self.before(trace, position)?, &passage.ids);
+            return policy.prompt(&mut self.before(trace, position)?, &replayed.ids);
         };
-        route.resume(trace, step)?;
-        route.token(&mut self.before(trace, position)?, passage.ids[0])
+        policy.resume(trace, step)?;
+        policy.token(&mut self.before(trace, position)?, replayed.ids[0])
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::Instant;
 use anyhow::{Result, bail, ensure};
 use candle_core::{DType, Tensor};
 
+use super::decide::{DecisionPolicy, RoutedChunk};
 use super::events::Prompt;
-use super::route::{Route, Routed};
 use super::sampler::{Sampler, report};
 use super::sequence::{Sequence, Stopped};
 use super::settings::Settings;
@@ -71,7 +71,7 @@ pub fn generate(
 pub struct Generation<'a> {
     model: &'a Model,
     settings: &'a Settings,
-    route: Route<'a>,
+    policy: DecisionPolicy<'a>,
     sampler: Sampler,
     text: StreamDecoder<'a>,
     /// The end of the text, as long as the longest stop string.
@@ -110,12 +110,12 @@ impl<'a> Generation<'a> {
         stop: &'a AtomicBool,
     ) -> Result<(Self, Header)> {
         let config = model.decoder.config();
-        let mut route = Route::new(settings, routers, config.layers)?;
+        let mut policy = DecisionPolicy::new(settings, routers, config.layers)?;
         check_probe(settings, config.vocab_size)?;
         let ids = prompt_ids(model, prompt, settings.raw)?;
         let mut sequence = Sequence::new(&model.decoder, stop).with_kv(settings.kv);
         let start = Instant::now();
-        let routed = route.prompt(&mut sequence, &ids)?;
+        let routed = policy.prompt(&mut sequence, &ids)?;
         check_finite(model, routers.map(|r| &r.info), &routed)?;
         let logits = report(&routed.logits, settings.logits, &settings.probe)?;
         let prefill = start.elapsed().as_secs_f64();
@@ -127,7 +127,7 @@ impl<'a> Generation<'a> {
             routers: routers.map(|r| r.info.clone()),
             settings: settings.clone(),
             prompt: prompt_tokens(model, &ids, settings, &routed),
-            budget_exact: route.budget_exact(ids.len()),
+            budget_exact: policy.budget_exact(ids.len()),
             program: routed.program,
             decisions: routed.decisions,
             prefill_ms: prefill * 1e3,
@@ -137,7 +137,7 @@ impl<'a> Generation<'a> {
         let generation = Generation {
             model,
             settings,
-            route,
+            policy,
             sampler: Sampler::new(&settings.sampling),
             text: StreamDecoder::new(&model.tokenizer),
             tail: String::new(),
@@ -184,7 +184,7 @@ impl<'a> Generation<'a> {
             settings.max_tokens
         );
         check_probe(settings, config.vocab_size)?;
-        let mut route = Route::new(settings, routers, config.layers)?;
+        let mut policy = DecisionPolicy::new(settings, routers, config.layers)?;
         let info = routers.map(|r| r.info.clone());
         let (made_with, asked) = (kept.header.settings.kv, settings.kv);
         ensure!(
@@ -193,10 +193,10 @@ impl<'a> Generation<'a> {
              with kv {asked}"
         );
         ensure!(
-            !route.is_routed() || are_same(kept.header.routers.as_ref(), info.as_ref()),
+            !policy.is_routed() || are_same(kept.header.routers.as_ref(), info.as_ref()),
             "the run was made with other routers than those that are loaded: run the prompt again, or give a program"
         );
-        route.resume(kept, kept.steps.len())?;
+        policy.resume(kept, kept.steps.len())?;
         let mut sampler = Sampler::new(&settings.sampling);
         sampler.skip(kept.steps.len())?;
         let prompt = kept.header.prompt.iter().map(|t| t.id);
@@ -213,7 +213,7 @@ impl<'a> Generation<'a> {
         let mut generation = Generation {
             model,
             settings,
-            route,
+            policy,
             sampler,
             text: StreamDecoder::new(&model.tokenizer),
             tail: String::new(),
@@ -244,14 +244,14 @@ impl<'a> Generation<'a> {
         }
         let start = Instant::now();
         let id = self.next_id()?;
-        let routed = match self.route.token(&mut self.sequence, id) {
+        let routed = match self.policy.token(&mut self.sequence, id) {
             Err(e) if e.is::<Stopped>() => {
                 self.ended = Some(StopReason::Stopped);
                 return Ok(None);
             }
             routed => routed?,
         };
-        check_finite(self.model, self.route.routers(), &routed)?;
+        check_finite(self.model, self.policy.routers(), &routed)?;
         let tokenizer = &self.model.tokenizer;
         let special = tokenizer.is_special(id);
         if tokenizer.eos_ids().contains(&id) && !self.settings.ignore_eos {
@@ -374,7 +374,7 @@ pub(super) fn are_same(made_with: Option<&RouterInfo>, loaded: Option<&RouterInf
 }
 
 /// Refuses what no trace could hold and no sampler could draw from, before it reaches either.
-fn check_finite(model: &Model, routers: Option<&RouterInfo>, routed: &Routed) -> Result<()> {
+fn check_finite(model: &Model, routers: Option<&RouterInfo>, routed: &RoutedChunk) -> Result<()> {
     let mut probs = routed
         .decisions
         .iter()
@@ -405,7 +405,7 @@ fn check_probe(settings: &Settings, vocab_size: usize) -> Result<()> {
     }
 }
 
-fn prompt_tokens(model: &Model, ids: &[u32], settings: &Settings, routed: &Routed) -> Vec<PromptToken> {
+fn prompt_tokens(model: &Model, ids: &[u32], settings: &Settings, routed: &RoutedChunk) -> Vec<PromptToken> {
     let shared = |layer: usize| routed.decisions[layer].action;
     let differs = |position: usize| -> Vec<(usize, Action)> {
         let layers = 0..routed.decisions.len();

@@ -6,7 +6,7 @@ use candle_core::{DType, Tensor};
 
 use super::distribution::{Distribution, as_reported, kl, log_probs};
 use super::inspector::Inspector;
-use super::replay::Passage;
+use super::replay::ReplayChunk;
 use super::sequence::{LayerActions, Sequence};
 use super::trace::{LogitsReport, Trace};
 use crate::program::Action;
@@ -62,9 +62,9 @@ impl Inspector<'_, '_> {
     /// # Errors
     /// When there is no such token, or the trace is of another model.
     pub fn inspect(&mut self, trace: &Trace, position: usize, top: usize) -> Result<Inspection> {
-        let (passage, row) = Passage::at(trace, position)?;
+        let (replayed, row) = ReplayChunk::at(trace, position)?;
         let mut sequence = self.before(trace, position)?;
-        let states = states(&mut sequence, &passage, row)?;
+        let states = states(&mut sequence, &replayed, row)?;
         // The next question is likely to be about a token near by.
         self.kept.put(trace.first(sequence.len()), sequence.into_cache());
         self.look(&states, position, top)
@@ -97,10 +97,10 @@ impl Inspector<'_, '_> {
 }
 
 /// Runs the chunk as it ran and notes the token of `row` after every block.
-fn states(sequence: &mut Sequence, passage: &Passage, row: usize) -> Result<Vec<State>> {
+fn states(sequence: &mut Sequence, replayed: &ReplayChunk, row: usize) -> Result<Vec<State>> {
     let decoder = sequence.decoder();
-    let chunk = sequence.chunk(passage.ids.len())?;
-    let mut hidden = decoder.embed(&passage.ids)?;
+    let chunk = sequence.chunk(replayed.ids.len())?;
+    let mut hidden = decoder.embed(&replayed.ids)?;
     let mut states = vec![State {
         block: None,
         carried_out: true,
@@ -117,7 +117,7 @@ fn states(sequence: &mut Sequence, passage: &Passage, row: usize) -> Result<Vec<
         });
         Ok(())
     };
-    for (layer, n, actions) in passes(passage, sequence.layers()) {
+    for (layer, n, actions) in passes(replayed, sequence.layers()) {
         sequence.check_stop()?;
         let own = actions.map_or(Action::Execute, |actions| actions.of_row(row));
         if n == 0 && own == Action::Skip {
@@ -134,18 +134,18 @@ fn states(sequence: &mut Sequence, passage: &Passage, row: usize) -> Result<Vec<
         }
         hidden = after;
     }
-    sequence.advance(passage.ids.len());
+    sequence.advance(replayed.ids.len());
     Ok(states)
 }
 
 /// Executions that may be due, in order, and what each layer's tokens do; everyone does what has
 /// no actions.
-fn passes<'p>(passage: &'p Passage, layers: usize) -> Vec<(usize, usize, Option<&'p LayerActions>)> {
-    match &passage.actions {
+fn passes<'p>(replayed: &'p ReplayChunk, layers: usize) -> Vec<(usize, usize, Option<&'p LayerActions>)> {
+    match &replayed.actions {
         Some(actions) => (0..layers)
             .flat_map(|layer| [0, 1].map(|n| (layer, n, Some(&actions[layer]))))
             .collect(),
-        None => passage.program.passes().map(|(layer, n)| (layer, n, None)).collect(),
+        None => replayed.program.passes().map(|(layer, n)| (layer, n, None)).collect(),
     }
 }
 

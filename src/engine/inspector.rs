@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Result, ensure};
 
-use super::kept::Kept;
+use super::prefix_cache::PrefixCache;
 use super::sequence::Sequence;
 use super::trace::Trace;
 use crate::model::{KvCache, Model};
@@ -15,7 +15,7 @@ use crate::router::RouterSet;
 pub struct Inspector<'m, 'k> {
     pub model: &'m Model,
     pub routers: Option<&'m RouterSet>,
-    pub kept: &'k mut Kept,
+    pub kept: &'k mut PrefixCache,
     /// The run under way, and what its tokens left so far.
     pub live: Option<(&'k Trace, &'k KvCache)>,
     /// Ends an answer with [`super::sequence::Stopped`].

@@ -2,22 +2,22 @@
 
 pub mod aggregate;
 mod continuation;
+pub mod decide;
 pub mod diff;
 pub mod distribution;
 pub mod divergence;
 pub mod events;
 pub mod flip;
-mod gate;
 pub mod generate;
 pub mod inspect;
 pub mod inspector;
-pub mod kept;
 pub mod load;
 pub mod notes;
 pub mod overrides;
+mod pause;
+pub mod prefix_cache;
 pub mod prompt_file;
 pub mod replay;
-pub mod route;
 pub mod sampler;
 pub mod search;
 pub mod sequence;
@@ -34,10 +34,10 @@ pub use flip::{Flip, Shift};
 pub use generate::{Generation, Output, generate};
 pub use inspect::{Inspection, Moved, Stage};
 pub use inspector::Inspector;
-pub use kept::Kept;
 pub use load::{kv_of, load_model, load_routers, scope_of};
 pub use notes::notes;
 pub use overrides::Overrides;
+pub use prefix_cache::PrefixCache;
 pub use search::{Expected, SearchEnd, SearchId, SearchRequest, SearchStep};
 pub use settings::{KvMode, NEUTRAL_DIAL, Pin, Sampling, Scope, Settings};
 pub use trace::{

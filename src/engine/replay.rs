@@ -8,19 +8,19 @@ use super::trace::{PromptToken, Trace};
 use crate::program::{Action, Program};
 
 /// What a chunk of a trace ran: the prompt as a whole, or one generated token.
-pub struct Passage<'t> {
+pub struct ReplayChunk<'t> {
     pub ids: Vec<u32>,
     pub program: &'t Program,
     /// What each layer's tokens do; `None` where the program runs layers in another order.
     pub actions: Option<Vec<LayerActions>>,
 }
 
-impl<'t> Passage<'t> {
+impl<'t> ReplayChunk<'t> {
     /// The chunk in which the token at `position` ran, and its row there.
     ///
     /// # Errors
     /// When the trace ends before.
-    pub fn at(trace: &'t Trace, position: usize) -> Result<(Passage<'t>, usize)> {
+    pub fn at(trace: &'t Trace, position: usize) -> Result<(ReplayChunk<'t>, usize)> {
         let prompt = trace.header.prompt.len();
         ensure!(
             position < prompt + trace.steps.len(),
@@ -28,13 +28,13 @@ impl<'t> Passage<'t> {
             prompt + trace.steps.len()
         );
         Ok(match position.checked_sub(prompt) {
-            None => (Passage::prompt(trace), position),
-            Some(step) => (Passage::step(trace, step), 0),
+            None => (ReplayChunk::prompt(trace), position),
+            Some(step) => (ReplayChunk::step(trace, step), 0),
         })
     }
 
     /// The prompt.
-    pub fn prompt(trace: &'t Trace) -> Passage<'t> {
+    pub fn prompt(trace: &'t Trace) -> ReplayChunk<'t> {
         let prompt = &trace.header.prompt;
         let program = &trace.header.program;
         let row = |layer: usize, shared: Action| {
@@ -48,7 +48,7 @@ impl<'t> Passage<'t> {
             rows: row(layer, shared),
         };
         let actions = program.to_actions(trace.layers());
-        Passage {
+        ReplayChunk {
             ids: prompt.iter().map(|token| token.id).collect(),
             program,
             actions: actions.map(|actions| actions.into_iter().enumerate().map(layer).collect()),
@@ -56,10 +56,10 @@ impl<'t> Passage<'t> {
     }
 
     /// The generated token of index `step`.
-    pub fn step(trace: &'t Trace, step: usize) -> Passage<'t> {
+    pub fn step(trace: &'t Trace, step: usize) -> ReplayChunk<'t> {
         let step = &trace.steps[step];
         let actions = step.program.to_actions(trace.layers());
-        Passage {
+        ReplayChunk {
             ids: vec![step.id],
             program: &step.program,
             actions: actions.map(|actions| actions.into_iter().map(LayerActions::from).collect()),

@@ -7,10 +7,10 @@ use anyhow::Result;
 use candle_core::Tensor;
 use thiserror::Error;
 
-use crate::model::fused::{Beside, Task};
+use crate::model::fused::{Overlapped, Task};
 use crate::model::{Chunk, Decoder, KvCache, KvMode};
 use crate::program::{Action, Program};
-use crate::router::policy::Wish;
+use crate::router::policy::Proposal;
 use crate::router::{Question, RouterSet};
 
 /// The user stopped the run in the middle of a forward pass.
@@ -166,7 +166,7 @@ impl<'m> Sequence<'m> {
     }
 
     /// Runs `ids` layer by layer. Before each layer its router is asked, if there are routers, and
-    /// `decide(layer, wish)` says what the tokens do there. Returns the last token's logits
+    /// `decide(layer, proposal)` says what the tokens do there. Returns the last token's logits
     /// (vocab_size).
     ///
     /// The routers of a small model wait for their weights as its blocks do. So a router whose layer ran for the
@@ -177,7 +177,7 @@ impl<'m> Sequence<'m> {
         &mut self,
         ids: &[u32],
         routers: Option<(&RouterSet, f64)>,
-        mut decide: impl FnMut(usize, Option<Wish>) -> LayerActions,
+        mut decide: impl FnMut(usize, Option<Proposal>) -> LayerActions,
     ) -> Result<Tensor> {
         let chunk = self.chunk(ids.len())?;
         let mut hidden = self.decoder.embed(ids)?;
@@ -193,14 +193,14 @@ impl<'m> Sequence<'m> {
             };
             let actions;
             if let Some((question, dial)) = question {
-                let decide = |probabilities| decide(layer, Some(Wish::new(probabilities, dial)));
+                let decide = |probabilities| decide(layer, Some(Proposal::new(probabilities, dial)));
                 (hidden, actions) = self.run_layer_asked(layer, hidden, &chunk, &question, decide)?;
             } else {
-                let wish = match routers {
-                    Some((routers, dial)) => Some(Wish::new(routers.probabilities(layer, &hidden, fast)?, dial)),
+                let proposal = match routers {
+                    Some((routers, dial)) => Some(Proposal::new(routers.probabilities(layer, &hidden, fast)?, dial)),
                     None => None,
                 };
-                actions = decide(layer, wish);
+                actions = decide(layer, proposal);
                 hidden = self.run_layer(layer, hidden, &chunk, &actions)?;
             }
             self.left_out[layer] = actions.of_row(ids.len() - 1) == Action::Skip;
@@ -210,22 +210,22 @@ impl<'m> Sequence<'m> {
 
     /// Runs one token whose actions, one a layer, are settled. Routers, if there are any, are asked too, on a GPU when
     /// the token is done and of all layers at once: what they say changes nothing. Returns the logits (vocab_size) and
-    /// what they wish.
+    /// what they proposal.
     pub fn run_settled(
         &mut self,
         id: u32,
         actions: &[Action],
         routers: Option<(&RouterSet, f64)>,
-    ) -> Result<(Tensor, Vec<Wish>)> {
+    ) -> Result<(Tensor, Vec<Proposal>)> {
         if let Some((set, _)) = routers
             && !set.is_asked_at_once(self.decoder.device())?
         {
-            let mut wishes = Vec::with_capacity(actions.len());
-            let logits = self.run_layers(&[id], routers, |layer, wish| {
-                wishes.extend(wish);
+            let mut proposals = Vec::with_capacity(actions.len());
+            let logits = self.run_layers(&[id], routers, |layer, proposal| {
+                proposals.extend(proposal);
                 actions[layer].into()
             })?;
-            return Ok((logits, wishes));
+            return Ok((logits, proposals));
         }
         let chunk = self.chunk(1)?;
         let mut hidden = self.decoder.embed(&[id])?;
@@ -238,28 +238,28 @@ impl<'m> Sequence<'m> {
             hidden = self.run_layer(layer, hidden, &chunk, &action.into())?;
         }
         let logits = self.finish(1, &hidden)?;
-        let wishes = match routers {
+        let proposals = match routers {
             Some((routers, dial)) => {
                 let all = routers.all_probabilities(&entering, self.decoder.by_kernels())?;
                 all.into_iter()
-                    .map(|probabilities| Wish::new(probabilities, dial))
+                    .map(|probabilities| Proposal::new(probabilities, dial))
                     .collect()
             }
             None => Vec::new(),
         };
-        Ok((logits, wishes))
+        Ok((logits, proposals))
     }
 
     /// Runs several continuations side by side, each after this sequence and unseen by the others,
     /// as if their tokens had been generated one by one; the sequence stays as it is. Rows are the
     /// tokens of the first branch, then those of the second, and so on. Before each layer its
-    /// router is asked at every row, if there are routers, and `decide(layer, wishes)` says what the
+    /// router is asked at every row, if there are routers, and `decide(layer, proposals)` says what the
     /// rows do there. Returns each row's logits (rows, vocab_size).
     pub fn run_branches(
         &mut self,
         branches: &[&[u32]],
         routers: Option<(&RouterSet, f64)>,
-        mut decide: impl FnMut(usize, &[Wish]) -> LayerActions,
+        mut decide: impl FnMut(usize, &[Proposal]) -> LayerActions,
     ) -> Result<Tensor> {
         let ids = branches.concat();
         let position = |branch: &&[u32]| (0..branch.len()).map(|i| (self.len + i) as u32).collect::<Vec<_>>();
@@ -276,16 +276,16 @@ impl<'m> Sequence<'m> {
         };
         for layer in 0..self.decoder.config().layers {
             self.check_stop()?;
-            let wishes = match routers {
+            let proposals = match routers {
                 Some((routers, dial)) => {
                     let rows = routers.row_probabilities(layer, &hidden, self.decoder.by_kernels())?;
                     rows.into_iter()
-                        .map(|probabilities| Wish::new(probabilities, dial))
+                        .map(|probabilities| Proposal::new(probabilities, dial))
                         .collect()
                 }
                 None => Vec::new(),
             };
-            hidden = fork.run_layer(layer, hidden, &chunk, &decide(layer, &wishes))?;
+            hidden = fork.run_layer(layer, hidden, &chunk, &decide(layer, &proposals))?;
         }
         Ok(self.decoder.logits(&hidden)?)
     }
@@ -307,7 +307,7 @@ impl<'m> Sequence<'m> {
             let settled = actions.insert(decide(*answer.get().expect("the router was asked")));
             settled.of_row(0) != Action::Skip
         };
-        let beside = Beside {
+        let beside = Overlapped {
             task: Task {
                 run: &ask,
                 groups: question.groups(),

@@ -6,7 +6,7 @@ use candle_core::{DType, Device};
 
 use super::multiple_choice::EncodedQuestion;
 use super::tasks::{Answer, Question};
-use crate::model::{Decoder, ModelConfig, Placement, WeightSource};
+use crate::model::{Decoder, LoadOptions, ModelConfig, WeightSource};
 use crate::router::{FastRouters, InputNorm, MlpRouter, RouterInfo, RouterSet};
 use crate::testing::tiny_model;
 pub use crate::testing::tiny_model::{HIDDEN, LAYERS};
@@ -17,11 +17,11 @@ pub fn tiny_decoder() -> Decoder {
     tiny_model::write(folder.path(), 7);
     let config = ModelConfig::from_hf(&folder.path().join("config.json")).unwrap();
     let source = WeightSource::open_folder(folder.path()).unwrap();
-    let place = Placement {
+    let place = LoadOptions {
         device: Device::Cpu,
         dtype: DType::F32,
         exact: true,
-        joined: false,
+        fused: false,
     };
     Decoder::load(config, &source, place, &mut |_| {}).unwrap()
 }

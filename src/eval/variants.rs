@@ -11,7 +11,7 @@ use super::generation::{self, Generation};
 use super::multiple_choice::{ChoiceScorer, EncodedQuestion, Score, Scoring};
 use super::report::Row;
 use super::tasks::Question;
-use crate::engine::route::Route;
+use crate::engine::decide::DecisionPolicy;
 use crate::engine::sequence::Sequence;
 use crate::engine::{KvMode, NEUTRAL_DIAL, Scope, Settings};
 use crate::model::{Decoder, Model, logsumexp};
@@ -272,8 +272,8 @@ pub fn answer(
         let program = match &settings.program {
             Some(program) => program.clone(),
             None => {
-                let mut route = Route::new(settings, routers, decoder.config().layers)?;
-                route
+                let mut policy = DecisionPolicy::new(settings, routers, decoder.config().layers)?;
+                policy
                     .prompt(&mut Sequence::new(decoder, stop).with_kv(settings.kv), &question.prompt)?
                     .program
             }
@@ -299,16 +299,16 @@ fn by_tokens(
     scoring: Scoring,
     stop: &AtomicBool,
 ) -> Result<(Score, f64)> {
-    let mut route = Route::new(settings, routers, decoder.config().layers)?;
+    let mut policy = DecisionPolicy::new(settings, routers, decoder.config().layers)?;
     let mut sequence = Sequence::new(decoder, stop).with_kv(settings.kv);
-    let prompt = route.prompt(&mut sequence, &question.prompt)?;
+    let prompt = policy.prompt(&mut sequence, &question.prompt)?;
     let first = prompt.logits.to_vec1::<f32>()?;
     let branches: Vec<&[u32]> = question.choices.iter().map(|c| &c[..c.len() - 1]).collect();
     let rows: usize = branches.iter().map(|b| b.len()).sum();
     let (logits, actions) = match rows {
         0 => (Vec::new(), Vec::new()),
         _ => {
-            let (logits, actions) = route.branches(&mut sequence, &branches)?;
+            let (logits, actions) = policy.branches(&mut sequence, &branches)?;
             (logits.to_vec2::<f32>()?, actions)
         }
     };

@@ -9,7 +9,7 @@ use super::chunk::Chunk;
 use super::config::{Activation, ModelConfig};
 use super::fused;
 use super::kv::PassKv;
-use super::linear::{Linear, Linears};
+use super::linear::{FusedLinear, Linear};
 use super::rope::Rope;
 
 /// Root-mean-square norm (arXiv 1910.07467) with a learned gain (hidden_size).
@@ -135,7 +135,7 @@ impl Block {
 /// Grouped-query attention (arXiv 2305.13245) with rotary positions (arXiv 2104.09864).
 pub struct Attention {
     /// Query, key, value.
-    pub inputs: Linears<3>,
+    pub inputs: FusedLinear<3>,
     pub output: Linear,
     /// Qwen3 normalises every query and key head, (head_dim).
     pub query_norm: Option<RmsNorm>,
@@ -156,7 +156,7 @@ impl Attention {
     pub fn new(
         config: &ModelConfig,
         layer: usize,
-        inputs: Linears<3>,
+        inputs: FusedLinear<3>,
         output: Linear,
         norms: [Option<RmsNorm>; 2],
     ) -> Self {
@@ -308,7 +308,7 @@ impl Window {
 /// Gated feed-forward (arXiv 2002.05202): down(activation(gate(x)) · up(x)).
 pub struct Mlp {
     /// Gate, up.
-    pub inputs: Linears<2>,
+    pub inputs: FusedLinear<2>,
     pub down: Linear,
     pub activation: Activation,
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use candle_core::{Result, Tensor};
 
-use super::kernel::Seen;
+use super::kernel::AttentionMask;
 use super::rope::Rope;
 
 /// Tokens that go through a block together.
@@ -52,8 +52,10 @@ impl Chunk {
     }
 
     /// Whom the tokens see beside the earlier entries of a pass.
-    pub(super) fn seen(&self) -> Seen<'_> {
-        self.table.as_deref().map_or(Seen::Causal, Seen::Table)
+    pub(super) fn attention_mask(&self) -> AttentionMask<'_> {
+        self.table
+            .as_deref()
+            .map_or(AttentionMask::Causal, AttentionMask::Custom)
     }
 
     /// Absolute positions of the tokens.

@@ -6,16 +6,16 @@ use candle_core::{DType, Device, Tensor};
 use super::block::{Attention, Block, Mlp, RmsNorm};
 use super::chunk::Chunk;
 use super::config::{ModelConfig, RopeScaling};
-use super::fused::{self, Beside};
+use super::fused::{self, Overlapped};
 use super::kv::PassKv;
 use super::linear::Linear;
 use super::rope::Rope;
-use super::weights::{Embedding, Placement, WeightSource};
+use super::weights::{Embedding, LoadOptions, WeightSource};
 
 /// Embeddings, blocks and head. Knows nothing of programs or routers.
 pub struct Decoder {
     config: ModelConfig,
-    place: Placement,
+    place: LoadOptions,
     /// `None` where the rows of the head are the embeddings and can be read there.
     embedding: Option<Embedding>,
     blocks: Vec<Block>,
@@ -32,7 +32,7 @@ impl Decoder {
     pub fn load(
         mut config: ModelConfig,
         source: &WeightSource,
-        place: Placement,
+        place: LoadOptions,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Self> {
         if source.has("rope_freqs.weight") {
@@ -202,14 +202,14 @@ impl Decoder {
     }
 
     /// As [`Self::run_block`] of a block that runs [by the kernels](Self::by_kernels), with something `beside` its first
-    /// products that may have it left: then `None`, and of it is kept what [`Beside::mode`] says.
+    /// products that may have it left: then `None`, and of it is kept what [`Overlapped::mode`] says.
     pub(crate) fn run_block_beside(
         &self,
         layer: usize,
         hidden: &Tensor,
         chunk: &Chunk,
         kv: &mut PassKv,
-        beside: Beside,
+        beside: Overlapped,
     ) -> candle_core::Result<Option<Tensor>> {
         fused::forward(&self.blocks[layer], hidden, chunk, &self.rope, Some(kv), Some(beside))
     }
@@ -233,7 +233,7 @@ fn keep_freed_memory() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGEST_LEARNT)));
 }
 
-fn norm(config: &ModelConfig, source: &WeightSource, name: &str, size: usize, place: &Placement) -> Result<RmsNorm> {
+fn norm(config: &ModelConfig, source: &WeightSource, name: &str, size: usize, place: &LoadOptions) -> Result<RmsNorm> {
     let mut gain = source.floats(&format!("{name}.weight"), &[size], place)?;
     if config.architecture.has_gains_less_one() && matches!(source, WeightSource::Safetensors(_)) {
         gain = (gain + 1.0)?;
@@ -241,7 +241,7 @@ fn norm(config: &ModelConfig, source: &WeightSource, name: &str, size: usize, pl
     Ok(RmsNorm::new(gain, config.rms_norm_eps, !place.exact))
 }
 
-fn block(config: &ModelConfig, source: &WeightSource, layer: usize, place: &Placement) -> Result<Block> {
+fn block(config: &ModelConfig, source: &WeightSource, layer: usize, place: &LoadOptions) -> Result<Block> {
     let name = |part: &str| format!("blk.{layer}.{part}");
     let (hidden, inner) = (config.hidden_size, config.intermediate_size);
     let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
@@ -280,12 +280,12 @@ mod tests {
     use super::*;
     use crate::model::testing::small_config;
 
-    fn cpu() -> Placement {
-        Placement {
+    fn cpu() -> LoadOptions {
+        LoadOptions {
             device: Device::Cpu,
             dtype: DType::F32,
             exact: false,
-            joined: false,
+            fused: false,
         }
     }
 
@@ -309,14 +309,14 @@ mod tests {
     }
 
     #[test]
-    fn layers_of_the_same_input_are_joined_where_asked() {
+    fn layers_of_the_same_input_are_fused_where_asked() {
         let source = WeightSource::Random { tied_embeddings: true };
-        for joined in [false, true] {
-            let place = Placement { joined, ..cpu() };
+        for fused in [false, true] {
+            let place = LoadOptions { fused, ..cpu() };
             let decoder = Decoder::load(small_config(), &source, place, &mut |_| {}).unwrap();
             for block in &decoder.blocks {
-                assert_eq!(block.attention.inputs.joined.is_some(), joined);
-                assert_eq!(block.mlp.inputs.joined.is_some(), joined);
+                assert_eq!(block.attention.inputs.fused.is_some(), fused);
+                assert_eq!(block.mlp.inputs.fused.is_some(), fused);
             }
         }
     }

@@ -52,7 +52,7 @@ pub fn fits(block: &Block) -> bool {
 }
 
 /// What else is done during the first products of a block, and what depends on it.
-pub struct Beside<'a> {
+pub struct Overlapped<'a> {
     pub task: Task<'a>,
     /// Says, when the task is done, whether the block is to go on.
     pub go_on: &'a mut dyn FnMut() -> bool,
@@ -64,14 +64,14 @@ pub struct Beside<'a> {
 }
 
 /// h ← h + attention(norm(h)); h ← h + mlp(norm(h)) for `hidden` (tokens, hidden_size). With `beside` the block may
-/// be left; then `None`, and of it are kept keys and values, or nothing, as [`Beside::mode`] says.
+/// be left; then `None`, and of it are kept keys and values, or nothing, as [`Overlapped::mode`] says.
 pub fn forward(
     block: &Block,
     hidden: &Tensor,
     chunk: &Chunk,
     rope: &Rope,
     kv: Option<&mut PassKv>,
-    beside: Option<Beside>,
+    beside: Option<Overlapped>,
 ) -> Result<Option<Tensor>> {
     let shape = hidden.dims2()?;
     let hidden = hidden.contiguous()?;
@@ -180,7 +180,13 @@ fn attend(
         rope,
         scale,
     )?;
-    let mixed = kernel::attention(&queries, entries, chunk.seen(), chunk.positions().len(), heads);
+    let mixed = kernel::attention(
+        &queries,
+        entries,
+        chunk.attention_mask(),
+        chunk.positions().len(),
+        heads,
+    );
     let [out] = products([&attention.output], &Activations::new(mixed, heads * head_dim))?;
     Ok(out)
 }

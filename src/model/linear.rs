@@ -15,10 +15,10 @@ pub struct Linear {
 }
 
 /// Linear layers of the same input.
-pub struct Linears<const N: usize> {
+pub struct FusedLinear<const N: usize> {
     pub(super) each: [Linear; N],
     /// The layer of all their outputs in turn, whose matrix theirs are views of, and how many outputs each has.
-    pub(super) joined: Option<(Linear, [usize; N])>,
+    pub(super) fused: Option<(Linear, [usize; N])>,
 }
 
 /// The forms of a weight matrix (outputs, inputs).
@@ -138,14 +138,14 @@ impl Linear {
     }
 }
 
-impl<const N: usize> Linears<N> {
+impl<const N: usize> FusedLinear<N> {
     pub fn new(each: [Linear; N]) -> Self {
-        Linears { each, joined: None }
+        FusedLinear { each, fused: None }
     }
 
     /// Dense layers in one matrix (all outputs, inputs), whose rows are those of the layers in turn; `parts` are each
     /// one's number of outputs and bias. One token then takes one product, which a GPU starts sooner than several.
-    pub fn joined(matrix: Tensor, parts: [(usize, Option<Tensor>); N]) -> Result<Self> {
+    pub fn fused(matrix: Tensor, parts: [(usize, Option<Tensor>); N]) -> Result<Self> {
         let outputs = parts.each_ref().map(|(outputs, _)| *outputs);
         let bias = |(outputs, bias): &(usize, Option<Tensor>)| match bias {
             Some(bias) => Ok(bias.clone()),
@@ -161,19 +161,19 @@ impl<const N: usize> Linears<N> {
             each.push(Linear::new(Weight::Dense(matrix.narrow(0, from, outputs)?), bias));
             from += outputs;
         }
-        Ok(Linears {
+        Ok(FusedLinear {
             each: each.try_into().ok().expect("one layer a part"),
-            joined: Some((Linear::new(Weight::Dense(matrix), biases), outputs)),
+            fused: Some((Linear::new(Weight::Dense(matrix), biases), outputs)),
         })
     }
 
     /// (tokens, inputs) → each layer's (tokens, outputs)
     pub fn forward(&self, x: &Tensor) -> Result<[Tensor; N]> {
-        let Some((joined, outputs)) = self.joined.as_ref().filter(|_| x.dims()[0] == 1) else {
-            // Of several tokens the joined outputs would not lie together.
+        let Some((fused, outputs)) = self.fused.as_ref().filter(|_| x.dims()[0] == 1) else {
+            // Of several tokens the fused outputs would not lie together.
             return Linear::forward_all(self.each.each_ref(), x);
         };
-        let all = joined.forward(x)?;
+        let all = fused.forward(x)?;
         let mut each = Vec::with_capacity(N);
         let mut from = 0;
         for &outputs in outputs {
@@ -200,26 +200,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn joined_layers_are_views_of_one_matrix_and_give_what_each_gives() {
+    fn fused_layers_are_views_of_one_matrix_and_give_what_each_gives() {
         let matrix = Tensor::randn(0f32, 1.0, (9, 4), &Device::Cpu).unwrap();
         let bias = Tensor::randn(0f32, 1.0, 3, &Device::Cpu).unwrap();
         let parts = || [(4, None), (3, Some(bias.clone())), (2, None)];
-        let joined = Linears::joined(matrix.clone(), parts()).unwrap();
+        let fused = FusedLinear::fused(matrix.clone(), parts()).unwrap();
         let mut from = 0;
         let copies = parts().map(|(outputs, bias)| {
             let rows = matrix.narrow(0, from, outputs).unwrap().force_contiguous().unwrap();
             from += outputs;
             Linear::new(Weight::Dense(rows), bias)
         });
-        let apart = Linears::new(copies);
-        let starts = joined.each.each_ref().map(|layer| match &layer.weight {
+        let apart = FusedLinear::new(copies);
+        let starts = fused.each.each_ref().map(|layer| match &layer.weight {
             Weight::Dense(rows) => rows.layout().start_offset(),
             _ => panic!("dense weights were expected"),
         });
         assert_eq!(starts, [0, 4 * 4, 7 * 4]);
         for tokens in [1, 2] {
             let x = Tensor::randn(0f32, 1.0, (tokens, 4), &Device::Cpu).unwrap();
-            let (found, expected) = (joined.forward(&x).unwrap(), apart.forward(&x).unwrap());
+            let (found, expected) = (fused.forward(&x).unwrap(), apart.forward(&x).unwrap());
             for (found, expected) in found.iter().zip(&expected) {
                 assert!(found.is_contiguous());
                 let off = (found - expected).unwrap().abs().unwrap().max_all().unwrap();

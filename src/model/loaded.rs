@@ -7,7 +7,7 @@ use super::catalog::{Located, ModelLocation};
 use super::chat::{ChatTemplate, Message, Role};
 use super::decoder::Decoder;
 use super::tokenizer::Tokenizer;
-use super::weights::{Placement, WeightSource};
+use super::weights::{LoadOptions, WeightSource};
 use super::{ModelConfig, ModelInfo, gguf};
 use crate::guard;
 
@@ -32,7 +32,7 @@ impl Model {
         stage: &mut dyn FnMut(&str),
     ) -> Result<Self> {
         stage(&format!("reading {}", located.name));
-        let placement = |dense: bool| Placement {
+        let placement = |dense: bool| LoadOptions {
             device: device.clone(),
             dtype: if dense && !exact && !device.is_cpu() {
                 DType::BF16
@@ -40,7 +40,7 @@ impl Model {
                 DType::F32
             },
             exact,
-            joined: !device.is_cpu(),
+            fused: !device.is_cpu(),
         };
         let (config, fields, source, place, tokenizer, chat);
         match &located.location {

@@ -41,4 +41,4 @@ pub use kernel::logsumexp;
 pub use kv::{KvCache, KvMode, PassKv};
 pub use loaded::{Model, device};
 pub use tokenizer::{StreamDecoder, Tokenizer};
-pub use weights::{Placement, WeightSource};
+pub use weights::{LoadOptions, WeightSource};

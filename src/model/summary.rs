@@ -4,7 +4,7 @@ use super::catalog::{Located, ModelLocation};
 use super::config::Fields;
 use super::folder;
 use super::gguf::{self, GgufFile};
-use super::{Decoder, ModelConfig, Placement, WeightSource, loaded};
+use super::{Decoder, LoadOptions, ModelConfig, WeightSource, loaded};
 use crate::files;
 use crate::text::{escape_controls, without_mark};
 use anyhow::{Context, Result};
@@ -118,11 +118,11 @@ impl Running {
             }
         };
         let notes = loaded::tensor_notes(&config, &source);
-        let place = Placement {
+        let place = LoadOptions {
             device: Device::Cpu,
             dtype: DType::F32,
             exact: false,
-            joined: false,
+            fused: false,
         };
         let decoder = Decoder::load(config, &source, place, &mut |_| {})?;
         let matrices = decoder.ways().into_iter();

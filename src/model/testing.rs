@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use rand::{Rng, SeedableRng};
 
 use super::config::{Architecture, Details, ModelConfig, RopeScaling};
-use super::{Decoder, Placement, WeightSource, gguf};
+use super::{Decoder, LoadOptions, WeightSource, gguf};
 
 /// A Llama of three layers: random weights of that shape are there at once.
 pub fn small_config() -> ModelConfig {
@@ -104,11 +104,11 @@ fn packed(layers: usize, idle: Option<usize>, width: usize, types: [GgmlDType; 7
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("packed.gguf");
     std::fs::write(&path, bytes.into_inner()).unwrap();
-    let place = Placement {
+    let place = LoadOptions {
         device: Device::Cpu,
         dtype: DType::F32,
         exact: false,
-        joined: false,
+        fused: false,
     };
     let source = WeightSource::Gguf(Box::new(gguf::open(&path).unwrap()));
     Decoder::load(config, &source, place, &mut |_| {}).unwrap()

@@ -12,7 +12,7 @@ use candle_core::{DType, Device, Tensor};
 use super::ModelConfig;
 use super::gguf::GgufFile;
 use super::kernel::PackedMatrix;
-use super::linear::{Linear, Linears, Weight};
+use super::linear::{FusedLinear, Linear, Weight};
 use super::tensors::FolderTensors;
 
 /// Where weights come from. Names are GGUF's: `blk.7.attn_q`.
@@ -27,14 +27,14 @@ pub enum WeightSource {
 
 /// How weights are held.
 #[derive(Clone, Debug)]
-pub struct Placement {
+pub struct LoadOptions {
     pub device: Device,
     /// Type of activations and of dense weights.
     pub dtype: DType,
     /// Dequantise everything to `dtype`.
     pub exact: bool,
-    /// One matrix for dense layers of the same input, see [`Linears::joined`]: for GPUs.
-    pub joined: bool,
+    /// One matrix for dense layers of the same input, see [`FusedLinear::fused`]: for GPUs.
+    pub fused: bool,
 }
 
 /// The token embeddings.
@@ -142,7 +142,7 @@ impl WeightSource {
     }
 
     /// A tensor as floats, with the shape it must have.
-    pub fn floats(&self, name: &str, shape: &[usize], place: &Placement) -> Result<Tensor> {
+    pub fn floats(&self, name: &str, shape: &[usize], place: &LoadOptions) -> Result<Tensor> {
         let tensor = match self {
             WeightSource::Gguf(file) => quantised(file, name, &place.device)?.dequantize(&place.device)?,
             WeightSource::Safetensors(tensors) => tensors.load(&tensors.named(name), &place.device)?,
@@ -158,7 +158,7 @@ impl WeightSource {
     }
 
     /// A linear layer (outputs, inputs), with its bias where there is one.
-    pub fn linear(&self, name: &str, outputs: usize, inputs: usize, place: &Placement) -> Result<Linear> {
+    pub fn linear(&self, name: &str, outputs: usize, inputs: usize, place: &LoadOptions) -> Result<Linear> {
         let weight = self.matrix(&format!("{name}.weight"), outputs, inputs, place)?;
         Ok(Linear::new(weight, self.bias(name, outputs, place)?))
     }
@@ -168,15 +168,15 @@ impl WeightSource {
         &self,
         parts: [(&str, usize); N],
         inputs: usize,
-        place: &Placement,
-    ) -> Result<Linears<N>> {
+        place: &LoadOptions,
+    ) -> Result<FusedLinear<N>> {
         let dense = |(name, _): &(&str, usize)| self.is_dense(&format!("{name}.weight"), place);
-        if !place.joined || !parts.iter().all(dense) {
+        if !place.fused || !parts.iter().all(dense) {
             let mut each = Vec::with_capacity(N);
             for (name, outputs) in parts {
                 each.push(self.linear(name, outputs, inputs, place)?);
             }
-            return Ok(Linears::new(each.try_into().ok().expect("one layer a part")));
+            return Ok(FusedLinear::new(each.try_into().ok().expect("one layer a part")));
         }
         let outputs = parts.iter().map(|(_, outputs)| outputs).sum::<usize>();
         let matrix = Tensor::zeros((outputs, inputs), place.dtype, &place.device)?;
@@ -189,10 +189,10 @@ impl WeightSource {
             biases.push((outputs, self.bias(name, outputs, place)?));
             from += outputs;
         }
-        Ok(Linears::joined(matrix, biases.try_into().expect("one bias a part"))?)
+        Ok(FusedLinear::fused(matrix, biases.try_into().expect("one bias a part"))?)
     }
 
-    fn bias(&self, name: &str, outputs: usize, place: &Placement) -> Result<Option<Tensor>> {
+    fn bias(&self, name: &str, outputs: usize, place: &LoadOptions) -> Result<Option<Tensor>> {
         let name = format!("{name}.bias");
         match self.has(&name) {
             true => Ok(Some(self.floats(&name, &[outputs], place)?)),
@@ -201,7 +201,7 @@ impl WeightSource {
     }
 
     /// Whether a matrix is held as floats.
-    fn is_dense(&self, name: &str, place: &Placement) -> bool {
+    fn is_dense(&self, name: &str, place: &LoadOptions) -> bool {
         let WeightSource::Gguf(file) = self else {
             return true;
         };
@@ -210,7 +210,7 @@ impl WeightSource {
         place.exact || info.is_some_and(|info| float(info.ggml_dtype))
     }
 
-    fn matrix(&self, name: &str, outputs: usize, inputs: usize, place: &Placement) -> Result<Weight> {
+    fn matrix(&self, name: &str, outputs: usize, inputs: usize, place: &LoadOptions) -> Result<Weight> {
         let by_kernels = place.device.is_cpu() && !place.exact;
         let file = match self {
             WeightSource::Gguf(file) => file,
@@ -244,7 +244,7 @@ impl WeightSource {
     }
 
     /// The token embeddings (vocab, hidden).
-    pub fn embedding(&self, vocab: usize, hidden: usize, place: &Placement) -> Result<Embedding> {
+    pub fn embedding(&self, vocab: usize, hidden: usize, place: &LoadOptions) -> Result<Embedding> {
         let name = "token_embd.weight";
         match self {
             WeightSource::Gguf(file) if !place.exact => {
@@ -261,7 +261,7 @@ impl WeightSource {
                     .get(&files.named(name))
                     .ok()
                     .and_then(|t| t.dtype().try_into().ok());
-                let place = Placement {
+                let place = LoadOptions {
                     dtype: stored
                         .filter(|t| matches!(t, DType::F16 | DType::BF16))
                         .unwrap_or(place.dtype),

@@ -59,16 +59,16 @@ pub fn argmax(probs: [f32; 3]) -> Action {
 
 /// What router and dial want at a layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Wish {
+pub struct Proposal {
     /// The router's distribution.
     pub probs: [f32; 3],
     /// The distribution after the dial.
     pub dialled: [f32; 3],
 }
 
-impl Wish {
+impl Proposal {
     pub fn new(probs: [f32; 3], position: f64) -> Self {
-        Wish {
+        Proposal {
             probs,
             dialled: dial(probs, position),
         }
@@ -104,19 +104,19 @@ impl Wish {
 }
 
 /// What routers that are asked at every token are expected to say of the next one: the mean of their dialled
-/// log-probabilities over the chunks so far. One token's wishes are a poor guess of the next one's.
+/// log-probabilities over the chunks so far. One token's proposals are a poor guess of the next one's.
 #[derive(Clone, Debug)]
 pub struct Expectation {
     /// Sums over the chunks, one a layer.
     sums: Vec<[f64; 3]>,
     chunks: usize,
     /// What is expected before the first chunk.
-    before: Vec<Wish>,
+    before: Vec<Proposal>,
 }
 
 impl Expectation {
     /// One of `before` a layer.
-    pub fn new(before: Vec<Wish>) -> Self {
+    pub fn new(before: Vec<Proposal>) -> Self {
         Expectation {
             sums: vec![[0.0; 3]; before.len()],
             chunks: 0,
@@ -124,27 +124,27 @@ impl Expectation {
         }
     }
 
-    /// A chunk's wishes, one a layer.
-    pub fn add(&mut self, wishes: &[Wish]) {
-        for (sum, wish) in self.sums.iter_mut().zip(wishes) {
+    /// A chunk's proposals, one a layer.
+    pub fn add(&mut self, proposals: &[Proposal]) {
+        for (sum, proposal) in self.sums.iter_mut().zip(proposals) {
             for (sum, action) in sum.iter_mut().zip(Action::ALL) {
-                *sum += wish.log(action);
+                *sum += proposal.log(action);
             }
         }
         self.chunks += 1;
     }
 
-    /// As wishes, whose probabilities need not sum to 1.
-    pub fn wishes(&self) -> Vec<Wish> {
+    /// As proposals, whose probabilities need not sum to 1.
+    pub fn proposals(&self) -> Vec<Proposal> {
         if self.chunks == 0 {
             return self.before.clone();
         }
         let mean = |sum: &[f64; 3]| sum.map(|sum| (sum / self.chunks as f64).exp() as f32);
-        let wish = |probabilities: [f32; 3]| Wish {
+        let proposal = |probabilities: [f32; 3]| Proposal {
             probs: probabilities,
             dialled: probabilities,
         };
-        self.sums.iter().map(mean).map(wish).collect()
+        self.sums.iter().map(mean).map(proposal).collect()
     }
 }
 
@@ -156,15 +156,15 @@ pub fn pinned(pins: &[Pin], layer: usize, position: usize) -> Option<Action> {
 
 /// What a layer may do under a budget, and what each choice costs.
 #[derive(Clone, Copy, Debug)]
-pub struct Choice {
-    pub wish: Wish,
+pub struct LayerConstraint {
+    pub proposal: Proposal,
     /// The user's decision, which stands.
     pub pinned: Option<Action>,
     /// Depth that the layer costs even where the shared action is less: pins of single tokens.
     pub least_cost: usize,
 }
 
-impl Choice {
+impl LayerConstraint {
     fn cost(&self, action: Action) -> usize {
         action.executions().max(self.least_cost)
     }
@@ -176,13 +176,13 @@ impl Choice {
 
 /// Best sums of log-probabilities: entry [l][b] is that of layers l.. with b executions left, −∞
 /// where pins need more.
-fn best_values(choices: &[Choice], budget: usize) -> Vec<Vec<f64>> {
+fn best_values(choices: &[LayerConstraint], budget: usize) -> Vec<Vec<f64>> {
     let mut values = vec![vec![0.0; budget + 1]];
     for choice in choices.iter().rev() {
         let next = values.last().expect("starts with one row");
         let value = |left: usize| {
             let worth = |a: Action| match left.checked_sub(choice.cost(a)) {
-                Some(rest) => choice.wish.log(a) + next[rest],
+                Some(rest) => choice.proposal.log(a) + next[rest],
                 None => f64::NEG_INFINITY,
             };
             choice.allowed().map(worth).fold(f64::NEG_INFINITY, f64::max)
@@ -195,7 +195,7 @@ fn best_values(choices: &[Choice], budget: usize) -> Vec<Vec<f64>> {
 
 /// The actions of greatest summed log-probability whose depth keeps to `budget`: a knapsack over
 /// layers × depth (spec §3). `None` where the pins alone need more.
-pub fn within_budget(choices: &[Choice], budget: usize) -> Option<Vec<Action>> {
+pub fn within_budget(choices: &[LayerConstraint], budget: usize) -> Option<Vec<Action>> {
     let values = best_values(choices, budget);
     let mut left = budget;
     let mut actions = Vec::with_capacity(choices.len());
@@ -208,10 +208,10 @@ pub fn within_budget(choices: &[Choice], budget: usize) -> Option<Vec<Action>> {
 }
 
 /// The best action at a layer with `left` executions to spend, given what is left is worth after.
-fn next_action(choice: &Choice, after: &[f64], left: usize) -> Option<Action> {
+fn next_action(choice: &LayerConstraint, after: &[f64], left: usize) -> Option<Action> {
     let worth = |a: Action| {
         let rest = left.checked_sub(choice.cost(a))?;
-        let value = choice.wish.log(a) + after[rest];
+        let value = choice.proposal.log(a) + after[rest];
         (value > f64::NEG_INFINITY).then_some((value, a))
     };
     let options = choice.allowed().filter_map(worth);
@@ -231,9 +231,9 @@ pub struct RunningBudget {
 }
 
 impl RunningBudget {
-    /// `expected`: a choice for each layer, the wish being a guess. `None` where pins need more
+    /// `expected`: a choice for each layer, the proposal being a guess. `None` where pins need more
     /// than the budget.
-    pub fn new(expected: &[Choice], budget: usize) -> Option<Self> {
+    pub fn new(expected: &[LayerConstraint], budget: usize) -> Option<Self> {
         let values = best_values(expected, budget);
         (values[0][budget] > f64::NEG_INFINITY).then_some(RunningBudget {
             values,
@@ -243,7 +243,7 @@ impl RunningBudget {
     }
 
     /// The action of the next layer, now that its router has spoken.
-    pub fn next(&mut self, choice: &Choice) -> Action {
+    pub fn next(&mut self, choice: &LayerConstraint) -> Action {
         self.layer += 1;
         let action = next_action(choice, &self.values[self.layer], self.left);
         let action = action.expect("the layers' pins were counted in `new`, and `left` follows a feasible path");
@@ -296,22 +296,26 @@ mod tests {
             for above in [-3.0, -0.1, -0.01, 0.01, 0.1, 3.0] {
                 let z = offset + above;
                 let execute = 1.0 / (1.0 + (-z).exp());
-                let wish = Wish::new([(1.0 - execute) as f32, execute as f32, 0.0], position);
-                assert_eq!(wish.action() == Action::Execute, z > offset, "z {z}, offset {offset}");
+                let proposal = Proposal::new([(1.0 - execute) as f32, execute as f32, 0.0], position);
+                assert_eq!(
+                    proposal.action() == Action::Execute,
+                    z > offset,
+                    "z {z}, offset {offset}"
+                );
             }
         }
     }
 
     #[test]
     fn a_class_of_no_probability_stays_finite() {
-        let wish = Wish::new([0.3, 0.7, 0.0], -0.6);
-        assert!(Action::ALL.into_iter().all(|a| wish.log(a).is_finite()));
-        let mut expected = Expectation::new(vec![wish]);
-        assert_eq!(expected.wishes(), [wish]);
+        let proposal = Proposal::new([0.3, 0.7, 0.0], -0.6);
+        assert!(Action::ALL.into_iter().all(|a| proposal.log(a).is_finite()));
+        let mut expected = Expectation::new(vec![proposal]);
+        assert_eq!(expected.proposals(), [proposal]);
         for skip in [0.9, 0.1] {
-            expected.add(&[Wish::new([skip, 1.0 - skip, 0.0], -0.5)]);
+            expected.add(&[Proposal::new([skip, 1.0 - skip, 0.0], -0.5)]);
         }
-        let [skip, execute, repeat] = expected.wishes()[0].dialled;
+        let [skip, execute, repeat] = expected.proposals()[0].dialled;
         assert!(
             (skip - 0.3).abs() < 1e-6 && (execute - 0.3).abs() < 1e-6,
             "their geometric mean"
@@ -321,7 +325,7 @@ mod tests {
 
     #[test]
     fn provenance_names_the_last_to_change_it() {
-        let decided = |p: f64, action, pinned| Wish::new([0.6, 0.3, 0.1], p).decision(action, pinned).by;
+        let decided = |p: f64, action, pinned| Proposal::new([0.6, 0.3, 0.1], p).decision(action, pinned).by;
         assert_eq!(decided(-0.5, Action::Skip, false), DecidedBy::Router);
         assert_eq!(decided(0.2, Action::Execute, false), DecidedBy::Dial);
         assert_eq!(decided(-0.5, Action::Execute, false), DecidedBy::Budget);
@@ -339,11 +343,11 @@ mod tests {
         assert_eq!(pinned(&pins, 8, 5), None);
     }
 
-    fn choices() -> impl Strategy<Value = Vec<Choice>> {
+    fn choices() -> impl Strategy<Value = Vec<LayerConstraint>> {
         let choice = (0.01f32..1.0, 0.01f32..1.0, 0.01f32..1.0, 0usize..8).prop_map(|(a, b, c, pin)| {
             let sum = a + b + c;
-            Choice {
-                wish: Wish::new([a / sum, b / sum, c / sum], -0.5),
+            LayerConstraint {
+                proposal: Proposal::new([a / sum, b / sum, c / sum], -0.5),
                 pinned: Action::ALL.get(pin).copied(),
                 least_cost: 0,
             }
@@ -355,8 +359,8 @@ mod tests {
         actions.iter().map(|a| a.executions()).sum()
     }
 
-    fn worth(choices: &[Choice], actions: &[Action]) -> f64 {
-        choices.iter().zip(actions).map(|(c, a)| c.wish.log(*a)).sum()
+    fn worth(choices: &[LayerConstraint], actions: &[Action]) -> f64 {
+        choices.iter().zip(actions).map(|(c, a)| c.proposal.log(*a)).sum()
     }
 
     proptest! {
@@ -386,8 +390,8 @@ mod tests {
             for (i, choice) in expected.iter().enumerate() {
                 // What the router really says differs from what was expected.
                 let skew = ((seed >> i) & 1) as f32;
-                let wish = Wish::new([0.1 + 0.8 * skew, 0.1, 0.8 - 0.8 * skew], -0.5);
-                actions.push(running.next(&Choice { wish, ..*choice }));
+                let proposal = Proposal::new([0.1 + 0.8 * skew, 0.1, 0.8 - 0.8 * skew], -0.5);
+                actions.push(running.next(&LayerConstraint { proposal, ..*choice }));
                 prop_assert!(choice.pinned.is_none_or(|p| p == actions[i]));
             }
             prop_assert!(depth(&actions) <= budget);

@@ -7,7 +7,7 @@ use crate::program::Program;
 
 /// One program over all questions.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Standing {
+pub struct ProgramStats {
     pub seen: usize,
     pub right: usize,
     /// Questions that the standard program gets wrong and this one right.
@@ -20,8 +20,8 @@ pub struct Standing {
 
 /// The programs that were run on all of `examples`: most right answers first, of equals the first
 /// as text.
-pub fn ranking<'a>(examples: &[&'a ExampleRecord]) -> Vec<(&'a Program, Standing)> {
-    let mut standings: HashMap<&Program, Standing> = HashMap::new();
+pub fn ranking<'a>(examples: &[&'a ExampleRecord]) -> Vec<(&'a Program, ProgramStats)> {
+    let mut standings: HashMap<&Program, ProgramStats> = HashMap::new();
     for example in examples {
         let right = example.right.iter().map(|s| (s, true));
         for (scored, right) in right.chain(example.wrong.iter().map(|s| (s, false))) {
@@ -33,7 +33,7 @@ pub fn ranking<'a>(examples: &[&'a ExampleRecord]) -> Vec<(&'a Program, Standing
             standing.margin += scored.margin.unwrap_or(f64::NAN);
         }
     }
-    let mut everywhere: Vec<(&Program, Standing)> = standings.into_iter().collect();
+    let mut everywhere: Vec<(&Program, ProgramStats)> = standings.into_iter().collect();
     everywhere.retain(|(_, s)| s.seen == examples.len());
     everywhere.sort_by(|(p, a), (q, b)| (b.right.cmp(&a.right)).then_with(|| p.to_string().cmp(&q.to_string())));
     everywhere

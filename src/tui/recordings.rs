@@ -89,7 +89,7 @@ const BUILT_IN: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "plants-raw",
-        "the routers alone, on a question like those they learnt from",
+        "the paper's routers, on a question like theirs",
         "Question: Which gas do plants take in for photosynthesis?\nAnswer:",
         include_str!("../../assets/traces/plants-raw.trace.jsonl"),
     ),

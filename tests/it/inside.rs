@@ -7,7 +7,7 @@ use drllm::engine::inspector::Inspector;
 use drllm::engine::sequence::Stopped;
 use drllm::engine::worker::Worker;
 use drllm::engine::{
-    Answer, Command, Event, Generation, Kept, KvMode, LoadRequest, Prompt, Question, Sampling, Scope, Settings,
+    Answer, Command, Event, Generation, KvMode, LoadRequest, PrefixCache, Prompt, Question, Sampling, Scope, Settings,
     StopReason, Trace, generate,
 };
 use drllm::model::Model;
@@ -34,7 +34,7 @@ fn routers() -> Option<&'static RouterSet> {
 }
 
 /// A whole run; what it left is kept.
-fn ran(model: &Model, settings: &Settings, kept: &mut Kept) -> Trace {
+fn ran(model: &Model, settings: &Settings, kept: &mut PrefixCache) -> Trace {
     let prompt = Prompt::Text(PROMPT.into());
     let (mut generation, header) = Generation::start(model, routers(), &prompt, settings, &GO).unwrap();
     let mut trace = Trace::new(header);
@@ -45,7 +45,7 @@ fn ran(model: &Model, settings: &Settings, kept: &mut Kept) -> Trace {
     trace
 }
 
-fn inspector<'m, 'k>(model: &'m Model, kept: &'k mut Kept) -> Inspector<'m, 'k> {
+fn inspector<'m, 'k>(model: &'m Model, kept: &'k mut PrefixCache) -> Inspector<'m, 'k> {
     Inspector {
         model,
         routers: routers(),
@@ -58,7 +58,7 @@ fn inspector<'m, 'k>(model: &'m Model, kept: &'k mut Kept) -> Inspector<'m, 'k> 
 /// A branch of `trace` at its `at`-th token, and the blocks that were run for it.
 fn branch(
     model: &Model,
-    kept: &mut Kept,
+    kept: &mut PrefixCache,
     trace: &Trace,
     at: usize,
     forced: &[u32],
@@ -105,11 +105,11 @@ fn a_look_inside_says_what_the_run_said() {
             |s: &mut Settings| s.program = Some(Program::parse("0-11 (9-12)x2 20-29", 30).unwrap()),
         ] {
             let settings = settings(change);
-            let mut kept = Kept::default();
+            let mut kept = PrefixCache::default();
             let trace = ran(model, &settings, &mut kept);
             let prompt = trace.header.prompt.len();
             // With what the run left, and from the trace alone.
-            for kept in [&mut kept, &mut Kept::new(0)] {
+            for kept in [&mut kept, &mut PrefixCache::new(0)] {
                 for (position, said) in [
                     (prompt - 1, &trace.header.logits),
                     (prompt, &trace.steps[0].logits),
@@ -135,7 +135,7 @@ fn a_look_inside_says_what_the_run_said() {
 fn every_boundary_has_a_lens_and_skipped_layers_what_they_would_have_done() {
     let model = common::fast_model();
     let settings = settings(|s| s.pins = ["5=skip", "8=repeat"].map(|p| p.parse().unwrap()).into());
-    let mut kept = Kept::default();
+    let mut kept = PrefixCache::default();
     let trace = ran(model, &settings, &mut kept);
     let position = trace.header.prompt.len() + 3;
     let inspection = inspector(model, &mut kept).inspect(&trace, position, 3).unwrap();
@@ -180,7 +180,7 @@ fn every_boundary_has_a_lens_and_skipped_layers_what_they_would_have_done() {
 fn looking_does_not_change_what_is_kept() {
     let model = common::fast_model();
     let settings = settings(|_| {});
-    let mut kept = Kept::default();
+    let mut kept = PrefixCache::default();
     let trace = ran(model, &settings, &mut kept);
     let prompt = trace.header.prompt.len();
     let before = inspector(model, &mut kept).inspect(&trace, prompt + 4, 3).unwrap();
@@ -210,7 +210,7 @@ fn a_branch_equals_a_run_that_went_that_way_and_keeps_the_prefix() {
                 (s.scope, s.budget, s.kv) = (scope, budget, kv);
                 (s.sampling.temperature, s.sampling.repetition_penalty) = (0.8, 1.1);
             });
-            let mut kept = Kept::default();
+            let mut kept = PrefixCache::default();
             let trace = ran(model, &base, &mut kept);
             let (prompt, at) = (trace.header.prompt.len(), 4);
             // From the branch on layer 6 is skipped and layer 9 repeated.
@@ -235,14 +235,21 @@ fn a_branch_equals_a_run_that_went_that_way_and_keeps_the_prefix() {
             } else {
                 trace
             };
-            let scratch = ran(model, &pinned, &mut Kept::default());
+            let scratch = ran(model, &pinned, &mut PrefixCache::default());
             let (branched, blocks) = branch(model, &mut kept, &trace, at, &[trace.steps[at].id], &pinned);
             assert_same(&branched, &scratch, 0);
             let depth: usize = branched.steps[at..].iter().map(|s| s.depth).sum();
             assert_eq!(blocks, depth, "the prefix was not run again");
             assert_eq!(branched.header.branch.unwrap().at, prompt + at);
             // Without what was kept it is the same, for more work.
-            let (replayed, more) = branch(model, &mut Kept::new(0), &trace, at, &[trace.steps[at].id], &pinned);
+            let (replayed, more) = branch(
+                model,
+                &mut PrefixCache::new(0),
+                &trace,
+                at,
+                &[trace.steps[at].id],
+                &pinned,
+            );
             assert_same(&replayed, &scratch, 0);
             assert!(more > blocks + trace.header.program.depth());
         }
@@ -263,7 +270,7 @@ fn skipping(kv: KvMode) -> Settings {
 #[test]
 fn a_branch_keeps_the_kv_mode_and_so_does_what_is_kept() {
     let model = common::fast_model();
-    let mut kept = Kept::default();
+    let mut kept = PrefixCache::default();
     let (filled, ragged) = (skipping(KvMode::Fill), skipping(KvMode::Ragged));
     let traces = [ran(model, &filled, &mut kept), ran(model, &ragged, &mut kept)];
     assert_ne!(traces[0].steps[5].logits, traces[1].steps[5].logits);
@@ -273,7 +280,7 @@ fn a_branch_keeps_the_kv_mode_and_so_does_what_is_kept() {
         let (again, blocks) = branch(model, &mut kept, trace, 7, &[id], settings);
         assert_same(&again, trace, 0);
         assert_eq!(blocks, trace.steps[7..].iter().map(|s| s.depth).sum::<usize>());
-        let (replayed, _) = branch(model, &mut Kept::new(0), trace, 7, &[id], settings);
+        let (replayed, _) = branch(model, &mut PrefixCache::new(0), trace, 7, &[id], settings);
         assert_same(&replayed, trace, 0);
         let skips = trace.steps.iter().rposition(|step| step.depth < 30).unwrap();
         let position = trace.header.prompt.len() + skips;
@@ -299,7 +306,7 @@ fn a_branch_keeps_the_kv_mode_and_so_does_what_is_kept() {
 fn a_frozen_flip_changes_one_layer_and_needs_no_routers() {
     let model = common::fast_model();
     for kv in KvMode::ALL {
-        let mut kept = Kept::default();
+        let mut kept = PrefixCache::default();
         let mut base = skipping(kv);
         base.dial = -0.4;
         let trace = ran(model, &base, &mut kept);
@@ -335,7 +342,7 @@ fn a_frozen_flip_changes_one_layer_and_needs_no_routers() {
         assert_eq!((fallen.kl, &fallen.program), (flip.kl, &flip.program));
     }
     // A run without routers is settled anew without any.
-    let mut kept = Kept::default();
+    let mut kept = PrefixCache::default();
     let base = settings(|s| s.scope = Scope::Token);
     let prompt = Prompt::Text(PROMPT.into());
     let (mut generation, header) = Generation::start(model, None, &prompt, &base, &GO).unwrap();
@@ -357,7 +364,7 @@ fn a_frozen_flip_changes_one_layer_and_needs_no_routers() {
 fn another_token_is_forced_and_the_run_it_left_stays() {
     let model = common::fast_model();
     let base = settings(|_| {});
-    let mut kept = Kept::default();
+    let mut kept = PrefixCache::default();
     let trace = ran(model, &base, &mut kept);
     let other = model.tokenizer.encode(" Purple and").unwrap();
     let (branched, _) = branch(model, &mut kept, &trace, 3, &other, &base);
@@ -388,7 +395,7 @@ fn a_flip_shows_what_the_branch_then_says() {
     let model = common::fast_model();
     for scope in [Scope::Prompt, Scope::Token] {
         let base = settings(|s| s.scope = scope);
-        let mut kept = Kept::default();
+        let mut kept = PrefixCache::default();
         let trace = ran(model, &base, &mut kept);
         let position = trace.header.prompt.len() + 2;
         let flip = inspector(model, &mut kept)
@@ -419,7 +426,7 @@ fn a_flip_shows_what_the_branch_then_says() {
         assert_eq!(flip.pin.to_string(), whole);
         let mut flipped = base.clone();
         flipped.pins = vec![flip.pin];
-        let rerun = ran(model, &flipped, &mut Kept::default());
+        let rerun = ran(model, &flipped, &mut PrefixCache::default());
         assert_eq!(rerun.header.program, flip.program);
         let likeliest = flip.shifts.iter().max_by(|a, b| a.after.total_cmp(&b.after)).unwrap();
         assert_eq!(likeliest.id, rerun.header.logits.unwrap().top[0].0);
@@ -429,7 +436,7 @@ fn a_flip_shows_what_the_branch_then_says() {
 #[test]
 fn what_was_kept_from_another_run_is_not_flipped() {
     let model = common::fast_model();
-    let mut kept = Kept::default();
+    let mut kept = PrefixCache::default();
     let base = settings(|_| {});
     let trace = ran(model, &base, &mut kept);
     let (branched, _) = branch(model, &mut kept, &trace, 4, &[trace.steps[4].id], &base);
@@ -449,7 +456,7 @@ fn what_was_kept_from_another_run_is_not_flipped() {
 #[test]
 fn runs_are_apart_from_where_they_part() {
     let model = common::fast_model();
-    let mut kept = Kept::default();
+    let mut kept = PrefixCache::default();
     let base = settings(|_| {});
     let a = ran(model, &base, &mut kept);
     let pinned = settings(|s| s.pins = vec!["6=skip".parse().unwrap()]);
@@ -460,7 +467,7 @@ fn runs_are_apart_from_where_they_part() {
     // The branch's first token is drawn from what both share; the next one is not.
     assert_eq!(divergence.by_token[..5], [0.0; 5]);
     assert!(divergence.by_token[5..].iter().all(|d| *d > 0.0), "{divergence:?}");
-    let from_traces = inspector(model, &mut Kept::new(0)).divergence(&traces).unwrap();
+    let from_traces = inspector(model, &mut PrefixCache::new(0)).divergence(&traces).unwrap();
     assert_eq!(from_traces, divergence);
     // Other programs at the prompt: apart from the first token on.
     let c = ran(model, &pinned, &mut kept);
@@ -474,7 +481,7 @@ fn runs_are_apart_from_where_they_part() {
 #[test]
 fn a_stopped_question_ends_and_keeps_nothing_damaged() {
     let model = common::fast_model();
-    let mut kept = Kept::default();
+    let mut kept = PrefixCache::default();
     let trace = ran(model, &settings(|_| {}), &mut kept);
     let stop = AtomicBool::new(true);
     let mut stopped = Inspector {
@@ -497,11 +504,11 @@ fn a_stopped_question_ends_and_keeps_nothing_damaged() {
 fn the_least_used_is_forgotten_first() {
     let model = common::fast_model();
     let one = {
-        let mut kept = Kept::default();
+        let mut kept = PrefixCache::default();
         ran(model, &settings(|_| {}), &mut kept);
         kept.bytes()
     };
-    let mut kept = Kept::new(2 * one + one / 2);
+    let mut kept = PrefixCache::new(2 * one + one / 2);
     let pinned = |pin: &str| settings(|s| s.pins = vec![pin.parse().unwrap()]);
     let a = ran(model, &settings(|_| {}), &mut kept);
     ran(model, &pinned("3=skip"), &mut kept);
@@ -511,7 +518,7 @@ fn the_least_used_is_forgotten_first() {
     assert!(kept.bytes() <= 2 * one + one / 2);
     let (_, blocks) = branch(model, &mut kept, &a, 9, &[a.steps[9].id], &settings(|_| {}));
     assert_eq!(blocks, a.steps[9].depth);
-    let mut none = Kept::new(one / 2);
+    let mut none = PrefixCache::new(one / 2);
     ran(model, &settings(|_| {}), &mut none);
     assert_eq!(none.bytes(), 0);
 }
@@ -525,7 +532,7 @@ fn a_plain_run_and_one_step_by_step_are_one() {
             ..Sampling::default()
         }
     });
-    let stepped = ran(model, &settings, &mut Kept::default());
+    let stepped = ran(model, &settings, &mut PrefixCache::default());
     let mut steps = Vec::new();
     let summary = generate(
         model,

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use candle_core::{DType, Device, Tensor};
 use drllm::engine::KvMode;
 use drllm::engine::sequence::{LayerActions, Sequence};
-use drllm::model::{Decoder, ModelConfig, Placement, WeightSource};
+use drllm::model::{Decoder, LoadOptions, ModelConfig, WeightSource};
 use drllm::program::Action;
 use serde::Deserialize;
 use serde_json::Value;
@@ -86,11 +86,11 @@ fn decoder(folder: &Path, config: &Value, model_type: &str) -> Decoder {
     candle_core::safetensors::save(&weights, folder.join("model.safetensors")).unwrap();
     std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
     let config = ModelConfig::from_hf(&folder.join("config.json")).unwrap();
-    let place = Placement {
+    let place = LoadOptions {
         device: Device::Cpu,
         dtype: DType::F32,
         exact: true,
-        joined: false,
+        fused: false,
     };
     let source = WeightSource::open_folder(folder).unwrap();
     Decoder::load(config, &source, place, &mut |_| {}).unwrap()

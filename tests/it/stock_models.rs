@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::{llama, qwen2, qwen3};
 use drllm::engine::sequence::Sequence;
-use drllm::model::{Decoder, ModelConfig, Placement, WeightSource};
+use drllm::model::{Decoder, LoadOptions, ModelConfig, WeightSource};
 use drllm::program::Program;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
@@ -78,14 +78,14 @@ fn weights(kind: &str, head_dim: usize, tied: bool) -> HashMap<String, Tensor> {
 }
 
 /// Our logits: the prompt but for its last two tokens, which follow one by one from the cache.
-fn ours(folder: &Path, joined: bool) -> Vec<f32> {
+fn ours(folder: &Path, fused: bool) -> Vec<f32> {
     let config = ModelConfig::from_hf(&folder.join("config.json")).unwrap();
     let source = WeightSource::open_folder(folder).unwrap();
-    let place = Placement {
+    let place = LoadOptions {
         device: Device::Cpu,
         dtype: DType::F32,
         exact: true,
-        joined,
+        fused,
     };
     let decoder = Decoder::load(config, &source, place, &mut |_| {}).unwrap();
     let stop = AtomicBool::new(false);
@@ -146,8 +146,8 @@ fn all_execute_is_the_stock_model() {
         let stock = stock(kind, &config, weights);
         let greatest = stock.iter().fold(0.0f32, |m, x| m.max(x.abs()));
         // One matrix for the layers of the same input, as on a GPU, or one for each.
-        for joined in [false, true] {
-            let ours = ours(folder.path(), joined);
+        for fused in [false, true] {
+            let ours = ours(folder.path(), fused);
             assert_eq!(ours.len(), VOCAB);
             for (ours, stock) in ours.iter().zip(&stock) {
                 assert!((ours - stock).abs() < 1e-4 * greatest, "{kind}: {ours} for {stock}");

@@ -11,7 +11,7 @@ use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
 use drllm::engine::sequence::Sequence;
 use drllm::model::gguf;
-use drllm::model::{Decoder, ModelConfig, Placement, WeightSource};
+use drllm::model::{Decoder, LoadOptions, ModelConfig, WeightSource};
 use drllm::program::Program;
 use serde::Deserialize;
 
@@ -124,12 +124,12 @@ fn folder(golden: &Golden, prefix: &str, folder: &Path) -> ModelConfig {
     config
 }
 
-fn exact() -> Placement {
-    Placement {
+fn exact() -> LoadOptions {
+    LoadOptions {
         device: Device::Cpu,
         dtype: DType::F32,
         exact: true,
-        joined: false,
+        fused: false,
     }
 }
 

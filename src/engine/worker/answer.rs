@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::{Inbox, caught};
 use crate::engine::events::{Answer, AskId, Event, Question};
 use crate::engine::inspector::Inspector;
-use crate::engine::kept::Kept;
+use crate::engine::prefix_cache::PrefixCache;
 use crate::engine::sequence::Stopped;
 use crate::engine::trace::Trace;
 use crate::model::{KvCache, Model};
@@ -15,7 +15,7 @@ use crate::router::RouterSet;
 pub(super) fn answer_waiting(
     inbox: &mut Inbox,
     (model, routers): (&Model, Option<&RouterSet>),
-    kept: &mut Kept,
+    kept: &mut PrefixCache,
     live: Option<(&Trace, &KvCache)>,
     emit: &dyn Fn(Event),
 ) {

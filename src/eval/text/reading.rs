@@ -6,7 +6,7 @@ use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 
 use super::exits::{Exit, Watch};
-use crate::engine::route::Route;
+use crate::engine::decide::DecisionPolicy;
 use crate::engine::sequence::{LayerActions, Sequence};
 use crate::engine::{KvMode, Scope, Settings};
 use crate::model::gradient::likeliest;
@@ -109,9 +109,9 @@ impl<'a> Reference<'a> {
             dial,
             ..Settings::default()
         };
-        let route = Route::new(&settings, Some(routers), self.decoder.config().layers)?;
+        let policy = DecisionPolicy::new(&settings, Some(routers), self.decoder.config().layers)?;
         let mut sequence = self.sequence.fork(self.sequence.len())?.with_kv(kv);
-        let (logits, actions) = route.branches(&mut sequence, &[&self.text.answer])?;
+        let (logits, actions) = policy.branches(&mut sequence, &[&self.text.answer])?;
         let depth = actions.iter().map(|actions| depth_of(actions)).collect();
         Ok((self.compare(floats(&logits)?, depth), actions))
     }

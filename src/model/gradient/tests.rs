@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use super::*;
 use crate::model::config::Architecture;
 use crate::model::testing::{decoder_of_types, packed_decoder, small_config};
-use crate::model::{ModelConfig, PassKv, Placement, WeightSource};
+use crate::model::{LoadOptions, ModelConfig, PassKv, WeightSource};
 
 const PAST: usize = 5;
 const ROWS: usize = 7;
@@ -17,11 +17,11 @@ fn dense_decoder(architecture: Architecture) -> Decoder {
         architecture,
         ..small_config()
     };
-    let place = Placement {
+    let place = LoadOptions {
         device: Device::Cpu,
         dtype: DType::F32,
         exact: true,
-        joined: false,
+        fused: false,
     };
     let source = WeightSource::Random { tied_embeddings: true };
     Decoder::load(config, &source, place, &mut |_| {}).unwrap()

@@ -95,11 +95,11 @@ fn halves(values: &[f32]) -> Vec<f16> {
 
 /// Which entries the chunk's tokens see beside all earlier ones.
 #[derive(Clone, Copy, Debug)]
-pub enum Seen<'a> {
+pub enum AttentionMask<'a> {
     /// Those up to itself.
     Causal,
     /// Token i sees token j of the chunk where entry (i, j) of this (tokens, tokens) table is set.
-    Table(&'a [bool]),
+    Custom(&'a [bool]),
 }
 
 /// One attention over a chunk's queries.
@@ -107,7 +107,7 @@ pub(super) struct Attend<'a> {
     /// (tokens, heads · head_dim), turned, and scaled by 1/√head_dim
     queries: &'a [f32],
     entries: &'a KeyValues,
-    seen: Seen<'a>,
+    seen: AttentionMask<'a>,
     /// Entries that stood there before the chunk's.
     past: usize,
     tokens: usize,
@@ -117,7 +117,13 @@ pub(super) struct Attend<'a> {
 }
 
 impl<'a> Attend<'a> {
-    pub fn new(queries: &'a [f32], entries: &'a KeyValues, seen: Seen<'a>, tokens: usize, heads: usize) -> Self {
+    pub fn new(
+        queries: &'a [f32],
+        entries: &'a KeyValues,
+        seen: AttentionMask<'a>,
+        tokens: usize,
+        heads: usize,
+    ) -> Self {
         Attend {
             queries,
             entries,
@@ -171,8 +177,8 @@ impl<'a> Attend<'a> {
     /// Entries that may be seen by a row: 0..this.
     fn end(&self, row: usize) -> usize {
         match self.seen {
-            Seen::Causal => self.past + row / self.groups + 1,
-            Seen::Table(_) => self.entries.len,
+            AttentionMask::Causal => self.past + row / self.groups + 1,
+            AttentionMask::Custom(_) => self.entries.len,
         }
     }
 
@@ -246,8 +252,8 @@ impl<'a> Attend<'a> {
     #[inline(always)]
     fn mask(&self, row: usize, scores: &mut [f32]) {
         match self.seen {
-            Seen::Causal => scores[self.end(row)..].fill(f32::NEG_INFINITY),
-            Seen::Table(table) => {
+            AttentionMask::Causal => scores[self.end(row)..].fill(f32::NEG_INFINITY),
+            AttentionMask::Custom(table) => {
                 let token = row / self.groups;
                 let table = &table[token * self.tokens..(token + 1) * self.tokens];
                 for (score, seen) in scores[self.past..].iter_mut().zip(table) {

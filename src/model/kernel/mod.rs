@@ -31,7 +31,7 @@ mod vector;
 
 pub use activations::Activations;
 pub use arena::Arena;
-pub use attention::{KeyValues, Seen, greatest};
+pub use attention::{AttentionMask, KeyValues, greatest};
 pub use pack::PackedMatrix;
 pub use vector::across;
 
@@ -315,7 +315,7 @@ dispatched! {
 
 /// Attention of a chunk's queries (tokens, heads · head_dim), turned and scaled by 1/√head_dim, over
 /// `entries`, of which the last `tokens` are the chunk's own. Returns (tokens, heads · head_dim).
-pub fn attention(queries: &[f32], entries: &KeyValues, seen: Seen, tokens: usize, heads: usize) -> Vec<f32> {
+pub fn attention(queries: &[f32], entries: &KeyValues, seen: AttentionMask, tokens: usize, heads: usize) -> Vec<f32> {
     let mut mixed = vec![0.0; queries.len()];
     let output = Slots::new(&mut mixed);
     let attend = Attend::new(queries, entries, seen, tokens, heads);

@@ -66,7 +66,10 @@ impl Case {
         kept.append(&keys[..before], &values[..before], self.kv_heads, self.head_dim);
         kept.append(&keys[own..], &values[own..], self.kv_heads, self.head_dim);
         assert_eq!(kept.len(), entries);
-        let seen = self.table.as_deref().map_or(Seen::Causal, Seen::Table);
+        let seen = self
+            .table
+            .as_deref()
+            .map_or(AttentionMask::Causal, AttentionMask::Custom);
         let attend = Attend::new(&queries, &kept, seen, self.tokens, self.kv_heads * self.groups);
         let expected = self.reference(&queries, &keys, &values);
         let close = |found: &[f32], kernel: &str| {

@@ -52,9 +52,9 @@ fn a_whole_prompt_runs_every_layer_and_asks_nobody() {
         pins: Vec::new(),
         ..settings.clone()
     };
-    let mut route = Route::new(&unpinned, Some(&routers), LAYERS).unwrap();
+    let mut policy = DecisionPolicy::new(&unpinned, Some(&routers), LAYERS).unwrap();
     let mut sequence = Sequence::new(&decoder, &GO_ON);
-    let prompt = route.prompt(&mut sequence, &PROMPT).unwrap();
+    let prompt = policy.prompt(&mut sequence, &PROMPT).unwrap();
     assert_eq!(prompt.program, Program::standard(LAYERS), "whatever the budget");
     let by_program = |d: &Decision| d.by == DecidedBy::Program && d.probs.is_none() && d.shadow.is_none();
     assert!(prompt.decisions.iter().all(by_program));
@@ -66,7 +66,7 @@ fn a_whole_prompt_runs_every_layer_and_asks_nobody() {
     );
     // From there on routers decide, and the budget holds.
     for id in 5..9 {
-        let token = route.token(&mut sequence, id).unwrap();
+        let token = policy.token(&mut sequence, id).unwrap();
         assert!(token.program.depth() <= 2 && token.decisions.iter().all(|d| d.probs.is_some()));
         assert!(token.decisions.iter().all(|d| d.by != DecidedBy::Program));
     }
@@ -75,8 +75,8 @@ fn a_whole_prompt_runs_every_layer_and_asks_nobody() {
         budget: None,
         ..settings
     };
-    let mut route = Route::new(&settings, Some(&routers), LAYERS).unwrap();
-    let prompt = route.prompt(&mut Sequence::new(&decoder, &GO_ON), &PROMPT).unwrap();
+    let mut policy = DecisionPolicy::new(&settings, Some(&routers), LAYERS).unwrap();
+    let prompt = policy.prompt(&mut Sequence::new(&decoder, &GO_ON), &PROMPT).unwrap();
     assert_eq!(prompt.decisions[2].by, DecidedBy::Pin);
     assert_eq!(prompt.program, Program::from_layers([0, 1, 2, 2, 3]));
     // In scope prompt the same routers decide there, as any do.
@@ -85,8 +85,8 @@ fn a_whole_prompt_runs_every_layer_and_asks_nobody() {
         pins: Vec::new(),
         ..settings
     };
-    let mut route = Route::new(&asked, Some(&routers), LAYERS).unwrap();
-    let prompt = route.prompt(&mut Sequence::new(&decoder, &GO_ON), &PROMPT).unwrap();
+    let mut policy = DecisionPolicy::new(&asked, Some(&routers), LAYERS).unwrap();
+    let prompt = policy.prompt(&mut Sequence::new(&decoder, &GO_ON), &PROMPT).unwrap();
     assert_eq!(prompt.program, Program::from_layers([0, 3]));
 }
 
@@ -96,11 +96,11 @@ fn from_the_first_token_on_a_budget_leaves_out_the_least_log_odds() {
     for (log_odds, kept) in [([0.0, 3.0, 0.5, 0.0], [0, 1, 3]), ([0.0, 0.5, 3.0, 0.0], [0, 2, 3])] {
         let routers = depth_routers(log_odds);
         let settings = settings(|s| s.budget = Some(3));
-        let mut route = Route::new(&settings, Some(&routers), LAYERS).unwrap();
+        let mut policy = DecisionPolicy::new(&settings, Some(&routers), LAYERS).unwrap();
         let mut sequence = Sequence::new(&decoder, &GO_ON);
-        route.prompt(&mut sequence, &PROMPT).unwrap();
+        policy.prompt(&mut sequence, &PROMPT).unwrap();
         for id in 5..9 {
-            let token = route.token(&mut sequence, id).unwrap();
+            let token = policy.token(&mut sequence, id).unwrap();
             assert_eq!(token.program, Program::from_layers(kept), "token {id}");
         }
     }
@@ -110,10 +110,10 @@ fn from_the_first_token_on_a_budget_leaves_out_the_least_log_odds() {
 fn a_branch_of_several_rows_keeps_to_the_budget_under_fill() {
     let (decoder, routers) = (tiny_decoder(), depth_routers([0.0, 0.2, 0.3, 0.0]));
     let settings = settings(|s| s.budget = Some(3));
-    let mut route = Route::new(&settings, Some(&routers), LAYERS).unwrap();
+    let mut policy = DecisionPolicy::new(&settings, Some(&routers), LAYERS).unwrap();
     let mut sequence = Sequence::new(&decoder, &GO_ON).with_kv(crate::model::KvMode::Fill);
-    route.prompt(&mut sequence, &PROMPT).unwrap();
-    let (_, actions) = route.branches(&mut sequence, &[&[5, 6, 7], &[8]]).unwrap();
+    policy.prompt(&mut sequence, &PROMPT).unwrap();
+    let (_, actions) = policy.branches(&mut sequence, &[&[5, 6, 7], &[8]]).unwrap();
     assert_eq!(actions.len(), 4);
     for actions in actions {
         assert!(Program::from_actions(&actions).depth() <= 3, "{actions:?}");

@@ -8,11 +8,11 @@ use super::settings::{Scope, Settings};
 use super::trace::Trace;
 use crate::program::{Action, Program};
 use crate::router::RouterInfo;
-use crate::router::policy::{Choice, Expectation, RunningBudget, Wish, pinned, within_budget};
+use crate::router::policy::{Expectation, LayerConstraint, Proposal, RunningBudget, pinned, within_budget};
 use crate::router::{DecidedBy, Decision, PromptRouting, RouterSet};
 
 /// What a chunk ran, and the logits (vocab_size) after its last token.
-pub struct Routed {
+pub struct RoutedChunk {
     pub logits: Tensor,
     pub program: Program,
     /// One a layer.
@@ -20,14 +20,14 @@ pub struct Routed {
 }
 
 /// Who decides in this run.
-pub struct Route<'a> {
+pub struct DecisionPolicy<'a> {
     settings: &'a Settings,
     routers: Option<&'a RouterSet>,
     layers: usize,
     kind: Kind,
-    /// What the routers wished at the prompt, where it was asked.
-    wishes: Vec<Wish>,
-    /// What they are expected to wish at the next token, in scope `token`.
+    /// What the routers proposed at the prompt, where it was asked.
+    proposals: Vec<Proposal>,
+    /// What they are expected to proposal at the next token, in scope `token`.
     expected: Expectation,
 }
 
@@ -39,7 +39,7 @@ enum Kind {
     Routers,
 }
 
-impl<'a> Route<'a> {
+impl<'a> DecisionPolicy<'a> {
     /// Settles who decides, for a model of `layers` layers.
     ///
     /// # Errors
@@ -66,35 +66,35 @@ impl<'a> Route<'a> {
             }
             (None, Some(_)) => Kind::Routers,
         };
-        let route = Route {
+        let policy = DecisionPolicy {
             settings,
             routers,
             layers,
             kind,
-            wishes: Vec::new(),
+            proposals: Vec::new(),
             expected: Expectation::new(unknown(routers, settings.dial, layers)),
         };
-        route.check_pins()?;
-        Ok(route)
+        policy.check_pins()?;
+        Ok(policy)
     }
 
-    /// Goes on after the first `steps` generated tokens of `trace` as if this route had run them: what the routers said
+    /// Goes on after the first `steps` generated tokens of `trace` as if this policy had run them: what the routers said
     /// then holds on, at the prompt in scope `prompt`, as an expectation in scope `token`.
     ///
     /// # Errors
     /// Where the routers' decisions at the prompt are to hold and they were not asked there.
     pub fn resume(&mut self, trace: &Trace, steps: usize) -> Result<()> {
-        let wish = |d: &Decision| d.probs.map(|probs| Wish::new(probs, self.settings.dial));
-        let wishes = |decisions: &Vec<Decision>| decisions.iter().map(wish).collect::<Option<Vec<Wish>>>();
-        let at_prompt = wishes(&trace.header.decisions);
+        let proposal = |d: &Decision| d.probs.map(|probs| Proposal::new(probs, self.settings.dial));
+        let proposals = |decisions: &Vec<Decision>| decisions.iter().map(proposal).collect::<Option<Vec<Proposal>>>();
+        let at_prompt = proposals(&trace.header.decisions);
         match self.settings.scope {
             Scope::Token => {
-                let at_tokens = trace.steps[..steps].iter().map(|step| wishes(&step.decisions));
-                let asked: Vec<Vec<Wish>> = std::iter::once(at_prompt).chain(at_tokens).flatten().collect();
-                asked.iter().for_each(|wishes| self.expected.add(wishes));
+                let at_tokens = trace.steps[..steps].iter().map(|step| proposals(&step.decisions));
+                let asked: Vec<Vec<Proposal>> = std::iter::once(at_prompt).chain(at_tokens).flatten().collect();
+                asked.iter().for_each(|proposals| self.expected.add(proposals));
             }
             Scope::Prompt => match at_prompt {
-                Some(wishes) => self.wishes = wishes,
+                Some(proposals) => self.proposals = proposals,
                 None if self.is_routed() => bail!(
                     "the routers were not asked when the prompt was read, so they cannot decide from here on: run the \
                      prompt again, or give a program"
@@ -156,7 +156,7 @@ impl<'a> Route<'a> {
     }
 
     /// Runs the prompt, which is one chunk.
-    pub fn prompt(&mut self, sequence: &mut Sequence, ids: &[u32]) -> Result<Routed> {
+    pub fn prompt(&mut self, sequence: &mut Sequence, ids: &[u32]) -> Result<RoutedChunk> {
         if let Kind::Free(program) = &self.kind {
             return free(sequence, ids, program);
         }
@@ -166,13 +166,13 @@ impl<'a> Route<'a> {
             (_, true) => (None, self.fixed()),
             (_, false) => (self.asked(), self.fixed()),
         };
-        let (mut logits, mut shared, wishes) = self.pass(sequence, ids, &choices, asked, fixed.as_deref())?;
-        if !wishes.is_empty() {
-            self.expected.add(&wishes);
+        let (mut logits, mut shared, proposals) = self.pass(sequence, ids, &choices, asked, fixed.as_deref())?;
+        if !proposals.is_empty() {
+            self.expected.add(&proposals);
         }
-        self.wishes = wishes;
+        self.proposals = proposals;
         if let (Some(budget), Kind::Routers, false) = (self.settings.budget, &self.kind, self.leaves_prompt_whole()) {
-            let choices = with_wishes(&choices, &self.wishes);
+            let choices = with_proposals(&choices, &self.proposals);
             if cost(&choices, &shared) > budget {
                 let best = within_budget(&choices, budget);
                 let best = best.with_context(|| format!("the prompt's pins need more than the budget of {budget}"))?;
@@ -180,29 +180,30 @@ impl<'a> Route<'a> {
                 (logits, shared, _) = self.pass(sequence, ids, &choices, None, Some(&best))?;
             }
         }
-        let decisions = (0..self.layers).map(|l| self.decision(shared[l], choices[l].pinned.is_some(), self.wish(l)));
-        Ok(Routed {
+        let decisions =
+            (0..self.layers).map(|l| self.decision(shared[l], choices[l].pinned.is_some(), self.proposal(l)));
+        Ok(RoutedChunk {
             logits,
             program: Program::from_actions(&shared),
             decisions: decisions.collect(),
         })
     }
 
-    /// One pass over the prompt: as `settled`, or as routers and dial wish, but for the pins.
-    /// Returns the logits, the shared actions and what the routers wished.
+    /// One pass over the prompt: as `settled`, or as routers and dial proposal, but for the pins.
+    /// Returns the logits, the shared actions and what the routers proposed.
     fn pass(
         &self,
         sequence: &mut Sequence,
         ids: &[u32],
-        choices: &[Choice],
+        choices: &[LayerConstraint],
         asked: Option<(&RouterSet, f64)>,
         settled: Option<&[Action]>,
-    ) -> Result<(Tensor, Vec<Action>, Vec<Wish>)> {
+    ) -> Result<(Tensor, Vec<Action>, Vec<Proposal>)> {
         let mut shared = Vec::with_capacity(self.layers);
-        let mut wishes = Vec::with_capacity(self.layers);
-        let logits = sequence.run_layers(ids, asked, |layer, wish| {
-            wishes.extend(wish);
-            let wanted = settled.map(|s| s[layer]).or(wish.map(|w| w.action()));
+        let mut proposals = Vec::with_capacity(self.layers);
+        let logits = sequence.run_layers(ids, asked, |layer, proposal| {
+            proposals.extend(proposal);
+            let wanted = settled.map(|s| s[layer]).or(proposal.map(|w| w.action()));
             let action = choices[layer].pinned.or(wanted).unwrap_or(Action::Execute);
             shared.push(action);
             LayerActions {
@@ -210,32 +211,35 @@ impl<'a> Route<'a> {
                 rows: self.rows(layer, action, 0, ids.len()),
             }
         })?;
-        Ok((logits, shared, wishes))
+        Ok((logits, shared, proposals))
     }
 
     /// Runs one generated token.
-    pub fn token(&mut self, sequence: &mut Sequence, id: u32) -> Result<Routed> {
+    pub fn token(&mut self, sequence: &mut Sequence, id: u32) -> Result<RoutedChunk> {
         if let Kind::Free(program) = &self.kind {
             return free(sequence, &[id], program);
         }
         let by_token = matches!(self.kind, Kind::Routers) && self.settings.scope == Scope::Token;
         let choices = self.choices(sequence.len(), 1);
         let choices = match by_token {
-            true => with_wishes(&choices, &self.expected.wishes()),
-            false => with_wishes(&choices, &self.wishes),
+            true => with_proposals(&choices, &self.expected.proposals()),
+            false => with_proposals(&choices, &self.proposals),
         };
         let mut shared: Vec<Action> = Vec::with_capacity(self.layers);
-        let mut wishes = Vec::with_capacity(self.layers);
+        let mut proposals = Vec::with_capacity(self.layers);
         let logits = if by_token {
             let budget = self.settings.budget;
             let mut running = budget.and_then(|b| RunningBudget::new(&choices, b));
-            sequence.run_layers(&[id], self.asked(), |layer, wish| {
-                let wish = wish.unwrap_or(choices[layer].wish);
-                wishes.push(wish);
-                let choice = Choice { wish, ..choices[layer] };
+            sequence.run_layers(&[id], self.asked(), |layer, proposal| {
+                let proposal = proposal.unwrap_or(choices[layer].proposal);
+                proposals.push(proposal);
+                let choice = LayerConstraint {
+                    proposal,
+                    ..choices[layer]
+                };
                 let action = match &mut running {
                     Some(running) => running.next(&choice),
-                    None => choice.pinned.unwrap_or(wish.action()),
+                    None => choice.pinned.unwrap_or(proposal.action()),
                 };
                 shared.push(action);
                 action.into()
@@ -244,22 +248,26 @@ impl<'a> Route<'a> {
             shared = self.frozen(&choices);
             let asked = self.asked().filter(|_| self.settings.shadow);
             let (logits, asked) = sequence.run_settled(id, &shared, asked)?;
-            wishes = asked;
+            proposals = asked;
             logits
         };
         if by_token {
-            self.expected.add(&wishes);
+            self.expected.add(&proposals);
         }
         let decisions = (0..self.layers).map(|l| {
             let pinned = choices[l].pinned.is_some();
-            let wish = if by_token { wishes.get(l).copied() } else { self.wish(l) };
-            let mut decision = self.decision(shared[l], pinned, wish);
+            let proposal = if by_token {
+                proposals.get(l).copied()
+            } else {
+                self.proposal(l)
+            };
+            let mut decision = self.decision(shared[l], pinned, proposal);
             // What the routers say at this token, whoever settled it.
-            decision.probs = wishes.get(l).map(|w| w.probs);
-            decision.shadow = wishes.get(l).map(Wish::action);
+            decision.probs = proposals.get(l).map(|w| w.probs);
+            decision.shadow = proposals.get(l).map(Proposal::action);
             decision
         });
-        Ok(Routed {
+        Ok(RoutedChunk {
             logits,
             program: Program::from_actions(&shared),
             decisions: decisions.collect(),
@@ -270,27 +278,27 @@ impl<'a> Route<'a> {
     /// them: each is routed as if it had been generated. Returns the logits (rows, vocab_size) and
     /// each row's actions; rows are the first branch's tokens, then the second's, and so on.
     ///
-    /// A budget expects of every row what the routers are expected to wish at the first token: of a row they say nothing
+    /// A budget expects of every row what the routers are expected to proposal at the first token: of a row they say nothing
     /// before all others do.
     pub fn branches(&self, sequence: &mut Sequence, branches: &[&[u32]]) -> Result<(Tensor, Vec<Vec<Action>>)> {
         let from = sequence.len();
-        let expected = self.expected.wishes();
+        let expected = self.expected.proposals();
         let positions = branches.iter().flat_map(|b| from..from + b.len());
-        let choices: Vec<Vec<Choice>> = positions
-            .map(|position| with_wishes(&self.choices(position, 1), &expected))
+        let choices: Vec<Vec<LayerConstraint>> = positions
+            .map(|position| with_proposals(&self.choices(position, 1), &expected))
             .collect();
         let budget = self.settings.budget;
-        let running = |choices: &Vec<Choice>| budget.and_then(|b| RunningBudget::new(choices, b));
+        let running = |choices: &Vec<LayerConstraint>| budget.and_then(|b| RunningBudget::new(choices, b));
         let mut running: Vec<Option<RunningBudget>> = choices.iter().map(running).collect();
         let mut actions = vec![Vec::with_capacity(self.layers); choices.len()];
-        let logits = sequence.run_branches(branches, self.asked(), |layer, wishes| {
+        let logits = sequence.run_branches(branches, self.asked(), |layer, proposals| {
             for (row, actions) in actions.iter_mut().enumerate() {
                 let known = choices[row][layer];
-                let wish = wishes.get(row).copied().unwrap_or(known.wish);
-                let choice = Choice { wish, ..known };
+                let proposal = proposals.get(row).copied().unwrap_or(known.proposal);
+                let choice = LayerConstraint { proposal, ..known };
                 actions.push(match &mut running[row] {
                     Some(running) => running.next(&choice),
-                    None => choice.pinned.unwrap_or(wish.action()),
+                    None => choice.pinned.unwrap_or(proposal.action()),
                 });
             }
             LayerActions {
@@ -302,10 +310,10 @@ impl<'a> Route<'a> {
     }
 
     /// The actions of a token when its decisions are known beforehand.
-    fn frozen(&self, choices: &[Choice]) -> Vec<Action> {
+    fn frozen(&self, choices: &[LayerConstraint]) -> Vec<Action> {
         let base = |l: usize| match &self.kind {
             Kind::Fixed(actions) => actions[l],
-            _ => choices[l].wish.action(),
+            _ => choices[l].proposal.action(),
         };
         let actions: Vec<Action> = (0..self.layers).map(|l| choices[l].pinned.unwrap_or(base(l))).collect();
         match (self.settings.budget, &self.kind) {
@@ -327,13 +335,13 @@ impl<'a> Route<'a> {
         self.routers.map(|routers| (routers, self.settings.dial))
     }
 
-    fn wish(&self, layer: usize) -> Option<Wish> {
-        self.wishes.get(layer).copied()
+    fn proposal(&self, layer: usize) -> Option<Proposal> {
+        self.proposals.get(layer).copied()
     }
 
-    fn decision(&self, action: Action, pinned: bool, wish: Option<Wish>) -> Decision {
-        let mut decision = match wish {
-            Some(wish) => wish.decision(action, pinned),
+    fn decision(&self, action: Action, pinned: bool, proposal: Option<Proposal>) -> Decision {
+        let mut decision = match proposal {
+            Some(proposal) => proposal.decision(action, pinned),
             None => Decision {
                 action,
                 by: DecidedBy::Program,
@@ -361,16 +369,16 @@ impl<'a> Route<'a> {
         Err(depths.max().unwrap_or_default())
     }
 
-    /// What each layer may do in a chunk; the wishes are filled in when they are known.
-    fn choices(&self, from: usize, tokens: usize) -> Vec<Choice> {
-        let nothing = Wish::new([0.0, 1.0, 0.0], -0.5);
+    /// What each layer may do in a chunk; the proposals are filled in when they are known.
+    fn choices(&self, from: usize, tokens: usize) -> Vec<LayerConstraint> {
+        let nothing = Proposal::new([0.0, 1.0, 0.0], -0.5);
         let choice = |layer| {
             let (pinned, least_cost) = match self.common_pin(layer, from, tokens) {
                 Ok(pin) => (pin, 0),
                 Err(depth) => (None, depth),
             };
-            Choice {
-                wish: nothing,
+            LayerConstraint {
+                proposal: nothing,
                 pinned,
                 least_cost,
             }
@@ -388,24 +396,24 @@ impl<'a> Route<'a> {
 
 /// What is expected of routers that were not asked yet: that all are as sure to execute, but for those that say the same
 /// of every state.
-fn unknown(routers: Option<&RouterSet>, dial: f64, layers: usize) -> Vec<Wish> {
+fn unknown(routers: Option<&RouterSet>, dial: f64, layers: usize) -> Vec<Proposal> {
     const EXECUTES: [f32; 3] = [0.1, 0.9, 0.0];
     let router = |layer: usize| routers.and_then(|routers| routers.layers.get(layer)?.constant());
     (0..layers)
-        .map(|layer| Wish::new(router(layer).unwrap_or(EXECUTES), dial))
+        .map(|layer| Proposal::new(router(layer).unwrap_or(EXECUTES), dial))
         .collect()
 }
 
-fn with_wishes(choices: &[Choice], wishes: &[Wish]) -> Vec<Choice> {
+fn with_proposals(choices: &[LayerConstraint], proposals: &[Proposal]) -> Vec<LayerConstraint> {
     let mut choices = choices.to_vec();
-    for (choice, wish) in choices.iter_mut().zip(wishes) {
-        choice.wish = *wish;
+    for (choice, proposal) in choices.iter_mut().zip(proposals) {
+        choice.proposal = *proposal;
     }
     choices
 }
 
 /// The greatest depth of a token of the chunk.
-fn cost(choices: &[Choice], actions: &[Action]) -> usize {
+fn cost(choices: &[LayerConstraint], actions: &[Action]) -> usize {
     choices
         .iter()
         .zip(actions)
@@ -414,7 +422,7 @@ fn cost(choices: &[Choice], actions: &[Action]) -> usize {
 }
 
 /// A program in any order: nobody else has a say.
-fn free(sequence: &mut Sequence, ids: &[u32], program: &Program) -> Result<Routed> {
+fn free(sequence: &mut Sequence, ids: &[u32], program: &Program) -> Result<RoutedChunk> {
     let layers = sequence.layers();
     let logits = sequence.run_program(ids, program)?;
     let decision = |n| Decision {
@@ -423,7 +431,7 @@ fn free(sequence: &mut Sequence, ids: &[u32], program: &Program) -> Result<Route
         probs: None,
         shadow: None,
     };
-    Ok(Routed {
+    Ok(RoutedChunk {
         logits,
         program: program.clone(),
         decisions: program.executions(layers).into_iter().map(decision).collect(),

@@ -4,17 +4,17 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
 
-use super::replay::{Passage, common_steps};
+use super::replay::{ReplayChunk, common_steps};
 use super::sequence::Sequence;
 use super::trace::Trace;
 use crate::model::{Decoder, KvCache};
 
 /// Most bytes of keys and values that are kept.
-pub const KEPT_BYTES: usize = 256 << 20;
+pub const PREFIX_CACHE_BYTES: usize = 256 << 20;
 
 /// Sequences that ran, the one used last at the end. Keys and values follow from model, tokens,
 /// programs and KV mode alone, so a kept one serves every trace that begins like it.
-pub struct Kept {
+pub struct PrefixCache {
     entries: Vec<Entry>,
     limit: usize,
 }
@@ -25,16 +25,16 @@ struct Entry {
     bytes: usize,
 }
 
-impl Default for Kept {
+impl Default for PrefixCache {
     fn default() -> Self {
-        Kept::new(KEPT_BYTES)
+        PrefixCache::new(PREFIX_CACHE_BYTES)
     }
 }
 
-impl Kept {
+impl PrefixCache {
     /// Keeps at most `limit` bytes of keys and values.
-    pub fn new(limit: usize) -> Kept {
-        Kept {
+    pub fn new(limit: usize) -> PrefixCache {
+        PrefixCache {
             entries: Vec::new(),
             limit,
         }
@@ -99,12 +99,12 @@ impl Kept {
             }
             _ => {
                 let mut sequence = Sequence::new(decoder, stop).with_kv(mode);
-                Passage::prompt(trace).run(&mut sequence)?;
+                ReplayChunk::prompt(trace).run(&mut sequence)?;
                 (sequence, 0)
             }
         };
         for step in from..steps {
-            Passage::step(trace, step).run(&mut sequence)?;
+            ReplayChunk::step(trace, step).run(&mut sequence)?;
         }
         Ok(sequence)
     }

@@ -3,53 +3,53 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// A run passes the gate before every token. Open, that costs an uncontended lock.
+/// A run waits at the point before every token. While nothing is paused that costs an uncontended lock.
 #[derive(Default)]
-pub struct Gate {
+pub struct PausePoint {
     hold: Mutex<Hold>,
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct Hold {
-    closed: bool,
-    /// Tokens that may pass while it is closed.
+    paused: bool,
+    /// Tokens that may be computed while it is paused.
     tokens: usize,
-    /// Something was asked that is to be answered even while it is closed.
+    /// Something was asked that is to be answered even while the run is held.
     asked: bool,
 }
 
-impl Gate {
-    /// Holds whoever comes next.
-    pub fn close(&self) {
+impl PausePoint {
+    /// Holds the run before its next token.
+    pub fn pause(&self) {
         let mut hold = self.lock();
-        (hold.closed, hold.tokens) = (true, 0);
+        (hold.paused, hold.tokens) = (true, 0);
     }
 
-    /// Lets everyone through from now on.
-    pub fn open(&self) {
+    /// Lets the run go on.
+    pub fn resume(&self) {
         let mut hold = self.lock();
-        (hold.closed, hold.tokens) = (false, 0);
+        (hold.paused, hold.tokens) = (false, 0);
         drop(hold);
         self.changed.notify_all();
     }
 
-    /// Lets one token through a closed gate.
+    /// Lets one token through a point that pauses.
     pub fn step(&self) {
         self.lock().tokens += 1;
         self.changed.notify_all();
     }
 
-    /// Says that there is a question for whoever waits.
-    pub fn knock(&self) {
+    /// Wakes a held run, since there is a question to answer.
+    pub fn wake(&self) {
         self.lock().asked = true;
         self.changed.notify_all();
     }
 
-    /// Waits until the next token may be computed, or until `stop` is set. False where there was a
-    /// knock since the last call: the questions come first.
-    pub fn pass(&self, stop: &AtomicBool) -> bool {
-        let held = |hold: &mut Hold| hold.closed && hold.tokens == 0 && !hold.asked && !stop.load(Ordering::Relaxed);
+    /// Waits until the next token may be computed, or until `stop` is set. False where it was
+    /// woken since the last call: the questions come first.
+    pub fn wait(&self, stop: &AtomicBool) -> bool {
+        let held = |hold: &mut Hold| hold.paused && hold.tokens == 0 && !hold.asked && !stop.load(Ordering::Relaxed);
         let wait = self.changed.wait_while(self.lock(), held);
         let mut hold = wait.unwrap_or_else(PoisonError::into_inner);
         if std::mem::take(&mut hold.asked) {
@@ -72,57 +72,57 @@ mod tests {
 
     #[test]
     fn tokens_pass_one_by_one_and_a_stop_sets_free() {
-        let gate = Gate::default();
+        let point = PausePoint::default();
         let stop = AtomicBool::new(false);
-        assert!(gate.pass(&stop));
-        gate.close();
+        assert!(point.wait(&stop));
+        point.pause();
         std::thread::scope(|scope| {
             let (passed, tokens) = mpsc::channel();
-            let (gate, stop) = (&gate, &stop);
+            let (point, stop) = (&point, &stop);
             scope.spawn(move || {
                 for token in 0..3 {
-                    assert!(gate.pass(stop));
+                    assert!(point.wait(stop));
                     passed.send(token).unwrap();
                 }
                 // Freed by the stop.
-                gate.close();
+                point.pause();
                 passed.send(8).unwrap();
-                assert!(gate.pass(stop));
+                assert!(point.wait(stop));
                 passed.send(9).unwrap();
             });
             let next = || tokens.recv_timeout(Duration::from_secs(20));
-            gate.step();
+            point.step();
             assert_eq!(next(), Ok(0));
             assert!(
                 tokens.recv_timeout(Duration::from_millis(30)).is_err(),
                 "a second token passed"
             );
-            gate.open();
+            point.resume();
             assert_eq!((next(), next()), (Ok(1), Ok(2)));
             assert_eq!(next(), Ok(8));
             stop.store(true, Ordering::Relaxed);
-            gate.step();
+            point.step();
             assert_eq!(next(), Ok(9));
         });
     }
 
     #[test]
     fn a_knock_is_heard_by_who_is_held_and_lets_no_token_through() {
-        let gate = Gate::default();
+        let point = PausePoint::default();
         let stop = AtomicBool::new(false);
-        gate.close();
-        gate.knock();
+        point.pause();
+        point.wake();
         // Neither holding again nor a token that may pass loses it.
-        gate.close();
-        gate.step();
-        assert!(!gate.pass(&stop), "the question comes first");
-        assert!(gate.pass(&stop), "the token that may pass");
+        point.pause();
+        point.step();
+        assert!(!point.wait(&stop), "the question comes first");
+        assert!(point.wait(&stop), "the token that may pass");
         std::thread::scope(|scope| {
             let (heard, answers) = mpsc::channel();
-            let (gate, stop) = (&gate, &stop);
-            scope.spawn(move || heard.send(gate.pass(stop)).unwrap());
+            let (point, stop) = (&point, &stop);
+            scope.spawn(move || heard.send(point.wait(stop)).unwrap());
             assert!(answers.recv_timeout(Duration::from_millis(30)).is_err(), "not held");
-            gate.knock();
+            point.wake();
             assert_eq!(answers.recv_timeout(Duration::from_secs(20)), Ok(false));
         });
     }
