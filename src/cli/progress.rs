@@ -23,6 +23,8 @@ struct Bar {
     template: &'static str,
     /// Of counted work: how much was done before, since when, and when a line was last written.
     before: usize,
+    /// Done and total of the last step.
+    last: (usize, usize),
     started: Instant,
     last_line: Instant,
 }
@@ -44,6 +46,7 @@ impl Progress {
             what: String::new(),
             template: "",
             before: 0,
+            last: (0, 0),
             started: Instant::now(),
             last_line: Instant::now(),
         }))
@@ -81,6 +84,11 @@ impl Progress {
     /// Things that are counted: how fast they go, and how long the rest will take.
     pub fn count(&self, step: Step) {
         let bar = &mut *self.0.borrow_mut();
+        let (done, total) = std::mem::replace(&mut bar.last, (step.done, step.total));
+        if step.done < done || step.total != total {
+            // Another work of the same name.
+            bar.what.clear();
+        }
         if bar.begin(step.what) {
             bar.before = step.done;
             bar.started = Instant::now();
@@ -144,5 +152,28 @@ impl Bar {
             let style = ProgressStyle::with_template(template);
             self.bar.set_style(style.expect("the templates are constants"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_work_of_the_same_name_begins_anew() {
+        let progress = Progress::new();
+        let count = |done, total| progress.count(Step::new("arc", done, total));
+        let before = || progress.0.borrow().before;
+        count(40, 50);
+        count(50, 50);
+        assert_eq!(before(), 40, "one work");
+        count(0, 50);
+        assert_eq!(before(), 0, "the same questions under other programs");
+        count(1, 50);
+        count(7, 9);
+        assert_eq!(before(), 7, "other questions");
+        progress.finish();
+        count(3, 9);
+        assert_eq!(before(), 3, "after the end of the one before");
     }
 }

@@ -27,7 +27,7 @@ pub struct DecisionPolicy<'a> {
     kind: Kind,
     /// What the routers proposed at the prompt, where it was asked.
     proposals: Vec<Proposal>,
-    /// What they are expected to proposal at the next token, in scope `token`.
+    /// What they are expected to propose at the next token, in scope `token`.
     expected: Expectation,
 }
 
@@ -189,7 +189,7 @@ impl<'a> DecisionPolicy<'a> {
         })
     }
 
-    /// One pass over the prompt: as `settled`, or as routers and dial proposal, but for the pins.
+    /// One pass over the prompt: as `settled`, or as routers and dial propose, but for the pins.
     /// Returns the logits, the shared actions and what the routers proposed.
     fn pass(
         &self,
@@ -278,7 +278,7 @@ impl<'a> DecisionPolicy<'a> {
     /// them: each is routed as if it had been generated. Returns the logits (rows, vocab_size) and
     /// each row's actions; rows are the first branch's tokens, then the second's, and so on.
     ///
-    /// A budget expects of every row what the routers are expected to proposal at the first token: of a row they say nothing
+    /// A budget expects of every row what the routers are expected to propose at the first token: of a row they say nothing
     /// before all others do.
     pub fn branches(&self, sequence: &mut Sequence, branches: &[&[u32]]) -> Result<(Tensor, Vec<Vec<Action>>)> {
         let from = sequence.len();

@@ -210,7 +210,7 @@ impl<'m> Sequence<'m> {
 
     /// Runs one token whose actions, one a layer, are settled. Routers, if there are any, are asked too, on a GPU when
     /// the token is done and of all layers at once: what they say changes nothing. Returns the logits (vocab_size) and
-    /// what they proposal.
+    /// what they propose.
     pub fn run_settled(
         &mut self,
         id: u32,

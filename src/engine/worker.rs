@@ -36,7 +36,7 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 pub struct Worker {
     commands: Option<Sender<Order>>,
     under_way: Mutex<UnderWay>,
-    pause: Arc<PausePoint>,
+    pause_point: Arc<PausePoint>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -60,8 +60,8 @@ impl Worker {
     pub fn spawn(searcher: Searcher) -> (Worker, UnboundedReceiver<Event>) {
         let (commands, inbox) = mpsc::channel();
         let (events, outbox) = unbounded_channel();
-        let pause = Arc::new(PausePoint::default());
-        let held = pause.clone();
+        let pause_point = Arc::new(PausePoint::default());
+        let held = pause_point.clone();
         let thread = thread::Builder::new()
             .name("model".into())
             .spawn(move || work(&inbox, &events, held, searcher))
@@ -69,7 +69,7 @@ impl Worker {
         let worker = Worker {
             commands: Some(commands),
             under_way: Mutex::default(),
-            pause,
+            pause_point,
             thread: Some(thread),
         };
         (worker, outbox)
@@ -79,9 +79,9 @@ impl Worker {
     /// or lets it go on, the run or the search under way; a new load also ends the load before.
     pub fn send(&self, command: Command) {
         match command {
-            Command::Pause => return self.pause.pause(),
-            Command::Resume => return self.pause.resume(),
-            Command::Step => return self.pause.step(),
+            Command::Pause => return self.pause_point.pause(),
+            Command::Resume => return self.pause_point.resume(),
+            Command::Step => return self.pause_point.step(),
             _ => {}
         }
         let stop = Arc::new(AtomicBool::new(false));
@@ -102,14 +102,14 @@ impl Worker {
         let asks = matches!(command, Command::Ask { .. });
         if !asks {
             // What held the run before does not hold the next one.
-            self.pause.resume();
+            self.pause_point.resume();
         }
         if let Some(commands) = &self.commands {
             // The thread ends only when this sender is dropped; were it gone, its panic was reported.
             let _ = commands.send(Order { command, stop });
         }
         if asks {
-            self.pause.wake();
+            self.pause_point.wake();
         }
     }
 }
@@ -120,7 +120,7 @@ impl Drop for Worker {
         under_way.run.store(true, Ordering::Relaxed);
         under_way.ask.store(true, Ordering::Relaxed);
         under_way.load.store(true, Ordering::Relaxed);
-        self.pause.resume();
+        self.pause_point.resume();
         self.commands = None;
         if let Some(thread) = self.thread.take() {
             // A pull in work is given up by its own check of the flag; a hanging download must not
@@ -147,7 +147,7 @@ struct State {
 struct Inbox<'a> {
     orders: &'a Receiver<Order>,
     waiting: VecDeque<Order>,
-    pause: Arc<PausePoint>,
+    pause_point: Arc<PausePoint>,
 }
 
 impl Inbox<'_> {
@@ -168,7 +168,7 @@ impl Inbox<'_> {
     }
 }
 
-fn work(orders: &Receiver<Order>, events: &UnboundedSender<Event>, pause: Arc<PausePoint>, searcher: Searcher) {
+fn work(orders: &Receiver<Order>, events: &UnboundedSender<Event>, pause_point: Arc<PausePoint>, searcher: Searcher) {
     let mut state = State {
         model: None,
         routers: None,
@@ -177,7 +177,7 @@ fn work(orders: &Receiver<Order>, events: &UnboundedSender<Event>, pause: Arc<Pa
     };
     let mut inbox = Inbox {
         orders,
-        pause,
+        pause_point,
         waiting: VecDeque::new(),
     };
     while let Some(Order { command, stop }) = inbox.next() {
@@ -189,7 +189,7 @@ fn perform(state: &mut State, command: Command, inbox: &mut Inbox, events: &Unbo
     // The receiver is gone only when the program ends.
     let emit = |event: Event| drop(events.send(event));
     match command {
-        // The pause has heard of the last three.
+        // The pause point knows of the last three already.
         Command::Stop | Command::Pause | Command::Resume | Command::Step => {}
         Command::Load(request) => match caught(|| load(state, &request, &emit, stop)) {
             Ok(event) => emit(event),
@@ -305,7 +305,7 @@ impl State {
         loop {
             let live = Some((&trace, generation.sequence().cache()));
             answer_waiting(inbox, (model, routers), kept, live, emit);
-            if !inbox.pause.wait(stop) {
+            if !inbox.pause_point.wait(stop) {
                 continue;
             }
             let Some(step) = generation.step()? else { break };

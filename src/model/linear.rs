@@ -14,7 +14,7 @@ pub struct Linear {
     pub(super) bias: Option<Tensor>,
 }
 
-/// Linear layers of the same input.
+/// Linear layers of the same input, in one matrix or in several.
 pub struct FusedLinear<const N: usize> {
     pub(super) each: [Linear; N],
     /// The layer of all their outputs in turn, whose matrix theirs are views of, and how many outputs each has.

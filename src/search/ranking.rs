@@ -21,19 +21,19 @@ pub struct ProgramStats {
 /// The programs that were run on all of `examples`: most right answers first, of equals the first
 /// as text.
 pub fn ranking<'a>(examples: &[&'a ExampleRecord]) -> Vec<(&'a Program, ProgramStats)> {
-    let mut standings: HashMap<&Program, ProgramStats> = HashMap::new();
+    let mut programs: HashMap<&Program, ProgramStats> = HashMap::new();
     for example in examples {
         let right = example.right.iter().map(|s| (s, true));
         for (scored, right) in right.chain(example.wrong.iter().map(|s| (s, false))) {
-            let standing = standings.entry(&scored.program).or_default();
-            standing.seen += 1;
-            standing.right += usize::from(right);
-            standing.fixed += usize::from(right && !example.baseline);
-            standing.broken += usize::from(!right && example.baseline);
-            standing.margin += scored.margin.unwrap_or(f64::NAN);
+            let stats = programs.entry(&scored.program).or_default();
+            stats.seen += 1;
+            stats.right += usize::from(right);
+            stats.fixed += usize::from(right && !example.baseline);
+            stats.broken += usize::from(!right && example.baseline);
+            stats.margin += scored.margin.unwrap_or(f64::NAN);
         }
     }
-    let mut everywhere: Vec<(&Program, ProgramStats)> = standings.into_iter().collect();
+    let mut everywhere: Vec<(&Program, ProgramStats)> = programs.into_iter().collect();
     everywhere.retain(|(_, s)| s.seen == examples.len());
     everywhere.sort_by(|(p, a), (q, b)| (b.right.cmp(&a.right)).then_with(|| p.to_string().cmp(&q.to_string())));
     everywhere

@@ -114,12 +114,12 @@ pub fn of_records(paths: &[PathBuf], tests: &[Task], model: &Model) -> Result<St
             .collect::<Vec<_>>()
             .join(", ")
     );
-    let (program, standing) = &ranking[0];
+    let (program, stats) = &ranking[0];
     Ok(StaticChoice {
         program: (*program).clone(),
         tried: ranking.len(),
         questions: examples.len(),
-        correct: standing.right,
+        correct: stats.right,
         base: examples.iter().filter(|e| e.baseline).count(),
     })
 }

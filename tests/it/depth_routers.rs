@@ -2,34 +2,26 @@
 //! what does not go together.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 
+use crate::common::ModelFolder;
 use assert_cmd::Command;
 use drllm::engine::{DecidedBy, KvMode, Scope, Trace};
 use drllm::program::Program;
 use drllm::router::{InputNorm, MlpRouter, PromptRouting, RouterInfo, RouterSet};
-use drllm::testing::tiny_model;
 use drllm::testing::tiny_model::{HIDDEN, LAYERS};
-use tempfile::TempDir;
 
 const TABLE: &str = r#"{"texts": 2, "tokens": 90, "points": [
     {"dial": -0.7, "depth": 2.2, "kl": 0.4, "agreement": 0.6},
     {"dial": -0.2, "depth": 3.8, "kl": 0.1, "agreement": 0.9}]}"#;
 
-struct Place(TempDir);
+struct Place(ModelFolder);
 
 impl Place {
     fn new() -> Place {
-        let place = Place(tempfile::tempdir().unwrap());
-        std::fs::create_dir(place.path("model")).unwrap();
-        tiny_model::write(&place.path("model"), 7);
+        let place = Place(ModelFolder::new());
         let questions = r#"{"id": "q", "question": "Which?", "choices": ["b", "cdef"], "answer": 1}"#;
         std::fs::write(place.path("q.jsonl"), questions).unwrap();
         place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
     }
 
     /// A checkpoint with two layers that always run, whose metadata are those of depth routers but for `changes`; an
@@ -69,18 +61,6 @@ impl Place {
         set.save(&self.path(name)).unwrap();
     }
 
-    /// Runs the program in the folder: exit code, standard output, standard error.
-    fn run(&self, args: &str) -> (i32, String, String) {
-        let output = Command::cargo_bin("drllm-tui")
-            .unwrap()
-            .current_dir(&self.0)
-            .args(args.split(' '))
-            .output()
-            .unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
-    }
-
     /// A run's trace and what standard error says.
     fn trace(&self, args: &str) -> (Trace, String) {
         let all = format!("run abcd --raw --model model --device cpu --max-tokens 6 --ignore-eos --json {args}");
@@ -93,6 +73,14 @@ impl Place {
         let (code, out, error) = self.run(&format!("run abcd --raw --model model --device cpu {args}"));
         assert!(code != 0 && out.is_empty(), "{out}");
         error
+    }
+}
+
+impl std::ops::Deref for Place {
+    type Target = ModelFolder;
+
+    fn deref(&self) -> &ModelFolder {
+        &self.0
     }
 }
 
@@ -214,7 +202,7 @@ fn a_training_that_was_killed_ends_in_the_same_bytes() {
     std::fs::write(place.path("prompts.txt"), "one\ntwo\nthree\nfour\nfive\nsix\n").unwrap();
     let train = |out: &str, more: &[&str]| {
         let mut command = Command::cargo_bin("drllm-tui").unwrap();
-        command.current_dir(place.0.path());
+        command.current_dir(place.folder());
         command.args([
             "train",
             "--method",

@@ -1,24 +1,19 @@
 //! An evaluation as a user runs it, on a tiny model: stopped and continued, bad input.
 
-use std::path::PathBuf;
-
-use assert_cmd::Command;
+use crate::common::ModelFolder;
 use drllm::testing::tiny_model;
 use serde_json::Value;
-use tempfile::TempDir;
 
 const QUESTIONS: usize = 24;
 const EVAL: &str = "eval --model model --device cpu --routers r.safetensors --data q.jsonl";
 
 /// A folder with a model, routers of it and questions: q.jsonl, t.jsonl to train on, n.jsonl with
 /// numbers to write.
-struct Place(TempDir);
+struct Place(ModelFolder);
 
 impl Place {
     fn new() -> Self {
-        let place = Place(tempfile::tempdir().unwrap());
-        std::fs::create_dir(place.path("model")).unwrap();
-        tiny_model::write(&place.path("model"), 7);
+        let place = Place(ModelFolder::new());
         let choices = |seed: usize| {
             move |i: usize| {
                 let (a, b) = ((i * 7 + seed) % 13, (i * 5 + seed) % 11);
@@ -44,31 +39,8 @@ impl Place {
         std::fs::write(self.path(name), lines.join("\n")).unwrap();
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
     fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap()
-    }
-
-    /// Runs the program in the folder: exit code, standard output, standard error.
-    fn run(&self, args: &str) -> (i32, String, String) {
-        let output = Command::cargo_bin("drllm-tui")
-            .unwrap()
-            .current_dir(&self.0)
-            .env("DRLLM_CACHE_DIR", self.path("cache"))
-            .args(args.split(' '))
-            .output()
-            .unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
-    }
-
-    fn ok(&self, args: &str) -> String {
-        let (code, out, err) = self.run(args);
-        assert_eq!(code, 0, "{args}: {err}");
-        out
     }
 
     /// A report as JSON, without the times, which differ between runs.
@@ -80,11 +52,13 @@ impl Place {
         }
         report
     }
+}
 
-    fn refused(&self, code: i32, args: &str, expected: &str) {
-        let (found, _, err) = self.run(args);
-        assert_eq!(found, code, "{args}: {err}");
-        assert!(err.contains(expected), "{args}: {err}");
+impl std::ops::Deref for Place {
+    type Target = ModelFolder;
+
+    fn deref(&self) -> &ModelFolder {
+        &self.0
     }
 }
 
@@ -169,7 +143,7 @@ fn stopped_in_the_middle_of_an_answer_it_says_how_to_go_on() {
     let place = Place::new();
     let args = format!("{EVAL} --outcomes o.jsonl").replace("q.jsonl", "n.jsonl") + " --max-new-tokens 200";
     let child = std::process::Command::new(assert_cmd::cargo::cargo_bin("drllm-tui"))
-        .current_dir(&place.0)
+        .current_dir(place.folder())
         .args(args.split(' '))
         .stderr(std::process::Stdio::piped())
         .stdout(std::process::Stdio::null())
@@ -470,7 +444,7 @@ fn a_disk_that_fills_leaves_whole_lines_to_go_on_from() {
             .arg(limited)
             .arg(assert_cmd::cargo::cargo_bin("drllm-tui"))
             .args(args.split(' '))
-            .current_dir(&place.0)
+            .current_dir(place.folder())
             .output()
             .unwrap();
         let err = String::from_utf8(output.stderr).unwrap();

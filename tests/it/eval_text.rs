@@ -1,28 +1,23 @@
 //! Routers measured on free text as a user does it, on a tiny model: every control, bad input.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 
-use assert_cmd::Command;
+use crate::common::ModelFolder;
 use drllm::router::{FastRouters, InputNorm, MlpRouter, RouterInfo, RouterSet};
-use drllm::testing::tiny_model;
 use drllm::testing::tiny_model::{HIDDEN, LAYERS};
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
-use tempfile::TempDir;
 
 const EVAL: &str = "eval --model model --device cpu --routers r.safetensors --answer-tokens 12 --text";
 
 /// The only layer of the tiny model that a token may leave out.
 const ROUTED: usize = 2;
 
-struct Place(TempDir);
+struct Place(ModelFolder);
 
 impl Place {
     fn new() -> Self {
-        let place = Place(tempfile::tempdir().unwrap());
-        std::fs::create_dir(place.path("model")).unwrap();
-        tiny_model::write(&place.path("model"), 7);
+        let place = Place(ModelFolder::new());
         depth_routers(Some(
             r#"{"texts": 2, "tokens": 9, "points": [
                 {"dial": -0.7, "depth": 3.0, "kl": 0.4, "agreement": 0.5},
@@ -46,33 +41,6 @@ impl Place {
         place
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.path(name), text).unwrap();
-    }
-
-    /// Runs the program in the folder: exit code, standard output, standard error.
-    fn run(&self, args: &str) -> (i32, String, String) {
-        let output = Command::cargo_bin("drllm-tui")
-            .unwrap()
-            .current_dir(&self.0)
-            .env("DRLLM_CACHE_DIR", self.path("cache"))
-            .args(args.split(' '))
-            .output()
-            .unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
-    }
-
-    fn ok(&self, args: &str) -> String {
-        let (code, out, err) = self.run(args);
-        assert_eq!(code, 0, "{args}: {err}");
-        out
-    }
-
     fn report(&self, args: &str) -> Value {
         serde_json::from_str(&self.ok(&format!("{args} --format json"))).unwrap()
     }
@@ -83,6 +51,14 @@ impl Place {
         for part in expected {
             assert!(err.contains(part), "{args}: {part} is not in {err}");
         }
+    }
+}
+
+impl std::ops::Deref for Place {
+    type Target = ModelFolder;
+
+    fn deref(&self) -> &ModelFolder {
+        &self.0
     }
 }
 

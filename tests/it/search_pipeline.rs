@@ -1,32 +1,25 @@
 //! Search, training and evaluation as a user runs them, on a tiny model.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use assert_cmd::Command;
+use crate::common::ModelFolder;
 use candle_nn::ops::log_softmax;
 use drllm::engine::sequence::Sequence;
 use drllm::engine::{LoadRequest, load_model};
 use drllm::eval::{Answer, Task};
 use drllm::program::Program;
-use drllm::testing::tiny_model;
 use drllm::train::VerifierSettings;
 use drllm::train::verifier::EffectTable;
-use tempfile::TempDir;
 
 const QUESTIONS: usize = 60;
 
 /// A folder with a model and questions.
-struct Place {
-    folder: TempDir,
-}
+struct Place(ModelFolder);
 
 impl Place {
     fn new() -> Self {
-        let place = Place {
-            folder: tempfile::tempdir().unwrap(),
-        };
-        place.model("model", 7);
+        let place = Place(ModelFolder::new());
         let lines = (0..QUESTIONS).map(|i| {
             format!(
                 r#"{{"id": "q{i}", "question": "What is {i} and {}?", "choices": ["x{}", "word", "{i}"], "answer": {}}}"#,
@@ -40,43 +33,16 @@ impl Place {
         place
     }
 
-    fn model(&self, name: &str, seed: u64) {
-        std::fs::create_dir(self.path(name)).unwrap();
-        tiny_model::write(&self.path(name), seed);
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
     fn read(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.path(name)).unwrap()
     }
+}
 
-    /// Runs the program in the folder: exit code, standard output, standard error.
-    fn run(&self, args: &str) -> (i32, String, String) {
-        let mut command = Command::cargo_bin("drllm-tui").unwrap();
-        let output = command
-            .current_dir(&self.folder)
-            // Where features are kept.
-            .env("DRLLM_CACHE_DIR", self.path("cache"))
-            .args(args.split(' '))
-            .output()
-            .unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
-    }
+impl std::ops::Deref for Place {
+    type Target = ModelFolder;
 
-    fn ok(&self, args: &str) -> String {
-        let (code, out, err) = self.run(args);
-        assert_eq!(code, 0, "{args}: {err}");
-        out
-    }
-
-    fn refused(&self, code: i32, args: &str, expected: &str) {
-        let (found, _, err) = self.run(args);
-        assert_eq!(found, code, "{args}: {err}");
-        assert!(err.contains(expected), "{args}: {err}");
+    fn deref(&self) -> &ModelFolder {
+        &self.0
     }
 }
 
@@ -372,7 +338,7 @@ fn a_killed_training_goes_on_to_the_same_bytes() {
     let train = TRAIN.replace("--epochs 3", "--epochs 400");
     place.ok(&format!("{train} --out whole.safetensors --metrics whole.jsonl"));
     let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("drllm-tui"))
-        .current_dir(&place.folder)
+        .current_dir(place.folder())
         .args(format!("{train} --out r.safetensors --metrics m.jsonl").split(' '))
         .stderr(std::process::Stdio::null())
         .spawn()

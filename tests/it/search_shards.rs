@@ -1,23 +1,18 @@
 //! A search in shards, merged, exported and imported, as a user runs it; on a tiny model.
 
-use std::path::PathBuf;
-
+use crate::common::ModelFolder;
 use assert_cmd::Command;
-use drllm::testing::tiny_model;
 use serde_json::Value;
-use tempfile::TempDir;
 
 const QUESTIONS: usize = 41;
 const SEARCH: &str = "search --model model --device cpu --data q.jsonl --simulations 8";
 
 /// A folder with a model and questions.
-struct Place(TempDir);
+struct Place(ModelFolder);
 
 impl Place {
     fn new() -> Self {
-        let place = Place(tempfile::tempdir().unwrap());
-        std::fs::create_dir(place.path("model")).unwrap();
-        tiny_model::write(&place.path("model"), 7);
+        let place = Place(ModelFolder::new());
         let question = |i: usize| {
             let choices = format!(r#"["x{}", "word", "{i}"]"#, (i * 5) % 11);
             format!(
@@ -28,10 +23,6 @@ impl Place {
         let questions: String = (0..QUESTIONS).map(question).collect();
         std::fs::write(place.path("q.jsonl"), questions).unwrap();
         place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
     }
 
     fn read(&self, name: &str) -> String {
@@ -50,7 +41,11 @@ impl Place {
             command.env_remove(name);
         }
         command.envs(environment.split(' ').filter_map(|pair| pair.split_once('=')));
-        let output = command.current_dir(&self.0).args(args.split(' ')).output().unwrap();
+        let output = command
+            .current_dir(self.folder())
+            .args(args.split(' '))
+            .output()
+            .unwrap();
         (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
     }
 
@@ -64,6 +59,14 @@ impl Place {
         let (found, err) = self.run(environment, args);
         assert_eq!(found, code, "{args}: {err}");
         assert!(err.contains(expected), "{args}: {err}");
+    }
+}
+
+impl std::ops::Deref for Place {
+    type Target = ModelFolder;
+
+    fn deref(&self) -> &ModelFolder {
+        &self.0
     }
 }
 
@@ -168,7 +171,7 @@ fn a_full_disk_leaves_whole_lines() {
     let program = assert_cmd::cargo::cargo_bin("drllm-tui");
     let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" {SEARCH} --out r.jsonl");
     let output = Command::new("sh")
-        .current_dir(&place.0)
+        .current_dir(place.folder())
         .args(["-c", &script])
         .arg(program)
         .output()

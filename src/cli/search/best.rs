@@ -39,15 +39,15 @@ fn table(examples: &[&ExampleRecord], top: usize) -> String {
         everywhere.len(),
         examples.len()
     );
-    for (program, standing) in everywhere.iter().take(top) {
+    for (program, stats) in everywhere.iter().take(top) {
         out += &format!(
             "{:>6.2}  {:>5}  {:>5}  {:>6}  {:>6.3}  {:>6.2}  {program}\n",
-            100.0 * standing.right as f64 / standing.seen as f64,
+            100.0 * stats.right as f64 / stats.seen as f64,
             program.depth(),
-            standing.fixed,
-            standing.broken,
-            mcnemar_exact(standing.fixed, standing.broken),
-            standing.margin / standing.seen as f64,
+            stats.fixed,
+            stats.broken,
+            mcnemar_exact(stats.fixed, stats.broken),
+            stats.margin / stats.seen as f64,
         );
     }
     out

@@ -43,7 +43,7 @@ impl Attended {
     pub fn extend(&self, past: &Past) -> Past {
         let heads = self.heads;
         let rows = self.keys.len() / (heads.keys * heads.size);
-        let fused = |before: &[half::f16], own: &[f32]| {
+        let joined = |before: &[half::f16], own: &[f32]| {
             let own = halves(own);
             let mut all = Vec::with_capacity(before.len() + own.len());
             for head in 0..heads.keys {
@@ -55,8 +55,8 @@ impl Attended {
         };
         Past {
             tokens: past.tokens + rows,
-            keys: fused(&past.keys, &self.keys),
-            values: fused(&past.values, &self.values),
+            keys: joined(&past.keys, &self.keys),
+            values: joined(&past.values, &self.values),
         }
     }
 }

@@ -107,7 +107,7 @@ pub(super) struct Attend<'a> {
     /// (tokens, heads · head_dim), turned, and scaled by 1/√head_dim
     queries: &'a [f32],
     entries: &'a KeyValues,
-    seen: AttentionMask<'a>,
+    mask: AttentionMask<'a>,
     /// Entries that stood there before the chunk's.
     past: usize,
     tokens: usize,
@@ -120,14 +120,14 @@ impl<'a> Attend<'a> {
     pub fn new(
         queries: &'a [f32],
         entries: &'a KeyValues,
-        seen: AttentionMask<'a>,
+        mask: AttentionMask<'a>,
         tokens: usize,
         heads: usize,
     ) -> Self {
         Attend {
             queries,
             entries,
-            seen,
+            mask,
             past: entries.len - tokens,
             tokens,
             groups: heads / entries.heads.len(),
@@ -176,7 +176,7 @@ impl<'a> Attend<'a> {
 
     /// Entries that may be seen by a row: 0..this.
     fn end(&self, row: usize) -> usize {
-        match self.seen {
+        match self.mask {
             AttentionMask::Causal => self.past + row / self.groups + 1,
             AttentionMask::Custom(_) => self.entries.len,
         }
@@ -251,7 +251,7 @@ impl<'a> Attend<'a> {
     /// −∞ where the row's token does not see.
     #[inline(always)]
     fn mask(&self, row: usize, scores: &mut [f32]) {
-        match self.seen {
+        match self.mask {
             AttentionMask::Causal => scores[self.end(row)..].fill(f32::NEG_INFINITY),
             AttentionMask::Custom(table) => {
                 let token = row / self.groups;

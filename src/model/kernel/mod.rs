@@ -315,10 +315,10 @@ dispatched! {
 
 /// Attention of a chunk's queries (tokens, heads · head_dim), turned and scaled by 1/√head_dim, over
 /// `entries`, of which the last `tokens` are the chunk's own. Returns (tokens, heads · head_dim).
-pub fn attention(queries: &[f32], entries: &KeyValues, seen: AttentionMask, tokens: usize, heads: usize) -> Vec<f32> {
+pub fn attention(queries: &[f32], entries: &KeyValues, mask: AttentionMask, tokens: usize, heads: usize) -> Vec<f32> {
     let mut mixed = vec![0.0; queries.len()];
     let output = Slots::new(&mut mixed);
-    let attend = Attend::new(queries, entries, seen, tokens, heads);
+    let attend = Attend::new(queries, entries, mask, tokens, heads);
     parallel(attend.items(), attend.work() * WAITS, &|items| {
         attend_part(&attend, items, output)
     });

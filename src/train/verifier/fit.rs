@@ -1,4 +1,4 @@
-//! The judging router: fitted on a table of states and effects.
+//! The verifier: fitted on a table of states and effects.
 
 use anyhow::{Result, bail};
 use rand::seq::SliceRandom;
@@ -45,11 +45,11 @@ pub struct Fitted {
 /// side, one a thread, each by itself, so the result does not depend on how many threads there are.
 ///
 /// # Errors
-/// A table in which no training question has a token to verifier.
+/// A table in which no training question has a token to judge.
 pub fn fit(table: &EffectTable, training: &[usize], held_out: &[usize], settings: &VerifierSettings) -> Result<Fitted> {
     let rows: Vec<usize> = training.iter().flat_map(|&i| table.items[i].rows.clone()).collect();
     if rows.is_empty() {
-        bail!("no choice of the training questions has two tokens or more, so there is nothing to ensemble");
+        bail!("no choice of the training questions has two tokens or more, so there is nothing to judge");
     }
     let scale = Scale::new(table, &rows);
     let costs = table.span_costs();

@@ -95,7 +95,7 @@ fn scale(app: &App, tape: &Tape, buffer: &mut Buffer) {
         row,
         end + 1 - row.x,
         0,
-        if tape.bar >= 6 { "of  saved" } else { "" },
+        if tape.bar >= 6 { "ran saved" } else { "" },
         style,
     );
 }
