@@ -1,6 +1,7 @@
 //! What the screen asks of the worker thread, and what it hears back.
 
 use std::fmt;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use super::divergence::Divergence;
@@ -136,6 +137,12 @@ pub enum Question {
         position: usize,
         top: usize,
     },
+    /// As [`Question::Inspect`], for neighbouring tokens.
+    InspectRange {
+        trace: Box<Trace>,
+        positions: Range<usize>,
+        top: usize,
+    },
     /// What another action at (layer, position) would change in the next token; `frozen` with everything
     /// else as it ran.
     Flip {
@@ -150,10 +157,14 @@ pub enum Question {
     Divergence { traces: Box<[Trace; 2]> },
 }
 
+/// Why a question has no answer that another command ended.
+pub const ENDED: &str = "ended before there was an answer: ask again";
+
 /// What came of a [`Question`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     Inspected(Box<Inspection>),
+    InspectedRange(Vec<Inspection>),
     Flipped(Box<Flip>),
     Diverged(Divergence),
     /// Why there is none.

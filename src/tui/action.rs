@@ -85,6 +85,7 @@ actions! {
     }
     "Look inside" {
         Inside, "inside", "inside", "Inside this token: what it would say at each layer, how far each layer moves it";
+        Lens, "lens", "lens map", "The map as a logit lens: the token that each layer would say, and from where on it is the final one";
         Flips, "flips", "flips", "The least confident decisions: try the alternative at once";
         Freeze, "freeze", "freeze", "In the flips: everything else as it ran, or later layers decide anew";
         Search, "search", "search", "Watch a search: programs tried on a question, right ones, the shortest";

@@ -10,6 +10,7 @@ use super::files::FileRequest;
 use super::history::{History, Parent};
 use super::inside::{Apart, FlipDialog, ForceDialog, InsideDialog};
 use super::keymap::{Key, Keymap};
+use super::lens::Lens;
 use super::lesson::{Listed, Tour};
 use super::line_edit::LineEdit;
 use super::lines::LineStarts;
@@ -116,6 +117,10 @@ impl MapMode {
 pub struct MapState {
     /// Whether the tape stands in the place of the map: a line a token.
     pub tape: bool,
+    /// Whether the map shows what the logit lens says; it goes before the tape.
+    pub lens: bool,
+    /// Width of the lens' columns: narrow, middle or wide.
+    pub lens_zoom: LensZoom,
     pub mode: MapMode,
     /// Width of a column; chosen by the room there is if absent.
     pub zoom: Option<u16>,
@@ -125,6 +130,41 @@ pub struct MapState {
     pub first_token: usize,
     /// The lowest layer.
     pub first_layer: usize,
+}
+
+impl MapState {
+    /// Whether the tape is on the screen.
+    pub fn shows_tape(&self) -> bool {
+        self.tape && !self.lens
+    }
+}
+
+/// Width of a column of the lens map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LensZoom {
+    #[default]
+    Narrow,
+    Middle,
+    Wide,
+}
+
+impl LensZoom {
+    pub fn next(self) -> LensZoom {
+        match self {
+            LensZoom::Narrow => LensZoom::Middle,
+            LensZoom::Middle => LensZoom::Wide,
+            LensZoom::Wide => LensZoom::Narrow,
+        }
+    }
+
+    /// Columns of the screen.
+    pub fn width(self) -> u16 {
+        match self {
+            LensZoom::Narrow => 9,
+            LensZoom::Middle => 13,
+            LensZoom::Wide => 20,
+        }
+    }
 }
 
 /// The model as far as the screen knows.
@@ -266,6 +306,8 @@ pub struct App {
     pub unmodified: Option<Run>,
     /// The other runs of this session.
     pub history: History,
+    /// What the logit lens has said.
+    pub lens: Lens,
     /// The search of programs, and what it is asked.
     pub search: Search,
     /// The file of prompts that is run, or was run last.
@@ -348,6 +390,7 @@ impl App {
             previous: None,
             unmodified: None,
             history: History::default(),
+            lens: Lens::default(),
             search: Search::default(),
             batch: None,
             apart: None,

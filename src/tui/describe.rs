@@ -25,7 +25,25 @@ pub fn cell(app: &App) -> Option<String> {
         Some(decision) => outcome(&decision),
         None => "not reached yet".to_owned(),
     };
-    Some(format!("layer {layer}, {place} {text}: {what}{}", depth(run, token)))
+    let lens = if app.map.lens { lens(app) } else { String::new() };
+    Some(format!("layer {layer}, {place} {text}: {what}{}{lens}", depth(run, token)))
+}
+
+/// What the lens says at the cursor.
+fn lens(app: &App) -> String {
+    let Some(said) = app.lens_at(app.cursor.token) else {
+        let why = app.lens_waits().unwrap_or_else(|| "not computed yet".to_owned());
+        return format!("; lens: {}", escape_controls(&why));
+    };
+    let said_by = |at: usize| said.stages[at].lens.top.first();
+    let words = said.of_layer(app.cursor.layer).filter_map(said_by);
+    let words: Vec<String> = words
+        .map(|top| format!("\"{}\" {:.2}", escape_controls(&top.text), top.probability))
+        .collect();
+    match words.is_empty() {
+        true => "; lens: this layer is not in the program".to_owned(),
+        false => format!("; it would say {}", words.join(", then ")),
+    }
 }
 
 fn outcome(decision: &Decision) -> String {

@@ -159,7 +159,7 @@ impl Screen {
             Focus::Answer => screen.answer = Some(pane),
             Focus::Detail => screen.detail = Some(pane),
             // The newest words stay in sight under the map.
-            Focus::Map | Focus::Prompt if pane.height >= 14 => {
+            Focus::Map | Focus::Prompt if pane.height >= 14 && !app.map.lens => {
                 let words = within(app.panes.words.unwrap_or(3), LEAST_HEIGHT, pane.height - LEAST_MAP);
                 let [map, answer] = Layout::vertical([Constraint::Fill(1), Constraint::Length(words)]).areas(pane);
                 screen.map = Some(map);

@@ -187,6 +187,43 @@ fn inside_a_token() {
     insta::assert_snapshot!("inside_waiting_80x24", text(&draw(&mut app, (80, 24))));
 }
 
+/// Presses keys and answers what they ask, and what is asked then.
+fn asks_on(app: &mut App, typed: &str) {
+    let mut commands = keys(app, typed);
+    while !commands.is_empty() {
+        let answers = fixture::answers(&commands);
+        commands = answers
+            .into_iter()
+            .flat_map(|answer| update(app, Event::Worker(answer)))
+            .collect();
+    }
+}
+
+#[test]
+fn the_map_as_a_logit_lens() {
+    let mut app = ready();
+    app.cursor.token = 26;
+    let first = keys(&mut app, "V");
+    assert_eq!(first.len(), 1);
+    key(&mut app, KeyCode::Esc);
+    insta::assert_snapshot!("lens_waiting_80x24", text(&draw(&mut app, (80, 24))));
+    for answer in fixture::answers(&first) {
+        update(&mut app, Event::Worker(answer));
+    }
+    for (width, height) in [(80, 24), (200, 60)] {
+        update(&mut app, Event::Resize(width, height));
+        app.lens.clear();
+        asks_on(&mut app, "hl");
+        let screen = text(&draw(&mut app, (width, height)));
+        insta::assert_snapshot!(format!("lens_{width}x{height}"), screen);
+    }
+    let mut missing = fixture::app();
+    hear(&mut missing, [Worker::LoadFailed("no network".into())]);
+    key(&mut missing, KeyCode::Esc);
+    keys(&mut missing, "V");
+    insta::assert_snapshot!("lens_no_model_80x24", text(&draw(&mut missing, (80, 24))));
+}
+
 #[test]
 fn inside_without_colours() {
     let mut plain = fixture::empty(ColorTier::None);

@@ -14,7 +14,7 @@ use super::super::save::SaveDialog;
 use super::super::settings::{Field, SettingsDialog, other, step_budget, step_dial};
 use super::super::tape::Tape;
 use super::super::transcript::Transcript;
-use super::{focus, grid, inside, lessons, palette, play, requests, search, select_token, stats, tape};
+use super::{focus, grid, inside, lens, lessons, palette, play, requests, search, select_token, stats, tape};
 use crate::engine::Command;
 use crate::program::Action;
 
@@ -35,6 +35,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Branch => return inside::branch(app),
         Force => return inside::open_force(app),
         Inside => return inside::open(app),
+        Lens => lens::toggle(app),
         Flips => return inside::open_flips(app),
         Runs => inside::open_runs(app),
         Search => search::open(app),
@@ -94,15 +95,22 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         FocusPrompt => focus(app, Focus::Prompt),
         PaneWider | PaneNarrower | PaneTaller | PaneShorter => resize(app, action),
         PanesReset => app.panes = panes::Panes::default(),
+        MapMode if app.map.lens => {
+            app.map.lens = false;
+            app.info(format!("the map shows {} again", app.map.mode.title()));
+        }
         MapMode => app.map.mode = app.map.mode.next(),
         Tape => {
-            app.map.tape = !app.map.tape;
+            app.map.tape = !app.map.tape || app.map.lens;
+            app.map.lens = false;
             app.info(match app.map.tape {
                 true => "the tape: a line a token, its layers from left to right",
                 false => "the map: a column a token, its layers from bottom to top",
             });
         }
+        Zoom if app.map.lens => app.map.lens_zoom = app.map.lens_zoom.next(),
         Zoom => app.map.zoom = Some(grid(app).map_or(1, |g| g.cell) % 3 + 1),
+        FoldPrompt if app.map.lens => app.info("the lens shows every token of the prompt: only the map folds them"),
         FoldPrompt => match grid(app) {
             Some(grid) => {
                 app.map.fold = Some(!grid.folded);

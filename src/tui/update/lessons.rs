@@ -108,7 +108,7 @@ fn enter(app: &mut App, lesson: usize, at: usize) -> Vec<Command> {
     }
     if let Some(pane) = step.focus {
         // A lesson speaks of the map unless it says otherwise.
-        app.map.tape = step.tape;
+        (app.map.tape, app.map.lens) = (step.tape, false);
         focus(app, pane);
     }
     commands

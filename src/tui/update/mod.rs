@@ -3,6 +3,7 @@
 mod act;
 mod dialog;
 mod inside;
+mod lens;
 mod lessons;
 mod mouse;
 mod overrides;
@@ -87,7 +88,11 @@ pub fn update(app: &mut App, event: Event) -> Vec<Command> {
     }
     scroll_into_view(app);
     lay_out(app);
-    commands
+    // A command would end the question.
+    match commands.is_empty() {
+        true => lens::ask(app),
+        false => commands,
+    }
 }
 
 /// Begins the lesson of this index; what comes back is for the worker.
@@ -273,13 +278,13 @@ fn select_token(app: &mut App, token: usize) {
 
 /// The map's geometry, if the map is on the screen.
 fn tape(app: &App) -> Option<Tape> {
-    let pane = Screen::new(app, app.area)?.map.filter(|_| app.map.tape)?;
+    let pane = Screen::new(app, app.area)?.map.filter(|_| app.map.shows_tape())?;
     Some(Tape::new(app, app.shown.as_ref()?, pane))
 }
 
 /// The cell of the map or the tape at a place on the screen.
 fn cell_at(app: &App, at: Position) -> Option<Cursor> {
-    match app.map.tape {
+    match app.map.shows_tape() {
         true => tape(app)?.cell_at(at, app.cursor),
         false => grid(app)?.cell_at(at),
     }

@@ -4,7 +4,7 @@ use super::super::app::{Against, App, Focus, ModelState, Overlay, Starting};
 use super::super::history::Parent;
 use super::super::overrides;
 use super::super::run::{Progress, Run};
-use super::{focus, inside, routers};
+use super::{focus, inside, lens, routers};
 use crate::engine::{Command, Prompt, RunId, Settings, Trace};
 
 /// Runs what stands in the prompt editor. `again`: an empty editor means the prompt of the run on
@@ -194,6 +194,9 @@ pub(super) fn stop(app: &mut App) -> Vec<Command> {
         app.starting = None;
         app.info("stopped before the routers were loaded");
         return Vec::new();
+    }
+    if lens::stop(app) && !app.is_busy() {
+        return vec![Command::Stop];
     }
     match app.is_busy() || inside::is_asking(app) || app.search.is_running() {
         true => {

@@ -1,5 +1,6 @@
 mod controls;
 mod inside;
+mod lens;
 mod lessons;
 mod mouse;
 mod palette;

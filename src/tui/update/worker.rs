@@ -3,7 +3,7 @@
 use super::super::app::{App, ModelState};
 use super::super::overrides::plural;
 use super::super::run::{Origin, Progress, Run};
-use super::{inside, requests, routers, search, stats};
+use super::{inside, lens, requests, routers, search, stats};
 use crate::engine::notes::notes;
 use crate::engine::{Command, Event, Header, RunId, Step, StopReason, Summary};
 
@@ -22,6 +22,9 @@ pub(super) fn hear(app: &mut App, event: Event) -> Vec<Command> {
             ..
         } => {
             let without = routers.is_none();
+            if app.ready().is_none_or(|before| before.sha256 != info.sha256) {
+                app.lens.clear();
+            }
             app.model = ModelState::Ready { info, routers, device };
             return loaded(app, note, without);
         }
@@ -44,7 +47,11 @@ pub(super) fn hear(app: &mut App, event: Event) -> Vec<Command> {
             let message = stats::failed(app, run, message);
             failed(app, run, message);
         }
-        Event::Answered { ask, answer } => inside::hear(app, ask, answer),
+        Event::Answered { ask, answer } => {
+            if let Some(answer) = lens::hear(app, ask, answer) {
+                inside::hear(app, ask, answer);
+            }
+        }
         Event::Searched { search: id, step } => {
             if let Some(watched) = app.search.expecting(id) {
                 watched.hear(*step);

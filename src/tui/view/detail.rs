@@ -57,7 +57,13 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     );
     let area = layout::inner(area);
     let mut y = line(buffer, area, 0, &outcome(app, &decision));
-    y = probabilities(app, &decision, area, y, buffer);
+    if app.map.lens {
+        for (text, role) in super::lens::facts(app) {
+            y = line(buffer, area, y, &[(text, app.theme.style(role))]);
+        }
+    } else {
+        y = probabilities(app, &decision, area, y, buffer);
+    }
     for pieces in facts(app, run, &decision) {
         y = line(buffer, area, y, &pieces);
     }

@@ -11,7 +11,7 @@ use super::super::grid::{Column, GUTTER, Grid, SHARES};
 use super::super::run::Run;
 use super::super::theme::Role;
 use super::super::widgets::bar;
-use super::{cell, depths, pane, put, tape, words};
+use super::{cell, depths, lens, pane, put, tape, words};
 use crate::engine::{KvMode, Scope};
 use crate::program::Action;
 use crate::router::Pin;
@@ -22,15 +22,22 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
         pane::frame(app, area, focused, "Layers × tokens", "", buffer);
         return;
     };
-    if app.map.tape {
+    if app.map.shows_tape() {
         return tape::draw(app, run, area, &how_decided(app, run).join(" · "), buffer);
     }
     let grid = Grid::new(app, run, area);
-    pane::frame(app, area, focused, "Layers × tokens", &remark(app, run, &grid), buffer);
+    let (title, remark) = match app.map.lens {
+        true => ("Logit lens: layers × tokens", lens::remark(app)),
+        false => ("Layers × tokens", remark(app, run, &grid)),
+    };
+    pane::frame(app, area, focused, title, &remark, buffer);
     sections(app, run, &grid, buffer);
     depths::draw(app, run, &grid, buffer);
     gutter(app, &grid, buffer);
-    cells(app, run, &grid, buffer);
+    match app.map.lens {
+        true => lens::cells(app, run, &grid, buffer),
+        false => cells(app, run, &grid, buffer),
+    }
     shares(app, run, &grid, buffer);
     words::draw(app, run, &grid, area, buffer);
 }

@@ -10,6 +10,7 @@ mod force;
 mod help;
 mod inside;
 mod keybar;
+mod lens;
 mod lesson;
 mod line;
 mod map;

@@ -51,13 +51,18 @@ pub(super) fn draw(app: &App, run: &Run, area: Rect, remark: &str, buffer: &mut 
 
 /// A token's text on one line: spaces at its ends left out, line ends as signs.
 fn word(run: &Run, position: usize) -> String {
-    match run.token(position) {
-        None | Some(("", _)) => "…".to_owned(),
-        Some((text, _)) if text.chars().all(char::is_whitespace) => match text.contains('\n') {
-            true => "⏎".repeat(text.matches('\n').count().min(4)),
-            false => "␣".to_owned(),
+    run.token(position).map_or("…".to_owned(), |(text, _)| one_line(text))
+}
+
+/// A text on one line, as [`word`].
+pub(super) fn one_line(text: &str) -> String {
+    match text {
+        "" => "…".to_owned(),
+        text if text.chars().all(|c| c.is_whitespace() || c.is_control()) => match text.matches('\n').count() {
+            0 => "␣".to_owned(),
+            lines => "⏎".repeat(lines.min(4)),
         },
-        Some((text, _)) => escape_controls(text.trim()),
+        text => escape_controls(text.trim()),
     }
 }
 
