@@ -142,6 +142,7 @@ fn trace() -> Trace {
         budget_exact: None,
         prefill_ms: 100.0,
         logits: None,
+        next: Vec::new(),
         branch: None,
     });
     for n in 0..TOKENS {
@@ -157,6 +158,8 @@ fn trace() -> Trace {
             decisions,
             ms: 30.0,
             logits: None,
+            next: Vec::new(),
+            bytes: Vec::new(),
         });
     }
     trace

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::divergence::Divergence;
 use super::flip::Flip;
 use super::inspect::Inspection;
+use super::intervention::Intervention;
 use super::search::{SearchEnd, SearchId, SearchRequest, SearchStep};
 use super::settings::Settings;
 use super::trace::{Header, ModelInfo, RouterInfo, Step, Summary, Trace};
@@ -153,6 +154,13 @@ pub enum Question {
         top: usize,
         frozen: bool,
     },
+    /// The next token of a run that is held, as it is and with `layer` pinned to `action` there.
+    Intervene {
+        trace: Box<Trace>,
+        layer: usize,
+        action: Action,
+        top: usize,
+    },
     /// How far two runs' next-token distributions lie apart at each token.
     Divergence { traces: Box<[Trace; 2]> },
 }
@@ -166,6 +174,7 @@ pub enum Answer {
     Inspected(Box<Inspection>),
     InspectedRange(Vec<Inspection>),
     Flipped(Box<Flip>),
+    Intervened(Box<Intervention>),
     Diverged(Divergence),
     /// Why there is none.
     Refused(String),
@@ -197,6 +206,8 @@ pub enum Event {
     RoutersChanged(Option<RouterInfo>),
     /// Routers could not be replaced; the ones before stay.
     RoutersFailed(String),
+    /// Layers of a prompt that was read so far, or executions of a fixed program.
+    Reading { run: RunId, done: usize, of: usize },
     Started {
         run: RunId,
         header: Box<Header>,
@@ -233,7 +244,8 @@ impl Event {
     /// The run an event belongs to, if any.
     pub fn run(&self) -> Option<RunId> {
         match self {
-            Event::Started { run, .. }
+            Event::Reading { run, .. }
+            | Event::Started { run, .. }
             | Event::Stepped { run, .. }
             | Event::Finished { run, .. }
             | Event::Failed { run, .. } => Some(*run),

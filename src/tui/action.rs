@@ -89,6 +89,7 @@ actions! {
         Flips, "flips", "flips", "The least confident decisions: try the alternative at once";
         Freeze, "freeze", "freeze", "In the flips: everything else as it ran, or later layers decide anew";
         Search, "search", "search", "Watch a search: programs tried on a question, right ones, the shortest";
+        Intervene, "intervene", "next token", "While a run is held: skip, execute or repeat a layer at the next token, and see both ways first";
         Divergence, "divergence", "KL by token", "In a comparison: how far the next-token distributions lie apart";
     }
     "Move" {
@@ -115,6 +116,7 @@ actions! {
         PaneShorter, "pane-shorter", "shorter", "Make the pane shorter";
         PanesReset, "panes-reset", "pane sizes", "Give all panes their own sizes again; a double click on a border does it for that one";
         MapMode, "map-mode", "map shows", "Map: decisions, confidence or who decided";
+        Twin, "twin", "twin", "The unmodified model's answer under this one, with the first token that differs";
         FoldPrompt, "fold-prompt", "fold prompt", "Fold the prompt's columns of the map to a strip, or unfold them";
         Tape, "tape", "tape/map", "The tape, a line a token, or the map of layers × tokens";
         Zoom, "zoom", "zoom", "Width of the map's columns";

@@ -8,7 +8,7 @@ use super::action::UiAction;
 use super::code::Code;
 use super::files::FileRequest;
 use super::history::{History, Parent};
-use super::inside::{Apart, FlipDialog, ForceDialog, InsideDialog};
+use super::inside::{Apart, FlipDialog, ForceDialog, InsideDialog, NextDialog};
 use super::keymap::{Key, Keymap};
 use super::lens::Lens;
 use super::lesson::{Listed, Tour};
@@ -22,13 +22,13 @@ use super::panes::{Edge, Panes};
 use super::playback::Speed;
 use super::prompt::PromptEditor;
 use super::recordings::Recording;
-use super::run::Run;
+use super::run::{Progress, Run};
 use super::save::SaveDialog;
 use super::search::{Page, Search};
 use super::settings::SettingsDialog;
 use super::stats::{Batch, StatsDialog};
 use super::theme::Theme;
-use crate::engine::{AskId, ModelInfo, RouterChoice, RouterInfo, RunId, Settings, Trace};
+use crate::engine::{AskId, Header, ModelInfo, RouterChoice, RouterInfo, RunId, Settings, Trace};
 use crate::router::Pin;
 
 /// How long a passing message stands.
@@ -235,6 +235,7 @@ pub enum Overlay {
     Inside(InsideDialog),
     Flips(FlipDialog),
     Force(ForceDialog),
+    Next(NextDialog),
     /// The tree of runs, and the row selected in it.
     Runs {
         row: usize,
@@ -253,6 +254,8 @@ pub struct Starting {
     pub settings: Settings,
     /// For comparison only.
     pub unmodified: bool,
+    /// Layers of the prompt's pass that are done, and how many there are.
+    pub reading: Option<(usize, usize)>,
     /// The run it goes on from.
     pub parent: Option<Parent>,
 }
@@ -304,6 +307,8 @@ pub struct App {
     pub previous: Option<Run>,
     /// The unmodified model on the prompt of `shown`.
     pub unmodified: Option<Run>,
+    /// Whether the unmodified answer stands under the one on the screen.
+    pub twin: bool,
     /// The other runs of this session.
     pub history: History,
     /// What the logit lens has said.
@@ -389,6 +394,7 @@ impl App {
             shown: None,
             previous: None,
             unmodified: None,
+            twin: false,
             history: History::default(),
             lens: Lens::default(),
             search: Search::default(),
@@ -468,11 +474,49 @@ impl App {
     /// Puts the cursor where a new run begins.
     pub fn begin_view(&mut self) {
         self.mark = None;
-        self.unmodified = None;
+        self.unmodified = self.unmodified.take().filter(|base| self.is_twin(base));
         self.follow = true;
         self.answer_scroll = 0;
         self.map.first_token = 0;
         self.cursor.token = self.last_token();
+    }
+
+    /// Whether a run of the unmodified model is that of the run on the screen: the same prompt, drawn in the same way.
+    fn is_twin(&self, base: &Run) -> bool {
+        let twin = |run: &Run| {
+            let (of, header) = (&base.trace.header, &run.trace.header);
+            let ids = |header: &Header| header.prompt.iter().map(|token| token.id).collect::<Vec<_>>();
+            of.model.sha256 == header.model.sha256
+                && of.settings == overrides::unmodified(&header.settings, run.layers())
+                && ids(of) == ids(header)
+        };
+        base.progress == Progress::Finished && self.shown.as_ref().is_some_and(twin)
+    }
+
+    /// Why the unmodified model is not run for the twin view.
+    pub fn twin_waits(&self) -> Option<String> {
+        let run = self.shown.as_ref()?;
+        let made_with = &run.trace.header.model;
+        match &self.model {
+            ModelState::Loading { .. } => Some("waits for the model".to_owned()),
+            ModelState::Missing(_) => Some("needs the model, which is missing".to_owned()),
+            ModelState::Ready { info, .. } if info.sha256 != made_with.sha256 => Some(format!(
+                "needs the model {}",
+                crate::text::escape_controls(&made_with.name)
+            )),
+            ModelState::Ready { .. } if self.starting.as_ref().is_some_and(|s| s.unmodified) => None,
+            ModelState::Ready { .. } if self.is_busy() => Some("waits for the run to end".to_owned()),
+            ModelState::Ready { .. } => None,
+        }
+    }
+
+    /// What a pane shows at present, for its tab.
+    pub fn tab_title(&self, pane: Focus) -> &'static str {
+        match pane {
+            Focus::Map if self.map.lens => "Lens",
+            Focus::Map if self.map.tape => "Tape",
+            pane => pane.title(),
+        }
     }
 
     /// The model, once it is loaded.
@@ -567,6 +611,7 @@ impl App {
         match &self.overlay {
             Some(Overlay::Settings(dialog)) if dialog.edit.is_some() => "command",
             Some(Overlay::Force(_)) => "command",
+            Some(Overlay::Next(_)) => "intervene",
             Some(Overlay::Palette(_)) => "palette",
             Some(Overlay::Jump(_) | Overlay::Save(_)) => "command",
             Some(Overlay::Overrides(list)) if list.edit.is_some() => "command",

@@ -122,6 +122,17 @@ mod tests {
         selected(app).unwrap()
     }
 
+    /// Begins a run that goes on.
+    fn opened_run(app: &mut App) {
+        use crate::tui::update::{Event, update};
+        use crossterm::event::{KeyCode, KeyEvent};
+        update(app, Event::Key(KeyEvent::from(KeyCode::Char('r'))));
+        let run = app.starting.as_ref().unwrap().id;
+        for event in fixture::events(run, &fixture::trace(1, 20)).into_iter().take(8) {
+            update(app, Event::Worker(event));
+        }
+    }
+
     #[test]
     fn every_dialog_is_named_with_what_is_selected_in_it() {
         use crate::tui::app::{Focus, Overlay};
@@ -186,7 +197,15 @@ mod tests {
             }
             kinds.insert(kind(overlay));
         }
-        assert_eq!(kinds.len(), 14, "a dialog is not told here");
+        let mut app = fixture::app();
+        update(&mut app, Event::Worker(fixture::loaded()));
+        app.focus = Focus::Map;
+        app.prompt.set("Hello");
+        opened_run(&mut app);
+        let text = opened(&mut app, " N");
+        assert!(text.starts_with("the next token, layer 15 to skip, decided "), "{text}");
+        kinds.insert(kind(app.overlay.as_ref().unwrap()));
+        assert_eq!(kinds.len(), 15, "a dialog is not told here");
     }
 
     /// A number for each kind: a new one must be told too.
@@ -207,6 +226,7 @@ mod tests {
             Stats(_) => 11,
             Search(_) => 12,
             Save(_) => 13,
+            Next(_) => 14,
         }
     }
 }

@@ -50,6 +50,12 @@ pub(super) fn answer(inspector: &mut Inspector, question: &Question) -> Result<A
         } => Answer::Flipped(Box::new(
             inspector.flip(trace, *layer, *position, *action, *top, *frozen)?,
         )),
+        Question::Intervene {
+            trace,
+            layer,
+            action,
+            top,
+        } => Answer::Intervened(Box::new(inspector.intervene(trace, *layer, *action, *top)?)),
         Question::Divergence { traces } => Answer::Diverged(inspector.divergence(traces)?),
     })
 }

@@ -14,7 +14,7 @@ use super::super::save::SaveDialog;
 use super::super::settings::{Field, SettingsDialog, other, step_budget, step_dial};
 use super::super::tape::Tape;
 use super::super::transcript::Transcript;
-use super::{focus, grid, inside, lens, lessons, palette, play, requests, search, select_token, stats, tape};
+use super::{focus, grid, inside, intervene, lens, lessons, palette, play, requests, search, select_token, stats, tape, twin};
 use crate::engine::Command;
 use crate::program::Action;
 
@@ -36,6 +36,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Force => return inside::open_force(app),
         Inside => return inside::open(app),
         Lens => lens::toggle(app),
+        Intervene => return intervene::open(app),
         Flips => return inside::open_flips(app),
         Runs => inside::open_runs(app),
         Search => search::open(app),
@@ -71,8 +72,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
             ));
         }
         BudgetMore | BudgetLess => {
-            let layers = app.model_layers().unwrap_or(0);
-            app.settings.budget = step_budget(app.settings.budget, action == BudgetMore, layers);
+            turn_budget(app, action == BudgetMore);
         }
         DialMore | DialLess => turn_dial(app, action == DialMore),
         ToggleScope => app.settings.scope = other(app.settings.scope),
@@ -118,6 +118,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
             }
             None => app.info("the prompt is folded where the map is: go there with Tab"),
         },
+        Twin => twin::toggle(app),
         Template => app.template = !app.template,
         Palette => palette::open(app),
         Lessons | LessonNext | LessonPrevious | LessonLeave => return lessons::act(app, action),
@@ -176,6 +177,24 @@ pub(super) fn turn_dial(app: &mut App, up: bool) {
     match stepped {
         Ok(dial) => app.settings.dial = dial,
         Err(message) => app.info(message),
+    }
+}
+
+/// One step of the budget. The first step down is one below the deepest token of the run on the screen, so that it
+/// changes something.
+pub(super) fn turn_budget(app: &mut App, up: bool) {
+    let layers = app.model_layers().unwrap_or(0);
+    let first = app.settings.budget.is_none();
+    let deepest = app.shown.as_ref().and_then(|run| run.depth_range()).map(|(_, deepest)| deepest);
+    app.settings.budget = step_budget(app.settings.budget, up, layers, deepest);
+    match (first, app.settings.budget) {
+        (true, Some(budget)) => {
+            let deepest = deepest.map_or(String::new(), |deepest| format!("; this run's deepest has {deepest}"));
+            app.info(format!("no token may run more than {budget} layers{deepest}"));
+        }
+        (true, None) => app.info("there is no budget to raise: tokens may be as deep as the routers have them"),
+        (false, None) => app.info(format!("no budget: it was beyond twice the model's {layers} layers")),
+        _ => {}
     }
 }
 

@@ -3,6 +3,7 @@
 mod act;
 mod dialog;
 mod inside;
+mod intervene;
 mod lens;
 mod lessons;
 mod mouse;
@@ -13,6 +14,7 @@ mod requests;
 mod routers;
 mod search;
 mod stats;
+mod twin;
 mod worker;
 
 use std::time::Duration;
@@ -89,8 +91,9 @@ pub fn update(app: &mut App, event: Event) -> Vec<Command> {
     scroll_into_view(app);
     lay_out(app);
     // A command would end the question.
+    let asks = [twin::ask, lens::ask];
     match commands.is_empty() {
-        true => lens::ask(app),
+        true => asks.into_iter().map(|ask| ask(app)).find(|c| !c.is_empty()).unwrap_or_default(),
         false => commands,
     }
 }

@@ -1,5 +1,6 @@
 mod controls;
 mod inside;
+mod intervene;
 mod lens;
 mod lessons;
 mod mouse;
@@ -10,6 +11,7 @@ mod runs;
 mod search;
 mod stats;
 mod tape;
+mod twin;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 

@@ -1,6 +1,7 @@
 //! What the worker says.
 
 use super::super::app::{App, ModelState};
+use super::super::diff;
 use super::super::overrides::plural;
 use super::super::run::{Origin, Progress, Run};
 use super::{inside, lens, requests, routers, search, stats};
@@ -37,6 +38,11 @@ pub(super) fn hear(app: &mut App, event: Event) -> Vec<Command> {
         }
         Event::RoutersChanged(routers) => return routers::changed(app, routers),
         Event::RoutersFailed(message) => return routers::failed(app, message),
+        Event::Reading { run, done, of } => {
+            if let Some(starting) = app.starting.as_mut().filter(|s| s.id == run) {
+                starting.reading = Some((done, of));
+            }
+        }
         Event::Started { run, header } => started(app, run, *header),
         Event::Stepped { run, step } => stepped(app, run, *step),
         Event::Finished { run, summary } => {
@@ -132,6 +138,12 @@ fn finished(app: &mut App, id: RunId, summary: Summary) {
     run.trace.summary = Some(summary);
     run.progress = Progress::Finished;
     app.held = false;
+    if let (Some(before), Some(after)) = (&app.previous, &app.shown)
+        && after.id == id
+        && let Some(changed) = diff::in_a_line(before, after)
+    {
+        return app.info(changed);
+    }
     match stop {
         StopReason::ContextFull => app.info(format!(
             "the model's context is full after {tokens} token{}",
@@ -145,7 +157,9 @@ fn finished(app: &mut App, id: RunId, summary: Summary) {
 }
 
 fn failed(app: &mut App, id: RunId, message: String) {
-    let starting = app.starting.take_if(|s| s.id == id).is_some();
+    let starting = app.starting.take_if(|s| s.id == id);
+    let unmodified = starting.as_ref().is_some_and(|s| s.unmodified);
+    let starting = starting.is_some();
     let running = match expecting(app, id) {
         Some(run) => {
             run.progress = Progress::Failed(message.clone());
@@ -155,6 +169,8 @@ fn failed(app: &mut App, id: RunId, message: String) {
     };
     if starting || running {
         app.held = false;
+        // Not once more for the twin view.
+        app.twin &= !unmodified;
         app.error(message);
     }
 }

@@ -36,11 +36,11 @@ pub(super) fn remark(app: &App) -> String {
 pub(super) fn legend(app: &App) -> Vec<(String, Style, &'static str)> {
     vec![
         (SETTLES.to_string(), settles(app), "final token from here on"),
-        (SETTLED.to_string(), app.theme.style(Role::Execute), "is it"),
+        (SETTLED.to_string(), app.theme.style(Role::Execute), "and above"),
         (
             format!("{SKIPPED}a"),
             app.theme.style(Role::Muted),
-            "skipped, would say",
+            "skipped",
         ),
         ("a→b".to_owned(), app.theme.style(Role::Text), "1st, 2nd run"),
     ]

@@ -7,6 +7,7 @@ use ratatui::style::Style;
 
 use super::super::action::UiAction;
 use super::super::app::{App, Focus, MapMode};
+use super::super::diff::first_difference;
 use super::super::grid::{Column, GUTTER, Grid, SHARES};
 use super::super::run::Run;
 use super::super::theme::Role;
@@ -106,6 +107,12 @@ fn sections(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
     }
     if let Some(x) = grid.shares {
         label(x, x + SHARES, &["share"]);
+    }
+    // Where the unmodified answer parts from this one.
+    let base = app.unmodified.as_ref().filter(|_| app.twin);
+    let parts = base.and_then(|base| first_difference(base, run));
+    if let Some(x) = parts.and_then(|first| grid.x(n + first)) {
+        buffer[(x, y)].set_char('≠').set_style(app.theme.style(Role::Disagree));
     }
 }
 

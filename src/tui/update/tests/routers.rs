@@ -93,7 +93,7 @@ fn a_recording_is_gone_on_with_as_it_was_made() {
     app.prompt.set("Say hi.");
     let pending = [
         "routers built-in",
-        "budget 30",
+        "budget 29",
         "dial -0.50",
         "scope prompt",
         "kv ragged",
