@@ -207,7 +207,11 @@ pub enum Event {
     /// Routers could not be replaced; the ones before stay.
     RoutersFailed(String),
     /// Layers of a prompt that was read so far, or executions of a fixed program.
-    Reading { run: RunId, done: usize, of: usize },
+    Reading {
+        run: RunId,
+        done: usize,
+        of: usize,
+    },
     Started {
         run: RunId,
         header: Box<Header>,

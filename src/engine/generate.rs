@@ -129,9 +129,7 @@ impl<'a> Generation<'a> {
         let mut policy = DecisionPolicy::new(settings, routers, config.layers)?;
         check_probe(settings, config.vocab_size)?;
         let ids = prompt_ids(model, prompt, settings.raw)?;
-        let mut sequence = Sequence::new(&model.decoder, stop)
-            .with_kv(settings.kv)
-            .watched(watch);
+        let mut sequence = Sequence::new(&model.decoder, stop).with_kv(settings.kv).watched(watch);
         let start = Instant::now();
         let routed = policy.prompt(&mut sequence, &ids)?;
         check_finite(model, routers.map(|r| &r.info), &routed)?;

@@ -135,6 +135,8 @@ actions! {
         Lessons, "lessons", "lessons", "Guided tours through the screen";
         LessonNext, "lesson-next", "next step", "The next page or step of the lesson";
         LessonPrevious, "lesson-previous", "last step", "The page or step of the lesson before";
+        GuessShallow, "guess-shallow", "shallow", "Guess that the next token of a trace is shallower than its mean, and see it";
+        GuessDeep, "guess-deep", "deep", "Guess that the next token of a trace is deeper than its mean, and see it";
         LessonLeave, "lesson-leave", "leave lesson", "Leave the lesson";
     }
     "Prompt" {

@@ -11,7 +11,7 @@ use super::history::{History, Parent};
 use super::inside::{Apart, FlipDialog, ForceDialog, InsideDialog, NextDialog};
 use super::keymap::{Key, Keymap};
 use super::lens::Lens;
-use super::lesson::{Listed, Tour};
+use super::lesson::{Guesses, Listed, Tour};
 use super::line_edit::LineEdit;
 use super::lines::LineStarts;
 use super::next_run::Wanted;
@@ -350,6 +350,8 @@ pub struct App {
     pub lessons: Vec<Listed>,
     /// The lesson under way.
     pub tour: Option<Tour>,
+    /// What was guessed of the run on the screen.
+    pub guesses: Guesses,
     pub notice: Option<Notice>,
     /// A file to be read or written.
     pub file: Option<FileRequest>,
@@ -420,6 +422,7 @@ impl App {
             overlay: None,
             lessons: Vec::new(),
             tour: None,
+            guesses: Guesses::default(),
             notice: None,
             file: None,
             clipboard: None,

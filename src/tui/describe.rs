@@ -26,7 +26,10 @@ pub fn cell(app: &App) -> Option<String> {
         None => "not reached yet".to_owned(),
     };
     let lens = if app.map.lens { lens(app) } else { String::new() };
-    Some(format!("layer {layer}, {place} {text}: {what}{}{lens}", depth(run, token)))
+    Some(format!(
+        "layer {layer}, {place} {text}: {what}{}{lens}",
+        depth(run, token)
+    ))
 }
 
 /// What the lens says at the cursor.

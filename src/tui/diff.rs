@@ -259,7 +259,10 @@ mod tests {
         });
         assert_eq!(first_difference(&same, &other), Some(3));
         let line = in_a_line(&same, &other).unwrap();
-        assert!(line.starts_with("the same settings: same text for 3 tokens, then \""), "{line}");
+        assert!(
+            line.starts_with("the same settings: same text for 3 tokens, then \""),
+            "{line}"
+        );
         assert!(line.contains("became \"␛[31m\""), "{line}");
         let shorter = depth(|r| r.trace.steps.truncate(5));
         assert!(in_a_line(&same, &shorter).unwrap().contains("became its end"));

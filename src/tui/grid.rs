@@ -75,7 +75,11 @@ impl Grid {
         let area = layout::inner(pane);
         let layers = run.layers();
         let lens = app.map.lens;
-        let shares = if area.width >= WIDTH_WITH_SHARES && !lens { SHARES + 1 } else { 0 };
+        let shares = if area.width >= WIDTH_WITH_SHARES && !lens {
+            SHARES + 1
+        } else {
+            0
+        };
         let width = area.width.saturating_sub(GUTTER + shares);
         let x = area.x + GUTTER.min(area.width);
         let prompt_len = run.prompt_len();

@@ -309,7 +309,10 @@ mod tests {
         let screen = Screen::new(&app, Rect::new(0, 0, 80, 24)).unwrap();
         let tabs = screen.tabs.unwrap();
         assert_eq!(screen.tab_at(&app, Position::new(tabs.x + 1, tabs.y)), Some(Focus::Map));
-        assert_eq!(screen.tab_at(&app, Position::new(tabs.x + 7, tabs.y)), Some(Focus::Answer));
+        assert_eq!(
+            screen.tab_at(&app, Position::new(tabs.x + 7, tabs.y)),
+            Some(Focus::Answer)
+        );
         assert_eq!(screen.tab_at(&app, Position::new(tabs.x + 79, tabs.y)), None);
     }
 }

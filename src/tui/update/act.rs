@@ -14,7 +14,10 @@ use super::super::save::SaveDialog;
 use super::super::settings::{Field, SettingsDialog, other, step_budget, step_dial};
 use super::super::tape::Tape;
 use super::super::transcript::Transcript;
-use super::{focus, grid, inside, intervene, lens, lessons, palette, play, requests, search, select_token, stats, tape, twin};
+use super::{
+    focus, grid, guess, inside, intervene, lens, lessons, palette, play, requests, search, select_token, stats, tape,
+    twin,
+};
 use crate::engine::Command;
 use crate::program::Action;
 
@@ -119,6 +122,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
             None => app.info("the prompt is folded where the map is: go there with Tab"),
         },
         Twin => twin::toggle(app),
+        GuessShallow | GuessDeep => guess::guess(app, action == GuessDeep),
         Template => app.template = !app.template,
         Palette => palette::open(app),
         Lessons | LessonNext | LessonPrevious | LessonLeave => return lessons::act(app, action),
@@ -184,17 +188,24 @@ pub(super) fn turn_dial(app: &mut App, up: bool) {
 /// changes something.
 pub(super) fn turn_budget(app: &mut App, up: bool) {
     let layers = app.model_layers().unwrap_or(0);
-    let first = app.settings.budget.is_none();
-    let deepest = app.shown.as_ref().and_then(|run| run.depth_range()).map(|(_, deepest)| deepest);
+    let before = app.settings.budget;
+    let deepest = app
+        .shown
+        .as_ref()
+        .and_then(|run| run.depth_range())
+        .map(|(_, deepest)| deepest);
     app.settings.budget = step_budget(app.settings.budget, up, layers, deepest);
-    match (first, app.settings.budget) {
-        (true, Some(budget)) => {
+    match (before, app.settings.budget) {
+        (_, Some(budget)) => {
             let deepest = deepest.map_or(String::new(), |deepest| format!("; this run's deepest has {deepest}"));
-            app.info(format!("no token may run more than {budget} layers{deepest}"));
+            app.info(format!(
+                "no token of the next run may take more than {budget} layers{deepest}"
+            ));
         }
-        (true, None) => app.info("there is no budget to raise: tokens may be as deep as the routers have them"),
-        (false, None) => app.info(format!("no budget: it was beyond twice the model's {layers} layers")),
-        _ => {}
+        (None, None) => app.info("there is no budget to raise: tokens may be as deep as the routers have them"),
+        (Some(_), None) => app.info(format!(
+            "no budget any more: twice the model's {layers} layers cap nothing"
+        )),
     }
 }
 

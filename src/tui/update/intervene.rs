@@ -23,18 +23,27 @@ pub(super) fn open(app: &mut App) -> Vec<Command> {
 }
 
 fn problem(app: &App) -> Option<String> {
-    let key = |action| app.keymap.keys_for(action, "grid").into_iter().next().unwrap_or_default();
+    let key = |action| {
+        app.keymap
+            .keys_for(action, "grid")
+            .into_iter()
+            .next()
+            .unwrap_or_default()
+    };
     let (hold, here) = (key(UiAction::PlayPause), key(UiAction::Intervene));
     let Some(run) = &app.shown else {
-        return Some(format!("there is no run yet: run a prompt, hold it with {hold}, then press {here}"));
+        return Some(format!(
+            "there is no run yet: run a prompt, hold it with {hold}, then press {here}"
+        ));
     };
     if app.starting.is_some() {
-        return Some(format!("the prompt is still being read: hold the run with {hold}, then press {here}"));
+        return Some(format!(
+            "the prompt is still being read: hold the run with {hold}, then press {here}"
+        ));
     }
     if !run.is_running() {
         return Some(format!(
-            "this works in a run that is held: run the prompt with {}, hold it with {hold}; {} tries a decision of \
-             this run",
+            "for a run that is held: {} runs again, {hold} holds, then {here}; {} tries one here",
             key(UiAction::Rerun),
             key(UiAction::Flips)
         ));

@@ -30,7 +30,9 @@ pub(super) fn toggle(app: &mut App) {
         (Some(problem), _) => app.error(problem),
         (None, _) if app.is_busy() && !app.held => {
             let key = key(app, UiAction::PlayPause);
-            app.info(format!("the lens fills when the run has ended, or is held: {key} holds it"));
+            app.info(format!(
+                "the lens fills when the run has ended, or is held: {key} holds it"
+            ));
         }
         (None, _) => app.info("what each token would say if it stopped after that layer"),
     }

@@ -2,6 +2,7 @@
 
 mod act;
 mod dialog;
+mod guess;
 mod inside;
 mod intervene;
 mod lens;
@@ -93,7 +94,11 @@ pub fn update(app: &mut App, event: Event) -> Vec<Command> {
     // A command would end the question.
     let asks = [twin::ask, lens::ask];
     match commands.is_empty() {
-        true => asks.into_iter().map(|ask| ask(app)).find(|c| !c.is_empty()).unwrap_or_default(),
+        true => asks
+            .into_iter()
+            .map(|ask| ask(app))
+            .find(|c| !c.is_empty())
+            .unwrap_or_default(),
         false => commands,
     }
 }

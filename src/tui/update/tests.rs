@@ -1,4 +1,5 @@
 mod controls;
+mod guess;
 mod inside;
 mod intervene;
 mod lens;

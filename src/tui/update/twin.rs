@@ -14,7 +14,12 @@ pub(super) fn toggle(app: &mut App) {
     if !app.twin {
         return;
     }
-    let key = app.keymap.keys_for(UiAction::Twin, "grid").into_iter().next().unwrap_or_default();
+    let key = app
+        .keymap
+        .keys_for(UiAction::Twin, "grid")
+        .into_iter()
+        .next()
+        .unwrap_or_default();
     if app.unmodified.is_some() {
         app.info(format!("under the answer: the unmodified model's; {key} hides it"));
     } else if let Some(problem) = inside::refusal(app, run) {

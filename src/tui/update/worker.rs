@@ -135,6 +135,7 @@ fn finished(app: &mut App, id: RunId, summary: Summary) {
     app.starting.take_if(|s| s.id == id);
     let Some(run) = expecting(app, id) else { return };
     let (tokens, stop) = (summary.tokens, summary.stop);
+    let beside = run.origin == Origin::Unmodified;
     run.trace.summary = Some(summary);
     run.progress = Progress::Finished;
     app.held = false;
@@ -145,6 +146,7 @@ fn finished(app: &mut App, id: RunId, summary: Summary) {
         return app.info(changed);
     }
     match stop {
+        _ if beside => {}
         StopReason::ContextFull => app.info(format!(
             "the model's context is full after {tokens} token{}",
             plural(tokens)

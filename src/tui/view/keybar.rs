@@ -71,8 +71,8 @@ fn offered(app: &App) -> &'static [UiAction] {
             Quit,
         ],
         (_, true) => &[
-            Stop, PlayPause, StepToken, Intervene, PinSkip, PinExecute, PinRepeat, PinAuto, Follow, Template, Help, FocusNext,
-            Quit,
+            Stop, PlayPause, StepToken, Intervene, PinSkip, PinExecute, PinRepeat, PinAuto, Follow, Template, Help,
+            FocusNext, Quit,
         ],
         (_, false) if playing => &[
             PlayPause,
@@ -119,6 +119,8 @@ fn offered(app: &App) -> &'static [UiAction] {
             Baseline,
             Compare,
             Inside,
+            Lens,
+            Twin,
             Flips,
             Branch,
             BudgetLess,

@@ -37,11 +37,7 @@ pub(super) fn legend(app: &App) -> Vec<(String, Style, &'static str)> {
     vec![
         (SETTLES.to_string(), settles(app), "final token from here on"),
         (SETTLED.to_string(), app.theme.style(Role::Execute), "and above"),
-        (
-            format!("{SKIPPED}a"),
-            app.theme.style(Role::Muted),
-            "skipped",
-        ),
+        (format!("{SKIPPED}a"), app.theme.style(Role::Muted), "skipped"),
         ("a→b".to_owned(), app.theme.style(Role::Text), "1st, 2nd run"),
     ]
 }
@@ -152,7 +148,11 @@ pub(super) fn facts(app: &App) -> Vec<(String, Role)> {
         };
         rows.push((format!("{name} {}", top.join(" ")), Role::Text));
         if let Some(since) = stage.since {
-            let other = if since.other_token { "another token" } else { "the same token" };
+            let other = if since.other_token {
+                "another token"
+            } else {
+                "the same token"
+            };
             rows.push((
                 format!("  {other}, KL {:.3} nats, cosine {:.3}", since.kl, since.cosine),
                 Role::Muted,

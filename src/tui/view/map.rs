@@ -69,6 +69,9 @@ fn how_decided(app: &App, run: &Run) -> Vec<String> {
 fn sections(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
     let Some(y) = grid.sections else { return };
     let style = app.theme.style(Role::Muted);
+    // Where the unmodified answer parts from this one.
+    let base = app.unmodified.as_ref().filter(|_| app.twin);
+    let parts = base.and_then(|base| first_difference(base, run));
     let mut label = |from: u16, to: u16, variants: &[&str]| {
         let area = Rect::new(from, y, to.saturating_sub(from), 1);
         let fits = |text: &&&str| text.chars().count() <= usize::from(area.width);
@@ -99,6 +102,10 @@ fn sections(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
             (0, to) if to == tokens => format!("answer: {tokens} tokens"),
             (from, to) => format!("answer: {} to {to} of {tokens} tokens", from + 1),
         };
+        let shown = match parts {
+            Some(at) => format!("{shown} · ≠ from token {}", at + 1),
+            None => shown,
+        };
         let unfold = match (grid.folded, app.keymap.keys_for(UiAction::FoldPrompt, "grid").first()) {
             (true, Some(key)) => format!("{shown} · {key} unfolds the prompt's {n}"),
             _ => shown.clone(),
@@ -108,10 +115,8 @@ fn sections(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
     if let Some(x) = grid.shares {
         label(x, x + SHARES, &["share"]);
     }
-    // Where the unmodified answer parts from this one.
-    let base = app.unmodified.as_ref().filter(|_| app.twin);
-    let parts = base.and_then(|base| first_difference(base, run));
-    if let Some(x) = parts.and_then(|first| grid.x(n + first)) {
+    let free = |x: &u16| buffer[(*x, y)].symbol() == " ";
+    if let Some(x) = parts.and_then(|first| grid.x(n + first)).filter(free) {
         buffer[(x, y)].set_char('≠').set_style(app.theme.style(Role::Disagree));
     }
 }

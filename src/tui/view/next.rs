@@ -42,12 +42,25 @@ pub(super) fn draw(app: &App, dialog: &NextDialog, body: Rect, buffer: &mut Buff
     let style = |role| app.theme.style(role);
     match &dialog.intervention {
         Asked::Waiting(_) => {
-            put(buffer, area, 0, 0, "computing the next token both ways…", style(Role::Muted));
+            put(
+                buffer,
+                area,
+                0,
+                0,
+                "computing the next token both ways…",
+                style(Role::Muted),
+            );
         }
         Asked::Refused(why) => refused(app, why, area, buffer),
         Asked::Here(intervention) => both_ways(app, dialog, intervention, area, buffer),
     }
-    let keys = |action| app.keymap.keys_for(action, "intervene").into_iter().next().unwrap_or_default();
+    let keys = |action| {
+        app.keymap
+            .keys_for(action, "intervene")
+            .into_iter()
+            .next()
+            .unwrap_or_default()
+    };
     let lines = [
         format!(
             "{} {} {} choose what layer {layer} does, {} {} the layer",
@@ -57,7 +70,10 @@ pub(super) fn draw(app: &App, dialog: &NextDialog, body: Rect, buffer: &mut Buff
             keys(UiAction::Up),
             keys(UiAction::Down)
         ),
-        format!("{} goes on with it: a branch, held again behind this token", keys(UiAction::Accept)),
+        format!(
+            "{} goes on with it: a branch, held again behind this token",
+            keys(UiAction::Accept)
+        ),
         format!(
             "{} goes on without it, one token; {} leaves the run held as it is",
             keys(UiAction::StepToken),
@@ -88,7 +104,14 @@ fn both_ways(app: &App, dialog: &NextDialog, intervention: &Intervention, area: 
     let right = NAME + SIDE;
     put(buffer, area, NAME, 2, "as decided", style(Role::Muted));
     put(buffer, area, right, 2, "with your choice", style(Role::Muted));
-    put(buffer, area, 0, 3, &format!("layer {}", flip.pin.layer), style(Role::Muted));
+    put(
+        buffer,
+        area,
+        0,
+        3,
+        &format!("layer {}", flip.pin.layer),
+        style(Role::Muted),
+    );
     let mut action = |x: u16, action: Action| {
         let look = app.theme.confidence(cell::role(action), 1.0);
         put(buffer, area, x, 3, &format!("{} {action}", cell::glyph(action)), look);
@@ -100,12 +123,30 @@ fn both_ways(app: &App, dialog: &NextDialog, intervention: &Intervention, area: 
     put(buffer, area, NAME, 4, &before.to_string(), style(Role::Text));
     let others = match flip.others {
         0 => after.to_string(),
-        n => format!("{after}, {n} other layer{} change{}", plural(n), if n == 1 { "s" } else { "" }),
+        n => format!(
+            "{after}, {n} other layer{} change{}",
+            plural(n),
+            if n == 1 { "s" } else { "" }
+        ),
     };
     put(buffer, area, right, 4, &others, style(Role::Text));
     put(buffer, area, 0, 5, "entropy, nats", style(Role::Muted));
-    put(buffer, area, NAME, 5, &format!("{:.2}", flip.entropy.0), style(Role::Text));
-    put(buffer, area, right, 5, &format!("{:.2}", flip.entropy.1), style(Role::Text));
+    put(
+        buffer,
+        area,
+        NAME,
+        5,
+        &format!("{:.2}", flip.entropy.0),
+        style(Role::Text),
+    );
+    put(
+        buffer,
+        area,
+        right,
+        5,
+        &format!("{:.2}", flip.entropy.1),
+        style(Role::Text),
+    );
     let apart = match flip.from == dialog.action {
         true => "the run does this by itself: nothing changes".to_owned(),
         false => format!("KL {:.4} nats (as decided ‖ with your choice)", flip.kl),
@@ -119,7 +160,14 @@ fn both_ways(app: &App, dialog: &NextDialog, intervention: &Intervention, area: 
         for (x, p, role) in [(NAME, shift.before, Role::Removed), (right, shift.after, Role::Added)] {
             let fill = bar::horizontal(f64::from(p), BAR);
             put(buffer, area, x, y, &fill, super::flips::bars(app, role));
-            put(buffer, area, x + BAR as u16 + 1, y, &format!("{p:.3}"), style(Role::Text));
+            put(
+                buffer,
+                area,
+                x + BAR as u16 + 1,
+                y,
+                &format!("{p:.3}"),
+                style(Role::Text),
+            );
         }
         let change = format!("{:+.3}", shift.after - shift.before);
         put(buffer, area, right + SIDE, y, &change, style(Role::Muted));

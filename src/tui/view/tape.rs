@@ -12,10 +12,12 @@ use super::super::tape::{DEPTH, Row, Tape};
 use super::super::theme::Role;
 use super::answer::TokenStyles;
 use super::{cell, pane, put, words};
+use crate::engine::Candidate;
 use crate::text::escape_controls;
 
-/// Most candidates for the next token.
+/// Most candidates for the next token, and columns of a candidate's text.
 const NEXT: usize = 3;
+const WORD: usize = 9;
 
 /// Layers between two numbers of the scale.
 const SCALE: usize = 5;
@@ -70,19 +72,34 @@ fn next(app: &App, run: &Run, token: usize, area: Rect, buffer: &mut Buffer) {
     let own = run.next(token);
     let seen = app.lens.of(run.id, token).map(|seen| seen.next.top.as_slice());
     let candidates = if own.is_empty() { seen.unwrap_or_default() } else { own };
-    let mut x = 1;
-    for (n, candidate) in candidates.iter().take(NEXT).enumerate() {
-        let word = super::fit(&one_line(&candidate.text), 10);
-        let width = Line::raw(word.as_str()).width() as u16;
-        // The first stand below each other.
-        let word_width = if n == 0 { 10.min(area.width.saturating_sub(6)).max(width) } else { width };
-        if x + word_width + 5 > area.width {
-            break;
-        }
-        let role = if n == 0 { Role::Text } else { Role::Muted };
-        put(buffer, area, x, 0, &word, app.theme.style(role));
-        put(buffer, area, x + word_width + 1, 0, &format!("{:.2}", candidate.probability), app.theme.style(Role::Muted));
-        x += word_width + 7;
+    let Some((first, rest)) = candidates.split_first() else {
+        return;
+    };
+    // The first stand below each other.
+    let word = |candidate: &Candidate, width: usize| super::fit(&one_line(&candidate.text), width);
+    let room = usize::from(area.width);
+    let width = WORD.min(room.saturating_sub(6));
+    put(buffer, area, 1, 0, &word(first, width), app.theme.style(Role::Text));
+    let muted = app.theme.style(Role::Muted);
+    put(
+        buffer,
+        area,
+        width as u16 + 2,
+        0,
+        &format!("{:.2}", first.probability),
+        muted,
+    );
+    let others = &rest[..rest.len().min(NEXT - 1)];
+    let with = others.iter().map(|c| format!("{} {:.2}", word(c, WORD), c.probability));
+    let words = others.iter().map(|c| word(c, WORD));
+    let variants = [
+        with.collect::<Vec<_>>().join("  "),
+        words.collect::<Vec<_>>().join("  "),
+    ];
+    let x = width + 8;
+    let fits = |text: &&String| x + Line::raw(text.as_str()).width() <= room;
+    if let Some(text) = variants.iter().find(fits).or(variants.last().filter(|_| room > x + 6)) {
+        put(buffer, area, x as u16, 0, text, muted);
     }
 }
 

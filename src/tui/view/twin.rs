@@ -26,10 +26,13 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let key = |n: usize| base.prompt_len() + n;
     let lines = flow(pieces(base, false, base.prompt_len()), area.width, None);
     let wanted = here.map_or(0, key).min(base.tokens().saturating_sub(1));
-    let row = lines.iter().position(|line| line.last().is_some_and(|g| g.key >= wanted));
+    let row = lines
+        .iter()
+        .position(|line| line.last().is_some_and(|g| g.key >= wanted));
     let height = usize::from(area.height).max(1);
     let end = lines.len().saturating_sub(height);
-    let top = row.unwrap_or(lines.len()).saturating_sub(height / 2).min(end);
+    let row = row.or(lines.iter().rposition(|line| !line.is_empty()));
+    let top = row.unwrap_or(0).saturating_sub(height / 2).min(end);
     for (y, line) in (0..area.height).zip(lines.iter().skip(top)) {
         let mut x = 0;
         for glyph in line {
@@ -50,7 +53,9 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
 
 /// The first token that differs; told by a line under it where there are no colours.
 pub(super) fn marked(app: &App, role: Role) -> Style {
-    app.theme.style(role).add_modifier(Modifier::UNDERLINED | Modifier::BOLD)
+    app.theme
+        .style(role)
+        .add_modifier(Modifier::UNDERLINED | Modifier::BOLD)
 }
 
 /// How the answers compare, or why that is not known yet.
@@ -66,11 +71,16 @@ fn remark(app: &App, shown: &Run, base: Option<&Run>) -> String {
         Progress::Failed(_) => " · failed".to_owned(),
         Progress::Finished => String::new(),
     };
-    let (same, all) = (first_difference(base, shown), base.steps().len().min(shown.steps().len()));
+    let (same, all) = (
+        first_difference(base, shown),
+        base.steps().len().min(shown.steps().len()),
+    );
     match same {
         Some(0) => format!("differs from the first token on{going}"),
         Some(n) => format!("differs from token {} on{going}", n + 1),
-        None if base.is_running() || shown.is_running() || shown.is_partway() => format!("same so far, {all} tokens{going}"),
+        None if base.is_running() || shown.is_running() || shown.is_partway() => {
+            format!("same so far, {all} tokens{going}")
+        }
         None => format!("the same {all} tokens{going}"),
     }
 }

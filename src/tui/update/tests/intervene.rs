@@ -110,7 +110,7 @@ fn where_no_token_is_next_it_says_what_to_do() {
     focus(&mut app, Focus::Map);
     refused(&mut app, "run a prompt, hold it with Space");
     let mut app = ready();
-    refused(&mut app, "run the prompt with r");
+    refused(&mut app, "r runs again, Space holds, then N");
     let (run, ..) = asked(&keys(&mut app, "r"));
     refused(&mut app, "still being read");
     hear(

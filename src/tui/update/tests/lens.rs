@@ -13,7 +13,11 @@ fn asked(commands: &[Command]) -> (AskId, std::ops::Range<usize>) {
                 question: Question::InspectRange { trace, positions, .. },
             },
         ] => {
-            assert_eq!(trace.tokens(), positions.end.max(12), "no more of the trace than is needed");
+            assert_eq!(
+                trace.tokens(),
+                positions.end.max(12),
+                "no more of the trace than is needed"
+            );
             (*ask, positions.clone())
         }
         other => panic!("expected a question of the lens, got {other:?}"),

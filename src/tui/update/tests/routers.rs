@@ -102,7 +102,7 @@ fn a_recording_is_gone_on_with_as_it_was_made() {
     assert_eq!(app.pending(), pending);
     let (_, _, settings) = asked(&keys(&mut app, "r"));
     let own = Settings {
-        budget: Some(30),
+        budget: Some(29),
         ..Settings::default()
     };
     assert_eq!(settings, own);

@@ -79,7 +79,10 @@ fn where_there_is_no_unmodified_answer_it_says_why() {
     let mut app = ready();
     let (run, ..) = asked(&keys(&mut app, "U"));
     let message = "no memory".to_owned();
-    assert_eq!(update(&mut app, Event::Worker(engine::Event::Failed { run, message })), []);
+    assert_eq!(
+        update(&mut app, Event::Worker(engine::Event::Failed { run, message })),
+        []
+    );
     assert!(!app.twin && said(&app).contains("no memory"));
 }
 
@@ -109,7 +112,10 @@ fn the_first_step_of_the_budget_is_below_the_deepest_token() {
     let deepest = app.shown.as_ref().unwrap().depth_range().unwrap().1;
     keys(&mut app, "-");
     assert_eq!(app.settings.budget, Some(deepest - 1));
-    assert!(said(&app).contains(&format!("no token may run more than {} layers", deepest - 1)));
+    assert!(said(&app).contains(&format!(
+        "no token of the next run may take more than {} layers",
+        deepest - 1
+    )));
     keys(&mut app, "-+");
     assert_eq!(app.settings.budget, Some(deepest - 1));
     app.settings.budget = None;
