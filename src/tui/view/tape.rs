@@ -96,9 +96,9 @@ fn next(app: &App, run: &Run, token: usize, area: Rect, buffer: &mut Buffer) {
         with.collect::<Vec<_>>().join("  "),
         words.collect::<Vec<_>>().join("  "),
     ];
-    let x = width + 8;
+    let x = width + 7;
     let fits = |text: &&String| x + Line::raw(text.as_str()).width() <= room;
-    if let Some(text) = variants.iter().find(fits).or(variants.last().filter(|_| room > x + 6)) {
+    if let Some(text) = variants.iter().find(fits).or(variants.last().filter(|_| room >= x + 5)) {
         put(buffer, area, x as u16, 0, text, muted);
     }
 }

@@ -113,7 +113,7 @@ fn the_first_step_of_the_budget_is_below_the_deepest_token() {
     keys(&mut app, "-");
     assert_eq!(app.settings.budget, Some(deepest - 1));
     assert!(said(&app).contains(&format!(
-        "no token of the next run may take more than {} layers",
+        "the next run: at most {} layers a token",
         deepest - 1
     )));
     keys(&mut app, "-+");
