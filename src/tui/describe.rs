@@ -37,6 +37,7 @@ fn outcome(decision: &Decision) -> String {
     let by = match decision.by {
         DecidedBy::Program => "the fixed program",
         DecidedBy::Router => "the router",
+        DecidedBy::Predictor => "the predictor",
         DecidedBy::Dial => "the dial",
         DecidedBy::Budget => "the budget",
         DecidedBy::Pin => "your pin",

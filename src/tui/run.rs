@@ -9,7 +9,7 @@ use super::playback::{Playback, Speed};
 use super::tally::{self, Tally};
 use crate::engine::{Decision, Header, RunId, Scope, Settings, Step, Trace};
 use crate::program::Action;
-use crate::router::PromptRouting;
+use crate::router::{CandidateProgram, PromptRouting};
 
 /// Steps whose times make the speed shown while a run is under way.
 const RECENT: usize = 16;
@@ -285,6 +285,11 @@ impl Run {
 
     pub fn settings(&self) -> &Settings {
         &self.trace.header.settings
+    }
+
+    /// The programs that a predictor proposed for the prompt, best first.
+    pub fn candidates(&self) -> &[CandidateProgram] {
+        &self.trace.header.candidates
     }
 
     pub fn is_recording(&self) -> bool {
