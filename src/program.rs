@@ -228,14 +228,21 @@ fn next_item(rest: &[usize]) -> (String, usize) {
     let (run, after) = rest.split_at(ascending);
     // A run that goes back into itself may end in a repeated segment, which is an item of its own:
     // `0-6 7x2`, not `0-7 7`, and `8 (9-10)x2`, not `8-10 9-10`.
-    let back = after.first().and_then(|next| run.iter().position(|layer| layer == next));
+    let back = after
+        .first()
+        .and_then(|next| run.iter().position(|layer| layer == next));
     let segment = back.map(|at| &run[at..]).filter(|segment| after.starts_with(segment));
-    let Some(segment) = segment else { return (range(run), ascending) };
+    let Some(segment) = segment else {
+        return (range(run), ascending);
+    };
     if segment.len() < ascending {
         let before = ascending - segment.len();
         return (range(&run[..before]), before);
     }
-    let times = rest.chunks_exact(ascending).take_while(|chunk| *chunk == segment).count();
+    let times = rest
+        .chunks_exact(ascending)
+        .take_while(|chunk| *chunk == segment)
+        .count();
     let text = match ascending {
         1 => format!("{}x{times}", segment[0]),
         _ => format!("({})x{times}", range(segment)),

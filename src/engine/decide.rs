@@ -159,7 +159,9 @@ impl<'a> DecisionPolicy<'a> {
 
     /// Has programs proposed for the prompt `ids`, and settles one.
     fn settle(&mut self, sequence: &Sequence, ids: &[u32]) -> Result<()> {
-        let Kind::Programs(proposes) = self.kind else { return Ok(()) };
+        let Kind::Programs(proposes) = self.kind else {
+            return Ok(());
+        };
         let check = || Ok(sequence.check_stop()?);
         let proposed = proposes.propose(sequence.decoder(), ids, self.settings.dial, &check)?;
         self.settled = Some(programs::settle(proposed, self.settings, self.layers)?);

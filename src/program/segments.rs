@@ -32,7 +32,11 @@ pub struct Segment {
 
 /// The program of segments in the order of their layers.
 pub fn expand(segments: &[Segment]) -> Program {
-    let run = |s: &Segment| (s.start..s.start + s.length).collect::<Vec<_>>().repeat(s.action.executions());
+    let run = |s: &Segment| {
+        (s.start..s.start + s.length)
+            .collect::<Vec<_>>()
+            .repeat(s.action.executions())
+    };
     Program::from_layers(segments.iter().flat_map(run))
 }
 
@@ -74,7 +78,12 @@ pub fn parse(program: &Program, layers: usize) -> Option<Vec<Segment>> {
 fn rank(parse: &[Segment]) -> (usize, usize, Reverse<usize>, Vec<Reverse<usize>>) {
     let count = |action| parse.iter().filter(|s| s.action == action).count();
     let lengths = parse.iter().map(|s| Reverse(s.length)).collect();
-    (parse.len(), count(Action::Skip), Reverse(count(Action::Repeat)), lengths)
+    (
+        parse.len(),
+        count(Action::Skip),
+        Reverse(count(Action::Repeat)),
+        lengths,
+    )
 }
 
 #[cfg(test)]

@@ -75,7 +75,11 @@ impl RouterSet {
         let tensors = SafeTensors::deserialize(bytes).with_context(damaged)?;
         if Predictor::is_there(&metadata, &tensors) {
             let predictor = Predictor::read(&tensors, &metadata, name)?;
-            return Ok(RouterSet::of_predictor(predictor, metadata, &hex(&Sha256::digest(bytes))));
+            return Ok(RouterSet::of_predictor(
+                predictor,
+                metadata,
+                &hex(&Sha256::digest(bytes)),
+            ));
         }
         let count = (0..)
             .take_while(|l| tensors.tensor(&tensor_name(*l, "linear1.weight")).is_ok())
@@ -96,7 +100,8 @@ impl RouterSet {
                 first.shape()
             );
         };
-        let read = |layer: usize, part: &str, shape: &[usize]| finite_floats(&tensors, &tensor_name(layer, part), shape, name);
+        let read =
+            |layer: usize, part: &str, shape: &[usize]| finite_floats(&tensors, &tensor_name(layer, part), shape, name);
         let layers = (0..count).map(|layer| {
             Ok(MlpRouter {
                 w1: read(layer, "linear1.weight", &[width, hidden_size])?,
@@ -161,7 +166,9 @@ impl RouterSet {
 
     /// Who proposes whole programs, where these do.
     pub fn proposes_programs(&self) -> Option<&dyn ProposePrograms> {
-        self.predictor.as_ref().map(|predictor| predictor as &dyn ProposePrograms)
+        self.predictor
+            .as_ref()
+            .map(|predictor| predictor as &dyn ProposePrograms)
     }
 
     /// Refuses a predictor where routers of layers are asked for, as `what` needs them.

@@ -65,7 +65,9 @@ pub fn with_pin(program: &Program, layer: usize, action: Action) -> Program {
 /// A program of a model of `layers` layers with all pins that hold everywhere.
 pub fn with_pins(program: &Program, pins: &[Pin], layers: usize) -> Program {
     let pins = (0..layers).filter_map(|layer| Some((layer, pinned(pins, layer, 0)?)));
-    pins.fold(program.clone(), |program, (layer, action)| with_pin(&program, layer, action))
+    pins.fold(program.clone(), |program, (layer, action)| {
+        with_pin(&program, layer, action)
+    })
 }
 
 #[cfg(test)]

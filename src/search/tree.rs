@@ -240,8 +240,22 @@ mod tests {
     fn segments_are_edited_once_and_in_any_order() {
         let once = |text: &str| Edits::Segments.of(&Program::parse(text, 6).unwrap(), 6);
         assert_eq!(once("0-5").len(), 2 * (6 + 5 + 4 + 3));
-        let expected = ["1-2", "0x2 1-2", "0 2", "0 1x2 2", "0-1", "0-1 2x2", "2", "(0-1)x2 2", "0", "0 (1-2)x2"];
-        let expected: Vec<Program> = expected.iter().map(|t| Program::parse(&format!("{t} 5x2"), 6).unwrap()).collect();
+        let expected = [
+            "1-2",
+            "0x2 1-2",
+            "0 2",
+            "0 1x2 2",
+            "0-1",
+            "0-1 2x2",
+            "2",
+            "(0-1)x2 2",
+            "0",
+            "0 (1-2)x2",
+        ];
+        let expected: Vec<Program> = expected
+            .iter()
+            .map(|t| Program::parse(&format!("{t} 5x2"), 6).unwrap())
+            .collect();
         let found = once("0-2 5x2");
         assert_eq!(found[..10], expected, "layers 3 to 5 were edited");
         assert_eq!(found.len(), 12, "and 0 to 2 as a whole");

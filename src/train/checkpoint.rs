@@ -37,7 +37,7 @@ pub fn routers(
 ) -> RouterSet {
     RouterSet {
         layers,
-            predictor: None,
+        predictor: None,
         windows,
         width,
         hidden_size: model.decoder.config().hidden_size,

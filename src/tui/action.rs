@@ -87,6 +87,7 @@ actions! {
         Inside, "inside", "inside", "Inside this token: what it would say at each layer, how far each layer moves it";
         Flips, "flips", "flips", "The least confident decisions: try the alternative at once";
         Freeze, "freeze", "freeze", "In the flips: everything else as it ran, or later layers decide anew";
+        Candidates, "candidates", "candidates", "The programs that a predictor proposed: run one and compare";
         Search, "search", "search", "Watch a search: programs tried on a question, right ones, the shortest";
         Divergence, "divergence", "KL by token", "In a comparison: how far the next-token distributions lie apart";
     }

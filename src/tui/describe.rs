@@ -142,6 +142,7 @@ mod tests {
             ("A", "statistics of 6 recordings of SmolLM2-135M-Instruct: skipped "),
             ("AP", "statistics, a file of prompts: nothing typed yet"),
             ("E", "save the run, the file to write: typed run.trace.jsonl"),
+            ("Cj", "predicted program 2 of 5: score -1.20, depth 30, 0-29"),
             ("S", "search: "),
             ("L", "lesson What a layer program is: "),
         ] {
@@ -154,6 +155,9 @@ mod tests {
             }
             update(&mut app, Event::Worker(fixture::loaded()));
             app.focus = Focus::Map;
+            if keys.starts_with('C') {
+                app.open("predicted".into(), None, fixture::predicted_trace(7, 20));
+            }
             if keys == "L" {
                 app.overlay = Some(Overlay::Lessons { row: 0 });
             }
@@ -169,7 +173,7 @@ mod tests {
             }
             kinds.insert(kind(overlay));
         }
-        assert_eq!(kinds.len(), 14, "a dialog is not told here");
+        assert_eq!(kinds.len(), 15, "a dialog is not told here");
     }
 
     /// A number for each kind: a new one must be told too.
@@ -190,6 +194,7 @@ mod tests {
             Stats(_) => 11,
             Search(_) => 12,
             Save(_) => 13,
+            Candidates { .. } => 14,
         }
     }
 }

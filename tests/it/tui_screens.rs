@@ -147,6 +147,41 @@ fn a_comparison_of_two_runs() {
     snapshots("compare", &mut app);
 }
 
+#[test]
+fn programs_that_a_predictor_proposed() {
+    let mut app = ready();
+    app.prompt.set("Why is the sky blue?");
+    keys(&mut app, "C");
+    assert!(app.overlay.is_none(), "nothing was proposed for a recording");
+    ran(&mut app, &fixture::predicted_trace(7, 24));
+    insta::assert_snapshot!("predicted_80x24", text(&draw(&mut app, (80, 24))));
+    keys(&mut app, "Cj");
+    insta::assert_snapshot!("candidates_80x24", text(&draw(&mut app, (80, 24))));
+    let commands = key(&mut app, KeyCode::Enter);
+    let run = match commands.as_slice() {
+        [Command::Routers(_)] => app.starting.as_ref().unwrap().id,
+        [Command::Generate { run, settings, .. }] => {
+            assert_eq!(settings.program.as_ref().unwrap().to_string(), "0-29");
+            *run
+        }
+        other => panic!("{other:?}"),
+    };
+    let mut other = fixture::trace(9, 20);
+    other.header.settings.program = Some(drllm::program::Program::standard(30));
+    hear(&mut app, fixture::events(run, &other));
+    let screen = text(&draw(&mut app, (80, 24)));
+    assert!(
+        screen.contains("0-8 (9-10)x2 11-29"),
+        "both runs beside each other:\n{screen}"
+    );
+    key(&mut app, KeyCode::Esc);
+    keys(&mut app, "C");
+    assert!(
+        app.overlay.is_some(),
+        "the candidates of the run before are still at hand"
+    );
+}
+
 /// Presses keys; the worker answers what they ask.
 fn asks(app: &mut App, typed: &str) {
     let commands = keys(app, typed);

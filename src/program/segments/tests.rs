@@ -54,7 +54,11 @@ fn every_program_of_six_layers_has_the_parse_of_brute_force() {
     let (mut programs, mut refused) = (vec![Vec::new()], 0);
     while let Some(run) = programs.pop() {
         let program = Program::from_layers(run.clone());
-        assert_eq!(parse(&program, LAYERS).is_some(), best.contains_key(&program), "{program}");
+        assert_eq!(
+            parse(&program, LAYERS).is_some(),
+            best.contains_key(&program),
+            "{program}"
+        );
         refused += usize::from(!best.contains_key(&program));
         if run.len() < 7 {
             programs.extend((0..LAYERS).map(|layer| [&run[..], &[layer]].concat()));

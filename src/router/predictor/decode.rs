@@ -55,11 +55,14 @@ impl Logits {
             // Stable: of equals the first in class order, and of equal programs the one that was better before.
             actions.sort_by(|a, b| probs[*b as usize].total_cmp(&probs[*a as usize]));
             let longer = |(segments, score): &(Vec<Segment>, f64)| {
-                actions[..TRIED].iter().map(|&action| {
-                    let segment = Segment { start, length, action };
-                    let worth = f64::from(probs[action as usize]).max(LEAST).ln();
-                    ([&segments[..], &[segment]].concat(), score + worth)
-                }).collect::<Vec<_>>()
+                actions[..TRIED]
+                    .iter()
+                    .map(|&action| {
+                        let segment = Segment { start, length, action };
+                        let worth = f64::from(probs[action as usize]).max(LEAST).ln();
+                        ([&segments[..], &[segment]].concat(), score + worth)
+                    })
+                    .collect::<Vec<_>>()
             };
             beam = beam.iter().flat_map(longer).collect();
             beam.sort_by(|a, b| b.1.total_cmp(&a.1));

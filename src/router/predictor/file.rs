@@ -16,7 +16,8 @@ const MOST_INPUTS: usize = 1 << 16;
 impl Predictor {
     /// Whether a checkpoint is a predictor's, by what it says or by the names of its tensors.
     pub fn is_there(metadata: &HashMap<String, String>, tensors: &SafeTensors) -> bool {
-        metadata.get("method").is_some_and(|method| method == METHOD) || tensors.tensor("layer_embedding.weight").is_ok()
+        metadata.get("method").is_some_and(|method| method == METHOD)
+            || tensors.tensor("layer_embedding.weight").is_ok()
     }
 
     /// Reads a predictor; `name` is for messages.
@@ -37,7 +38,9 @@ impl Predictor {
         let [layers, _] = size("layer_embedding.weight")?;
         let shape = Shape { layers, inputs, width };
         ensure!(
-            (1..=MOST_LAYERS).contains(&layers) && (1..=MOST_INPUTS).contains(&inputs) && (4..=MOST_INPUTS).contains(&width),
+            (1..=MOST_LAYERS).contains(&layers)
+                && (1..=MOST_INPUTS).contains(&inputs)
+                && (4..=MOST_INPUTS).contains(&width),
             "{name}: a predictor of {layers} layers, {inputs} features and width {width} is not possible; the file is damaged"
         );
         let expected = shape.tensors();
@@ -58,12 +61,16 @@ impl Predictor {
                  by `drllm-tui train --method {METHOD}`"
             )
         })?;
-        let feature_layer = layer.parse().ok().filter(|k| (0..=layers).contains(k)).with_context(|| {
-            format!(
-                "{name}: its metadata say {FEATURE_LAYER} = '{}': expected 0 (the embeddings) to {layers}",
-                layer.escape_default()
-            )
-        })?;
+        let feature_layer = layer
+            .parse()
+            .ok()
+            .filter(|k| (0..=layers).contains(k))
+            .with_context(|| {
+                format!(
+                    "{name}: its metadata say {FEATURE_LAYER} = '{}': expected 0 (the embeddings) to {layers}",
+                    layer.escape_default()
+                )
+            })?;
         Ok(Predictor {
             network: network.with_context(|| format!("{name} is no predictor of programs"))?,
             feature_layer,

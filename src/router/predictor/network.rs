@@ -206,12 +206,19 @@ impl Network {
             self.shape.inputs
         );
         let read = self.projection.forward(features)?;
-        let asking = self.embedding.unsqueeze(0)?.broadcast_as((questions, layers, width))?.contiguous()?;
+        let asking = self
+            .embedding
+            .unsqueeze(0)?
+            .broadcast_as((questions, layers, width))?
+            .contiguous()?;
         let mut x = self.cross.forward(&asking, &read, mask, &mut dropout)?;
         for encoder in &self.encoders {
             x = encoder.forward(&x, &mut dropout)?;
         }
-        Ok((self.boundary.forward(&x)?.squeeze(D::Minus1)?, self.operation.forward(&x)?))
+        Ok((
+            self.boundary.forward(&x)?.squeeze(D::Minus1)?,
+            self.operation.forward(&x)?,
+        ))
     }
 }
 
@@ -219,7 +226,10 @@ impl Linear {
     /// x·Wᵀ + b over the last dimension.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (rows, inputs) = (x.elem_count() / x.dim(D::Minus1)?, x.dim(D::Minus1)?);
-        let flat = x.reshape((rows, inputs))?.matmul(&self.weight.t()?)?.broadcast_add(&self.bias)?;
+        let flat = x
+            .reshape((rows, inputs))?
+            .matmul(&self.weight.t()?)?
+            .broadcast_add(&self.bias)?;
         let mut shape = x.dims().to_vec();
         *shape.last_mut().expect("x has a last dimension") = self.weight.dim(0)?;
         Ok(flat.reshape(shape)?)

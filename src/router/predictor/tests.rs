@@ -23,7 +23,11 @@ fn number(tensor: usize, k: usize) -> f32 {
 
 fn small() -> Predictor {
     let tensors = SMALL.tensors().into_iter().enumerate().map(|(i, (name, shape))| {
-        let gain = if name.contains("norm") && name.ends_with("weight") { 1.0 } else { 0.0 };
+        let gain = if name.contains("norm") && name.ends_with("weight") {
+            1.0
+        } else {
+            0.0
+        };
         let size: usize = shape.iter().product();
         let values: Vec<f32> = (0..size).map(|k| number(i, k) + gain).collect();
         Tensor::from_vec(values, shape.as_slice(), &Device::Cpu).unwrap()
@@ -50,7 +54,10 @@ fn the_authors_sizes_have_the_authors_parameters() {
         }
         .parameters()
     };
-    assert_eq!((parameters(24), parameters(28), parameters(36)), (2_112_260, 2_113_284, 2_115_332));
+    assert_eq!(
+        (parameters(24), parameters(28), parameters(36)),
+        (2_112_260, 2_113_284, 2_115_332)
+    );
 }
 
 #[test]
@@ -157,7 +164,10 @@ fn every_program_of_six_layers_is_decoded_from_its_parse() {
         assert_eq!(proposed.candidates[0].program, *program);
         assert_eq!(proposed.undialled, *program);
         assert_eq!(proposed.probs.len(), 6);
-        assert_eq!(saying(program, 6).unwrap().propose(0.5).candidates[0].program, Program::standard(6));
+        assert_eq!(
+            saying(program, 6).unwrap().propose(0.5).candidates[0].program,
+            Program::standard(6)
+        );
     }
 }
 
@@ -186,9 +196,10 @@ fn the_checkpoint_keeps_it_and_what_does_not_fit_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("p.safetensors");
     let save = |predictor: &Predictor, entries: &[(&str, &str)]| {
-        let metadata: HashMap<String, String> =
-            entries.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        RouterSet::of_predictor(predictor.clone(), metadata, "").save(&path).unwrap();
+        let metadata: HashMap<String, String> = entries.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        RouterSet::of_predictor(predictor.clone(), metadata, "")
+            .save(&path)
+            .unwrap();
         RouterSet::load(&path)
     };
     let loaded = save(&small(), &[(FEATURE_LAYER, "2"), ("base_model", "tiny")]).unwrap();
@@ -196,8 +207,17 @@ fn the_checkpoint_keeps_it_and_what_does_not_fit_is_named() {
     assert!(loaded.info.is_predictor() && loaded.info.scope == Some(crate::router::Scope::Prompt));
     loaded.check("tiny", 6, 12).unwrap();
     let error = loaded.check("other", 30, 576).unwrap_err().to_string();
-    assert!(error.contains("p.safetensors") && error.contains("6 layers") && error.contains("30 layers"), "{error}");
-    assert!(loaded.check_layers("--text").unwrap_err().to_string().contains("--text needs routers of layers"));
+    assert!(
+        error.contains("p.safetensors") && error.contains("6 layers") && error.contains("30 layers"),
+        "{error}"
+    );
+    assert!(
+        loaded
+            .check_layers("--text")
+            .unwrap_err()
+            .to_string()
+            .contains("--text needs routers of layers")
+    );
     let refused = |entries: &[(&str, &str)]| format!("{:#}", save(&small(), entries).unwrap_err());
     assert!(refused(&[]).contains("do not say by feature_layer"));
     assert!(refused(&[(FEATURE_LAYER, "7")]).contains("expected 0 (the embeddings) to 6"));
@@ -208,7 +228,10 @@ fn the_checkpoint_keeps_it_and_what_does_not_fit_is_named() {
         ..small()
     };
     let error = format!("{:#}", save(&damaged, &[(FEATURE_LAYER, "2")]).unwrap_err());
-    assert!(error.contains("p.safetensors: q_proj.weight holds NaN at position 0"), "{error}");
+    assert!(
+        error.contains("p.safetensors: q_proj.weight holds NaN at position 0"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -224,7 +247,10 @@ fn a_tensor_of_another_shape_is_named() {
                 false => expected.clone(),
             };
             let size = 4 * shape.iter().product::<usize>();
-            Some((name.as_str(), TensorView::new(Dtype::F32, shape, &zeros[..size]).unwrap()))
+            Some((
+                name.as_str(),
+                TensorView::new(Dtype::F32, shape, &zeros[..size]).unwrap(),
+            ))
         });
         let metadata = HashMap::from([("feature_layer".to_owned(), "0".to_owned())]);
         safetensors::serialize(views.collect::<Vec<_>>(), Some(metadata)).unwrap()

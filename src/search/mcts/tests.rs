@@ -144,7 +144,10 @@ fn segments_are_searched_to_the_end() {
     assert!(found.right().count() > 5);
     let programs = || found.evaluated.iter().map(|(p, _)| p);
     assert!(programs().all(|p| Edits::Segments.reach(p, LAYERS)));
-    assert!(programs().any(|p| p.to_actions(LAYERS).is_none()), "no segment was repeated");
+    assert!(
+        programs().any(|p| p.to_actions(LAYERS).is_none()),
+        "no segment was repeated"
+    );
 }
 
 #[test]

@@ -69,10 +69,12 @@ pub(super) fn parse(
             }
             (Ok(Line::Header(_)), Some(_)) => bail!("{}: a second header; one file holds one search", place()),
             (Ok(Line::Example(_)), None) => bail!("{}: records begin with their header line", place()),
-            (Ok(Line::Example(example)), Some(file)) => match check(&example, file.header.layers, file.header.settings.edits).with_context(place) {
-                Ok(()) => file.examples.push(*example),
-                Err(error) => damaged(error)?,
-            },
+            (Ok(Line::Example(example)), Some(file)) => {
+                match check(&example, file.header.layers, file.header.settings.edits).with_context(place) {
+                    Ok(()) => file.examples.push(*example),
+                    Err(error) => damaged(error)?,
+                }
+            }
         }
     }
     Ok((file, whole))

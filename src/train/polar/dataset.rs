@@ -99,7 +99,11 @@ impl Dataset {
             }
             data.programs += parsed.len();
             let (boundaries, operations) = targets(&parsed, model.layers, settings.standard_weight);
-            hash.update(format!("{}\t{:?}\n", record.id, parsed.iter().map(|p| p.0).collect::<Vec<_>>()));
+            hash.update(format!(
+                "{}\t{:?}\n",
+                record.id,
+                parsed.iter().map(|p| p.0).collect::<Vec<_>>()
+            ));
             data.examples.push(Example {
                 id: record.id.clone(),
                 prompt: record.prompt(header),
@@ -132,15 +136,14 @@ fn weights(programs: &[(&Program, Vec<Segment>)], layers: usize, standard_weight
     };
     let weights: Vec<f64> = programs.iter().map(|(program, _)| weight(program)).collect();
     let sum: f64 = weights.iter().sum();
-    weights.iter().map(|weight| weight / sum.max(f64::MIN_POSITIVE)).collect()
+    weights
+        .iter()
+        .map(|weight| weight / sum.max(f64::MIN_POSITIVE))
+        .collect()
 }
 
 /// The boundaries and operations of a question's programs, weighted, see [`Example`].
-fn targets(
-    programs: &[(&Program, Vec<Segment>)],
-    layers: usize,
-    standard_weight: f64,
-) -> (Vec<f32>, Vec<[f32; 3]>) {
+fn targets(programs: &[(&Program, Vec<Segment>)], layers: usize, standard_weight: f64) -> (Vec<f32>, Vec<[f32; 3]>) {
     let (mut boundaries, mut operations) = (vec![0.0f64; layers], vec![[0.0f64; 3]; layers]);
     for ((_, parse), weight) in programs.iter().zip(weights(programs, layers, standard_weight)) {
         for segment in parse {
@@ -169,7 +172,10 @@ mod tests {
             programs.iter().map(|p| (p, segments::parse(p, 6).unwrap())).collect();
         let found = weights(&parsed, 6, 0.3);
         let expected = [0.3 / 2.3, 1.0 / 2.3, 1.0 / 2.3];
-        assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{found:?}");
+        assert!(
+            found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12),
+            "{found:?}"
+        );
         assert_eq!(weights(&parsed[..1], 6, 0.3), [1.0], "the standard one alone");
         let (boundaries, operations) = targets(&parsed, 6, 0.3);
         assert!((boundaries[0] - 1.0).abs() < 1e-6, "all begin at layer 0");

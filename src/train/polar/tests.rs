@@ -2,10 +2,10 @@ use std::sync::atomic::AtomicBool;
 
 use half::f16;
 
-use super::trainer::{Event, EpochReport, testing};
+use super::trainer::{EpochReport, Event, testing};
 use super::*;
-use crate::program::segments;
 use crate::program::Program;
+use crate::program::segments;
 use crate::router::predictor::Shape;
 
 const LAYERS: usize = 6;
@@ -96,7 +96,9 @@ fn gradients_are_the_slopes_of_the_loss() {
     for (name, dims) in shape.tensors() {
         let size: usize = dims.iter().product();
         let of_tensor = &gradients[from..from + size];
-        let steepest = (0..size).max_by(|&a, &b| of_tensor[a].abs().total_cmp(&of_tensor[b].abs())).unwrap();
+        let steepest = (0..size)
+            .max_by(|&a, &b| of_tensor[a].abs().total_cmp(&of_tensor[b].abs()))
+            .unwrap();
         let at = |change: f32| {
             let mut parameters = parameters.clone();
             parameters[from + steepest] += change;
@@ -104,7 +106,10 @@ fn gradients_are_the_slopes_of_the_loss() {
         };
         let slope = (at(1e-2) - at(-1e-2)) / 2e-2;
         let found = f64::from(of_tensor[steepest]);
-        assert!((slope - found).abs() < 2e-3 + 0.05 * found.abs(), "{name}: {found}, measured {slope}");
+        assert!(
+            (slope - found).abs() < 2e-3 + 0.05 * found.abs(),
+            "{name}: {found}, measured {slope}"
+        );
         from += size;
     }
 }
@@ -150,21 +155,36 @@ fn it_learns_and_a_stopped_training_ends_in_the_same_bytes() {
         seed: 43,
         ..settings.clone()
     };
-    let error = run(&toy, &other, Some(&path), &stop).train(&mut |_| Ok(())).err().unwrap();
+    let error = run(&toy, &other, Some(&path), &stop)
+        .train(&mut |_| Ok(()))
+        .err()
+        .unwrap();
     assert!(error.to_string().contains("seed = 42, this one has 43"), "{error}");
     let mut bytes = std::fs::read(&path).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&path, bytes).unwrap();
-    let error = run(&toy, &settings, Some(&path), &stop).train(&mut |_| Ok(())).err().unwrap();
-    assert!(error.to_string().contains("damaged; begin anew with --force"), "{error}");
+    let error = run(&toy, &settings, Some(&path), &stop)
+        .train(&mut |_| Ok(()))
+        .err()
+        .unwrap();
+    assert!(
+        error.to_string().contains("damaged; begin anew with --force"),
+        "{error}"
+    );
 }
 
 #[test]
 fn one_question_is_too_few() {
     let toy = toy(1);
     let (settings, stop) = (settings(1), AtomicBool::new(false));
-    let error = run(&toy, &settings, None, &stop).train(&mut |_| Ok(())).err().unwrap().to_string();
-    assert!(error.contains("too few") && error.contains("search more questions"), "{error}");
-
+    let error = run(&toy, &settings, None, &stop)
+        .train(&mut |_| Ok(()))
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        error.contains("too few") && error.contains("search more questions"),
+        "{error}"
+    );
 }

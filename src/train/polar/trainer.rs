@@ -12,18 +12,18 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use super::PolarSettings;
 use super::dataset::{Dataset, Example};
 use super::state::{Key, State};
-use super::PolarSettings;
 use crate::engine::sequence::Stopped;
 use crate::eval::parallel::for_each_ordered;
 use crate::model::Model;
 use crate::program::Program;
+use crate::router::RouterSet;
+use crate::router::policy::NEUTRAL_DIAL;
 use crate::router::predictor::features::of_question;
 use crate::router::predictor::network::MASKED;
 use crate::router::predictor::{FEATURE_LAYER, Logits, METHOD, Network, Predictor, Shape};
-use crate::router::policy::NEUTRAL_DIAL;
-use crate::router::RouterSet;
 use crate::train::checkpoint::base_model;
 use crate::train::dataset::is_held_out;
 use crate::train::optimiser::{AdamW, half_cosine};
@@ -143,7 +143,9 @@ impl Features {
         let mut mask = vec![MASKED; examples.len() * tokens];
         for (slot, (&example, length)) in examples.iter().zip(lengths).enumerate() {
             let row = &mut values[slot * tokens * self.size..];
-            row.iter_mut().zip(&self.questions[example]).for_each(|(to, from)| *to = from.to_f32());
+            row.iter_mut()
+                .zip(&self.questions[example])
+                .for_each(|(to, from)| *to = from.to_f32());
             mask[slot * tokens..][..length].fill(0.0);
         }
         Ok((
@@ -217,7 +219,9 @@ impl PolarRun<'_> {
             data_sha256: self.data.sha256.clone(),
             exact: self.exact,
         };
-        let found = self.state.map_or(Ok(None), |path| State::load(path, &key, plan.parameters))?;
+        let found = self
+            .state
+            .map_or(Ok(None), |path| State::load(path, &key, plan.parameters))?;
         let mut state = found.unwrap_or_else(|| State {
             parameters: initial(shape, settings.seed),
             adam: AdamW::new(plan.parameters),
@@ -240,7 +244,9 @@ impl PolarRun<'_> {
                 rate = learning_rate(settings, step, plan.steps);
                 let (loss, gradients) = self.gradients(shape, &state.parameters, examples, &mut rng)?;
                 train_loss += loss * examples.len() as f64;
-                state.adam.step(&mut state.parameters, &gradients, step, (rate, settings.weight_decay));
+                state
+                    .adam
+                    .step(&mut state.parameters, &gradients, step, (rate, settings.weight_decay));
             }
             let network = network(shape, &state.parameters)?;
             let metrics = self.judge(&network, &validation)?;
@@ -303,7 +309,11 @@ impl PolarRun<'_> {
         let all = |part: &dyn Fn(&Example) -> Vec<f32>| -> Vec<f32> {
             examples.iter().flat_map(|&e| part(&self.data.examples[e])).collect()
         };
-        let targets = Tensor::from_vec(all(&|e| e.operations.concat()), (examples.len(), layers, 3), &Device::Cpu)?;
+        let targets = Tensor::from_vec(
+            all(&|e| e.operations.concat()),
+            (examples.len(), layers, 3),
+            &Device::Cpu,
+        )?;
         let log_probs = candle_nn::ops::log_softmax(operations, D::Minus1)?;
         let mut loss = (log_probs * targets)?.sum_all()?.neg()?;
         if layers > 1 {

@@ -14,7 +14,7 @@ use super::super::save::SaveDialog;
 use super::super::settings::{Field, SettingsDialog, other, step_budget, step_dial};
 use super::super::tape::Tape;
 use super::super::transcript::Transcript;
-use super::{focus, grid, inside, lessons, palette, play, requests, search, select_token, stats, tape};
+use super::{candidates, focus, grid, inside, lessons, palette, play, requests, search, select_token, stats, tape};
 use crate::engine::Command;
 use crate::program::Action;
 
@@ -36,6 +36,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Force => return inside::open_force(app),
         Inside => return inside::open(app),
         Flips => return inside::open_flips(app),
+        Candidates => candidates::open(app),
         Runs => inside::open_runs(app),
         Search => search::open(app),
         Stats => stats::open(app),

@@ -106,6 +106,7 @@ fn scroll_overlay(overlay: &mut Overlay, wheel: isize) {
         Overlay::Settings(_)
         | Overlay::Inside(_)
         | Overlay::Runs { .. }
+        | Overlay::Candidates { .. }
         | Overlay::Search(_)
         | Overlay::Jump(_)
         | Overlay::Save(_)

@@ -43,7 +43,11 @@ fn candidate(text: &str, score: f64) -> CandidateProgram {
 
 fn proposed() -> ProposedPrograms {
     ProposedPrograms {
-        candidates: vec![candidate("0 (1-2)x2 3", -0.5), candidate("0-3", -0.9), candidate("0 3", -1.4)],
+        candidates: vec![
+            candidate("0 (1-2)x2 3", -0.5),
+            candidate("0-3", -0.9),
+            candidate("0 3", -1.4),
+        ],
         undialled: Program::parse("0 (1-2)x2 3", LAYERS).unwrap(),
         probs: vec![[0.1, 0.8, 0.1], [0.2, 0.3, 0.5], [0.2, 0.3, 0.5], [0.3, 0.6, 0.1]],
     }
@@ -53,7 +57,10 @@ fn settled(change: impl Fn(&mut Settings)) -> (String, Vec<DecidedBy>) {
     let mut settings = Settings::default();
     change(&mut settings);
     let settled = settle(proposed(), &settings, LAYERS).unwrap();
-    (settled.program.to_string(), settled.decisions.iter().map(|d| d.by).collect())
+    (
+        settled.program.to_string(),
+        settled.decisions.iter().map(|d| d.by).collect(),
+    )
 }
 
 #[test]
@@ -104,7 +111,12 @@ fn a_run_follows_the_program_and_keeps_it() {
     let mut sequence = Sequence::new(&decoder, &GO_ON);
     let prompt = policy.prompt(&mut sequence, &[3, 1, 4]).unwrap();
     assert_eq!(prompt.program.to_string(), "0x2 1x2 2x2 3x2");
-    assert!(prompt.decisions.iter().all(|d| d.by == DecidedBy::Predictor && !d.disagrees()));
+    assert!(
+        prompt
+            .decisions
+            .iter()
+            .all(|d| d.by == DecidedBy::Predictor && !d.disagrees())
+    );
     assert_eq!(policy.candidates().len(), 5);
     let token = policy.token(&mut sequence, 5).unwrap();
     assert_eq!(token.program, prompt.program);
@@ -119,7 +131,10 @@ fn a_run_follows_the_program_and_keeps_it() {
     let expected = fixed.prompt(&mut sequence, &[3, 1, 4]).unwrap();
     let values = |t: &Tensor| t.to_vec1::<f32>().unwrap();
     assert_eq!(values(&prompt.logits), values(&expected.logits));
-    assert_eq!(values(&token.logits), values(&fixed.token(&mut sequence, 5).unwrap().logits));
+    assert_eq!(
+        values(&token.logits),
+        values(&fixed.token(&mut sequence, 5).unwrap().logits)
+    );
 }
 
 #[test]
@@ -128,9 +143,15 @@ fn settings_that_need_several_programs_are_refused() {
     let refused = |change: &dyn Fn(&mut Settings)| {
         let mut settings = Settings::default();
         change(&mut settings);
-        DecisionPolicy::new(&settings, Some(&routers), LAYERS).err().unwrap().to_string()
+        DecisionPolicy::new(&settings, Some(&routers), LAYERS)
+            .err()
+            .unwrap()
+            .to_string()
     };
     assert!(refused(&|s| s.scope = Scope::Token).contains("choose scope prompt"));
     let error = refused(&|s| s.pins = vec!["1@2-3=skip".parse().unwrap()]);
-    assert!(error.contains("1@2-3=skip") && error.contains("pin the layer at every token"), "{error}");
+    assert!(
+        error.contains("1@2-3=skip") && error.contains("pin the layer at every token"),
+        "{error}"
+    );
 }
