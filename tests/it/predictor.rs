@@ -55,8 +55,8 @@ fn from_segments_to_programs_to_a_report() {
     assert!(read(&place, "c.svg").starts_with("<svg"));
     place.ok(&format!("{TRAIN} --records r.jsonl --out a.safetensors --resume"));
 
-    let run = "run --model model --device cpu --routers a.safetensors --raw --max-tokens 3 --json";
-    let trace = json_lines(&place.ok(&format!("{run} -p What")));
+    let run = "run abcd --model model --device cpu --routers a.safetensors --raw --max-tokens 3 --ignore-eos --json";
+    let trace = json_lines(&place.ok(run));
     let candidates = trace[0]["candidates"].as_array().unwrap();
     assert!((1..=5).contains(&candidates.len()));
     assert_eq!(candidates[0]["program"], trace[0]["program"]);
@@ -65,7 +65,7 @@ fn from_segments_to_programs_to_a_report() {
     assert_eq!(trace[0]["routers"]["method"], "polar");
     assert_eq!(trace[0]["decisions"][0]["by"], "predictor");
     assert!(trace[1..4].iter().all(|step| step["program"] == trace[0]["program"]));
-    let pinned = json_lines(&place.ok(&format!("{run} --pin 1=skip --budget 2 -p What")));
+    let pinned = json_lines(&place.ok(&format!("{run} --pin 1=skip --budget 2")));
     assert!(
         pinned[0]["program"]
             .as_str()
@@ -78,10 +78,10 @@ fn from_segments_to_programs_to_a_report() {
         (&"pin".into(), &false.into())
     );
     assert!(pinned[1]["depth"].as_u64().unwrap() <= 2);
-    place.refused(1, &format!("{run} --scope token -p What"), "choose scope prompt");
+    place.refused(2, &format!("{run} --scope token"), "choose scope prompt");
     place.refused(
         1,
-        &format!("{run} --pin 1@0=skip -p What"),
+        &format!("{run} --pin 1@0=skip"),
         "pin the layer at every token",
     );
 
