@@ -9,7 +9,8 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use drllm::cli::{
-    UsageError, config, diff, eval, explore, export, lesson, man, models, run, search, stats, tokenize, train,
+    UsageError, config, diff, eval, eval_lm, explore, export, lesson, man, models, run, search, stats, tokenize, train,
+    train_lm,
 };
 use drllm::config::Config;
 use drllm::guard::NoMemory;
@@ -38,7 +39,9 @@ enum Command {
     Lesson(lesson::LessonArgs),
     Search(search::SearchArgs),
     Train(train::TrainArgs),
+    TrainLm(train_lm::TrainLmArgs),
     Eval(eval::EvalArgs),
+    EvalLm(eval_lm::EvalLmArgs),
     Diff(diff::DiffArgs),
     Export(export::ExportArgs),
     Stats(stats::StatsArgs),
@@ -183,7 +186,9 @@ fn with_config(
         Some(Command::Stats(args)) => stats::run(&args, &config)?,
         Some(Command::Search(args)) => search::run(args)?,
         Some(Command::Train(args)) => train::run(args)?,
+        Some(Command::TrainLm(args)) => train_lm::run(&args)?,
         Some(Command::Eval(args)) => eval::run(args)?,
+        Some(Command::EvalLm(args)) => eval_lm::run(&args)?,
         // Dispatched before.
         Some(
             Command::Config(_)

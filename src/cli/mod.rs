@@ -5,6 +5,7 @@ pub mod base_model;
 pub mod config;
 pub mod diff;
 pub mod eval;
+pub mod eval_lm;
 pub mod explore;
 pub mod export;
 pub mod lesson;
@@ -20,6 +21,7 @@ mod table;
 pub mod tokenize;
 pub mod trace_file;
 pub mod train;
+pub mod train_lm;
 
 /// What the user got wrong in the arguments: exit code 2.
 #[derive(Debug, thiserror::Error)]

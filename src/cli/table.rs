@@ -42,6 +42,7 @@ impl Cell {
 }
 
 /// A table; its first column names the rows.
+#[derive(Clone)]
 pub(in crate::cli) struct Table {
     /// For programs, one word.
     pub name: &'static str,

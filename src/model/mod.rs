@@ -23,6 +23,7 @@ pub(crate) mod kernel;
 pub mod kv;
 pub mod linear;
 pub mod loaded;
+pub mod loopmoe;
 mod pull;
 mod rope;
 mod split;

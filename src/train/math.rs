@@ -119,6 +119,8 @@ pub struct AdamStep {
     keep: f32,
     /// 1/(1 − β₁ᵗ) and 1/(1 − β₂ᵗ)
     correct: [f32; 2],
+    /// β₁ and β₂
+    betas: [f32; 2],
 }
 
 const BETA_1: f32 = 0.9;
@@ -128,11 +130,17 @@ const EPSILON: f32 = 1e-8;
 impl AdamStep {
     /// Step `t`, counted from 1.
     pub fn new(t: usize, rate: f64, weight_decay: f64) -> Self {
+        AdamStep::with_betas(t, rate, weight_decay, [BETA_1, BETA_2])
+    }
+
+    /// As [`AdamStep::new`], with other decays of the moments than 0.9 and 0.999.
+    pub fn with_betas(t: usize, rate: f64, weight_decay: f64, betas: [f32; 2]) -> Self {
         let correct = |beta: f32| (1.0 / (1.0 - f64::from(beta).powf(t as f64))) as f32;
         AdamStep {
             rate: rate as f32,
             keep: (1.0 - rate * weight_decay) as f32,
-            correct: [correct(BETA_1), correct(BETA_2)],
+            correct: betas.map(correct),
+            betas,
         }
     }
 }
@@ -147,10 +155,11 @@ vectorised! {
         step: AdamStep,
     ) {
         let [correct_1, correct_2] = step.correct;
+        let [beta_1, beta_2] = step.betas;
         let moments = first.iter_mut().zip(second);
         for ((p, g), (m, v)) in parameters.iter_mut().zip(gradients).zip(moments) {
-            *m = BETA_1 * *m + (1.0 - BETA_1) * g;
-            *v = BETA_2 * *v + (1.0 - BETA_2) * (g * g);
+            *m = beta_1 * *m + (1.0 - beta_1) * g;
+            *v = beta_2 * *v + (1.0 - beta_2) * (g * g);
             *p = *p * step.keep - step.rate * (*m * correct_1) / ((*v * correct_2).sqrt() + EPSILON);
         }
     }

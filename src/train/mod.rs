@@ -13,6 +13,7 @@ pub mod curves;
 pub mod dataset;
 pub mod depth;
 pub mod features;
+pub mod lm;
 pub mod loss;
 pub mod math;
 pub mod metrics;

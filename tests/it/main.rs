@@ -17,6 +17,7 @@ mod job_files;
 // Numbers held against other implementations: what the program shows is what these models compute.
 mod golden_numbers;
 mod kv_fill;
+mod loopmoe;
 mod public_reports;
 mod stock_models;
 mod tokenizer;

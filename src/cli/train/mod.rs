@@ -13,6 +13,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, Result, bail, ensure};
 
 pub use args::TrainArgs;
+pub(in crate::cli) use log::Lines;
 
 use super::output::print;
 use super::progress::Progress;
