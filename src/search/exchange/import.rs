@@ -11,9 +11,9 @@ use crate::eval::grading::letters::letter;
 use crate::eval::{Answer, AnswerKind, Generation, Question, Scoring, Task};
 use crate::model::ModelInfo;
 use crate::program::Program;
-use crate::search::{Edits, SearchSettings};
 use crate::search::mcts::target;
 use crate::search::records::{ExampleRecord, FORMAT, Gold, RecordHeader, ScoredProgram};
+use crate::search::{Edits, SearchSettings};
 use crate::text::escape_controls;
 
 /// Characters of a question that a message quotes.
@@ -137,7 +137,9 @@ impl Imported {
         self.reaches_end |= right.iter().chain(&wrong).any(|p| p.layers().contains(&(layers - 1)));
         let [right, wrong] = [right, wrong].map(|programs| {
             let known = programs.len();
-            let vectors = programs.into_iter().filter(|p| self.header.settings.edits.reach(p, layers));
+            let vectors = programs
+                .into_iter()
+                .filter(|p| self.header.settings.edits.reach(p, layers));
             let vectors: Vec<Program> = vectors.collect();
             self.no_vectors += known - vectors.len();
             vectors
