@@ -434,7 +434,7 @@ mod tests {
         assert_eq!(show("4 5 6 4 5 6"), "(4-6)x2");
         assert_eq!(show("8 9 10 9 10 11"), "8 (9-10)x2 11");
         assert_eq!(show("(8-10)x3 11 11"), "(8-10)x3 11x2");
-        assert_eq!(show("0-3 2-4"), "0-3 2-4");
+        assert_eq!(show("0-3 2-4"), "0-1 (2-3)x2 4");
         assert_eq!(show(""), "");
         assert_eq!(show("9 8 7"), "9 8 7");
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use drllm::engine::{Command, Event as Worker, SearchEnd};
 use drllm::testing::fixture;
-use drllm::tui::app::App;
+use drllm::tui::app::{App, Overlay};
 use drllm::tui::color::ColorTier;
 use drllm::tui::files::FileReport;
 use drllm::tui::update::{Event, update};
@@ -169,11 +169,8 @@ fn programs_that_a_predictor_proposed() {
     let mut other = fixture::trace(9, 20);
     other.header.settings.program = Some(drllm::program::Program::standard(30));
     hear(&mut app, fixture::events(run, &other));
-    let screen = text(&draw(&mut app, (80, 24)));
-    assert!(
-        screen.contains("0-8 (9-10)x2 11-29"),
-        "both runs beside each other:\n{screen}"
-    );
+    assert!(matches!(app.overlay, Some(Overlay::Compare { .. })));
+    insta::assert_snapshot!("candidates_compared_80x24", text(&draw(&mut app, (80, 24))));
     key(&mut app, KeyCode::Esc);
     keys(&mut app, "C");
     assert!(

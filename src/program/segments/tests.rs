@@ -79,7 +79,7 @@ fn ties_are_broken_by_the_rules() {
     assert_eq!(parsed("", 5).as_deref(), Some("0+4 skip, 4+1 skip"));
     assert_eq!(parsed("0 1 0 1", 2).as_deref(), Some("0+2 repeat"));
     assert_eq!(parsed("0 0 1 1", 2).as_deref(), Some("0+1 repeat, 1+1 repeat"));
-    assert_eq!(parsed("0 0 0", 1), None, "three executions");
+    assert_eq!(parsed("0 0 0", 2), None, "three executions");
     assert_eq!(parsed("1 0", 2), None, "backwards");
     assert_eq!(parsed("0-4 0-4", 5), None, "a repeat of five layers");
     assert_eq!(parse(&Program::from_layers([7]), 3), None, "no such layer");

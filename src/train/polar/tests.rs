@@ -117,7 +117,7 @@ fn gradients_are_the_slopes_of_the_loss() {
 #[test]
 fn it_learns_and_a_stopped_training_ends_in_the_same_bytes() {
     let toy = toy(64);
-    let (settings, stop) = (settings(12), AtomicBool::new(false));
+    let (settings, stop) = (settings(24), AtomicBool::new(false));
     let mut reports: Vec<EpochReport> = Vec::new();
     let whole = run(&toy, &settings, None, &stop).train(&mut |event| {
         if let Event::Epoch(report) = event {
@@ -126,9 +126,9 @@ fn it_learns_and_a_stopped_training_ends_in_the_same_bytes() {
         Ok(())
     });
     let whole = whole.unwrap().unwrap();
-    let last = &reports[11].validation;
+    let last = &reports[23].validation;
     assert!(last.known_first > 0.9, "{last:?}");
-    assert!(last.loss < 0.5 * reports[0].validation.loss);
+    assert!(last.loss < 0.6 * reports[0].validation.loss);
     assert_eq!(last.standard, 0.0);
 
     let folder = tempfile::tempdir().unwrap();
@@ -147,7 +147,7 @@ fn it_learns_and_a_stopped_training_ends_in_the_same_bytes() {
         Ok(())
     });
     let resumed = resumed.unwrap().unwrap();
-    assert_eq!(told, 12, "the epochs before are told again");
+    assert_eq!(told, 24, "the epochs before are told again");
     assert_eq!(resumed.network.values().unwrap(), whole.network.values().unwrap());
     assert_eq!(resumed.best, whole.best);
 

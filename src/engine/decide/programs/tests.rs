@@ -68,7 +68,7 @@ fn the_best_program_runs_and_pins_and_budget_change_it() {
     use DecidedBy::{Budget, Pin, Predictor};
     assert_eq!(settled(|_| {}), ("0 (1-2)x2 3".into(), vec![Predictor; 4]));
     let pinned = settled(|s| s.pins = vec!["1=execute".parse().unwrap(), "3=skip".parse().unwrap()]);
-    assert_eq!(pinned, ("0-2 2".into(), vec![Predictor, Pin, Predictor, Pin]));
+    assert_eq!(pinned, ("0-1 2x2".into(), vec![Predictor, Pin, Predictor, Pin]));
     let budget = settled(|s| s.budget = Some(4));
     assert_eq!(budget, ("0-3".into(), vec![Predictor, Budget, Budget, Predictor]));
     // None of the three has depth 1: the layers that are likeliest to be skipped go.
