@@ -139,6 +139,7 @@ fn trace() -> Trace {
         prompt: prompt.collect(),
         program: program(&first),
         decisions: first,
+        candidates: Vec::new(),
         budget_exact: None,
         prefill_ms: 100.0,
         logits: None,

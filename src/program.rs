@@ -22,6 +22,8 @@
 //! # Ok::<(), drllm::program::ProgramError>(())
 //! ```
 
+pub mod segments;
+
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -218,31 +220,34 @@ impl fmt::Display for Program {
 
 /// The text of the first item of `rest` and how many executions it stands for.
 fn next_item(rest: &[usize]) -> (String, usize) {
-    let repeats = |size: usize| {
-        rest.chunks_exact(size)
-            .take_while(|chunk| *chunk == &rest[..size])
-            .count()
+    let range = |run: &[usize]| match run {
+        [one] => one.to_string(),
+        _ => format!("{}-{}", run[0], run[run.len() - 1]),
     };
     let ascending = rest.windows(2).take_while(|w| w[1] == w[0] + 1).count() + 1;
-    if repeats(1) > 1 {
-        return (format!("{}x{}", rest[0], repeats(1)), repeats(1));
-    }
-    for size in (2..=ascending).rev() {
-        let times = repeats(size);
-        if times > 1 {
-            let text = format!("({}-{})x{times}", rest[0], rest[size - 1]);
-            return (text, size * times);
-        }
-    }
-    // A run ends before its last layer when that layer is itself repeated: `0-6 7x2`, not `0-7 7`.
-    let run = match (rest.get(ascending - 1), rest.get(ascending)) {
-        (Some(last), Some(next)) if last == next && ascending > 1 => ascending - 1,
-        _ => ascending,
+    let (run, after) = rest.split_at(ascending);
+    // A run that goes back into itself may end in a repeated segment, which is an item of its own:
+    // `0-6 7x2`, not `0-7 7`, and `8 (9-10)x2`, not `8-10 9-10`.
+    let back = after
+        .first()
+        .and_then(|next| run.iter().position(|layer| layer == next));
+    let segment = back.map(|at| &run[at..]).filter(|segment| after.starts_with(segment));
+    let Some(segment) = segment else {
+        return (range(run), ascending);
     };
-    match run {
-        1 => (rest[0].to_string(), 1),
-        _ => (format!("{}-{}", rest[0], rest[run - 1]), run),
+    if segment.len() < ascending {
+        let before = ascending - segment.len();
+        return (range(&run[..before]), before);
     }
+    let times = rest
+        .chunks_exact(ascending)
+        .take_while(|chunk| *chunk == segment)
+        .count();
+    let text = match ascending {
+        1 => format!("{}x{times}", segment[0]),
+        _ => format!("({})x{times}", range(segment)),
+    };
+    (text, times * ascending)
 }
 
 impl Serialize for Program {
@@ -427,6 +432,9 @@ mod tests {
         assert_eq!(Program::standard(30).to_string(), "0-29");
         assert_eq!(show("0-6 7 7 8-11 13-29"), "0-6 7x2 8-11 13-29");
         assert_eq!(show("4 5 6 4 5 6"), "(4-6)x2");
+        assert_eq!(show("8 9 10 9 10 11"), "8 (9-10)x2 11");
+        assert_eq!(show("(8-10)x3 11 11"), "(8-10)x3 11x2");
+        assert_eq!(show("0-3 2-4"), "0-1 (2-3)x2 4");
         assert_eq!(show(""), "");
         assert_eq!(show("9 8 7"), "9 8 7");
     }
@@ -464,6 +472,26 @@ mod tests {
         fn text_round_trips(layers in proptest::collection::vec(0usize..30, 0..60)) {
             let program = Program::from_layers(layers);
             prop_assert_eq!(Program::parse(&program.to_string(), 30).unwrap(), program);
+        }
+
+        #[test]
+        fn segments_print_as_segments(parts in proptest::collection::vec((1usize..5, 0usize..3), 1..8)) {
+            let mut start = 0;
+            let cut: Vec<segments::Segment> = parts.into_iter().map(|(length, executions)| {
+                let action = Action::from_executions(executions);
+                start += length;
+                segments::Segment { start: start - length, length, action }
+            }).collect();
+            let program = segments::expand(&cut);
+            let text = program.to_string();
+            prop_assert_eq!(&Program::parse(&text, start).unwrap(), &program);
+            for s in cut.iter().filter(|s| s.action == Action::Repeat) {
+                let item = match s.length {
+                    1 => format!("{}x2", s.start),
+                    _ => format!("({}-{})x2", s.start, s.start + s.length - 1),
+                };
+                prop_assert!(text.split(' ').any(|i| i == item), "{text} has no {item}");
+            }
         }
 
         #[test]

@@ -259,6 +259,7 @@ fn random_routers(layers: usize, hidden_size: usize) -> RouterSet {
         b2: vec![0.0; 3],
     };
     RouterSet {
+        predictor: None,
         layers: (0..layers).map(router).collect(),
         windows: 8,
         width: WIDTH,

@@ -42,7 +42,7 @@ pub struct Aggregate {
     at_prompts: Vec<[usize; 3]>,
     at_answers: Vec<[usize; 3]>,
     /// Cells of answer tokens, by [`DecidedBy`].
-    decided_by: [usize; 5],
+    decided_by: [usize; DecidedBy::ALL.len()],
     /// Tokens by depth.
     depths: BTreeMap<usize, usize>,
     confidence: [usize; BINS],
@@ -81,7 +81,7 @@ impl Aggregate {
             scopes: BTreeMap::new(),
             at_prompts: vec![[0; 3]; layers],
             at_answers: vec![[0; 3]; layers],
-            decided_by: [0; 5],
+            decided_by: [0; DecidedBy::ALL.len()],
             depths: BTreeMap::new(),
             confidence: [0; BINS],
             agreement: BTreeMap::new(),

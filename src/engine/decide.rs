@@ -1,5 +1,7 @@
 //! Decisions of one run: what every chunk does, settled by the policy and written down.
 
+mod programs;
+
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 
@@ -9,7 +11,8 @@ use super::trace::Trace;
 use crate::program::{Action, Program};
 use crate::router::RouterInfo;
 use crate::router::policy::{Expectation, LayerConstraint, Proposal, RunningBudget, pinned, within_budget};
-use crate::router::{DecidedBy, Decision, PromptRouting, RouterSet};
+use crate::router::{CandidateProgram, DecidedBy, Decision, PromptRouting, ProposePrograms, RouterSet};
+use programs::Settled;
 
 /// What a chunk ran, and the logits (vocab_size) after its last token.
 pub struct RoutedChunk {
@@ -24,19 +27,23 @@ pub struct DecisionPolicy<'a> {
     settings: &'a Settings,
     routers: Option<&'a RouterSet>,
     layers: usize,
-    kind: Kind,
+    kind: Kind<'a>,
     /// What the routers proposed at the prompt, where it was asked.
     proposals: Vec<Proposal>,
     /// What they are expected to propose at the next token, in scope `token`.
     expected: Expectation,
+    /// What became of the programs that were proposed for the prompt, once it was asked.
+    settled: Option<Settled>,
 }
 
-enum Kind {
+enum Kind<'a> {
     /// Any order of layers; no pins.
     Free(Program),
     /// A program that is an action vector, or the standard one.
     Fixed(Vec<Action>),
     Routers,
+    /// Whole programs are proposed for the prompt, and one of them holds for all tokens.
+    Programs(&'a dyn ProposePrograms),
 }
 
 impl<'a> DecisionPolicy<'a> {
@@ -64,7 +71,13 @@ impl<'a> DecisionPolicy<'a> {
                 }
                 Kind::Fixed(vec![Action::Execute; layers])
             }
-            (None, Some(_)) => Kind::Routers,
+            (None, Some(routers)) => match routers.proposes_programs() {
+                Some(proposes) => {
+                    programs::check(proposes, settings)?;
+                    Kind::Programs(proposes)
+                }
+                None => Kind::Routers,
+            },
         };
         let policy = DecisionPolicy {
             settings,
@@ -73,6 +86,7 @@ impl<'a> DecisionPolicy<'a> {
             kind,
             proposals: Vec::new(),
             expected: Expectation::new(unknown(routers, settings.dial, layers)),
+            settled: None,
         };
         policy.check_pins()?;
         Ok(policy)
@@ -82,8 +96,13 @@ impl<'a> DecisionPolicy<'a> {
     /// then holds on, at the prompt in scope `prompt`, as an expectation in scope `token`.
     ///
     /// # Errors
-    /// Where the routers' decisions at the prompt are to hold and they were not asked there.
-    pub fn resume(&mut self, trace: &Trace, steps: usize) -> Result<()> {
+    /// Where the routers' decisions at the prompt are to hold and they were not asked there. A predictor is asked anew,
+    /// which takes the decoder of `sequence` and its stop.
+    pub fn resume(&mut self, trace: &Trace, steps: usize, sequence: &Sequence) -> Result<()> {
+        if let Kind::Programs(_) = self.kind {
+            let ids: Vec<u32> = trace.header.prompt.iter().map(|token| token.id).collect();
+            return self.settle(sequence, &ids);
+        }
         let proposal = |d: &Decision| d.probs.map(|probs| Proposal::new(probs, self.settings.dial));
         let proposals = |decisions: &Vec<Decision>| decisions.iter().map(proposal).collect::<Option<Vec<Proposal>>>();
         let at_prompt = proposals(&trace.header.decisions);
@@ -118,7 +137,35 @@ impl<'a> DecisionPolicy<'a> {
     }
 
     pub fn is_routed(&self) -> bool {
-        matches!(self.kind, Kind::Routers)
+        matches!(self.kind, Kind::Routers | Kind::Programs(_))
+    }
+
+    /// The programs that were proposed for the prompt, best first, once it was asked.
+    pub fn candidates(&self) -> &[CandidateProgram] {
+        self.settled.as_ref().map_or(&[], |settled| &settled.candidates)
+    }
+
+    /// The program of all tokens, where whole programs are proposed: asks for them, runs nothing of the prompt but what
+    /// that takes. `None` where layers decide by themselves, or a program is given.
+    ///
+    /// # Errors
+    /// [`Stopped`](super::sequence::Stopped), and those of the model.
+    pub fn program_for(&mut self, sequence: &Sequence, ids: &[u32]) -> Result<Option<&Program>> {
+        if let Kind::Programs(_) = self.kind {
+            self.settle(sequence, ids)?;
+        }
+        Ok(self.settled.as_ref().map(|settled| &settled.program))
+    }
+
+    /// Has programs proposed for the prompt `ids`, and settles one.
+    fn settle(&mut self, sequence: &Sequence, ids: &[u32]) -> Result<()> {
+        let Kind::Programs(proposes) = self.kind else {
+            return Ok(());
+        };
+        let check = || Ok(sequence.check_stop()?);
+        let proposed = proposes.propose(sequence.decoder(), ids, self.settings.dial, &check)?;
+        self.settled = Some(programs::settle(proposed, self.settings, self.layers)?);
+        Ok(())
     }
 
     /// Whether the pins of some position need more than the budget.
@@ -151,6 +198,9 @@ impl<'a> DecisionPolicy<'a> {
     /// Whether a budget's program is the best one under the routers; `None` without a budget.
     pub fn budget_exact(&self, prompt_tokens: usize) -> Option<bool> {
         self.settings.budget?;
+        if let Kind::Programs(_) = self.kind {
+            return Some(false);
+        }
         let one_program = (0..self.layers).all(|l| self.common_pin(l, 0, prompt_tokens).is_ok());
         Some(self.settings.scope == Scope::Prompt && one_program)
     }
@@ -159,6 +209,13 @@ impl<'a> DecisionPolicy<'a> {
     pub fn prompt(&mut self, sequence: &mut Sequence, ids: &[u32]) -> Result<RoutedChunk> {
         if let Kind::Free(program) = &self.kind {
             return free(sequence, ids, program);
+        }
+        if let Kind::Programs(_) = self.kind {
+            self.settle(sequence, ids)?;
+        }
+        if let Some(settled) = &self.settled {
+            let logits = sequence.run_program(ids, &settled.program)?;
+            return Ok(settled.chunk(logits));
         }
         let choices = self.choices(0, ids.len());
         let (asked, fixed) = match (&self.kind, self.leaves_prompt_whole()) {
@@ -218,6 +275,10 @@ impl<'a> DecisionPolicy<'a> {
     pub fn token(&mut self, sequence: &mut Sequence, id: u32) -> Result<RoutedChunk> {
         if let Kind::Free(program) = &self.kind {
             return free(sequence, &[id], program);
+        }
+        if let Some(settled) = &self.settled {
+            let logits = sequence.run_program(&[id], &settled.program)?;
+            return Ok(settled.later_chunk(logits));
         }
         let by_token = matches!(self.kind, Kind::Routers) && self.settings.scope == Scope::Token;
         let choices = self.choices(sequence.len(), 1);

@@ -12,7 +12,7 @@ use super::settings::{Pin, Scope, Settings};
 use super::trace::Trace;
 use crate::model::Model;
 use crate::program::{Action, Program};
-use crate::router::Decision;
+use crate::router::{Decision, RouterInfo};
 
 /// What a decision taken otherwise changes.
 #[derive(Clone, Debug, PartialEq)]
@@ -137,6 +137,9 @@ impl Inspector<'_, '_> {
     pub(super) fn no_routers(&self, trace: &Trace) -> Option<String> {
         let made_with = trace.header.routers.as_ref();
         let decided = made_with.filter(|_| trace.header.settings.program.is_none());
+        if decided.is_some_and(RouterInfo::is_predictor) {
+            return Some("a predictor names its program as a whole, so no other layer is settled anew".to_owned());
+        }
         let missing = decided.filter(|_| !are_same(made_with, self.routers.map(|r| &r.info)))?;
         Some(format!("the run's routers, {}, are not loaded", missing.name))
     }
@@ -155,8 +158,9 @@ impl Inspector<'_, '_> {
         let Some(step) = step else {
             return policy.prompt(&mut self.before(trace, position)?, &replayed.ids);
         };
-        policy.resume(trace, step)?;
-        policy.token(&mut self.before(trace, position)?, replayed.ids[0])
+        let mut before = self.before(trace, position)?;
+        policy.resume(trace, step, &before)?;
+        policy.token(&mut before, replayed.ids[0])
     }
 }
 

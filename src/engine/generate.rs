@@ -146,6 +146,7 @@ impl<'a> Generation<'a> {
             budget_exact: policy.budget_exact(ids.len()),
             program: routed.program,
             decisions: routed.decisions,
+            candidates: policy.candidates().to_vec(),
             prefill_ms: prefill * 1e3,
             logits,
             next: Vec::new(),
@@ -213,13 +214,14 @@ impl<'a> Generation<'a> {
             !policy.is_routed() || are_same(kept.header.routers.as_ref(), info.as_ref()),
             "the run was made with other routers than those that are loaded: run the prompt again, or give a program"
         );
-        policy.resume(kept, kept.steps.len())?;
+        policy.resume(kept, kept.steps.len(), &sequence)?;
         let mut sampler = Sampler::new(&settings.sampling);
         sampler.skip(kept.steps.len())?;
         let prompt = kept.header.prompt.iter().map(|t| t.id);
         let header = Header {
             settings: settings.clone(),
             routers: info,
+            candidates: policy.candidates().to_vec(),
             budget_exact: settings.budget.map(|_| false),
             branch: Some(BranchPoint {
                 at: kept.header.prompt.len() + kept.steps.len(),

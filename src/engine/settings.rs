@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::model::KvMode;
 use crate::program::Program;
+pub use crate::router::policy::NEUTRAL_DIAL;
 pub use crate::router::{Pin, Scope};
 
 /// The least temperature but 0.
@@ -33,9 +34,6 @@ impl Default for Sampling {
         }
     }
 }
-
-/// The dial's neutral position: the router's own distribution (spec §3).
-pub const NEUTRAL_DIAL: f64 = -0.5;
 
 /// Everything about a run but its prompt, model and routers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

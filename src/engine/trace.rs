@@ -9,7 +9,7 @@ use super::distribution::Candidate;
 use super::settings::Settings;
 pub use crate::model::ModelInfo;
 use crate::program::{Action, Program};
-pub use crate::router::{DecidedBy, Decision, RouterInfo};
+pub use crate::router::{CandidateProgram, DecidedBy, Decision, RouterInfo};
 
 /// Version of the JSON lines schema, in every header.
 pub const SCHEMA: u32 = 1;
@@ -61,6 +61,10 @@ pub struct Header {
     pub program: Program,
     /// The prompt's decisions, one a layer.
     pub decisions: Vec<Decision>,
+    /// The programs that a predictor proposed for the prompt, best first, before pins and budget; none where routers of
+    /// layers or a program decided.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub candidates: Vec<CandidateProgram>,
     /// Whether the budget's program is the best one under the router (scope `prompt`) or only
     /// approximately so (scope `token`); absent without a budget.
     #[serde(default, skip_serializing_if = "Option::is_none")]

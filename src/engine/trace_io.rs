@@ -30,6 +30,9 @@ pub(super) fn read(text: &str) -> Result<Trace> {
                 );
                 let layers = header.model.layers;
                 check(&header.decisions, layers, header.program.layers(), number)?;
+                for candidate in &header.candidates {
+                    check_program(candidate.program.layers(), layers, number)?;
+                }
                 trace = Some(Trace::new(*header));
             }
             (Record::Header(_), Some(_)) => bail!("line {number}: a second header; one file holds one run"),
@@ -57,6 +60,10 @@ fn check(decisions: &[Decision], layers: usize, program: &[usize], line: usize) 
         "line {line}: {} decisions for {layers} layers",
         decisions.len()
     );
+    check_program(program, layers, line)
+}
+
+fn check_program(program: &[usize], layers: usize, line: usize) -> Result<()> {
     if let Some(layer) = program.iter().find(|&&l| l >= layers) {
         bail!("line {line}: the program runs layer {layer}, the model has {layers} layers");
     }

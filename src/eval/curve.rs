@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 
 use crate::engine::Scope;
 use crate::eval::report::{Report, Row};
-use crate::eval::{Control, Series};
+use crate::eval::{Control, Pick, Series};
 use crate::plot::{self, Curve, Grid, Joined, Panel, Point, Scale};
 use crate::text::escape_controls;
 
@@ -49,10 +49,10 @@ const fn line(name: &'static str, symbol: char, colour: &'static str, series: &'
 }
 
 use Scope::{Prompt, Token};
-use Series::{Base, Budget, Control as Of, Dial, Program, Routers, Static};
+use Series::{Base, Budget, Candidates, Control as Of, Dial, Program, Routers, Static};
 
 /// In the order they are drawn. Routers as they are stand on the dial's and on the budget's curve.
-const KINDS: [Kind; 11] = [
+const KINDS: [Kind; 14] = [
     marks("base", 'o', "#000000", &[Base]),
     marks(Control::RANDOM, 'r', "#8a8a8a", &[Of(Control::RANDOM)]),
     marks(Control::EARLY_EXIT, 'e', "#cc79a7", &[Of(Control::EARLY_EXIT)]),
@@ -65,6 +65,14 @@ const KINDS: [Kind; 11] = [
     marks(Control::REMOVAL, 'x', "#6b3fa0", &[Of(Control::REMOVAL)]),
     marks("best static program", 's', "#e41a1c", &[Static]),
     marks("program", 'p', "#7f5539", &[Program]),
+    marks("any of five programs", '5', "#d55e00", &[Candidates(Pick::Any)]),
+    marks("surest of five", 'c', "#0072b2", &[Candidates(Pick::Surest)]),
+    marks(
+        "any of another's five",
+        'a',
+        "#8a8a8a",
+        &[Candidates(Pick::AnyOfAnother)],
+    ),
     line(
         "routers, prompt: budget",
         'b',
@@ -212,6 +220,7 @@ mod tests {
             not_understood: false,
             depth,
             seconds: 0.1,
+            standard: false,
         };
         Row::new(task, method, &(0..50).map(outcome).collect::<Vec<_>>(), None)
     }

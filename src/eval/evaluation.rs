@@ -9,7 +9,8 @@ use super::outcomes::{FORMAT, TaskHeader};
 use super::parallel::for_each_ordered;
 use super::report::Row;
 use super::{
-    Asked, Control, Outcome, OutcomeFile, OutcomeHeader, Question, ScoringConfig, Task, Variant, Variants, prompts,
+    Asked, Control, Outcome, OutcomeFile, OutcomeHeader, Pick, Question, Runs, ScoringConfig, Task, Variant, Variants,
+    prompts,
 };
 use crate::engine::sequence::Stopped;
 use crate::model::Model;
@@ -188,11 +189,24 @@ impl Evaluation<'_> {
             |index| {
                 let question = &task.questions[index];
                 let asked = Asked::new(question, model, scoring, generation.as_ref())?;
-                let one = |v: &Variant| {
-                    let settings = v.settings_of(&question.id, model.info.layers);
-                    asked.answer(model, routers, &settings, stop)
+                let ids = |index: usize| {
+                    let q = &task.questions[index];
+                    let text = prompts::prompt(&q.question, q.answer.choices(), scoring, generation.as_ref());
+                    model.prompt_ids(&text, !generation.as_ref().is_some_and(|g| g.chat))
                 };
-                match variants.iter().map(one).collect::<Result<Vec<_>>>() {
+                let mut runs = Runs::new();
+                let mut one = |v: &Variant| {
+                    let settings = v.settings_of(&question.id, model.info.layers);
+                    let Some(pick) = v.pick else {
+                        return asked.answer(model, routers, &settings, stop);
+                    };
+                    let ids = match pick {
+                        Pick::AnyOfAnother => ids((index + 1) % total)?,
+                        Pick::Any | Pick::Surest => ids(index)?,
+                    };
+                    asked.answer_by_candidates((model, routers), &settings, (pick, &ids), &mut runs, stop)
+                };
+                match variants.iter().map(&mut one).collect::<Result<Vec<_>>>() {
                     // Stopped in the middle of an answer: as if it had not begun.
                     Err(e) if e.is::<Stopped>() => Ok(None),
                     answers => answers.map(Some),

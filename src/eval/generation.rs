@@ -53,6 +53,8 @@ pub struct Written {
     pub text: String,
     /// Executed layers per forward pass, meaned over the prompt's pass and each new token's.
     pub depth: f64,
+    /// Mean log-probability of what the model wrote; 0 where it wrote nothing.
+    pub confidence: f64,
 }
 
 impl Generation {
@@ -70,7 +72,8 @@ impl Generation {
             ignore_eos: false,
             sampling: Sampling::default(),
             shadow: false,
-            logits: 0,
+            // Of the token that is taken, since that is the likeliest one.
+            logits: 1,
             probe: Vec::new(),
             ..who.clone()
         }
@@ -100,12 +103,19 @@ pub fn write(
     let prompt = Prompt::Text(generation.prompt(&question.question, question.answer.choices()));
     let mut text = generation.begun().to_owned();
     let (mut depth, mut passes) = (0, 0usize);
+    let (mut log_probs, mut before) = (0.0, None);
     let summary = generate(model, routers, &prompt, &settings, stop, &mut |output| {
         passes += 1;
         match output {
-            Output::Header(header) => depth += header.program.depth(),
+            Output::Header(header) => {
+                depth += header.program.depth();
+                before = header.logits;
+            }
             Output::Step(step) => {
                 depth += step.depth;
+                let taken = before.iter().flat_map(|b| b.top.first().map(|top| top.1 - b.logsumexp));
+                log_probs += taken.map(f64::from).sum::<f64>();
+                before = step.logits;
                 if !step.special {
                     text += &step.text;
                 }
@@ -120,6 +130,7 @@ pub fn write(
     Ok(Written {
         text,
         depth: depth as f64 / passes.max(1) as f64,
+        confidence: log_probs / passes.saturating_sub(1).max(1) as f64,
     })
 }
 
@@ -133,11 +144,16 @@ pub fn answer(
     stop: &AtomicBool,
 ) -> Result<Outcome> {
     let written = write(model, routers, who, question, generation, stop)?;
+    Ok(judge(question, &written))
+}
+
+/// Whether what was written is right.
+pub fn judge(question: &Question, written: &Written) -> Outcome {
     let verdict = grading::grade(&question.answer, &written.text);
-    Ok(Outcome {
+    Outcome {
         correct: verdict == Verdict::Right,
         not_understood: verdict == Verdict::NotUnderstood,
         depth: written.depth,
-        seconds: 0.0,
-    })
+        ..Outcome::default()
+    }
 }

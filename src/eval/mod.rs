@@ -32,4 +32,4 @@ pub use multiple_choice::{ChoiceScorer, EncodedQuestion, Score, Scoring};
 pub use outcomes::{OutcomeFile, OutcomeHeader};
 pub use scoring::ScoringConfig;
 pub use tasks::{Answer, AnswerKind, Question, Task};
-pub use variants::{Asked, Outcome, Series, Variant, Variants};
+pub use variants::{Asked, Outcome, Pick, Runs, Series, Variant, Variants};

@@ -173,6 +173,12 @@ pub struct Score {
 }
 
 impl Score {
+    /// The probability of the best choice among all, by their scores.
+    pub fn confidence(&self) -> f64 {
+        let best = self.scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        1.0 / self.scores.iter().map(|score| (score - best).exp()).sum::<f64>()
+    }
+
     /// A tie is no right answer; neither is a score that is no number.
     fn new(scores: Vec<f64>, answer: usize) -> Score {
         let others = scores.iter().enumerate().filter(|(i, _)| *i != answer);

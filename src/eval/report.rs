@@ -30,6 +30,9 @@ pub struct Row {
     pub correct: usize,
     /// Questions whose answer was not understood; they count as wrong.
     pub not_understood: usize,
+    /// Questions for which a predictor named the standard program; absent where none decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub standard: Option<usize>,
     /// Proportions, 0 to 1.
     pub accuracy: f64,
     /// Wilson's 95 % interval of the accuracy.
@@ -65,6 +68,8 @@ impl Row {
             questions: n,
             correct,
             not_understood: outcomes.iter().filter(|o| o.not_understood).count(),
+            standard: (outcomes.iter().any(|o| o.standard) || method.is_predicted)
+                .then(|| outcomes.iter().filter(|o| o.standard).count()),
             accuracy: correct as f64 / n.max(1) as f64,
             accuracy_low: low,
             accuracy_high: high,
@@ -211,8 +216,20 @@ impl Report {
             short(&self.model_sha256),
             if self.exact { ", exact" } else { "" },
             self.scores(),
-            self.not_understood()
+            self.not_understood() + &self.standard()
         )
+    }
+
+    /// A line about how often a predictor named the standard program, where one decides.
+    fn standard(&self) -> String {
+        let rows = self.rows.iter().filter_map(|r| {
+            let (task, method) = (escape_controls(&r.task), escape_controls(&r.method));
+            Some(format!("{task}, {method}: {} of {}", r.standard?, r.questions))
+        });
+        match rows.collect::<Vec<_>>() {
+            rows if rows.is_empty() => String::new(),
+            rows => format!("Questions answered by the standard program: {}.\n", rows.join("; ")),
+        }
     }
 
     /// A line about answers that were not understood, if there are any.
@@ -307,6 +324,7 @@ mod tests {
             not_understood: false,
             depth: 4.0 - f64::from(c),
             seconds: 0.25,
+            standard: false,
         };
         correct.iter().map(outcome).collect()
     }

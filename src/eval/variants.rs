@@ -1,9 +1,10 @@
 //! The rows of a report: who decides about layers while questions are answered.
 
+use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::controls::Control;
@@ -17,6 +18,7 @@ use crate::engine::{KvMode, NEUTRAL_DIAL, Scope, Settings};
 use crate::model::{Decoder, Model, logsumexp};
 use crate::program::Program;
 use crate::router::RouterSet;
+use crate::router::predictor::decode::BEAM;
 
 /// What a row is an example of, apart from its figures: rows of one series make a curve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +34,34 @@ pub enum Series {
     Program,
     /// The program that was best on training questions.
     Static,
+    /// Programs that a predictor proposes, each of them run.
+    Candidates(Pick),
     /// A control, by its name.
     Control(&'static str),
+}
+
+/// Which of the programs that are proposed for a question counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pick {
+    /// Any that is right, which takes the answer to know.
+    Any,
+    /// Any that is right, of those proposed for another question: what luck comes to.
+    AnyOfAnother,
+    /// The one under which the model is surest of its answer.
+    Surest,
+}
+
+impl Pick {
+    pub const ALL: [Pick; 3] = [Pick::Any, Pick::Surest, Pick::AnyOfAnother];
+
+    /// Of the row.
+    fn name(self) -> String {
+        match self {
+            Pick::Any => format!("pass@{BEAM}"),
+            Pick::AnyOfAnother => format!("pass@{BEAM}, another question's"),
+            Pick::Surest => format!("surest of {BEAM}"),
+        }
+    }
 }
 
 /// Dials of a sweep, on both sides of the router itself (−0.5). Each moves the difference of p(skip) and
@@ -94,6 +122,10 @@ pub struct Variant {
     pub settings: Settings,
     /// Draws the fixed program of each question, at a mean depth.
     control: Option<(Control, f64)>,
+    /// Which of the proposed programs counts, where all of them run.
+    pub pick: Option<Pick>,
+    /// Whether a predictor decides, so that it is worth saying how often it names the standard program.
+    pub is_predicted: bool,
 }
 
 impl Variant {
@@ -116,6 +148,8 @@ impl Variant {
                 ..Settings::default()
             },
             control: None,
+            pick: None,
+            is_predicted: false,
         }
     }
 
@@ -135,6 +169,8 @@ impl Variant {
             series: Series::Control(control.name()),
             settings: Settings::default(),
             control: Some((control, depth)),
+            pick: None,
+            is_predicted: false,
         }
     }
 
@@ -165,9 +201,29 @@ impl Variant {
         self
     }
 
+    /// All programs that a predictor proposes, of which one counts.
+    pub fn candidates(pick: Pick) -> Variant {
+        Variant {
+            name: pick.name(),
+            series: Series::Candidates(pick),
+            pick: Some(pick),
+            is_predicted: pick == Pick::Surest,
+            ..Variant::routers(Scope::Prompt, NEUTRAL_DIAL, None)
+        }
+    }
+
+    /// The same under a predictor.
+    pub fn predicted(mut self) -> Variant {
+        self.is_predicted = true;
+        self
+    }
+
     /// Whether routers decide.
     pub fn is_routed(&self) -> bool {
-        matches!(self.series, Series::Routers(_) | Series::Dial(_) | Series::Budget(_))
+        matches!(
+            self.series,
+            Series::Routers(_) | Series::Dial(_) | Series::Budget(_) | Series::Candidates(_)
+        )
     }
 
     /// Routers in a scope, at a dial and a budget.
@@ -192,12 +248,14 @@ impl Variant {
             series,
             settings,
             control: None,
+            pick: None,
+            is_predicted: false,
         }
     }
 }
 
 /// What one question came to under one method.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     pub correct: bool,
     /// The answer was not understood; it is not correct then.
@@ -207,7 +265,22 @@ pub struct Outcome {
     pub depth: f64,
     /// From the encoded question to its answer, on one thread.
     pub seconds: f64,
+    /// A predictor named the standard program.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub standard: bool,
 }
+
+/// What a question came to under one program, and how sure the model was.
+#[derive(Clone, Copy, Debug)]
+pub struct Ran {
+    outcome: Outcome,
+    /// Of choices the probability of the best one among them by their scores; of what is written the mean log-probability
+    /// of its tokens.
+    confidence: f64,
+}
+
+/// What a question came to under the programs that were run on it.
+pub type Runs = HashMap<Program, Ran>;
 
 /// A question made ready once for all methods.
 pub enum Asked<'a> {
@@ -249,6 +322,78 @@ impl<'a> Asked<'a> {
         outcome.seconds = started.elapsed().as_secs_f64();
         Ok(outcome)
     }
+
+    /// What the question came to under the programs that are proposed for the prompt `ids`: all of them run, but for those
+    /// that `runs` has of this question, and one counts. Depth and time are those of all of them but for [`Pick::Surest`],
+    /// whose depth is that of the program it picks.
+    ///
+    /// # Errors
+    /// As [`Self::answer`].
+    pub fn answer_by_candidates(
+        &self,
+        (model, routers): (&Model, Option<&RouterSet>),
+        settings: &Settings,
+        (pick, ids): (Pick, &[u32]),
+        runs: &mut Runs,
+        stop: &AtomicBool,
+    ) -> Result<Outcome> {
+        let started = Instant::now();
+        let mut policy = DecisionPolicy::new(settings, routers, model.info.layers)?;
+        policy.program_for(&Sequence::new(&model.decoder, stop), ids)?;
+        let programs: Vec<Program> = policy.candidates().iter().map(|c| c.program.clone()).collect();
+        let mut seconds = started.elapsed().as_secs_f64();
+        let mut ran = Vec::with_capacity(programs.len());
+        for program in programs {
+            if !runs.contains_key(&program) {
+                let one = self.run(model, &program, stop)?;
+                runs.insert(program.clone(), one);
+            }
+            let one = runs[&program];
+            seconds += one.outcome.seconds;
+            ran.push(one);
+        }
+        let surest = ran
+            .iter()
+            .copied()
+            .reduce(|a, b| if b.confidence > a.confidence { b } else { a });
+        let surest = surest.context("no program was proposed")?.outcome;
+        let n = ran.len() as f64;
+        Ok(match pick {
+            Pick::Surest => Outcome { seconds, ..surest },
+            Pick::Any | Pick::AnyOfAnother => Outcome {
+                correct: ran.iter().any(|r| r.outcome.correct),
+                not_understood: ran.iter().all(|r| r.outcome.not_understood),
+                depth: ran.iter().map(|r| r.outcome.depth).sum::<f64>() / n,
+                seconds,
+                standard: false,
+            },
+        })
+    }
+
+    /// Runs one program, and asks how sure the model is of its answer.
+    fn run(&self, model: &Model, program: &Program, stop: &AtomicBool) -> Result<Ran> {
+        let started = Instant::now();
+        let standard = *program == Program::standard(model.info.layers);
+        let (mut outcome, confidence) = match self {
+            Asked::Scored(question, scoring) => {
+                let score = ChoiceScorer::new(&model.decoder, question)?.run(program, *scoring)?;
+                let outcome = Outcome {
+                    correct: score.correct,
+                    depth: program.depth() as f64,
+                    ..Outcome::default()
+                };
+                (outcome, score.confidence())
+            }
+            Asked::Written(question, how) => {
+                let who = Variant::program(program.clone()).settings;
+                let written = generation::write(model, None, &who, question, how, stop)?;
+                (generation::judge(question, &written), written.confidence)
+            }
+        };
+        outcome.seconds = started.elapsed().as_secs_f64();
+        outcome.standard = standard;
+        Ok(Ran { outcome, confidence })
+    }
 }
 
 /// Answers one question by the scores of its choices. The program is decided on the question part
@@ -266,6 +411,7 @@ pub fn answer(
     stop: &AtomicBool,
 ) -> Result<Outcome> {
     let by_token = settings.program.is_none() && settings.scope == Scope::Token;
+    let mut standard = false;
     let (score, depth) = if by_token {
         by_tokens(decoder, routers, settings, question, scoring, stop)?
     } else {
@@ -273,9 +419,14 @@ pub fn answer(
             Some(program) => program.clone(),
             None => {
                 let mut policy = DecisionPolicy::new(settings, routers, decoder.config().layers)?;
-                policy
-                    .prompt(&mut Sequence::new(decoder, stop).with_kv(settings.kv), &question.prompt)?
-                    .program
+                let mut sequence = Sequence::new(decoder, stop).with_kv(settings.kv);
+                match policy.program_for(&sequence, &question.prompt)?.cloned() {
+                    Some(program) => {
+                        standard = program == Program::standard(decoder.config().layers);
+                        program
+                    }
+                    None => policy.prompt(&mut sequence, &question.prompt)?.program,
+                }
             }
         };
         let score = ChoiceScorer::new(decoder, question)?.run(&program, scoring)?;
@@ -286,6 +437,7 @@ pub fn answer(
         not_understood: false,
         depth,
         seconds: 0.0,
+        standard,
     })
 }
 

@@ -15,6 +15,8 @@ use super::decision::RouterInfo;
 use super::fast::FastRouters;
 use super::input_norm::InputNorm;
 use super::mlp::MlpRouter;
+use super::predictor::{self, Predictor, Shape};
+use super::programs::ProposePrograms;
 use super::scope::{PromptRouting, Scope};
 use crate::files::{self, Readers};
 use crate::model::KvMode;
@@ -31,11 +33,12 @@ pub const KV: &str = "kv";
 /// Bytes of a safetensors header, at most.
 const MOST_HEADER: u64 = 100_000_000;
 
-/// The routers of all layers.
+/// The routers of all layers, or a predictor of programs in their place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouterSet {
-    /// One a layer.
+    /// One a layer; none where there is a predictor.
     pub layers: Vec<MlpRouter>,
+    pub predictor: Option<Predictor>,
     /// Windows of the pooling, W.
     pub windows: usize,
     /// Width of the hidden layer, r.
@@ -70,6 +73,14 @@ impl RouterSet {
         let (_, header) = SafeTensors::read_metadata(bytes).with_context(damaged)?;
         let metadata = header.metadata().clone().unwrap_or_default();
         let tensors = SafeTensors::deserialize(bytes).with_context(damaged)?;
+        if Predictor::is_there(&metadata, &tensors) {
+            let predictor = Predictor::read(&tensors, &metadata, name)?;
+            return Ok(RouterSet::of_predictor(
+                predictor,
+                metadata,
+                &hex(&Sha256::digest(bytes)),
+            ));
+        }
         let count = (0..)
             .take_while(|l| tensors.tensor(&tensor_name(*l, "linear1.weight")).is_ok())
             .count();
@@ -89,26 +100,8 @@ impl RouterSet {
                 first.shape()
             );
         };
-        let read = |layer: usize, part: &str, shape: &[usize]| -> Result<Vec<f32>> {
-            let tensor_name = tensor_name(layer, part);
-            let tensor = tensors
-                .tensor(&tensor_name)
-                .with_context(|| format!("{name} has no tensor {tensor_name}"))?;
-            ensure!(
-                tensor.shape() == shape,
-                "{name}: {tensor_name} has shape {:?}, expected {shape:?}",
-                tensor.shape()
-            );
-            let values = floats(&tensor).with_context(|| format!("{name}: {tensor_name}"))?;
-            if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-                anyhow::bail!(
-                    "{name}: {tensor_name} holds {} at position {at}: the routers are damaged; train them anew, or run \
-                     with --routers none",
-                    values[at]
-                );
-            }
-            Ok(values)
-        };
+        let read =
+            |layer: usize, part: &str, shape: &[usize]| finite_floats(&tensors, &tensor_name(layer, part), shape, name);
         let layers = (0..count).map(|layer| {
             Ok(MlpRouter {
                 w1: read(layer, "linear1.weight", &[width, hidden_size])?,
@@ -126,6 +119,7 @@ impl RouterSet {
         };
         Ok(RouterSet {
             layers: layers.collect::<Result<_>>()?,
+            predictor: None,
             windows,
             width,
             hidden_size,
@@ -146,6 +140,50 @@ impl RouterSet {
         })
     }
 
+    /// A predictor in the place of routers.
+    pub fn of_predictor(predictor: Predictor, mut metadata: HashMap<String, String>, sha256: &str) -> RouterSet {
+        let Shape { inputs, width, .. } = predictor.network.shape;
+        metadata.insert("method".to_owned(), predictor::METHOD.to_owned());
+        RouterSet {
+            layers: Vec::new(),
+            windows: 0,
+            width,
+            hidden_size: inputs,
+            input_norm: InputNorm::Rms,
+            info: RouterInfo {
+                name: predictor.name.clone(),
+                sha256: sha256.to_owned(),
+                width,
+                method: Some(predictor::METHOD.to_owned()),
+                scope: Some(Scope::Prompt),
+                ..RouterInfo::default()
+            },
+            predictor: Some(predictor),
+            metadata,
+            fast: FastRouters::default(),
+        }
+    }
+
+    /// Who proposes whole programs, where these do.
+    pub fn proposes_programs(&self) -> Option<&dyn ProposePrograms> {
+        self.predictor
+            .as_ref()
+            .map(|predictor| predictor as &dyn ProposePrograms)
+    }
+
+    /// Refuses a predictor where routers of layers are asked for, as `what` needs them.
+    ///
+    /// # Errors
+    /// A predictor, with the way out.
+    pub fn check_layers(&self, what: &str) -> Result<()> {
+        ensure!(
+            self.predictor.is_none(),
+            "{what} needs routers of layers, and {} predicts whole programs: choose other routers with --routers",
+            crate::text::escape_controls(&self.info.name)
+        );
+        Ok(())
+    }
+
     /// Reads a checkpoint file.
     pub fn load(path: &Path) -> Result<Self> {
         let bytes =
@@ -159,12 +197,16 @@ impl RouterSet {
     /// # Errors
     /// Names both shapes.
     pub fn check(&self, model: &str, layers: usize, hidden_size: usize) -> Result<()> {
+        let made_for = match &self.predictor {
+            Some(predictor) => predictor.network.shape.layers,
+            None => self.layers.len(),
+        };
         ensure!(
-            self.layers.len() == layers && self.hidden_size == hidden_size,
+            made_for == layers && self.hidden_size == hidden_size,
             "the routers {} are for a model of {} layers with hidden size {}{}; {model} has {layers} layers with \
              hidden size {hidden_size}. Train routers for it with `drllm-tui train`, or run it with --routers none",
             self.info.name,
-            self.layers.len(),
+            made_for,
             self.hidden_size,
             match self.metadata.get("base_model") {
                 Some(base) => format!(" ({})", crate::text::escape_controls(base)),
@@ -177,7 +219,10 @@ impl RouterSet {
     /// Writes f32 tensors in the authors' names and the metadata, whole or not at all.
     pub fn save(&self, path: &Path) -> Result<()> {
         let (r, d) = (self.width, self.hidden_size);
-        let mut tensors = Vec::new();
+        let mut tensors = match &self.predictor {
+            Some(predictor) => predictor.parts()?,
+            None => Vec::new(),
+        };
         for (layer, router) in self.layers.iter().enumerate() {
             let parts: [(&str, &[f32], Vec<usize>); 4] = [
                 ("linear1.weight", &router.w1, vec![r, d]),
@@ -248,6 +293,27 @@ fn sort_metadata(mut bytes: Vec<u8>) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The numbers of a tensor of this shape, all finite; `checkpoint` is for messages.
+pub(super) fn finite_floats(tensors: &SafeTensors, name: &str, shape: &[usize], checkpoint: &str) -> Result<Vec<f32>> {
+    let tensor = tensors
+        .tensor(name)
+        .with_context(|| format!("{checkpoint} has no tensor {name}"))?;
+    ensure!(
+        tensor.shape() == shape,
+        "{checkpoint}: {name} has shape {:?}, expected {shape:?}",
+        tensor.shape()
+    );
+    let values = floats(&tensor).with_context(|| format!("{checkpoint}: {name}"))?;
+    if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+        anyhow::bail!(
+            "{checkpoint}: {name} holds {} at position {at}: the routers are damaged; train them anew, or run with \
+             --routers none",
+            values[at]
+        );
+    }
+    Ok(values)
+}
+
 fn tensor_name(layer: usize, part: &str) -> String {
     format!("model.routers.{layer}.{part}")
 }
@@ -291,6 +357,7 @@ mod tests {
         };
         RouterSet {
             layers: (0..layers).map(router).collect(),
+            predictor: None,
             windows: 4,
             width: r,
             hidden_size: d,

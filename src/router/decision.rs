@@ -15,6 +15,8 @@ pub enum DecidedBy {
     Program,
     /// The layer's router, by its greatest probability.
     Router,
+    /// The program that a predictor named for the prompt.
+    Predictor,
     /// The dial moved the router's distribution to another action.
     Dial,
     /// The budget forced another action than router and dial wanted.
@@ -24,9 +26,10 @@ pub enum DecidedBy {
 }
 
 impl DecidedBy {
-    pub const ALL: [DecidedBy; 5] = [
+    pub const ALL: [DecidedBy; 6] = [
         DecidedBy::Program,
         DecidedBy::Router,
+        DecidedBy::Predictor,
         DecidedBy::Dial,
         DecidedBy::Budget,
         DecidedBy::Pin,
@@ -36,6 +39,7 @@ impl DecidedBy {
         match self {
             DecidedBy::Program => "program",
             DecidedBy::Router => "router",
+            DecidedBy::Predictor => "predictor",
             DecidedBy::Dial => "dial",
             DecidedBy::Budget => "budget",
             DecidedBy::Pin => "pin",
@@ -96,7 +100,7 @@ pub struct RouterInfo {
     pub windows: usize,
     /// Width of the hidden layer, r.
     pub width: usize,
-    /// How they were made, where they say: `depth` (spec §8).
+    /// How they were made, where they say: `depth` (spec §8), `polar` (§6).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
     /// The scope they were made for, where they say.
@@ -114,6 +118,11 @@ pub struct RouterInfo {
 }
 
 impl RouterInfo {
+    /// Whether it is a predictor, which names whole programs, rather than a router a layer.
+    pub fn is_predictor(&self) -> bool {
+        self.method.as_deref() == Some(super::predictor::METHOD)
+    }
+
     /// Whether both are the same routers, whatever their file is called and whichever version of this program wrote
     /// down what they say of themselves.
     pub fn is_same(&self, other: &RouterInfo) -> bool {

@@ -10,6 +10,8 @@ pub mod mlp;
 pub mod pin;
 pub mod policy;
 pub mod pooling;
+pub mod predictor;
+pub mod programs;
 pub mod scope;
 
 pub use calibration::Calibration;
@@ -21,4 +23,6 @@ pub use input_norm::InputNorm;
 pub use mlp::MlpRouter;
 pub use pin::Pin;
 pub use pooling::pool_windows;
+pub use predictor::Predictor;
+pub use programs::{CandidateProgram, ProposePrograms, ProposedPrograms};
 pub use scope::{PromptRouting, Scope};

@@ -4,6 +4,9 @@ use super::decision::{DecidedBy, Decision};
 use super::pin::Pin;
 use crate::program::Action;
 
+/// The dial's neutral position: the router's own distribution (spec §3).
+pub const NEUTRAL_DIAL: f64 = -0.5;
+
 /// Mixes the router's distribution with pure skip, execute or repeat, as Dr.LLM's code does
 /// (spec §3). `dial` in −1..=1; −0.5 is the router itself, 0.5 always execute.
 pub fn dial(probs: [f32; 3], dial: f64) -> [f32; 3] {

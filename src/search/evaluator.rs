@@ -177,7 +177,7 @@ pub fn watch_question(
 mod tests {
     use super::*;
     use crate::eval::testing::{LAYERS, question, tiny_decoder};
-    use crate::search::tree::edits;
+    use crate::search::tree::Edits;
 
     #[test]
     fn shared_prefixes_change_no_bit_and_save_work() {
@@ -189,7 +189,8 @@ mod tests {
             let mut evaluator = ProgramEvaluator::new(&scorer, Scoring::Sum, cache).unwrap();
             let standard = Program::standard(LAYERS);
             let mut programs = vec![standard.clone(), Program::default()];
-            programs.extend(edits(&standard, LAYERS));
+            programs.extend(Edits::Layers.of(&standard, LAYERS));
+            programs.extend(Edits::Segments.of(&standard, LAYERS));
             let mut from_scratch = 0;
             for program in &programs {
                 let shared = evaluator.evaluate(program).unwrap();

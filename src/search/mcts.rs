@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::tree::{Node, Tree};
+use super::tree::{Edits, Node, Tree};
 use crate::program::Program;
 
 /// What one program came to on one question.
@@ -45,6 +45,9 @@ pub struct SearchSettings {
     pub length_penalty: f64,
     /// Probability of going to a random child instead of the best.
     pub random_child: f64,
+    /// What a step of the tree changes.
+    #[serde(default, skip_serializing_if = "Edits::is_default")]
+    pub edits: Edits,
     /// Where not empty, no tree is searched: these programs are run on every question.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub programs: Vec<Program>,
@@ -59,6 +62,7 @@ impl Default for SearchSettings {
             exploration: 1.8,
             length_penalty: 3.0,
             random_child: 0.1,
+            edits: Edits::default(),
             programs: Vec::new(),
         }
     }
@@ -139,6 +143,7 @@ pub type Observer<'o> = dyn FnMut(&Simulation) + 'o;
 ///
 /// A question that the standard program gets wrong ends with the first right program; one that it
 /// gets right is searched for shorter ones until the simulations are spent or enough layers saved.
+/// With [`Edits::Segments`] a wrong one is searched like a right one.
 pub fn search(
     question: &str,
     layers: usize,
@@ -206,7 +211,7 @@ impl<'a> Search<'a> {
         observer: &mut Observer,
     ) -> Result<Self> {
         let mut search = Search {
-            tree: Tree::new(layers),
+            tree: Tree::new(layers, settings.edits),
             rng: settings.rng(question),
             settings,
             simulations: 0,
@@ -281,7 +286,8 @@ impl<'a> Search<'a> {
 
     fn is_done(&self) -> bool {
         let Some(shortest) = self.shortest else { return false };
-        let turned_right = !self.tree.nodes[0].evaluation.correct;
+        // A predictor of programs learns from all that are right, so one is not enough for it.
+        let turned_right = !self.tree.nodes[0].evaluation.correct && self.settings.edits == Edits::Layers;
         let saved = self.layers.saturating_sub(shortest);
         turned_right || self.settings.stop_at_saving.is_some_and(|k| saved >= k)
     }

@@ -23,3 +23,4 @@ pub use records::{ExampleRecord, RecordHeader, RecordWriter, read_records};
 pub use shard::Shard;
 pub use static_baseline::StaticBaseline;
 pub use static_program::StaticSearch;
+pub use tree::Edits;

@@ -4,14 +4,75 @@ use std::collections::{HashMap, HashSet};
 
 use rand::Rng;
 use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
 
 use super::mcts::{Evaluation, SearchSettings};
-use crate::program::Program;
+use crate::program::{Program, segments};
+
+/// Which programs are one edit away from another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Edits {
+    /// Dr.LLM's: 1 or 2 neighbours skipped, a layer repeated
+    #[default]
+    Layers,
+    /// PoLar's: a segment of 1 to 4 layers skipped or repeated as a whole, no layer edited twice
+    Segments,
+}
+
+impl Edits {
+    /// Every program one edit away, each once, in a fixed order.
+    pub fn of(self, program: &Program, layers: usize) -> Vec<Program> {
+        match self {
+            Edits::Layers => edits(program, layers),
+            Edits::Segments => segment_edits(program, layers),
+        }
+    }
+
+    /// Whether these edits can lead to a program of `layers` layers.
+    pub fn reach(self, program: &Program, layers: usize) -> bool {
+        match self {
+            Edits::Layers => program.to_actions(layers).is_some(),
+            Edits::Segments => segments::parse(program, layers).is_some(),
+        }
+    }
+
+    /// What programs of these edits are, for messages.
+    pub fn programs(self) -> &'static str {
+        match self {
+            Edits::Layers => "action vector: each layer at most twice, in order",
+            Edits::Segments => "program of segments: 1 to 4 layers, each segment skipped, kept or run twice, in order",
+        }
+    }
+
+    pub(super) fn is_default(&self) -> bool {
+        *self == Edits::default()
+    }
+}
+
+/// Every program one segment away: 1 to 4 neighbouring layers that run once each, skipped or run
+/// twice as a whole. What was edited before is left alone, so the order of edits does not matter.
+fn segment_edits(program: &Program, layers: usize) -> Vec<Program> {
+    let run = program.layers();
+    let executions = program.executions(layers);
+    let mut found = Vec::new();
+    for length in 1..=segments::LONGEST {
+        for at in 0..(run.len() + 1).saturating_sub(length) {
+            let segment = &run[at..at + length];
+            let neighbours = segment.windows(2).all(|w| w[1] == w[0] + 1);
+            if neighbours && segment.iter().all(|&layer| executions[layer] == 1) {
+                found.push([&run[..at], &run[at + length..]].concat());
+                found.push([&run[..at + length], &run[at..]].concat());
+            }
+        }
+    }
+    found.into_iter().map(Program::from_layers).collect()
+}
 
 /// Every program one edit away: 1 or 2 consecutive positions skipped, or one position repeated
 /// once. Each program once, in a fixed order; all are action vectors if `program` is one, and none
 /// is longer than twice the model's `layers`.
-pub fn edits(program: &Program, layers: usize) -> Vec<Program> {
+fn edits(program: &Program, layers: usize) -> Vec<Program> {
     let run = program.layers();
     let executions = program.executions(layers);
     let mut seen = HashSet::new();
@@ -57,14 +118,16 @@ pub struct Tree {
     pub nodes: Vec<Node>,
     index: HashMap<Program, usize>,
     layers: usize,
+    edits: Edits,
 }
 
 impl Tree {
-    pub fn new(layers: usize) -> Tree {
+    pub fn new(layers: usize, edits: Edits) -> Tree {
         Tree {
             nodes: Vec::new(),
             index: HashMap::new(),
             layers,
+            edits,
         }
     }
 
@@ -75,7 +138,7 @@ impl Tree {
 
     /// Adds a program that was not reached before; its edits will be tried in random order.
     pub fn add(&mut self, program: Program, evaluation: Evaluation, rng: &mut impl Rng) -> usize {
-        let mut untried = edits(&program, self.layers);
+        let mut untried = self.edits.of(&program, self.layers);
         untried.shuffle(rng);
         self.index.insert(program.clone(), self.nodes.len());
         self.nodes.push(Node {
@@ -158,6 +221,7 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::program::Action;
     use proptest::prelude::*;
 
     #[test]
@@ -170,6 +234,69 @@ mod tests {
         assert_eq!(found, expected, "each program once; layer 1 may not run a third time");
         assert_eq!(edits(&Program::default(), 2), []);
         assert_eq!(edits(&Program::standard(30), 30).len(), 30 + 29 + 30);
+    }
+
+    #[test]
+    fn segments_are_edited_once_and_in_any_order() {
+        let once = |text: &str| Edits::Segments.of(&Program::parse(text, 6).unwrap(), 6);
+        assert_eq!(once("0-5").len(), 2 * (6 + 5 + 4 + 3));
+        let expected = [
+            "1-2",
+            "0x2 1-2",
+            "0 2",
+            "0 1x2 2",
+            "0-1",
+            "0-1 2x2",
+            "2",
+            "(0-1)x2 2",
+            "0",
+            "0 (1-2)x2",
+        ];
+        let expected: Vec<Program> = expected
+            .iter()
+            .map(|t| Program::parse(&format!("{t} 5x2"), 6).unwrap())
+            .collect();
+        let found = once("0-2 5x2");
+        assert_eq!(found[..10], expected, "layers 3 to 5 were edited");
+        assert_eq!(found.len(), 12, "and 0 to 2 as a whole");
+        // All that two edits lead to, either first, is reached both ways.
+        let two = |first: &str| once(first).into_iter().collect::<HashSet<_>>();
+        let both = Program::parse("(0-1)x2 2-3", 6).unwrap();
+        assert!(two("(0-1)x2 2-5").contains(&both) && two("0-3").contains(&both));
+    }
+
+    #[test]
+    fn segments_lead_to_every_program_that_has_a_parse() {
+        let standard = Program::standard(5);
+        let (mut seen, mut open) = (HashSet::from([standard.clone()]), vec![standard]);
+        while let Some(program) = open.pop() {
+            assert!(Edits::Segments.reach(&program, 5), "{program}");
+            let new = Edits::Segments.of(&program, 5);
+            assert_eq!(new.iter().collect::<HashSet<_>>().len(), new.len());
+            open.extend(new.into_iter().filter(|p| seen.insert(p.clone())));
+        }
+        let mut cuts: Vec<Vec<segments::Segment>> = vec![Vec::new()];
+        for _ in 0..5 {
+            cuts = cuts
+                .into_iter()
+                .flat_map(|cut| {
+                    let start = cut.last().map_or(0, |s| s.start + s.length);
+                    let lengths = 1..=segments::LONGEST.min(5 - start);
+                    let mut longer: Vec<Vec<segments::Segment>> = lengths
+                        .flat_map(|length| {
+                            let segment = |action| segments::Segment { start, length, action };
+                            Action::ALL.map(|action| [&cut[..], &[segment(action)]].concat())
+                        })
+                        .collect();
+                    if start == 5 {
+                        longer.push(cut);
+                    }
+                    longer
+                })
+                .collect();
+        }
+        let all: HashSet<Program> = cuts.iter().map(|cut| segments::expand(cut)).collect();
+        assert_eq!(seen, all);
     }
 
     proptest! {

@@ -37,6 +37,7 @@ pub fn routers(
 ) -> RouterSet {
     RouterSet {
         layers,
+        predictor: None,
         windows,
         width,
         hidden_size: model.decoder.config().hidden_size,

@@ -80,7 +80,7 @@ impl Dataset {
     /// records without a single target.
     pub fn new(files: &[RecordFile], model: &ModelInfo, corrected_share: f64, seed: u64) -> Result<Dataset> {
         for file in files {
-            check(file, &files[0], model)?;
+            check_file(file, &files[0], model)?;
         }
         let mut data = Dataset {
             examples: Vec::new(),
@@ -161,7 +161,7 @@ pub fn is_held_out(id: &str, validation: f64, seed: u64) -> bool {
 }
 
 /// The first 64 bits of a hash of seed and id: the same at every run and in every file.
-fn id_hash(seed: u64, id: &str) -> u64 {
+pub(super) fn id_hash(seed: u64, id: &str) -> u64 {
     let mut hash = Sha256::new();
     hash.update(seed.to_le_bytes());
     hash.update(id.as_bytes());
@@ -169,7 +169,11 @@ fn id_hash(seed: u64, id: &str) -> u64 {
     u64::from_le_bytes(bytes)
 }
 
-fn check(file: &RecordFile, first: &RecordFile, model: &ModelInfo) -> Result<()> {
+/// Whether records are of `model`, and of the kind of the first file's.
+///
+/// # Errors
+/// The first difference, with both files.
+pub(super) fn check_file(file: &RecordFile, first: &RecordFile, model: &ModelInfo) -> Result<()> {
     let header = &file.header;
     ensure!(
         header.model_sha256 == model.sha256 && header.layers == model.layers,

@@ -5,7 +5,7 @@
 //! arithmetic in `math`, AdamW and its schedule in `optimiser`), `loss` and `metrics` judge decisions, `settings` are a
 //! training's numbers, `trainer` is the loop, `state` what a stopped training goes on from, `run` all of it in order,
 //! `checkpoint` what is saved, `curves` its pictures, `ablation` a table of other settings. `depth` makes depth routers,
-//! `verifier` token verifiers.
+//! `verifier` token verifiers, `polar` a predictor of programs.
 
 pub mod ablation;
 pub mod checkpoint;
@@ -19,6 +19,7 @@ pub mod math;
 pub mod metrics;
 pub mod network;
 pub mod optimiser;
+pub mod polar;
 pub mod run;
 pub mod settings;
 pub mod state;

@@ -88,6 +88,7 @@ actions! {
         Lens, "lens", "lens map", "The map as a logit lens: the token that each layer would say, and from where on it is the final one";
         Flips, "flips", "flips", "The least confident decisions: try the alternative at once";
         Freeze, "freeze", "freeze", "In the flips: everything else as it ran, or later layers decide anew";
+        Candidates, "candidates", "candidates", "The programs that a predictor proposed: run one and compare";
         Search, "search", "search", "Watch a search: programs tried on a question, right ones, the shortest";
         Intervene, "intervene", "next token", "While a run is held: skip, execute or repeat a layer at the next token, and see both ways first";
         Divergence, "divergence", "KL by token", "In a comparison: how far the next-token distributions lie apart";

@@ -29,7 +29,7 @@ use super::settings::SettingsDialog;
 use super::stats::{Batch, StatsDialog};
 use super::theme::Theme;
 use crate::engine::{AskId, Header, ModelInfo, RouterChoice, RouterInfo, RunId, Settings, Trace};
-use crate::router::Pin;
+use crate::router::{CandidateProgram, Pin};
 
 /// How long a passing message stands.
 pub const NOTICE_TIME: Duration = Duration::from_secs(6);
@@ -238,6 +238,10 @@ pub enum Overlay {
     Next(NextDialog),
     /// The tree of runs, and the row selected in it.
     Runs {
+        row: usize,
+    },
+    /// The programs that a predictor proposed for the run on the screen, and the row selected.
+    Candidates {
         row: usize,
     },
     /// What is seen of [`App::search`].
@@ -606,6 +610,20 @@ impl App {
             Against::Previous => self.previous.as_ref(),
             Against::Unmodified => self.unmodified.as_ref(),
             Against::Run(id) => self.run(id),
+        }
+    }
+
+    /// The programs that a predictor proposed for the prompt on the screen: those of the run, or, where one of them was run
+    /// by itself, those of the run before.
+    pub fn candidates(&self) -> &[CandidateProgram] {
+        let Some(shown) = &self.shown else { return &[] };
+        let same_prompt = |run: &&Run| {
+            let ids = |run: &Run| run.trace.header.prompt.iter().map(|t| t.id).collect::<Vec<_>>();
+            ids(run) == ids(shown)
+        };
+        match shown.candidates() {
+            [] => self.previous.as_ref().filter(same_prompt).map_or(&[], Run::candidates),
+            candidates => candidates,
         }
     }
 

@@ -58,6 +58,7 @@ fn outcome(decision: &Decision) -> String {
     let by = match decision.by {
         DecidedBy::Program => "the fixed program",
         DecidedBy::Router => "the router",
+        DecidedBy::Predictor => "the predictor",
         DecidedBy::Dial => "the dial",
         DecidedBy::Budget => "the budget",
         DecidedBy::Pin => "your pin",
@@ -173,6 +174,7 @@ mod tests {
             ("A", "statistics of 6 recordings of SmolLM2-135M-Instruct: skipped "),
             ("AP", "statistics, a file of prompts: nothing typed yet"),
             ("E", "save the run, the file to write: typed run.trace.jsonl"),
+            ("Cj", "predicted program 2 of 5: score -1.20, depth 30, 0-29"),
             ("S", "search: "),
             ("L", "lesson What a layer program is: "),
         ] {
@@ -185,6 +187,9 @@ mod tests {
             }
             update(&mut app, Event::Worker(fixture::loaded()));
             app.focus = Focus::Map;
+            if keys.starts_with('C') {
+                app.open("predicted".into(), None, fixture::predicted_trace(7, 20));
+            }
             if keys == "L" {
                 app.overlay = Some(Overlay::Lessons { row: 0 });
             }
@@ -208,7 +213,7 @@ mod tests {
         let text = opened(&mut app, " N");
         assert!(text.starts_with("the next token, layer 15 to skip, decided "), "{text}");
         kinds.insert(kind(app.overlay.as_ref().unwrap()));
-        assert_eq!(kinds.len(), 15, "a dialog is not told here");
+        assert_eq!(kinds.len(), 16, "a dialog is not told here");
     }
 
     /// A number for each kind: a new one must be told too.
@@ -230,6 +235,7 @@ mod tests {
             Search(_) => 12,
             Save(_) => 13,
             Next(_) => 14,
+            Candidates { .. } => 15,
         }
     }
 }

@@ -9,7 +9,7 @@ use super::playback::{Playback, Speed};
 use super::tally::{self, Tally};
 use crate::engine::{Candidate, Decision, Header, RunId, Scope, Settings, Step, Trace};
 use crate::program::Action;
-use crate::router::PromptRouting;
+use crate::router::{CandidateProgram, PromptRouting};
 use crate::text::{bytes_in_words, escape_controls};
 
 /// Steps whose times make the speed shown while a run is under way.
@@ -312,6 +312,11 @@ impl Run {
 
     pub fn settings(&self) -> &Settings {
         &self.trace.header.settings
+    }
+
+    /// The programs that a predictor proposed for the prompt, best first.
+    pub fn candidates(&self) -> &[CandidateProgram] {
+        &self.trace.header.candidates
     }
 
     pub fn is_recording(&self) -> bool {

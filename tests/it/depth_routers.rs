@@ -50,6 +50,7 @@ impl Place {
         metadata.retain(|_, value| !value.is_empty());
         let set = RouterSet {
             layers: (0..LAYERS).map(router).collect(),
+            predictor: None,
             windows: 8,
             width: 2,
             hidden_size: HIDDEN,

@@ -232,6 +232,7 @@ fn assert_valid(app: &App) {
             let counted = dialog.counted.as_ref();
             assert!(counted.is_none_or(|counted| counted.report.runs > 0));
         }
+        Some(Overlay::Candidates { row }) => assert!(*row < app.candidates().len().max(1)),
         Some(Overlay::Runs { row }) => assert!(*row < app.runs().count().max(1)),
         Some(Overlay::Settings(dialog)) => assert!(dialog.row < drllm::tui::settings::Field::ALL.len()),
         _ => {}

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use drllm::engine::{Command, Event as Worker, SearchEnd};
 use drllm::testing::fixture;
-use drllm::tui::app::App;
+use drllm::tui::app::{App, Overlay};
 use drllm::tui::color::ColorTier;
 use drllm::tui::files::FileReport;
 use drllm::tui::update::{Event, update};
@@ -145,6 +145,38 @@ fn a_comparison_of_two_runs() {
     ran(&mut app, &other);
     keys(&mut app, "c");
     snapshots("compare", &mut app);
+}
+
+#[test]
+fn programs_that_a_predictor_proposed() {
+    let mut app = ready();
+    app.prompt.set("Why is the sky blue?");
+    keys(&mut app, "C");
+    assert!(app.overlay.is_none(), "nothing was proposed for a recording");
+    ran(&mut app, &fixture::predicted_trace(7, 24));
+    insta::assert_snapshot!("predicted_80x24", text(&draw(&mut app, (80, 24))));
+    keys(&mut app, "Cj");
+    insta::assert_snapshot!("candidates_80x24", text(&draw(&mut app, (80, 24))));
+    let commands = key(&mut app, KeyCode::Enter);
+    let run = match commands.as_slice() {
+        [Command::Routers(_)] => app.starting.as_ref().unwrap().id,
+        [Command::Generate { run, settings, .. }] => {
+            assert_eq!(settings.program.as_ref().unwrap().to_string(), "0-29");
+            *run
+        }
+        other => panic!("{other:?}"),
+    };
+    let mut other = fixture::trace(9, 20);
+    other.header.settings.program = Some(drllm::program::Program::standard(30));
+    hear(&mut app, fixture::events(run, &other));
+    assert!(matches!(app.overlay, Some(Overlay::Compare { .. })));
+    insta::assert_snapshot!("candidates_compared_80x24", text(&draw(&mut app, (80, 24))));
+    key(&mut app, KeyCode::Esc);
+    keys(&mut app, "C");
+    assert!(
+        app.overlay.is_some(),
+        "the candidates of the run before are still at hand"
+    );
 }
 
 /// Presses keys; the worker answers what they ask.

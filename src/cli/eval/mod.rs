@@ -21,7 +21,7 @@ use crate::engine::{KvMode, NEUTRAL_DIAL, RouterChoice, RouterInfo, Scope, Setti
 use crate::eval::evaluation::{Controls, Interrupted};
 use crate::eval::outcomes::OutcomeFile;
 use crate::eval::report::{Format, Report, StaticChoice};
-use crate::eval::{Evaluation, Task, Variant, Variants, curve};
+use crate::eval::{Evaluation, Pick, Task, Variant, Variants, curve};
 use crate::line_file::Existing;
 use crate::program::Program;
 use crate::search::static_baseline::{self, StaticBaseline};
@@ -296,13 +296,23 @@ impl EvalArgs {
     fn variants(&self, layers: usize, routers: Option<&RouterInfo>) -> Result<Variants> {
         let mut variants = Variants::new(layers);
         let choice = self.router_choice();
+        let predicts = routers.is_some_and(RouterInfo::is_predictor);
         if routers.is_some() {
-            for scope in &self.scope {
-                let scope = Scope::from(*scope);
+            // A predictor names one program for all tokens.
+            for scope in self
+                .scope
+                .iter()
+                .map(|scope| Scope::from(*scope))
+                .filter(|s| !predicts || *s == Scope::Prompt)
+            {
                 let kv = self.kv.map_or_else(|| kv_of(&choice, scope), KvMode::from);
-                let dialled = |&dial: &f64| Variant::routers(scope, dial, None).with_kv(kv);
-                let budgeted = |&budget: &usize| Variant::routers(scope, NEUTRAL_DIAL, Some(budget)).with_kv(kv);
+                let named = |variant: Variant| if predicts { variant.predicted() } else { variant };
+                let dialled = |&dial: &f64| named(Variant::routers(scope, dial, None).with_kv(kv));
+                let budgeted = |&budget: &usize| named(Variant::routers(scope, NEUTRAL_DIAL, Some(budget)).with_kv(kv));
                 variants.all.push(dialled(&NEUTRAL_DIAL));
+                if predicts {
+                    variants.all.extend(Pick::ALL.map(Variant::candidates));
+                }
                 variants.all.extend(self.dial.iter().map(dialled));
                 for &depth in self.depth.iter().filter(|_| scope == Scope::Token) {
                     let dial = dial_for_depth(routers, depth).map_err(UsageError::new)?;

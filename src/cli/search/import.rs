@@ -13,6 +13,7 @@ use crate::eval::Task;
 use crate::files;
 use crate::model::ModelInfo;
 use crate::model::summary::Summary;
+use crate::search::Edits;
 use crate::search::exchange::{self, Imported, Layout};
 use crate::search::records::write_records;
 use crate::text::{escape_controls, without_mark};
@@ -35,6 +36,9 @@ pub struct ImportArgs {
     /// default model if absent
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
+    /// Which programs are kept: action vectors, or PoLar's segments
+    #[arg(long, value_enum, default_value_t)]
+    edits: Edits,
     /// Leave damaged samples, and those of no question in --data, out
     #[arg(long)]
     skip_damaged: bool,
@@ -52,7 +56,7 @@ pub fn run(args: &ImportArgs) -> Result<()> {
     let model = identify(args.model.as_deref())?;
     let samples = foreign.samples.len();
     let named = foreign.model.clone();
-    let imported = exchange::import(foreign, &task, &model);
+    let imported = exchange::import(foreign, &task, &model, args.edits);
     if !args.skip_damaged && !imported.damaged.is_empty() {
         bail!("{}", refusal(args, &imported, samples));
     }
@@ -123,9 +127,15 @@ fn tell(imported: &Imported, named: Option<&str>, model: &ModelInfo) {
     }
     if imported.no_vectors > 0 {
         crate::note!(
-            "{} of {} programs left out: they are no action vectors (each layer at most twice, in order)",
+            "{} of {} programs left out: {}",
             imported.no_vectors,
-            imported.programs
+            imported.programs,
+            match imported.header.settings.edits {
+                Edits::Layers => {
+                    "they are no action vectors (each layer at most twice, in order); --edits segments keeps PoLar's"
+                }
+                Edits::Segments => "they are no segments of 1 to 4 layers skipped, kept or run twice, in order",
+            }
         );
     }
     if imported.repeated > 0 {

@@ -22,7 +22,7 @@ use crate::program::Program;
 use crate::progress::Progress as Step;
 use crate::search::evaluator::DEFAULT_CACHE_BYTES;
 use crate::search::records::{Existing, FORMAT, Part};
-use crate::search::{ExampleRecord, RecordHeader, RecordWriter, SearchSettings, Shard, search_question};
+use crate::search::{Edits, ExampleRecord, RecordHeader, RecordWriter, SearchSettings, Shard, search_question};
 
 /// Arguments of a search.
 #[derive(Args, Debug)]
@@ -41,8 +41,11 @@ pub struct RunArgs {
     /// Programs tried for a question, at most
     #[arg(long, value_name = "N", default_value_t = SearchSettings::default().simulations)]
     simulations: usize,
+    /// What the search changes in a program from one step to the next
+    #[arg(long, value_enum, default_value_t)]
+    edits: Edits,
     /// Search no tree: run the programs of this file, one a line, on every question
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["simulations", "stop_at_saving"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["simulations", "stop_at_saving", "edits"])]
     programs: Option<PathBuf>,
     /// Only the first N questions
     #[arg(long, value_name = "N")]
@@ -262,6 +265,7 @@ impl RunArgs {
             simulations: self.simulations,
             seed: self.seed,
             stop_at_saving: self.stop_at_saving,
+            edits: self.edits,
             ..SearchSettings::default()
         })
     }

@@ -11,10 +11,12 @@ use crate::cli::output::check_named_once;
 use crate::eval::report::Format;
 use crate::files::{self, Readers, Whole};
 use crate::router::checkpoint::DEFAULT_WINDOWS;
+use crate::router::predictor::network::HEADS;
 use crate::train::TrainSettings;
 use crate::train::ablation::Group;
 use crate::train::depth::DepthSettings;
 use crate::train::loss::LossKind;
+use crate::train::polar::PolarSettings;
 use crate::train::settings::RouterInput;
 use crate::train::state::is_state;
 use crate::train::verifier::VerifierSettings;
@@ -25,11 +27,13 @@ pub struct TrainArgs {
     /// Records of `drllm-tui search`; several files are taken together
     #[arg(long, value_name = "FILE", required_unless_present_any = ["data", "method"], num_args = 1..)]
     pub records: Vec<PathBuf>,
-    /// Another way than from the records of a search
-    #[arg(long, value_enum, conflicts_with_all = ["records", "data", "ablate"])]
+    /// Another way than layer routers from the records of a search
+    #[arg(long, value_enum, conflicts_with_all = ["data", "ablate"])]
     pub method: Option<Method>,
     #[command(flatten)]
     pub depth: DepthArgs,
+    #[command(flatten)]
+    pub polar: PolarArgs,
     /// Questions with choices to learn from instead of records: a token verifier, for scope `token`
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["records", "ablate"], requires = "verifier_spans")]
     pub data: Vec<PathBuf>,
@@ -49,15 +53,16 @@ pub struct TrainArgs {
     /// Where the routers go (safetensors)
     #[arg(long, value_name = "FILE", required_unless_present = "ablate")]
     pub out: Option<PathBuf>,
-    #[arg(long, value_name = "N", default_value_t = TrainSettings::default().epochs, conflicts_with = "verifier_spans")]
-    epochs: usize,
+    /// Times that all examples are learnt from [default: 25, and 10 with --method polar]
+    #[arg(long, value_name = "N", conflicts_with = "verifier_spans")]
+    epochs: Option<usize>,
     /// Stop after N epochs in a row without a better one
     #[arg(long, value_name = "N", conflicts_with = "verifier_spans")]
     patience: Option<usize>,
-    /// Greatest learning rate [default: 0.001, and 0.002 with --method depth]
+    /// Greatest learning rate [default: 0.001; 0.002 with --method depth, 0.0005 with --method polar]
     #[arg(long, conflicts_with = "verifier_spans")]
     pub lr: Option<f64>,
-    /// Examples or texts a step [default: 16]
+    /// Examples, texts or questions a step [default: 16]
     #[arg(long, value_name = "N", conflicts_with = "verifier_spans")]
     pub batch: Option<usize>,
     #[arg(long, default_value_t = TrainSettings::default().seed)]
@@ -68,7 +73,7 @@ pub struct TrainArgs {
     /// Windows of the pooling, W
     #[arg(long, value_name = "W", default_value_t = DEFAULT_WINDOWS)]
     pub windows: usize,
-    /// Width of the routers' hidden layer, r [default: 128, and 64 with --method depth]
+    /// Width of the routers' hidden layer, r [default: 128; 64 with --method depth, 256 with --method polar]
     #[arg(long, value_name = "R", conflicts_with = "verifier_spans")]
     width: Option<usize>,
     /// Linear layers of a router; only 2 can be saved
@@ -127,6 +132,24 @@ pub enum Method {
     /// Depth routers: each token of an answer as shallow as it can be without changing what the model says, from prompts
     /// and the model alone
     Depth,
+    /// A predictor of whole programs (PoLar), from the records of `search --edits segments`: it reads the question once and
+    /// says which segments of layers are skipped or run twice
+    Polar,
+}
+
+/// The numbers of a training of a predictor.
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "Of --method polar")]
+pub struct PolarArgs {
+    /// Layers of the model that a question runs through before it is read; 0 are its embeddings [default: 4]
+    #[arg(long, value_name = "K", requires = "method")]
+    feature_layer: Option<usize>,
+    /// Right programs of a question that are learnt from, at most [default: 50]
+    #[arg(long, value_name = "N", requires = "method")]
+    programs_a_question: Option<usize>,
+    /// Weight of the standard program where a shorter one is right; 1 for every other program [default: 0.3]
+    #[arg(long, value_name = "WEIGHT", requires = "method")]
+    standard_weight: Option<f64>,
 }
 
 /// The numbers of a training of depth routers.
@@ -174,7 +197,7 @@ impl TrainArgs {
     /// [`UsageError`]s that name the argument.
     pub fn settings(&self) -> Result<TrainSettings> {
         let ranges = [
-            ("--epochs", self.epochs as f64, 1.0, 100_000.0),
+            ("--epochs", self.epochs.unwrap_or(1) as f64, 1.0, 100_000.0),
             ("--patience", self.patience.unwrap_or(1) as f64, 1.0, 100_000.0),
             ("--batch", self.batch.unwrap_or(1) as f64, 1.0, 65_536.0),
             ("--windows", self.windows as f64, 1.0, 4096.0),
@@ -198,7 +221,7 @@ impl TrainArgs {
         }
         let defaults = TrainSettings::default();
         let settings = TrainSettings {
-            epochs: self.epochs,
+            epochs: self.epochs.unwrap_or(defaults.epochs),
             learning_rate: self.lr.unwrap_or(defaults.learning_rate),
             batch: self.batch.unwrap_or(defaults.batch),
             width: self.width(),
@@ -224,6 +247,7 @@ impl TrainArgs {
     pub fn width(&self) -> usize {
         self.width.unwrap_or(match self.method {
             Some(Method::Depth) => DepthSettings::default().width,
+            Some(Method::Polar) => PolarSettings::default().width,
             None => TrainSettings::default().width,
         })
     }
@@ -267,6 +291,61 @@ impl TrainArgs {
             }
         }
         Ok(settings)
+    }
+
+    /// The numbers of a training of a predictor for a model of `layers` layers.
+    ///
+    /// # Errors
+    /// [`UsageError`]s that name the argument.
+    pub fn polar_settings(&self, layers: usize) -> Result<PolarSettings> {
+        let (given, defaults) = (&self.polar, PolarSettings::default());
+        let settings = PolarSettings {
+            epochs: self.epochs.unwrap_or(defaults.epochs),
+            learning_rate: self.lr.unwrap_or(defaults.learning_rate),
+            batch: self.batch.unwrap_or(defaults.batch),
+            width: self.width(),
+            feature_layer: given.feature_layer.unwrap_or(defaults.feature_layer.min(layers)),
+            programs: given.programs_a_question.unwrap_or(defaults.programs),
+            standard_weight: given.standard_weight.unwrap_or(defaults.standard_weight),
+            validation: self.validation,
+            seed: self.seed,
+            ..defaults
+        };
+        let ranges = [
+            ("--width", settings.width as f64, 4.0, 4096.0),
+            ("--feature-layer", settings.feature_layer as f64, 0.0, layers as f64),
+            ("--programs-a-question", settings.programs as f64, 1.0, 1e6),
+            ("--standard-weight", settings.standard_weight, 0.0, 100.0),
+        ];
+        for (name, value, least, most) in ranges {
+            if !(least..=most).contains(&value) {
+                return Err(UsageError::new(format!("{name} is {value}: expected {least} to {most}")).into());
+            }
+        }
+        if !settings.width.is_multiple_of(HEADS) {
+            let message = format!("--width is {}: expected a multiple of {HEADS}", settings.width);
+            return Err(UsageError::new(message).into());
+        }
+        Ok(settings)
+    }
+
+    /// Refuses records that a method does not read, and their absence where it does.
+    ///
+    /// # Errors
+    /// [`UsageError`]s that say what to do.
+    pub fn check_method(&self) -> Result<()> {
+        match (self.method, self.records.is_empty()) {
+            (Some(Method::Depth), false) => {
+                let message = "--method depth learns from --prompts, not from --records: leave one of the two out";
+                Err(UsageError::new(message).into())
+            }
+            (Some(Method::Polar), true) => {
+                let message = "--method polar learns from the records of a search: give them by --records, as `drllm-tui \
+                               search --edits segments` writes them";
+                Err(UsageError::new(message).into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Refuses places that cannot be written, and what would be overwritten, before hours of work go

@@ -3,6 +3,7 @@
 mod args;
 mod depth;
 mod log;
+mod polar;
 mod verifier;
 
 use std::path::Path;
@@ -38,6 +39,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
     let threads = args.model.threads()?;
     let settings = args.settings()?;
     args.check_places()?;
+    args.check_method()?;
     let records = args.records.iter().map(|path| read(path, args.skip_damaged));
     let records = records.collect::<Result<Vec<_>>>()?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -46,6 +48,9 @@ pub fn run(args: TrainArgs) -> Result<()> {
         return depth::run(&args, threads, &stop);
     }
     let model = args.model.load(&stop)?;
+    if args.method == Some(args::Method::Polar) {
+        return polar::run(&args, &records, &model, threads, &stop);
+    }
     if !args.verifier_spans.is_empty() {
         return verifier::run(&args, &args.verifier_spans, &model, threads, &stop);
     }

@@ -21,6 +21,7 @@ fn listening_routers(hidden_size: usize) -> RouterSet {
     };
     RouterSet {
         layers: (0..LAYERS).map(router).collect(),
+        predictor: None,
         width,
         hidden_size,
         ..tiny_routers()

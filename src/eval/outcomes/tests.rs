@@ -51,6 +51,7 @@ fn evaluate(path: &Path, existing: Existing, most: usize) -> Result<Vec<Vec<Outc
                 not_understood: index == 1,
                 depth: 1.0 / (index + 3) as f64,
                 seconds: 0.1,
+                standard: false,
             };
             let outcomes: Vec<Outcome> = (0..methods.len()).map(outcome).collect();
             file.write(&task, question, methods, &outcomes)?;

@@ -11,9 +11,9 @@ use crate::eval::grading::letters::letter;
 use crate::eval::{Answer, AnswerKind, Generation, Question, Scoring, Task};
 use crate::model::ModelInfo;
 use crate::program::Program;
-use crate::search::SearchSettings;
 use crate::search::mcts::target;
 use crate::search::records::{ExampleRecord, FORMAT, Gold, RecordHeader, ScoredProgram};
+use crate::search::{Edits, SearchSettings};
 use crate::text::escape_controls;
 
 /// Characters of a question that a message quotes.
@@ -31,7 +31,7 @@ pub struct Imported {
     pub repeated: usize,
     /// Programs of the samples used.
     pub programs: usize,
-    /// Those of them that are no action vectors, and left out.
+    /// Those of them that the edits asked for cannot lead to, and left out.
     pub no_vectors: usize,
     /// Whether some program runs the model's last layer.
     pub reaches_end: bool,
@@ -43,10 +43,12 @@ pub struct Imported {
 /// A sample belongs to the question of its id, else to the one whose text it holds, alone or in a
 /// prompt; where several questions read alike, to the one whose choices the prompt names. What a
 /// layout does not hold is left open: margins are none, the seed is 0, and the simulations of a
-/// record are the programs known of it besides the standard one.
-pub fn import(foreign: Foreign, task: &Task, model: &ModelInfo) -> Imported {
+/// record are the programs known of it besides the standard one. Programs that `edits` cannot lead to
+/// are left out.
+pub fn import(foreign: Foreign, task: &Task, model: &ModelInfo, edits: Edits) -> Imported {
     let index = Index::new(&task.questions);
-    let header = header(&foreign, task, model);
+    let mut header = header(&foreign, task, model);
+    header.settings.edits = edits;
     let mut imported = Imported {
         header,
         examples: Vec::new(),
@@ -135,7 +137,9 @@ impl Imported {
         self.reaches_end |= right.iter().chain(&wrong).any(|p| p.layers().contains(&(layers - 1)));
         let [right, wrong] = [right, wrong].map(|programs| {
             let known = programs.len();
-            let vectors = programs.into_iter().filter(|p| p.to_actions(layers).is_some());
+            let vectors = programs
+                .into_iter()
+                .filter(|p| self.header.settings.edits.reach(p, layers));
             let vectors: Vec<Program> = vectors.collect();
             self.no_vectors += known - vectors.len();
             vectors

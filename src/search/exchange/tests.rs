@@ -59,7 +59,7 @@ fn without_margins(example: &ExampleRecord) -> ExampleRecord {
 
 fn read_back(json: &Value, layout: Layout, questions: Vec<Question>) -> Imported {
     let foreign = read(json.to_string().as_bytes(), layout).unwrap();
-    import(foreign, &task(questions), &model())
+    import(foreign, &task(questions), &model(), crate::search::Edits::Layers)
 }
 
 fn damage(json: &Value, layout: Layout) -> Vec<String> {

@@ -97,7 +97,7 @@ fn ucb_chooses_among_children() {
 #[test]
 fn ucb_follows_the_formula() {
     let mut rng = settings(1).rng("q");
-    let mut tree = Tree::new(4);
+    let mut tree = Tree::new(4, Edits::Layers);
     let evaluation = Evaluation {
         correct: true,
         margin: 1.0,
@@ -130,6 +130,24 @@ fn a_wrong_question_ends_when_it_turns_right() {
     assert_eq!(found.right().count(), 1);
     assert_eq!(found.evaluated.last().unwrap().0, *found.best().unwrap());
     assert!(found.simulations < 500);
+}
+
+#[test]
+fn segments_are_searched_to_the_end() {
+    let settings = SearchSettings {
+        edits: Edits::Segments,
+        ..settings(120)
+    };
+    let found = result("q", &settings, |p| runs(p, 5) == 2 || runs(p, 7) == 0);
+    assert!(!found.baseline.correct);
+    assert_eq!(found.simulations, 120);
+    assert!(found.right().count() > 5);
+    let programs = || found.evaluated.iter().map(|(p, _)| p);
+    assert!(programs().all(|p| Edits::Segments.reach(p, LAYERS)));
+    assert!(
+        programs().any(|p| p.to_actions(LAYERS).is_none()),
+        "no segment was repeated"
+    );
 }
 
 #[test]

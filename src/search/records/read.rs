@@ -9,6 +9,7 @@ use crate::files;
 use crate::line_file::whole_lines;
 use crate::program::MOST_LAYERS;
 use crate::program::Program;
+use crate::search::Edits;
 use crate::text::without_mark;
 
 /// Reads a file of records. A last line without an end is left out: it is what a kill leaves.
@@ -68,10 +69,12 @@ pub(super) fn parse(
             }
             (Ok(Line::Header(_)), Some(_)) => bail!("{}: a second header; one file holds one search", place()),
             (Ok(Line::Example(_)), None) => bail!("{}: records begin with their header line", place()),
-            (Ok(Line::Example(example)), Some(file)) => match check(&example, file.header.layers).with_context(place) {
-                Ok(()) => file.examples.push(*example),
-                Err(error) => damaged(error)?,
-            },
+            (Ok(Line::Example(example)), Some(file)) => {
+                match check(&example, file.header.layers, file.header.settings.edits).with_context(place) {
+                    Ok(()) => file.examples.push(*example),
+                    Err(error) => damaged(error)?,
+                }
+            }
         }
     }
     Ok((file, whole))
@@ -91,7 +94,7 @@ fn check_format(header: &RecordHeader) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn check(example: &ExampleRecord, layers: usize) -> Result<()> {
+pub(crate) fn check(example: &ExampleRecord, layers: usize, edits: Edits) -> Result<()> {
     let choices = example.choices.len();
     match &example.answer {
         Gold::Index(index) => ensure!(
@@ -106,8 +109,9 @@ pub(crate) fn check(example: &ExampleRecord, layers: usize) -> Result<()> {
     let scored = example.right.iter().chain(&example.wrong).map(|s| &s.program);
     for program in scored.chain(&example.best) {
         ensure!(
-            program.to_actions(layers).is_some(),
-            "the program '{program}' is no action vector of {layers} layers: each layer at most twice, in order"
+            edits.reach(program, layers),
+            "for {layers} layers '{program}' is no {}",
+            edits.programs()
         );
     }
     let found = |best: &Program| example.right.iter().any(|s| s.program == *best);

@@ -33,6 +33,7 @@ pub(super) fn dialog(app: &App, overlay: &Overlay) -> String {
         Overlay::Force(dialog) => force(app, dialog),
         Overlay::Runs { row } => run(app, *row),
         Overlay::Next(dialog) => next(app, dialog),
+        Overlay::Candidates { row } => candidate(app, *row),
         Overlay::Search(page) => searched(app, *page),
         Overlay::Stats(dialog) => stats(app, dialog),
     }
@@ -48,6 +49,21 @@ fn typing(what: &str, edit: &LineEdit) -> String {
     match &edit.error {
         Some(error) => format!("{typed}; refused: {}", escape_controls(&error.message)),
         None => typed,
+    }
+}
+
+fn candidate(app: &App, row: usize) -> String {
+    let candidates = app.candidates();
+    match candidates.get(row) {
+        Some(candidate) => format!(
+            "predicted program {} of {}: score {:.2}, depth {}, {}",
+            row + 1,
+            candidates.len(),
+            candidate.score,
+            candidate.program.depth(),
+            candidate.program
+        ),
+        None => "predicted programs: there are none".to_owned(),
     }
 }
 

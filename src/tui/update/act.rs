@@ -15,8 +15,8 @@ use super::super::settings::{Field, SettingsDialog, other, step_budget, step_dia
 use super::super::tape::Tape;
 use super::super::transcript::Transcript;
 use super::{
-    focus, grid, guess, inside, intervene, lens, lessons, palette, play, requests, search, select_token, stats, tape,
-    twin,
+    candidates, focus, grid, guess, inside, intervene, lens, lessons, palette, play, requests, search, select_token,
+    stats, tape, twin,
 };
 use crate::engine::Command;
 use crate::program::Action;
@@ -41,6 +41,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Lens => lens::toggle(app),
         Intervene => return intervene::open(app),
         Flips => return inside::open_flips(app),
+        Candidates => candidates::open(app),
         Runs => inside::open_runs(app),
         Search => search::open(app),
         Stats => stats::open(app),

@@ -1,6 +1,7 @@
 //! Event → state. No terminal, no model and no clock in here: time comes in ticks.
 
 mod act;
+mod candidates;
 mod dialog;
 mod guess;
 mod inside;

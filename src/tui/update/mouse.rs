@@ -107,6 +107,7 @@ fn scroll_overlay(overlay: &mut Overlay, wheel: isize) {
         | Overlay::Inside(_)
         | Overlay::Next(_)
         | Overlay::Runs { .. }
+        | Overlay::Candidates { .. }
         | Overlay::Search(_)
         | Overlay::Jump(_)
         | Overlay::Save(_)

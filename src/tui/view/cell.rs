@@ -126,7 +126,7 @@ fn settled(theme: &Theme, mode: MapMode, decision: &Decision) -> Look {
     let action = decision.action;
     let confidence = decision.confidence().unwrap_or(1.0);
     let by = match decision.by {
-        DecidedBy::Program | DecidedBy::Router | DecidedBy::Pin => None,
+        DecidedBy::Program | DecidedBy::Router | DecidedBy::Predictor | DecidedBy::Pin => None,
         DecidedBy::Dial => Some(Role::Dial),
         DecidedBy::Budget => Some(Role::Budget),
     };
@@ -182,6 +182,7 @@ fn who(by: DecidedBy) -> char {
     match by {
         DecidedBy::Program => '·',
         DecidedBy::Router => 'r',
+        DecidedBy::Predictor => 'p',
         DecidedBy::Dial => 'd',
         DecidedBy::Budget => 'b',
         DecidedBy::Pin => 'P',
@@ -230,7 +231,10 @@ pub(super) fn legend(app: &App) -> Vec<(String, Style, &'static str)> {
         ],
         MapMode::DecidedBy => vec![
             by(DecidedBy::Program, Role::Text, "fixed program"),
-            by(DecidedBy::Router, Role::Text, "router"),
+            match app.shown.as_ref().is_some_and(|run| !run.candidates().is_empty()) {
+                true => by(DecidedBy::Predictor, Role::Text, "predictor"),
+                false => by(DecidedBy::Router, Role::Text, "router"),
+            },
             by(DecidedBy::Dial, Role::Dial, "dial"),
             by(DecidedBy::Budget, Role::Budget, "budget"),
             by(DecidedBy::Pin, Role::Pin, "pin"),

@@ -91,6 +91,7 @@ fn outcome(app: &App, decision: &Decision) -> Vec<Piece> {
     let (by, role) = match decision.by {
         DecidedBy::Program => ("by the fixed program", Role::Text),
         DecidedBy::Router => ("by the router", Role::Text),
+        DecidedBy::Predictor => ("by the predictor", Role::Text),
         DecidedBy::Dial => ("by the dial", Role::Dial),
         DecidedBy::Budget => ("by the budget", Role::Budget),
         DecidedBy::Pin => ("by your pin", Role::Pin),

@@ -1,6 +1,7 @@
 //! State → screen. Nothing in here changes anything.
 
 mod answer;
+mod candidates;
 mod cell;
 mod compare;
 mod depths;
@@ -131,6 +132,10 @@ fn draw(app: &App, screen: &Screen, area: Rect, buffer: &mut Buffer) -> Option<P
         Some(Overlay::Search(page)) => search::draw(app, *page, below_lesson(screen, body), buffer),
         Some(Overlay::Runs { row }) => {
             runs::draw(app, *row, body, buffer);
+            None
+        }
+        Some(Overlay::Candidates { row }) => {
+            candidates::draw(app, *row, body, buffer);
             None
         }
     }

@@ -116,6 +116,7 @@ pub(super) fn run(args: &EvalArgs, files: &[PathBuf]) -> Result<()> {
         );
         return Err(UsageError::new(message).into());
     };
+    routers.check_layers("--text")?;
     let asked = asked(args, &routers.info, model.info.layers)?;
     let kv = args.kv.map_or_else(|| kv_of(&choice, Scope::Token), KvMode::from);
     tell_notes(&routers.info, &asked, kv);
