@@ -143,6 +143,7 @@ fn trace() -> Trace {
         budget_exact: None,
         prefill_ms: 100.0,
         logits: None,
+        next: Vec::new(),
         branch: None,
     });
     for n in 0..TOKENS {
@@ -158,6 +159,8 @@ fn trace() -> Trace {
             decisions,
             ms: 30.0,
             logits: None,
+            next: Vec::new(),
+            bytes: Vec::new(),
         });
     }
     trace

@@ -22,6 +22,12 @@ pub fn escape_controls(text: &str) -> String {
     out
 }
 
+/// Bytes that are no text by themselves: `<E2 80>`.
+pub fn bytes_in_words(bytes: &[u8]) -> String {
+    let words: Vec<String> = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
+    format!("<{}>", words.join(" "))
+}
+
 /// As [`escape_controls`], but newlines and tabs stay: for text streamed to a terminal.
 pub fn escape_controls_multiline(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

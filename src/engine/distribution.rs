@@ -2,16 +2,17 @@
 
 use anyhow::Result;
 use candle_core::{DType, Tensor};
+use serde::{Deserialize, Serialize};
 
 use super::sampler::report;
 use super::trace::LogitsReport;
 use crate::model::Tokenizer;
 
 /// A token that may come next.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
     pub id: u32,
-    /// Its text, unescaped.
+    /// Its text, unescaped; a part of a character as its bytes, `<E2 80>`.
     pub text: String,
     /// 0 to 1, over the whole vocabulary, before temperature and penalties.
     pub probability: f32,
@@ -31,7 +32,7 @@ impl Distribution {
     pub(super) fn new(log_probs: &[f32], count: usize, tokenizer: &Tokenizer) -> Distribution {
         let top = greatest(log_probs, count).into_iter().map(|id| Candidate {
             id,
-            text: tokenizer.decode_piece(id),
+            text: tokenizer.piece_or_bytes(id),
             probability: log_probs[id as usize].exp(),
         });
         Distribution {
@@ -39,6 +40,29 @@ impl Distribution {
             entropy: entropy(log_probs),
         }
     }
+}
+
+/// The `count` likeliest tokens of logits (vocab_size), the likeliest first. For every token of a run, so in one pass.
+pub(super) fn likeliest(logits: &Tensor, count: usize, tokenizer: &Tokenizer) -> Result<Vec<Candidate>> {
+    let values: Vec<f32> = logits.to_dtype(DType::F32)?.to_vec1()?;
+    let mut top: Vec<(f32, u32)> = Vec::with_capacity(count + 1);
+    for (&value, id) in values.iter().zip(0..) {
+        if top.len() < count || top.last().is_some_and(|least| value > least.0) {
+            let at = top.partition_point(|other| other.0 >= value);
+            top.insert(at, (value, id));
+            top.truncate(count);
+        }
+    }
+    let Some(&(greatest, _)) = top.first() else {
+        return Ok(Vec::new());
+    };
+    let sum: f32 = values.iter().map(|value| (value - greatest).exp()).sum();
+    let candidate = |&(value, id): &(f32, u32)| Candidate {
+        id,
+        text: tokenizer.piece_or_bytes(id),
+        probability: (value - greatest).exp() / sum,
+    };
+    Ok(top.iter().map(candidate).collect())
 }
 
 /// Ids of the `count` greatest values, the greatest first.

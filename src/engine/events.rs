@@ -1,11 +1,13 @@
 //! What the screen asks of the worker thread, and what it hears back.
 
 use std::fmt;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use super::divergence::Divergence;
 use super::flip::Flip;
 use super::inspect::Inspection;
+use super::intervention::Intervention;
 use super::search::{SearchEnd, SearchId, SearchRequest, SearchStep};
 use super::settings::Settings;
 use super::trace::{Header, ModelInfo, RouterInfo, Step, Summary, Trace};
@@ -136,6 +138,12 @@ pub enum Question {
         position: usize,
         top: usize,
     },
+    /// As [`Question::Inspect`], for neighbouring tokens.
+    InspectRange {
+        trace: Box<Trace>,
+        positions: Range<usize>,
+        top: usize,
+    },
     /// What another action at (layer, position) would change in the next token; `frozen` with everything
     /// else as it ran.
     Flip {
@@ -146,15 +154,27 @@ pub enum Question {
         top: usize,
         frozen: bool,
     },
+    /// The next token of a run that is held, as it is and with `layer` pinned to `action` there.
+    Intervene {
+        trace: Box<Trace>,
+        layer: usize,
+        action: Action,
+        top: usize,
+    },
     /// How far two runs' next-token distributions lie apart at each token.
     Divergence { traces: Box<[Trace; 2]> },
 }
+
+/// Why a question has no answer that another command ended.
+pub const ENDED: &str = "ended before there was an answer: ask again";
 
 /// What came of a [`Question`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     Inspected(Box<Inspection>),
+    InspectedRange(Vec<Inspection>),
     Flipped(Box<Flip>),
+    Intervened(Box<Intervention>),
     Diverged(Divergence),
     /// Why there is none.
     Refused(String),
@@ -186,6 +206,12 @@ pub enum Event {
     RoutersChanged(Option<RouterInfo>),
     /// Routers could not be replaced; the ones before stay.
     RoutersFailed(String),
+    /// Layers of a prompt that was read so far, or executions of a fixed program.
+    Reading {
+        run: RunId,
+        done: usize,
+        of: usize,
+    },
     Started {
         run: RunId,
         header: Box<Header>,
@@ -222,7 +248,8 @@ impl Event {
     /// The run an event belongs to, if any.
     pub fn run(&self) -> Option<RunId> {
         match self {
-            Event::Started { run, .. }
+            Event::Reading { run, .. }
+            | Event::Started { run, .. }
             | Event::Stepped { run, .. }
             | Event::Finished { run, .. }
             | Event::Failed { run, .. } => Some(*run),

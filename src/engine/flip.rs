@@ -134,7 +134,7 @@ impl Inspector<'_, '_> {
     }
 
     /// Why the layers cannot be settled anew as the run settled them, if that takes routers and they are not loaded.
-    fn no_routers(&self, trace: &Trace) -> Option<String> {
+    pub(super) fn no_routers(&self, trace: &Trace) -> Option<String> {
         let made_with = trace.header.routers.as_ref();
         let decided = made_with.filter(|_| trace.header.settings.program.is_none());
         if decided.is_some_and(RouterInfo::is_predictor) {
@@ -172,7 +172,7 @@ fn decisions(trace: &Trace, position: usize) -> &[Decision] {
 }
 
 /// The likeliest tokens of both rows of log-probabilities.
-fn shifts(model: &Model, rows: &[Vec<f32>], top: usize) -> Vec<Shift> {
+pub(super) fn shifts(model: &Model, rows: &[Vec<f32>], top: usize) -> Vec<Shift> {
     let mut ids = greatest(&rows[0], top);
     for id in greatest(&rows[1], top) {
         if !ids.contains(&id) {
@@ -181,7 +181,7 @@ fn shifts(model: &Model, rows: &[Vec<f32>], top: usize) -> Vec<Shift> {
     }
     let shift = |id: u32| Shift {
         id,
-        text: model.tokenizer.decode_piece(id),
+        text: model.tokenizer.piece_or_bytes(id),
         before: rows[0][id as usize].exp(),
         after: rows[1][id as usize].exp(),
     };

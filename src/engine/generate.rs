@@ -8,9 +8,10 @@ use anyhow::{Result, bail, ensure};
 use candle_core::{DType, Tensor};
 
 use super::decide::{DecisionPolicy, RoutedChunk};
+use super::distribution::{Candidate, likeliest};
 use super::events::Prompt;
 use super::sampler::{Sampler, report};
-use super::sequence::{Sequence, Stopped};
+use super::sequence::{Sequence, Stopped, Watch};
 use super::settings::Settings;
 use super::trace::{BranchPoint, Header, PromptToken, RouterInfo, SCHEMA, Step, StopReason, Summary, Trace};
 use crate::model::{Model, StreamDecoder};
@@ -109,11 +110,26 @@ impl<'a> Generation<'a> {
         settings: &'a Settings,
         stop: &'a AtomicBool,
     ) -> Result<(Self, Header)> {
+        Generation::start_watched(model, routers, prompt, settings, stop, None)
+    }
+
+    /// As [`Self::start`]; `watch` hears how far the prompt is.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_watched(
+        model: &'a Model,
+        routers: Option<&'a RouterSet>,
+        prompt: &Prompt,
+        settings: &'a Settings,
+        stop: &'a AtomicBool,
+        watch: Option<Watch<'a>>,
+    ) -> Result<(Self, Header)> {
         let config = model.decoder.config();
         let mut policy = DecisionPolicy::new(settings, routers, config.layers)?;
         check_probe(settings, config.vocab_size)?;
         let ids = prompt_ids(model, prompt, settings.raw)?;
-        let mut sequence = Sequence::new(&model.decoder, stop).with_kv(settings.kv);
+        let mut sequence = Sequence::new(&model.decoder, stop).with_kv(settings.kv).watched(watch);
         let start = Instant::now();
         let routed = policy.prompt(&mut sequence, &ids)?;
         check_finite(model, routers.map(|r| &r.info), &routed)?;
@@ -133,6 +149,7 @@ impl<'a> Generation<'a> {
             candidates: policy.candidates().to_vec(),
             prefill_ms: prefill * 1e3,
             logits,
+            next: Vec::new(),
             branch: None,
         };
         let generation = Generation {
@@ -271,8 +288,10 @@ impl<'a> Generation<'a> {
         let step = Step {
             id,
             text,
+            bytes: tokenizer.part_of_character(id).unwrap_or_default().to_vec(),
             special,
             position: self.ids.len(),
+            next: Vec::new(),
             logits: report(&routed.logits, self.settings.logits, &self.settings.probe)?,
             program: routed.program,
             decisions: routed.decisions,
@@ -294,6 +313,14 @@ impl<'a> Generation<'a> {
             .or(stopped.then_some(StopReason::Stopped))
             .or((self.tokens() >= self.settings.max_tokens).then_some(StopReason::MaxTokens))
             .or((self.ids.len() >= self.model.decoder.config().context).then_some(StopReason::ContextFull))
+    }
+
+    /// The `count` likeliest tokens of those that may come next, the likeliest first; none where it is forced.
+    pub fn likeliest(&self, count: usize) -> Result<Vec<Candidate>> {
+        match &self.logits {
+            Some(logits) => likeliest(logits, count, &self.model.tokenizer),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Forced, or drawn. A forced token uses up the number that would have drawn one.
@@ -417,6 +444,7 @@ fn prompt_tokens(model: &Model, ids: &[u32], settings: &Settings, routed: &Route
     let token = |(position, &id): (usize, &u32)| PromptToken {
         id,
         text: model.tokenizer.decode_piece(id),
+        bytes: model.tokenizer.part_of_character(id).unwrap_or_default().to_vec(),
         special: model.tokenizer.is_special(id),
         pinned: differs(position),
     };

@@ -1,10 +1,12 @@
 //! A look inside one token of a run: what it would say if it stopped at each layer (the logit lens),
 //! and how far each block moved it. Computed again when it is asked for, so that a run pays nothing.
 
-use anyhow::Result;
+use std::ops::Range;
+
+use anyhow::{Result, ensure};
 use candle_core::{DType, Tensor};
 
-use super::distribution::{Distribution, as_reported, kl, log_probs};
+use super::distribution::{Distribution, as_reported, greatest, kl, log_probs};
 use super::inspector::Inspector;
 use super::replay::ReplayChunk;
 use super::sequence::{LayerActions, Sequence};
@@ -37,6 +39,38 @@ pub struct Stage {
     pub kl: f32,
     /// What the block did to the state; none for the embedding.
     pub moved: Option<Moved>,
+    /// Of a layer's second execution and those after it: what came since the one before.
+    pub since: Option<Since>,
+}
+
+/// What lies between two executions of one layer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Since {
+    /// KL(the execution before ‖ this one) between what the token would say after either, in nats.
+    pub kl: f32,
+    /// Cosine of the states after either.
+    pub cosine: f32,
+    /// The likeliest token is another one.
+    pub other_token: bool,
+}
+
+impl Inspection {
+    /// The first stage from which on every block that was carried out says what the run says in the end: an index into
+    /// [`Self::stages`].
+    pub fn settles(&self) -> Option<usize> {
+        let likeliest = |d: &Distribution| d.top.first().map(|candidate| candidate.id);
+        let carried = self.stages.iter().enumerate().filter(|(_, stage)| stage.carried_out);
+        let same = carried
+            .rev()
+            .take_while(|(_, stage)| likeliest(&stage.lens) == likeliest(&self.next));
+        same.last().map(|(at, _)| at)
+    }
+
+    /// Indices of the stages of a layer, in order.
+    pub fn of_layer(&self, layer: usize) -> impl DoubleEndedIterator<Item = usize> + '_ {
+        let of = move |stage: &Stage| stage.block.is_some_and(|(l, _)| l == layer);
+        (0..self.stages.len()).filter(move |&at| of(&self.stages[at]))
+    }
 }
 
 /// How far a block moved the hidden state.
@@ -62,12 +96,34 @@ impl Inspector<'_, '_> {
     /// # Errors
     /// When there is no such token, or the trace is of another model.
     pub fn inspect(&mut self, trace: &Trace, position: usize, top: usize) -> Result<Inspection> {
-        let (replayed, row) = ReplayChunk::at(trace, position)?;
-        let mut sequence = self.before(trace, position)?;
-        let states = states(&mut sequence, &replayed, row)?;
+        Ok(self.inspect_range(trace, position..position + 1, top)?.remove(0))
+    }
+
+    /// As [`Self::inspect`], for neighbouring tokens at once: the prompt is run once for all of its tokens.
+    ///
+    /// # Errors
+    /// As [`Self::inspect`], and where `positions` is empty.
+    pub fn inspect_range(&mut self, trace: &Trace, positions: Range<usize>, top: usize) -> Result<Vec<Inspection>> {
+        ensure!(!positions.is_empty(), "no token was named");
+        ReplayChunk::at(trace, positions.end - 1)?;
+        let prompt = trace.header.prompt.len();
+        let mut sequence = self.before(trace, positions.start)?;
+        let mut inspections = Vec::with_capacity(positions.len());
+        let rows: Vec<usize> = (positions.start..positions.end.min(prompt)).collect();
+        if !rows.is_empty() {
+            let states = states(&mut sequence, &ReplayChunk::prompt(trace), &rows)?;
+            for (position, states) in rows.iter().zip(&states) {
+                sequence.check_stop()?;
+                inspections.push(self.look(states, *position, top)?);
+            }
+        }
+        for position in positions.start.max(prompt)..positions.end {
+            let states = states(&mut sequence, &ReplayChunk::step(trace, position - prompt), &[0])?;
+            inspections.push(self.look(&states[0], position, top)?);
+        }
         // The next question is likely to be about a token near by.
         self.kept.put(trace.first(sequence.len()), sequence.into_cache());
-        self.look(&states, position, top)
+        Ok(inspections)
     }
 
     fn look(&self, states: &[State], position: usize, top: usize) -> Result<Inspection> {
@@ -79,14 +135,17 @@ impl Inspector<'_, '_> {
         // As the run computed it, by itself: products of several rows may differ in the last bit.
         let logits = decoder.logits(&states[last].hidden)?;
         lenses[last] = log_probs(&logits)?.remove(0);
-        let stages = states.iter().zip(&lenses).map(|(state, lens)| Stage {
-            block: state.block,
-            carried_out: state.carried_out,
-            lens: Distribution::new(lens, top, tokenizer),
-            kl: kl(&lenses[last], lens),
-            moved: state.moved,
-        });
-        let stages: Vec<Stage> = stages.collect();
+        let mut stages = Vec::with_capacity(states.len());
+        for (at, (state, lens)) in states.iter().zip(&lenses).enumerate() {
+            stages.push(Stage {
+                block: state.block,
+                carried_out: state.carried_out,
+                lens: Distribution::new(lens, top, tokenizer),
+                kl: kl(&lenses[last], lens),
+                moved: state.moved,
+                since: since(&states[..=at], &lenses)?,
+            });
+        }
         Ok(Inspection {
             position,
             next: stages[last].lens.clone(),
@@ -96,20 +155,40 @@ impl Inspector<'_, '_> {
     }
 }
 
-/// Runs the chunk as it ran and notes the token of `row` after every block.
-fn states(sequence: &mut Sequence, replayed: &ReplayChunk, row: usize) -> Result<Vec<State>> {
+/// What lies between the last of `states` and the execution of its layer before it, if there is one.
+fn since(states: &[State], lenses: &[Vec<f32>]) -> Result<Option<Since>> {
+    let at = states.len() - 1;
+    let Some((layer, n)) = states[at].block.filter(|(_, n)| *n > 0) else {
+        return Ok(None);
+    };
+    let Some(before) = states.iter().position(|s| s.block == Some((layer, n - 1))) else {
+        return Ok(None);
+    };
+    let likeliest = |at: usize| greatest(&lenses[at], 1);
+    Ok(Some(Since {
+        kl: kl(&lenses[before], &lenses[at]),
+        cosine: 1.0 - moved(&states[before].hidden, &states[at].hidden)?.turn,
+        other_token: likeliest(before) != likeliest(at),
+    }))
+}
+
+/// Runs the chunk as it ran and notes the tokens of `rows` after every block.
+fn states(sequence: &mut Sequence, replayed: &ReplayChunk, rows: &[usize]) -> Result<Vec<Vec<State>>> {
     let decoder = sequence.decoder();
     let chunk = sequence.chunk(replayed.ids.len())?;
     let mut hidden = decoder.embed(&replayed.ids)?;
-    let mut states = vec![State {
-        block: None,
-        carried_out: true,
-        hidden: hidden.narrow(0, row, 1)?,
-        moved: None,
-    }];
-    let mut note = |block, carried_out, before: &Tensor, after: &Tensor| -> Result<()> {
-        let (before, after) = (before.narrow(0, row, 1)?, after.narrow(0, row, 1)?);
-        states.push(State {
+    let mut states = Vec::with_capacity(rows.len());
+    for &row in rows {
+        states.push(vec![State {
+            block: None,
+            carried_out: true,
+            hidden: hidden.narrow(0, row, 1)?,
+            moved: None,
+        }]);
+    }
+    let mut note = |row: usize, block, carried_out, before: &Tensor, after: &Tensor| -> Result<()> {
+        let (before, after) = (before.narrow(0, rows[row], 1)?, after.narrow(0, rows[row], 1)?);
+        states[row].push(State {
             block: Some(block),
             carried_out,
             moved: Some(moved(&before, &after)?),
@@ -119,18 +198,25 @@ fn states(sequence: &mut Sequence, replayed: &ReplayChunk, row: usize) -> Result
     };
     for (layer, n, actions) in passes(replayed, sequence.layers()) {
         sequence.check_stop()?;
-        let own = actions.map_or(Action::Execute, |actions| actions.of_row(row));
-        if n == 0 && own == Action::Skip {
+        let own = |row: &usize| actions.map_or(Action::Execute, |actions| actions.of_row(rows[*row]));
+        let skips: Vec<usize> = (0..rows.len())
+            .filter(|row| n == 0 && own(row) == Action::Skip)
+            .collect();
+        if !skips.is_empty() {
             let aside = sequence.run_aside(layer, &hidden, &chunk)?;
-            note((layer, 0), false, &hidden, &aside)?;
+            for row in skips {
+                note(row, (layer, 0), false, &hidden, &aside)?;
+            }
         }
         let after = match actions {
             Some(actions) => sequence.run_actions(layer, n, &hidden, &chunk, actions)?,
             None => Some(sequence.run_pass(layer, n, &hidden, &chunk)?),
         };
         let Some(after) = after else { continue };
-        if actions.is_none() || own.executions() > n {
-            note((layer, n), true, &hidden, &after)?;
+        for row in 0..rows.len() {
+            if actions.is_none() || own(&row).executions() > n {
+                note(row, (layer, n), true, &hidden, &after)?;
+            }
         }
         hidden = after;
     }

@@ -55,7 +55,10 @@ impl PausePoint {
         if std::mem::take(&mut hold.asked) {
             return false;
         }
-        hold.tokens = hold.tokens.saturating_sub(1);
+        // A run that is ended leaves the next one's tokens alone.
+        if !stop.load(Ordering::Relaxed) {
+            hold.tokens = hold.tokens.saturating_sub(1);
+        }
         true
     }
 

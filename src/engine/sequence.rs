@@ -51,6 +51,9 @@ impl LayerActions {
     }
 }
 
+/// Hears before each layer of a chunk of several tokens how many layers are done, and of how many.
+pub type Watch<'m> = &'m (dyn Fn(usize, usize) + Sync);
+
 /// A sequence's KV cache and length, and the decoder it runs on.
 pub struct Sequence<'m> {
     decoder: &'m Decoder,
@@ -58,6 +61,7 @@ pub struct Sequence<'m> {
     len: usize,
     mode: KvMode,
     stop: &'m AtomicBool,
+    watch: Option<Watch<'m>>,
     blocks_run: usize,
     /// Layers that the last token did not run; those after the end it did.
     left_out: Vec<bool>,
@@ -77,6 +81,7 @@ impl<'m> Sequence<'m> {
             len,
             mode: KvMode::Ragged,
             stop,
+            watch: None,
             blocks_run: 0,
             left_out: Vec::new(),
         }
@@ -85,6 +90,17 @@ impl<'m> Sequence<'m> {
     /// What its tokens leave in layers that they do not run: without this, nothing.
     pub fn with_kv(self, mode: KvMode) -> Self {
         Sequence { mode, ..self }
+    }
+
+    /// Tells `watch` how far its chunks are.
+    pub fn watched(self, watch: Option<Watch<'m>>) -> Self {
+        Sequence { watch, ..self }
+    }
+
+    fn tell(&self, tokens: usize, done: usize, of: usize) {
+        if let Some(watch) = self.watch.filter(|_| tokens > 1) {
+            watch(done, of);
+        }
     }
 
     /// The first `len` tokens of this sequence as a sequence of its own, by copying what they left.
@@ -158,8 +174,9 @@ impl<'m> Sequence<'m> {
     pub fn run_program(&mut self, ids: &[u32], program: &Program) -> Result<Tensor> {
         let chunk = self.chunk(ids.len())?;
         let mut hidden = self.decoder.embed(ids)?;
-        for (layer, n) in program.passes() {
+        for (done, (layer, n)) in program.passes().enumerate() {
             self.check_stop()?;
+            self.tell(ids.len(), done, program.depth());
             hidden = self.run_pass(layer, n, &hidden, &chunk)?;
         }
         self.finish(ids.len(), &hidden)
@@ -186,6 +203,7 @@ impl<'m> Sequence<'m> {
         self.left_out.resize(layers, false);
         for layer in 0..layers {
             self.check_stop()?;
+            self.tell(ids.len(), layer, layers);
             let along = fast && ids.len() == 1 && (self.mode == KvMode::Fill || !self.left_out[layer]);
             let question = match routers {
                 Some((routers, dial)) if along => routers.question(layer, &hidden)?.zip(Some(dial)),

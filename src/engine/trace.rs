@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::distribution::Candidate;
 use super::settings::Settings;
 pub use crate::model::ModelInfo;
 use crate::program::{Action, Program};
@@ -32,6 +33,9 @@ pub struct PromptToken {
     /// Its text; unescaped, so escape it before it reaches a terminal. Bytes that are no
     /// character by themselves read as U+FFFD.
     pub text: String,
+    /// Its bytes, where they are not whole characters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bytes: Vec<u8>,
     /// A control token of the model, such as `<|im_start|>`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub special: bool,
@@ -69,6 +73,9 @@ pub struct Header {
     pub prefill_ms: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logits: Option<LogitsReport>,
+    /// As [`Step::next`], after the prompt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub next: Vec<Candidate>,
     /// Present where the run goes on from another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<BranchPoint>,
@@ -118,6 +125,9 @@ pub struct Step {
     /// The text that became complete with this token; empty while a character is still missing
     /// bytes. Unescaped.
     pub text: String,
+    /// The token's bytes, where they are not whole characters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bytes: Vec<u8>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub special: bool,
     /// Position in the sequence, from 0 at the prompt's first token.
@@ -132,6 +142,9 @@ pub struct Step {
     /// For the position after this token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logits: Option<LogitsReport>,
+    /// The likeliest tokens after this one, the likeliest first, in runs of the explorer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub next: Vec<Candidate>,
 }
 
 /// Why generation ended.

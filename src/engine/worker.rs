@@ -29,6 +29,9 @@ use crate::guard;
 use crate::model::Model;
 use crate::router::RouterSet;
 
+/// The likeliest next tokens that go with every token of a run.
+const NEXT: usize = 3;
+
 /// Time between two progress events of a pull.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
@@ -258,9 +261,10 @@ impl State {
         start: Start,
         settings: &Settings,
         inbox: &mut Inbox,
-        emit: &dyn Fn(Event),
+        emit: &(dyn Fn(Event) + Sync),
         stop: &AtomicBool,
     ) -> Result<Summary> {
+        let watch = |done, of| emit(Event::Reading { run, done, of });
         let State {
             model, routers, kept, ..
         } = self;
@@ -268,7 +272,9 @@ impl State {
         let routers = routers.as_ref();
         let (mut generation, mut trace) = match start {
             Start::Prompt(prompt) => {
-                let (generation, header) = Generation::start(model, routers, prompt, settings, stop)?;
+                let (generation, mut header) =
+                    Generation::start_watched(model, routers, prompt, settings, stop, Some(&watch))?;
+                header.next = generation.likeliest(NEXT)?;
                 (generation, Trace::new(header))
             }
             Start::Branch(before, forced) => {
@@ -308,7 +314,8 @@ impl State {
             if !inbox.pause_point.wait(stop) {
                 continue;
             }
-            let Some(step) = generation.step()? else { break };
+            let Some(mut step) = generation.step()? else { break };
+            step.next = generation.likeliest(NEXT)?;
             trace.steps.push(step.clone());
             let step = Box::new(step);
             emit(Event::Stepped { run, step });

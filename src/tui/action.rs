@@ -85,10 +85,12 @@ actions! {
     }
     "Look inside" {
         Inside, "inside", "inside", "Inside this token: what it would say at each layer, how far each layer moves it";
+        Lens, "lens", "lens map", "The map as a logit lens: the token that each layer would say, and from where on it is the final one";
         Flips, "flips", "flips", "The least confident decisions: try the alternative at once";
         Freeze, "freeze", "freeze", "In the flips: everything else as it ran, or later layers decide anew";
         Candidates, "candidates", "candidates", "The programs that a predictor proposed: run one and compare";
         Search, "search", "search", "Watch a search: programs tried on a question, right ones, the shortest";
+        Intervene, "intervene", "next token", "While a run is held: skip, execute or repeat a layer at the next token, and see both ways first";
         Divergence, "divergence", "KL by token", "In a comparison: how far the next-token distributions lie apart";
     }
     "Move" {
@@ -115,6 +117,7 @@ actions! {
         PaneShorter, "pane-shorter", "shorter", "Make the pane shorter";
         PanesReset, "panes-reset", "pane sizes", "Give all panes their own sizes again; a double click on a border does it for that one";
         MapMode, "map-mode", "map shows", "Map: decisions, confidence or who decided";
+        Twin, "twin", "twin", "The unmodified model's answer under this one, with the first token that differs";
         FoldPrompt, "fold-prompt", "fold prompt", "Fold the prompt's columns of the map to a strip, or unfold them";
         Tape, "tape", "tape/map", "The tape, a line a token, or the map of layers × tokens";
         Zoom, "zoom", "zoom", "Width of the map's columns";
@@ -133,6 +136,8 @@ actions! {
         Lessons, "lessons", "lessons", "Guided tours through the screen";
         LessonNext, "lesson-next", "next step", "The next page or step of the lesson";
         LessonPrevious, "lesson-previous", "last step", "The page or step of the lesson before";
+        GuessShallow, "guess-shallow", "shallow", "Guess that the next token of a trace is shallower than its mean, and see it";
+        GuessDeep, "guess-deep", "deep", "Guess that the next token of a trace is deeper than its mean, and see it";
         LessonLeave, "lesson-leave", "leave lesson", "Leave the lesson";
     }
     "Prompt" {

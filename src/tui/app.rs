@@ -8,9 +8,10 @@ use super::action::UiAction;
 use super::code::Code;
 use super::files::FileRequest;
 use super::history::{History, Parent};
-use super::inside::{Apart, FlipDialog, ForceDialog, InsideDialog};
+use super::inside::{Apart, FlipDialog, ForceDialog, InsideDialog, NextDialog};
 use super::keymap::{Key, Keymap};
-use super::lesson::{Listed, Tour};
+use super::lens::Lens;
+use super::lesson::{Guesses, Listed, Tour};
 use super::line_edit::LineEdit;
 use super::lines::LineStarts;
 use super::next_run::Wanted;
@@ -21,13 +22,13 @@ use super::panes::{Edge, Panes};
 use super::playback::Speed;
 use super::prompt::PromptEditor;
 use super::recordings::Recording;
-use super::run::Run;
+use super::run::{Progress, Run};
 use super::save::SaveDialog;
 use super::search::{Page, Search};
 use super::settings::SettingsDialog;
 use super::stats::{Batch, StatsDialog};
 use super::theme::Theme;
-use crate::engine::{AskId, ModelInfo, RouterChoice, RouterInfo, RunId, Settings, Trace};
+use crate::engine::{AskId, Header, ModelInfo, RouterChoice, RouterInfo, RunId, Settings, Trace};
 use crate::router::{CandidateProgram, Pin};
 
 /// How long a passing message stands.
@@ -116,6 +117,10 @@ impl MapMode {
 pub struct MapState {
     /// Whether the tape stands in the place of the map: a line a token.
     pub tape: bool,
+    /// Whether the map shows what the logit lens says; it goes before the tape.
+    pub lens: bool,
+    /// Width of the lens' columns: narrow, middle or wide.
+    pub lens_zoom: LensZoom,
     pub mode: MapMode,
     /// Width of a column; chosen by the room there is if absent.
     pub zoom: Option<u16>,
@@ -125,6 +130,41 @@ pub struct MapState {
     pub first_token: usize,
     /// The lowest layer.
     pub first_layer: usize,
+}
+
+impl MapState {
+    /// Whether the tape is on the screen.
+    pub fn shows_tape(&self) -> bool {
+        self.tape && !self.lens
+    }
+}
+
+/// Width of a column of the lens map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LensZoom {
+    #[default]
+    Narrow,
+    Middle,
+    Wide,
+}
+
+impl LensZoom {
+    pub fn next(self) -> LensZoom {
+        match self {
+            LensZoom::Narrow => LensZoom::Middle,
+            LensZoom::Middle => LensZoom::Wide,
+            LensZoom::Wide => LensZoom::Narrow,
+        }
+    }
+
+    /// Columns of the screen.
+    pub fn width(self) -> u16 {
+        match self {
+            LensZoom::Narrow => 9,
+            LensZoom::Middle => 13,
+            LensZoom::Wide => 20,
+        }
+    }
 }
 
 /// The model as far as the screen knows.
@@ -195,6 +235,7 @@ pub enum Overlay {
     Inside(InsideDialog),
     Flips(FlipDialog),
     Force(ForceDialog),
+    Next(NextDialog),
     /// The tree of runs, and the row selected in it.
     Runs {
         row: usize,
@@ -217,6 +258,8 @@ pub struct Starting {
     pub settings: Settings,
     /// For comparison only.
     pub unmodified: bool,
+    /// Layers of the prompt's pass that are done, and how many there are.
+    pub reading: Option<(usize, usize)>,
     /// The run it goes on from.
     pub parent: Option<Parent>,
 }
@@ -268,8 +311,12 @@ pub struct App {
     pub previous: Option<Run>,
     /// The unmodified model on the prompt of `shown`.
     pub unmodified: Option<Run>,
+    /// Whether the unmodified answer stands under the one on the screen.
+    pub twin: bool,
     /// The other runs of this session.
     pub history: History,
+    /// What the logit lens has said.
+    pub lens: Lens,
     /// The search of programs, and what it is asked.
     pub search: Search,
     /// The file of prompts that is run, or was run last.
@@ -307,6 +354,8 @@ pub struct App {
     pub lessons: Vec<Listed>,
     /// The lesson under way.
     pub tour: Option<Tour>,
+    /// What was guessed of the run on the screen.
+    pub guesses: Guesses,
     pub notice: Option<Notice>,
     /// A file to be read or written.
     pub file: Option<FileRequest>,
@@ -351,7 +400,9 @@ impl App {
             shown: None,
             previous: None,
             unmodified: None,
+            twin: false,
             history: History::default(),
+            lens: Lens::default(),
             search: Search::default(),
             batch: None,
             apart: None,
@@ -375,6 +426,7 @@ impl App {
             overlay: None,
             lessons: Vec::new(),
             tour: None,
+            guesses: Guesses::default(),
             notice: None,
             file: None,
             clipboard: None,
@@ -429,11 +481,49 @@ impl App {
     /// Puts the cursor where a new run begins.
     pub fn begin_view(&mut self) {
         self.mark = None;
-        self.unmodified = None;
+        self.unmodified = self.unmodified.take().filter(|base| self.is_twin(base));
         self.follow = true;
         self.answer_scroll = 0;
         self.map.first_token = 0;
         self.cursor.token = self.last_token();
+    }
+
+    /// Whether a run of the unmodified model is that of the run on the screen: the same prompt, drawn in the same way.
+    fn is_twin(&self, base: &Run) -> bool {
+        let twin = |run: &Run| {
+            let (of, header) = (&base.trace.header, &run.trace.header);
+            let ids = |header: &Header| header.prompt.iter().map(|token| token.id).collect::<Vec<_>>();
+            of.model.sha256 == header.model.sha256
+                && of.settings == overrides::unmodified(&header.settings, run.layers())
+                && ids(of) == ids(header)
+        };
+        base.progress == Progress::Finished && self.shown.as_ref().is_some_and(twin)
+    }
+
+    /// Why the unmodified model is not run for the twin view.
+    pub fn twin_waits(&self) -> Option<String> {
+        let run = self.shown.as_ref()?;
+        let made_with = &run.trace.header.model;
+        match &self.model {
+            ModelState::Loading { .. } => Some("waits for the model".to_owned()),
+            ModelState::Missing(_) => Some("needs the model, which is missing".to_owned()),
+            ModelState::Ready { info, .. } if info.sha256 != made_with.sha256 => Some(format!(
+                "needs the model {}",
+                crate::text::escape_controls(&made_with.name)
+            )),
+            ModelState::Ready { .. } if self.starting.as_ref().is_some_and(|s| s.unmodified) => None,
+            ModelState::Ready { .. } if self.is_busy() => Some("waits for the run to end".to_owned()),
+            ModelState::Ready { .. } => None,
+        }
+    }
+
+    /// What a pane shows at present, for its tab.
+    pub fn tab_title(&self, pane: Focus) -> &'static str {
+        match pane {
+            Focus::Map if self.map.lens => "Lens",
+            Focus::Map if self.map.tape => "Tape",
+            pane => pane.title(),
+        }
     }
 
     /// The model, once it is loaded.
@@ -542,6 +632,7 @@ impl App {
         match &self.overlay {
             Some(Overlay::Settings(dialog)) if dialog.edit.is_some() => "command",
             Some(Overlay::Force(_)) => "command",
+            Some(Overlay::Next(_)) => "intervene",
             Some(Overlay::Palette(_)) => "palette",
             Some(Overlay::Jump(_) | Overlay::Save(_)) => "command",
             Some(Overlay::Overrides(list)) if list.edit.is_some() => "command",

@@ -25,7 +25,28 @@ pub fn cell(app: &App) -> Option<String> {
         Some(decision) => outcome(&decision),
         None => "not reached yet".to_owned(),
     };
-    Some(format!("layer {layer}, {place} {text}: {what}{}", depth(run, token)))
+    let lens = if app.map.lens { lens(app) } else { String::new() };
+    Some(format!(
+        "layer {layer}, {place} {text}: {what}{}{lens}",
+        depth(run, token)
+    ))
+}
+
+/// What the lens says at the cursor.
+fn lens(app: &App) -> String {
+    let Some(said) = app.lens_at(app.cursor.token) else {
+        let why = app.lens_waits().unwrap_or_else(|| "not computed yet".to_owned());
+        return format!("; lens: {}", escape_controls(&why));
+    };
+    let said_by = |at: usize| said.stages[at].lens.top.first();
+    let words = said.of_layer(app.cursor.layer).filter_map(said_by);
+    let words: Vec<String> = words
+        .map(|top| format!("\"{}\" {:.2}", escape_controls(&top.text), top.probability))
+        .collect();
+    match words.is_empty() {
+        true => "; lens: this layer is not in the program".to_owned(),
+        false => format!("; it would say {}", words.join(", then ")),
+    }
 }
 
 fn outcome(decision: &Decision) -> String {
@@ -105,6 +126,17 @@ mod tests {
         selected(app).unwrap()
     }
 
+    /// Begins a run that goes on.
+    fn opened_run(app: &mut App) {
+        use crate::tui::update::{Event, update};
+        use crossterm::event::{KeyCode, KeyEvent};
+        update(app, Event::Key(KeyEvent::from(KeyCode::Char('r'))));
+        let run = app.starting.as_ref().unwrap().id;
+        for event in fixture::events(run, &fixture::trace(1, 20)).into_iter().take(8) {
+            update(app, Event::Worker(event));
+        }
+    }
+
     #[test]
     fn every_dialog_is_named_with_what_is_selected_in_it() {
         use crate::tui::app::{Focus, Overlay};
@@ -173,7 +205,15 @@ mod tests {
             }
             kinds.insert(kind(overlay));
         }
-        assert_eq!(kinds.len(), 15, "a dialog is not told here");
+        let mut app = fixture::app();
+        update(&mut app, Event::Worker(fixture::loaded()));
+        app.focus = Focus::Map;
+        app.prompt.set("Hello");
+        opened_run(&mut app);
+        let text = opened(&mut app, " N");
+        assert!(text.starts_with("the next token, layer 15 to skip, decided "), "{text}");
+        kinds.insert(kind(app.overlay.as_ref().unwrap()));
+        assert_eq!(kinds.len(), 16, "a dialog is not told here");
     }
 
     /// A number for each kind: a new one must be told too.
@@ -194,7 +234,8 @@ mod tests {
             Stats(_) => 11,
             Search(_) => 12,
             Save(_) => 13,
-            Candidates { .. } => 14,
+            Next(_) => 14,
+            Candidates { .. } => 15,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::dial;
 use super::next_run;
+use super::overrides::plural;
 use super::run::Run;
 use super::settings::rounded;
 use crate::engine::Header;
@@ -89,6 +90,49 @@ pub fn asked_otherwise(before: &Run, after: &Run) -> Vec<String> {
     compare("temperature", of(|h| h.settings.sampling.temperature.to_string()));
     compare("max tokens", of(|h| h.settings.max_tokens.to_string()));
     out
+}
+
+/// The first token of the answers, from 0, that differs; where both have ended, one may just be longer.
+pub fn first_difference(before: &Run, after: &Run) -> Option<usize> {
+    let (a, b) = (before.steps(), after.steps());
+    let same = a.iter().zip(b).take_while(|(a, b)| a.id == b.id).count();
+    let ended = |run: &Run| !run.is_running() && !run.is_partway();
+    let least = a.len().min(b.len());
+    (same < least || (a.len() != b.len() && ended(before) && ended(after))).then_some(same)
+}
+
+/// What a rerun of the same prompt changed, settings first; `None` where there is nothing to compare.
+pub fn in_a_line(before: &Run, after: &Run) -> Option<String> {
+    let ids = |run: &Run| run.trace.header.prompt.iter().map(|token| token.id).collect::<Vec<_>>();
+    if ids(before) != ids(after) {
+        return None;
+    }
+    let asked = asked_otherwise(before, after);
+    let asked = match asked.len() {
+        0 => "the same settings".to_owned(),
+        1..=3 => asked.join(", "),
+        n => format!("{}, and {} more", asked[..2].join(", "), n - 2),
+    };
+    let said = |run: &Run, at: usize| match run.label(run.prompt_len() + at) {
+        Some((text, _)) => format!("\"{text}\""),
+        None => "its end".to_owned(),
+    };
+    let text = match first_difference(before, after) {
+        None => "the same text".to_owned(),
+        Some(at) => {
+            let same = match at {
+                0 => "from the first token on".to_owned(),
+                at => format!("same text for {at} token{}, then", plural(at)),
+            };
+            format!("{same} {} became {}", said(before, at), said(after, at))
+        }
+    };
+    let depths = [before, after].map(|run| format!("{:.1}", run.mean_depth()));
+    let depth = match depths[0] == depths[1] {
+        true => format!("depth {} as before", depths[0]),
+        false => format!("depth {} → {}", depths[0], depths[1]),
+    };
+    Some(format!("{asked}: {text}; {depth}"))
 }
 
 /// Tokens below which a speed is noise.
@@ -203,6 +247,27 @@ mod tests {
         for other in [short, recorded, elsewhere] {
             assert!(!speeds_compare(&same, &other) && !speeds_compare(&other, &same));
         }
+        assert_eq!(first_difference(&same, &same), None);
+        let line = in_a_line(&same, &pinned).unwrap();
+        assert!(
+            line.starts_with("pins none → 7=skip: the same text; depth 2") && line.ends_with(" as before"),
+            "{line}"
+        );
+        let other = depth(|r| {
+            r.trace.steps[3].id += 1;
+            r.trace.steps[3].text = "\u{1b}[31m".into();
+        });
+        assert_eq!(first_difference(&same, &other), Some(3));
+        let line = in_a_line(&same, &other).unwrap();
+        assert!(
+            line.starts_with("the same settings: same text for 3 tokens, then \""),
+            "{line}"
+        );
+        assert!(line.contains("became \"␛[31m\""), "{line}");
+        let shorter = depth(|r| r.trace.steps.truncate(5));
+        assert!(in_a_line(&same, &shorter).unwrap().contains("became its end"));
+        let asked = depth(|r| r.trace.header.prompt[0].id += 1);
+        assert_eq!(in_a_line(&same, &asked), None);
         let parted = depth(|r| r.trace.steps[17].id += 1);
         assert_eq!(equal_tokens(&same, &parted), (17, 42));
     }

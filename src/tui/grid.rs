@@ -74,18 +74,26 @@ impl Grid {
     pub fn new(app: &App, run: &Run, pane: Rect) -> Grid {
         let area = layout::inner(pane);
         let layers = run.layers();
-        let shares = if area.width >= WIDTH_WITH_SHARES { SHARES + 1 } else { 0 };
+        let lens = app.map.lens;
+        let shares = if area.width >= WIDTH_WITH_SHARES && !lens {
+            SHARES + 1
+        } else {
+            0
+        };
         let width = area.width.saturating_sub(GUTTER + shares);
         let x = area.x + GUTTER.min(area.width);
         let prompt_len = run.prompt_len();
-        let folded = prompt_len > usize::from(STRIP) && app.map.fold.unwrap_or(run.leaves_prompt_whole());
+        let folded = !lens && prompt_len > usize::from(STRIP) && app.map.fold.unwrap_or(run.leaves_prompt_whole());
         // The widest columns with which all the tokens there can be fit, so that nothing jumps later.
         let columns = |cell: usize| match folded {
             true => usize::from(STRIP) + (run.most_tokens() - prompt_len) * cell,
             false => run.most_tokens() * cell,
         };
         let widest = [3, 2].into_iter().find(|cell| columns(*cell) < usize::from(width));
-        let cell = app.map.zoom.unwrap_or(widest.unwrap_or(1) as u16).clamp(1, 3);
+        let cell = match lens {
+            true => app.map.lens_zoom.width(),
+            false => app.map.zoom.unwrap_or(widest.unwrap_or(1) as u16).clamp(1, 3),
+        };
 
         // What is not layers, from the most to the least dispensable.
         let spare = area.height.saturating_sub(layers.min(usize::from(u16::MAX)) as u16);
@@ -93,6 +101,7 @@ impl Grid {
         let bars = u16::from(sections) + u16::from(caption);
         let (depth_rows, word_rows) = match spare.saturating_sub(bars) {
             _ if area.height < 8 => (0, 0),
+            _ if lens => (0, 1),
             // Columns this wide are for the words, which cost layers where there is no other room.
             s @ 0..4 if cell == 3 && area.height >= WORDS_FROM => (1, s.saturating_sub(1).max(2)),
             s @ 0..4 => (s.max(1), 0),

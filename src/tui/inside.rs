@@ -3,7 +3,7 @@
 
 use super::line_edit::LineEdit;
 use super::run::Run;
-use crate::engine::{AskId, Decision, Divergence, Flip, Inspection, RunId};
+use crate::engine::{AskId, Decision, Divergence, Flip, Inspection, Intervention, RunId};
 use crate::program::Action;
 use crate::router::DecidedBy;
 
@@ -81,6 +81,14 @@ pub struct ForceDialog {
     pub row: usize,
     /// What was likely there: a look inside the token before.
     pub before: Asked<Box<Inspection>>,
+}
+
+/// The next token of a run that is held, with the cursor's layer taken otherwise.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NextDialog {
+    /// What the layer is to do there.
+    pub action: Action,
+    pub intervention: Asked<Box<Intervention>>,
 }
 
 /// How far two runs lie apart.

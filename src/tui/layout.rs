@@ -46,6 +46,8 @@ pub struct Screen {
     pub tabs: Option<Rect>,
     pub prompt: Option<Rect>,
     pub answer: Option<Rect>,
+    /// The unmodified answer, under the answer.
+    pub twin: Option<Rect>,
     pub map: Option<Rect>,
     pub detail: Option<Rect>,
     /// Where a trace that is played stands; above the keys.
@@ -82,11 +84,26 @@ impl Screen {
             ..Screen::default()
         };
         let fits = |(width, height): (u16, u16)| area.width >= width && area.height >= height;
-        Some(match () {
+        let screen = match () {
             () if fits(THREE_COLUMNS) => bars.three_columns(app, body),
             () if fits(TWO_COLUMNS) => bars.two_columns(app, body),
             () => bars.folded(app, body),
-        })
+        };
+        Some(if app.twin { screen.with_twin() } else { screen })
+    }
+
+    /// Gives the lower half of the answer to the unmodified one, where there is room for both.
+    fn with_twin(self) -> Screen {
+        let Some(answer) = self.answer.filter(|answer| answer.height >= 2 * LEAST_HEIGHT) else {
+            return self;
+        };
+        let half = answer.height / 2;
+        let [answer, twin] = Layout::vertical([Constraint::Fill(1), Constraint::Length(half)]).areas(answer);
+        Screen {
+            answer: Some(answer),
+            twin: Some(twin),
+            ..self
+        }
     }
 
     fn three_columns(self, app: &App, body: Rect) -> Screen {
@@ -159,8 +176,10 @@ impl Screen {
             Focus::Answer => screen.answer = Some(pane),
             Focus::Detail => screen.detail = Some(pane),
             // The newest words stay in sight under the map.
-            Focus::Map | Focus::Prompt if pane.height >= 14 => {
-                let words = within(app.panes.words.unwrap_or(3), LEAST_HEIGHT, pane.height - LEAST_MAP);
+            Focus::Map | Focus::Prompt if pane.height >= 14 && !app.map.lens => {
+                let least = if app.twin { 2 * LEAST_HEIGHT } else { LEAST_HEIGHT };
+                let words = app.panes.words.unwrap_or(3).max(least);
+                let words = within(words, LEAST_HEIGHT, pane.height - LEAST_MAP.min(pane.height - least));
                 let [map, answer] = Layout::vertical([Constraint::Fill(1), Constraint::Length(words)]).areas(pane);
                 screen.map = Some(map);
                 screen.answer = Some(answer);
@@ -187,11 +206,11 @@ impl Screen {
     }
 
     /// The pane whose tab is at a place on the screen.
-    pub fn tab_at(&self, at: Position) -> Option<Focus> {
+    pub fn tab_at(&self, app: &App, at: Position) -> Option<Focus> {
         let tabs = self.tabs.filter(|r| r.contains(at))?;
         let mut x = tabs.x;
         TABS.into_iter().find(|pane| {
-            x += tab_width(*pane);
+            x += tab_width(app, *pane);
             at.x < x
         })
     }
@@ -201,8 +220,8 @@ impl Screen {
 pub const TABS: [Focus; 3] = [Focus::Map, Focus::Answer, Focus::Detail];
 
 /// Columns of a tab: its title between spaces and a line.
-pub fn tab_width(pane: Focus) -> u16 {
-    pane.title().len() as u16 + 3
+pub fn tab_width(app: &App, pane: Focus) -> u16 {
+    app.tab_title(pane).len() as u16 + 3
 }
 
 /// Rows of the prompt pane: its lines and borders, from 3 to `most`.
@@ -289,8 +308,11 @@ mod tests {
         let app = fixture::app();
         let screen = Screen::new(&app, Rect::new(0, 0, 80, 24)).unwrap();
         let tabs = screen.tabs.unwrap();
-        assert_eq!(screen.tab_at(Position::new(tabs.x + 1, tabs.y)), Some(Focus::Map));
-        assert_eq!(screen.tab_at(Position::new(tabs.x + 7, tabs.y)), Some(Focus::Answer));
-        assert_eq!(screen.tab_at(Position::new(tabs.x + 79, tabs.y)), None);
+        assert_eq!(screen.tab_at(&app, Position::new(tabs.x + 1, tabs.y)), Some(Focus::Map));
+        assert_eq!(
+            screen.tab_at(&app, Position::new(tabs.x + 7, tabs.y)),
+            Some(Focus::Answer)
+        );
+        assert_eq!(screen.tab_at(&app, Position::new(tabs.x + 79, tabs.y)), None);
     }
 }

@@ -19,6 +19,7 @@ pub mod history;
 pub mod inside;
 pub mod keymap;
 pub mod layout;
+pub mod lens;
 pub mod lesson;
 pub mod line_edit;
 pub mod lines;

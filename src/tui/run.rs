@@ -7,9 +7,10 @@ use super::history::Parent;
 use super::overrides;
 use super::playback::{Playback, Speed};
 use super::tally::{self, Tally};
-use crate::engine::{Decision, Header, RunId, Scope, Settings, Step, Trace};
+use crate::engine::{Candidate, Decision, Header, RunId, Scope, Settings, Step, Trace};
 use crate::program::Action;
 use crate::router::{CandidateProgram, PromptRouting};
+use crate::text::{bytes_in_words, escape_controls};
 
 /// Steps whose times make the speed shown while a run is under way.
 const RECENT: usize = 16;
@@ -192,6 +193,32 @@ impl Run {
         match self.trace.header.prompt.get(position) {
             Some(token) => Some((&token.text, token.special)),
             None => self.step(position).map(|s| (s.text.as_str(), s.special)),
+        }
+    }
+
+    /// How the token at `position` is called where it is told apart, and whether it is special; escaped. A part of a
+    /// character is its bytes, where they are known; empty where they are not.
+    pub fn label(&self, position: usize) -> Option<(String, bool)> {
+        let (text, special) = self.token(position)?;
+        let bytes = match self.trace.header.prompt.get(position) {
+            Some(token) => &token.bytes,
+            None => &self.step(position)?.bytes,
+        };
+        // The token that completes a character is called by it.
+        let part = !bytes.is_empty() && (text.is_empty() || text.contains('\u{fffd}'));
+        Some(match part {
+            true => (bytes_in_words(bytes), special),
+            false => (escape_controls(text), special),
+        })
+    }
+
+    /// The likeliest tokens after the one at `position`, as far as the run says; none in the middle of the prompt.
+    pub fn next(&self, position: usize) -> &[Candidate] {
+        let header = &self.trace.header;
+        match self.step(position) {
+            Some(step) => &step.next,
+            None if position + 1 == header.prompt.len() => &header.next,
+            None => &[],
         }
     }
 

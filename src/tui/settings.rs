@@ -286,11 +286,12 @@ pub(super) fn column(error: &ProgramError) -> usize {
     }
 }
 
-/// A budget one layer up or down: beyond twice the model's layers there is none.
-pub fn step_budget(budget: Option<usize>, up: bool, layers: usize) -> Option<usize> {
+/// A budget one layer up or down: beyond twice the model's layers there is none. The first one is a layer below
+/// `deepest`, the depth of the deepest token there is, or below the model's layers.
+pub fn step_budget(budget: Option<usize>, up: bool, layers: usize, deepest: Option<usize>) -> Option<usize> {
     match (budget, up) {
         (None, true) => None,
-        (None, false) => Some(layers.max(1)),
+        (None, false) => Some(deepest.unwrap_or(layers).saturating_sub(1).max(1)),
         (Some(b), true) => Some(b + 1).filter(|b| *b <= 2 * layers),
         (Some(b), false) => Some(b.saturating_sub(1).max(1)),
     }
@@ -387,9 +388,11 @@ mod tests {
 
     #[test]
     fn budget_and_dial_step_within_their_ranges() {
-        assert_eq!(step_budget(None, false, 30), Some(30));
-        assert_eq!(step_budget(Some(1), false, 30), Some(1));
-        assert_eq!(step_budget(Some(60), true, 30), None);
+        assert_eq!(step_budget(None, false, 30, None), Some(29));
+        assert_eq!(step_budget(None, false, 30, Some(27)), Some(26));
+        assert_eq!(step_budget(None, true, 30, Some(27)), None);
+        assert_eq!(step_budget(Some(1), false, 30, None), Some(1));
+        assert_eq!(step_budget(Some(60), true, 30, None), None);
         let up = (0..40).fold(-1.0, |dial, _| step_dial(dial, true));
         assert_eq!(up, 1.0);
         assert_eq!(step_dial(-0.55, true), NEUTRAL_DIAL);

@@ -21,6 +21,9 @@ const MOST_TEXT: u16 = 16;
 pub const DEPTH: u16 = 4;
 const BAR: u16 = 10;
 
+/// Least columns of the likeliest next token: a word and its probability.
+const LEAST_NEXT: u16 = 12;
+
 /// A line of the tape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Row {
@@ -48,6 +51,8 @@ pub struct Tape {
     pub layers: usize,
     /// Columns of the bar of saved layers.
     pub bar: u16,
+    /// Columns behind it: the likeliest next tokens, or the unmodified model's token.
+    pub next: u16,
     /// Lines above the first in sight.
     pub top: usize,
     /// Whether the prompt is one line.
@@ -72,7 +77,12 @@ impl Tape {
         let for_layers = room.saturating_sub(DEPTH);
         let cell = (usize::from(for_layers.saturating_sub(BAR)) / all.max(1)).clamp(1, 3) as u16;
         let layers = all.min(usize::from(for_layers / cell));
-        let bar = for_layers.saturating_sub(layers as u16 * cell).min(all as u16);
+        let rest = for_layers.saturating_sub(layers as u16 * cell);
+        let next = rest.saturating_sub(BAR + 1);
+        let (bar, next) = match next >= LEAST_NEXT {
+            true => (BAR, next),
+            false => (rest.min(all as u16), 0),
+        };
         let bar = if bar >= 3 { bar } else { 0 };
         let first_layer = match layers < all {
             true => app.cursor.layer.saturating_sub(layers / 2).min(all - layers),
@@ -88,6 +98,7 @@ impl Tape {
             first_layer,
             layers,
             bar,
+            next,
             top: 0,
             folded,
             prompt: run.prompt_len(),

@@ -641,3 +641,77 @@ fn the_worker_answers_while_it_runs_and_branches_afterwards() {
     });
     assert!(matches!(next(), Event::Answered { ask: 8, answer: Answer::Refused(m) } if m.contains("no token")));
 }
+
+#[test]
+fn neighbouring_tokens_are_looked_into_as_each_by_itself() {
+    let model = common::fast_model();
+    for change in [
+        |s: &mut Settings| (s.scope, s.dial) = (Scope::Token, -0.55),
+        |s: &mut Settings| s.pins = ["3=skip", "7@2-4=skip", "9=repeat"].map(|p| p.parse().unwrap()).into(),
+    ] {
+        let settings = settings(change);
+        let mut kept = PrefixCache::default();
+        let trace = ran(model, &settings, &mut kept);
+        let prompt = trace.header.prompt.len();
+        let together = inspector(model, &mut kept)
+            .inspect_range(&trace, prompt - 2..prompt + 3, 3)
+            .unwrap();
+        assert_eq!(together.len(), 5);
+        for inspection in &together {
+            let alone = inspector(model, &mut kept)
+                .inspect(&trace, inspection.position, 3)
+                .unwrap();
+            assert_eq!(inspection, &alone);
+            let repeated = inspection.stages.iter().filter(|s| s.block.is_some_and(|(_, n)| n > 0));
+            for stage in repeated {
+                let since = stage.since.expect("there is an execution before");
+                let turn = stage.moved.unwrap().turn;
+                assert!((since.cosine - (1.0 - turn)).abs() < 1e-6 && since.kl >= 0.0);
+            }
+            let from = inspection.settles().expect("the last stage says what the run says");
+            let says = |at: usize| inspection.stages[at].lens.top[0].id;
+            let carried = (from..inspection.stages.len()).filter(|&at| inspection.stages[at].carried_out);
+            assert!(carried.map(says).all(|id| id == inspection.next.top[0].id));
+        }
+        assert!(inspector(model, &mut kept).inspect_range(&trace, 5..5, 3).is_err());
+        assert!(inspector(model, &mut kept).inspect_range(&trace, 5..900, 3).is_err());
+    }
+}
+
+#[test]
+fn the_next_token_of_a_run_is_seen_both_ways_before_it_goes_on() {
+    let model = common::fast_model();
+    for change in [
+        |s: &mut Settings| s.scope = Scope::Token,
+        |s: &mut Settings| s.sampling.temperature = 1.0,
+        |s: &mut Settings| (s.scope, s.budget) = (Scope::Token, Some(27)),
+    ] {
+        let settings = settings(change);
+        let mut kept = PrefixCache::default();
+        let trace = ran(model, &settings, &mut kept);
+        for at in [0, 1, 6] {
+            let before = trace.first(trace.header.prompt.len() + at);
+            let layer = 12;
+            let tried = inspector(model, &mut kept)
+                .intervene(&before, layer, Action::Skip, 5)
+                .unwrap();
+            let next = &trace.steps[at];
+            assert_eq!((tried.token.id, tried.position), (next.id, next.position));
+            assert_eq!(tried.program, next.program);
+            assert_eq!(tried.flip.from, next.decisions[layer].action);
+            // Going on with it is the branch that it promised.
+            let mut pinned = settings.clone();
+            pinned.pins.push(tried.flip.pin);
+            let (went_on, _) = branch(model, &mut kept, &trace, at, &[next.id], &pinned);
+            assert_eq!(went_on.steps[at].program, tried.flip.program);
+            let said = went_on.steps[at].logits.as_ref().unwrap();
+            let p = (said.top[0].1 - said.logsumexp).exp();
+            let likeliest = tried.flip.shifts.iter().find(|s| s.id == said.top[0].0).unwrap();
+            assert!((likeliest.after - p).abs() < 1e-5);
+        }
+        let whole = inspector(model, &mut kept).intervene(&trace, 3, Action::Skip, 5);
+        assert!(whole.unwrap_err().to_string().contains("max tokens"));
+        let outside = inspector(model, &mut kept).intervene(&trace.first(0), 99, Action::Skip, 5);
+        assert!(outside.unwrap_err().to_string().contains("layers 0-29"));
+    }
+}

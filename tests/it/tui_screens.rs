@@ -219,6 +219,107 @@ fn inside_a_token() {
     insta::assert_snapshot!("inside_waiting_80x24", text(&draw(&mut app, (80, 24))));
 }
 
+/// Presses keys and answers what they ask, and what is asked then.
+fn asks_on(app: &mut App, typed: &str) {
+    let mut commands = keys(app, typed);
+    while !commands.is_empty() {
+        let answers = fixture::answers(&commands);
+        commands = answers
+            .into_iter()
+            .flat_map(|answer| update(app, Event::Worker(answer)))
+            .collect();
+    }
+}
+
+#[test]
+fn the_map_as_a_logit_lens() {
+    let mut app = ready();
+    app.cursor.token = 26;
+    let first = keys(&mut app, "V");
+    assert_eq!(first.len(), 1);
+    key(&mut app, KeyCode::Esc);
+    insta::assert_snapshot!("lens_waiting_80x24", text(&draw(&mut app, (80, 24))));
+    for answer in fixture::answers(&first) {
+        update(&mut app, Event::Worker(answer));
+    }
+    for (width, height) in [(80, 24), (200, 60)] {
+        update(&mut app, Event::Resize(width, height));
+        app.lens.clear();
+        asks_on(&mut app, "hl");
+        let screen = text(&draw(&mut app, (width, height)));
+        insta::assert_snapshot!(format!("lens_{width}x{height}"), screen);
+    }
+    let mut missing = fixture::app();
+    hear(&mut missing, [Worker::LoadFailed("no network".into())]);
+    key(&mut missing, KeyCode::Esc);
+    keys(&mut missing, "V");
+    insta::assert_snapshot!("lens_no_model_80x24", text(&draw(&mut missing, (80, 24))));
+}
+
+#[test]
+fn the_next_token_of_a_held_run_both_ways() {
+    let mut app = ready();
+    app.prompt.set("Why is the sky blue?");
+    keys(&mut app, "r");
+    let run = app.starting.as_ref().unwrap().id;
+    let events = fixture::events(run, &fixture::token_trace(3, 60));
+    hear(&mut app, events.into_iter().take(34));
+    app.cursor.layer = 12;
+    keys(&mut app, " ");
+    let asked = keys(&mut app, "N");
+    insta::assert_snapshot!("next_waiting_80x24", text(&draw(&mut app, (80, 24))));
+    hear(&mut app, fixture::answers(&asked));
+    for (width, height) in [(80, 24), (200, 60)] {
+        let screen = text(&draw(&mut app, (width, height)));
+        insta::assert_snapshot!(format!("next_{width}x{height}"), screen);
+    }
+}
+
+#[test]
+fn the_unmodified_answer_under_the_routed_one() {
+    let mut app = ready();
+    app.prompt.set("Why is the sky blue?");
+    ran(&mut app, &fixture::with_next(fixture::token_trace(9, 48)));
+    key(&mut app, KeyCode::Esc);
+    let commands = keys(&mut app, "U");
+    let [Command::Generate { run, settings, .. }] = commands.as_slice() else {
+        panic!("the unmodified model is asked for, not {commands:?}")
+    };
+    insta::assert_snapshot!("twin_waiting_80x24", text(&draw(&mut app, (80, 24))));
+    let mut base = fixture::trace(7, 60);
+    base.header.settings = (**settings).clone();
+    base.steps[14].id = 7;
+    base.steps[14].text = "青".into();
+    hear(&mut app, fixture::events(*run, &base));
+    app.cursor.token = 26;
+    key(&mut app, KeyCode::Esc);
+    for (width, height) in [(80, 24), (200, 60)] {
+        let screen = text(&draw(&mut app, (width, height)));
+        insta::assert_snapshot!(format!("twin_{width}x{height}"), screen);
+    }
+    keys(&mut app, "Z");
+    key(&mut app, KeyCode::Esc);
+    for (width, height) in [(80, 24), (200, 60)] {
+        let screen = text(&draw(&mut app, (width, height)));
+        insta::assert_snapshot!(format!("twin_tape_{width}x{height}"), screen);
+    }
+}
+
+#[test]
+fn the_tape_says_what_comes_next_and_names_bytes() {
+    let mut app = ready();
+    app.prompt.set("Why is the sky blue?");
+    ran(&mut app, &fixture::with_next(fixture::token_trace(9, 48)));
+    keys(&mut app, "Z");
+    key(&mut app, KeyCode::Esc);
+    app.cursor.token = 12 + 36;
+    for (width, height) in [(80, 24), (200, 60)] {
+        let screen = text(&draw(&mut app, (width, height)));
+        assert!(screen.contains("<F0 9F>"), "{screen}");
+        insta::assert_snapshot!(format!("tape_next_{width}x{height}"), screen);
+    }
+}
+
 #[test]
 fn inside_without_colours() {
     let mut plain = fixture::empty(ColorTier::None);

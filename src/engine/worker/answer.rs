@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::{Inbox, caught};
-use crate::engine::events::{Answer, AskId, Event, Question};
+use crate::engine::events::{Answer, AskId, ENDED, Event, Question};
 use crate::engine::inspector::Inspector;
 use crate::engine::prefix_cache::PrefixCache;
 use crate::engine::sequence::Stopped;
@@ -37,6 +37,9 @@ pub(super) fn answer(inspector: &mut Inspector, question: &Question) -> Result<A
         Question::Inspect { trace, position, top } => {
             Answer::Inspected(Box::new(inspector.inspect(trace, *position, *top)?))
         }
+        Question::InspectRange { trace, positions, top } => {
+            Answer::InspectedRange(inspector.inspect_range(trace, positions.clone(), *top)?)
+        }
         Question::Flip {
             trace,
             layer,
@@ -47,6 +50,12 @@ pub(super) fn answer(inspector: &mut Inspector, question: &Question) -> Result<A
         } => Answer::Flipped(Box::new(
             inspector.flip(trace, *layer, *position, *action, *top, *frozen)?,
         )),
+        Question::Intervene {
+            trace,
+            layer,
+            action,
+            top,
+        } => Answer::Intervened(Box::new(inspector.intervene(trace, *layer, *action, *top)?)),
         Question::Divergence { traces } => Answer::Diverged(inspector.divergence(traces)?),
     })
 }
@@ -54,7 +63,7 @@ pub(super) fn answer(inspector: &mut Inspector, question: &Question) -> Result<A
 pub(super) fn answered(ask: AskId, answer: Result<Answer>) -> Event {
     let answer = answer.unwrap_or_else(|e| {
         Answer::Refused(match e.is::<Stopped>() {
-            true => "ended before there was an answer: ask again".to_owned(),
+            true => ENDED.to_owned(),
             false => format!("{e:#}"),
         })
     });

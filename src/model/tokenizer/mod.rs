@@ -189,6 +189,19 @@ impl Tokenizer {
         }
     }
 
+    /// As [`Self::decode_piece`], but what is not whole characters as its bytes, `<E2 80>`.
+    pub fn piece_or_bytes(&self, id: u32) -> String {
+        match self.part_of_character(id) {
+            Some(bytes) => crate::text::bytes_in_words(bytes),
+            None => self.decode_piece(id),
+        }
+    }
+
+    /// The bytes of a token that is not whole characters.
+    pub fn part_of_character(&self, id: u32) -> Option<&[u8]> {
+        self.piece(id).filter(|bytes| std::str::from_utf8(bytes).is_err())
+    }
+
     /// The bytes behind an id; none when the vocabulary does not have it.
     pub fn piece(&self, id: u32) -> Option<&[u8]> {
         self.pieces.get(id)

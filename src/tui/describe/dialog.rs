@@ -4,7 +4,7 @@ use super::super::action::UiAction;
 use super::super::app::{Against, App, Overlay};
 use super::super::diff::Comparison;
 use super::super::history;
-use super::super::inside::{Asked, FlipDialog, ForceDialog, InsideDialog};
+use super::super::inside::{Asked, FlipDialog, ForceDialog, InsideDialog, NextDialog};
 use super::super::lesson::Listed;
 use super::super::line_edit::LineEdit;
 use super::super::override_list::{self, OverrideList, Purpose};
@@ -32,6 +32,7 @@ pub(super) fn dialog(app: &App, overlay: &Overlay) -> String {
         Overlay::Flips(dialog) => flip(app, dialog),
         Overlay::Force(dialog) => force(app, dialog),
         Overlay::Runs { row } => run(app, *row),
+        Overlay::Next(dialog) => next(app, dialog),
         Overlay::Candidates { row } => candidate(app, *row),
         Overlay::Search(page) => searched(app, *page),
         Overlay::Stats(dialog) => stats(app, dialog),
@@ -265,6 +266,29 @@ fn force(app: &App, dialog: &ForceDialog) -> String {
         }
         None => format!("{place}: type its text"),
     }
+}
+
+fn next(app: &App, dialog: &NextDialog) -> String {
+    let place = format!("the next token, layer {} to {}", app.cursor.layer, dialog.action);
+    let Some(intervention) = dialog.intervention.here() else {
+        return format!("{place}: {}", pending(&dialog.intervention));
+    };
+    let flip = &intervention.flip;
+    let likeliest = flip.shifts.iter().max_by(|a, b| a.after.total_cmp(&b.after));
+    let then = likeliest.map_or(String::new(), |shift| {
+        format!(
+            ", then likeliest {} with {:.2}, as decided {:.2}",
+            quoted(&shift.text),
+            shift.after,
+            shift.before
+        )
+    });
+    format!(
+        "{place}, decided {}: token {}, KL {:.4} nats{then}",
+        flip.from,
+        quoted(&intervention.token.text),
+        flip.kl
+    )
 }
 
 fn run(app: &App, row: usize) -> String {

@@ -41,6 +41,7 @@ struct StepFile {
     tape: bool,
     layer: Option<usize>,
     token: Option<Spanned<usize>>,
+    shown: Option<usize>,
     #[serde(default)]
     clear: bool,
     #[serde(default)]
@@ -64,6 +65,8 @@ struct CheckFile {
     depth: Option<f64>,
     #[serde(default)]
     ran: bool,
+    guesses: Option<usize>,
+    streak: Option<usize>,
 }
 
 /// Parses a lesson called `name`; `file` stands in errors. Traces are looked for in `folder`.
@@ -117,6 +120,7 @@ fn step(source: Source<'_>, step: Spanned<StepFile>, folder: Option<&Path>) -> R
         tape: step.tape,
         layer: step.layer,
         token: step.token.map(Spanned::into_inner),
+        shown: step.shown,
         clear: step.clear,
         model: step.model,
         task,
@@ -184,6 +188,8 @@ fn check(source: Source<'_>, done: Spanned<CheckFile>) -> Result<Check, ConfigEr
         budget: done.budget,
         depth: done.depth,
         ran: done.ran,
+        guesses: done.guesses,
+        streak: done.streak,
     };
     if check == Check::default() {
         return Err(source.error(span, "done says nothing: it would be done at once"));

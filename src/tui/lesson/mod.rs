@@ -12,13 +12,13 @@ use crate::config::source::{read_text, suggestion};
 use crate::program::Action;
 use crate::router::DecidedBy;
 pub use file::parse;
-pub use tour::{Tour, height, is_own, page, pages};
+pub use tour::{Guesses, Tour, height, is_own, page, pages};
 
 /// The folder of the user's lessons, beside the config file.
 pub const LESSONS_DIR: &str = "lessons";
 
 /// The lessons inside the binary: name and TOML.
-pub const SHIPPED: [(&str, &str); 5] = [
+pub const SHIPPED: [(&str, &str); 6] = [
     ("1-program", include_str!("../../../assets/lessons/1-program.toml")),
     (
         "2-easy-and-hard",
@@ -27,6 +27,7 @@ pub const SHIPPED: [(&str, &str); 5] = [
     ("3-override", include_str!("../../../assets/lessons/3-override.toml")),
     ("4-budget", include_str!("../../../assets/lessons/4-budget.toml")),
     ("5-training", include_str!("../../../assets/lessons/5-training.toml")),
+    ("6-guess", include_str!("../../../assets/lessons/6-guess.toml")),
 ];
 
 /// A guided tour.
@@ -56,6 +57,8 @@ pub struct Step {
     pub layer: Option<usize>,
     /// A token of the answer, from 1.
     pub token: Option<usize>,
+    /// Shows only so many tokens of the answer; the next ones come when they are guessed or stepped to.
+    pub shown: Option<usize>,
     /// Takes every override back first.
     pub clear: bool,
     /// The task needs a loaded model.
@@ -102,6 +105,10 @@ pub struct Check {
     pub depth: Option<f64>,
     /// A run was computed to its end in this step.
     pub ran: bool,
+    /// At least so many tokens were guessed, shallow or deep.
+    pub guesses: Option<usize>,
+    /// So many guesses in a row were right.
+    pub streak: Option<usize>,
 }
 
 /// A lesson that is there, or one that cannot be used and why.

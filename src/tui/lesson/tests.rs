@@ -11,7 +11,7 @@ const HEAD: &str = "title = 'T'\nsummary = 'S'\n";
 #[test]
 fn shipped_lessons_are_whole() {
     let lessons = list(None);
-    assert_eq!(lessons.len(), 5);
+    assert_eq!(lessons.len(), 6);
     for lesson in &lessons {
         let Listed::Usable(lesson) = lesson else {
             panic!("{} is broken", lesson.name())
@@ -128,6 +128,7 @@ fn users_lessons_replace_shipped_ones_and_broken_ones_are_listed() {
             "3-override",
             "4-budget",
             "5-training",
+            "6-guess",
             "1-program",
             "bad",
             "cut",
@@ -144,7 +145,7 @@ fn users_lessons_replace_shipped_ones_and_broken_ones_are_listed() {
         "{}",
         message("cut")
     );
-    let Listed::Usable(own) = &lessons[7] else {
+    let Listed::Usable(own) = &lessons[8] else {
         panic!("own is broken")
     };
     let name = "mine.jsonl".to_owned();
@@ -180,6 +181,9 @@ fn the_docs_name_every_key_of_a_lesson_file_and_every_recording() {
         "budget",
         "depth",
         "ran",
+        "shown",
+        "guesses",
+        "streak",
     ];
     for key in keys
         .into_iter()

@@ -3,11 +3,31 @@
 use super::{Check, Lesson, Listed, Step, Task, file};
 use crate::engine::RunId;
 use crate::program::Program;
+use crate::text::escape_controls;
 use crate::tui::action::UiAction;
 use crate::tui::app::App;
 use crate::tui::layout;
 use crate::tui::run::{Origin, Progress};
 use crate::tui::widgets::flow::flow;
+
+/// Guesses of tokens, shallow or deep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Guesses {
+    /// The run they are of.
+    pub run: RunId,
+    pub made: usize,
+    pub right: usize,
+    /// Right ones in a row, the last one among them.
+    pub streak: usize,
+}
+
+impl Guesses {
+    pub fn count(&mut self, right: bool) {
+        self.made += 1;
+        self.right += usize::from(right);
+        self.streak = if right { self.streak + 1 } else { 0 };
+    }
+}
 
 /// A lesson under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +43,8 @@ pub struct Tour {
     pub acted: bool,
     /// Something was done since the step began.
     pub touched: bool,
+    /// What was guessed since the step began.
+    pub guesses: Guesses,
     /// The last run that was asked for before the step began.
     pub runs: RunId,
 }
@@ -37,6 +59,7 @@ impl Tour {
             done: false,
             acted: false,
             touched: false,
+            guesses: Guesses::default(),
             runs,
         }
     }
@@ -78,6 +101,8 @@ impl Tour {
                 .depth
                 .is_none_or(|most| run.is_some_and(|run| run.mean_depth() <= most))
             && (!check.ran || ran)
+            && check.guesses.is_none_or(|least| self.guesses.made >= least)
+            && check.streak.is_none_or(|least| self.guesses.streak >= least)
     }
 }
 
@@ -131,12 +156,28 @@ pub fn height(app: &App, width: u16, rows: u16) -> u16 {
 }
 
 fn words(app: &App, task: &Task, model: bool, done: bool) -> String {
-    let what = with_keys(app, &task.what);
+    let what = with_keys(app, &task.what) + &score(app, task);
     match (done, model && app.ready().is_none()) {
         (true, _) => format!("✓ {what}"),
         (false, false) => format!("▸ {what}"),
         (false, true) => format!("▸ {what} (This needs a model, which is not there yet; the step can be left out.)"),
     }
+}
+
+/// What was guessed so far, and the next word, where the task is to guess.
+fn score(app: &App, task: &Task) -> String {
+    let (Some(tour), Some(run)) = (&app.tour, &app.shown) else {
+        return String::new();
+    };
+    if task.check.guesses.is_none() && task.check.streak.is_none() {
+        return String::new();
+    }
+    let next = run.trace.steps.get(run.steps().len());
+    let next = next.map_or("none, all are there".to_owned(), |step| {
+        format!("\"{}\"", escape_controls(&step.text))
+    });
+    let Guesses { made, right, .. } = tour.guesses;
+    format!(" {right} of {made} right, next: {next}")
 }
 
 fn with_keys(app: &App, text: &str) -> String {

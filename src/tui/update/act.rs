@@ -14,7 +14,10 @@ use super::super::save::SaveDialog;
 use super::super::settings::{Field, SettingsDialog, other, step_budget, step_dial};
 use super::super::tape::Tape;
 use super::super::transcript::Transcript;
-use super::{candidates, focus, grid, inside, lessons, palette, play, requests, search, select_token, stats, tape};
+use super::{
+    candidates, focus, grid, guess, inside, intervene, lens, lessons, palette, play, requests, search, select_token,
+    stats, tape, twin,
+};
 use crate::engine::Command;
 use crate::program::Action;
 
@@ -35,6 +38,8 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Branch => return inside::branch(app),
         Force => return inside::open_force(app),
         Inside => return inside::open(app),
+        Lens => lens::toggle(app),
+        Intervene => return intervene::open(app),
         Flips => return inside::open_flips(app),
         Candidates => candidates::open(app),
         Runs => inside::open_runs(app),
@@ -71,8 +76,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
             ));
         }
         BudgetMore | BudgetLess => {
-            let layers = app.model_layers().unwrap_or(0);
-            app.settings.budget = step_budget(app.settings.budget, action == BudgetMore, layers);
+            turn_budget(app, action == BudgetMore);
         }
         DialMore | DialLess => turn_dial(app, action == DialMore),
         ToggleScope => app.settings.scope = other(app.settings.scope),
@@ -95,15 +99,22 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         FocusPrompt => focus(app, Focus::Prompt),
         PaneWider | PaneNarrower | PaneTaller | PaneShorter => resize(app, action),
         PanesReset => app.panes = panes::Panes::default(),
+        MapMode if app.map.lens => {
+            app.map.lens = false;
+            app.info(format!("the map shows {} again", app.map.mode.title()));
+        }
         MapMode => app.map.mode = app.map.mode.next(),
         Tape => {
-            app.map.tape = !app.map.tape;
+            app.map.tape = !app.map.tape || app.map.lens;
+            app.map.lens = false;
             app.info(match app.map.tape {
                 true => "the tape: a line a token, its layers from left to right",
                 false => "the map: a column a token, its layers from bottom to top",
             });
         }
+        Zoom if app.map.lens => app.map.lens_zoom = app.map.lens_zoom.next(),
         Zoom => app.map.zoom = Some(grid(app).map_or(1, |g| g.cell) % 3 + 1),
+        FoldPrompt if app.map.lens => app.info("the lens shows every token of the prompt: only the map folds them"),
         FoldPrompt => match grid(app) {
             Some(grid) => {
                 app.map.fold = Some(!grid.folded);
@@ -111,6 +122,8 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
             }
             None => app.info("the prompt is folded where the map is: go there with Tab"),
         },
+        Twin => twin::toggle(app),
+        GuessShallow | GuessDeep => guess::guess(app, action == GuessDeep),
         Template => app.template = !app.template,
         Palette => palette::open(app),
         Lessons | LessonNext | LessonPrevious | LessonLeave => return lessons::act(app, action),
@@ -169,6 +182,31 @@ pub(super) fn turn_dial(app: &mut App, up: bool) {
     match stepped {
         Ok(dial) => app.settings.dial = dial,
         Err(message) => app.info(message),
+    }
+}
+
+/// One step of the budget. The first step down is one below the deepest token of the run on the screen, so that it
+/// changes something.
+pub(super) fn turn_budget(app: &mut App, up: bool) {
+    let layers = app.model_layers().unwrap_or(0);
+    let before = app.settings.budget;
+    let deepest = app
+        .shown
+        .as_ref()
+        .and_then(|run| run.depth_range())
+        .map(|(_, deepest)| deepest);
+    app.settings.budget = step_budget(app.settings.budget, up, layers, deepest);
+    match (before, app.settings.budget) {
+        (_, Some(budget)) => {
+            let deepest = deepest.map_or(String::new(), |deepest| format!("; this run's deepest has {deepest}"));
+            app.info(format!(
+                "the next run: at most {budget} layers a token{deepest}"
+            ));
+        }
+        (None, None) => app.info("there is no budget to raise: tokens may be as deep as the routers have them"),
+        (Some(_), None) => app.info(format!(
+            "no budget any more: twice the model's {layers} layers cap nothing"
+        )),
     }
 }
 

@@ -4,8 +4,8 @@ use super::super::action::UiAction;
 use super::super::app::{App, Overlay};
 use super::super::line_edit::LineEdit;
 use super::super::next_run;
-use super::super::settings::{Field, SettingsDialog, step_budget};
-use super::{act, candidates, inside, lessons, overrides, palette, play, requests, routers, search, stats};
+use super::super::settings::{Field, SettingsDialog};
+use super::{act, candidates, inside, intervene, lessons, overrides, palette, play, requests, routers, search, stats};
 use crate::engine::{Command, RouterChoice};
 
 /// Lines that a page scrolls.
@@ -50,6 +50,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
             }
             return Vec::new();
         }
+        Overlay::Next(dialog) => return intervene::act(app, dialog, action),
         Overlay::Stats(dialog) => {
             stats::act(app, *dialog, action);
             return Vec::new();
@@ -91,6 +92,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Overlay::Search(page) => kept(search::act(app, page, action), &mut commands),
         other @ (Overlay::Palette(_)
         | Overlay::Jump(_)
+        | Overlay::Next(_)
         | Overlay::Save(_)
         | Overlay::Lessons { .. }
         | Overlay::Overrides(_)
@@ -161,10 +163,7 @@ fn settings(
 fn turn(app: &mut App, field: Field, up: bool) {
     match field {
         Field::Dial => act::turn_dial(app, up),
-        Field::Budget => {
-            let layers = app.model_layers().unwrap_or(0);
-            app.settings.budget = step_budget(app.settings.budget, up, layers);
-        }
+        Field::Budget => act::turn_budget(app, up),
         _ => {}
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn refusal(app: &App, run: &Run) -> Option<String> {
 }
 
 /// Asks about a run, or says why that cannot be.
-fn ask<T>(app: &mut App, run: RunId, question: impl FnOnce(&Run) -> Question) -> (Asked<T>, Vec<Command>) {
+pub(super) fn ask<T>(app: &mut App, run: RunId, question: impl FnOnce(&Run) -> Question) -> (Asked<T>, Vec<Command>) {
     let Some(run) = app.run(run) else {
         return (Asked::Refused("the run is no longer remembered".to_owned()), Vec::new());
     };
@@ -350,6 +350,13 @@ pub(super) fn hear(app: &mut App, ask: AskId, answer: Answer) {
             let first = dialog.before.here().and_then(|i| Some(i.next.top.first()?.id));
             dialog.move_by(isize::from(first.is_some() && first == there));
         }
+        Some(Overlay::Next(dialog)) if dialog.intervention.waits_for(ask) => {
+            dialog.intervention = match answer {
+                Answer::Intervened(intervention) => Asked::Here(intervention),
+                Answer::Refused(why) => Asked::Refused(why),
+                _ => return,
+            };
+        }
         Some(Overlay::Flips(dialog)) if dialog.flip.as_ref().is_some_and(|f| f.waits_for(ask)) => {
             dialog.flip = match answer {
                 Answer::Flipped(flip) => Some(Asked::Here(flip)),
@@ -374,6 +381,7 @@ pub(super) fn is_asking(app: &App) -> bool {
     let dialog = match &app.overlay {
         Some(Overlay::Inside(dialog)) => dialog.inspection.is_waiting(),
         Some(Overlay::Force(dialog)) => dialog.before.is_waiting(),
+        Some(Overlay::Next(dialog)) => dialog.intervention.is_waiting(),
         Some(Overlay::Flips(dialog)) => dialog.flip.as_ref().is_some_and(Asked::is_waiting),
         _ => false,
     };

@@ -102,13 +102,19 @@ fn enter(app: &mut App, lesson: usize, at: usize) -> Vec<Command> {
     if let Some(layer) = step.layer {
         app.cursor.layer = layer;
     }
+    if let (Some(shown), Some(run)) = (step.shown, &mut app.shown) {
+        let (playback, end) = run.playback_mut();
+        playback.seek(shown, end);
+        playback.playing = false;
+        select_token(app, usize::MAX);
+    }
     if let Some(token) = step.token {
         let prompt = app.shown.as_ref().map_or(0, |run| run.prompt_len());
         select_token(app, prompt + token - 1);
     }
     if let Some(pane) = step.focus {
         // A lesson speaks of the map unless it says otherwise.
-        app.map.tape = step.tape;
+        (app.map.tape, app.map.lens) = (step.tape, false);
         focus(app, pane);
     }
     commands

@@ -3,7 +3,10 @@
 mod act;
 mod candidates;
 mod dialog;
+mod guess;
 mod inside;
+mod intervene;
+mod lens;
 mod lessons;
 mod mouse;
 mod overrides;
@@ -13,6 +16,7 @@ mod requests;
 mod routers;
 mod search;
 mod stats;
+mod twin;
 mod worker;
 
 use std::time::Duration;
@@ -88,7 +92,16 @@ pub fn update(app: &mut App, event: Event) -> Vec<Command> {
     }
     scroll_into_view(app);
     lay_out(app);
-    commands
+    // A command would end the question.
+    let asks = [twin::ask, lens::ask];
+    match commands.is_empty() {
+        true => asks
+            .into_iter()
+            .map(|ask| ask(app))
+            .find(|c| !c.is_empty())
+            .unwrap_or_default(),
+        false => commands,
+    }
 }
 
 /// Begins the lesson of this index; what comes back is for the worker.
@@ -274,13 +287,13 @@ fn select_token(app: &mut App, token: usize) {
 
 /// The map's geometry, if the map is on the screen.
 fn tape(app: &App) -> Option<Tape> {
-    let pane = Screen::new(app, app.area)?.map.filter(|_| app.map.tape)?;
+    let pane = Screen::new(app, app.area)?.map.filter(|_| app.map.shows_tape())?;
     Some(Tape::new(app, app.shown.as_ref()?, pane))
 }
 
 /// The cell of the map or the tape at a place on the screen.
 fn cell_at(app: &App, at: Position) -> Option<Cursor> {
-    match app.map.tape {
+    match app.map.shows_tape() {
         true => tape(app)?.cell_at(at, app.cursor),
         false => grid(app)?.cell_at(at),
     }

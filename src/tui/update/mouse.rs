@@ -54,7 +54,7 @@ pub(super) fn mouse(app: &mut App, event: MouseEvent) {
         }
         MouseEventKind::Down(MouseButton::Left) => {
             app.mark = None;
-            if let Some(pane) = screen.tab_at(at).or(screen.pane_at(at)) {
+            if let Some(pane) = screen.tab_at(app, at).or(screen.pane_at(at)) {
                 focus(app, pane);
             }
             match screen.edge_at(at) {
@@ -105,6 +105,7 @@ fn scroll_overlay(overlay: &mut Overlay, wheel: isize) {
         Overlay::Palette(palette) => palette.move_by(wheel),
         Overlay::Settings(_)
         | Overlay::Inside(_)
+        | Overlay::Next(_)
         | Overlay::Runs { .. }
         | Overlay::Candidates { .. }
         | Overlay::Search(_)

@@ -4,7 +4,7 @@ use super::super::app::{Against, App, Focus, ModelState, Overlay, Starting};
 use super::super::history::Parent;
 use super::super::overrides;
 use super::super::run::{Progress, Run};
-use super::{focus, inside, routers};
+use super::{focus, inside, lens, routers};
 use crate::engine::{Command, Prompt, RunId, Settings, Trace};
 
 /// Runs what stands in the prompt editor. `again`: an empty editor means the prompt of the run on
@@ -97,6 +97,7 @@ fn start(app: &mut App, prompt: Prompt, text: Option<String>, settings: Settings
         prompt: text,
         settings: settings.clone(),
         unmodified,
+        reading: None,
         parent: None,
     });
     Command::Generate {
@@ -123,7 +124,10 @@ pub(super) fn branch(app: &mut App, branch: Branch) -> Vec<Command> {
     };
     let Branch { at, forced, settings } = branch;
     let layers = run.layers();
-    let problem = inside::branch_problem(run, at).or(inside::refusal(app, run));
+    // What is put behind the newest token goes on from there.
+    let appends = forced.is_some() && at == run.tokens();
+    let problem = inside::branch_problem(run, at).filter(|_| !appends);
+    let problem = problem.or(inside::refusal(app, run));
     if let Some(problem) = problem.or(settings.check(layers).err()) {
         app.error(problem);
         return Vec::new();
@@ -141,6 +145,7 @@ pub(super) fn branch(app: &mut App, branch: Branch) -> Vec<Command> {
         prompt: text,
         settings: settings.clone(),
         unmodified: false,
+        reading: None,
         parent,
     });
     let command = Command::Branch {
@@ -195,6 +200,9 @@ pub(super) fn stop(app: &mut App) -> Vec<Command> {
         app.info("stopped before the routers were loaded");
         return Vec::new();
     }
+    if lens::stop(app) && !app.is_busy() {
+        return vec![Command::Stop];
+    }
     match app.is_busy() || inside::is_asking(app) || app.search.is_running() {
         true => {
             app.held = false;
@@ -243,10 +251,22 @@ pub(super) fn unmodified(app: &mut App) -> Vec<Command> {
         app.info(problem);
         return Vec::new();
     }
-    let settings = overrides::unmodified(run.settings(), model.layers);
+    // What the twin view has begun goes on.
+    let under_way = app.unmodified.is_some() || app.starting.as_ref().is_some_and(|s| s.unmodified);
+    let commands = match under_way {
+        true => Vec::new(),
+        false => run_unmodified(app),
+    };
+    app.overlay = compare;
+    commands
+}
+
+/// Runs the prompt of the run on the screen with every layer executed once.
+pub(super) fn run_unmodified(app: &mut App) -> Vec<Command> {
+    let Some(run) = &app.shown else { return Vec::new() };
+    let settings = overrides::unmodified(run.settings(), run.layers());
     let prompt = Prompt::Ids(ids(run));
     abandon(app);
-    app.overlay = compare;
     vec![start(app, prompt, None, settings, true)]
 }
 

@@ -1,5 +1,8 @@
 mod controls;
+mod guess;
 mod inside;
+mod intervene;
+mod lens;
 mod lessons;
 mod mouse;
 mod palette;
@@ -9,6 +12,7 @@ mod runs;
 mod search;
 mod stats;
 mod tape;
+mod twin;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 

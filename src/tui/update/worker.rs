@@ -1,9 +1,10 @@
 //! What the worker says.
 
 use super::super::app::{App, ModelState};
+use super::super::diff;
 use super::super::overrides::plural;
 use super::super::run::{Origin, Progress, Run};
-use super::{inside, requests, routers, search, stats};
+use super::{inside, lens, requests, routers, search, stats};
 use crate::engine::notes::notes;
 use crate::engine::{Command, Event, Header, RunId, Step, StopReason, Summary};
 
@@ -22,6 +23,9 @@ pub(super) fn hear(app: &mut App, event: Event) -> Vec<Command> {
             ..
         } => {
             let without = routers.is_none();
+            if app.ready().is_none_or(|before| before.sha256 != info.sha256) {
+                app.lens.clear();
+            }
             app.model = ModelState::Ready { info, routers, device };
             return loaded(app, note, without);
         }
@@ -34,6 +38,11 @@ pub(super) fn hear(app: &mut App, event: Event) -> Vec<Command> {
         }
         Event::RoutersChanged(routers) => return routers::changed(app, routers),
         Event::RoutersFailed(message) => return routers::failed(app, message),
+        Event::Reading { run, done, of } => {
+            if let Some(starting) = app.starting.as_mut().filter(|s| s.id == run) {
+                starting.reading = Some((done, of));
+            }
+        }
         Event::Started { run, header } => started(app, run, *header),
         Event::Stepped { run, step } => stepped(app, run, *step),
         Event::Finished { run, summary } => {
@@ -44,7 +53,11 @@ pub(super) fn hear(app: &mut App, event: Event) -> Vec<Command> {
             let message = stats::failed(app, run, message);
             failed(app, run, message);
         }
-        Event::Answered { ask, answer } => inside::hear(app, ask, answer),
+        Event::Answered { ask, answer } => {
+            if let Some(answer) = lens::hear(app, ask, answer) {
+                inside::hear(app, ask, answer);
+            }
+        }
         Event::Searched { search: id, step } => {
             if let Some(watched) = app.search.expecting(id) {
                 watched.hear(*step);
@@ -122,10 +135,18 @@ fn finished(app: &mut App, id: RunId, summary: Summary) {
     app.starting.take_if(|s| s.id == id);
     let Some(run) = expecting(app, id) else { return };
     let (tokens, stop) = (summary.tokens, summary.stop);
+    let beside = run.origin == Origin::Unmodified;
     run.trace.summary = Some(summary);
     run.progress = Progress::Finished;
     app.held = false;
+    if let (Some(before), Some(after)) = (&app.previous, &app.shown)
+        && after.id == id
+        && let Some(changed) = diff::in_a_line(before, after)
+    {
+        return app.info(changed);
+    }
     match stop {
+        _ if beside => {}
         StopReason::ContextFull => app.info(format!(
             "the model's context is full after {tokens} token{}",
             plural(tokens)
@@ -138,7 +159,9 @@ fn finished(app: &mut App, id: RunId, summary: Summary) {
 }
 
 fn failed(app: &mut App, id: RunId, message: String) {
-    let starting = app.starting.take_if(|s| s.id == id).is_some();
+    let starting = app.starting.take_if(|s| s.id == id);
+    let unmodified = starting.as_ref().is_some_and(|s| s.unmodified);
+    let starting = starting.is_some();
     let running = match expecting(app, id) {
         Some(run) => {
             run.progress = Progress::Failed(message.clone());
@@ -148,6 +171,8 @@ fn failed(app: &mut App, id: RunId, message: String) {
     };
     if starting || running {
         app.held = false;
+        // Not once more for the twin view.
+        app.twin &= !unmodified;
         app.error(message);
     }
 }

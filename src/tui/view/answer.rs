@@ -8,11 +8,12 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::super::app::{App, Focus};
+use super::super::diff::first_difference;
 use super::super::run::{Origin, Run};
 use super::super::tally::Tally;
 use super::super::theme::Role;
 use super::super::transcript::Transcript;
-use super::{pane, put};
+use super::{pane, put, twin};
 use crate::text::escape_controls;
 
 pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
@@ -34,11 +35,17 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let remark = remark(app, run, &transcript);
     pane::frame_line(app, area, focused, &title(app, run), remark, buffer);
     let styles = TokenStyles::new(app, run);
+    let base = app.unmodified.as_ref().filter(|_| app.twin);
+    let parts = base.and_then(|base| first_difference(base, run));
+    let parts = parts.map(|n| run.prompt_len() + n);
     for (y, line) in transcript.visible() {
         let mut x = transcript.area.x;
         for glyph in line {
             let room = transcript.area.right().saturating_sub(x);
-            let style = styles.of(glyph.key, glyph.at);
+            let style = match Some(glyph.key) == parts {
+                true => styles.of(glyph.key, glyph.at).patch(twin::marked(app, Role::Added)),
+                false => styles.of(glyph.key, glyph.at),
+            };
             buffer.set_stringn(x, y, &glyph.text, usize::from(room), style);
             x = x.saturating_add(glyph.width).min(transcript.area.right());
         }

@@ -191,6 +191,9 @@ fn who(by: DecidedBy) -> char {
 
 /// Glyph, style and meaning of what the map shows in its present mode.
 pub(super) fn legend(app: &App) -> Vec<(String, Style, &'static str)> {
+    if app.map.lens {
+        return super::lens::legend(app);
+    }
     let theme = &app.theme;
     let action = |a| match a {
         Action::Execute => (glyph(a).to_string(), theme.fill(Role::Execute, 1.0)),

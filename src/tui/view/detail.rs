@@ -42,7 +42,7 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let title = format!(
         "Layer {} at {}",
         cursor.layer,
-        run.token(cursor.token).map_or(String::new(), |t| quoted(t.0))
+        super::words::told(run, cursor.token).map_or(String::new(), |text| quoted(&text))
     );
     pane::frame(
         app,
@@ -57,7 +57,13 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     );
     let area = layout::inner(area);
     let mut y = line(buffer, area, 0, &outcome(app, &decision));
-    y = probabilities(app, &decision, area, y, buffer);
+    if app.map.lens {
+        for (text, role) in super::lens::facts(app) {
+            y = line(buffer, area, y, &[(text, app.theme.style(role))]);
+        }
+    } else {
+        y = probabilities(app, &decision, area, y, buffer);
+    }
     for pieces in facts(app, run, &decision) {
         y = line(buffer, area, y, &pieces);
     }
@@ -130,6 +136,10 @@ fn facts(app: &App, run: &Run, decision: &Decision) -> Vec<Vec<Piece>> {
         rows.push(row);
     }
     rows.extend(shadow(app, run, decision));
+    let next: Vec<String> = run.next(app.cursor.token).iter().map(super::inside::named).collect();
+    if !next.is_empty() && !app.map.lens {
+        rows.push(pair("next", next.join(" ")));
+    }
     if let Some(change) = app.pin_change(app.cursor.layer, app.cursor.token) {
         let to = match change {
             PinChange::To(action) => format!("pinned to {action}"),

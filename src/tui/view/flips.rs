@@ -184,7 +184,7 @@ fn draw_flip(app: &App, run: &Run, flip: &Flip, area: Rect, buffer: &mut Buffer)
 }
 
 /// A role's colour without what would hide a bar's end.
-fn bars(app: &App, role: Role) -> Style {
+pub(super) fn bars(app: &App, role: Role) -> Style {
     let style = app.theme.style(role);
     Style {
         add_modifier: ratatui::style::Modifier::empty(),

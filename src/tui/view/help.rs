@@ -22,11 +22,12 @@ const WHAT: &[&str] = &[
 ];
 
 /// Keymap contexts in the order of the help, and their headings.
-const CONTEXTS: [(&str, &str); 9] = [
+const CONTEXTS: [(&str, &str); 10] = [
     ("grid", "in map and detail"),
     ("prompt", "in the prompt"),
     ("answer", "in the answer"),
     ("overlay", "in dialogs"),
+    ("intervene", "at the next token of a held run"),
     ("overrides", "in the list of overrides"),
     ("search", "in a search"),
     ("search-form", "in the question of a search"),

@@ -72,7 +72,7 @@ pub(super) fn refused(app: &App, why: &str, area: Rect, buffer: &mut Buffer) {
 }
 
 /// `" blue" 0.62`
-fn named(candidate: &Candidate) -> String {
+pub(super) fn named(candidate: &Candidate) -> String {
     format!("{} {:.2}", quoted(&candidate.text), candidate.probability)
 }
 
@@ -249,9 +249,17 @@ fn in_words(stage: &Stage) -> String {
             "Layer {layer} was skipped. Run here, it would move {lengths}; stopped after it, the token would say {says}."
         ),
         (true, 0) => format!("Layer {layer} did move {lengths}; stopped after it, the token would say {says}."),
-        (true, n) => format!(
-            "Execution {} of layer {layer} did move {lengths}; stopped after it, the token would say {says}.",
-            n + 1
-        ),
+        (true, n) => {
+            let since = stage.since.map_or(String::new(), |since| {
+                format!(
+                    " From the execution before: KL {:.3} nats, cosine {:.3}.",
+                    since.kl, since.cosine
+                )
+            });
+            format!(
+                "Execution {} of layer {layer} moved {lengths}; stopped after it, the token would say {says}.{since}",
+                n + 1
+            )
+        }
     }
 }

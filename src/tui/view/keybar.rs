@@ -17,6 +17,7 @@ fn offered(app: &App) -> &'static [UiAction] {
         Some(Overlay::Compare { .. }) => return &[Close, Up, Down, Divergence, Rerun],
         Some(Overlay::Inside(_)) => return &[Close, Left, Right, Up, Down, Flips, Branch, Force, Help],
         Some(Overlay::Flips(_)) => return &[Accept, Toggle, Freeze, Branch, Inside, Close, Help, Up, Down],
+        Some(Overlay::Next(_)) => return &[Accept, StepToken, PinSkip, PinExecute, PinRepeat, Up, Down, Close, Help],
         Some(Overlay::Force(_)) => return &[Accept, Close],
         Some(Overlay::Search(Page::Form)) if app.search.form.field == Field::Answers => {
             return &[Search, NewLine, FocusNext, SearchExample, Close];
@@ -71,8 +72,8 @@ fn offered(app: &App) -> &'static [UiAction] {
             Quit,
         ],
         (_, true) => &[
-            Stop, PlayPause, StepToken, PinSkip, PinExecute, PinRepeat, PinAuto, Follow, Template, Help, FocusNext,
-            Quit,
+            Stop, PlayPause, StepToken, Intervene, PinSkip, PinExecute, PinRepeat, PinAuto, Follow, Template, Help,
+            FocusNext, Quit,
         ],
         (_, false) if playing => &[
             PlayPause,
@@ -119,6 +120,8 @@ fn offered(app: &App) -> &'static [UiAction] {
             Baseline,
             Compare,
             Inside,
+            Lens,
+            Twin,
             Flips,
             Branch,
             BudgetLess,

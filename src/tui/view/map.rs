@@ -7,11 +7,12 @@ use ratatui::style::Style;
 
 use super::super::action::UiAction;
 use super::super::app::{App, Focus, MapMode};
+use super::super::diff::first_difference;
 use super::super::grid::{Column, GUTTER, Grid, SHARES};
 use super::super::run::Run;
 use super::super::theme::Role;
 use super::super::widgets::bar;
-use super::{cell, depths, pane, put, tape, words};
+use super::{cell, depths, lens, pane, put, tape, words};
 use crate::engine::{KvMode, Scope};
 use crate::program::Action;
 use crate::router::Pin;
@@ -22,15 +23,22 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
         pane::frame(app, area, focused, "Layers × tokens", "", buffer);
         return;
     };
-    if app.map.tape {
+    if app.map.shows_tape() {
         return tape::draw(app, run, area, &how_decided(app, run).join(" · "), buffer);
     }
     let grid = Grid::new(app, run, area);
-    pane::frame(app, area, focused, "Layers × tokens", &remark(app, run, &grid), buffer);
+    let (title, remark) = match app.map.lens {
+        true => ("Logit lens: layers × tokens", lens::remark(app)),
+        false => ("Layers × tokens", remark(app, run, &grid)),
+    };
+    pane::frame(app, area, focused, title, &remark, buffer);
     sections(app, run, &grid, buffer);
     depths::draw(app, run, &grid, buffer);
     gutter(app, &grid, buffer);
-    cells(app, run, &grid, buffer);
+    match app.map.lens {
+        true => lens::cells(app, run, &grid, buffer),
+        false => cells(app, run, &grid, buffer),
+    }
     shares(app, run, &grid, buffer);
     words::draw(app, run, &grid, area, buffer);
 }
@@ -61,6 +69,9 @@ fn how_decided(app: &App, run: &Run) -> Vec<String> {
 fn sections(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
     let Some(y) = grid.sections else { return };
     let style = app.theme.style(Role::Muted);
+    // Where the unmodified answer parts from this one.
+    let base = app.unmodified.as_ref().filter(|_| app.twin);
+    let parts = base.and_then(|base| first_difference(base, run));
     let mut label = |from: u16, to: u16, variants: &[&str]| {
         let area = Rect::new(from, y, to.saturating_sub(from), 1);
         let fits = |text: &&&str| text.chars().count() <= usize::from(area.width);
@@ -91,6 +102,10 @@ fn sections(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
             (0, to) if to == tokens => format!("answer: {tokens} tokens"),
             (from, to) => format!("answer: {} to {to} of {tokens} tokens", from + 1),
         };
+        let shown = match parts {
+            Some(at) => format!("{shown} · ≠ from token {}", at + 1),
+            None => shown,
+        };
         let unfold = match (grid.folded, app.keymap.keys_for(UiAction::FoldPrompt, "grid").first()) {
             (true, Some(key)) => format!("{shown} · {key} unfolds the prompt's {n}"),
             _ => shown.clone(),
@@ -99,6 +114,10 @@ fn sections(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
     }
     if let Some(x) = grid.shares {
         label(x, x + SHARES, &["share"]);
+    }
+    let free = |x: &u16| buffer[(*x, y)].symbol() == " ";
+    if let Some(x) = parts.and_then(|first| grid.x(n + first)).filter(free) {
+        buffer[(x, y)].set_char('≠').set_style(app.theme.style(Role::Disagree));
     }
 }
 

@@ -11,9 +11,11 @@ mod force;
 mod help;
 mod inside;
 mod keybar;
+mod lens;
 mod lesson;
 mod line;
 mod map;
+mod next;
 pub mod notice;
 mod overrides;
 mod palette;
@@ -29,6 +31,7 @@ pub mod stats;
 mod status;
 mod tabs;
 mod tape;
+mod twin;
 mod words;
 
 use ratatui::Frame;
@@ -79,6 +82,9 @@ fn draw(app: &App, screen: &Screen, area: Rect, buffer: &mut Buffer) -> Option<P
     if let Some(pane) = screen.answer {
         answer::draw(app, pane, buffer);
     }
+    if let Some(pane) = screen.twin {
+        twin::draw(app, pane, buffer);
+    }
     if let Some(pane) = screen.map {
         map::draw(app, pane, buffer);
     }
@@ -113,6 +119,10 @@ fn draw(app: &App, screen: &Screen, area: Rect, buffer: &mut Buffer) -> Option<P
         Some(Overlay::Stats(dialog)) => stats::draw(app, dialog, body, buffer),
         Some(Overlay::Inside(dialog)) => {
             inside::draw(app, dialog, body, buffer);
+            None
+        }
+        Some(Overlay::Next(dialog)) => {
+            next::draw(app, dialog, body, buffer);
             None
         }
         Some(Overlay::Flips(dialog)) => {

@@ -125,7 +125,7 @@ fn legend(app: &App, width: u16) -> Vec<(String, Style)> {
     let muted = app.theme.style(Role::Muted);
     let mut parts = Vec::new();
     if width >= 112 {
-        let what = match app.map.tape {
+        let what = match app.map.shows_tape() {
             true => "row: token, column: layer   ",
             false => "column: token, row: layer   ",
         };
@@ -138,7 +138,7 @@ fn legend(app: &App, width: u16) -> Vec<(String, Style)> {
         parts.push((glyph, style));
         parts.push((format!(" {meaning}"), muted));
     }
-    if app.map.mode == MapMode::Decisions && width >= 160 {
+    if app.map.mode == MapMode::Decisions && !app.map.lens && width >= 160 {
         parts.push(("  ·  the brighter, the surer the router".to_owned(), muted));
     }
     parts

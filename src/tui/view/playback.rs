@@ -51,7 +51,8 @@ fn held(app: &App) -> String {
         keys.into_iter().next().unwrap_or_default()
     };
     let (step, go) = (key(UiAction::StepToken), key(UiAction::PlayPause));
-    format!("‖ held before the next token: {step} computes it, {go} goes on")
+    let tries = key(UiAction::Intervene);
+    format!("‖ held before the next token: {step} computes it, {tries} tries a layer there, {go} goes on")
 }
 
 /// The dialog that asks for a token; where its cursor is.

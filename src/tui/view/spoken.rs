@@ -51,7 +51,7 @@ pub(super) fn draw(app: &App, screen: &Screen, buffer: &mut Buffer) {
 /// Where glyphs are decisions.
 fn map_cells(app: &App, screen: &Screen) -> Option<Rect> {
     let (run, pane) = (app.shown.as_ref()?, screen.map?);
-    app.overlay.is_none().then(|| Grid::new(app, run, pane).cells)
+    (app.overlay.is_none() && !app.map.lens).then(|| Grid::new(app, run, pane).cells)
 }
 
 /// What stands for a drawn character. Executions are digits in the map and the legend; colons are
@@ -66,6 +66,8 @@ fn plain(symbol: &str, digits: bool, in_map: bool) -> Option<&'static str> {
         ('\u{2500}'..='\u{259f}', _) => " ",
         ('▸' | '▷' | '›', _) => ">",
         ('▲', _) => "^",
+        ('◆', _) => "*",
+        ('→', _) => ">",
         ('◐' | '◓' | '◑' | '◒' | '●' | '○' | '□' | '■' | '‖', _) => "*",
         ('✓', _) => "+",
         ('✗' | '≠', _) => "!",

@@ -234,7 +234,9 @@ fn state(app: &App) -> (String, Role) {
     }
     if let Some(starting) = &app.starting {
         let of = if starting.unmodified { " (unmodified model)" } else { "" };
-        return (format!("{spinner} reading the prompt{of}"), Role::Accent);
+        let done = starting.reading.filter(|(done, of)| 0 < *done && *done < *of);
+        let done = done.map_or(String::new(), |(done, of)| format!(", {} %", 100 * done / of));
+        return (format!("{spinner} reading the prompt{of}{done}"), Role::Accent);
     }
     if let Some(run) = app.unmodified.as_ref().filter(|r| r.is_running()) {
         return (format!("{spinner} unmodified model {}", count(run)), Role::Accent);

@@ -17,11 +17,11 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
         };
         // Brackets tell the open tab without colours.
         let (text, role) = match shown {
-            true => (format!("[{}]", pane.title()), Role::Title),
-            false => (format!(" {} ", pane.title()), Role::Muted),
+            true => (format!("[{}]", app.tab_title(pane)), Role::Title),
+            false => (format!(" {} ", app.tab_title(pane)), Role::Muted),
         };
         put(buffer, area, x, 0, &text, app.theme.style(role));
-        x += tab_width(pane);
+        x += tab_width(app, pane);
     }
     let hint = "Tab turns";
     if let Some(at) = area.width.checked_sub(hint.len() as u16 + 1).filter(|at| *at > x) {

@@ -11,17 +11,23 @@ use super::super::run::Run;
 use super::super::tape::{DEPTH, Row, Tape};
 use super::super::theme::Role;
 use super::answer::TokenStyles;
-use super::{cell, pane, put};
+use super::{cell, pane, put, words};
+use crate::engine::Candidate;
 use crate::text::escape_controls;
+
+/// Most candidates for the next token, and columns of a candidate's text.
+const NEXT: usize = 3;
+const WORD: usize = 9;
 
 /// Layers between two numbers of the scale.
 const SCALE: usize = 5;
 
 pub(super) fn draw(app: &App, run: &Run, area: Rect, remark: &str, buffer: &mut Buffer) {
     let focused = app.focus == Focus::Map;
-    pane::frame(app, area, focused, "Tokens × layers", remark, buffer);
+    pane::frame(app, area, focused, "Tape: tokens × layers", remark, buffer);
     let tape = Tape::new(app, run, area);
-    scale(app, &tape, buffer);
+    let says_next = run.steps().last().is_some_and(|step| !step.next.is_empty());
+    scale(app, &tape, says_next, buffer);
     let styles = TokenStyles::new(app, run);
     for (row, y) in tape.rows() {
         let token = match row {
@@ -46,23 +52,91 @@ pub(super) fn draw(app: &App, run: &Run, area: Rect, remark: &str, buffer: &mut 
             .render(label, buffer);
         layers(app, run, &tape, token, y, buffer);
         depth(app, run, &tape, token, y, buffer);
+        if tape.next > 0 {
+            let area = Rect::new(tape.end() + DEPTH + tape.bar, y, tape.next, 1);
+            match app.twin {
+                true => unmodified(app, run, token, area, buffer),
+                false => next(app, run, token, area, buffer),
+            }
+        }
     }
 }
 
 /// A token's text on one line: spaces at its ends left out, line ends as signs.
 fn word(run: &Run, position: usize) -> String {
-    match run.token(position) {
-        None | Some(("", _)) => "…".to_owned(),
-        Some((text, _)) if text.chars().all(char::is_whitespace) => match text.contains('\n') {
-            true => "⏎".repeat(text.matches('\n').count().min(4)),
-            false => "␣".to_owned(),
+    words::told(run, position).map_or("…".to_owned(), |text| one_line(&text))
+}
+
+/// The likeliest tokens after this one, as many as there is room for.
+fn next(app: &App, run: &Run, token: usize, area: Rect, buffer: &mut Buffer) {
+    let own = run.next(token);
+    let seen = app.lens.of(run.id, token).map(|seen| seen.next.top.as_slice());
+    let candidates = if own.is_empty() { seen.unwrap_or_default() } else { own };
+    let Some((first, rest)) = candidates.split_first() else {
+        return;
+    };
+    // The first stand below each other.
+    let word = |candidate: &Candidate, width: usize| super::fit(&one_line(&candidate.text), width);
+    let room = usize::from(area.width);
+    let width = WORD.min(room.saturating_sub(6));
+    put(buffer, area, 1, 0, &word(first, width), app.theme.style(Role::Text));
+    let muted = app.theme.style(Role::Muted);
+    put(
+        buffer,
+        area,
+        width as u16 + 2,
+        0,
+        &format!("{:.2}", first.probability),
+        muted,
+    );
+    let others = &rest[..rest.len().min(NEXT - 1)];
+    let with = others.iter().map(|c| format!("{} {:.2}", word(c, WORD), c.probability));
+    let words = others.iter().map(|c| word(c, WORD));
+    let variants = [
+        with.collect::<Vec<_>>().join("  "),
+        words.collect::<Vec<_>>().join("  "),
+    ];
+    let x = width + 7;
+    let fits = |text: &&String| x + Line::raw(text.as_str()).width() <= room;
+    if let Some(text) = variants.iter().find(fits).or(variants.last().filter(|_| room >= x + 5)) {
+        put(buffer, area, x as u16, 0, text, muted);
+    }
+}
+
+/// What the unmodified model says at this place of the answer, where it is something else.
+fn unmodified(app: &App, run: &Run, token: usize, area: Rect, buffer: &mut Buffer) {
+    let (Some(base), Some(n)) = (&app.unmodified, token.checked_sub(run.prompt_len())) else {
+        return;
+    };
+    let Some(there) = base.steps().get(n) else { return };
+    if run.step(token).is_some_and(|step| step.id == there.id) {
+        put(buffer, area, 1, 0, "=", app.theme.style(Role::Muted));
+        return;
+    }
+    let first = super::super::diff::first_difference(base, run) == Some(n);
+    let style = match first {
+        true => super::twin::marked(app, Role::Removed),
+        false => app.theme.style(Role::Removed),
+    };
+    let sign = if first { "≠ " } else { "  " };
+    let x = 1 + put(buffer, area, 1, 0, sign, app.theme.style(Role::Disagree));
+    put(buffer, area, x, 0, &word(base, base.prompt_len() + n), style);
+}
+
+/// A text on one line, as [`word`].
+pub(super) fn one_line(text: &str) -> String {
+    match text {
+        "" => "…".to_owned(),
+        text if text.chars().all(|c| c.is_whitespace() || c.is_control()) => match text.matches('\n').count() {
+            0 => "␣".to_owned(),
+            lines => "⏎".repeat(lines.min(4)),
         },
-        Some((text, _)) => escape_controls(text.trim()),
+        text => escape_controls(text.trim()),
     }
 }
 
 /// Every fifth layer's number, and a mark over the selected one.
-fn scale(app: &App, tape: &Tape, buffer: &mut Buffer) {
+fn scale(app: &App, tape: &Tape, says_next: bool, buffer: &mut Buffer) {
     let Some(y) = tape.scale else { return };
     let row = Rect::new(tape.area.x, y, tape.area.width, 1);
     for (layer, x) in tape.columns() {
@@ -98,6 +172,14 @@ fn scale(app: &App, tape: &Tape, buffer: &mut Buffer) {
         if tape.bar >= 6 { "ran saved" } else { "" },
         style,
     );
+    let heading = match (app.twin, says_next) {
+        (true, _) => "unmodified",
+        (false, true) => "next",
+        (false, false) => "",
+    };
+    if tape.next > 0 {
+        put(buffer, row, end + DEPTH + tape.bar + 1 - row.x, 0, heading, style);
+    }
 }
 
 fn layers(app: &App, run: &Run, tape: &Tape, token: usize, y: u16, buffer: &mut Buffer) {

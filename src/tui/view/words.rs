@@ -26,16 +26,23 @@ fn texts(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
         return;
     }
     let styles = TokenStyles::new(app, run);
+    let base = app.unmodified.as_ref().filter(|_| app.twin);
+    let other: std::collections::HashSet<usize> = base.map_or_else(Default::default, |base| {
+        let pairs = base.steps().iter().zip(run.steps()).enumerate();
+        pairs.filter(|(_, (a, b))| a.id != b.id).map(|(n, _)| n).collect()
+    });
     for Column { token, x, width } in grid.columns(app.cursor.token) {
-        let Some((text, _)) = run.token(token).filter(|_| !grid.folded || token >= grid.prompt_len) else {
+        let Some(text) = told(run, token).filter(|_| !grid.folded || token >= grid.prompt_len) else {
             continue;
         };
+        let differs = token.checked_sub(grid.prompt_len).is_some_and(|n| other.contains(&n));
         let style = match token == app.cursor.token {
             true => app.theme.style(Role::Accent),
+            false if differs => app.theme.style(Role::Disagree),
             false => styles.plain(token),
         };
         let room = width.saturating_sub(1).max(1);
-        for (row, line) in upright(text, usize::from(room), grid.words.height)
+        for (row, line) in upright(&text, usize::from(room), grid.words.height)
             .into_iter()
             .enumerate()
         {
@@ -49,6 +56,15 @@ fn texts(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
             );
         }
     }
+}
+
+/// A token's text, or the bytes of a part of a character.
+pub(super) fn told(run: &Run, token: usize) -> Option<std::borrow::Cow<'_, str>> {
+    let (text, _) = run.token(token)?;
+    Some(match text.is_empty() || text.contains('\u{fffd}') {
+        true => run.label(token)?.0.into(),
+        false => text.into(),
+    })
 }
 
 /// The beginning of a text in lines of `width` columns, without the space before a word.
@@ -79,15 +95,16 @@ fn upright(text: &str, width: usize, rows: u16) -> Vec<String> {
 /// The cursor's token under its column: its text, its number, its depth and how that ranks.
 fn caption(app: &App, run: &Run, grid: &Grid, pane: Rect, buffer: &mut Buffer) {
     let Some(y) = grid.caption else { return };
-    let Some((text, special)) = run.token(app.cursor.token) else {
+    let Some((_, special)) = run.token(app.cursor.token) else {
         return;
     };
+    let text = told(run, app.cursor.token).unwrap_or_default();
     let place = match app.cursor.token.checked_sub(run.prompt_len()) {
         None => format!("prompt token {}", app.cursor.token + 1),
         Some(n) => format!("token {}", n + 1),
     };
     let special = if special { ", special" } else { "" };
-    let words = format!("{} {place}{special}", quoted(text));
+    let words = format!("{} {place}{special}", quoted(&text));
     let depth = run.depth(app.cursor.token).map(|depth| format!("depth {depth}"));
     let depth = depth.unwrap_or_default();
     let ranked = match run.rank(app.cursor.token) {

@@ -93,7 +93,7 @@ fn a_recording_is_gone_on_with_as_it_was_made() {
     app.prompt.set("Say hi.");
     let pending = [
         "routers built-in",
-        "budget 30",
+        "budget 29",
         "dial -0.50",
         "scope prompt",
         "kv ragged",
@@ -102,7 +102,7 @@ fn a_recording_is_gone_on_with_as_it_was_made() {
     assert_eq!(app.pending(), pending);
     let (_, _, settings) = asked(&keys(&mut app, "r"));
     let own = Settings {
-        budget: Some(30),
+        budget: Some(29),
         ..Settings::default()
     };
     assert_eq!(settings, own);

@@ -1,0 +1,135 @@
+//! Intervening in a run that is held: its next token both ways, and going on with either.
+
+use super::super::action::UiAction;
+use super::super::app::{App, Overlay};
+use super::super::inside::{Asked, NextDialog};
+use super::inside::{ask, refusal};
+use super::requests::{self, Branch};
+use crate::engine::{Command, Prompt, Question};
+use crate::program::Action;
+
+/// The next tokens that are named of either way.
+const TOP: usize = 5;
+
+/// Opens the choice for the next token, or says why there is none.
+pub(super) fn open(app: &mut App) -> Vec<Command> {
+    if let Some(problem) = problem(app) {
+        app.info(problem);
+        return Vec::new();
+    }
+    let layer = app.cursor.layer;
+    let action = app.layer_pin(layer).map_or(Action::Skip, |pin| pin.action);
+    compute(app, action)
+}
+
+fn problem(app: &App) -> Option<String> {
+    let key = |action| {
+        app.keymap
+            .keys_for(action, "grid")
+            .into_iter()
+            .next()
+            .unwrap_or_default()
+    };
+    let (hold, here) = (key(UiAction::PlayPause), key(UiAction::Intervene));
+    let Some(run) = &app.shown else {
+        return Some(format!(
+            "there is no run yet: run a prompt, hold it with {hold}, then press {here}"
+        ));
+    };
+    if app.starting.is_some() {
+        return Some(format!(
+            "the prompt is still being read: hold the run with {hold}, then press {here}"
+        ));
+    }
+    if !run.is_running() {
+        return Some(format!(
+            "for a run that is held: {} runs again, {hold} holds, then {here}; {} tries one here",
+            key(UiAction::Rerun),
+            key(UiAction::Flips)
+        ));
+    }
+    (!app.held).then(|| format!("hold the run before its next token with {hold}, then press {here}"))
+}
+
+/// Asks for the next token with the cursor's layer pinned.
+fn compute(app: &mut App, action: Action) -> Vec<Command> {
+    let Some(run) = app.shown.as_ref().map(|run| run.id) else {
+        return Vec::new();
+    };
+    let layer = app.cursor.layer;
+    let (intervention, commands) = ask(app, run, |run| Question::Intervene {
+        trace: Box::new(run.trace.clone()),
+        layer,
+        action,
+        top: TOP,
+    });
+    app.overlay = Some(Overlay::Next(NextDialog { action, intervention }));
+    commands
+}
+
+pub(super) fn act(app: &mut App, dialog: NextDialog, action: UiAction) -> Vec<Command> {
+    let layer = app.cursor.layer;
+    let last = app.layers().saturating_sub(1);
+    let at = Action::ALL.iter().position(|a| *a == dialog.action).unwrap_or(0);
+    let turned = |by: usize| Action::ALL[(at + by) % Action::ALL.len()];
+    match action {
+        UiAction::Close | UiAction::Dismiss | UiAction::Intervene => return Vec::new(),
+        UiAction::Help => {
+            app.overlay = Some(Overlay::Help { scroll: 0 });
+            return Vec::new();
+        }
+        UiAction::Accept => return go_on_with(app, dialog),
+        UiAction::StepToken => return vec![Command::Step],
+        UiAction::PlayPause => {
+            app.held = false;
+            return vec![Command::Resume];
+        }
+        UiAction::Up => app.cursor.layer = (layer + 1).min(last),
+        UiAction::Down => app.cursor.layer = layer.saturating_sub(1),
+        UiAction::TopLayer => app.cursor.layer = last,
+        UiAction::BottomLayer => app.cursor.layer = 0,
+        UiAction::PinSkip => return compute(app, Action::Skip),
+        UiAction::PinExecute => return compute(app, Action::Execute),
+        UiAction::PinRepeat => return compute(app, Action::Repeat),
+        UiAction::Right | UiAction::Toggle => return compute(app, turned(1)),
+        UiAction::Left => return compute(app, turned(Action::ALL.len() - 1)),
+        _ => {}
+    }
+    match app.cursor.layer == layer {
+        true => {
+            app.overlay = Some(Overlay::Next(dialog));
+            Vec::new()
+        }
+        false => compute(app, dialog.action),
+    }
+}
+
+/// A branch at the next token with the pin; held again behind that token.
+fn go_on_with(app: &mut App, dialog: NextDialog) -> Vec<Command> {
+    let Asked::Here(intervention) = &dialog.intervention else {
+        app.overlay = Some(Overlay::Next(dialog));
+        return Vec::new();
+    };
+    let Some(run) = &app.shown else { return Vec::new() };
+    if let Some(why) = refusal(app, run) {
+        app.error(why);
+        return Vec::new();
+    }
+    let pin = intervention.flip.pin;
+    let mut settings = run.settings().clone();
+    settings.pins.push(pin);
+    let branch = Branch {
+        at: intervention.position,
+        forced: Some(Prompt::Ids(vec![intervention.token.id])),
+        settings,
+    };
+    // The next run has the pin as well, beside what else waits for it.
+    app.settings.pins.retain(|p| *p != pin);
+    app.settings.pins.push(pin);
+    let mut commands = requests::branch(app, branch);
+    if matches!(commands.last(), Some(Command::Branch { .. })) {
+        app.held = true;
+        commands.extend([Command::Pause, Command::Step]);
+    }
+    commands
+}

@@ -1,0 +1,89 @@
+//! The lens map: switching it on, and asking the worker for what is in sight.
+
+use super::super::action::UiAction;
+use super::super::app::{App, Focus, ModelState};
+use super::super::lens::TOP;
+use super::{focus, inside};
+use crate::engine::{Answer, AskId, Command, ENDED, Question};
+
+/// Switches the lens map on or off; one that was stopped goes on.
+pub(super) fn toggle(app: &mut App) {
+    if app.map.lens && (app.lens.stopped || app.lens.refused.is_some()) {
+        (app.lens.stopped, app.lens.refused) = (false, None);
+        return;
+    }
+    if app.shown.is_none() {
+        return app.info("there is nothing to look into yet: run a prompt, or open a recording");
+    }
+    app.map.lens = !app.map.lens;
+    app.map.first_token = 0;
+    (app.lens.stopped, app.lens.refused) = (false, None);
+    if !app.map.lens {
+        return;
+    }
+    if app.focus != Focus::Detail {
+        focus(app, Focus::Map);
+    }
+    let problem = app.shown.as_ref().and_then(|run| inside::refusal(app, run));
+    match (problem, &app.model) {
+        (Some(_), ModelState::Loading { .. }) => app.info("the lens fills as soon as the model is ready"),
+        (Some(problem), _) => app.error(problem),
+        (None, _) if app.is_busy() && !app.held => {
+            let key = key(app, UiAction::PlayPause);
+            app.info(format!(
+                "the lens fills when the run has ended, or is held: {key} holds it"
+            ));
+        }
+        (None, _) => app.info("what each token would say if it stopped after that layer"),
+    }
+}
+
+fn key(app: &App, action: UiAction) -> String {
+    let keys = app.keymap.keys_for(action, "grid");
+    keys.into_iter().next().unwrap_or_default()
+}
+
+/// Stops filling; whether there was something to stop.
+pub(super) fn stop(app: &mut App) -> bool {
+    let filling = app.map.lens && app.lens.is_asking();
+    if filling {
+        app.lens.stopped = true;
+        let key = key(app, UiAction::Lens);
+        app.info(format!("the lens stopped: {key} goes on"));
+    }
+    filling
+}
+
+/// Asks for what is missing, where nothing else is asked.
+pub(super) fn ask(app: &mut App) -> Vec<Command> {
+    let asks = app.map.lens && app.overlay.is_none() && !app.lens.is_asking() && !inside::is_asking(app);
+    if !asks || app.lens_waits().is_some() {
+        return Vec::new();
+    }
+    let (Some(positions), Some(run)) = (app.lens_wants(), &app.shown) else {
+        return Vec::new();
+    };
+    let question = Question::InspectRange {
+        trace: Box::new(run.trace.first(positions.end)),
+        positions,
+        top: TOP,
+    };
+    let run = run.id;
+    app.last_ask += 1;
+    let ask = app.last_ask;
+    app.lens.asks(ask, run);
+    vec![Command::Ask { ask, question }]
+}
+
+/// Takes the answer to a question of the lens; any other comes back.
+pub(super) fn hear(app: &mut App, ask: AskId, answer: Answer) -> Option<Answer> {
+    let Some(run) = app.lens.answered(ask) else {
+        return Some(answer);
+    };
+    match answer {
+        Answer::InspectedRange(inspections) => app.lens.keep(run, inspections),
+        Answer::Refused(why) if why != ENDED => app.lens.refused = Some(why),
+        _ => {}
+    }
+    None
+}

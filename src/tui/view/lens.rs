@@ -1,0 +1,218 @@
+//! The map as a logit lens: in each cell the token that the layer would say, executions of a repeated layer side by
+//! side, and a mark where the token that the run says in the end stands from there on.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::{Modifier, Style};
+use unicode_width::UnicodeWidthStr;
+
+use super::super::app::App;
+use super::super::grid::{Column, Grid};
+use super::super::run::Run;
+use super::super::theme::Role;
+use super::super::widgets::flow::fit;
+use super::tape::one_line;
+use super::{cell, put};
+use crate::engine::{Inspection, Stage};
+use crate::program::Action;
+use crate::text::escape_controls;
+
+/// From here on up, what the run says in the end; there already.
+const SETTLES: char = '◆';
+const SETTLED: char = '=';
+const SKIPPED: char = '·';
+
+/// How far it is, or why it stands still.
+pub(super) fn remark(app: &App) -> String {
+    let (done, all) = app.lens_progress().unwrap_or_default();
+    match app.lens_waits() {
+        _ if done == all && all > 0 => String::new(),
+        Some(why) => escape_controls(&why),
+        None => format!("{done} of {all} tokens"),
+    }
+}
+
+/// Glyph, style and meaning of what the cells show.
+pub(super) fn legend(app: &App) -> Vec<(String, Style, &'static str)> {
+    vec![
+        (SETTLES.to_string(), settles(app), "final token from here on"),
+        (SETTLED.to_string(), app.theme.style(Role::Execute), "and above"),
+        (format!("{SKIPPED}a"), app.theme.style(Role::Muted), "skipped"),
+        ("a→b".to_owned(), app.theme.style(Role::Text), "1st, 2nd run"),
+    ]
+}
+
+fn settles(app: &App) -> Style {
+    app.theme.style(Role::Accent).add_modifier(Modifier::BOLD)
+}
+
+pub(super) fn cells(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
+    let (layers, positions) = app.selection();
+    let marked = |layer: usize, token: usize| {
+        let range = positions.filter(|_| app.mark.is_some());
+        layers.contains(&layer) && range.is_some_and(|(from, to)| (from..=to).contains(&token))
+    };
+    for Column { token, x, width } in grid.columns(app.cursor.token) {
+        let said = app.lens.of(run.id, token);
+        let from = said.and_then(Inspection::settles);
+        for (layer, y) in grid.rows() {
+            let area = Rect::new(x, y, width.saturating_sub(1), 1);
+            let over = match layer == app.cursor.layer && token == app.cursor.token {
+                true => app.theme.style(Role::Cursor),
+                false if marked(layer, token) => app.theme.style(Role::Selection),
+                false => Style::new(),
+            };
+            let (sign, text, style) = match said {
+                Some(said) => said_by(app, said, from, layer, usize::from(area.width.saturating_sub(1))),
+                None => (' ', unknown(app, run, layer, token), app.theme.style(Role::Muted)),
+            };
+            buffer.set_style(area.intersection(buffer.area), over);
+            put(buffer, area, 0, 0, &sign.to_string(), style.patch(over));
+            put(buffer, area, 1, 0, &text, style.patch(over));
+        }
+    }
+    if let Some(x) = grid.separator() {
+        for y in grid.cells.top()..grid.cells.bottom() {
+            buffer[(x, y)].set_char('│').set_style(app.theme.style(Role::Border));
+        }
+    }
+}
+
+/// Until it is known what the lens says: what the layer did.
+fn unknown(app: &App, run: &Run, layer: usize, token: usize) -> String {
+    let action = run.decision(layer, token).map(|decision| decision.action);
+    match action {
+        Some(Action::Skip) => cell::glyph(Action::Skip).to_string(),
+        Some(_) if app.lens_waits().is_none() => "…".to_owned(),
+        Some(action) => cell::glyph(action).to_string(),
+        None => String::new(),
+    }
+}
+
+/// A layer's sign, what it says in `width` columns, and how that looks.
+fn said_by(app: &App, said: &Inspection, from: Option<usize>, layer: usize, width: usize) -> (char, String, Style) {
+    let at: Vec<usize> = said.of_layer(layer).collect();
+    let stages: Vec<&Stage> = at.iter().map(|&at| &said.stages[at]).collect();
+    let Some(&last) = at.last() else {
+        return (' ', String::new(), Style::new());
+    };
+    let carried_out = said.stages[last].carried_out;
+    let (sign, style) = match from {
+        _ if !carried_out => (SKIPPED, app.theme.style(Role::Muted)),
+        Some(from) if at.contains(&from) => (SETTLES, settles(app)),
+        Some(from) if last > from => (SETTLED, app.theme.style(Role::Execute)),
+        _ => (' ', app.theme.style(Role::Text)),
+    };
+    (sign, texts(&stages, width), style)
+}
+
+/// What the executions of a layer say: `word`, `word×2`, `one→two`.
+fn texts(stages: &[&Stage], width: usize) -> String {
+    let words: Vec<String> = stages.iter().map(|stage| word(stage)).collect();
+    match words.as_slice() {
+        [] => String::new(),
+        [word] => fit(word, width),
+        [first, rest @ ..] if rest.iter().all(|word| word == first) => {
+            let times = format!("×{}", words.len());
+            fit(first, width.saturating_sub(times.width())) + &times
+        }
+        words => {
+            let arrows = words.len() - 1;
+            let each = width.saturating_sub(arrows) / words.len();
+            let cut: Vec<String> = words.iter().map(|word| fit(word, each.max(1))).collect();
+            fit(&cut.join("→"), width)
+        }
+    }
+}
+
+fn word(stage: &Stage) -> String {
+    stage.lens.top.first().map_or(String::new(), |c| one_line(&c.text))
+}
+
+/// What the lens says at the cursor, for the detail: a text and its role.
+pub(super) fn facts(app: &App) -> Vec<(String, Role)> {
+    let Some(said) = app.lens_at(app.cursor.token) else {
+        let why = app.lens_waits().map(|why| format!("lens: {}", escape_controls(&why)));
+        return vec![(why.unwrap_or_else(|| "lens: not computed yet".to_owned()), Role::Muted)];
+    };
+    let mut rows = Vec::new();
+    let at: Vec<usize> = said.of_layer(app.cursor.layer).collect();
+    for &at in &at {
+        let stage = &said.stages[at];
+        let top: Vec<String> = stage.lens.top.iter().map(super::inside::named).collect();
+        let n = stage.block.map_or(0, |(_, n)| n);
+        let name = match (stage.carried_out, n) {
+            (false, _) => "would say".to_owned(),
+            (true, 0) => "says".to_owned(),
+            (true, n) => format!("then, {}×,", n + 1),
+        };
+        rows.push((format!("{name} {}", top.join(" ")), Role::Text));
+        if let Some(since) = stage.since {
+            let other = if since.other_token {
+                "another token"
+            } else {
+                "the same token"
+            };
+            rows.push((
+                format!("  {other}, KL {:.3} nats, cosine {:.3}", since.kl, since.cosine),
+                Role::Muted,
+            ));
+        }
+    }
+    let stage = at.last().map(|&at| &said.stages[at]);
+    if let Some(stage) = stage {
+        rows.push((
+            format!("KL to end {:.2}, entropy {:.2} nats", stage.kl, stage.lens.entropy),
+            Role::Muted,
+        ));
+    }
+    rows.push(match settles_at(said) {
+        Some(place) => (format!("{SETTLES} the final token from {place} on"), Role::Accent),
+        None => (String::new(), Role::Muted),
+    });
+    rows
+}
+
+/// Where the final token stands from there on, in words.
+pub(super) fn settles_at(said: &Inspection) -> Option<String> {
+    let stage = &said.stages[said.settles()?];
+    Some(match stage.block {
+        None => "the embedding".to_owned(),
+        Some((layer, 0)) => format!("layer {layer}"),
+        Some((layer, n)) => format!("execution {} of layer {layer}", n + 1),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Candidate, Distribution};
+
+    fn stage(text: &str) -> Stage {
+        Stage {
+            block: Some((3, 0)),
+            carried_out: true,
+            lens: Distribution {
+                top: vec![Candidate {
+                    id: 1,
+                    text: text.into(),
+                    probability: 0.5,
+                }],
+                entropy: 1.0,
+            },
+            kl: 0.0,
+            moved: None,
+            since: None,
+        }
+    }
+
+    #[test]
+    fn executions_of_a_layer_stand_side_by_side() {
+        let (moon, sun, line) = (stage(" moonlight"), stage(" sun"), stage("\n\u{1b}"));
+        assert_eq!(texts(&[&moon], 7), "moonli…");
+        assert_eq!(texts(&[&sun, &sun], 7), "sun×2");
+        assert_eq!(texts(&[&sun, &moon], 7), "sun→mo…");
+        assert_eq!(texts(&[&line], 7), "⏎");
+        assert_eq!(texts(&[], 7), "");
+    }
+}
