@@ -114,7 +114,8 @@ impl Inspector<'_, '_> {
     fn next(&mut self, trace: &Trace, id: u32, settings: &Settings) -> Result<RoutedChunk> {
         let routers = self.routers.filter(|_| trace.header.routers.is_some());
         let mut policy = DecisionPolicy::new(settings, routers, trace.layers())?;
-        policy.resume(trace, trace.steps.len())?;
-        policy.token(&mut self.sequence(trace, trace.steps.len())?, id)
+        let mut sequence = self.sequence(trace, trace.steps.len())?;
+        policy.resume(trace, trace.steps.len(), &sequence)?;
+        policy.token(&mut sequence, id)
     }
 }

@@ -199,9 +199,7 @@ pub(super) fn turn_budget(app: &mut App, up: bool) {
     match (before, app.settings.budget) {
         (_, Some(budget)) => {
             let deepest = deepest.map_or(String::new(), |deepest| format!("; this run's deepest has {deepest}"));
-            app.info(format!(
-                "the next run: at most {budget} layers a token{deepest}"
-            ));
+            app.info(format!("the next run: at most {budget} layers a token{deepest}"));
         }
         (None, None) => app.info("there is no budget to raise: tokens may be as deep as the routers have them"),
         (Some(_), None) => app.info(format!(

@@ -112,10 +112,7 @@ fn the_first_step_of_the_budget_is_below_the_deepest_token() {
     let deepest = app.shown.as_ref().unwrap().depth_range().unwrap().1;
     keys(&mut app, "-");
     assert_eq!(app.settings.budget, Some(deepest - 1));
-    assert!(said(&app).contains(&format!(
-        "the next run: at most {} layers a token",
-        deepest - 1
-    )));
+    assert!(said(&app).contains(&format!("the next run: at most {} layers a token", deepest - 1)));
     keys(&mut app, "-+");
     assert_eq!(app.settings.budget, Some(deepest - 1));
     app.settings.budget = None;
