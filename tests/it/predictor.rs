@@ -79,7 +79,7 @@ fn from_segments_to_programs_to_a_report() {
     );
     assert!(pinned[1]["depth"].as_u64().unwrap() <= 2);
     place.refused(2, &format!("{run} --scope token"), "choose scope prompt");
-    place.refused(1, &format!("{run} --pin 1@0=skip"), "pin the layer at every token");
+    place.refused(2, &format!("{run} --pin 1@0=skip"), "pin the layer at every token");
 
     let eval = "eval --model model --device cpu --data q.jsonl --routers a.safetensors --limit 12";
     let report = place.ok(&format!("{eval} --format json"));

@@ -13,6 +13,9 @@ use crate::router::checkpoint::finite_floats;
 /// Features that a predictor may read of a token, at most.
 const MOST_INPUTS: usize = 1 << 16;
 
+/// Name, shape and bytes of a tensor that is to be written.
+type Part = (String, Vec<usize>, Vec<u8>);
+
 impl Predictor {
     /// Whether a checkpoint is a predictor's, by what it says or by the names of its tensors.
     pub fn is_there(metadata: &HashMap<String, String>, tensors: &SafeTensors) -> bool {
@@ -82,7 +85,7 @@ impl Predictor {
     ///
     /// # Errors
     /// Numbers that cannot be read back from the tensors.
-    pub(in crate::router) fn parts(&self) -> Result<Vec<(String, Vec<usize>, Vec<u8>)>> {
+    pub(in crate::router) fn parts(&self) -> Result<Vec<Part>> {
         let names = self.network.shape.tensors().into_iter();
         let parts = names.zip(self.network.tensors()).map(|((name, shape), tensor)| {
             let values = tensor.flatten_all()?.to_vec1::<f32>()?;

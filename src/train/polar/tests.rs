@@ -54,8 +54,8 @@ fn toy(count: usize) -> (Dataset, Features) {
 fn settings(epochs: usize) -> PolarSettings {
     PolarSettings {
         epochs,
-        width: 16,
-        learning_rate: 5e-3,
+        width: 64,
+        learning_rate: 2e-3,
         batch: 8,
         validation: 0.25,
         ..PolarSettings::default()

@@ -26,7 +26,6 @@ pub(super) fn draw(app: &App, row: usize, body: Rect, buffer: &mut Buffer) {
     let area = inner(body);
     let style = |role| app.theme.style(role);
     put(buffer, area, 3, 0, " #   score  depth  program", style(Role::Muted));
-    let layers = app.layers();
     let ran = app.shown.as_ref().map(|run| &run.trace.header.program);
     for (y, (index, candidate)) in (1..area.height).zip(app.candidates().iter().enumerate()) {
         let here = index == row;
@@ -53,8 +52,8 @@ pub(super) fn draw(app: &App, row: usize, body: Rect, buffer: &mut Buffer) {
     }
     let below = app.candidates().len() as u16 + 2;
     if below < area.height {
-        let text = format!("score: summed log-probability of the segments' actions; depth: of {layers} layers; ●: ran");
+        let text = "score: summed log-probability of the segments' actions; ●: what ran";
         let room = usize::from(area.width);
-        put(buffer, area, 0, below, &fit(&text, room), style(Role::Muted));
+        put(buffer, area, 0, below, &fit(text, room), style(Role::Muted));
     }
 }
