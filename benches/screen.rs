@@ -129,6 +129,7 @@ fn trace() -> Trace {
             vocab_size: 49152,
             context: 8192,
             quantisation: "Q4_K".into(),
+            looped: None,
         },
         device: "cpu".into(),
         routers: None,

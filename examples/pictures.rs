@@ -124,7 +124,7 @@ fn screen(theme: &Theme, trace: &Trace, (width, height): (u16, u16)) -> Result<A
     app.reduced_motion = true;
     update(&mut app, Event::Resize(width, height));
     let loaded = drllm::engine::Event::Loaded {
-        model: trace.header.model.clone(),
+        model: Box::new(trace.header.model.clone()),
         routers: trace.header.routers.clone(),
         device: trace.header.device.clone(),
         chat: true,

@@ -16,6 +16,8 @@ pub fn measure() -> Result<()> {
     let located = catalog::locate(request().model.as_deref(), &mut |_| {}, &GO_ON)?;
     let file = match &located.location {
         ModelLocation::Gguf(path) => std::fs::metadata(path)?.len() as f64,
+        ModelLocation::LoopMoe(path) => std::fs::metadata(path)?.len() as f64,
+        ModelLocation::BuiltIn => drllm::model::loopmoe::BUILT_IN.len() as f64,
         ModelLocation::Folder(path) => folder_bytes(path)?,
     };
     let program = std::env::current_exe()?;

@@ -3,12 +3,14 @@
 use super::output;
 use super::progress::Progress;
 use crate::model::catalog::{self, CatalogError, Entry, Located};
+use crate::model::loopmoe;
 use crate::model::summary::Summary;
 use crate::text::escape_controls;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::sync::atomic::AtomicBool;
 
@@ -61,7 +63,8 @@ pub fn run(args: ModelsArgs) -> Result<()> {
 
 fn list(json: bool) -> Result<()> {
     if json {
-        let entries: Vec<_> = catalog::entries().iter().map(as_json).collect::<Result<_>>()?;
+        let mut entries: Vec<_> = catalog::entries().iter().map(as_json).collect::<Result<_>>()?;
+        entries.push(built_in_as_json());
         return output::print_json(&entries.into(), true);
     }
     let mut text = String::new();
@@ -81,8 +84,18 @@ fn list(json: bool) -> Result<()> {
         writeln!(text, "{}{is_default}  {size}  {}", entry.name, entry.licence)?;
         writeln!(text, "  {}\n  {cached}", entry.description)?;
     }
+    let size = HumanBytes(loopmoe::BUILT_IN.len() as u64);
+    writeln!(
+        text,
+        "{}  {size}  {}\n  {BUILT_IN_IS}\n  inside this program; nothing to pull",
+        catalog::BUILT_IN,
+        env!("CARGO_PKG_LICENSE")
+    )?;
     output::print(&text)
 }
+
+/// What the model inside this program is.
+const BUILT_IN_IS: &str = "LoopMoE: a looped mixture of experts that solves small problems, 6 layers run as 12";
 
 fn as_json(entry: &Entry) -> Result<serde_json::Value> {
     Ok(json!({
@@ -96,6 +109,20 @@ fn as_json(entry: &Entry) -> Result<serde_json::Value> {
         "cached": entry.is_cached(),
         "path": entry.path()?,
     }))
+}
+
+fn built_in_as_json() -> serde_json::Value {
+    json!({
+        "name": catalog::BUILT_IN,
+        "description": BUILT_IN_IS,
+        "architecture": "loopmoe",
+        "bytes": loopmoe::BUILT_IN.len(),
+        "sha256": format!("{:x}", Sha256::digest(loopmoe::BUILT_IN)),
+        "licence": env!("CARGO_PKG_LICENSE"),
+        "default": false,
+        "cached": true,
+        "path": null,
+    })
 }
 
 fn inspect(name: Option<&str>, json: bool) -> Result<()> {

@@ -38,8 +38,8 @@ mod tests {
     use super::*;
     use crate::engine::KvMode;
     use crate::eval::testing::tiny_decoder;
-    use crate::model::Decoder;
     use crate::model::testing::packed_decoder;
+    use crate::model::{Decoder, loopmoe};
     use crate::program::{Action, Program};
 
     static GO_ON: AtomicBool = AtomicBool::new(false);
@@ -89,6 +89,8 @@ mod tests {
         for kv in KvMode::ALL {
             agrees_with_branches(&tiny_decoder(), kv);
             agrees_with_branches(&packed_decoder(4), kv);
+            let looped = loopmoe::testing::model(&loopmoe::testing::tiny(), 3);
+            agrees_with_branches(&Decoder::of_loopmoe(looped, 64).unwrap(), kv);
         }
     }
 }

@@ -192,7 +192,7 @@ pub enum Event {
     /// A stage of loading, in words.
     Loading(String),
     Loaded {
-        model: ModelInfo,
+        model: Box<ModelInfo>,
         routers: Option<RouterInfo>,
         device: String,
         /// Whether the model has a chat template.

@@ -11,6 +11,7 @@ use super::inspector::Inspector;
 use super::replay::ReplayChunk;
 use super::sequence::{LayerActions, Sequence};
 use super::trace::{LogitsReport, Trace};
+use crate::model::loopmoe::ExpertUse;
 use crate::program::Action;
 
 /// One position of a run.
@@ -41,6 +42,8 @@ pub struct Stage {
     pub moved: Option<Moved>,
     /// Of a layer's second execution and those after it: what came since the one before.
     pub since: Option<Since>,
+    /// What the experts did, in a LoopMoE model.
+    pub experts: Option<ExpertUse>,
 }
 
 /// What lies between two executions of one layer.
@@ -88,6 +91,7 @@ struct State {
     carried_out: bool,
     hidden: Tensor,
     moved: Option<Moved>,
+    experts: Option<ExpertUse>,
 }
 
 impl Inspector<'_, '_> {
@@ -143,6 +147,7 @@ impl Inspector<'_, '_> {
                 lens: Distribution::new(lens, top, tokenizer),
                 kl: kl(&lenses[last], lens),
                 moved: state.moved,
+                experts: state.experts.clone(),
                 since: since(&states[..=at], &lenses)?,
             });
         }
@@ -184,15 +189,18 @@ fn states(sequence: &mut Sequence, replayed: &ReplayChunk, rows: &[usize]) -> Re
             carried_out: true,
             hidden: hidden.narrow(0, row, 1)?,
             moved: None,
+            experts: None,
         }]);
     }
-    let mut note = |row: usize, block, carried_out, before: &Tensor, after: &Tensor| -> Result<()> {
+    sequence.watch(rows);
+    let mut note = |row: usize, block, carried_out, before: &Tensor, after: &Tensor, experts| -> Result<()> {
         let (before, after) = (before.narrow(0, rows[row], 1)?, after.narrow(0, rows[row], 1)?);
         states[row].push(State {
             block: Some(block),
             carried_out,
             moved: Some(moved(&before, &after)?),
             hidden: after,
+            experts,
         });
         Ok(())
     };
@@ -205,7 +213,7 @@ fn states(sequence: &mut Sequence, replayed: &ReplayChunk, rows: &[usize]) -> Re
         if !skips.is_empty() {
             let aside = sequence.run_aside(layer, &hidden, &chunk)?;
             for row in skips {
-                note(row, (layer, 0), false, &hidden, &aside)?;
+                note(row, (layer, 0), false, &hidden, &aside, sequence.take_experts(row))?;
             }
         }
         let after = match actions {
@@ -215,7 +223,7 @@ fn states(sequence: &mut Sequence, replayed: &ReplayChunk, rows: &[usize]) -> Re
         let Some(after) = after else { continue };
         for row in 0..rows.len() {
             if actions.is_none() || own(&row).executions() > n {
-                note(row, (layer, n), true, &hidden, &after)?;
+                note(row, (layer, n), true, &hidden, &after, sequence.take_experts(row))?;
             }
         }
         hidden = after;

@@ -27,6 +27,7 @@ pub mod trace;
 pub mod trace_io;
 pub mod worker;
 
+pub use crate::model::loopmoe::{ExpertUse, ModulationSize};
 pub use crate::router::checkpoint::{KV, SCOPE};
 pub use distribution::{Candidate, Distribution};
 pub use divergence::Divergence;
@@ -43,7 +44,7 @@ pub use prefix_cache::PrefixCache;
 pub use search::{Expected, SearchEnd, SearchId, SearchRequest, SearchStep};
 pub use settings::{KvMode, NEUTRAL_DIAL, Pin, Sampling, Scope, Settings};
 pub use trace::{
-    BranchPoint, DecidedBy, Decision, Header, LogitsReport, ModelInfo, PromptToken, Record, RouterInfo, SCHEMA, Step,
-    StopReason, Summary, Trace,
+    BranchPoint, DecidedBy, Decision, Header, LogitsReport, Loop, ModelInfo, PromptToken, Record, RouterInfo, SCHEMA,
+    Step, StopReason, Summary, Trace,
 };
 pub use worker::Worker;

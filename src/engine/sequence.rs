@@ -8,7 +8,8 @@ use candle_core::Tensor;
 use thiserror::Error;
 
 use crate::model::fused::{Overlapped, Task};
-use crate::model::{Chunk, Decoder, KvCache, KvMode};
+use crate::model::loopmoe::{ExpertUse, Seen};
+use crate::model::{Chunk, Decoder, KvCache, KvMode, PassKv};
 use crate::program::{Action, Program};
 use crate::router::policy::Proposal;
 use crate::router::{Question, RouterSet};
@@ -65,6 +66,8 @@ pub struct Sequence<'m> {
     blocks_run: usize,
     /// Layers that the last token did not run; those after the end it did.
     left_out: Vec<bool>,
+    /// Rows whose experts are noted, in a LoopMoE model, and what they did in the last execution.
+    watched: Vec<(usize, Option<ExpertUse>)>,
 }
 
 impl<'m> Sequence<'m> {
@@ -84,7 +87,18 @@ impl<'m> Sequence<'m> {
             watch: None,
             blocks_run: 0,
             left_out: Vec::new(),
+            watched: Vec::new(),
         }
+    }
+
+    /// Notes what the experts of a LoopMoE model do with the tokens of `rows` from now on; see [`Self::take_experts`].
+    pub(super) fn watch(&mut self, rows: &[usize]) {
+        self.watched = rows.iter().map(|&row| (row, None)).collect();
+    }
+
+    /// What the experts did with the i-th watched token in the last execution.
+    pub(super) fn take_experts(&mut self, i: usize) -> Option<ExpertUse> {
+        self.watched.get_mut(i)?.1.take()
     }
 
     /// What its tokens leave in layers that they do not run: without this, nothing.
@@ -290,6 +304,7 @@ impl<'m> Sequence<'m> {
         let mut fork = Sequence {
             cache: self.cache.clone(),
             left_out: Vec::new(),
+            watched: Vec::new(),
             ..*self
         };
         for layer in 0..self.decoder.config().layers {
@@ -392,20 +407,61 @@ impl<'m> Sequence<'m> {
         self.check_stop()?;
         self.blocks_run += 1;
         let mut kv = self.cache.pass(layer, 0).fork(self.len)?;
-        Ok(self.decoder.run_block(layer, hidden, chunk, Some(&mut kv))?)
+        self.run_block(layer, hidden, chunk, None, Some(&mut kv))
+    }
+
+    /// A block, whose experts are noted at the watched rows; `rows` are those that run it, where not all do.
+    fn run_block(
+        &mut self,
+        layer: usize,
+        hidden: &Tensor,
+        chunk: &Chunk,
+        rows: Option<&[u32]>,
+        kv: Option<&mut PassKv>,
+    ) -> Result<Tensor> {
+        if self.watched.is_empty() {
+            return Ok(self.decoder.run_block(layer, hidden, chunk, kv)?);
+        }
+        let (decoder, watched) = (self.decoder, &mut self.watched);
+        let mut observer = |seen: &Seen| {
+            for (row, experts) in watched.iter_mut() {
+                let row = match rows {
+                    Some(rows) => rows.iter().position(|&r| r as usize == *row),
+                    None => Some(*row),
+                };
+                *experts = row.map(|row| ExpertUse::of_row(seen, row)).transpose()?.flatten();
+            }
+            Ok(())
+        };
+        Ok(decoder.run_block_observed(layer, hidden, chunk, kv, &mut observer)?)
     }
 
     /// The pass (layer, n) for all tokens of the chunk.
     pub(super) fn run_pass(&mut self, layer: usize, n: usize, hidden: &Tensor, chunk: &Chunk) -> Result<Tensor> {
+        self.run_pass_of(layer, n, hidden, chunk, None)
+    }
+
+    /// As [`Self::run_pass`], where `rows` are the tokens of the chunk among more.
+    fn run_pass_of(
+        &mut self,
+        layer: usize,
+        n: usize,
+        hidden: &Tensor,
+        chunk: &Chunk,
+        rows: Option<&[u32]>,
+    ) -> Result<Tensor> {
         self.blocks_run += 1;
-        let kv = self.cache.pass(layer, n);
-        Ok(self.decoder.run_block(layer, hidden, chunk, Some(kv))?)
+        let mut kv = std::mem::take(self.cache.pass(layer, n));
+        let after = self.run_block(layer, hidden, chunk, rows, Some(&mut kv));
+        *self.cache.pass(layer, n) = kv;
+        after
     }
 
     /// The pass (layer, n) for some tokens of the chunk, by ascending row.
     fn run_rows(&mut self, layer: usize, n: usize, hidden: &Tensor, chunk: &Chunk, rows: &[u32]) -> Result<Tensor> {
         let index = Tensor::new(rows, hidden.device())?;
-        let some = self.run_pass(layer, n, &hidden.index_select(&index, 0)?, &chunk.select(rows)?)?;
+        let selected = chunk.select(rows)?;
+        let some = self.run_pass_of(layer, n, &hidden.index_select(&index, 0)?, &selected, Some(rows))?;
         with_rows(hidden, rows, &some)
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::distribution::Candidate;
 use super::settings::Settings;
-pub use crate::model::ModelInfo;
+pub use crate::model::{Loop, ModelInfo};
 use crate::program::{Action, Program};
 pub use crate::router::{CandidateProgram, DecidedBy, Decision, RouterInfo};
 

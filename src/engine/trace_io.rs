@@ -29,6 +29,9 @@ pub(super) fn read(text: &str) -> Result<Trace> {
                     header.schema
                 );
                 let layers = header.model.layers;
+                if header.model.looped.is_some_and(|looped| !looped.fits(layers)) {
+                    bail!("line {number}: the model's loop does not lie within its {layers} layers");
+                }
                 check(&header.decisions, layers, header.program.layers(), number)?;
                 for candidate in &header.candidates {
                     check_program(candidate.program.layers(), layers, number)?;

@@ -380,7 +380,7 @@ fn load(state: &mut State, request: &LoadRequest, emit: &dyn Fn(Event), stop: &A
         None
     });
     let event = Event::Loaded {
-        model: model.info.clone(),
+        model: Box::new(model.info.clone()),
         routers: routers.as_ref().map(|r| r.info.clone()),
         device: model.device_name(),
         chat: model.chat.is_some(),

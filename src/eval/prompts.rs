@@ -16,9 +16,12 @@ pub fn prompt(question: &str, choices: &[String], scoring: Scoring, generation: 
     }
 }
 
-/// `Question: …\nAnswer:`
+/// `Question: …\nAnswer:`; a question that ends in `=` stands alone, since its answer is what comes next.
 pub fn plain(question: &str) -> String {
-    format!("Question: {question}\nAnswer:")
+    match question.trim_end().ends_with('=') {
+        true => question.to_owned(),
+        false => format!("Question: {question}\nAnswer:"),
+    }
 }
 
 /// The question and below it its choices, each after its letter; there are at most 26.
@@ -69,6 +72,7 @@ mod tests {
         let choices = ["red".to_owned(), "blue".to_owned()];
         let of = |scoring| prompt("Sky?", &choices, scoring, None);
         assert_eq!(of(Scoring::Sum), "Question: Sky?\nAnswer:");
+        assert_eq!(plain("calc 3 + 4 ="), "calc 3 + 4 =");
         assert_eq!(of(Scoring::Letter), "Question: Sky?\nA. red\nB. blue\nAnswer:");
         let written = |answers, chat| {
             let generation = Generation {

@@ -1,7 +1,7 @@
 //! From the name a user gives to a model's files on this machine.
 
 use super::pull::{self, Job};
-use super::{checksum, folder, split};
+use super::{checksum, folder, loopmoe, split};
 use crate::paths::NoHome;
 use crate::text::escape_controls;
 use serde::Deserialize;
@@ -86,7 +86,14 @@ pub enum ModelLocation {
     Gguf(PathBuf),
     /// A Hugging Face folder: config.json, tokenizer.json, *.safetensors.
     Folder(PathBuf),
+    /// A file of `train-lm`.
+    LoopMoe(PathBuf),
+    /// The LoopMoE model inside this program.
+    BuiltIn,
 }
+
+/// The name of the model inside this program.
+pub const BUILT_IN: &str = "loopmoe";
 
 /// A model whose files are on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -215,13 +222,22 @@ pub fn resolve(name: Option<&str>) -> Result<Wanted, CatalogError> {
     if let Some(entry) = entries().iter().find(|entry| entry.name.eq_ignore_ascii_case(name)) {
         return Ok(Wanted::Entry(entry));
     }
+    if name.eq_ignore_ascii_case(BUILT_IN) {
+        return Ok(Wanted::Local(ModelLocation::BuiltIn));
+    }
     let path = Path::new(name);
     if path.is_dir() {
         folder::check(path)?;
         return Ok(Wanted::Local(ModelLocation::Folder(path.to_path_buf())));
     }
     if path.exists() {
-        return Ok(Wanted::Local(ModelLocation::Gguf(path.to_path_buf())));
+        let is_safetensors = path
+            .extension()
+            .is_some_and(|end| end.eq_ignore_ascii_case("safetensors"));
+        return Ok(Wanted::Local(match is_safetensors {
+            true => ModelLocation::LoopMoe(path.to_path_buf()),
+            false => ModelLocation::Gguf(path.to_path_buf()),
+        }));
     }
     if let Some(wanted) = hub_name(name) {
         return Ok(wanted);
@@ -285,12 +301,16 @@ impl Wanted {
 impl ModelLocation {
     pub fn path(&self) -> &Path {
         match self {
-            Self::Gguf(path) | Self::Folder(path) => path,
+            Self::Gguf(path) | Self::Folder(path) | Self::LoopMoe(path) => path,
+            Self::BuiltIn => Path::new(BUILT_IN),
         }
     }
 
     /// The last part of the path, escaped for display.
     fn file_name(&self) -> String {
+        if *self == Self::BuiltIn {
+            return BUILT_IN.to_owned();
+        }
         let path = self.path();
         let full = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
         escape_controls(&full.file_name().unwrap_or(full.as_os_str()).to_string_lossy())
@@ -317,6 +337,8 @@ impl Located {
                 None => return sum_of(path),
             },
             ModelLocation::Folder(path) => folder::weight_files(path)?,
+            ModelLocation::LoopMoe(path) => return sum_of(path),
+            ModelLocation::BuiltIn => return Ok(format!("{:x}", Sha256::digest(loopmoe::BUILT_IN))),
         };
         let mut digest = Sha256::new();
         for file in files {

@@ -103,7 +103,17 @@ impl ChatTemplate {
         Ok(match location {
             ModelLocation::Gguf(path) => Self::from_gguf(&gguf::open(path)?)?,
             ModelLocation::Folder(path) => Self::from_folder(path)?,
+            ModelLocation::LoopMoe(_) | ModelLocation::BuiltIn => Some(Self::of_problems()),
         })
+    }
+
+    /// What a LoopMoE model is asked with: a problem ends in `=`.
+    pub(super) fn of_problems() -> Self {
+        Self::of(
+            Path::new("the model"),
+            "{% set problem = messages[0].content | trim %}{{ bos_token }} {{ problem }}\
+             {% if not problem.endswith('=') %} ={% endif %}",
+        )
     }
 
     /// The Jinja text in a Hugging Face folder.

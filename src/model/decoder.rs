@@ -9,6 +9,8 @@ use super::config::{ModelConfig, RopeScaling};
 use super::fused::{self, Overlapped};
 use super::kv::PassKv;
 use super::linear::Linear;
+use super::loopmoe::executions::Executions;
+use super::loopmoe::{self, LoopMoe};
 use super::rope::Rope;
 use super::weights::{Embedding, LoadOptions, WeightSource};
 
@@ -16,12 +18,22 @@ use super::weights::{Embedding, LoadOptions, WeightSource};
 pub struct Decoder {
     config: ModelConfig,
     place: LoadOptions,
+    rope: Rope,
+    network: Network,
+}
+
+enum Network {
+    Blocks(Blocks),
+    LoopMoe(Box<Executions>),
+}
+
+/// Llama and its kind.
+struct Blocks {
     /// `None` where the rows of the head are the embeddings and can be read there.
     embedding: Option<Embedding>,
     blocks: Vec<Block>,
     final_norm: RmsNorm,
     head: Linear,
-    rope: Rope,
 }
 
 impl Decoder {
@@ -60,14 +72,52 @@ impl Decoder {
             shared => shared,
         };
         Ok(Decoder {
-            embedding,
-            final_norm: norm(&config, source, "output_norm", hidden, &place)?,
-            head,
+            network: Network::Blocks(Blocks {
+                embedding,
+                blocks,
+                final_norm: norm(&config, source, "output_norm", hidden, &place)?,
+                head,
+            }),
             rope: Rope::new(&config, place.dtype, &place.device),
-            blocks,
             config,
             place,
         })
+    }
+
+    /// The executions of a LoopMoE model, whose positions are good for `context` tokens.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn of_loopmoe(model: LoopMoe, context: usize) -> Result<Self> {
+        let device = model.device().clone();
+        let executions = Executions::new(model)?;
+        let config = executions.config(context);
+        Ok(Decoder {
+            rope: Rope::new(&config, DType::F32, &device),
+            config,
+            place: LoadOptions {
+                device,
+                dtype: DType::F32,
+                exact: true,
+                fused: false,
+            },
+            network: Network::LoopMoe(Box::new(executions)),
+        })
+    }
+
+    /// The LoopMoE model whose executions are the layers; `None` of any other model.
+    pub fn loopmoe(&self) -> Option<&Executions> {
+        match &self.network {
+            Network::LoopMoe(executions) => Some(executions),
+            Network::Blocks(_) => None,
+        }
+    }
+
+    fn of_blocks(&self) -> Option<&Blocks> {
+        match &self.network {
+            Network::Blocks(blocks) => Some(blocks),
+            Network::LoopMoe(_) => None,
+        }
     }
 
     pub fn config(&self) -> &ModelConfig {
@@ -76,20 +126,31 @@ impl Decoder {
 
     /// Whether all blocks run through the CPU kernels, whose weights have few bits.
     pub fn by_kernels(&self) -> bool {
-        self.blocks.iter().all(Block::is_by_kernels)
+        self.of_blocks()
+            .is_some_and(|own| own.blocks.iter().all(Block::is_by_kernels))
     }
 
-    /// Bytes of the matrices that every token reads: those of the blocks and the head.
+    /// Bytes of the matrices that every token reads: those of the blocks and the head. Of a LoopMoE model all weights count,
+    /// each once.
     pub fn bytes_a_token(&self) -> usize {
-        self.blocks.iter().map(Block::bytes).sum::<usize>() + self.head.bytes()
+        match &self.network {
+            Network::Blocks(own) => own.blocks.iter().map(Block::bytes).sum::<usize>() + own.head.bytes(),
+            Network::LoopMoe(executions) => executions.bytes(),
+        }
     }
 
     /// How products with the matrices of blocks and head are computed, in words: how many matrices, and their bytes. The
     /// way that takes most bytes first.
     pub fn ways(&self) -> Vec<(String, usize, usize)> {
-        let blocks = self.blocks.iter().flat_map(Block::linears);
+        let own = match &self.network {
+            Network::Blocks(own) => own,
+            Network::LoopMoe(executions) => {
+                return vec![("F32".into(), executions.matrices(), executions.bytes())];
+            }
+        };
+        let blocks = own.blocks.iter().flat_map(Block::linears);
         let mut ways: Vec<(String, usize, usize)> = Vec::new();
-        for linear in blocks.chain([&self.head]) {
+        for linear in blocks.chain([&own.head]) {
             let how = linear.how();
             let at = ways.iter().position(|(known, ..)| *known == how);
             let at = at.unwrap_or_else(|| {
@@ -105,15 +166,18 @@ impl Decoder {
 
     /// How many blocks run through the CPU kernels whole.
     pub fn blocks_by_kernels(&self) -> usize {
-        self.blocks.iter().filter(|block| block.is_by_kernels()).count()
+        self.blocks().iter().filter(|block| block.is_by_kernels()).count()
     }
 
     /// Bytes of the weights in memory, without norms and biases.
     pub fn bytes(&self) -> usize {
+        let Some(own) = self.of_blocks() else {
+            return self.bytes_a_token();
+        };
         // A head that is the embeddings shares their memory.
-        let shared = self.head.embedding().is_some() && self.config.tied_embeddings;
-        let own = self.embedding.as_ref().filter(|_| !shared);
-        self.bytes_a_token() + own.map_or(0, Embedding::bytes)
+        let shared = own.head.embedding().is_some() && self.config.tied_embeddings;
+        let embedding = own.embedding.as_ref().filter(|_| !shared);
+        self.bytes_a_token() + embedding.map_or(0, Embedding::bytes)
     }
 
     /// Bytes of the keys and values that a token leaves in all layers, each run once.
@@ -132,12 +196,13 @@ impl Decoder {
         &self.place.device
     }
 
+    /// The blocks of Llama and its kind; none of a LoopMoE model.
     pub(super) fn blocks(&self) -> &[Block] {
-        &self.blocks
+        self.of_blocks().map_or(&[], |own| &own.blocks)
     }
 
-    pub(super) fn final_norm_and_head(&self) -> (&RmsNorm, &Linear) {
-        (&self.final_norm, &self.head)
+    pub(super) fn final_norm_and_head(&self) -> Option<(&RmsNorm, &Linear)> {
+        self.of_blocks().map(|own| (&own.final_norm, &own.head))
     }
 
     pub(super) fn rope_interleaved(&self) -> bool {
@@ -156,7 +221,11 @@ impl Decoder {
                  tokenizer_config.json, added_tokens.json) has more tokens than the model"
             );
         }
-        let hidden = match (&self.embedding, self.head.packed()) {
+        let own = match &self.network {
+            Network::Blocks(own) => own,
+            Network::LoopMoe(executions) => return Ok(executions.embed(&Tensor::new(ids, &self.place.device)?)?),
+        };
+        let hidden = match (&own.embedding, own.head.packed()) {
             (None, Some(rows)) => {
                 let mut hidden = Vec::with_capacity(ids.len() * rows.cols());
                 ids.iter()
@@ -192,13 +261,31 @@ impl Decoder {
         chunk: &Chunk,
         kv: Option<&mut PassKv>,
     ) -> candle_core::Result<Tensor> {
-        self.blocks[layer].forward(hidden, chunk, &self.rope, kv)
+        self.run_block_observed(layer, hidden, chunk, kv, &mut ())
+    }
+
+    /// As [`Self::run_block`], with an observer of what a LoopMoE model does in it; of other models it sees nothing.
+    pub fn run_block_observed(
+        &self,
+        layer: usize,
+        hidden: &Tensor,
+        chunk: &Chunk,
+        kv: Option<&mut PassKv>,
+        observer: &mut dyn loopmoe::Observer,
+    ) -> candle_core::Result<Tensor> {
+        match &self.network {
+            Network::Blocks(own) => own.blocks[layer].forward(hidden, chunk, &self.rope, kv),
+            Network::LoopMoe(executions) => executions.run(layer, hidden, chunk, kv, observer),
+        }
     }
 
     /// Leaves in a pass of a layer the keys and values of (tokens, hidden_size) that do not run it: those of its
     /// attention norm, products, head norm and RoPE, as [`Self::run_block`] would leave them.
     pub fn fill_kv(&self, layer: usize, hidden: &Tensor, chunk: &Chunk, kv: &mut PassKv) -> candle_core::Result<()> {
-        self.blocks[layer].fill_kv(hidden, chunk, &self.rope, kv)
+        match &self.network {
+            Network::Blocks(own) => own.blocks[layer].fill_kv(hidden, chunk, &self.rope, kv),
+            Network::LoopMoe(executions) => executions.fill(layer, hidden, chunk, kv),
+        }
     }
 
     /// As [`Self::run_block`] of a block that runs [by the kernels](Self::by_kernels), with something `beside` its first
@@ -211,17 +298,21 @@ impl Decoder {
         kv: &mut PassKv,
         beside: Overlapped,
     ) -> candle_core::Result<Option<Tensor>> {
-        fused::forward(&self.blocks[layer], hidden, chunk, &self.rope, Some(kv), Some(beside))
+        fused::forward(&self.blocks()[layer], hidden, chunk, &self.rope, Some(kv), Some(beside))
     }
 
     /// Final norm and head: (tokens, hidden_size) → (tokens, vocab_size), f32.
     pub fn logits(&self, hidden: &Tensor) -> candle_core::Result<Tensor> {
+        let own = match &self.network {
+            Network::Blocks(own) => own,
+            Network::LoopMoe(executions) => return executions.logits(hidden),
+        };
         // Not by candle's norm, whose own threads would have to be woken for it.
-        if let Some(logits) = fused::logits(&self.final_norm, &self.head, hidden)? {
+        if let Some(logits) = fused::logits(&own.final_norm, &own.head, hidden)? {
             return Ok(logits);
         }
-        let normed = self.final_norm.forward(hidden)?;
-        self.head.forward(&normed)?.to_dtype(DType::F32)
+        let normed = own.final_norm.forward(hidden)?;
+        own.head.forward(&normed)?.to_dtype(DType::F32)
     }
 }
 
@@ -294,8 +385,8 @@ mod tests {
         for tied_embeddings in [true, false] {
             let source = WeightSource::Random { tied_embeddings };
             let decoder = Decoder::load(small_config(), &source, cpu(), &mut |_| {}).unwrap();
-            let (Some(Embedding::Dense(rows)), Some(Embedding::Dense(head))) =
-                (&decoder.embedding, decoder.head.embedding())
+            let own = decoder.of_blocks().unwrap();
+            let (Some(Embedding::Dense(rows)), Some(Embedding::Dense(head))) = (&own.embedding, own.head.embedding())
             else {
                 panic!("dense weights were expected");
             };
@@ -314,7 +405,7 @@ mod tests {
         for fused in [false, true] {
             let place = LoadOptions { fused, ..cpu() };
             let decoder = Decoder::load(small_config(), &source, place, &mut |_| {}).unwrap();
-            for block in &decoder.blocks {
+            for block in decoder.blocks() {
                 assert_eq!(block.attention.inputs.fused.is_some(), fused);
                 assert_eq!(block.mlp.inputs.fused.is_some(), fused);
             }

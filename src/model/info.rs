@@ -9,7 +9,7 @@ pub struct ModelInfo {
     pub name: String,
     /// sha256 of the GGUF file; of a folder, of its safetensors index or file. Hexadecimal.
     pub sha256: String,
-    /// `llama`, `qwen2`, `qwen3` or `gemma3`.
+    /// `llama`, `qwen2`, `qwen3`, `gemma3` or `loopmoe`.
     pub architecture: String,
     pub layers: usize,
     pub hidden_size: usize,
@@ -18,4 +18,85 @@ pub struct ModelInfo {
     pub context: usize,
     /// The commonest tensor type, as GGUF names it: `Q4_1`, `F16`.
     pub quantisation: String,
+    /// Of a model whose layers are executions of fewer ones; absent elsewhere.
+    #[serde(default, rename = "loop", skip_serializing_if = "Option::is_none")]
+    pub looped: Option<Loop>,
+}
+
+/// How the layers of a looped model come about: those before `first` run once, then `layers` of them run `iterations`
+/// times, and what is left runs once. Each execution counts as a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loop {
+    /// The first execution of the loop.
+    pub first: usize,
+    /// Layers that are looped.
+    pub layers: usize,
+    pub iterations: usize,
+}
+
+impl Loop {
+    /// One more than the last execution of the loop.
+    pub fn end(&self) -> usize {
+        self.first + self.layers * self.iterations
+    }
+
+    /// The layer with weights of its own that an execution runs, and the iteration from 1, which is absent outside the loop.
+    pub fn execution(&self, index: usize) -> (usize, Option<usize>) {
+        match index {
+            i if i < self.first => (i, None),
+            i if i < self.end() => {
+                let inside = i - self.first;
+                (self.first + inside % self.layers, Some(inside / self.layers + 1))
+            }
+            i => (i - self.layers * (self.iterations - 1), None),
+        }
+    }
+
+    /// The executions of an iteration, counted from 1.
+    pub fn iteration(&self, iteration: usize) -> std::ops::Range<usize> {
+        let start = self.first + self.layers * (iteration - 1);
+        start..start + self.layers
+    }
+
+    /// Whether the executions lie within `layers` of them, as a file that is read may not have it.
+    pub fn fits(&self, layers: usize) -> bool {
+        let looped = self.layers.checked_mul(self.iterations);
+        let end = looped.and_then(|looped| looped.checked_add(self.first));
+        self.layers > 0 && self.iterations > 0 && end.is_some_and(|end| end <= layers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn executions_count_through_the_iterations() {
+        let looped = Loop {
+            first: 2,
+            layers: 2,
+            iterations: 3,
+        };
+        let all: Vec<(usize, Option<usize>)> = (0..10).map(|i| looped.execution(i)).collect();
+        let expected = [
+            (0, 0),
+            (1, 0),
+            (2, 1),
+            (3, 1),
+            (2, 2),
+            (3, 2),
+            (2, 3),
+            (3, 3),
+            (4, 0),
+            (5, 0),
+        ];
+        assert_eq!(all, expected.map(|(layer, k)| (layer, (k > 0).then_some(k))));
+        assert_eq!((looped.iteration(2), looped.end()), (4..6, 8));
+        assert!(looped.fits(8) && looped.fits(10) && !looped.fits(7));
+        let absurd = Loop {
+            layers: usize::MAX,
+            ..looped
+        };
+        assert!(!absurd.fits(10));
+    }
 }

@@ -47,8 +47,9 @@ impl fmt::Display for KvMode {
 /// Keys and values of one pass, in the order of positions.
 #[derive(Clone, Debug, Default)]
 pub struct PassKv {
-    /// Keys and values, each (kv_heads, capacity, head_dim).
-    buffers: Option<(Tensor, Tensor)>,
+    /// Keys and values, each (kv_heads, capacity, head_dim); the latents of both alone, (1, capacity, width), where
+    /// attention has such.
+    buffers: Vec<Tensor>,
     len: usize,
     /// What the CPU kernels keep instead of tensors.
     entries: KeyValues,
@@ -81,13 +82,10 @@ impl PassKv {
     pub fn fork(&self, end: usize) -> Result<PassKv> {
         let kept = self.positions.partition_point(|&p| (p as usize) < end);
         let copy = |tensor: &Tensor| tensor.narrow(1, 0, kept)?.force_contiguous();
-        let buffers = match &self.buffers {
-            Some((keys, values)) if kept > 0 => Some((copy(keys)?, copy(values)?)),
-            _ => None,
-        };
+        let held = if kept > 0 { self.buffers.as_slice() } else { &[] };
         Ok(PassKv {
-            len: if buffers.is_some() { kept } else { 0 },
-            buffers,
+            len: if held.is_empty() { 0 } else { kept },
+            buffers: held.iter().map(copy).collect::<Result<_>>()?,
             entries: self.entries.first(kept),
             positions: self.positions[..kept].to_vec(),
         })
@@ -96,8 +94,7 @@ impl PassKv {
     /// Bytes of memory that keys and values take.
     pub fn bytes(&self) -> usize {
         let of = |tensor: &Tensor| tensor.elem_count() * tensor.dtype().size_in_bytes();
-        let buffers = self.buffers.as_ref().map_or(0, |(k, v)| of(k) + of(v));
-        buffers + self.entries.bytes()
+        self.buffers.iter().map(of).sum::<usize>() + self.entries.bytes()
     }
 
     /// The entries, for a block that runs through the CPU kernels and adds those of the tokens at `positions`.
@@ -109,26 +106,36 @@ impl PassKv {
     /// Adds `key` and `value` (kv_heads, tokens, head_dim) and returns all entries, each
     /// (kv_heads, entries, head_dim).
     pub fn append(&mut self, key: &Tensor, value: &Tensor) -> Result<(Tensor, Tensor)> {
-        let (kv_heads, tokens, head_dim) = key.dims3()?;
+        let [keys, values] = self.append_all([key, value])?;
+        Ok((keys, values))
+    }
+
+    /// As [`Self::append`], for attention that keeps another number of tensors (heads, tokens, width) than two.
+    pub(super) fn append_all<const N: usize>(&mut self, new: [&Tensor; N]) -> Result<[Tensor; N]> {
+        let tokens = new[0].dims3()?.1;
         let needed = self.len + tokens;
-        let capacity = self.buffers.as_ref().map_or(0, |(k, _)| k.dims()[1]);
+        let capacity = self.buffers.first().map_or(0, |buffer| buffer.dims()[1]);
         if needed > capacity {
-            let shape = (kv_heads, (needed * 2).next_multiple_of(64), head_dim);
-            let grow = |old: Option<&Tensor>| -> Result<Tensor> {
-                let new = Tensor::zeros(shape, key.dtype(), key.device())?;
-                if let Some(old) = old {
-                    new.slice_set(&old.narrow(1, 0, self.len)?.contiguous()?, 1, 0)?;
+            let grow = |(i, new): (usize, &&Tensor)| -> Result<Tensor> {
+                let (heads, _, width) = new.dims3()?;
+                let shape = (heads, (needed * 2).next_multiple_of(64), width);
+                let grown = Tensor::zeros(shape, new.dtype(), new.device())?;
+                if let Some(old) = self.buffers.get(i) {
+                    grown.slice_set(&old.narrow(1, 0, self.len)?.contiguous()?, 1, 0)?;
                 }
-                Ok(new)
+                Ok(grown)
             };
-            let old = self.buffers.as_ref();
-            self.buffers = Some((grow(old.map(|b| &b.0))?, grow(old.map(|b| &b.1))?));
+            self.buffers = new.iter().enumerate().map(grow).collect::<Result<_>>()?;
         }
-        let (keys, values) = self.buffers.as_ref().expect("grown above");
-        keys.slice_set(&key.contiguous()?, 1, self.len)?;
-        values.slice_set(&value.contiguous()?, 1, self.len)?;
+        for (buffer, new) in self.buffers.iter().zip(new) {
+            buffer.slice_set(&new.contiguous()?, 1, self.len)?;
+        }
         self.len = needed;
-        Ok((keys.narrow(1, 0, needed)?, values.narrow(1, 0, needed)?))
+        let mut all = Vec::with_capacity(N);
+        for buffer in &self.buffers {
+            all.push(buffer.narrow(1, 0, needed)?);
+        }
+        Ok(all.try_into().expect("a pass keeps as many tensors as it is given"))
     }
 }
 

@@ -6,9 +6,10 @@ use candle_core::{DType, Device};
 use super::catalog::{Located, ModelLocation};
 use super::chat::{ChatTemplate, Message, Role};
 use super::decoder::Decoder;
+use super::loopmoe::{self, file::LoopMoeFile};
 use super::tokenizer::Tokenizer;
 use super::weights::{LoadOptions, WeightSource};
-use super::{ModelConfig, ModelInfo, gguf};
+use super::{Loop, ModelConfig, ModelInfo, gguf};
 use crate::guard;
 
 /// Everything that runs a prompt but the routers.
@@ -32,6 +33,16 @@ impl Model {
         stage: &mut dyn FnMut(&str),
     ) -> Result<Self> {
         stage(&format!("reading {}", located.name));
+        match &located.location {
+            ModelLocation::LoopMoe(path) => {
+                return Self::of_loopmoe(located, loopmoe::file::load(path, device)?, sha256);
+            }
+            ModelLocation::BuiltIn => {
+                let file = loopmoe::file::parse(loopmoe::BUILT_IN, device).context("the built-in model is damaged")?;
+                return Self::of_loopmoe(located, file, sha256);
+            }
+            _ => {}
+        }
         let placement = |dense: bool| LoadOptions {
             device: device.clone(),
             dtype: if dense && !exact && !device.is_cpu() {
@@ -60,6 +71,7 @@ impl Model {
                 source = WeightSource::open_folder(path)?;
                 place = placement(true);
             }
+            ModelLocation::LoopMoe(_) | ModelLocation::BuiltIn => unreachable!("loaded above"),
         }
         ensure!(
             tokenizer.own_size() <= config.vocab_size,
@@ -85,6 +97,7 @@ impl Model {
             vocab_size: config.vocab_size,
             context: config.context,
             quantisation: source.commonest_type(),
+            looped: None,
         };
         Ok(Model {
             decoder,
@@ -92,6 +105,36 @@ impl Model {
             chat,
             info,
             notes,
+        })
+    }
+
+    fn of_loopmoe(located: &Located, file: LoopMoeFile, sha256: String) -> Result<Self> {
+        let context = file.context();
+        let own = file.model.config();
+        let looped = (own.body_layers > 0).then_some(Loop {
+            first: own.prefix_layers,
+            layers: own.body_layers,
+            iterations: own.iterations,
+        });
+        let decoder = Decoder::of_loopmoe(file.model, context)?;
+        let config = decoder.config();
+        let info = ModelInfo {
+            name: located.name.clone(),
+            sha256,
+            architecture: config.architecture.name().into(),
+            layers: config.layers,
+            hidden_size: config.hidden_size,
+            vocab_size: config.vocab_size,
+            context,
+            quantisation: file.stored.into(),
+            looped,
+        };
+        Ok(Model {
+            decoder,
+            tokenizer: Tokenizer::from_words(file.words),
+            chat: Some(ChatTemplate::of_problems()),
+            info,
+            notes: Vec::new(),
         })
     }
 

@@ -37,7 +37,7 @@ pub mod weights;
 pub use chunk::Chunk;
 pub use config::{Architecture, ModelConfig};
 pub use decoder::Decoder;
-pub use info::ModelInfo;
+pub use info::{Loop, ModelInfo};
 pub use kernel::logsumexp;
 pub use kv::{KvCache, KvMode, PassKv};
 pub use loaded::{Model, device};

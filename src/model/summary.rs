@@ -1,9 +1,10 @@
 //! What a model is, read from its files without loading it.
 
-use super::catalog::{Located, ModelLocation};
-use super::config::Fields;
+use super::catalog::{BUILT_IN, Located, ModelLocation};
+use super::config::{Architecture, Fields};
 use super::folder;
 use super::gguf::{self, GgufFile};
+use super::loopmoe::{self, file::LoopMoeFile};
 use super::{Decoder, LoadOptions, ModelConfig, WeightSource, loaded};
 use crate::files;
 use crate::text::{escape_controls, without_mark};
@@ -80,6 +81,8 @@ impl Summary {
         let mut summary = match &located.location {
             ModelLocation::Gguf(path) => of_gguf(&gguf::open(path)?),
             ModelLocation::Folder(path) => of_folder(path)?,
+            ModelLocation::LoopMoe(path) => of_loopmoe(&files::read(path, files::DATA)?, path)?,
+            ModelLocation::BuiltIn => of_loopmoe(loopmoe::BUILT_IN, Path::new(BUILT_IN))?,
         };
         summary.name.clone_from(&located.name);
         if let Some(entry) = located.entry {
@@ -106,7 +109,17 @@ impl Summary {
 
 impl Running {
     fn of(located: &Located) -> Result<(ModelConfig, Self)> {
+        let loopmoe = |file: LoopMoeFile| {
+            let context = file.context();
+            let decoder = Decoder::of_loopmoe(file.model, context)?;
+            Ok((
+                decoder.config().clone(),
+                Self::of_decoder(&decoder, Fields::default(), Vec::new())?,
+            ))
+        };
         let (config, fields, source) = match &located.location {
+            ModelLocation::LoopMoe(path) => return loopmoe(loopmoe::file::load(path, &Device::Cpu)?),
+            ModelLocation::BuiltIn => return loopmoe(loopmoe::file::parse(loopmoe::BUILT_IN, &Device::Cpu)?),
             ModelLocation::Gguf(path) => {
                 let file = gguf::open(path)?;
                 let (config, fields) = ModelConfig::from_metadata(&file.content)?;
@@ -125,8 +138,12 @@ impl Running {
             fused: false,
         };
         let decoder = Decoder::load(config, &source, place, &mut |_| {})?;
+        Ok((decoder.config().clone(), Self::of_decoder(&decoder, fields, notes)?))
+    }
+
+    fn of_decoder(decoder: &Decoder, fields: Fields, notes: Vec<String>) -> Result<Self> {
         let matrices = decoder.ways().into_iter();
-        let running = Running {
+        Ok(Running {
             blocks_by_kernels: decoder.blocks_by_kernels(),
             matrices: matrices
                 .map(|(how, count, bytes)| Matrices { how, count, bytes })
@@ -135,8 +152,7 @@ impl Running {
             kv_bytes_a_token: decoder.kv_bytes_a_token()?,
             notes: fields.notes.iter().cloned().chain(notes).collect(),
             fields,
-        };
-        Ok((decoder.config().clone(), running))
+        })
     }
 }
 
@@ -193,6 +209,33 @@ fn of_gguf(file: &GgufFile) -> Summary {
     }
 }
 
+fn of_loopmoe(bytes: &[u8], path: &Path) -> Result<Summary> {
+    let file = loopmoe::file::parse(bytes, &Device::Cpu)?;
+    let mut tally = Tally::default();
+    add_tensors(&mut tally, bytes)?;
+    let config = file.model.config();
+    let number = |count: usize| Some(count as u64);
+    Ok(Summary {
+        name: String::new(),
+        architecture: Architecture::LoopMoe.name().to_owned(),
+        layers: number(config.depth(config.iterations)),
+        width: number(config.hidden_size),
+        feed_forward_width: number(config.moe_intermediate_size),
+        heads: number(config.num_attention_heads),
+        kv_heads: None,
+        context: number(file.context()),
+        vocabulary: number(config.vocab_size),
+        parameters: tally.parameters,
+        tensors: tally.kinds(),
+        licence: None,
+        chat_template: true,
+        path: path.to_path_buf(),
+        bytes: bytes.len() as u64,
+        running: None,
+        refused: None,
+    })
+}
+
 fn of_folder(path: &Path) -> Result<Summary> {
     let config = path.join(folder::CONFIG);
     let bytes = files::read(&config, files::TEXT).with_context(|| format!("cannot read {}", config.display()))?;
@@ -234,9 +277,14 @@ fn add_safetensors(tally: &mut Tally, path: &Path) -> Result<u64> {
     let file = files::open(path)?;
     // SAFETY: only read; see gguf::open for a file that is truncated meanwhile.
     let mmap = unsafe { Mmap::map(&file) }?;
-    for (_, tensor) in SafeTensors::deserialize(&mmap)?.iter() {
+    add_tensors(tally, &mmap)?;
+    Ok(mmap.len() as u64)
+}
+
+fn add_tensors(tally: &mut Tally, bytes: &[u8]) -> Result<()> {
+    for (_, tensor) in SafeTensors::deserialize(bytes)?.iter() {
         let elements = tensor.shape().iter().map(|&dim| dim as u64).product();
         tally.add(format!("{:?}", tensor.dtype()), elements, tensor.data().len() as u64);
     }
-    Ok(mmap.len() as u64)
+    Ok(())
 }

@@ -70,6 +70,7 @@ actions! {
         PinExecute, "pin-execute", "execute", "Pin the layer, or the marked cells, to execute";
         PinRepeat, "pin-repeat", "repeat", "Pin the layer, or the marked cells, to repeat";
         PinAuto, "pin-auto", "auto", "Take pins off the layer, or the marked cells";
+        EndLoop, "end-loop", "end loop", "In a looped model: end the loop after the iteration at the cursor, or run all of them";
         Mark, "mark", "mark", "Begin or end marking a range of tokens and layers";
         Overrides, "overrides", "overrides", "The list of overrides: edit, switch off and on, take out";
         ClearPins, "clear-pins", "clear all", "Clear every override: pins, program, budget, dial, scope";

@@ -28,7 +28,7 @@ use super::search::{Page, Search};
 use super::settings::SettingsDialog;
 use super::stats::{Batch, StatsDialog};
 use super::theme::Theme;
-use crate::engine::{AskId, Header, ModelInfo, RouterChoice, RouterInfo, RunId, Settings, Trace};
+use crate::engine::{AskId, Header, Loop, ModelInfo, RouterChoice, RouterInfo, RunId, Settings, Trace};
 use crate::router::{CandidateProgram, Pin};
 
 /// How long a passing message stands.
@@ -538,6 +538,14 @@ impl App {
     pub fn layers(&self) -> usize {
         let shown = self.shown.as_ref().map(Run::layers);
         shown.or(self.ready().map(|m| m.layers)).unwrap_or(0)
+    }
+
+    /// The loop of what is on the screen, or of the model.
+    pub fn looped(&self) -> Option<Loop> {
+        match &self.shown {
+            Some(run) => run.looped(),
+            None => self.ready()?.looped,
+        }
     }
 
     /// Layers that programs and budgets are checked against: those of the model that will run.

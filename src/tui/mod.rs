@@ -193,7 +193,9 @@ fn open(options: TuiOptions) -> App {
         .traces
         .into_iter()
         .map(|(title, trace)| Recording::opened(title, trace));
-    app.recordings = opened.chain(recordings::built_in()).collect();
+    app.recordings = opened
+        .chain(recordings::beside(options.load.model.as_deref()))
+        .collect();
     match options.session {
         Some(session) => session.restore(&mut app),
         None => app.open_recording(),

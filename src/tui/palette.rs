@@ -167,7 +167,7 @@ fn entries(app: &App, context: &str) -> Vec<Entry> {
         .history()
         .rev()
         .map(|text| prompt(text, "earlier prompt".into()));
-    let examples = prompts::examples();
+    let examples = prompts::examples(app.ready().map_or("", |model| &model.architecture));
     let examples = examples
         .iter()
         .map(|e| prompt(&e.text, format!("example: {}", one_line(&e.about))));

@@ -10,6 +10,9 @@ const SHIPPED: &str = include_str!("../../assets/prompts.toml");
 pub struct Example {
     pub about: String,
     pub text: String,
+    /// The architecture whose models it is for; absent where it is for any model of a language.
+    #[serde(default)]
+    architecture: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -18,20 +21,29 @@ struct File {
     prompt: Vec<Example>,
 }
 
-/// The example prompts, in the order of assets/prompts.toml.
-pub fn examples() -> Vec<Example> {
+/// The example prompts for models of an architecture, in the order of assets/prompts.toml.
+pub fn examples(architecture: &str) -> Vec<Example> {
     let file: File = toml::from_str(SHIPPED).expect("the shipped prompts are tested");
-    file.prompt
+    let own = |e: &Example| e.architecture.as_deref() == Some(architecture);
+    let (own, others): (Vec<Example>, Vec<Example>) = file.prompt.into_iter().partition(own);
+    match own.is_empty() {
+        true => others.into_iter().filter(|e| e.architecture.is_none()).collect(),
+        false => own,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::loopmoe::Words;
 
     #[test]
     fn shipped_prompts_differ_and_say_what_they_show() {
-        let examples = examples();
-        assert!(examples.len() >= 8);
+        let [any, loopmoe] = ["llama", "loopmoe"].map(examples);
+        assert!(any.len() >= 8 && loopmoe.len() >= 7);
+        let problem = |e: &Example| Words::default().encode(&e.text).is_ok();
+        assert!(loopmoe.iter().all(problem) && !any.iter().any(problem));
+        let examples = [any, loopmoe].concat();
         for (i, example) in examples.iter().enumerate() {
             assert!(!example.text.trim().is_empty() && !example.about.trim().is_empty());
             assert!(examples[..i].iter().all(|other| other.text != example.text));

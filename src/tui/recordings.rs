@@ -4,6 +4,7 @@
 use anyhow::Context;
 
 use crate::engine::Trace;
+use crate::model::catalog::BUILT_IN as BUILT_IN_MODEL;
 
 /// A recorded trace.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,7 +49,22 @@ impl Recording {
     }
 }
 
-/// The recordings of this build, in the order they are shown.
+/// The recordings of this build, in the order they are shown beside the model of a name: those of the looped model come
+/// first beside it, elsewhere last.
+pub fn beside(model: Option<&str>) -> Vec<Recording> {
+    let is_looped =
+        model.is_some_and(|name| name.eq_ignore_ascii_case(BUILT_IN_MODEL) || name.ends_with(".safetensors"));
+    let mut all = built_in();
+    let first = all
+        .iter()
+        .position(|recording| recording.name.starts_with(BUILT_IN_MODEL));
+    if let Some(first) = first.filter(|_| is_looped) {
+        all.rotate_left(first);
+    }
+    all
+}
+
+/// The recordings of this build; those of the looped model, whose names begin with its, are the last.
 pub fn built_in() -> Vec<Recording> {
     BUILT_IN
         .iter()
@@ -99,11 +115,26 @@ const BUILT_IN: &[(&str, &str, &str, &str)] = &[
         "What is the capital of France?",
         include_str!("../../assets/traces/france-pins.trace.jsonl"),
     ),
+    (
+        "loopmoe-sort",
+        "a looped model: two of six layers run four times",
+        "sort 7 2 9 4 1 3 8 =",
+        include_str!("../../assets/traces/loopmoe-sort.trace.jsonl"),
+    ),
+    (
+        "loopmoe-iterations",
+        "a looped model: fewer iterations from token to token",
+        "sort 7 2 9 4 1 3 8 =",
+        include_str!("../../assets/traces/loopmoe-iterations.trace.jsonl"),
+    ),
 ];
 
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest, Sha256};
+
     use super::*;
+    use crate::model::loopmoe;
 
     #[test]
     fn built_in_recordings_can_be_read() {
@@ -112,6 +143,22 @@ mod tests {
             assert!(!trace.steps.is_empty(), "{}", recording.title);
             let prompt = recording.prompt.unwrap_or_default();
             assert!(!prompt.trim().is_empty(), "{}", recording.title);
+        }
+    }
+
+    #[test]
+    fn a_looped_model_opens_on_its_own_recordings() {
+        for name in ["loopmoe", "LoopMoE", "mine.safetensors"] {
+            assert_eq!(beside(Some(name))[0].name, "loopmoe-sort", "{name}");
+        }
+        for name in [None, Some("qwen.gguf")] {
+            assert_eq!(beside(name), built_in());
+            assert_eq!(beside(name)[0].name, "sky-depth");
+        }
+        let sum = format!("{:x}", Sha256::digest(loopmoe::BUILT_IN));
+        for recording in &beside(Some("loopmoe"))[..2] {
+            let model = recording.trace().unwrap().header.model;
+            assert_eq!(model.sha256, sum, "{}: made with other weights", recording.name);
         }
     }
 }

@@ -7,7 +7,7 @@ use super::history::Parent;
 use super::overrides;
 use super::playback::{Playback, Speed};
 use super::tally::{self, Tally};
-use crate::engine::{Candidate, Decision, Header, RunId, Scope, Settings, Step, Trace};
+use crate::engine::{Candidate, Decision, Header, Loop, RunId, Scope, Settings, Step, Trace};
 use crate::program::Action;
 use crate::router::{CandidateProgram, PromptRouting};
 use crate::text::{bytes_in_words, escape_controls};
@@ -170,6 +170,27 @@ impl Run {
 
     pub fn layers(&self) -> usize {
         self.trace.layers()
+    }
+
+    /// The loop whose executions some of the layers are.
+    pub fn looped(&self) -> Option<Loop> {
+        self.trace.header.model.looped
+    }
+
+    /// What a layer is called: `Layer 4`, of a looped model `Layer 2, iteration 2 of 4 (execution 4)`.
+    pub fn layer_name(&self, layer: usize) -> String {
+        let Some(looped) = self.looped() else {
+            return format!("Layer {layer}");
+        };
+        match looped.execution(layer) {
+            (own, Some(iteration)) => {
+                format!(
+                    "Layer {own}, iteration {iteration} of {} (execution {layer})",
+                    looped.iterations
+                )
+            }
+            (own, None) => format!("Layer {own} (execution {layer})"),
+        }
     }
 
     /// The step of the token at `position`, unless it belongs to the prompt.

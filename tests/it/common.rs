@@ -59,7 +59,7 @@ pub fn default_model() -> PathBuf {
             .unwrap_or_else(|error| panic!("these tests need the default model: {error}"));
         match located.location {
             ModelLocation::Gguf(path) => path,
-            ModelLocation::Folder(path) => panic!("{} is a folder, a GGUF file was expected", path.display()),
+            other => panic!("{} is no GGUF file, one was expected", other.path().display()),
         }
     };
     MODEL.get_or_init(find).clone()

@@ -566,8 +566,12 @@ fn the_worker_answers_while_it_runs_and_branches_afterwards() {
         prompt: Prompt::Text(PROMPT.into()),
         settings: Box::new(settings.clone()),
     });
-    let Event::Started { run: 1, header } = next() else {
-        panic!("the run starts")
+    let header = loop {
+        match next() {
+            Event::Reading { run: 1, .. } => {}
+            Event::Started { run: 1, header } => break header,
+            other => panic!("the run starts, not {other:?}"),
+        }
     };
     let mut trace = Trace::new(*header);
     while trace.steps.len() < 3 {

@@ -111,7 +111,7 @@ impl Screen {
 #[test]
 fn run_pin_rerun_compare_quit() {
     let mut screen = Screen::open(&["--max-tokens", "8", "--ignore-eos"], &[]);
-    screen.sees("Tokens × layers");
+    screen.sees("Tape: tokens × layers");
     screen.sees("the model is ready");
     // The prompt has the focus.
     screen.types("Why is the sky blue?\r");
@@ -241,7 +241,7 @@ fn a_lesson_is_started_by_name_and_left() {
 #[test]
 fn a_copy_goes_to_the_terminals_clipboard() {
     let mut screen = Screen::open(&["--model", "/nowhere/model.gguf", "--reduced-motion"], &[]);
-    screen.sees("Tokens × layers");
+    screen.sees("Tape: tokens × layers");
     // The prompt has the focus.
     screen.types("\x1b");
     screen.sees("s skip");
@@ -258,7 +258,7 @@ fn a_copy_goes_to_the_terminals_clipboard() {
 #[test]
 fn the_palette_finds_and_carries_out() {
     let mut screen = Screen::open(&["--model", "/nowhere/model.gguf"], &[]);
-    screen.sees("Tokens × layers");
+    screen.sees("Tape: tokens × layers");
     screen.types("\x10two pins");
     screen.sees("two pins: a layer everywhere");
     screen.types("\r");
@@ -270,7 +270,7 @@ fn the_palette_finds_and_carries_out() {
 #[test]
 fn a_signal_restores_the_terminal() {
     let mut screen = Screen::open(&[], &[]);
-    screen.sees("Tokens × layers");
+    screen.sees("Tape: tokens × layers");
     let pid = screen.child.process_id().unwrap().to_string();
     assert!(
         std::process::Command::new("kill")
@@ -285,7 +285,7 @@ fn a_signal_restores_the_terminal() {
 #[test]
 fn without_a_model_the_recordings_stay() {
     let mut screen = Screen::open(&["--model", "/nowhere/model.gguf"], &[]);
-    screen.sees("Tokens × layers");
+    screen.sees("Tape: tokens × layers");
     screen.sees("/nowhere/model.gguf");
     screen.sees("recording");
     screen.types("\x03");
@@ -554,11 +554,11 @@ fn a_file_of_prompts_runs_in_the_statistics() {
 #[test]
 fn a_border_is_dragged_with_the_mouse() {
     let mut screen = Screen::open(&["--model", "/nowhere/model.gguf", "--reduced-motion"], &[]);
-    screen.sees("Tokens × layers");
+    screen.sees("Tape: tokens × layers");
     screen.sees("/nowhere/model.gguf");
     let column = |text: &str| {
-        let line = text.lines().find(|line| line.contains("Tokens × layers")).unwrap();
-        let before = line.split("Tokens × layers").next().unwrap();
+        let line = text.lines().find(|line| line.contains("Tape: tokens × layers")).unwrap();
+        let before = line.split("Tape: tokens × layers").next().unwrap();
         before.chars().count()
     };
     let before = column(&screen.text());
@@ -570,7 +570,7 @@ fn a_border_is_dragged_with_the_mouse() {
         border - 8
     ));
     screen.until("the border moves", |text| {
-        text.contains("Tokens × layers") && column(text) < before
+        text.contains("Tape: tokens × layers") && column(text) < before
     });
     screen.types("\x03");
     assert_eq!(screen.ends(), 0);

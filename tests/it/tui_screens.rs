@@ -763,3 +763,27 @@ fn tape() {
     app.map.tape = true;
     snapshots("tape", &mut app);
 }
+
+#[test]
+fn a_looped_model_has_its_iterations_bracketed() {
+    let mut app = fixture::app();
+    app.open("looped".into(), None, fixture::looped_trace(3, 12));
+    app.cursor.layer = 24;
+    let tape = text(&draw(&mut app, (200, 60)));
+    assert!(
+        tape.contains("├1────├2────├3───") && tape.contains("├13───┤28"),
+        "{tape}"
+    );
+    assert!(tape.contains("Layer 2, iteration 12 of 13 (execution 24)"), "{tape}");
+    let narrow = text(&draw(&mut app, (80, 24)));
+    assert!(
+        narrow.contains("1 2 3 4"),
+        "a number where a layer has one column: {narrow}"
+    );
+    keys(&mut app, "Z");
+    let map = text(&draw(&mut app, (200, 60)));
+    assert!(
+        map.contains("╰24") && map.contains("╭25") && map.contains(" 28"),
+        "{map}"
+    );
+}

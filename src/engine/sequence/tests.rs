@@ -3,6 +3,7 @@ use rand::{Rng, SeedableRng};
 
 use super::*;
 use crate::eval::testing::{HIDDEN, LAYERS, tiny_decoder, tiny_routers};
+use crate::model::loopmoe::{self, Excluded, LatentCache, LoopMoe};
 use crate::model::testing::packed_decoder;
 use crate::router::{FastRouters, MlpRouter};
 
@@ -241,4 +242,60 @@ fn rows_are_replaced_in_place() {
         mixed.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
         [0., 10., 2., 30.]
     );
+}
+
+/// A LoopMoE model of 2 + 2·3 + 1 executions.
+fn looped_decoder() -> Decoder {
+    Decoder::of_loopmoe(loopmoe_model(), 64).unwrap()
+}
+
+fn loopmoe_model() -> LoopMoe {
+    loopmoe::testing::model(&loopmoe::testing::tiny(), 3)
+}
+
+#[test]
+fn a_looped_model_runs_its_executions_as_layers() {
+    let (decoder, model) = (looped_decoder(), loopmoe_model());
+    let ids = [1, 5, 9, 2, 2, 12, 0];
+    let path = loopmoe::testing::tiny().standard_path(3);
+    // Executions by number; a repeated one has the iteration that it had before.
+    for program in ["0-8", "0-3 6-8", "0 2-4 4-8", "0-7"] {
+        let program = Program::parse(program, 9).unwrap();
+        let along: Vec<_> = program.layers().iter().map(|&layer| path[layer]).collect();
+        let mut cache = LatentCache::default();
+        let tokens = loopmoe::testing::ids(&ids);
+        let expected = model
+            .forward(&tokens, &along, &mut cache, &Excluded::new(), &mut ())
+            .unwrap();
+        let expected: Vec<f32> = expected.get(0).unwrap().get(ids.len() - 1).unwrap().to_vec1().unwrap();
+        for chunk in [1, 3, 7] {
+            let mut sequence = Sequence::new(&decoder, &GO_ON);
+            let parts = ids
+                .chunks(chunk)
+                .map(|part| sequence.run_program(part, &program).unwrap());
+            let logits: Vec<f32> = parts.last().unwrap().to_vec1().unwrap();
+            for (found, expected) in logits.iter().zip(&expected) {
+                assert!((found - expected).abs() < 2e-5, "{program}: {found} is not {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_looped_model_without_kv_fill_forgets_what_was_skipped() {
+    use Action::{Execute, Skip};
+    let decoder = looped_decoder();
+    let actions: Vec<Action> = (0..9).map(|layer| if layer == 4 { Skip } else { Execute }).collect();
+    let logits = [KvMode::Ragged, KvMode::Fill].map(|mode| {
+        let mut sequence = Sequence::new(&decoder, &GO_ON).with_kv(mode);
+        sequence.run_settled(3, &actions, None).unwrap();
+        let (logits, _) = sequence.run_settled(5, &[Execute; 9], None).unwrap();
+        logits.to_vec1::<f32>().unwrap()
+    });
+    let far = logits[0]
+        .iter()
+        .zip(&logits[1])
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max);
+    assert!(far > 1e-3, "the second token sees what the first one left");
 }

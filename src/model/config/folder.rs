@@ -317,6 +317,7 @@ impl Defaults {
                 ..qwen
             },
             Architecture::Qwen2 => qwen,
+            Architecture::LoopMoe => unreachable!("no folder names it"),
             Architecture::Qwen3 => Defaults {
                 head_dim: Some(128),
                 ..qwen

@@ -28,9 +28,12 @@ pub enum Architecture {
     /// The text part of Gemma 3: norms before and behind attention and feed-forward, RMS norm on every query and key head,
     /// layers that see a window of tokens, scaled embeddings.
     Gemma3,
+    /// LoopMoE: a mixture of experts whose middle layers run several times; in no file of GGUF or a Hugging Face folder.
+    LoopMoe,
 }
 
 impl Architecture {
+    /// Those that a GGUF file or a Hugging Face folder can name.
     pub const ALL: [Architecture; 4] = [
         Architecture::Llama,
         Architecture::Qwen2,
@@ -44,6 +47,7 @@ impl Architecture {
             Architecture::Qwen2 => "qwen2",
             Architecture::Qwen3 => "qwen3",
             Architecture::Gemma3 => "gemma3",
+            Architecture::LoopMoe => "loopmoe",
         }
     }
 

@@ -40,6 +40,7 @@ pub enum Precision {
 /// A decoder's blocks and head with what their backward passes need.
 pub struct FrozenModel<'m> {
     decoder: &'m Decoder,
+    own_head: &'m Linear,
     layers: Vec<FrozenBlock<'m>>,
     final_norm: Norm,
     head: Transposed,
@@ -121,16 +122,17 @@ impl<'m> FrozenModel<'m> {
             "gradients are computed on the CPU: load the model with --device cpu"
         );
         ensure!(
-            decoder.blocks().iter().all(Block::is_plain),
+            decoder.loopmoe().is_none() && decoder.blocks().iter().all(Block::is_plain),
             "gradients are computed for the blocks of Llama and Qwen only: the blocks of this model ({}) have other norms, \
              activations or windows",
             decoder.config().architecture.name()
         );
         let arena = Arena::default();
         let layers = decoder.blocks().iter().map(|block| FrozenBlock::new(block, &arena));
-        let (final_norm, head) = decoder.final_norm_and_head();
+        let (final_norm, head) = decoder.final_norm_and_head().expect("plain blocks come with them");
         Ok(FrozenModel {
             decoder,
+            own_head: head,
             layers: layers.collect::<Result<_>>()?,
             final_norm: Norm::new(final_norm)?,
             head: Transposed::new(&[head], &arena)?,
@@ -204,7 +206,7 @@ impl<'m> FrozenModel<'m> {
         for (part, (teacher, student)) in parts.enumerate() {
             let of = |states: &[f32]| -> Result<Vec<f32>> {
                 let normed = self.final_norm.forward(states);
-                let (_, head) = self.decoder.final_norm_and_head();
+                let head = self.own_head;
                 let [logits] = products([head], normed, size, self.precision)?;
                 Ok(logits)
             };
@@ -242,7 +244,7 @@ impl<'m> FrozenModel<'m> {
         let vocab = self.decoder.config().vocab_size;
         for (part, student) in student.chunks(HEAD_ROWS * size).enumerate() {
             let normed = self.final_norm.forward(student);
-            let (_, head) = self.decoder.final_norm_and_head();
+            let head = self.own_head;
             let [mut logits] = products([head], normed, size, self.precision)?;
             for row in logits.chunks_exact_mut(vocab) {
                 signed_roots(row, weight, signs);

@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use candle_core::{D, DType, Result, Tensor, bail};
+use candle_core::{D, DType, Device, Result, Tensor, bail};
 
-use super::cache::{LatentCache, Pass};
+use super::cache::{Context, LatentCache, Pass};
 use super::config::{Execution, LoopMoeConfig, MOST_ITERATIONS, Part};
 use super::experts::{Excluded, Experts, Routing};
-use super::ops::{add_bias, causal_softmax, rms_norm, rms_normalise, silu_product};
+use super::ops::{add_bias, rms_norm, rms_normalise, silu_product};
 
 /// Weights by name, each taken once.
 pub(super) struct Tensors(HashMap<String, Tensor>);
@@ -83,9 +83,9 @@ impl Biased {
 }
 
 /// Cosines and sines (tokens, width / 2) at absolute positions.
-struct Rope {
-    cos: Tensor,
-    sin: Tensor,
+pub(super) struct Rope {
+    pub(super) cos: Tensor,
+    pub(super) sin: Tensor,
 }
 
 impl Rope {
@@ -160,8 +160,16 @@ impl Mla {
         })
     }
 
+    /// What later tokens attend to: x (batch, tokens, d) → (batch, tokens, latent + rope).
+    fn latents(&self, x: &Tensor, rope: &Rope) -> Result<Tensor> {
+        let kv = linear(x, &self.kv_a_proj_with_mqa)?;
+        let latent = self.kv_a_layernorm.forward(&kv.narrow(D::Minus1, 0, self.latent)?)?;
+        let key = kv.narrow(D::Minus1, self.latent, self.rope)?.unsqueeze(2)?;
+        Tensor::cat(&[latent, rope.turn(&key)?.squeeze(2)?], D::Minus1)
+    }
+
     /// x (batch, tokens, d) → (batch, tokens, d)
-    fn forward(&self, x: &Tensor, rope: &Rope, pass: Pass, cache: &mut LatentCache) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, rope: &Rope, pass: Pass, context: &mut dyn Context) -> Result<Tensor> {
         let (batch, tokens, _) = x.dims3()?;
         let (rows, heads) = (batch * tokens, self.heads);
         let q = linear(
@@ -177,18 +185,14 @@ impl Mla {
         let q_latent = q_latent.transpose(0, 1)?.reshape((batch, tokens, heads, self.latent))?;
         let q = Tensor::cat(&[q_latent, q_rope], D::Minus1)?;
 
-        let kv = linear(x, &self.kv_a_proj_with_mqa)?;
-        let latent = self.kv_a_layernorm.forward(&kv.narrow(D::Minus1, 0, self.latent)?)?;
-        let key = kv.narrow(D::Minus1, self.latent, self.rope)?.unsqueeze(2)?;
-        let new = Tensor::cat(&[latent, rope.turn(&key)?.squeeze(2)?], D::Minus1)?;
         // (batch, keys, latent + rope)
-        let (latents, past) = cache.extend(pass, &new)?;
+        let (latents, past) = context.extend(pass, &self.latents(x, rope)?)?;
 
         // Row t·heads + h of the scores is head h of token t.
         let width = self.latent + self.rope;
         let scores = q.reshape((batch, tokens * heads, width))?.matmul(&latents.t()?)?;
         let scale = 1.0 / ((self.nope + self.rope) as f64).sqrt();
-        let weights = causal_softmax(&scores, scale, heads, past)?;
+        let weights = context.weights(&scores, scale, heads, past)?;
         let seen = weights.matmul(&latents.narrow(D::Minus1, 0, self.latent)?.contiguous()?)?;
         // (heads, rows, latent)·(heads, latent, v)
         let values = self.kv_b_proj.dim(1)? - self.nope;
@@ -306,7 +310,7 @@ impl<F: FnMut(&Seen) -> Result<()>> Observer for F {
 }
 
 /// One layer with weights of its own.
-struct Layer {
+pub(super) struct Layer {
     attention_norm: PreNorm,
     self_attn: Mla,
     post_attention_layernorm: RmsNorm,
@@ -342,9 +346,16 @@ impl Layer {
         })
     }
 
-    fn forward(&self, h: &Tensor, v: Option<&Tensor>, at: (usize, Pass), run: &mut Run) -> Result<Tensor> {
+    /// Leaves the latents of tokens that do not run the layer.
+    pub(super) fn fill(&self, h: &Tensor, v: Option<&Tensor>, pass: Pass, run: &mut Run) -> Result<()> {
+        let (x, _) = self.attention_norm.forward(h, v)?;
+        run.context.extend(pass, &self.self_attn.latents(&x, &run.rope)?)?;
+        Ok(())
+    }
+
+    pub(super) fn forward(&self, h: &Tensor, v: Option<&Tensor>, at: (usize, Pass), run: &mut Run) -> Result<Tensor> {
         let (x, attention) = self.attention_norm.forward(h, v)?;
-        let x = self.self_attn.forward(&x, &run.rope, at.1, run.cache)?;
+        let x = self.self_attn.forward(&x, &run.rope, at.1, run.context)?;
         let mut x = self.post_attention_layernorm.forward(&x)?;
         if let Some(alpha) = attention.as_ref().and_then(|modulation| modulation.alpha.as_ref()) {
             x = x.broadcast_mul(alpha)?;
@@ -374,11 +385,11 @@ impl Layer {
 }
 
 /// What a forward pass has beside the hidden state.
-struct Run<'a> {
-    rope: Rope,
-    cache: &'a mut LatentCache,
-    excluded: &'a Excluded,
-    observer: &'a mut dyn Observer,
+pub(super) struct Run<'a> {
+    pub(super) rope: Rope,
+    pub(super) context: &'a mut dyn Context,
+    pub(super) excluded: &'a Excluded,
+    pub(super) observer: &'a mut dyn Observer,
 }
 
 /// A LoopMoE model, or its plain twin.
@@ -426,6 +437,20 @@ impl LoopMoe {
         &self.config
     }
 
+    pub(super) fn layer(&self, layer: usize) -> &Layer {
+        &self.layers[layer]
+    }
+
+    /// Hidden states of ids (tokens), (tokens, d).
+    pub(super) fn embed(&self, ids: &Tensor) -> Result<Tensor> {
+        self.embed_tokens.index_select(ids, 0)
+    }
+
+    /// Where the weights are.
+    pub fn device(&self) -> &Device {
+        self.lm_head.device()
+    }
+
     /// Runs new tokens (batch, tokens) along a path and returns the logits (batch, tokens, vocab).
     ///
     /// Each (execution, occurrence) attends to the latents that earlier tokens left in `cache` at the same pass. A path may
@@ -446,7 +471,7 @@ impl LoopMoe {
         let mut h = h.reshape((batch, count, self.config.hidden_size))?;
         let mut run = Run {
             rope: Rope::new(&self.config, cache.tokens(), count, &h)?,
-            cache,
+            context: cache,
             excluded,
             observer,
         };
@@ -462,7 +487,7 @@ impl LoopMoe {
             let v = self.iteration(execution)?;
             h = self.layers[execution.layer].forward(&h, v.as_ref(), (index, pass), &mut run)?;
         }
-        run.cache.advance(count);
+        cache.advance(count);
         self.lens(&h)
     }
 
@@ -493,7 +518,7 @@ impl LoopMoe {
     }
 
     /// v_k = MLP_iter(PE(k)) (c), with k from 1; none for layers without IterAdaLN.
-    fn iteration(&self, execution: Execution) -> Result<Option<Tensor>> {
+    pub(super) fn iteration(&self, execution: Execution) -> Result<Option<Tensor>> {
         let Some([first, second]) = self
             .iter_mlp
             .as_ref()

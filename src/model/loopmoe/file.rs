@@ -55,7 +55,22 @@ pub struct LoopMoeFile {
     pub words: Words,
     /// The settings of its training, as that wrote them.
     pub training: serde_json::Value,
+    /// The type of its matrices in the file: `F32`, `F16`, `BF16`.
+    pub stored: &'static str,
     pub bytes: usize,
+}
+
+/// Tokens of a sequence where a file does not say how long those of its training were.
+const CONTEXT: usize = 64;
+
+impl LoopMoeFile {
+    /// Tokens of the training's sequences: positions beyond were never seen.
+    pub fn context(&self) -> usize {
+        let named = self.training["context"]
+            .as_u64()
+            .filter(|&n| (1..=1 << 20).contains(&n));
+        named.map_or(CONTEXT, |n| n as usize)
+    }
 }
 
 /// Writes a model, whole or not at all: `flat` are its parameters in the order of [`parameters`].
@@ -113,12 +128,61 @@ pub fn load(path: &Path, device: &Device) -> Result<LoopMoeFile> {
     parse(&bytes, device).with_context(|| format!("{} is no LoopMoE model that can be used", path.display()))
 }
 
+/// The words of a model's file, without its weights.
+///
+/// # Errors
+/// As [`load`].
+pub fn words(path: &Path) -> Result<Words> {
+    let bytes = files::read(path, files::DATA).with_context(|| format!("cannot read {}", path.display()))?;
+    words_of(&bytes).with_context(|| format!("{} is no LoopMoE model that can be used", path.display()))
+}
+
+pub(super) fn words_of(bytes: &[u8]) -> Result<Words> {
+    header(bytes).map(|(_, words, _)| words)
+}
+
 /// Reads a model from a file's bytes.
 ///
 /// # Errors
 /// What does not serve: metadata that are missing or damaged, a tensor that is missing, unknown, of another shape or
 /// type, or that holds what is no number.
 pub fn parse(bytes: &[u8], device: &Device) -> Result<LoopMoeFile> {
+    let (config, words, training) = header(bytes)?;
+    let tensors = SafeTensors::deserialize(bytes).context("it is cut off or damaged; get it again")?;
+    let list = parameters(&config);
+    if let Some(name) = tensors
+        .names()
+        .into_iter()
+        .find(|name| list.iter().all(|p| p.name != *name))
+    {
+        bail!(
+            "it has a tensor '{}', which its config does not ask for",
+            escape_controls(name)
+        );
+    }
+    let weights = list.iter().map(|parameter| {
+        let view = tensors.tensor(&parameter.name);
+        let view = view.with_context(|| format!("it lacks the tensor '{}' {:?}", parameter.name, parameter.shape))?;
+        let values = values(parameter, &view)?;
+        let tensor = Tensor::from_vec(values, parameter.shape.as_slice(), device)?;
+        Ok((parameter.name.clone(), tensor))
+    });
+    let stored = match tensors.tensor(&list[0].name)?.dtype() {
+        Dtype::F16 => "F16",
+        Dtype::BF16 => "BF16",
+        _ => "F32",
+    };
+    Ok(LoopMoeFile {
+        stored,
+        model: LoopMoe::new(&config, weights.collect::<Result<Vec<_>>>()?)?,
+        words,
+        training,
+        bytes: bytes.len(),
+    })
+}
+
+/// What the metadata say, checked.
+fn header(bytes: &[u8]) -> Result<(LoopMoeConfig, Words, serde_json::Value)> {
     let (_, header) = SafeTensors::read_metadata(bytes).context("it is no safetensors file")?;
     let entry = header.metadata().as_ref().and_then(|metadata| metadata.get(ENTRY));
     let entry = entry.context("its metadata have no entry 'loopmoe'; `drllm-tui train-lm` makes files that have it")?;
@@ -145,31 +209,7 @@ pub fn parse(bytes: &[u8], device: &Device) -> Result<LoopMoeFile> {
     let words = Words::from_list(words).context(
         "its metadata's list of words names one twice or lacks '<s>' or '.'; make the file anew with `drllm-tui train-lm`",
     )?;
-    let tensors = SafeTensors::deserialize(bytes).context("it is cut off or damaged; get it again")?;
-    let list = parameters(&config);
-    if let Some(name) = tensors
-        .names()
-        .into_iter()
-        .find(|name| list.iter().all(|p| p.name != *name))
-    {
-        bail!(
-            "it has a tensor '{}', which its config does not ask for",
-            escape_controls(name)
-        );
-    }
-    let weights = list.iter().map(|parameter| {
-        let view = tensors.tensor(&parameter.name);
-        let view = view.with_context(|| format!("it lacks the tensor '{}' {:?}", parameter.name, parameter.shape))?;
-        let values = values(parameter, &view)?;
-        let tensor = Tensor::from_vec(values, parameter.shape.as_slice(), device)?;
-        Ok((parameter.name.clone(), tensor))
-    });
-    Ok(LoopMoeFile {
-        model: LoopMoe::new(&config, weights.collect::<Result<Vec<_>>>()?)?,
-        words,
-        training,
-        bytes: bytes.len(),
-    })
+    Ok((config, words, training))
 }
 
 fn values(parameter: &Parameter, view: &TensorView) -> Result<Vec<f32>> {

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! `config` are the sizes, `parameters` names and shapes of the weights, `decoder` the forward pass for training and
-//! inference alike, `experts` its mixture of experts, `cache` the latents by (layer, iteration), `file` one file on
+//! inference alike, `executions` the same one execution at a time, as programs of layers and routers run it, `experts` its mixture of experts, `cache` the latents by (layer, iteration), `file` one file on
 //! disk, `capacity` the matching of a looped model with its twin, `words` the tokenizer, `ops` three operations with
 //! slopes. Nobody has published code or weights; what the paper leaves open is said where it is decided and listed in
 //! docs/loopmoe.md.
@@ -18,6 +18,8 @@ pub mod cache;
 pub mod capacity;
 pub mod config;
 pub mod decoder;
+pub(super) mod executions;
+mod expert_use;
 pub mod experts;
 pub mod file;
 pub mod ops;
@@ -31,5 +33,14 @@ pub mod words;
 pub use cache::{LatentCache, Pass};
 pub use config::{ConfigError, Execution, LoopMoeConfig, MOST_ITERATIONS, Part};
 pub use decoder::{LoopMoe, Modulation, Observer, Seen};
+pub use expert_use::{ExpertUse, ModulationSize};
 pub use experts::{Excluded, Routing};
 pub use words::Words;
+
+/// The model that is part of this program, as a file of `train-lm`.
+pub const BUILT_IN: &[u8] = include_bytes!("../../../assets/models/loopmoe.safetensors");
+
+/// The words of [`BUILT_IN`].
+pub(super) fn built_in_words() -> anyhow::Result<Words> {
+    file::words_of(BUILT_IN)
+}

@@ -14,6 +14,8 @@ pub use stream::StreamDecoder;
 
 use super::catalog::ModelLocation;
 use super::gguf::{self, GgufError};
+use super::loopmoe::words::{END, START};
+use super::loopmoe::{self, Words};
 use crate::guard::{self, Failed};
 use crate::text::escape_controls;
 use std::collections::{BTreeSet, HashMap};
@@ -90,12 +92,13 @@ pub enum TokenizerError {
     Encode { from: String, reason: String },
     #[error(transparent)]
     Gguf(#[from] GgufError),
+    #[error(transparent)]
+    LoopMoe(#[from] anyhow::Error),
 }
 
 /// A model's vocabulary and the way it splits text.
 pub struct Tokenizer {
-    /// Locked for writing only to switch special tokens off for one text.
-    inner: Arc<RwLock<tokenizers::Tokenizer>>,
+    inner: Inner,
     /// The file, escaped.
     from: String,
     /// Of a tokenizer.json, whose regular expressions and steps are its author's.
@@ -111,12 +114,43 @@ pub struct Tokenizer {
     beside: usize,
 }
 
+/// What splits text.
+enum Inner {
+    /// Locked for writing only to switch special tokens off for one text.
+    Library(Arc<RwLock<tokenizers::Tokenizer>>),
+    /// The fixed list of a LoopMoE model.
+    Words(Words),
+}
+
 impl Tokenizer {
     /// The tokenizer of a model on this machine.
     pub fn open(location: &ModelLocation) -> Result<Self, TokenizerError> {
         match location {
             ModelLocation::Gguf(path) => Self::from_gguf(&gguf::open(path)?),
             ModelLocation::Folder(path) => Self::from_folder(path),
+            ModelLocation::LoopMoe(path) => Ok(Self::from_words(loopmoe::file::words(path)?)),
+            ModelLocation::BuiltIn => Ok(Self::from_words(loopmoe::built_in_words()?)),
+        }
+    }
+
+    /// The tokenizer of a list of words, each of which decodes with a space before it.
+    pub(super) fn from_words(words: Words) -> Self {
+        let begin = words.id(START);
+        let tokens: Vec<(u32, String)> = (0..).zip(words.list().iter().map(|word| format!("▁{word}"))).collect();
+        let kind = Kind::SentencePiece {
+            strips_first_space: true,
+        };
+        Tokenizer {
+            pieces: Pieces::new(&tokens, |_| false, &kind),
+            special: begin.into_iter().collect(),
+            bos: begin,
+            eos: words.id(END).into_iter().collect(),
+            add_bos: true,
+            strips_first_space: true,
+            beside: 0,
+            inner: Inner::Words(words),
+            from: "this model".to_owned(),
+            foreign: None,
         }
     }
 
@@ -137,8 +171,12 @@ impl Tokenizer {
             from: self.from.clone(),
             reason: escape_controls(&reason),
         };
+        let inner = match &self.inner {
+            Inner::Library(inner) => inner,
+            Inner::Words(words) => return words.encode(text).map_err(|unknown| refused(unknown.to_string())),
+        };
         let Some(foreign) = &self.foreign else {
-            let done = guard::catch(|| ids(&self.inner, text, plain));
+            let done = guard::catch(|| ids(inner, text, plain));
             return done.map_err(|e| refused(e.to_string()))?.map_err(refused);
         };
         if foreign.stuck.load(Ordering::Relaxed) {
@@ -151,7 +189,7 @@ impl Tokenizer {
                 foreign.growth
             )));
         }
-        let (inner, owned) = (self.inner.clone(), text.to_owned());
+        let (inner, owned) = (inner.clone(), text.to_owned());
         let most = TIME + TIME * (text.len() / BYTES_IN_TIME) as u32;
         let done = guard::within(most, move || ids(&inner, &owned, plain));
         if matches!(done, Err(Failed::Late(_))) {
@@ -278,7 +316,7 @@ impl Tokenizer {
                 }
             ),
             beside: 0,
-            inner: Arc::new(RwLock::new(inner)),
+            inner: Inner::Library(Arc::new(RwLock::new(inner))),
             from,
             foreign,
         }

@@ -66,6 +66,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         PinExecute => pin(app, Some(Action::Execute)),
         PinRepeat => pin(app, Some(Action::Repeat)),
         PinAuto => pin(app, None),
+        EndLoop => end_loop(app),
         Mark => app.mark = if app.mark.is_some() { None } else { Some(app.cursor) },
         Overrides => app.overlay = Some(Overlay::Overrides(OverrideList::default())),
         ClearPins => {
@@ -171,6 +172,30 @@ fn pin(app: &mut App, action: Option<Action>) {
         overrides::set(&mut app.settings.pins, layer, positions, action, context);
     }
     app.mark = None;
+}
+
+/// Pins the iterations behind the cursor's to be skipped, of all tokens or the marked ones; at the last iteration it takes
+/// the pins off the loop.
+fn end_loop(app: &mut App) {
+    let Some(looped) = app.looped() else {
+        return app.info("no loop to end: only a looped model has one (--model loopmoe)");
+    };
+    let Some(iteration) = looped.execution(app.cursor.layer).1 else {
+        return app.info("move to a layer of the loop first: it ends after the iteration at the cursor");
+    };
+    let positions = app.mark.and(app.selection().1);
+    let context = app.ready().map_or(usize::MAX / 2, |m| m.context);
+    let end = looped.iteration(iteration).end;
+    for layer in looped.first..looped.end() {
+        let action = (layer >= end).then_some(Action::Skip);
+        overrides::set(&mut app.settings.pins, layer, positions, action, context);
+    }
+    app.mark = None;
+    let all = looped.iterations;
+    app.info(match iteration == all {
+        true => format!("the next run: all {all} iterations"),
+        false => format!("the next run: {iteration} of {all} iterations"),
+    });
 }
 
 /// One step of the dial: half a layer where its positions were measured.

@@ -26,7 +26,11 @@ pub(super) fn hear(app: &mut App, event: Event) -> Vec<Command> {
             if app.ready().is_none_or(|before| before.sha256 != info.sha256) {
                 app.lens.clear();
             }
-            app.model = ModelState::Ready { info, routers, device };
+            app.model = ModelState::Ready {
+                info: *info,
+                routers,
+                device,
+            };
             return loaded(app, note, without);
         }
         Event::LoadFailed(message) => {

@@ -40,8 +40,8 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
         return;
     };
     let title = format!(
-        "Layer {} at {}",
-        cursor.layer,
+        "{} at {}",
+        run.layer_name(cursor.layer),
         super::words::told(run, cursor.token).map_or(String::new(), |text| quoted(&text))
     );
     pane::frame(

@@ -21,7 +21,7 @@ use super::super::widgets::bar;
 use super::super::widgets::flow::{fit, flow};
 use super::map::quoted;
 use super::{cell, pane, put};
-use crate::engine::{Candidate, Inspection, Stage};
+use crate::engine::{Candidate, ExpertUse, Inspection, Stage};
 use crate::program::Action;
 
 /// Columns: layer and action, what the lens says, its probability.
@@ -87,7 +87,8 @@ fn table(app: &App, inspection: &Inspection, area: Rect, buffer: &mut Buffer) {
     put(buffer, shown, 0, 0, &next.join("  "), style(Role::Text));
     put(buffer, area, x + room, 0, &entropy, style(Role::Muted));
     let more = usize::from(area.width).saturating_sub(LAYER + SAYS + P + 3 * (BAR + NUMBER + 1) + LAST) / MORE;
-    draw_row(&heading(app, more), area, 1, buffer);
+    let has_experts = inspection.stages.iter().any(|stage| stage.experts.is_some());
+    draw_row(&heading(app, more, has_experts), area, 1, buffer);
     let table = Rect {
         y: area.y + HEAD - 1,
         height: area.height.saturating_sub(HEAD - 1 + FOOT),
@@ -101,7 +102,13 @@ fn table(app: &App, inspection: &Inspection, area: Rect, buffer: &mut Buffer) {
     let top = at.saturating_sub(height / 2).min(rows.len().saturating_sub(height));
     let final_id = inspection.next.top.first().map(|c| c.id);
     for (y, stage) in (0..table.height).zip(rows.iter().skip(top)) {
-        let row = row(app, stage, &scales, final_id, more);
+        let mut row = row(app, stage, &scales, final_id, if has_experts { 0 } else { more });
+        if let Some(experts) = &stage.experts {
+            row.push((
+                format!("  {}", chosen(experts, before(app, inspection, stage))),
+                style(Role::Muted),
+            ));
+        }
         draw_row(&row, table, y, buffer);
         if here(&stage) {
             let line = Rect {
@@ -118,7 +125,7 @@ fn table(app: &App, inspection: &Inspection, area: Rect, buffer: &mut Buffer) {
         ..area
     };
     let text = match rows.get(at) {
-        Some(stage) => in_words(stage),
+        Some(stage) => in_words(app, stage),
         None => String::new(),
     };
     for (y, line) in (0..foot.height).zip(flow([(0, text.as_str())].into_iter(), foot.width, None)) {
@@ -134,7 +141,33 @@ fn draw_row(pieces: &[Piece], area: Rect, y: u16, buffer: &mut Buffer) {
     }
 }
 
-fn heading(app: &App, more: usize) -> Vec<Piece> {
+/// What the same layer did in the iteration before.
+fn before<'i>(app: &App, inspection: &'i Inspection, stage: &Stage) -> Option<&'i ExpertUse> {
+    let looped = app.shown.as_ref()?.looped()?;
+    let (layer, _) = stage.block?;
+    let (_, Some(2..)) = looped.execution(layer) else {
+        return None;
+    };
+    let earlier = |s: &&Stage| s.block == Some((layer - looped.layers, 0));
+    inspection.stages.iter().find(earlier)?.experts.as_ref()
+}
+
+/// `3 17 5 9  J .33`: the experts, and how many they share with those of the iteration before.
+fn chosen(experts: &ExpertUse, before: Option<&ExpertUse>) -> String {
+    if experts.experts.is_empty() {
+        return "dense".to_owned();
+    }
+    let names: Vec<String> = experts
+        .experts
+        .iter()
+        .map(|(expert, _)| format!("{expert:>2}"))
+        .collect();
+    let shared = before.and_then(|before| experts.jaccard(before));
+    let shared = shared.map_or(String::new(), |j| format!("  J {j:.2}"));
+    names.join(" ") + &shared
+}
+
+fn heading(app: &App, more: usize, has_experts: bool) -> Vec<Piece> {
     let mut text = format!("{:<LAYER$}{:<SAYS$}{:<P$}", "layer", "would say", "p");
     for (name, width) in [
         ("entropy", BAR + NUMBER + 1),
@@ -144,8 +177,10 @@ fn heading(app: &App, more: usize) -> Vec<Piece> {
     ] {
         text += &format!("{name:<width$}");
     }
-    if more > 0 {
-        text += "  or";
+    match (has_experts, more) {
+        (true, _) => text += "  experts, J with the iteration before",
+        (false, 0) => {}
+        (false, _) => text += "  or",
     }
     vec![(text, app.theme.style(Role::Muted))]
 }
@@ -235,7 +270,7 @@ fn pad(text: &str, width: usize) -> String {
 }
 
 /// The selected stage in a sentence.
-fn in_words(stage: &Stage) -> String {
+fn in_words(app: &App, stage: &Stage) -> String {
     let says = stage.lens.top.first().map_or(String::new(), |c| quoted(&c.text));
     let (Some((layer, n)), Some(moved)) = (stage.block, stage.moved) else {
         return format!("The embedding alone would say {says}.");
@@ -244,11 +279,16 @@ fn in_words(stage: &Stage) -> String {
         "the state by {:.2} of its length and turn it by {:.3} (1 − cosine)",
         moved.step, moved.turn
     );
+    let layer = match &app.shown {
+        Some(run) => run.layer_name(layer),
+        None => format!("Layer {layer}"),
+    };
+    let experts = stage.experts.as_ref().map_or(String::new(), modulated);
     match (stage.carried_out, n) {
         (false, _) => format!(
-            "Layer {layer} was skipped. Run here, it would move {lengths}; stopped after it, the token would say {says}."
+            "{experts}{layer} was skipped. Run here, it would move {lengths}; stopped after it, the token would say {says}."
         ),
-        (true, 0) => format!("Layer {layer} did move {lengths}; stopped after it, the token would say {says}."),
+        (true, 0) => format!("{experts}{layer} did move {lengths}; stopped after it, the token would say {says}."),
         (true, n) => {
             let since = stage.since.map_or(String::new(), |since| {
                 format!(
@@ -257,9 +297,32 @@ fn in_words(stage: &Stage) -> String {
                 )
             });
             format!(
-                "Execution {} of layer {layer} moved {lengths}; stopped after it, the token would say {says}.{since}",
+                "{experts}Execution {} of {layer} moved {lengths}; stopped after it, the token would say {says}.{since}",
                 n + 1
             )
         }
+    }
+}
+
+/// `Experts 3 (0.31) 17 (0.27); attention α 0.82 γ 0.31 β 0.05; experts γ 0.20 β 0.03. `
+fn modulated(experts: &ExpertUse) -> String {
+    let mut parts = Vec::new();
+    if !experts.experts.is_empty() {
+        let names: Vec<String> = experts
+            .experts
+            .iter()
+            .map(|(e, weight)| format!("{e} ({weight:.2})"))
+            .collect();
+        parts.push(format!("Experts {}", names.join(" ")));
+    }
+    for (name, size) in [("attention", &experts.attention), ("experts", &experts.feed_forward)] {
+        if let Some(size) = size {
+            let alpha = size.alpha.map_or(String::new(), |alpha| format!("α {alpha:.2} "));
+            parts.push(format!("{name} {alpha}γ {:.2} β {:.2}", size.gamma, size.beta));
+        }
+    }
+    match parts.is_empty() {
+        true => String::new(),
+        false => parts.join("; ") + ". ",
     }
 }

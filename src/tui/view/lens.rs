@@ -203,6 +203,7 @@ mod tests {
             kl: 0.0,
             moved: None,
             since: None,
+            experts: None,
         }
     }
 

@@ -34,7 +34,7 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     pane::frame(app, area, focused, title, &remark, buffer);
     sections(app, run, &grid, buffer);
     depths::draw(app, run, &grid, buffer);
-    gutter(app, &grid, buffer);
+    gutter(app, run, &grid, buffer);
     match app.map.lens {
         true => lens::cells(app, run, &grid, buffer),
         false => cells(app, run, &grid, buffer),
@@ -56,6 +56,7 @@ fn remark(app: &App, run: &Run, grid: &Grid) -> String {
 fn how_decided(app: &App, run: &Run) -> Vec<String> {
     let scope = match (run.settings().program.is_some(), run.settings().scope) {
         (true, _) => "fixed program",
+        (false, _) if run.trace.header.routers.is_none() => "no routers",
         (false, Scope::Prompt) => "scope prompt: decided once",
         (false, Scope::Token) => "scope token: decided at every token",
     };
@@ -121,13 +122,17 @@ fn sections(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
     }
 }
 
-/// Layer numbers, with the letter of a pin of the whole layer.
-fn gutter(app: &App, grid: &Grid, buffer: &mut Buffer) {
+/// Layer numbers, those of a loop's iterations bracketed, with the letter of a pin of the whole layer.
+fn gutter(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
     for (layer, y) in grid.rows() {
         let area = Rect::new(grid.cells.x.saturating_sub(GUTTER), y, GUTTER, 1);
         let here = layer == app.cursor.layer;
         let number = app.theme.style(if here { Role::Accent } else { Role::Muted });
-        put(buffer, area, 0, 0, &format!("{layer:>3}"), number);
+        let label = match bracket(run, layer).filter(|_| layer < 100) {
+            Some(sign) => format!("{sign}{layer:>2}"),
+            None => format!("{layer:>3}"),
+        };
+        put(buffer, area, 0, 0, &label, number);
         let whole = |p: &&Pin| p.layer == layer && p.positions.is_none();
         let settled = app.settled().pins.iter().rev().find(whole);
         let (sign, style) = match (app.layer_pin(layer), settled) {
@@ -140,6 +145,18 @@ fn gutter(app: &App, grid: &Grid, buffer: &mut Buffer) {
         };
         put(buffer, area, 3, 0, &sign.to_string(), style);
     }
+}
+
+/// The part of the bracket around a loop's iteration that stands before a layer; later layers stand above.
+fn bracket(run: &Run, layer: usize) -> Option<char> {
+    let looped = run.looped()?;
+    let iteration = looped.iteration(looped.execution(layer).1?);
+    Some(match layer {
+        _ if iteration.len() == 1 => '╶',
+        l if l == iteration.start => '╰',
+        l if l + 1 == iteration.end => '╭',
+        _ => '│',
+    })
 }
 
 fn cells(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {

@@ -27,7 +27,7 @@ pub(super) fn draw(app: &App, run: &Run, area: Rect, remark: &str, buffer: &mut 
     pane::frame(app, area, focused, "Tape: tokens × layers", remark, buffer);
     let tape = Tape::new(app, run, area);
     let says_next = run.steps().last().is_some_and(|step| !step.next.is_empty());
-    scale(app, &tape, says_next, buffer);
+    scale(app, run, &tape, says_next, buffer);
     let styles = TokenStyles::new(app, run);
     for (row, y) in tape.rows() {
         let token = match row {
@@ -135,12 +135,18 @@ pub(super) fn one_line(text: &str) -> String {
     }
 }
 
-/// Every fifth layer's number, and a mark over the selected one.
-fn scale(app: &App, tape: &Tape, says_next: bool, buffer: &mut Buffer) {
+/// Every fifth layer's number, of a looped model the iterations, and a mark over the selected one.
+fn scale(app: &App, run: &Run, tape: &Tape, says_next: bool, buffer: &mut Buffer) {
     let Some(y) = tape.scale else { return };
     let row = Rect::new(tape.area.x, y, tape.area.width, 1);
+    loop_scale(app, run, tape, row, buffer);
+    let in_loop = |layer: usize| run.looped().is_some_and(|l| l.execution(layer).1.is_some());
     for (layer, x) in tape.columns() {
-        if layer % SCALE == 0 {
+        let is_numbered = match run.looped() {
+            Some(looped) => !in_loop(layer) && (layer == 0 || layer == looped.end()),
+            None => layer % SCALE == 0,
+        };
+        if is_numbered {
             put(
                 buffer,
                 row,
@@ -179,6 +185,33 @@ fn scale(app: &App, tape: &Tape, says_next: bool, buffer: &mut Buffer) {
     };
     if tape.next > 0 {
         put(buffer, row, end + DEPTH + tape.bar + 1 - row.x, 0, heading, style);
+    }
+}
+
+/// `├1──├2──├3──├4──┤` over the executions of a loop.
+fn loop_scale(app: &App, run: &Run, tape: &Tape, row: Rect, buffer: &mut Buffer) {
+    let Some(looped) = run.looped() else { return };
+    let style = app.theme.style(Role::Muted);
+    for (layer, x) in tape.columns() {
+        let (_, Some(iteration)) = looped.execution(layer) else {
+            continue;
+        };
+        let starts = layer == looped.iteration(iteration).start;
+        let text = match starts {
+            true => format!("├{iteration}"),
+            false => String::new(),
+        };
+        let width = usize::from(tape.cell);
+        // A layer a column leaves room for the number alone.
+        let text = match (starts, width) {
+            (true, 1) => iteration.to_string(),
+            _ => format!("{text:─<width$}"),
+        };
+        put(buffer, row, x - row.x, 0, &text, style);
+    }
+    let end = tape.columns().find(|(layer, _)| *layer + 1 == looped.end());
+    if let Some((_, x)) = end.filter(|_| tape.cell > 1) {
+        put(buffer, row, x + tape.cell - 1 - row.x, 0, "┤", style);
     }
 }
 

@@ -28,6 +28,41 @@ fn pins_hold_for_a_layer_or_for_marked_cells() {
 }
 
 #[test]
+fn a_loop_ends_after_the_iteration_at_the_cursor() {
+    let mut app = ready();
+    keys(&mut app, "K");
+    assert!(
+        app.notice.as_ref().unwrap().text.contains("no loop to end"),
+        "{}",
+        app.notice.as_ref().unwrap().text
+    );
+    app.open("looped".into(), None, fixture::looped_trace(3, 8));
+    app.cursor = Cursor { layer: 1, token: 20 };
+    keys(&mut app, "K");
+    assert!(
+        app.notice
+            .as_ref()
+            .unwrap()
+            .text
+            .contains("move to a layer of the loop")
+    );
+    assert_eq!(app.settings.pins, []);
+    // Layer 25 is the second of iteration 12; 26 and 27 are iteration 13, 28 comes after the loop.
+    app.cursor.layer = 25;
+    keys(&mut app, "K");
+    assert_eq!(app.settings.pins, ["26=skip", "27=skip"].map(|p| p.parse().unwrap()));
+    assert!(app.notice.as_ref().unwrap().text.contains("12 of 13 iterations"));
+    app.cursor.layer = 26;
+    keys(&mut app, "K");
+    assert_eq!(app.settings.pins, [], "the last iteration runs them all");
+    app.cursor.layer = 23;
+    app.cursor.token = 16;
+    keys(&mut app, "vlK");
+    assert_eq!(app.settings.pins.len(), 4);
+    assert_eq!(app.settings.pins[0].to_string(), "24@16-17=skip");
+}
+
+#[test]
 fn budget_dial_and_scope_by_keys() {
     let mut app = ready();
     keys(&mut app, "---+");
