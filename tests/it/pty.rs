@@ -557,7 +557,10 @@ fn a_border_is_dragged_with_the_mouse() {
     screen.sees("Tape: tokens × layers");
     screen.sees("/nowhere/model.gguf");
     let column = |text: &str| {
-        let line = text.lines().find(|line| line.contains("Tape: tokens × layers")).unwrap();
+        let line = text
+            .lines()
+            .find(|line| line.contains("Tape: tokens × layers"))
+            .unwrap();
         let before = line.split("Tape: tokens × layers").next().unwrap();
         before.chars().count()
     };

@@ -9,6 +9,7 @@ use drllm::testing::fixture;
 use drllm::tui::app::{App, Overlay};
 use drllm::tui::color::ColorTier;
 use drllm::tui::files::FileReport;
+use drllm::tui::recordings;
 use drllm::tui::update::{Event, update};
 use drllm::tui::view::view;
 use ratatui::Terminal;
@@ -769,21 +770,27 @@ fn a_looped_model_has_its_iterations_bracketed() {
     let mut app = fixture::app();
     app.open("looped".into(), None, fixture::looped_trace(3, 12));
     app.cursor.layer = 24;
+    app.map.tape = true;
     let tape = text(&draw(&mut app, (200, 60)));
-    assert!(
-        tape.contains("├1────├2────├3───") && tape.contains("├13───┤28"),
-        "{tape}"
-    );
-    assert!(tape.contains("Layer 2, iteration 12 of 13 (execution 24)"), "{tape}");
-    let narrow = text(&draw(&mut app, (80, 24)));
-    assert!(
-        narrow.contains("1 2 3 4"),
-        "a number where a layer has one column: {narrow}"
-    );
-    keys(&mut app, "Z");
+    assert!(tape.contains("0 1─2─3─4─5─6─7─8─9─10"), "{tape}");
+    assert!(tape.contains("Layer 2, iteration 12 of 13"), "{tape}");
+    app.map.tape = false;
     let map = text(&draw(&mut app, (200, 60)));
     assert!(
         map.contains("╰24") && map.contains("╭25") && map.contains(" 28"),
         "{map}"
     );
+}
+
+#[test]
+fn the_looped_model_by_itself() {
+    let mut app = fixture::app();
+    let recording = recordings::beside(Some("loopmoe")).swap_remove(1);
+    app.open(
+        recording.title.clone(),
+        recording.prompt.clone(),
+        recording.trace().unwrap(),
+    );
+    app.map.tape = true;
+    snapshots("looped", &mut app);
 }

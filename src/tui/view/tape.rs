@@ -158,15 +158,23 @@ fn scale(app: &App, run: &Run, tape: &Tape, says_next: bool, buffer: &mut Buffer
         }
     }
     let selected = tape.columns().find(|(layer, _)| *layer == app.cursor.layer);
-    if let Some((layer, x)) = selected {
-        put(
-            buffer,
-            row,
-            x - row.x,
-            0,
-            &layer.to_string(),
-            app.theme.style(Role::Accent),
-        );
+    match selected {
+        // The number there is the iteration's.
+        Some((layer, x)) if in_loop(layer) => {
+            let here = Rect::new(x, y, tape.cell, 1).intersection(buffer.area);
+            buffer.set_style(here, app.theme.style(Role::Accent));
+        }
+        Some((layer, x)) => {
+            put(
+                buffer,
+                row,
+                x - row.x,
+                0,
+                &layer.to_string(),
+                app.theme.style(Role::Accent),
+            );
+        }
+        None => {}
     }
     let end = tape.end();
     let style = app.theme.style(Role::Muted);
@@ -192,22 +200,21 @@ fn scale(app: &App, run: &Run, tape: &Tape, says_next: bool, buffer: &mut Buffer
 fn loop_scale(app: &App, run: &Run, tape: &Tape, row: Rect, buffer: &mut Buffer) {
     let Some(looped) = run.looped() else { return };
     let style = app.theme.style(Role::Muted);
-    for (layer, x) in tape.columns() {
-        let (_, Some(iteration)) = looped.execution(layer) else {
-            continue;
-        };
-        let starts = layer == looped.iteration(iteration).start;
-        let text = match starts {
-            true => format!("├{iteration}"),
-            false => String::new(),
-        };
-        let width = usize::from(tape.cell);
-        // A layer a column leaves room for the number alone.
-        let text = match (starts, width) {
-            (true, 1) => iteration.to_string(),
-            _ => format!("{text:─<width$}"),
-        };
-        put(buffer, row, x - row.x, 0, &text, style);
+    let width = usize::from(tape.cell);
+    let iteration = |layer: usize| Some((layer, looped.execution(layer).1?));
+    let inside: Vec<_> = tape
+        .columns()
+        .filter_map(|(layer, x)| Some((iteration(layer)?, x)))
+        .collect();
+    for (_, x) in &inside {
+        put(buffer, row, x - row.x, 0, &"─".repeat(width), style);
+    }
+    for ((layer, iteration), x) in inside {
+        if layer == looped.iteration(iteration).start {
+            // A layer a column leaves room for the number alone.
+            let mark = if width > 1 { "├" } else { "" };
+            put(buffer, row, x - row.x, 0, &format!("{mark}{iteration}"), style);
+        }
     }
     let end = tape.columns().find(|(layer, _)| *layer + 1 == looped.end());
     if let Some((_, x)) = end.filter(|_| tape.cell > 1) {
