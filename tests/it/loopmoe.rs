@@ -253,3 +253,104 @@ fn what_cannot_be_is_refused_before_anything_is_done() {
         "{text}"
     );
 }
+
+/// What the program prints and says, and whether it ended well.
+fn told(folder: &TempDir, arguments: &[&str]) -> (String, String, bool) {
+    let mut command = Command::cargo_bin("drllm-tui").unwrap();
+    command.current_dir(folder.path()).args(arguments);
+    // Nothing may be fetched: the model is inside the program.
+    command.env("DRLLM_CACHE_DIR", folder.path().join("cache"));
+    let output = command.timeout(Duration::from_secs(120)).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr), output.status.success())
+}
+
+#[test]
+fn the_built_in_model_runs_without_a_download() {
+    let folder = TempDir::new().unwrap();
+    let answer = |arguments: &[&str]| {
+        let run = [&["run", "--model", "loopmoe"], arguments].concat();
+        let (out, err, ok) = told(&folder, &run);
+        assert!(ok, "{err}");
+        out.trim().to_owned()
+    };
+    assert_eq!(answer(&["sort 7 2 9 4 1 3 8"]), "1 2 3 4 7 8 9 .");
+    assert_eq!(answer(&["walk 5 5 : up up left ="]), "4 7 .");
+    // One iteration is not enough to walk.
+    assert_ne!(answer(&["--program", "0-3 10-11", "walk 5 5 : up up left ="]), "4 7 .");
+    assert_eq!(
+        answer(&["--program", "0-7 10-11", "sort 7 2 9 4 1 3 8"]),
+        "1 2 3 4 7 8 9 ."
+    );
+    let (_, err, ok) = told(&folder, &["run", "--model", "loopmoe", "What is the \u{1b}[2Jmoon?"]);
+    assert!(
+        !ok && err.contains("'What' is none of the 53 words") && err.contains("knows no language"),
+        "{err}"
+    );
+    let (out, _, ok) = told(&folder, &["models", "list"]);
+    assert!(
+        ok && out.contains("loopmoe") && out.contains("inside this program"),
+        "{out}"
+    );
+    let (out, err, ok) = told(&folder, &["models", "inspect", "loopmoe"]);
+    assert!(
+        ok && out.contains("architecture   loopmoe") && out.contains("layers         12"),
+        "{out}{err}"
+    );
+    assert!(
+        !folder.path().join("cache").join("models").exists(),
+        "something was fetched"
+    );
+}
+
+#[test]
+fn routers_are_searched_and_trained_on_it_by_the_same_commands() {
+    let folder = TempDir::new().unwrap();
+    let questions = (0..60).map(|i| {
+        let (a, b, c) = (i % 10, i / 10, (i * 3 + 1) % 10);
+        format!(
+            "{{\"question\": \"calc {a} + {b} + {c} =\", \"answer\": \"#### {}\"}}\n",
+            (a + b + c) % 10
+        )
+    });
+    std::fs::write(folder.path().join("q.jsonl"), questions.collect::<String>()).unwrap();
+    std::fs::write(folder.path().join("p.txt"), "sort 3 1 2 =\n").unwrap();
+    let well = |arguments: &[&str]| {
+        let (out, err, ok) = told(&folder, arguments);
+        assert!(ok, "{arguments:?}: {err}");
+        out
+    };
+    let model = ["--model", "loopmoe"];
+    let with = |arguments: &[&'static str]| [arguments, &model].concat();
+    well(&with(&[
+        "search",
+        "--data",
+        "q.jsonl",
+        "--out",
+        "r.jsonl",
+        "--chat",
+        "--simulations",
+        "20",
+    ]));
+    well(&with(&["train", "--records", "r.jsonl", "--out", "r.safetensors"]));
+    let report = well(&with(&[
+        "eval",
+        "--data",
+        "q.jsonl",
+        "--routers",
+        "r.safetensors",
+        "--chat",
+    ]));
+    assert!(report.contains("routers, prompt"), "{report}");
+    let depth = with(&[
+        "train",
+        "--method",
+        "depth",
+        "--prompts",
+        "p.txt",
+        "--out",
+        "d.safetensors",
+    ]);
+    let (_, err, ok) = told(&folder, &depth);
+    assert!(!ok && err.contains("this model (loopmoe)"), "{err}");
+}

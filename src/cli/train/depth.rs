@@ -45,6 +45,8 @@ pub fn run(args: &TrainArgs, threads: usize, stop: &AtomicBool) -> Result<()> {
     if is_finished(args, out, &model, &expected)? {
         return Ok(());
     }
+    // Before minutes of writing texts.
+    FrozenModel::check(&model.decoder)?;
     let started = Instant::now();
     let existing = match args.resume {
         true => Existing::Resume,

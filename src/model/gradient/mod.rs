@@ -112,11 +112,11 @@ impl Activations {
 }
 
 impl<'m> FrozenModel<'m> {
-    /// Makes the transposes, which take about the memory of the weights in eight bits.
+    /// Whether there are gradients through a decoder; quick.
     ///
     /// # Errors
-    /// A model that is not on the CPU.
-    pub fn new(decoder: &'m Decoder) -> Result<Self> {
+    /// A model that is not on the CPU, or whose blocks are not Llama's and Qwen's.
+    pub fn check(decoder: &Decoder) -> Result<()> {
         ensure!(
             decoder.device().is_cpu(),
             "gradients are computed on the CPU: load the model with --device cpu"
@@ -124,9 +124,18 @@ impl<'m> FrozenModel<'m> {
         ensure!(
             decoder.loopmoe().is_none() && decoder.blocks().iter().all(Block::is_plain),
             "gradients are computed for the blocks of Llama and Qwen only: the blocks of this model ({}) have other norms, \
-             activations or windows",
+             activations, windows or experts",
             decoder.config().architecture.name()
         );
+        Ok(())
+    }
+
+    /// Makes the transposes, which take about the memory of the weights in eight bits.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn new(decoder: &'m Decoder) -> Result<Self> {
+        Self::check(decoder)?;
         let arena = Arena::default();
         let layers = decoder.blocks().iter().map(|block| FrozenBlock::new(block, &arena));
         let (final_norm, head) = decoder.final_norm_and_head().expect("plain blocks come with them");
