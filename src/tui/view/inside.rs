@@ -88,10 +88,12 @@ fn table(app: &App, inspection: &Inspection, area: Rect, buffer: &mut Buffer) {
     put(buffer, area, x + room, 0, &entropy, style(Role::Muted));
     let more = usize::from(area.width).saturating_sub(LAYER + SAYS + P + 3 * (BAR + NUMBER + 1) + LAST) / MORE;
     let has_experts = inspection.stages.iter().any(|stage| stage.experts.is_some());
+    // What experts do takes a longer sentence.
+    let foot = if has_experts { FOOT + 2 } else { FOOT };
     draw_row(&heading(app, more, has_experts), area, 1, buffer);
     let table = Rect {
         y: area.y + HEAD - 1,
-        height: area.height.saturating_sub(HEAD - 1 + FOOT),
+        height: area.height.saturating_sub(HEAD - 1 + foot),
         ..area
     };
     let scales = Scales::new(inspection);
@@ -121,7 +123,7 @@ fn table(app: &App, inspection: &Inspection, area: Rect, buffer: &mut Buffer) {
     }
     let foot = Rect {
         y: table.bottom() + 1,
-        height: FOOT - 1,
+        height: foot - 1,
         ..area
     };
     let text = match rows.get(at) {
