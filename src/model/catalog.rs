@@ -244,7 +244,7 @@ pub fn resolve(name: Option<&str>) -> Result<Wanted, CatalogError> {
     }
     let shown = escape_controls(name);
     let like_a_path = path.is_absolute() || name.starts_with(['.', '~']) || name.contains(['/', '\\']);
-    if like_a_path || name.ends_with(".gguf") {
+    if like_a_path || [".gguf", ".safetensors"].iter().any(|end| name.ends_with(end)) {
         return Err(CatalogError::Missing { path: shown });
     }
     let suggestion = nearest(name).map(|entry| format!("; did you mean {}?", entry.name));

@@ -57,6 +57,7 @@ fn unknown_names_get_a_suggestion() {
 fn missing_paths_are_called_so() {
     for path in [
         "./nosuch.gguf",
+        "nosuch.safetensors",
         "/nowhere/m.gguf",
         "nosuch.gguf",
         "../no-such-file-95da33",

@@ -185,7 +185,10 @@ pub fn parse(bytes: &[u8], device: &Device) -> Result<LoopMoeFile> {
 fn header(bytes: &[u8]) -> Result<(LoopMoeConfig, Words, serde_json::Value)> {
     let (_, header) = SafeTensors::read_metadata(bytes).context("it is no safetensors file")?;
     let entry = header.metadata().as_ref().and_then(|metadata| metadata.get(ENTRY));
-    let entry = entry.context("its metadata have no entry 'loopmoe'; `drllm-tui train-lm` makes files that have it")?;
+    let entry = entry.context(
+        "its metadata have no entry 'loopmoe', which files of `drllm-tui train-lm` have; of a Hugging Face model, name the \
+         folder instead",
+    )?;
     let version: serde_json::Value = serde_json::from_str(entry).context("its metadata are damaged")?;
     ensure!(
         version["format"] == FORMAT,
