@@ -2,7 +2,7 @@
 
 use super::output;
 use super::progress::Progress;
-use crate::model::catalog::{self, CatalogError, Entry, Located};
+use crate::model::catalog::{self, CatalogError, Entry, Located, ModelLocation};
 use crate::model::loopmoe;
 use crate::model::summary::Summary;
 use crate::text::escape_controls;
@@ -52,6 +52,10 @@ pub fn run(args: ModelsArgs) -> Result<()> {
         Command::List { json } => list(json),
         Command::Pull { name } => {
             let located = output::locate(name.as_deref())?;
+            if located.location == ModelLocation::BuiltIn {
+                crate::note!("{} is inside this program: there is nothing to pull", located.name);
+                return Ok(());
+            }
             output::print(&format!(
                 "{}\n",
                 escape_controls(&located.location.path().display().to_string())

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -15,6 +16,7 @@ use super::optimiser::AdamW;
 use super::settings::TrainPlan;
 use super::trainer::EpochReport;
 use crate::files::{self, Readers};
+use crate::line_file::difference;
 use crate::text::escape_controls;
 
 /// Version of the layout of this file.
@@ -100,12 +102,7 @@ impl TrainState {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             bytes => bytes.with_context(|| format!("cannot read the state {}", path.display()))?,
         };
-        let damaged = || {
-            format!(
-                "{} is no state of a training, or damaged; begin anew with --force",
-                path.display()
-            )
-        };
+        let damaged = || damaged(path);
         let (_, header) = SafeTensors::read_metadata(&bytes).with_context(damaged)?;
         let metadata = header.metadata().clone().unwrap_or_default();
         let json = |name: &str| metadata.get(name).map_or("", String::as_str);
@@ -113,7 +110,7 @@ impl TrainState {
         let expected = key.fields();
         let fields = expected.as_object().expect("a key is an object");
         if let Some((name, here)) = fields.iter().find(|(name, value)| found[name.as_str()] != **value) {
-            anyhow::bail!(
+            bail!(
                 "{} is of a training with {name} = {}, this one has {here}; use the same settings, another --out, or \
                  --force to begin anew",
                 path.display(),
@@ -147,12 +144,87 @@ impl TrainState {
     }
 }
 
+/// What is said of a file that cannot be gone on with.
+pub(super) fn damaged(path: &Path) -> String {
+    format!(
+        "{} is no state of a training, or damaged; begin anew with --force",
+        path.display()
+    )
+}
+
+/// Writes a state that is vectors of numbers by name and reports, whole or not at all. `key` is what the training depends
+/// on.
+///
+/// # Errors
+/// A disk that is full.
+pub(super) fn save_vectors<K: Serialize, R: Serialize>(
+    path: &Path,
+    key: &K,
+    vectors: &[(&str, &[f32])],
+    reports: &[R],
+) -> Result<()> {
+    let bytes = |(_, values): &(&str, &[f32])| values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+    let parts: Vec<Vec<u8>> = vectors.iter().map(bytes).collect();
+    let mut views = Vec::new();
+    for ((name, _), bytes) in vectors.iter().zip(&parts) {
+        views.push((*name, TensorView::new(Dtype::F32, vec![bytes.len() / 4], bytes)?));
+    }
+    let mut metadata = HashMap::from([
+        ("key".to_owned(), serde_json::to_string(key)?),
+        ("reports".to_owned(), serde_json::to_string(reports)?),
+    ]);
+    seal(&mut metadata, &views);
+    write_whole(path, &safetensors::serialize(views, Some(metadata))?)
+}
+
+/// Vectors in the order of their names, and the reports.
+pub(super) type Vectors<R, const N: usize> = ([Vec<f32>; N], Vec<R>);
+
+/// Reads what [`save_vectors`] wrote; `None` where there is no file. `needs_seal`: whether a file without a check sum is
+/// refused, rather than taken for one of an earlier version.
+///
+/// # Errors
+/// A state of another training, with the first difference named, and one that is damaged.
+pub(super) fn load_vectors<K: Serialize + DeserializeOwned, R: DeserializeOwned, const N: usize>(
+    path: &Path,
+    key: &K,
+    names: [&str; N],
+    needs_seal: bool,
+) -> Result<Option<Vectors<R, N>>> {
+    let bytes = match files::read(path, files::DATA) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        bytes => bytes.with_context(|| format!("cannot read the state {}", path.display()))?,
+    };
+    let damaged = || damaged(path);
+    let (_, header) = SafeTensors::read_metadata(&bytes).with_context(damaged)?;
+    let metadata = header.metadata().clone().unwrap_or_default();
+    let json = |name: &str| metadata.get(name).map_or("", String::as_str);
+    let found: K = serde_json::from_str(json("key")).with_context(damaged)?;
+    if let Some((field, here, there)) = difference(key, &found, &[]) {
+        bail!(
+            "{} is of a training with {field} = {there}, this one has {here}; use the same settings, another --out, or \
+             --force to begin anew",
+            path.display()
+        );
+    }
+    let reports: Vec<R> = serde_json::from_str(json("reports")).with_context(damaged)?;
+    let tensors = SafeTensors::deserialize(&bytes).with_context(damaged)?;
+    ensure!(is_sealed(&metadata, &tensors).unwrap_or(!needs_seal), damaged());
+    let mut vectors = [const { Vec::new() }; N];
+    for (vector, name) in vectors.iter_mut().zip(names) {
+        let tensor = tensors.tensor(name).with_context(damaged)?;
+        let values = tensor.data().as_chunks::<4>().0.iter();
+        *vector = values.map(|b| f32::from_le_bytes(*b)).collect();
+    }
+    Ok(Some((vectors, reports)))
+}
+
 /// Where the metadata keep the check sum of the rest.
 const SEAL: &str = "sha256";
 
 /// Adds a check sum of everything else to a state's metadata: a bit that flips must not train other
 /// routers.
-pub(super) fn seal(metadata: &mut HashMap<String, String>, tensors: &[(&str, TensorView)]) {
+fn seal(metadata: &mut HashMap<String, String>, tensors: &[(&str, TensorView)]) {
     let sum = sum(
         metadata,
         tensors.iter().map(|(name, view)| (*name, view.shape(), view.data())),
@@ -161,7 +233,7 @@ pub(super) fn seal(metadata: &mut HashMap<String, String>, tensors: &[(&str, Ten
 }
 
 /// Whether the check sum agrees; `None` where there is none.
-pub(super) fn is_sealed(metadata: &HashMap<String, String>, tensors: &SafeTensors) -> Option<bool> {
+fn is_sealed(metadata: &HashMap<String, String>, tensors: &SafeTensors) -> Option<bool> {
     let found = metadata.get(SEAL)?;
     let views = tensors.tensors();
     let parts = views

@@ -192,10 +192,16 @@ fn end_loop(app: &mut App) {
     }
     app.mark = None;
     let all = looped.iterations;
-    app.info(match iteration == all {
-        true => format!("the next run: all {all} iterations"),
-        false => format!("the next run: {iteration} of {all} iterations"),
-    });
+    let count = match iteration == all {
+        true => format!("all {all}"),
+        false => format!("{iteration} of {all}"),
+    };
+    let tokens = if positions.is_some() {
+        " at the marked tokens"
+    } else {
+        ""
+    };
+    app.info(format!("the next run: {count} iterations{tokens}"));
 }
 
 /// One step of the dial: half a layer where its positions were measured.

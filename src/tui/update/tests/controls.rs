@@ -60,6 +60,10 @@ fn a_loop_ends_after_the_iteration_at_the_cursor() {
     keys(&mut app, "vlK");
     assert_eq!(app.settings.pins.len(), 4);
     assert_eq!(app.settings.pins[0].to_string(), "24@16-17=skip");
+    assert_eq!(
+        app.notice.as_ref().unwrap().text,
+        "the next run: 11 of 13 iterations at the marked tokens"
+    );
 }
 
 #[test]
