@@ -1,7 +1,9 @@
 //! Work whose author is not trusted: in crates that panic over hostile files, or that take for ever.
 
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Once, mpsc};
 use std::time::Duration;
 
@@ -25,9 +27,6 @@ pub enum Failed {
     /// What memory was refused for.
     #[error("{0}")]
     NoMemory(String),
-    /// With the system's words.
-    #[error("no thread could be started for it: {0}")]
-    NoThread(String),
 }
 
 /// Does some work; a panic in it is an error, and prints nothing.
@@ -53,7 +52,10 @@ pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, Failed> {
 /// stopped, so it goes on until it is done or the program ends.
 ///
 /// # Errors
-/// Those of [`catch`], [`Failed::Late`], and where there is no thread to be had.
+/// Those of [`catch`] and [`Failed::Late`].
+///
+/// # Panics
+/// Where there is no thread to be had, see [`no_memory`].
 pub fn within<T: Send + 'static>(most: Duration, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failed> {
     let (send, receive) = mpsc::channel();
     let guarded = move || {
@@ -61,7 +63,9 @@ pub fn within<T: Send + 'static>(most: Duration, work: impl FnOnce() -> T + Send
         let _ = send.send(catch(work));
     };
     let thread = std::thread::Builder::new().name("guarded".to_owned()).stack_size(STACK);
-    thread.spawn(guarded).map_err(|e| Failed::NoThread(e.to_string()))?;
+    if let Err(error) = thread.spawn(guarded) {
+        no_memory("another thread", &error);
+    }
     receive.recv_timeout(most).unwrap_or(Err(Failed::Late(most)))
 }
 
@@ -74,6 +78,48 @@ pub struct NoMemory(pub String);
 pub fn no_memory(what: &str, error: &std::io::Error) -> ! {
     let words = format!("no memory for {what} ({error}); end other programs, raise the limit, or use a smaller model");
     std::panic::resume_unwind(Box::new(NoMemory(words)))
+}
+
+/// The system's allocator. What it refused last is remembered: a `Vec` that gets no memory aborts the process, and the
+/// handler of that signal can then say why.
+pub struct Allocator;
+
+/// Bytes that were asked for last of those that were refused; 0 where none were.
+static REFUSED: AtomicUsize = AtomicUsize::new(0);
+
+/// How many bytes [`Allocator`] was asked for when it last had none.
+pub fn refused_bytes() -> Option<usize> {
+    Some(REFUSED.load(Ordering::Relaxed)).filter(|&bytes| bytes > 0)
+}
+
+fn remember_refusal(at: *mut u8, bytes: usize) -> *mut u8 {
+    if at.is_null() {
+        REFUSED.store(bytes, Ordering::Relaxed);
+    }
+    at
+}
+
+// SAFETY: everything is passed on to the system's allocator, and what it answers is returned.
+unsafe impl GlobalAlloc for Allocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller keeps to the contract of `alloc`, which is the same there.
+        remember_refusal(unsafe { System.alloc(layout) }, layout.size())
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as for `alloc`.
+        remember_refusal(unsafe { System.alloc_zeroed(layout) }, layout.size())
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: `at` came from this allocator with `layout`, so from the system's.
+        remember_refusal(unsafe { System.realloc(at, layout, size) }, size)
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: as for `realloc`.
+        unsafe { System.dealloc(at, layout) }
+    }
 }
 
 /// Panics that are caught are not printed; all others go where they went before.

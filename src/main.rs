@@ -15,6 +15,9 @@ use drllm::cli::{
 use drllm::config::Config;
 use drllm::guard::NoMemory;
 
+#[global_allocator]
+static ALLOCATOR: drllm::guard::Allocator = drllm::guard::Allocator;
+
 /// See an LLM decide how deep to think: skip, execute or repeat every layer, live.
 ///
 /// Without a command the explorer opens.
@@ -88,7 +91,12 @@ fn main() -> ExitCode {
 /// arguments of the explorer.
 fn parse(args: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
     let mut command = Cli::command();
-    let matches = command.try_get_matches_from_mut(args)?;
+    let args: Vec<OsString> = args.collect();
+    let matches = command.try_get_matches_from_mut(&args);
+    let matches = matches.map_err(|error| match error.kind() {
+        ErrorKind::InvalidUtf8 => command.error(ErrorKind::InvalidUtf8, not_utf8(&args)),
+        _ => error,
+    })?;
     if let Some(name) = matches.subcommand_name() {
         let typed = |id: &&clap::Id| {
             let everywhere = matches!(id.as_str(), "config" | "log");
@@ -104,6 +112,20 @@ fn parse(args: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
         }
     }
     Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// What clap leaves out: which argument is no text.
+fn not_utf8(args: &[OsString]) -> String {
+    let at = args.iter().position(|arg| arg.to_str().is_none()).unwrap_or(0);
+    let words = args[at].to_string_lossy();
+    let option = args[..at].last().and_then(|arg| arg.to_str());
+    let option = option.filter(|arg| arg.starts_with("--") && !words.starts_with('-'));
+    let option = option.map(|option| format!(" of '{option}'")).unwrap_or_default();
+    format!(
+        "'{}'{option} is not UTF-8, as a prompt, a number or the name of a model has to be; a file can be given another \
+         name, or a link that has one",
+        drllm::text::escape_controls(&words)
+    )
 }
 
 /// Whether an id is that of an argument and not that of a group.
@@ -215,5 +237,7 @@ fn set_threads(threads: Option<usize>) -> Result<()> {
         // SAFETY: called from `main` before there is a second thread.
         unsafe { std::env::set_var("RAYON_NUM_THREADS", threads) };
     }
-    Ok(())
+    // Started late, the pool would panic where the system refuses a thread.
+    let started = rayon::ThreadPoolBuilder::new().build_global();
+    started.context("no memory for the threads of products; raise the limit, or ask for fewer with --threads")
 }

@@ -59,6 +59,10 @@ fn asset(path: &str) -> Vec<u8> {
 }
 
 fn run_model(path: &Path, routers: RouterChoice) -> Result<(), String> {
+    run_prompt(path, routers, "hi\u{1b}")
+}
+
+fn run_prompt(path: &Path, routers: RouterChoice, prompt: &str) -> Result<(), String> {
     let request = LoadRequest {
         model: Some(path.display().to_string()),
         routers,
@@ -76,7 +80,7 @@ fn run_model(path: &Path, routers: RouterChoice) -> Result<(), String> {
     generate(
         &model,
         routers.as_ref(),
-        &Prompt::Text("hi\u{1b}".into()),
+        &Prompt::Text(prompt.into()),
         &settings,
         &stop,
         &mut |output| match (output, &mut trace) {
@@ -200,13 +204,73 @@ fn kinds() -> Vec<Kind> {
         Kind {
             name: "records",
             file: "s.jsonl",
-            seeds: vec![records(model.path())],
+            seeds: vec![left_by(model.path(), &[SEARCH], "s.jsonl")],
             beside: Vec::new(),
             read: |path| {
                 let _ = read_records_skipping(path);
                 read_records(path).map(drop).map_err(text)
             },
             named: "s.jsonl",
+        },
+        Kind {
+            name: "outcomes",
+            file: "o.jsonl",
+            seeds: vec![left_by(model.path(), &[&format!("{EVAL} --force")], "o.jsonl")],
+            beside: with_questions(model.path()),
+            read: |path| program(folder_of(path), &format!("{EVAL} --resume")),
+            named: "o.jsonl",
+        },
+        Kind {
+            name: "Dr.LLM's records",
+            file: "f.json",
+            seeds: vec![left_by(
+                model.path(),
+                &[SEARCH, "search export s.jsonl --format drllm --out f.json"],
+                "f.json",
+            )],
+            beside: with_questions(model.path()),
+            read: |path| program(folder_of(path), &format!("{IMPORT} --format drllm")),
+            named: "f.json",
+        },
+        Kind {
+            name: "PoLar's records",
+            file: "f.json",
+            seeds: vec![left_by(
+                model.path(),
+                &[SEARCH, "search export s.jsonl --format polar --out f.json"],
+                "f.json",
+            )],
+            beside: with_questions(model.path()),
+            read: |path| program(folder_of(path), &format!("{IMPORT} --format polar")),
+            named: "f.json",
+        },
+        Kind {
+            name: "predictor",
+            file: "r.safetensors",
+            seeds: vec![left_by(
+                model.path(),
+                &[
+                    &format!("{SEARCH} --edits segments"),
+                    "train --method polar --records s.jsonl --model model --epochs 1 --width 8 --feature-layer 1 \
+                     --out r.safetensors",
+                ],
+                "r.safetensors",
+            )],
+            beside: with_questions(model.path()),
+            read: |path| run_model(&folder_of(path).join("model"), RouterChoice::File(path.to_owned())),
+            named: "r.safetensors",
+        },
+        Kind {
+            name: "LoopMoE",
+            file: "m.safetensors",
+            seeds: vec![left_by(
+                model.path(),
+                &["train-lm --preset tiny --steps 1 --batch 2 --tasks copy --out m.safetensors"],
+                "m.safetensors",
+            )],
+            beside: Vec::new(),
+            read: |path| run_prompt(path, RouterChoice::None, "3 + 4 ="),
+            named: "m.safetensors",
         },
         Kind {
             name: "questions",
@@ -291,18 +355,54 @@ fn render(path: &Path) -> Result<(), String> {
         .map_err(text)
 }
 
-/// What a search writes.
-fn records(model: &Path) -> Vec<u8> {
+const EVAL: &str = "eval --limit 4 --data q.jsonl --model model --routers none --outcomes o.jsonl --threads 1";
+const IMPORT: &str = "search import f.json --data q.jsonl --model model --out i.jsonl --force";
+const SEARCH: &str = "search --simulations 4 --data q.jsonl --model model --out s.jsonl --force";
+
+/// Runs the program in a folder; what it says on standard error where it fails.
+fn program(place: &Path, args: &str) -> Result<(), String> {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_drllm-tui"));
+    command.args(args.split_whitespace()).current_dir(place);
+    for folder in ["DRLLM_CACHE_DIR", "DRLLM_CONFIG_DIR", "DRLLM_STATE_DIR"] {
+        command.env(folder, place.join("own"));
+    }
+    let done = command.output().unwrap();
+    let words = String::from_utf8_lossy(&done.stderr).into_owned();
+    match done.status.code() {
+        Some(0) => Ok(()),
+        Some(1) => Err(words),
+        code => panic!("'{args}' ends with {code:?}: {words}"),
+    }
+}
+
+/// A file that commands leave in a folder with the tiny model in `model` and questions in `q.jsonl`.
+fn left_by(model: &Path, commands: &[&str], file: &str) -> Vec<u8> {
     let place = tempfile::tempdir().unwrap();
-    let questions = place.path().join("q.jsonl");
-    std::fs::write(&questions, asset("tests/data/questions.jsonl")).unwrap();
-    let out = place.path().join("s.jsonl");
-    let mut search = std::process::Command::new(env!("CARGO_BIN_EXE_drllm-tui"));
-    search.args(["search", "--limit", "4", "--simulations", "2", "--data"]);
-    search.arg(questions).arg("--model").arg(model).arg("--out").arg(&out);
-    let done = search.env("DRLLM_CACHE_DIR", place.path()).output().unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    std::fs::read(out).unwrap()
+    for (name, bytes) in with_questions(model) {
+        let path = place.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+    for command in commands {
+        program(place.path(), command).unwrap();
+    }
+    std::fs::read(place.path().join(file)).unwrap()
+}
+
+/// The tiny model in `model`, questions in `q.jsonl`.
+fn with_questions(model: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut files: Vec<(PathBuf, Vec<u8>)> = std::fs::read_dir(model)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| (Path::new("model").join(entry.file_name()), std::fs::read(entry.path()).unwrap()))
+        .collect();
+    let question = |i: usize| {
+        let choices = [format!("x{}", i * 7 % 13), "word".to_owned(), i.to_string()];
+        json!({"id": format!("q{i}"), "question": format!("What is {i}?"), "choices": choices, "answer": i % 3})
+    };
+    let questions: String = (0..40).map(|i| format!("{}\n", question(i))).collect();
+    files.push(("q.jsonl".into(), questions.into_bytes()));
+    files
 }
 
 fn tiny_weights(bytes: &[u8]) -> Vec<String> {

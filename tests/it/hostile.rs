@@ -696,3 +696,36 @@ fn places_are_apart() {
     let mut file = std::fs::File::create(place.path("x")).unwrap();
     file.write_all(b"x").unwrap();
 }
+
+/// With every limit on its memory, from hardly enough to start to enough for a run, the program ends with a word about it.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_that_is_refused_is_told() {
+    let place = Place::new();
+    let limited = |kib: usize, args: &str| {
+        let mut command = place.command("");
+        let limited = format!("ulimit -v {kib}; exec \"$0\" {args}");
+        let program = env!("CARGO_BIN_EXE_drllm-tui");
+        command = {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &limited, program]).current_dir(place.0.path()).stdin(Stdio::null());
+            for (name, value) in command.get_envs() {
+                shell.env(name, value.unwrap_or_default());
+            }
+            shell
+        };
+        ended(command, Duration::from_secs(60))
+    };
+    let step = 2048;
+    let starts = (1..512).map(|n| n * 8192).find(|&kib| limited(kib, "--version").0 == 0).unwrap();
+    let mut refused = 0;
+    for kib in (0..).map(|n| starts + n * step) {
+        let (code, _, err) = limited(kib, "run --model model hi --max-tokens 2");
+        if code == 0 {
+            break;
+        }
+        refused += 1;
+        assert!(err.to_lowercase().contains("memory") && !err.contains("panicked"), "{kib} KiB: {code}: {err}");
+    }
+    assert!(refused > 0, "a limit of {starts} KiB is enough for a run");
+}

@@ -35,6 +35,11 @@ mod unix {
     const SHORTENED: &[u8] = b"drllm-tui: a file got shorter while it was read, or its disk failed. Was the model \
         replaced in its place? Write a new one beside it and rename it; then start again\n";
 
+    const NO_MEMORY: [&[u8]; 2] = [
+        b"drllm-tui: no memory for ",
+        b" bytes; end other programs, raise the limit, or use a smaller model\n",
+    ];
+
     /// The terminal's modes before it was taken; null while it is not ours.
     static BEFORE: AtomicPtr<termios> = AtomicPtr::new(null_mut());
 
@@ -91,6 +96,12 @@ mod unix {
             if signal == libc::SIGBUS && cfg!(target_os = "linux") {
                 let _ = libc::write(libc::STDERR_FILENO, SHORTENED.as_ptr().cast(), SHORTENED.len());
             }
+            if let (libc::SIGABRT, Some(bytes)) = (signal, crate::guard::refused_bytes()) {
+                let (digits, from) = decimal(bytes);
+                for part in [NO_MEMORY[0], &digits[from..], NO_MEMORY[1]] {
+                    let _ = libc::write(libc::STDERR_FILENO, part.as_ptr().cast(), part.len());
+                }
+            }
             let of_segv = OF_SEGV.load(Ordering::Acquire);
             // Rust's handler takes it for granted that the fault comes again; one that was sent does not.
             let is_sent = !info.is_null() && (*info).si_code <= 0;
@@ -101,6 +112,20 @@ mod unix {
             }
             libc::signal(signal, libc::SIG_DFL);
             libc::raise(signal);
+        }
+    }
+
+    /// The digits of a number, and where in them it begins: without memory of its own.
+    fn decimal(mut n: usize) -> ([u8; 20], usize) {
+        let mut digits = [b'0'; 20];
+        let mut from = digits.len();
+        loop {
+            from -= 1;
+            digits[from] = b'0' + (n % 10) as u8;
+            n /= 10;
+            if n == 0 {
+                return (digits, from);
+            }
         }
     }
 
