@@ -3,7 +3,7 @@
 
 Usage: tests/soak.py [--program FILE] [--minutes N] [--seed N] [EXPLORER'S OPTIONS…]
 
-Prints the resident memory as it goes and, at the end, its medians in the second and in the last fifth of the time.
+Prints the resident memory as it goes and, at the end, its medians in the third and in the last fifth of the time.
 Exits with 1 where the program ended by itself, printed a panic, or grew by more than a tenth plus 16 MiB between those.
 State and configuration are those of a new folder; models are those of the user.
 """
@@ -101,7 +101,7 @@ def main():
                 pass
     fifth = seconds / 5
     middle = lambda n: statistics.median([m for t, m in samples if n * fifth <= t < (n + 1) * fifth + 10])
-    early, late = middle(1), middle(4)
+    early, late = middle(2), middle(4)
     panicked = b"panicked" in tail
     print(f"{args.minutes:g} minutes, {sent} keys, seed {args.seed}: {early:.1f} MiB early, {late:.1f} MiB late"
           + (", PANICKED" if panicked else ""))

@@ -8,7 +8,9 @@ use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::progress::Progress as Step;
 use crate::text::escape_controls;
 
-/// How often counted work writes a line where there is no terminal.
+/// How often counted work writes a line where there is no terminal: the first one after `LINE_FIRST`, then at most every
+/// `LINE_EVERY`, with times that double until then.
+const LINE_FIRST: Duration = Duration::from_secs(2);
 const LINE_EVERY: Duration = Duration::from_secs(30);
 
 /// One bar for all works of a command, one after the other.
@@ -36,7 +38,7 @@ impl Default for Progress {
 }
 
 impl Progress {
-    /// Nothing is said in a pipe, but of counted work every 30 seconds.
+    /// Nothing is said in a pipe, but of counted work every now and then.
     pub fn new() -> Self {
         // indicatif draws nothing where standard error is no terminal.
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
@@ -104,7 +106,7 @@ impl Progress {
         let left = Duration::from_secs_f64(((step.total - step.done) as f64 / rate.max(1e-6)).min(1e8));
         let message = format!("{rate:.2}/s, {} left{}", HumanDuration(left), step.note);
         if bar.bar.is_hidden() {
-            if bar.last_line.elapsed() >= LINE_EVERY {
+            if bar.last_line.elapsed() >= bar.started.elapsed().div_f64(2.0).clamp(LINE_FIRST, LINE_EVERY) {
                 bar.last_line = Instant::now();
                 crate::note!("{} {}/{}: {message}", bar.what, step.done, step.total);
             }

@@ -1,15 +1,16 @@
 //! From what the user asked for to a model and its routers in memory.
 
 use std::io::BufReader;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, bail};
 
 use super::events::{LoadRequest, RouterChoice};
 use super::settings::{KvMode, Scope};
-use crate::files;
+use crate::{files, paths};
 use crate::model::catalog::{ModelLocation, Progress};
-use crate::model::{self, Model, gguf};
+use crate::model::{self, Model, ModelInfo, gguf};
 use crate::router::checkpoint::{KV, SCOPE};
 use crate::router::{RouterSet, metadata_entry};
 
@@ -65,11 +66,35 @@ pub fn load_model(
     Model::load(&located, sha256, &device, request.exact, loading)
 }
 
-/// The routers of a choice, checked against the model.
+/// How much routers of one's own were trained, the most first: in the names of their files.
+const TRAINED: [&str; 2] = ["full", "quick"];
+
+/// Where depth routers for a model that has none go, which were trained to an extent of `quick` or `full`.
+///
+/// # Errors
+/// Where there is no home folder.
+pub fn trained_routers(model: &ModelInfo, extent: &str) -> Result<PathBuf, paths::NoHome> {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
+    let name = model.name.strip_suffix(".gguf").unwrap_or(&model.name);
+    let name: String = name.chars().take(80).map(plain).collect();
+    let sha: String = model.sha256.chars().take(12).collect();
+    let file = format!("{name}-{sha}.{extent}.depth.safetensors");
+    Ok(paths::data_dir()?.join("routers").join(file))
+}
+
+/// The routers of a choice, checked against the model. Built-in are those that ship for it, else those that were trained
+/// for it on this machine, see [`trained_routers`].
 pub fn load_routers(choice: &RouterChoice, model: &Model) -> Result<Option<RouterSet>> {
     let shipped = SHIPPED.iter().find(|shipped| shipped.sha256 == model.info.sha256);
     let routers = match (choice, shipped.and_then(|shipped| shipped.of(choice))) {
-        (RouterChoice::None, _) | (RouterChoice::BuiltIn, None) => return Ok(None),
+        (RouterChoice::None, _) => return Ok(None),
+        (RouterChoice::BuiltIn, None) => {
+            let paths = TRAINED.iter().filter_map(|extent| trained_routers(&model.info, extent).ok());
+            match paths.into_iter().find(|path| files::stands(path)) {
+                Some(path) => RouterSet::load(&path)?,
+                None => return Ok(None),
+            }
+        }
         (RouterChoice::File(path), _) => RouterSet::load(path)?,
         (_, Some((bytes, name))) => RouterSet::from_bytes(bytes, name).context("the built-in routers are damaged")?,
         (other, None) => bail!(

@@ -37,7 +37,7 @@ pub use generate::{Generation, Output, generate};
 pub use inspect::{Inspection, Moved, Since, Stage};
 pub use inspector::Inspector;
 pub use intervention::Intervention;
-pub use load::{kv_of, load_model, load_routers, scope_of};
+pub use load::{kv_of, load_model, load_routers, scope_of, trained_routers};
 pub use notes::notes;
 pub use overrides::Overrides;
 pub use prefix_cache::PrefixCache;

@@ -51,6 +51,7 @@ actions! {
         Runs, "runs", "runs", "The runs of this session and their branches: open one, compare any two";
         Stats, "stats", "statistics", "What the open runs have in common: layers, depths, confidences, programs";
         Baseline, "baseline", "vs. unmodified", "Compare with the unmodified model: every layer once";
+        TrainRouters, "train-routers", "train", "Train depth routers for this model, beside the explorer";
         Settings, "settings", "settings", "Settings: budget, dial, program, tokens, temperature, seed";
         RestoreSession, "restore-session", "last session", "Bring back the session that was kept last: runs, settings, prompts";
         NextRecording, "next-recording", "recordings", "Open the next recording";

@@ -9,6 +9,7 @@ use super::code::Code;
 use super::files::FileRequest;
 use super::history::{History, Parent};
 use super::inside::{Apart, FlipDialog, ForceDialog, InsideDialog, NextDialog};
+use super::job::JobRequest;
 use super::keymap::{Key, Keymap};
 use super::lens::Lens;
 use super::lesson::{Guesses, Listed, Tour};
@@ -28,6 +29,7 @@ use super::search::{Page, Search};
 use super::settings::SettingsDialog;
 use super::stats::{Batch, StatsDialog};
 use super::theme::Theme;
+use super::training::Training;
 use crate::engine::{AskId, Header, Loop, ModelInfo, RouterChoice, RouterInfo, RunId, Settings, Trace};
 use crate::router::{CandidateProgram, Pin};
 
@@ -244,6 +246,8 @@ pub enum Overlay {
     Candidates {
         row: usize,
     },
+    /// What is seen of [`App::training`].
+    Training,
     /// What is seen of [`App::search`].
     Search(Page),
     Stats(Box<StatsDialog>),
@@ -357,6 +361,10 @@ pub struct App {
     /// What was guessed of the run on the screen.
     pub guesses: Guesses,
     pub notice: Option<Notice>,
+    /// The training of depth routers, and what is asked of it.
+    pub training: Training,
+    /// A command to be started or ended.
+    pub job: Option<JobRequest>,
     /// A file to be read or written.
     pub file: Option<FileRequest>,
     /// On its way to the terminal's clipboard.
@@ -428,6 +436,8 @@ impl App {
             tour: None,
             guesses: Guesses::default(),
             notice: None,
+            training: Training::default(),
+            job: None,
             file: None,
             clipboard: None,
             quit: false,

@@ -236,6 +236,7 @@ mod tests {
             Save(_) => 13,
             Next(_) => 14,
             Candidates { .. } => 15,
+            Training => 16,
         }
     }
 }

@@ -17,6 +17,7 @@ pub mod grid;
 pub mod highlight;
 pub mod history;
 pub mod inside;
+pub mod job;
 pub mod keymap;
 pub mod layout;
 pub mod lens;
@@ -40,6 +41,7 @@ pub mod settings;
 pub mod stats;
 pub mod tally;
 pub mod tape;
+pub mod training;
 pub mod term;
 pub mod theme;
 pub mod transcript;
@@ -54,10 +56,11 @@ use crossterm::clipboard::CopyToClipboard;
 use crossterm::event::Event as Input;
 use crossterm::execute;
 use crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use self::action::UiAction;
 use self::app::App;
+use self::job::{Job, JobEvent, JobRequest};
 use self::keymap::Keymap;
 use self::lesson::Listed;
 use self::recordings::Recording;
@@ -128,14 +131,22 @@ pub async fn run(options: TuiOptions) -> anyhow::Result<u8> {
         app: open(options),
         session: terminal,
         worker,
+        job: None,
         start: Instant::now(),
     };
     let ended = screen.main_loop(events, &mut signals).await;
     let Screen {
-        app, session, worker, ..
+        app,
+        session,
+        worker,
+        job,
+        ..
     } = screen;
-    // The terminal is free before a long session is on the disk.
+    // The terminal is free before a long session is on the disk, and before a training has kept what it has.
     drop(session);
+    if let Some(job) = &job {
+        job.stop();
+    }
     let kept = if keep { keep_session(&app) } else { Ok(()) };
     let code = match ended {
         Ok(code) => code,
@@ -148,7 +159,7 @@ pub async fn run(options: TuiOptions) -> anyhow::Result<u8> {
             }
         },
     };
-    drop(worker);
+    drop((worker, job));
     kept.context("the session was not kept")?;
     Ok(code)
 }
@@ -184,6 +195,7 @@ fn keep_session(app: &App) -> anyhow::Result<()> {
 /// The state at the start.
 fn open(options: TuiOptions) -> App {
     let mut app = App::new(options.theme, options.keymap, options.settings.clone());
+    app.training.model = options.load.model.clone();
     app.routers = options.load.routers;
     app.reduced_motion = options.reduced_motion || options.screen_reader;
     app.screen_reader = options.screen_reader;
@@ -233,6 +245,8 @@ struct Screen {
     app: App,
     session: term::Session,
     worker: Worker,
+    /// A command under way beside the screen.
+    job: Option<Job>,
     start: Instant,
 }
 
@@ -247,6 +261,7 @@ impl Screen {
         let (ready, mut grammars) = unbounded_channel();
         // The receiver is gone only when the program ends.
         highlight::preload(move || ready.send(()).unwrap_or_default());
+        let (told, mut jobs) = unbounded_channel();
         let size = self.session.terminal.size()?;
         self.apply(Event::Resize(size.width, size.height));
         let mut dirty = true;
@@ -286,12 +301,16 @@ impl Screen {
                     self.apply(Event::Worker(event));
                     self.hear(&mut events);
                 }
+                Some(event) = jobs.recv() => self.apply(Event::Job(event)),
                 Some(()) = grammars.recv() => self.apply(Event::GrammarsReady),
                 () = tokio::time::sleep_until(due.into()), if waiting => {}
             }
             self.apply(Event::Tick(self.start.elapsed()));
             if let Some(request) = self.app.file.take() {
                 self.apply(Event::File(files::perform(&request)));
+            }
+            if let Some(request) = self.app.job.take() {
+                self.perform(&request, &told);
             }
             if let Some(text) = self.app.clipboard.take() {
                 execute!(term::out(), CopyToClipboard::to_clipboard_from(text))?;
@@ -302,6 +321,24 @@ impl Screen {
             dirty = true;
         }
         Ok(0)
+    }
+
+    /// Starts a command, or asks the one under way to end.
+    fn perform(&mut self, request: &JobRequest, told: &UnboundedSender<JobEvent>) {
+        match request {
+            JobRequest::Start { args, folder } => {
+                self.job = None;
+                match Job::start(args, folder, told.clone()) {
+                    Ok(job) => self.job = Some(job),
+                    Err(error) => self.apply(Event::Job(JobEvent::Failed(format!("{error:#}")))),
+                }
+            }
+            JobRequest::Stop => {
+                if let Some(job) = &self.job {
+                    job.stop();
+                }
+            }
+        }
     }
 
     /// What the worker has told meanwhile.

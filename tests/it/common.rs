@@ -98,6 +98,7 @@ impl ModelFolder {
         let output = drllm()
             .current_dir(self.folder())
             .env("DRLLM_CACHE_DIR", self.path("cache"))
+            .env("DRLLM_DATA_DIR", self.path("data"))
             .args(args.split(' '))
             .output()
             .unwrap();

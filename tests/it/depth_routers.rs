@@ -85,6 +85,28 @@ impl std::ops::Deref for Place {
     }
 }
 
+/// Those that the explorer trains for a model that has none are its built-in ones from then on.
+#[test]
+fn those_trained_on_this_machine_are_found() {
+    let place = Place::new();
+    let (flat, _) = place.trace("--seed 1");
+    assert!(flat.header.routers.is_none());
+    let model = &flat.header.model;
+    let name = |extent: &str| format!("{}-{}.{extent}.depth.safetensors", model.name, &model.sha256[..12]);
+    std::fs::create_dir_all(place.path("data/routers")).unwrap();
+    for (extent, other) in [("quick", "full"), ("full", "quick")] {
+        place.routers(&format!("data/routers/{}", name(extent)), &[("trained", extent)]);
+        let (trace, _) = place.trace("--seed 1");
+        let routers = trace.header.routers.unwrap();
+        assert!(routers.name.contains(extent) && !routers.name.contains(other), "{}", routers.name);
+        assert_eq!((trace.header.settings.scope, trace.header.settings.kv), (Scope::Token, KvMode::Fill));
+    }
+    assert!(place.trace("--routers none").0.header.routers.is_none());
+    // Damaged ones are told, with their name.
+    place.write(&format!("data/routers/{}", name("full")), "no checkpoint");
+    assert!(place.refused("--seed 1").contains(&name("full")));
+}
+
 #[test]
 fn they_run_as_they_were_made_and_as_is_asked() {
     let place = Place::new();

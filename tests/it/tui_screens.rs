@@ -4,12 +4,14 @@
 use std::time::Duration;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use drllm::engine::{Command, Event as Worker, SearchEnd};
+use drllm::engine::{Command, Event as Worker, RouterChoice, SearchEnd};
 use drllm::testing::fixture;
 use drllm::tui::app::{App, Overlay};
 use drllm::tui::color::ColorTier;
 use drllm::tui::files::FileReport;
+use drllm::tui::job::{JobEvent, JobRequest};
 use drllm::tui::recordings;
+use drllm::tui::training::Size;
 use drllm::tui::update::{Event, update};
 use drllm::tui::view::view;
 use ratatui::Terminal;
@@ -178,6 +180,81 @@ fn programs_that_a_predictor_proposed() {
         app.overlay.is_some(),
         "the candidates of the run before are still at hand"
     );
+}
+
+/// Routers are trained for a model that has none, beside the screen.
+#[test]
+fn depth_routers_for_a_model_of_ones_own() {
+    let mut app = ready();
+    let mut model = fixture::loaded();
+    if let Worker::Loaded { model, routers, .. } = &mut model {
+        model.name = "my-model-Q4_K_M.gguf".into();
+        model.sha256 = "0123456789abcdef".into();
+        *routers = None;
+    }
+    app.notice = None;
+    hear(&mut app, [model.clone()]);
+    let said = text(&draw(&mut app, (200, 60)));
+    assert!(said.contains("without routers") && said.contains("Y in the map trains routers for it"), "{said}");
+    let mut trace = fixture::trace(9, 20);
+    trace.header.routers = None;
+    for step in &mut trace.steps {
+        step.decisions.iter_mut().for_each(|decision| decision.probs = None);
+    }
+    app.prompt.set("Why is the sky blue?");
+    ran(&mut app, &trace);
+    let said = text(&draw(&mut app, (200, 60)));
+    assert!(said.contains("the run had none"), "{said}");
+
+    app.training.model = Some("my model.gguf".into());
+    keys(&mut app, "Y");
+    let shown = |app: &mut App, size| {
+        let screen = text(&draw(app, size));
+        // Where the routers go depends on the machine.
+        let lines = screen.lines().take_while(|line| !line.contains("the command"));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    insta::assert_snapshot!("training_200x60", shown(&mut app, (200, 60)));
+    key(&mut app, KeyCode::Down);
+    key(&mut app, KeyCode::Up);
+    assert!(key(&mut app, KeyCode::Enter).is_empty());
+    let Some(JobRequest::Start { args, folder }) = app.job.take() else {
+        panic!("{:?}", app.job);
+    };
+    assert!(folder.ends_with("routers"), "{}", folder.display());
+    let args = args.join(" ");
+    assert!(args.starts_with("train --method depth --model my model.gguf --texts 160"), "{args}");
+    assert!(args.ends_with("my-model-Q4_K_M-0123456789ab.quick.depth.safetensors --resume"), "{args}");
+    key(&mut app, KeyCode::Down);
+    assert_eq!(app.training.size, Size::Quick, "not while it is under way");
+    for line in ["answers 40/192: 0.50/s, 5 minutes left", "steps 7/80: 0.05/s, 24 minutes left; KL 0.412, 21.3 layers\u{1b}"] {
+        update(&mut app, Event::Job(JobEvent::Line(line.into())));
+    }
+    insta::assert_snapshot!("training_running_80x24", shown(&mut app, (80, 24)));
+    key(&mut app, KeyCode::Esc);
+    assert!(text(&draw(&mut app, (200, 60))).contains("training routers: steps 7/80"));
+
+    keys(&mut app, "Y");
+    key(&mut app, KeyCode::Enter);
+    assert_eq!(app.job.take(), Some(JobRequest::Stop));
+    key(&mut app, KeyCode::Enter);
+    assert_eq!(app.job.take(), None, "it was asked to stop already");
+    update(&mut app, Event::Job(JobEvent::Ended { well: false }));
+    assert!(shown(&mut app, (80, 24)).contains("stopped; what was done is kept"));
+    key(&mut app, KeyCode::Enter);
+    assert!(matches!(app.job.take(), Some(JobRequest::Start { .. })));
+    update(&mut app, Event::Job(JobEvent::Line("drllm-tui: no room on the disk".into())));
+    update(&mut app, Event::Job(JobEvent::Ended { well: false }));
+    let said = shown(&mut app, (80, 24));
+    assert!(said.contains("failed") && said.contains("no room on the disk"), "{said}");
+    assert!(app.notice.as_ref().unwrap().text.ends_with("were not trained: no room on the disk"));
+    key(&mut app, KeyCode::Enter);
+    let commands = update(&mut app, Event::Job(JobEvent::Ended { well: true }));
+    let [Command::Routers(RouterChoice::File(path))] = commands.as_slice() else {
+        panic!("{commands:?}");
+    };
+    assert!(path.ends_with("my-model-Q4_K_M-0123456789ab.quick.depth.safetensors"));
+    assert!(app.overlay.is_none());
 }
 
 /// Presses keys; the worker answers what they ask.

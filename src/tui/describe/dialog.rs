@@ -14,6 +14,7 @@ use super::super::run::Run;
 use super::super::search::{self, Page};
 use super::super::settings::SettingsDialog;
 use super::super::stats::{Of, StatsDialog};
+use super::super::training::State;
 use crate::engine::Stage;
 use crate::engine::flip::all_else;
 use crate::text::escape_controls;
@@ -34,6 +35,7 @@ pub(super) fn dialog(app: &App, overlay: &Overlay) -> String {
         Overlay::Runs { row } => run(app, *row),
         Overlay::Next(dialog) => next(app, dialog),
         Overlay::Candidates { row } => candidate(app, *row),
+        Overlay::Training => training(app),
         Overlay::Search(page) => searched(app, *page),
         Overlay::Stats(dialog) => stats(app, dialog),
     }
@@ -65,6 +67,20 @@ fn candidate(app: &App, row: usize) -> String {
         ),
         None => "predicted programs: there are none".to_owned(),
     }
+}
+
+fn training(app: &App) -> String {
+    let training = &app.training;
+    let state = match training.state {
+        State::Idle => "not begun",
+        State::Running => "under way",
+        State::Stopping => "stopping",
+        State::Stopped => "stopped, what was done is kept",
+        State::Failed => "failed",
+        State::Trained => "trained",
+    };
+    let said = training.lines.back().map_or(String::new(), |line| format!("; {}", escape_controls(line)));
+    format!("training of depth routers, {}: {}; {state}{said}", training.size.name(), training.size.describe())
 }
 
 fn searched(app: &App, page: Page) -> String {

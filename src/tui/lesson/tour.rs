@@ -8,7 +8,7 @@ use crate::tui::action::UiAction;
 use crate::tui::app::App;
 use crate::tui::layout;
 use crate::tui::run::{Origin, Progress};
-use crate::tui::widgets::flow::flow;
+use crate::tui::widgets::flow::wrap;
 
 /// Guesses of tokens, shallow or deep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -187,12 +187,6 @@ fn with_keys(app: &App, text: &str) -> String {
         let key = keys.into_iter().find_map(|keys| keys.into_iter().next());
         key.unwrap_or_else(|| format!("\"{}\" in the palette", action.label()))
     })
-}
-
-fn wrap(text: &str, width: u16) -> Vec<String> {
-    let lines = flow([(0, text)].into_iter(), width, None);
-    let text = |line: &Vec<crate::tui::widgets::flow::Glyph>| line.iter().map(|g| g.text.as_ref()).collect();
-    lines.iter().map(text).collect()
 }
 
 /// Pages of the step on the screen as it is.

@@ -16,7 +16,7 @@ use super::super::tape::Tape;
 use super::super::transcript::Transcript;
 use super::{
     candidates, focus, grid, guess, inside, intervene, lens, lessons, palette, play, requests, search, select_token,
-    stats, tape, twin,
+    stats, tape, training, twin,
 };
 use crate::engine::Command;
 use crate::program::Action;
@@ -45,6 +45,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Runs => inside::open_runs(app),
         Search => search::open(app),
         Stats => stats::open(app),
+        TrainRouters => training::open(app),
         SaveRun if app.shown.is_some() => app.overlay = Some(Overlay::Save(SaveDialog::default())),
         SaveRun => app.info("there is no run to save yet"),
         RestoreSession if app.is_busy() => {

@@ -5,7 +5,7 @@ use super::super::app::{App, Overlay};
 use super::super::line_edit::LineEdit;
 use super::super::next_run;
 use super::super::settings::{Field, SettingsDialog};
-use super::{act, candidates, inside, intervene, lessons, overrides, palette, play, requests, routers, search, stats};
+use super::{act, candidates, inside, intervene, lessons, overrides, palette, play, requests, routers, search, stats, training};
 use crate::engine::{Command, RouterChoice};
 
 /// Lines that a page scrolls.
@@ -89,6 +89,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Overlay::Force(dialog) => kept(inside::act_force(app, dialog, action), &mut commands),
         Overlay::Runs { row } => inside::act_runs(app, row, action),
         Overlay::Candidates { row } => kept(candidates::act(app, row, action), &mut commands),
+        Overlay::Training => training::act(app, action),
         Overlay::Search(page) => kept(search::act(app, page, action), &mut commands),
         other @ (Overlay::Palette(_)
         | Overlay::Jump(_)

@@ -16,6 +16,7 @@ mod requests;
 mod routers;
 mod search;
 mod stats;
+mod training;
 mod twin;
 mod worker;
 
@@ -28,6 +29,7 @@ use super::action::UiAction;
 use super::app::{App, Cursor, Focus, Level, NOTICE_TIME, Overlay};
 use super::files::FileReport;
 use super::grid::Grid;
+use super::job::JobEvent;
 use super::keymap::Lookup;
 use super::layout::{self, Screen};
 use super::overrides::plural;
@@ -51,6 +53,8 @@ pub enum Event {
     Worker(engine::Event),
     /// What came of [`App::file`].
     File(FileReport),
+    /// What comes of [`App::job`].
+    Job(JobEvent),
     /// Code can be highlighted from now on.
     GrammarsReady,
 }
@@ -77,6 +81,7 @@ pub fn update(app: &mut App, event: Event) -> Vec<Command> {
         }
         Event::Worker(event) => worker::hear(app, event),
         Event::File(report) => file(app, report),
+        Event::Job(event) => training::handle(app, event),
         Event::GrammarsReady => {
             highlight(app, true);
             Vec::new()

@@ -108,6 +108,7 @@ fn scroll_overlay(overlay: &mut Overlay, wheel: isize) {
         | Overlay::Next(_)
         | Overlay::Runs { .. }
         | Overlay::Candidates { .. }
+        | Overlay::Training
         | Overlay::Search(_)
         | Overlay::Jump(_)
         | Overlay::Save(_)

@@ -1,8 +1,10 @@
 //! What the worker says.
 
-use super::super::app::{App, ModelState};
+use super::super::action::UiAction;
+use super::super::app::{App, Focus, ModelState};
 use super::super::diff;
 use super::super::overrides::plural;
+use super::super::training;
 use super::super::run::{Origin, Progress, Run};
 use super::{inside, lens, requests, routers, search, stats};
 use crate::engine::notes::notes;
@@ -84,8 +86,16 @@ fn loaded(app: &mut App, note: Option<String>, without_routers: bool) -> Vec<Com
         true => requests::run(app, false),
         false => {
             app.info(match without_routers {
-                true => "the model is ready, without routers: every layer is executed. Enter runs the prompt",
-                false => "the model is ready: Enter runs the prompt",
+                true if app.ready().is_some_and(training::is_possible) => {
+                    let keys = app.keymap.keys_for(UiAction::TrainRouters, Focus::Map.context());
+                    let train = keys.first().map_or("the palette", String::as_str);
+                    format!(
+                        "the model is ready, without routers: every layer is executed. Enter runs the prompt; {train} in the \
+                         map trains routers for it"
+                    )
+                }
+                true => "the model is ready, without routers: every layer is executed. Enter runs the prompt".to_owned(),
+                false => "the model is ready: Enter runs the prompt".to_owned(),
             });
             Vec::new()
         }

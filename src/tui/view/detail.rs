@@ -4,6 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
+use super::super::action::UiAction;
 use super::super::app::{App, Focus};
 use super::super::dial;
 use super::super::layout;
@@ -11,8 +12,9 @@ use super::super::next_run;
 use super::super::overrides::PinChange;
 use super::super::run::Run;
 use super::super::theme::Role;
+use super::super::training;
 use super::super::widgets::bar;
-use super::super::widgets::flow::flow;
+use super::super::widgets::flow::{flow, wrap};
 use super::map::quoted;
 use super::{cell, pane, put};
 use crate::engine::{DecidedBy, Decision, Scope};
@@ -103,12 +105,41 @@ fn outcome(app: &App, decision: &Decision) -> Vec<Piece> {
     ]
 }
 
+/// No router was asked; where the run had none at all, what can be done about it.
+fn unasked(app: &App, area: Rect, y: u16, buffer: &mut Buffer) -> u16 {
+    let has_routers = app.shown.as_ref().is_some_and(|run| run.trace.header.routers.is_some());
+    let key = |action| {
+        let keys = app.keymap.keys_for(action, Focus::Map.context());
+        keys.into_iter().next().unwrap_or_else(|| "-".to_owned())
+    };
+    let text = match has_routers {
+        true => "no router was asked here".to_owned(),
+        false => format!(
+            "no router was asked: the run had none. {}{} chooses others; by hand: {} skips this layer, {} repeats it, {} \
+             types a program, {} searches one",
+            match app.shown.as_ref().is_some_and(|run| training::is_possible(&run.trace.header.model)) {
+                true => format!("{} trains some, ", key(UiAction::TrainRouters)),
+                false => String::new(),
+            },
+            key(UiAction::EditRouters),
+            key(UiAction::PinSkip),
+            key(UiAction::PinRepeat),
+            key(UiAction::EditProgram),
+            key(UiAction::Search)
+        ),
+    };
+    let lines = wrap(&text, area.width);
+    for (row, line) in (y..).zip(&lines) {
+        put(buffer, area, 0, row, line, app.theme.style(Role::Muted));
+    }
+    y + lines.len() as u16
+}
+
 /// A bar for each action, the largest probability full.
 fn probabilities(app: &App, decision: &Decision, area: Rect, y: u16, buffer: &mut Buffer) -> u16 {
     let theme = &app.theme;
     let Some(probs) = decision.probs else {
-        put(buffer, area, 0, y, "no router was asked here", theme.style(Role::Muted));
-        return y + 1;
+        return unasked(app, area, y, buffer);
     };
     let width = area.width.saturating_sub(NAME + NUMBER);
     for action in Action::ALL {

@@ -42,6 +42,7 @@ fn offered(app: &App) -> &'static [UiAction] {
                 Help,
             ];
         }
+        Some(Overlay::Training) => return &[Accept, Up, Down, CopyProgram, Close, Help],
         Some(Overlay::Candidates { .. }) => return &[Accept, Close, Up, Down, Help],
         Some(Overlay::Runs { .. }) => return &[Accept, Compare, Stats, Close, Up, Down, Help],
         Some(Overlay::Stats(dialog)) if dialog.edit.is_some() => return &[Accept, Close],

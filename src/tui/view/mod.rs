@@ -31,6 +31,7 @@ pub mod stats;
 mod status;
 mod tabs;
 mod tape;
+mod training;
 mod twin;
 mod words;
 
@@ -132,6 +133,10 @@ fn draw(app: &App, screen: &Screen, area: Rect, buffer: &mut Buffer) -> Option<P
         Some(Overlay::Search(page)) => search::draw(app, *page, below_lesson(screen, body), buffer),
         Some(Overlay::Runs { row }) => {
             runs::draw(app, *row, body, buffer);
+            None
+        }
+        Some(Overlay::Training) => {
+            training::draw(app, body, buffer);
             None
         }
         Some(Overlay::Candidates { row }) => {

@@ -8,7 +8,7 @@ use super::super::action::UiAction;
 use super::super::app::{App, Level, MapMode, ModelState};
 use super::super::theme::Role;
 use super::super::widgets::bar;
-use super::super::widgets::flow::flow;
+use super::super::widgets::flow;
 use super::{cell, put};
 
 /// A terminal lower than this has no legend.
@@ -65,9 +65,9 @@ fn message(app: &App, width: u16) -> Option<(&'static str, Vec<String>, Role)> {
 }
 
 fn wrap(text: &str, width: u16, most: usize) -> Vec<String> {
-    let lines = flow([(0, text)].into_iter(), width.saturating_sub(4), None);
-    let text = |line: &Vec<super::super::widgets::flow::Glyph>| line.iter().map(|g| g.text.as_ref()).collect();
-    lines.iter().take(most).map(text).collect()
+    let mut lines = flow::wrap(text, width.saturating_sub(4));
+    lines.truncate(most);
+    lines
 }
 
 /// How far the model is, unless it is ready.

@@ -20,7 +20,7 @@ use super::super::overrides::plural;
 use super::super::stats::{Batch, Counted, Of, StatsDialog};
 use super::super::theme::Role;
 use super::super::widgets::bar;
-use super::super::widgets::flow::flow;
+use super::super::widgets::flow::{flow, wrap};
 use super::{cell, line, pane, put};
 use crate::engine::aggregate::{AgreementReport, Report};
 use crate::program::Action;
@@ -200,14 +200,7 @@ fn numbers(app: &App, report: &Report, width: u16) -> Vec<Line> {
 
 /// A paragraph in lines of `width` columns.
 fn wrapped(text: &str, width: u16, style: Style) -> Vec<Line> {
-    let lines = flow([(0, text)].into_iter(), width, None);
-    let line = |glyphs: &Vec<_>| {
-        let text = glyphs
-            .iter()
-            .map(|g: &super::super::widgets::flow::Glyph| g.text.as_ref());
-        vec![(text.collect(), style)]
-    };
-    lines.iter().map(line).collect()
+    wrap(text, width).into_iter().map(|line| vec![(line, style)]).collect()
 }
 
 fn heading(app: &App, text: &str, width: u16) -> Vec<Line> {

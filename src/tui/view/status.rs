@@ -155,6 +155,15 @@ fn parts(app: &App, width: u16) -> Vec<Part> {
         0 => {}
         n => parts.push(part(3, Role::Pin, format!("{n} pin{}", plural(n)))),
     }
+    if app.training.is_running() {
+        let progress = app.training.progress().map_or(String::new(), |progress| format!(": {progress}"));
+        parts.push(Part {
+            text: format!("training routers{}", escape_controls(&progress)),
+            short: Some("training".to_owned()),
+            role: Role::Accent,
+            rank: 2,
+        });
+    }
     if let Some(run) = run {
         let depth = format!("depth {:.1}/{}", run.mean_depth(), run.layers());
         let (text, short) = dial::came_to(run).unwrap_or((depth.clone(), depth));

@@ -183,6 +183,13 @@ impl<'a> Lines<'a> {
     }
 }
 
+/// A paragraph as lines of `width` columns.
+pub fn wrap(text: &str, width: u16) -> Vec<String> {
+    let lines = flow([(0, text)].into_iter(), width, None);
+    let text = |line: &Vec<Glyph>| line.iter().map(|glyph| glyph.text.as_ref()).collect();
+    lines.iter().map(text).collect()
+}
+
 /// `text` on one line: escaped and cut to `width` columns, with `…` where something is missing.
 pub fn fit(text: &str, width: usize) -> String {
     let escaped = escape_controls(text);
