@@ -101,7 +101,6 @@ fn random_routers(layers: usize, hidden_size: usize) -> RouterSet {
         }
     };
     RouterSet {
-        predictor: None,
         layers: (0..layers).map(&mut router).collect(),
         windows: 8,
         width: WIDTH,

@@ -22,10 +22,10 @@ mod skipping;
 
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context, Result, bail};
-use drllm::engine::{LoadRequest, RouterChoice, Settings, load_model, load_routers};
+use anyhow::{Result, bail};
+use drllm::engine::{LoadRequest, RouterChoice, Settings, load_model};
 use drllm::model::Model;
-use drllm::router::RouterSet;
+use drllm::router::{Router, RouterSet};
 
 /// Never set: nobody stops a benchmark.
 pub static GO_ON: AtomicBool = AtomicBool::new(false);
@@ -72,8 +72,15 @@ pub fn model() -> Result<Model> {
     load_model(&request(), &mut |_, _, _| {}, &mut |_| {}, &GO_ON)
 }
 
+/// Those of the default model, or `DRLLM_ROUTERS`.
 pub fn built_in_routers(model: &Model) -> Result<RouterSet> {
-    load_routers(&request().routers, model)?.context("no routers ship for this model: give some as DRLLM_ROUTERS")
+    let shipped = include_bytes!("../../assets/routers/smollm2-135m-instruct.depth.safetensors");
+    let routers = match request().routers {
+        RouterChoice::File(path) => RouterSet::load(&path)?,
+        _ => RouterSet::from_bytes(shipped, "built-in")?,
+    };
+    routers.check(&model.info.name, model.info.layers, model.info.hidden_size)?;
+    Ok(routers)
 }
 
 /// Some tokens of English text, the first `count`.

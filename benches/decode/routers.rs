@@ -4,7 +4,7 @@ use anyhow::Result;
 use drllm::engine::{Generation, Prompt, Scope, Settings};
 use drllm::model::Model;
 use drllm::router::policy::argmax;
-use drllm::router::{MlpRouter, RouterSet};
+use drllm::router::{MlpRouter, Router, RouterSet};
 use rand::{Rng, SeedableRng};
 
 use super::{GO_ON, built_in_routers, endless, median, model, ratio, text};
@@ -97,7 +97,7 @@ fn settings(scope: Scope) -> Settings {
 fn decode(model: &Model, sets: [&RouterSet; 2], scope: Scope) -> Result<[f64; 2]> {
     let prompt = Prompt::Ids(text(model, PROMPT)?);
     let settings = settings(scope);
-    let asked = [None, Some(sets[0]), Some(sets[1])];
+    let asked: [Option<&dyn Router>; 3] = [None, Some(sets[0]), Some(sets[1])];
     let mut runs = Vec::new();
     for routers in asked {
         runs.push(Generation::start(model, routers, &prompt, &settings, &GO_ON)?.0);
@@ -122,7 +122,8 @@ fn prefill(model: &Model, sets: [&RouterSet; 2], tokens: usize, turns: usize) ->
     let settings = settings(Scope::Token);
     let mut ms = [const { Vec::new() }; 3];
     for _ in 0..turns {
-        for (routers, ms) in [None, Some(sets[0]), Some(sets[1])].into_iter().zip(&mut ms) {
+        let asked: [Option<&dyn Router>; 3] = [None, Some(sets[0]), Some(sets[1])];
+        for (routers, ms) in asked.into_iter().zip(&mut ms) {
             ms.push(
                 Generation::start(model, routers, &prompt, &settings, &GO_ON)?
                     .1

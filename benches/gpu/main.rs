@@ -21,7 +21,7 @@ use drllm::engine::decide::{DecisionPolicy, RoutedChunk};
 use drllm::engine::sequence::Sequence;
 use drllm::engine::{LoadRequest, Scope, Settings, load_model};
 use drllm::model::{self, Decoder, LoadOptions, WeightSource};
-use drllm::router::{FastRouters, InputNorm, MlpRouter, RouterInfo, RouterSet};
+use drllm::router::{FastRouters, InputNorm, MlpRouter, Router, RouterInfo, RouterSet};
 use rand::{Rng, SeedableRng};
 
 use limits::{Limits, timed};
@@ -156,7 +156,7 @@ fn decode(shape: &Shape, decoder: &Decoder, routers: &RouterSet, least: f64, opt
         .map(|i| (37 * i % shape.vocab) as u32)
         .collect();
     let (prompt, token) = (settings(Scope::Prompt), settings(Scope::Token));
-    let rows = [
+    let rows: [(&str, &Settings, Option<&dyn Router>); 3] = [
         ("without routers", &prompt, None),
         ("scope prompt, shadow", &prompt, Some(routers)),
         ("scope token", &token, Some(routers)),
@@ -259,7 +259,6 @@ fn random_routers(layers: usize, hidden_size: usize) -> RouterSet {
         b2: vec![0.0; 3],
     };
     RouterSet {
-        predictor: None,
         layers: (0..layers).map(router).collect(),
         windows: 8,
         width: WIDTH,

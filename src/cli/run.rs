@@ -20,7 +20,7 @@ use crate::engine::{
 use crate::files;
 use crate::model::Model;
 use crate::program::MOST_LAYERS;
-use crate::router::RouterSet;
+use crate::router::Router;
 use crate::text::escape_controls_multiline;
 
 /// Run one prompt and print the answer as it comes; with --json, every token's layer program.
@@ -87,7 +87,7 @@ pub fn run(args: RunArgs, config: &Config) -> Result<()> {
     let (model, routers) = load(&request, &stop)?;
     let layers = model.decoder.config().layers;
     let mut settings = settings(layers)?;
-    let info = routers.as_ref().map(|r| &r.info);
+    let info = routers.as_ref().map(|r| r.info());
     if let Some(depth) = args.depth {
         settings.dial = dial_for_depth(info, depth).map_err(UsageError::new)?;
     }
@@ -95,10 +95,10 @@ pub fn run(args: RunArgs, config: &Config) -> Result<()> {
         crate::note!("{note}");
     }
     // Settings that contradict each other are the arguments' mistake, too.
-    DecisionPolicy::new(&settings, routers.as_ref(), layers).map_err(|e| UsageError::new(e.to_string()))?;
+    DecisionPolicy::new(&settings, routers.as_deref(), layers).map_err(|e| UsageError::new(e.to_string()))?;
     let mut out = Printer::new(args.json);
     let mut failed = None;
-    let summary = generate(&model, routers.as_ref(), &prompt, &settings, &stop, &mut |output| {
+    let summary = generate(&model, routers.as_deref(), &prompt, &settings, &stop, &mut |output| {
         if let Err(e) = out.print(output) {
             // Nobody reads any more: end the run.
             failed = Some(e);
@@ -117,7 +117,7 @@ pub fn run(args: RunArgs, config: &Config) -> Result<()> {
 }
 
 /// Loads a model and its routers, with progress on standard error.
-pub(super) fn load(request: &LoadRequest, stop: &AtomicBool) -> Result<(Model, Option<RouterSet>)> {
+pub(super) fn load(request: &LoadRequest, stop: &AtomicBool) -> Result<(Model, Option<Box<dyn Router>>)> {
     let progress = Progress::new();
     let model = load_model(
         request,

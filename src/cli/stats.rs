@@ -25,7 +25,7 @@ use crate::engine::{Output, Prompt, Settings, Trace, generate};
 use crate::model::Model;
 use crate::program::MOST_LAYERS;
 use crate::progress::Progress as Step;
-use crate::router::RouterSet;
+use crate::router::Router;
 
 /// Count over traces, or over a file of prompts: rates a layer, depths, confidences, programs.
 #[derive(Args, Debug)]
@@ -123,14 +123,15 @@ fn of_prompts(args: &StatsArgs, path: &Path, config: &Config) -> Result<()> {
     stop_on_signals(&stop)?;
     let (model, routers) = load(&request, &stop)?;
     let settings = settings(model.info.layers)?;
-    DecisionPolicy::new(&settings, routers.as_ref(), model.info.layers).map_err(|e| UsageError::new(e.to_string()))?;
+    DecisionPolicy::new(&settings, routers.as_deref(), model.info.layers)
+        .map_err(|e| UsageError::new(e.to_string()))?;
 
     let mut aggregate = Aggregate::new(model.info.clone());
     let progress = Progress::new();
     progress.count(Step::new("prompts", 0, prompts.len()));
     let mut done = 0;
     for (line, prompt) in &prompts {
-        let trace = run_prompt(&model, routers.as_ref(), prompt, &settings, &stop);
+        let trace = run_prompt(&model, routers.as_deref(), prompt, &settings, &stop);
         let Some(trace) = trace.with_context(|| format!("{}, line {line}", path.display()))? else {
             break;
         };
@@ -153,7 +154,7 @@ fn of_prompts(args: &StatsArgs, path: &Path, config: &Config) -> Result<()> {
 /// The whole run of a prompt. `None` if it was stopped: half a run would count for less than it is.
 fn run_prompt(
     model: &Model,
-    routers: Option<&RouterSet>,
+    routers: Option<&dyn Router>,
     prompt: &str,
     settings: &Settings,
     stop: &AtomicBool,

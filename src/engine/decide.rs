@@ -9,9 +9,8 @@ use super::sequence::{LayerActions, Sequence};
 use super::settings::{Scope, Settings};
 use super::trace::Trace;
 use crate::program::{Action, Program};
-use crate::router::RouterInfo;
 use crate::router::policy::{Expectation, LayerConstraint, Proposal, RunningBudget, pinned, within_budget};
-use crate::router::{CandidateProgram, DecidedBy, Decision, PromptRouting, ProposePrograms, RouterSet};
+use crate::router::{CandidateProgram, DecidedBy, Decision, PromptRouting, Router, RouterInfo};
 use programs::Settled;
 
 /// What a chunk ran, and the logits (vocab_size) after its last token.
@@ -25,7 +24,7 @@ pub struct RoutedChunk {
 /// Who decides in this run.
 pub struct DecisionPolicy<'a> {
     settings: &'a Settings,
-    routers: Option<&'a RouterSet>,
+    routers: Option<&'a dyn Router>,
     layers: usize,
     kind: Kind<'a>,
     /// What the routers proposed at the prompt, where it was asked.
@@ -43,7 +42,7 @@ enum Kind<'a> {
     Fixed(Vec<Action>),
     Routers,
     /// Whole programs are proposed for the prompt, and one of them holds for all tokens.
-    Programs(&'a dyn ProposePrograms),
+    Programs(&'a dyn Router),
 }
 
 impl<'a> DecisionPolicy<'a> {
@@ -51,7 +50,7 @@ impl<'a> DecisionPolicy<'a> {
     ///
     /// # Errors
     /// Settings that contradict each other, in the user's words.
-    pub fn new(settings: &'a Settings, routers: Option<&'a RouterSet>, layers: usize) -> Result<Self> {
+    pub fn new(settings: &'a Settings, routers: Option<&'a dyn Router>, layers: usize) -> Result<Self> {
         settings.check(layers).map_err(anyhow::Error::msg)?;
         let kind = match (&settings.program, routers) {
             (Some(program), _) => match program.to_actions(layers) {
@@ -71,13 +70,11 @@ impl<'a> DecisionPolicy<'a> {
                 }
                 Kind::Fixed(vec![Action::Execute; layers])
             }
-            (None, Some(routers)) => match routers.proposes_programs() {
-                Some(proposes) => {
-                    programs::check(proposes, settings)?;
-                    Kind::Programs(proposes)
-                }
-                None => Kind::Routers,
-            },
+            (None, Some(router)) if router.proposes_programs() => {
+                programs::check(router.info(), settings)?;
+                Kind::Programs(router)
+            }
+            (None, Some(_)) => Kind::Routers,
         };
         let policy = DecisionPolicy {
             settings,
@@ -127,13 +124,13 @@ impl<'a> DecisionPolicy<'a> {
     /// Whether the prompt is left whole: it runs every layer, and routers are not asked there. The budget then caps the
     /// tokens that routers decide on, and the prompt none.
     fn leaves_prompt_whole(&self) -> bool {
-        let prompt = self.routers.and_then(|routers| routers.info.prompt);
+        let prompt = self.routers.and_then(|router| router.info().prompt);
         self.settings.scope == Scope::Token && prompt == Some(PromptRouting::Full)
     }
 
     /// Whether the routers decide, rather than a program.
     pub fn routers(&self) -> Option<&RouterInfo> {
-        self.routers.map(|routers| &routers.info)
+        self.routers.map(Router::info)
     }
 
     pub fn is_routed(&self) -> bool {
@@ -159,11 +156,11 @@ impl<'a> DecisionPolicy<'a> {
 
     /// Has programs proposed for the prompt `ids`, and settles one.
     fn settle(&mut self, sequence: &Sequence, ids: &[u32]) -> Result<()> {
-        let Kind::Programs(proposes) = self.kind else {
+        let Kind::Programs(router) = self.kind else {
             return Ok(());
         };
         let check = || Ok(sequence.check_stop()?);
-        let proposed = proposes.propose(sequence.decoder(), ids, self.settings.dial, &check)?;
+        let proposed = router.propose(sequence.decoder(), ids, self.settings.dial, &check)?;
         self.settled = Some(programs::settle(proposed, self.settings, self.layers)?);
         Ok(())
     }
@@ -253,7 +250,7 @@ impl<'a> DecisionPolicy<'a> {
         sequence: &mut Sequence,
         ids: &[u32],
         choices: &[LayerConstraint],
-        asked: Option<(&RouterSet, f64)>,
+        asked: Option<(&dyn Router, f64)>,
         settled: Option<&[Action]>,
     ) -> Result<(Tensor, Vec<Action>, Vec<Proposal>)> {
         let mut shared = Vec::with_capacity(self.layers);
@@ -392,7 +389,7 @@ impl<'a> DecisionPolicy<'a> {
         }
     }
 
-    fn asked(&self) -> Option<(&'a RouterSet, f64)> {
+    fn asked(&self) -> Option<(&'a dyn Router, f64)> {
         self.routers.map(|routers| (routers, self.settings.dial))
     }
 
@@ -457,11 +454,11 @@ impl<'a> DecisionPolicy<'a> {
 
 /// What is expected of routers that were not asked yet: that all are as sure to execute, but for those that say the same
 /// of every state.
-fn unknown(routers: Option<&RouterSet>, dial: f64, layers: usize) -> Vec<Proposal> {
+fn unknown(routers: Option<&dyn Router>, dial: f64, layers: usize) -> Vec<Proposal> {
     const EXECUTES: [f32; 3] = [0.1, 0.9, 0.0];
-    let router = |layer: usize| routers.and_then(|routers| routers.layers.get(layer)?.constant());
+    let constant = |layer: usize| routers.and_then(|router| router.constant(layer));
     (0..layers)
-        .map(|layer| Proposal::new(router(layer).unwrap_or(EXECUTES), dial))
+        .map(|layer| Proposal::new(constant(layer).unwrap_or(EXECUTES), dial))
         .collect()
 }
 

@@ -140,7 +140,7 @@ impl Inspector<'_, '_> {
         if decided.is_some_and(RouterInfo::is_predictor) {
             return Some("a predictor names its program as a whole, so no other layer is settled anew".to_owned());
         }
-        let missing = decided.filter(|_| !are_same(made_with, self.routers.map(|r| &r.info)))?;
+        let missing = decided.filter(|_| !are_same(made_with, self.routers.map(|router| router.info())))?;
         Some(format!("the run's routers, {}, are not loaded", missing.name))
     }
 

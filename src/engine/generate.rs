@@ -16,7 +16,7 @@ use super::settings::Settings;
 use super::trace::{BranchPoint, Header, PromptToken, RouterInfo, SCHEMA, Step, StopReason, Summary, Trace};
 use crate::model::{Model, StreamDecoder};
 use crate::program::Action;
-use crate::router::RouterSet;
+use crate::router::Router;
 use crate::router::policy::pinned;
 
 /// What a run tells while it goes on.
@@ -54,7 +54,7 @@ pub fn prompt_ids(model: &Model, prompt: &Prompt, raw: bool) -> Result<Vec<u32>>
 /// As [`Generation::start`].
 pub fn generate(
     model: &Model,
-    routers: Option<&RouterSet>,
+    routers: Option<&dyn Router>,
     prompt: &Prompt,
     settings: &Settings,
     stop: &AtomicBool,
@@ -105,7 +105,7 @@ impl<'a> Generation<'a> {
     /// and [`Stopped`] when stopped before the first token.
     pub fn start(
         model: &'a Model,
-        routers: Option<&'a RouterSet>,
+        routers: Option<&'a dyn Router>,
         prompt: &Prompt,
         settings: &'a Settings,
         stop: &'a AtomicBool,
@@ -119,7 +119,7 @@ impl<'a> Generation<'a> {
     /// As [`Self::start`].
     pub fn start_watched(
         model: &'a Model,
-        routers: Option<&'a RouterSet>,
+        routers: Option<&'a dyn Router>,
         prompt: &Prompt,
         settings: &'a Settings,
         stop: &'a AtomicBool,
@@ -132,7 +132,7 @@ impl<'a> Generation<'a> {
         let mut sequence = Sequence::new(&model.decoder, stop).with_kv(settings.kv).watched(watch);
         let start = Instant::now();
         let routed = policy.prompt(&mut sequence, &ids)?;
-        check_finite(model, routers.map(|r| &r.info), &routed)?;
+        check_finite(model, routers.map(Router::info), &routed)?;
         let logits = report(&routed.logits, settings.logits, &settings.probe)?;
         let prefill = start.elapsed().as_secs_f64();
         let header = Header {
@@ -140,7 +140,7 @@ impl<'a> Generation<'a> {
             version: env!("CARGO_PKG_VERSION").into(),
             model: model.info.clone(),
             device: model.device_name(),
-            routers: routers.map(|r| r.info.clone()),
+            routers: routers.map(|r| r.info().clone()),
             settings: settings.clone(),
             prompt: prompt_tokens(model, &ids, settings, &routed),
             budget_exact: policy.budget_exact(ids.len()),
@@ -184,7 +184,7 @@ impl<'a> Generation<'a> {
     /// As [`Self::start`], and where the settings need routers that the kept run was not asked by.
     pub fn resume(
         model: &'a Model,
-        routers: Option<&'a RouterSet>,
+        routers: Option<&'a dyn Router>,
         kept: &Trace,
         sequence: Sequence<'a>,
         forced: Vec<u32>,
@@ -203,7 +203,7 @@ impl<'a> Generation<'a> {
         );
         check_probe(settings, config.vocab_size)?;
         let mut policy = DecisionPolicy::new(settings, routers, config.layers)?;
-        let info = routers.map(|r| r.info.clone());
+        let info = routers.map(|r| r.info().clone());
         let (made_with, asked) = (kept.header.settings.kv, settings.kv);
         ensure!(
             made_with == asked,

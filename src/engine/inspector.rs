@@ -8,13 +8,13 @@ use super::prefix_cache::PrefixCache;
 use super::sequence::Sequence;
 use super::trace::Trace;
 use crate::model::{KvCache, Model};
-use crate::router::RouterSet;
+use crate::router::Router;
 
 /// Answers questions about runs that a trace tells of, whoever ran them: see
 /// [`Self::inspect`], [`Self::flip`] and [`Self::divergence`].
 pub struct Inspector<'m, 'k> {
     pub model: &'m Model,
-    pub routers: Option<&'m RouterSet>,
+    pub routers: Option<&'m dyn Router>,
     pub kept: &'k mut PrefixCache,
     /// The run under way, and what its tokens left so far.
     pub live: Option<(&'k Trace, &'k KvCache)>,

@@ -8,11 +8,11 @@ use anyhow::{Context, Result, bail};
 
 use super::events::{LoadRequest, RouterChoice};
 use super::settings::{KvMode, Scope};
-use crate::{files, paths};
 use crate::model::catalog::{ModelLocation, Progress};
 use crate::model::{self, Model, ModelInfo, gguf};
 use crate::router::checkpoint::{KV, SCOPE};
-use crate::router::{RouterSet, metadata_entry};
+use crate::router::{Router, load_router, metadata_entry, read_router};
+use crate::{files, paths};
 
 /// Routers that ship inside the program for one model.
 struct Shipped {
@@ -74,7 +74,13 @@ const TRAINED: [&str; 2] = ["full", "quick"];
 /// # Errors
 /// Where there is no home folder.
 pub fn trained_routers(model: &ModelInfo, extent: &str) -> Result<PathBuf, paths::NoHome> {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || "-_.".contains(c) {
+            c
+        } else {
+            '-'
+        }
+    };
     let name = model.name.strip_suffix(".gguf").unwrap_or(&model.name);
     let name: String = name.chars().take(80).map(plain).collect();
     let sha: String = model.sha256.chars().take(12).collect();
@@ -84,19 +90,21 @@ pub fn trained_routers(model: &ModelInfo, extent: &str) -> Result<PathBuf, paths
 
 /// The routers of a choice, checked against the model. Built-in are those that ship for it, else those that were trained
 /// for it on this machine, see [`trained_routers`].
-pub fn load_routers(choice: &RouterChoice, model: &Model) -> Result<Option<RouterSet>> {
+pub fn load_routers(choice: &RouterChoice, model: &Model) -> Result<Option<Box<dyn Router>>> {
     let shipped = SHIPPED.iter().find(|shipped| shipped.sha256 == model.info.sha256);
     let routers = match (choice, shipped.and_then(|shipped| shipped.of(choice))) {
         (RouterChoice::None, _) => return Ok(None),
         (RouterChoice::BuiltIn, None) => {
-            let paths = TRAINED.iter().filter_map(|extent| trained_routers(&model.info, extent).ok());
+            let paths = TRAINED
+                .iter()
+                .filter_map(|extent| trained_routers(&model.info, extent).ok());
             match paths.into_iter().find(|path| files::stands(path)) {
-                Some(path) => RouterSet::load(&path)?,
+                Some(path) => load_router(&path)?,
                 None => return Ok(None),
             }
         }
-        (RouterChoice::File(path), _) => RouterSet::load(path)?,
-        (_, Some((bytes, name))) => RouterSet::from_bytes(bytes, name).context("the built-in routers are damaged")?,
+        (RouterChoice::File(path), _) => load_router(path)?,
+        (_, Some((bytes, name))) => read_router(bytes, name).context("the built-in routers are damaged")?,
         (other, None) => bail!(
             "no routers ship for {}, so '{other}' names none: give a checkpoint or 'none'",
             model.info.name

@@ -12,7 +12,7 @@ use crate::model::loopmoe::{ExpertUse, Seen};
 use crate::model::{Chunk, Decoder, KvCache, KvMode, PassKv};
 use crate::program::{Action, Program};
 use crate::router::policy::Proposal;
-use crate::router::{Question, RouterSet};
+use crate::router::{Question, Router};
 
 /// The user stopped the run in the middle of a forward pass.
 #[derive(Debug, Error)]
@@ -207,7 +207,7 @@ impl<'m> Sequence<'m> {
     pub fn run_layers(
         &mut self,
         ids: &[u32],
-        routers: Option<(&RouterSet, f64)>,
+        routers: Option<(&dyn Router, f64)>,
         mut decide: impl FnMut(usize, Option<Proposal>) -> LayerActions,
     ) -> Result<Tensor> {
         let chunk = self.chunk(ids.len())?;
@@ -247,7 +247,7 @@ impl<'m> Sequence<'m> {
         &mut self,
         id: u32,
         actions: &[Action],
-        routers: Option<(&RouterSet, f64)>,
+        routers: Option<(&dyn Router, f64)>,
     ) -> Result<(Tensor, Vec<Proposal>)> {
         if let Some((set, _)) = routers
             && !set.is_asked_at_once(self.decoder.device())?
@@ -290,7 +290,7 @@ impl<'m> Sequence<'m> {
     pub fn run_branches(
         &mut self,
         branches: &[&[u32]],
-        routers: Option<(&RouterSet, f64)>,
+        routers: Option<(&dyn Router, f64)>,
         mut decide: impl FnMut(usize, &[Proposal]) -> LayerActions,
     ) -> Result<Tensor> {
         let ids = branches.concat();

@@ -27,7 +27,7 @@ use super::settings::Settings;
 use super::trace::{Summary, Trace};
 use crate::guard;
 use crate::model::Model;
-use crate::router::RouterSet;
+use crate::router::Router;
 
 /// The likeliest next tokens that go with every token of a run.
 const NEXT: usize = 3;
@@ -141,7 +141,7 @@ impl Drop for Worker {
 
 struct State {
     model: Option<Model>,
-    routers: Option<RouterSet>,
+    routers: Option<Box<dyn Router>>,
     kept: PrefixCache,
     searcher: Searcher,
 }
@@ -247,7 +247,7 @@ impl State {
     fn inspector<'s>(&'s mut self, stop: &'s AtomicBool) -> Result<Inspector<'s, 's>> {
         Ok(Inspector {
             model: self.model.as_ref().ok_or_else(no_model)?,
-            routers: self.routers.as_ref(),
+            routers: self.routers.as_deref(),
             kept: &mut self.kept,
             live: None,
             stop,
@@ -269,7 +269,7 @@ impl State {
             model, routers, kept, ..
         } = self;
         let model = model.as_ref().ok_or_else(no_model)?;
-        let routers = routers.as_ref();
+        let routers = routers.as_deref();
         let (mut generation, mut trace) = match start {
             Start::Prompt(prompt) => {
                 let (generation, mut header) =
@@ -335,7 +335,7 @@ impl State {
         stop: &AtomicBool,
     ) -> Result<()> {
         let model = self.model.as_ref().ok_or_else(no_model)?;
-        let (routers, kept) = (self.routers.as_ref(), &mut self.kept);
+        let (routers, kept) = (self.routers.as_deref(), &mut self.kept);
         let mut tell = |step| {
             let step = Box::new(step);
             emit(Event::Searched { search, step });
@@ -381,7 +381,7 @@ fn load(state: &mut State, request: &LoadRequest, emit: &dyn Fn(Event), stop: &A
     });
     let event = Event::Loaded {
         model: Box::new(model.info.clone()),
-        routers: routers.as_ref().map(|r| r.info.clone()),
+        routers: routers.as_ref().map(|r| r.info().clone()),
         device: model.device_name(),
         chat: model.chat.is_some(),
         note: (!notes.is_empty()).then(|| notes.join("; ")),
@@ -398,7 +398,7 @@ fn change_routers(state: &mut State, choice: &RouterChoice) -> Result<Event> {
         .as_ref()
         .ok_or_else(|| anyhow::anyhow!("no model is loaded yet"))?;
     state.routers = load_routers(choice, model)?;
-    Ok(Event::RoutersChanged(state.routers.as_ref().map(|r| r.info.clone())))
+    Ok(Event::RoutersChanged(state.routers.as_ref().map(|r| r.info().clone())))
 }
 
 /// Turns a panic into an error: the screen shows it and the worker lives on.

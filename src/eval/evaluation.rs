@@ -15,7 +15,7 @@ use super::{
 use crate::engine::sequence::Stopped;
 use crate::model::Model;
 use crate::progress::{Progress, Tell};
-use crate::router::RouterSet;
+use crate::router::Router;
 
 /// Questions whose prompts block influence is measured on; their answers are not looked at.
 const CALIBRATION: usize = 64;
@@ -41,7 +41,7 @@ pub struct Controls<'c> {
 /// Questions of some tasks, answered by a model.
 pub struct Evaluation<'a> {
     pub model: &'a Model,
-    pub routers: Option<&'a RouterSet>,
+    pub routers: Option<&'a dyn Router>,
     pub scoring: ScoringConfig,
     /// Questions worked on at once. Changes no result.
     pub threads: usize,
@@ -80,7 +80,7 @@ impl Evaluation<'_> {
     /// What the outcomes depend on; `training` are the tasks that a static program is sought on.
     pub fn header(
         model: &Model,
-        routers: Option<&RouterSet>,
+        routers: Option<&dyn Router>,
         (scoring, exact): (ScoringConfig, bool),
         (tasks, training): (&[Task], &[Task]),
         variants: &Variants,
@@ -97,7 +97,7 @@ impl Evaluation<'_> {
             layers: model.info.layers,
             exact,
             device: model.device_name(),
-            routers_sha256: routers.map(|r| r.info.sha256.clone()),
+            routers_sha256: routers.map(|r| r.info().sha256.clone()),
             tasks: tasks.iter().map(header).collect(),
             methods: variants.all.iter().map(|v| v.name.clone()).collect(),
             controls: controls.untrained,

@@ -15,7 +15,7 @@ use crate::engine::sequence::Stopped;
 use crate::engine::trace::StopReason;
 use crate::engine::{Sampling, Settings};
 use crate::model::Model;
-use crate::router::RouterSet;
+use crate::router::Router;
 use crate::text::escape_controls;
 
 /// How the model is made to write its answers: greedily, until an end token, a stop string or
@@ -88,7 +88,7 @@ impl Generation {
 /// settings that contradict the model or the routers. [`Stopped`] when stopped before the end.
 pub fn write(
     model: &Model,
-    routers: Option<&RouterSet>,
+    routers: Option<&dyn Router>,
     who: &Settings,
     question: &Question,
     generation: &Generation,
@@ -137,7 +137,7 @@ pub fn write(
 /// [`write()`], and whether it is right.
 pub fn answer(
     model: &Model,
-    routers: Option<&RouterSet>,
+    routers: Option<&dyn Router>,
     who: &Settings,
     question: &Question,
     generation: &Generation,

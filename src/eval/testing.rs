@@ -40,7 +40,6 @@ pub fn tiny_routers() -> RouterSet {
     };
     RouterSet {
         layers: (0..LAYERS).map(router).collect(),
-        predictor: None,
         windows: 8,
         width: 2,
         hidden_size: HIDDEN,

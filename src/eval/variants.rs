@@ -17,7 +17,7 @@ use crate::engine::sequence::Sequence;
 use crate::engine::{KvMode, NEUTRAL_DIAL, Scope, Settings};
 use crate::model::{Decoder, Model, logsumexp};
 use crate::program::Program;
-use crate::router::RouterSet;
+use crate::router::Router;
 use crate::router::predictor::decode::BEAM;
 
 /// What a row is an example of, apart from its figures: rows of one series make a curve.
@@ -310,7 +310,7 @@ impl<'a> Asked<'a> {
     pub fn answer(
         &self,
         model: &Model,
-        routers: Option<&RouterSet>,
+        routers: Option<&dyn Router>,
         settings: &Settings,
         stop: &AtomicBool,
     ) -> Result<Outcome> {
@@ -331,7 +331,7 @@ impl<'a> Asked<'a> {
     /// As [`Self::answer`].
     pub fn answer_by_candidates(
         &self,
-        (model, routers): (&Model, Option<&RouterSet>),
+        (model, routers): (&Model, Option<&dyn Router>),
         settings: &Settings,
         (pick, ids): (Pick, &[u32]),
         runs: &mut Runs,
@@ -404,7 +404,7 @@ impl<'a> Asked<'a> {
 /// Settings that contradict the model or the routers, a pass that was stopped.
 pub fn answer(
     decoder: &Decoder,
-    routers: Option<&RouterSet>,
+    routers: Option<&dyn Router>,
     settings: &Settings,
     question: &EncodedQuestion,
     scoring: Scoring,
@@ -445,7 +445,7 @@ pub fn answer(
 /// tokens but its last, which predicts nothing that is asked for, count one each.
 fn by_tokens(
     decoder: &Decoder,
-    routers: Option<&RouterSet>,
+    routers: Option<&dyn Router>,
     settings: &Settings,
     question: &EncodedQuestion,
     scoring: Scoring,

@@ -15,8 +15,8 @@ use super::decision::RouterInfo;
 use super::fast::FastRouters;
 use super::input_norm::InputNorm;
 use super::mlp::MlpRouter;
-use super::predictor::{self, Predictor, Shape};
-use super::programs::ProposePrograms;
+use super::predictor::Predictor;
+use super::router::Router;
 use super::scope::{PromptRouting, Scope};
 use crate::files::{self, Readers};
 use crate::model::KvMode;
@@ -33,12 +33,11 @@ pub const KV: &str = "kv";
 /// Bytes of a safetensors header, at most.
 const MOST_HEADER: u64 = 100_000_000;
 
-/// The routers of all layers, or a predictor of programs in their place.
+/// The routers of all layers (spec §3, §8).
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouterSet {
-    /// One a layer; none where there is a predictor.
+    /// One a layer.
     pub layers: Vec<MlpRouter>,
-    pub predictor: Option<Predictor>,
     /// Windows of the pooling, W.
     pub windows: usize,
     /// Width of the hidden layer, r.
@@ -63,24 +62,56 @@ pub fn metadata_entry(mut checkpoint: impl Read, key: &str) -> Option<String> {
     Some(header.get("__metadata__")?.get(key)?.as_str()?.to_owned())
 }
 
+/// Reads a checkpoint's bytes: routers of layers, or a predictor of programs. `name` is for messages and the trace.
+///
+/// # Errors
+/// Damaged files, missing layers and shapes that do not agree are named.
+pub fn read_router(bytes: &[u8], name: &str) -> Result<Box<dyn Router>> {
+    let (tensors, metadata) = parts(bytes, name)?;
+    if Predictor::is_there(&metadata, &tensors) {
+        return Ok(Box::new(Predictor::read(&tensors, metadata, name, &sum(bytes))?));
+    }
+    Ok(Box::new(RouterSet::from_bytes(bytes, name)?))
+}
+
+/// Reads a checkpoint file, see [`read_router`].
+///
+/// # Errors
+/// As there, and a file that cannot be read.
+pub fn load_router(path: &Path) -> Result<Box<dyn Router>> {
+    let (bytes, name) = read_file(path)?;
+    read_router(&bytes, &name)
+}
+
+fn read_file(path: &Path) -> Result<(Vec<u8>, String)> {
+    let bytes =
+        files::read(path, files::DATA).with_context(|| format!("cannot read the routers {}", path.display()))?;
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+    Ok((bytes, name.into_owned()))
+}
+
+fn parts<'b>(bytes: &'b [u8], name: &str) -> Result<(SafeTensors<'b>, HashMap<String, String>)> {
+    let damaged = || format!("{name} is no router checkpoint: it cannot be read as safetensors");
+    let (_, header) = SafeTensors::read_metadata(bytes).with_context(damaged)?;
+    let metadata = header.metadata().clone().unwrap_or_default();
+    Ok((SafeTensors::deserialize(bytes).with_context(damaged)?, metadata))
+}
+
+fn sum(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
 impl RouterSet {
-    /// Reads a checkpoint's bytes; `name` is for messages and the trace.
+    /// Reads the bytes of a checkpoint of routers of layers; `name` is for messages and the trace.
     ///
     /// # Errors
-    /// Damaged files, missing layers and shapes that do not agree are named.
+    /// Damaged files, missing layers and shapes that do not agree are named; a predictor of programs.
     pub fn from_bytes(bytes: &[u8], name: &str) -> Result<Self> {
-        let damaged = || format!("{name} is no router checkpoint: it cannot be read as safetensors");
-        let (_, header) = SafeTensors::read_metadata(bytes).with_context(damaged)?;
-        let metadata = header.metadata().clone().unwrap_or_default();
-        let tensors = SafeTensors::deserialize(bytes).with_context(damaged)?;
-        if Predictor::is_there(&metadata, &tensors) {
-            let predictor = Predictor::read(&tensors, &metadata, name)?;
-            return Ok(RouterSet::of_predictor(
-                predictor,
-                metadata,
-                &hex(&Sha256::digest(bytes)),
-            ));
-        }
+        let (tensors, metadata) = parts(bytes, name)?;
+        ensure!(
+            !Predictor::is_there(&metadata, &tensors),
+            "{name} predicts whole programs, and routers of layers are needed here"
+        );
         let count = (0..)
             .take_while(|l| tensors.tensor(&tensor_name(*l, "linear1.weight")).is_ok())
             .count();
@@ -119,14 +150,13 @@ impl RouterSet {
         };
         Ok(RouterSet {
             layers: layers.collect::<Result<_>>()?,
-            predictor: None,
             windows,
             width,
             hidden_size,
             input_norm: choice(&metadata, "input_norm", &InputNorm::ALL, InputNorm::name, name)?.unwrap_or_default(),
             info: RouterInfo {
                 name: name.into(),
-                sha256: hex(&Sha256::digest(bytes)),
+                sha256: sum(bytes),
                 windows,
                 width,
                 method: metadata.get("method").cloned(),
@@ -140,89 +170,19 @@ impl RouterSet {
         })
     }
 
-    /// A predictor in the place of routers.
-    pub fn of_predictor(predictor: Predictor, mut metadata: HashMap<String, String>, sha256: &str) -> RouterSet {
-        let Shape { inputs, width, .. } = predictor.network.shape;
-        metadata.insert("method".to_owned(), predictor::METHOD.to_owned());
-        RouterSet {
-            layers: Vec::new(),
-            windows: 0,
-            width,
-            hidden_size: inputs,
-            input_norm: InputNorm::Rms,
-            info: RouterInfo {
-                name: predictor.name.clone(),
-                sha256: sha256.to_owned(),
-                width,
-                method: Some(predictor::METHOD.to_owned()),
-                scope: Some(Scope::Prompt),
-                ..RouterInfo::default()
-            },
-            predictor: Some(predictor),
-            metadata,
-            fast: FastRouters::default(),
-        }
-    }
-
-    /// Who proposes whole programs, where these do.
-    pub fn proposes_programs(&self) -> Option<&dyn ProposePrograms> {
-        self.predictor
-            .as_ref()
-            .map(|predictor| predictor as &dyn ProposePrograms)
-    }
-
-    /// Refuses a predictor where routers of layers are asked for, as `what` needs them.
+    /// Reads the file of a checkpoint of routers of layers.
     ///
     /// # Errors
-    /// A predictor, with the way out.
-    pub fn check_layers(&self, what: &str) -> Result<()> {
-        ensure!(
-            self.predictor.is_none(),
-            "{what} needs routers of layers, and {} predicts whole programs: choose other routers with --routers",
-            crate::text::escape_controls(&self.info.name)
-        );
-        Ok(())
-    }
-
-    /// Reads a checkpoint file.
+    /// As [`Self::from_bytes`], and a file that cannot be read.
     pub fn load(path: &Path) -> Result<Self> {
-        let bytes =
-            files::read(path, files::DATA).with_context(|| format!("cannot read the routers {}", path.display()))?;
-        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+        let (bytes, name) = read_file(path)?;
         Self::from_bytes(&bytes, &name)
-    }
-
-    /// Whether the routers fit a model of `layers` layers and `hidden_size` hidden units.
-    ///
-    /// # Errors
-    /// Names both shapes.
-    pub fn check(&self, model: &str, layers: usize, hidden_size: usize) -> Result<()> {
-        let made_for = match &self.predictor {
-            Some(predictor) => predictor.network.shape.layers,
-            None => self.layers.len(),
-        };
-        ensure!(
-            made_for == layers && self.hidden_size == hidden_size,
-            "the routers {} are for a model of {} layers with hidden size {}{}; {model} has {layers} layers with \
-             hidden size {hidden_size}. Train routers for it with `drllm-tui train`, or run it with --routers none",
-            self.info.name,
-            made_for,
-            self.hidden_size,
-            match self.metadata.get("base_model") {
-                Some(base) => format!(" ({})", crate::text::escape_controls(base)),
-                None => String::new(),
-            },
-        );
-        Ok(())
     }
 
     /// Writes f32 tensors in the authors' names and the metadata, whole or not at all.
     pub fn save(&self, path: &Path) -> Result<()> {
         let (r, d) = (self.width, self.hidden_size);
-        let mut tensors = match &self.predictor {
-            Some(predictor) => predictor.parts()?,
-            None => Vec::new(),
-        };
+        let mut tensors = Vec::new();
         for (layer, router) in self.layers.iter().enumerate() {
             let parts: [(&str, &[f32], Vec<usize>); 4] = [
                 ("linear1.weight", &router.w1, vec![r, d]),
@@ -235,13 +195,49 @@ impl RouterSet {
                 tensors.push((tensor_name(layer, part), shape, bytes));
             }
         }
-        let mut views = Vec::new();
-        for (name, shape, bytes) in &tensors {
-            views.push((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes)?));
-        }
-        let bytes = sort_metadata(safetensors::serialize(views, Some(self.metadata.clone()))?)?;
-        files::write(path, &bytes, Readers::All).with_context(|| format!("cannot write the routers {}", path.display()))
+        write(path, &tensors, &self.metadata)
     }
+}
+
+/// Name, shape and bytes of a tensor in f32 that is to be written.
+pub(super) type Part = (String, Vec<usize>, Vec<u8>);
+
+/// Writes a checkpoint, whole or not at all.
+pub(super) fn write(path: &Path, tensors: &[Part], metadata: &HashMap<String, String>) -> Result<()> {
+    let mut views = Vec::new();
+    for (name, shape, bytes) in tensors {
+        views.push((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes)?));
+    }
+    let bytes = sort_metadata(safetensors::serialize(views, Some(metadata.clone()))?)?;
+    files::write(path, &bytes, Readers::All).with_context(|| format!("cannot write the routers {}", path.display()))
+}
+
+/// Whether routers made for `made_for` (layers, hidden size) fit a model.
+///
+/// # Errors
+/// Names both shapes.
+pub(super) fn check_fit(
+    info: &RouterInfo,
+    metadata: &HashMap<String, String>,
+    made_for: (usize, usize),
+    model: &str,
+    has: (usize, usize),
+) -> Result<()> {
+    ensure!(
+        made_for == has,
+        "the routers {} are for a model of {} layers with hidden size {}{}; {model} has {} layers with hidden size {}. \
+         Train routers for it with `drllm-tui train`, or run it with --routers none",
+        info.name,
+        made_for.0,
+        made_for.1,
+        match metadata.get("base_model") {
+            Some(base) => format!(" ({})", crate::text::escape_controls(base)),
+            None => String::new(),
+        },
+        has.0,
+        has.1
+    );
+    Ok(())
 }
 
 /// An entry that names one of `all`, if there is one.
@@ -357,7 +353,6 @@ mod tests {
         };
         RouterSet {
             layers: (0..layers).map(router).collect(),
-            predictor: None,
             windows: 4,
             width: r,
             hidden_size: d,

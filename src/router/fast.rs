@@ -7,13 +7,16 @@
 
 use std::sync::OnceLock;
 
-use candle_core::{DType, Device, Result, Tensor};
+use anyhow::Result;
+use candle_core::{DType, Device, Tensor};
 
-use super::checkpoint::RouterSet;
+use super::checkpoint::{RouterSet, check_fit};
+use super::decision::RouterInfo;
 use super::device::DeviceRouters;
 use super::input_norm::InputNorm;
 use super::mlp::{MlpRouter, dot, gelu, softmax};
 use super::pooling::{pool_rows, pool_windows};
+use super::router::Router;
 use crate::model::fused::floats;
 use crate::model::kernel::{self, Activations, Arena, PackedMatrix};
 
@@ -44,17 +47,25 @@ impl std::fmt::Debug for FastRouters {
     }
 }
 
-impl RouterSet {
-    /// What the router of `layer` says of a chunk of hidden states (tokens, hidden_size), pooled in
-    /// windows: p(skip), p(execute), p(repeat). In f32 unless `fast`, which takes f32 states on the CPU.
-    pub fn probabilities(&self, layer: usize, hidden: &Tensor, fast: bool) -> Result<[f32; 3]> {
+impl Router for RouterSet {
+    fn info(&self) -> &RouterInfo {
+        &self.info
+    }
+
+    fn check(&self, model: &str, layers: usize, hidden_size: usize) -> Result<()> {
+        let made_for = (self.layers.len(), self.hidden_size);
+        check_fit(&self.info, &self.metadata, made_for, model, (layers, hidden_size))
+    }
+
+    /// The states are pooled in windows.
+    fn probabilities(&self, layer: usize, hidden: &Tensor, fast: bool) -> Result<[f32; 3]> {
         if let Some(routers) = self.on_device(hidden.device())? {
             let windows = pool_windows(hidden, self.windows)?.unsqueeze(0)?;
             return Ok(routers.probabilities(layer, &windows)?[0]);
         }
         let Some(router) = self.fast_router(layer, fast) else {
             let windows = pool_windows(hidden, self.windows)?;
-            return self.layers[layer].probabilities(&self.input_norm.forward(&windows)?);
+            return Ok(self.layers[layer].probabilities(&self.input_norm.forward(&windows)?)?);
         };
         if router.hidden.is_none() {
             return Ok(softmax(router.constant));
@@ -71,9 +82,8 @@ impl RouterSet {
         Ok(softmax(std::array::from_fn(mean)))
     }
 
-    /// What the router of `layer` would be asked of one token's state (1, hidden_size), for it to be answered beside other
-    /// work; `None` where its answer depends on none. Of fast routers only, see [`Self::probabilities`].
-    pub(crate) fn question(&self, layer: usize, hidden: &Tensor) -> Result<Option<Question<'_>>> {
+    /// Of fast routers only; `None` where the answer depends on no state.
+    fn question(&self, layer: usize, hidden: &Tensor) -> Result<Option<Question<'_>>> {
         let router = self.fast_router(layer, true);
         let Some((router, units)) = router.and_then(|router| Some((router, router.hidden.as_ref()?))) else {
             return Ok(None);
@@ -87,23 +97,21 @@ impl RouterSet {
         }))
     }
 
-    /// As [`Self::probabilities`] of all layers at once, of one token's states: those that entered each layer,
-    /// (1, hidden_size). On a GPU it waits for the device once.
-    pub fn all_probabilities(&self, entering: &[Tensor], fast: bool) -> Result<Vec<[f32; 3]>> {
+    /// On a GPU it waits for the device once.
+    fn all_probabilities(&self, entering: &[Tensor], fast: bool) -> Result<Vec<[f32; 3]>> {
         if let Some(first) = entering.first()
             && let Some(routers) = self.on_device(first.device())?
         {
-            return routers.probabilities(0, &Tensor::stack(entering, 0)?);
+            return Ok(routers.probabilities(0, &Tensor::stack(entering, 0)?)?);
         }
         let each = entering.iter().enumerate();
         each.map(|(layer, hidden)| self.probabilities(layer, hidden, fast))
             .collect()
     }
 
-    /// As [`Self::probabilities`], of each hidden state by itself.
-    pub fn row_probabilities(&self, layer: usize, hidden: &Tensor, fast: bool) -> Result<Vec<[f32; 3]>> {
+    fn row_probabilities(&self, layer: usize, hidden: &Tensor, fast: bool) -> Result<Vec<[f32; 3]>> {
         if let Some(routers) = self.on_device(hidden.device())? {
-            return routers.row_probabilities(layer, hidden);
+            return Ok(routers.row_probabilities(layer, hidden)?);
         }
         let rows = hidden.dims2()?.0;
         let hidden = hidden.to_dtype(DType::F32)?.contiguous()?;
@@ -117,11 +125,16 @@ impl RouterSet {
         Ok(logits.into_iter().map(softmax).collect())
     }
 
-    /// Whether it takes less time to ask all routers at once, see [`Self::all_probabilities`].
-    pub fn is_asked_at_once(&self, device: &Device) -> Result<bool> {
+    fn is_asked_at_once(&self, device: &Device) -> Result<bool> {
         Ok(self.on_device(device)?.is_some())
     }
 
+    fn constant(&self, layer: usize) -> Option<[f32; 3]> {
+        self.layers.get(layer)?.constant()
+    }
+}
+
+impl RouterSet {
     fn fast_router(&self, layer: usize, fast: bool) -> Option<&FastRouter> {
         if !fast {
             return None;
@@ -161,7 +174,7 @@ impl FastRouters {
 }
 
 /// A router and a state that it has not been asked of.
-pub(crate) struct Question<'a> {
+pub struct Question<'a> {
     router: &'a FastRouter,
     /// How long it takes, see [`Self::groups`]: one group of eight bits reads as much as two of four.
     groups: usize,

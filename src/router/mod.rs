@@ -12,17 +12,20 @@ pub mod policy;
 pub mod pooling;
 pub mod predictor;
 pub mod programs;
+#[expect(clippy::module_inception, reason = "the trait that the folder is about")]
+mod router;
 pub mod scope;
 
 pub use calibration::Calibration;
-pub use checkpoint::{RouterSet, metadata_entry};
+pub use checkpoint::{RouterSet, load_router, metadata_entry, read_router};
 pub use decision::{DecidedBy, Decision, RouterInfo};
 pub use fast::FastRouters;
-pub(crate) use fast::Question;
+pub use fast::Question;
 pub use input_norm::InputNorm;
 pub use mlp::MlpRouter;
 pub use pin::Pin;
 pub use pooling::pool_windows;
 pub use predictor::Predictor;
-pub use programs::{CandidateProgram, ProposePrograms, ProposedPrograms};
+pub use programs::{CandidateProgram, ProposedPrograms};
+pub use router::Router;
 pub use scope::{PromptRouting, Scope};

@@ -1,11 +1,9 @@
-//! Who proposes whole programs before layer 0, and what pins make of a program.
+//! Whole programs that are proposed before layer 0, and what pins make of a program.
 
-use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::pin::Pin;
 use super::policy::pinned;
-use crate::model::Decoder;
 use crate::program::{Action, Program};
 
 /// A program that was proposed for a prompt.
@@ -25,25 +23,6 @@ pub struct ProposedPrograms {
     pub undialled: Program,
     /// For each layer the probabilities of skip, execute and repeat of its segment, before the dial.
     pub probs: Vec<[f32; 3]>,
-}
-
-/// Proposes whole programs for a prompt, which it sees once, before the model runs it.
-pub trait ProposePrograms: Sync {
-    /// The name, for messages.
-    fn name(&self) -> &str;
-
-    /// Programs for the prompt `ids` at a position of the dial. `check` is asked before whatever takes long, and ends it
-    /// by an error.
-    ///
-    /// # Errors
-    /// Those of `check` and of the model.
-    fn propose(
-        &self,
-        decoder: &Decoder,
-        ids: &[u32],
-        dial: f64,
-        check: &dyn Fn() -> Result<()>,
-    ) -> Result<ProposedPrograms>;
 }
 
 /// A program with a layer pinned: skip takes all its executions out, execute leaves the first one, repeat makes it two in

@@ -18,12 +18,16 @@ pub fn base_model(model: &Model) -> [(String, String); 3] {
 
 /// The first of the metadata's keys in which routers are not those of a training: `expected`, and what
 /// [`base_model`] says but for the name.
-pub fn differs(routers: &RouterSet, model: &Model, expected: &[(&str, String)]) -> Option<String> {
+pub fn differs(
+    metadata: impl Fn(&str) -> Option<String>,
+    model: &Model,
+    expected: &[(&str, String)],
+) -> Option<String> {
     let [_, sha256, config] = base_model(model);
     let expected = expected.iter().map(|(key, value)| ((*key).to_owned(), value.clone()));
     let mut expected = expected.chain([sha256, config]);
     expected
-        .find(|(key, value)| routers.metadata.get(key) != Some(value))
+        .find(|(key, value)| metadata(key).as_ref() != Some(value))
         .map(|(key, _)| key)
 }
 
@@ -37,7 +41,6 @@ pub fn routers(
 ) -> RouterSet {
     RouterSet {
         layers,
-        predictor: None,
         windows,
         width,
         hidden_size: model.decoder.config().hidden_size,

@@ -56,7 +56,11 @@ impl Job {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
         let program = std::env::current_exe().context("this program does not find itself")?;
         let mut command = Command::new(program);
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         // Signals of the terminal are for the screen, which then ends the command itself.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
@@ -71,7 +75,10 @@ impl Job {
         let waited = child.clone();
         let reader = thread::Builder::new().name("job".to_owned()).spawn(move || {
             // The receiver is gone when the screen is.
-            for line in said.into_iter().flat_map(|pipe| BufReader::new(pipe).lines().map_while(Result::ok)) {
+            for line in said
+                .into_iter()
+                .flat_map(|pipe| BufReader::new(pipe).lines().map_while(Result::ok))
+            {
                 let line: String = line.chars().take(MOST_OF_A_LINE).collect();
                 if !line.trim().is_empty() {
                     let _ = hear.send(JobEvent::Line(line));
@@ -165,7 +172,10 @@ mod tests {
         let refused = events(&["--no-such-option"], |_| ());
         let (last, said) = refused.split_last().unwrap();
         assert_eq!(*last, JobEvent::Ended { well: false });
-        assert!(matches!(&said[0], JobEvent::Line(line) if line.contains("no-such-option")), "{said:?}");
+        assert!(
+            matches!(&said[0], JobEvent::Line(line) if line.contains("no-such-option")),
+            "{said:?}"
+        );
     }
 
     #[test]

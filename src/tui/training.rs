@@ -157,11 +157,16 @@ mod tests {
     #[test]
     fn the_newest_count_is_the_progress() {
         let mut training = Training::default();
-        for line in ["answers 3/288: 0.50/s, 9 minutes left", "288 answers of 20000 tokens to train on; 5 s so far"] {
+        for line in [
+            "answers 3/288: 0.50/s, 9 minutes left",
+            "288 answers of 20000 tokens to train on; 5 s so far",
+        ] {
             training.handle(JobEvent::Line(line.to_owned()));
         }
         assert_eq!(training.progress(), Some("answers 3/288"));
-        training.handle(JobEvent::Line("steps 40/120: 0.1/s, 1 hour left; KL 0.3, 24.0 layers".to_owned()));
+        training.handle(JobEvent::Line(
+            "steps 40/120: 0.1/s, 1 hour left; KL 0.3, 24.0 layers".to_owned(),
+        ));
         assert_eq!(training.progress(), Some("steps 40/120"));
         for n in 0..100 {
             training.handle(JobEvent::Line(format!("line {n}")));

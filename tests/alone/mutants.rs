@@ -79,7 +79,7 @@ fn run_prompt(path: &Path, routers: RouterChoice, prompt: &str) -> Result<(), St
     let mut trace: Option<Trace> = None;
     generate(
         &model,
-        routers.as_ref(),
+        routers.as_deref(),
         &Prompt::Text(prompt.into()),
         &settings,
         &stop,
@@ -394,7 +394,12 @@ fn with_questions(model: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files: Vec<(PathBuf, Vec<u8>)> = std::fs::read_dir(model)
         .unwrap()
         .map(|entry| entry.unwrap())
-        .map(|entry| (Path::new("model").join(entry.file_name()), std::fs::read(entry.path()).unwrap()))
+        .map(|entry| {
+            (
+                Path::new("model").join(entry.file_name()),
+                std::fs::read(entry.path()).unwrap(),
+            )
+        })
         .collect();
     let question = |i: usize| {
         let choices = [format!("x{}", i * 7 % 13), "word".to_owned(), i.to_string()];

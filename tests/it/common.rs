@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use drllm::engine::{LoadRequest, RouterChoice, load_model, load_routers};
 use drllm::model::Model;
 use drllm::model::catalog::{self, ModelLocation};
-use drllm::router::RouterSet;
+use drllm::router::Router;
 use drllm::testing::tiny_model;
 use tempfile::TempDir;
 
@@ -36,9 +36,9 @@ pub fn fast_model() -> &'static Model {
 }
 
 /// The routers that ship for the default model.
-pub fn routers() -> &'static RouterSet {
-    static ROUTERS: OnceLock<RouterSet> = OnceLock::new();
-    ROUTERS.get_or_init(|| {
+pub fn routers() -> &'static dyn Router {
+    static ROUTERS: OnceLock<Box<dyn Router>> = OnceLock::new();
+    &**ROUTERS.get_or_init(|| {
         let routers = load_routers(&RouterChoice::BuiltIn, fast_model()).expect("the built-in routers load");
         routers.expect("routers ship for the default model")
     })

@@ -50,7 +50,6 @@ impl Place {
         metadata.retain(|_, value| !value.is_empty());
         let set = RouterSet {
             layers: (0..LAYERS).map(router).collect(),
-            predictor: None,
             windows: 8,
             width: 2,
             hidden_size: HIDDEN,
@@ -98,8 +97,15 @@ fn those_trained_on_this_machine_are_found() {
         place.routers(&format!("data/routers/{}", name(extent)), &[("trained", extent)]);
         let (trace, _) = place.trace("--seed 1");
         let routers = trace.header.routers.unwrap();
-        assert!(routers.name.contains(extent) && !routers.name.contains(other), "{}", routers.name);
-        assert_eq!((trace.header.settings.scope, trace.header.settings.kv), (Scope::Token, KvMode::Fill));
+        assert!(
+            routers.name.contains(extent) && !routers.name.contains(other),
+            "{}",
+            routers.name
+        );
+        assert_eq!(
+            (trace.header.settings.scope, trace.header.settings.kv),
+            (Scope::Token, KvMode::Fill)
+        );
     }
     assert!(place.trace("--routers none").0.header.routers.is_none());
     // Damaged ones are told, with their name.

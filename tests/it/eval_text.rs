@@ -92,7 +92,6 @@ fn depth_routers(calibration: Option<&str>) -> RouterSet {
         .chain(calibration.map(|table| ("calibration", table)));
     RouterSet {
         layers: (0..LAYERS).map(router).collect(),
-        predictor: None,
         windows: 1,
         width: WIDTH,
         hidden_size: HIDDEN,

@@ -708,7 +708,10 @@ fn memory_that_is_refused_is_told() {
         let program = env!("CARGO_BIN_EXE_drllm-tui");
         command = {
             let mut shell = Command::new("sh");
-            shell.args(["-c", &limited, program]).current_dir(place.0.path()).stdin(Stdio::null());
+            shell
+                .args(["-c", &limited, program])
+                .current_dir(place.0.path())
+                .stdin(Stdio::null());
             for (name, value) in command.get_envs() {
                 shell.env(name, value.unwrap_or_default());
             }
@@ -717,7 +720,10 @@ fn memory_that_is_refused_is_told() {
         ended(command, Duration::from_secs(60))
     };
     let step = 2048;
-    let starts = (1..512).map(|n| n * 8192).find(|&kib| limited(kib, "--version").0 == 0).unwrap();
+    let starts = (1..512)
+        .map(|n| n * 8192)
+        .find(|&kib| limited(kib, "--version").0 == 0)
+        .unwrap();
     let mut refused = 0;
     for kib in (0..).map(|n| starts + n * step) {
         let (code, _, err) = limited(kib, "run --model model hi --max-tokens 2");
@@ -725,7 +731,10 @@ fn memory_that_is_refused_is_told() {
             break;
         }
         refused += 1;
-        assert!(err.to_lowercase().contains("memory") && !err.contains("panicked"), "{kib} KiB: {code}: {err}");
+        assert!(
+            err.to_lowercase().contains("memory") && !err.contains("panicked"),
+            "{kib} KiB: {code}: {err}"
+        );
     }
     assert!(refused > 0, "a limit of {starts} KiB is enough for a run");
 }

@@ -12,7 +12,7 @@ use drllm::engine::{
 };
 use drllm::model::Model;
 use drllm::program::{Action, Program};
-use drllm::router::RouterSet;
+use drllm::router::Router;
 
 static GO: AtomicBool = AtomicBool::new(false);
 
@@ -29,7 +29,7 @@ fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
     settings
 }
 
-fn routers() -> Option<&'static RouterSet> {
+fn routers() -> Option<&'static dyn Router> {
     Some(common::routers())
 }
 

@@ -195,7 +195,10 @@ fn depth_routers_for_a_model_of_ones_own() {
     app.notice = None;
     hear(&mut app, [model.clone()]);
     let said = text(&draw(&mut app, (200, 60)));
-    assert!(said.contains("without routers") && said.contains("Y in the map trains routers for it"), "{said}");
+    assert!(
+        said.contains("without routers") && said.contains("Y in the map trains routers for it"),
+        "{said}"
+    );
     let mut trace = fixture::trace(9, 20);
     trace.header.routers = None;
     for step in &mut trace.steps {
@@ -223,11 +226,20 @@ fn depth_routers_for_a_model_of_ones_own() {
     };
     assert!(folder.ends_with("routers"), "{}", folder.display());
     let args = args.join(" ");
-    assert!(args.starts_with("train --method depth --model my model.gguf --texts 160"), "{args}");
-    assert!(args.ends_with("my-model-Q4_K_M-0123456789ab.quick.depth.safetensors --resume"), "{args}");
+    assert!(
+        args.starts_with("train --method depth --model my model.gguf --texts 160"),
+        "{args}"
+    );
+    assert!(
+        args.ends_with("my-model-Q4_K_M-0123456789ab.quick.depth.safetensors --resume"),
+        "{args}"
+    );
     key(&mut app, KeyCode::Down);
     assert_eq!(app.training.size, Size::Quick, "not while it is under way");
-    for line in ["answers 40/192: 0.50/s, 5 minutes left", "steps 7/80: 0.05/s, 24 minutes left; KL 0.412, 21.3 layers\u{1b}"] {
+    for line in [
+        "answers 40/192: 0.50/s, 5 minutes left",
+        "steps 7/80: 0.05/s, 24 minutes left; KL 0.412, 21.3 layers\u{1b}",
+    ] {
         update(&mut app, Event::Job(JobEvent::Line(line.into())));
     }
     insta::assert_snapshot!("training_running_80x24", shown(&mut app, (80, 24)));
@@ -243,11 +255,23 @@ fn depth_routers_for_a_model_of_ones_own() {
     assert!(shown(&mut app, (80, 24)).contains("stopped; what was done is kept"));
     key(&mut app, KeyCode::Enter);
     assert!(matches!(app.job.take(), Some(JobRequest::Start { .. })));
-    update(&mut app, Event::Job(JobEvent::Line("drllm-tui: no room on the disk".into())));
+    update(
+        &mut app,
+        Event::Job(JobEvent::Line("drllm-tui: no room on the disk".into())),
+    );
     update(&mut app, Event::Job(JobEvent::Ended { well: false }));
     let said = shown(&mut app, (80, 24));
-    assert!(said.contains("failed") && said.contains("no room on the disk"), "{said}");
-    assert!(app.notice.as_ref().unwrap().text.ends_with("were not trained: no room on the disk"));
+    assert!(
+        said.contains("failed") && said.contains("no room on the disk"),
+        "{said}"
+    );
+    assert!(
+        app.notice
+            .as_ref()
+            .unwrap()
+            .text
+            .ends_with("were not trained: no room on the disk")
+    );
     key(&mut app, KeyCode::Enter);
     let commands = update(&mut app, Event::Job(JobEvent::Ended { well: true }));
     let [Command::Routers(RouterChoice::File(path))] = commands.as_slice() else {

@@ -147,9 +147,9 @@ pub fn run(args: EvalArgs) -> Result<()> {
             model.info.name
         );
     }
-    let mut variants = args.variants(model.info.layers, routers.as_ref().map(|r| &r.info))?;
+    let mut variants = args.variants(model.info.layers, routers.as_ref().map(|r| r.info()))?;
     let notes = variants.all.iter().filter(|v| v.is_routed()).flat_map(|v| {
-        let notes = notes(routers.as_ref().map(|r| &r.info), &v.settings);
+        let notes = notes(routers.as_ref().map(|r| r.info()), &v.settings);
         notes.into_iter().map(|note| format!("{}: {note}", v.name))
     });
     notes.for_each(|note| crate::note!("{note}"));
@@ -171,7 +171,7 @@ pub fn run(args: EvalArgs) -> Result<()> {
     let scoring = args.scoring.config();
     let header = Evaluation::header(
         &model,
-        routers.as_ref(),
+        routers.as_deref(),
         (scoring, args.model.exact),
         (&tasks, baseline.as_ref().map_or(&[], StaticBaseline::tasks)),
         &variants,
@@ -182,7 +182,7 @@ pub fn run(args: EvalArgs) -> Result<()> {
     let progress = Progress::new();
     let mut evaluation = Evaluation {
         model: &model,
-        routers: routers.as_ref(),
+        routers: routers.as_deref(),
         scoring,
         threads,
         stop: &stop,
@@ -214,8 +214,8 @@ pub fn run(args: EvalArgs) -> Result<()> {
         exact: args.model.exact,
         scoring: scoring.names(&tasks),
         generation: scoring.generations(&tasks),
-        routers: routers.as_ref().map(|r| r.info.name.clone()),
-        routers_sha256: routers.as_ref().map(|r| r.info.sha256.clone()),
+        routers: routers.as_ref().map(|r| r.info().name.clone()),
+        routers_sha256: routers.as_ref().map(|r| r.info().sha256.clone()),
         training: choice,
         rows,
     };

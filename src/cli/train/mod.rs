@@ -6,6 +6,7 @@ mod log;
 mod polar;
 mod verifier;
 
+use std::io::BufReader;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -21,7 +22,7 @@ use super::run::stop_on_signals;
 use crate::files;
 use crate::model::Model;
 use crate::paths::cache_dir;
-use crate::router::RouterSet;
+use crate::router::{load_router, metadata_entry};
 use crate::search::records::{RecordFile, read_records, read_records_skipping};
 use crate::text::escape_controls;
 use crate::train::ablation::{self, Group};
@@ -168,8 +169,9 @@ fn is_finished(args: &TrainArgs, out: &Path, model: &Model, expected: &[(&str, S
     if !args.resume || !files::stands(out) {
         return Ok(false);
     }
-    let found = RouterSet::load(out).context("--resume goes on with routers, or replaces them with --force")?;
-    if let Some(key) = checkpoint::differs(&found, model, expected) {
+    load_router(out).context("--resume goes on with routers, or replaces them with --force")?;
+    let metadata = |key: &str| metadata_entry(BufReader::new(files::open(out).ok()?), key);
+    if let Some(key) = checkpoint::differs(metadata, model, expected) {
         if args.force {
             return Ok(false);
         }

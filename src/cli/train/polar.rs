@@ -93,7 +93,7 @@ pub fn run(args: &TrainArgs, records: &[RecordFile], model: &Model, threads: usi
     if let Some(path) = &args.curves {
         write_whole(path, curves::svg(&reports).as_bytes())?;
     }
-    trained.routers(&data, model).save(out)?;
+    trained.predictor(&data, model).save(out)?;
     // What is left of it would only be in the way.
     let _ = std::fs::remove_file(&state);
     crate::note!(

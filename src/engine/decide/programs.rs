@@ -8,7 +8,7 @@ use crate::engine::settings::{NEUTRAL_DIAL, Scope, Settings};
 use crate::program::{Action, Program};
 use crate::router::policy::{LayerConstraint, Proposal, pinned, within_budget};
 use crate::router::programs::with_pins;
-use crate::router::{CandidateProgram, DecidedBy, Decision, ProposePrograms, ProposedPrograms};
+use crate::router::{CandidateProgram, DecidedBy, Decision, ProposedPrograms, RouterInfo};
 use crate::text::escape_controls;
 
 /// The program of a run, and how it came about.
@@ -39,8 +39,8 @@ impl Settled {
 }
 
 /// Refuses settings that do not go with one program for all tokens.
-pub(super) fn check(proposes: &dyn ProposePrograms, settings: &Settings) -> Result<()> {
-    let name = escape_controls(proposes.name());
+pub(super) fn check(predictor: &RouterInfo, settings: &Settings) -> Result<()> {
+    let name = escape_controls(&predictor.name);
     ensure!(
         settings.scope == Scope::Prompt,
         "the predictor {name} names one program for the whole run, and the scope is {}: choose scope prompt",

@@ -2,7 +2,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::*;
 use crate::eval::testing::{HIDDEN, LAYERS, tiny_decoder, tiny_routers};
-use crate::router::MlpRouter;
+use crate::router::{MlpRouter, RouterSet};
 
 static GO_ON: AtomicBool = AtomicBool::new(false);
 
@@ -117,5 +117,65 @@ fn a_branch_of_several_rows_keeps_to_the_budget_under_fill() {
     assert_eq!(actions.len(), 4);
     for actions in actions {
         assert!(Program::from_actions(&actions).depth() <= 3, "{actions:?}");
+    }
+}
+
+/// A router of a few lines: it leaves every layer from `from` on out, where the state that enters it is large. Early exit
+/// is no other kind of decision than any.
+struct ExitRouter {
+    from: usize,
+    info: RouterInfo,
+}
+
+impl Router for ExitRouter {
+    fn info(&self) -> &RouterInfo {
+        &self.info
+    }
+
+    fn probabilities(&self, layer: usize, hidden: &Tensor, _fast: bool) -> Result<[f32; 3]> {
+        let exits = layer >= self.from && hidden.sqr()?.sum_all()?.to_scalar::<f32>()? > 0.0;
+        Ok(if exits { [0.9, 0.1, 0.0] } else { [0.1, 0.9, 0.0] })
+    }
+}
+
+#[test]
+fn another_kind_of_router_is_one_implementation() {
+    let decoder = tiny_decoder();
+    let exit = ExitRouter {
+        from: LAYERS - 2,
+        info: RouterInfo {
+            name: "exit".into(),
+            ..RouterInfo::default()
+        },
+    };
+    let run = |settings: &Settings| {
+        let mut sequence = Sequence::new(&decoder, &GO_ON);
+        let mut policy = DecisionPolicy::new(settings, Some(&exit), LAYERS).unwrap();
+        policy.prompt(&mut sequence, &[1, 2, 3]).unwrap();
+        policy.token(&mut sequence, 4).unwrap()
+    };
+    for scope in Scope::ALL {
+        let settings = Settings {
+            scope,
+            ..Settings::default()
+        };
+        let chunk = run(&settings);
+        assert_eq!(chunk.program, Program::from_layers(0..LAYERS - 2));
+        assert!(chunk.decisions.iter().all(|d| d.by == DecidedBy::Router));
+        assert_eq!(chunk.decisions[LAYERS - 1].probs, Some([0.9, 0.1, 0.0]));
+        // Pins, the dial and a budget hold as for any other.
+        let pinned = run(&Settings {
+            pins: vec![format!("{}=execute", LAYERS - 1).parse().unwrap()],
+            ..settings.clone()
+        });
+        assert_eq!(pinned.program.layers().last(), Some(&(LAYERS - 1)));
+        assert_eq!(pinned.decisions[LAYERS - 1].by, DecidedBy::Pin);
+        let capped = run(&Settings {
+            budget: Some(1),
+            ..settings.clone()
+        });
+        assert_eq!(capped.program.depth(), 1);
+        let dialled = run(&Settings { dial: 0.5, ..settings });
+        assert!(dialled.program.depth() > chunk.program.depth());
     }
 }

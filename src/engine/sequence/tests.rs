@@ -5,7 +5,7 @@ use super::*;
 use crate::eval::testing::{HIDDEN, LAYERS, tiny_decoder, tiny_routers};
 use crate::model::loopmoe::{self, Excluded, LatentCache, LoopMoe};
 use crate::model::testing::packed_decoder;
-use crate::router::{FastRouters, MlpRouter};
+use crate::router::{FastRouters, MlpRouter, RouterSet};
 
 static GO_ON: AtomicBool = AtomicBool::new(false);
 
@@ -22,7 +22,6 @@ fn listening_routers(hidden_size: usize) -> RouterSet {
     };
     RouterSet {
         layers: (0..LAYERS).map(router).collect(),
-        predictor: None,
         width,
         hidden_size,
         ..tiny_routers()
@@ -38,7 +37,7 @@ fn settled_tokens_run_as_those_settled_layer_by_layer() {
     beside.fast = FastRouters::beside(&on_cpu);
     let floats = |logits: Tensor| logits.to_vec1::<f32>().unwrap();
     for routers in [None, Some(&on_cpu), Some(&beside)] {
-        let asked = routers.map(|routers| (routers, 0.2));
+        let asked = routers.map(|routers| (routers as &dyn Router, 0.2));
         let mut settled = Sequence::new(&decoder, &GO_ON);
         settled
             .run_program(&[3, 1, 4, 1, 5], &Program::standard(LAYERS))
@@ -87,7 +86,7 @@ fn asked_beside_as_before(mode: KvMode) {
     let decoder = packed_decoder(LAYERS);
     assert!(decoder.by_kernels());
     let routers = listening_routers(decoder.config().hidden_size);
-    let asked = Some((&routers, -0.5));
+    let asked: Option<(&dyn Router, f64)> = Some((&routers, -0.5));
     let mut beside = Sequence::new(&decoder, &GO_ON).with_kv(mode);
     let mut before = Sequence::new(&decoder, &GO_ON).with_kv(mode);
     // How often a layer was begun and left, and how often each action was taken.
@@ -165,7 +164,7 @@ fn all_that_run_under_fill_are_the_unmodified_model() {
         let routers = listening_routers(decoder.config().hidden_size);
         for ids in [&[3, 1, 4][..], &[1], &[5], &[9]] {
             let expected = plain.run_program(ids, &Program::standard(LAYERS)).unwrap();
-            let asked = Some((&routers, -0.5));
+            let asked: Option<(&dyn Router, f64)> = Some((&routers, -0.5));
             let found = filled.run_layers(ids, asked, |_, _| Action::Execute.into());
             assert_eq!(floats(found.unwrap()), floats(expected));
         }

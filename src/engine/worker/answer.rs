@@ -9,12 +9,12 @@ use crate::engine::prefix_cache::PrefixCache;
 use crate::engine::sequence::Stopped;
 use crate::engine::trace::Trace;
 use crate::model::{KvCache, Model};
-use crate::router::RouterSet;
+use crate::router::Router;
 
 /// Answers every question that has come meanwhile; `live` is the run under way and what it left so far.
 pub(super) fn answer_waiting(
     inbox: &mut Inbox,
-    (model, routers): (&Model, Option<&RouterSet>),
+    (model, routers): (&Model, Option<&dyn Router>),
     kept: &mut PrefixCache,
     live: Option<(&Trace, &KvCache)>,
     emit: &dyn Fn(Event),

@@ -15,7 +15,7 @@ use crate::engine::{Generation, Scope, Settings};
 use crate::eval::statistics::bootstrap_ratio;
 use crate::model::Model;
 use crate::progress::Tell;
-use crate::router::RouterSet;
+use crate::router::Router;
 use crate::train::depth::Text;
 use crate::train::depth::texts::sampling;
 
@@ -97,7 +97,7 @@ pub fn generate(
 fn answer(
     job: &Job,
     model: &Model,
-    routers: Option<&RouterSet>,
+    routers: Option<&dyn Router>,
     prompt: &[u32],
     settings: &Settings,
 ) -> Result<Answer> {

@@ -12,7 +12,7 @@ use crate::engine::{KvMode, Scope, Settings};
 use crate::model::gradient::likeliest;
 use crate::model::{Decoder, kernel, logsumexp};
 use crate::program::{Action, Program};
-use crate::router::RouterSet;
+use crate::router::Router;
 use crate::train::depth::{Reading, Text};
 
 /// What the whole model makes of a text.
@@ -102,7 +102,7 @@ impl<'a> Reference<'a> {
     ///
     /// # Errors
     /// As [`Self::new`], and settings that contradict the routers.
-    pub fn routed(&self, routers: &RouterSet, dial: f64, kv: KvMode) -> Result<(Reading, Vec<Vec<Action>>)> {
+    pub fn routed(&self, routers: &dyn Router, dial: f64, kv: KvMode) -> Result<(Reading, Vec<Vec<Action>>)> {
         let settings = Settings {
             scope: Scope::Token,
             kv,

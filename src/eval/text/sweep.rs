@@ -14,7 +14,7 @@ use crate::engine::sequence::Stopped;
 use crate::eval::parallel::for_each_ordered;
 use crate::model::Decoder;
 use crate::progress::{Progress, Tell};
-use crate::router::RouterSet;
+use crate::router::Router;
 use crate::router::calibration;
 use crate::train::depth::{Reading, Text, routed};
 
@@ -28,7 +28,7 @@ const EXITS: usize = 3;
 /// What a measurement needs beside its texts.
 pub struct Job<'a> {
     pub decoder: &'a Decoder,
-    pub routers: Option<&'a RouterSet>,
+    pub routers: Option<&'a dyn Router>,
     /// What tokens leave in layers that they skip.
     pub kv: KvMode,
     /// Texts read at once. Changes no result.

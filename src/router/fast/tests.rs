@@ -23,7 +23,6 @@ fn routers(count: usize, width: usize) -> RouterSet {
     });
     RouterSet {
         layers: layers.collect(),
-        predictor: None,
         windows: 4,
         width,
         hidden_size: size,

@@ -1,6 +1,7 @@
 //! A predictor's checkpoint: safetensors in the names of the authors' code.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
@@ -8,13 +9,10 @@ use safetensors::SafeTensors;
 
 use super::{FEATURE_LAYER, METHOD, Network, Predictor, Shape};
 use crate::program::MOST_LAYERS;
-use crate::router::checkpoint::finite_floats;
+use crate::router::checkpoint::{self, finite_floats};
 
 /// Features that a predictor may read of a token, at most.
 const MOST_INPUTS: usize = 1 << 16;
-
-/// Name, shape and bytes of a tensor that is to be written.
-type Part = (String, Vec<usize>, Vec<u8>);
 
 impl Predictor {
     /// Whether a checkpoint is a predictor's, by what it says or by the names of its tensors.
@@ -23,12 +21,17 @@ impl Predictor {
             || tensors.tensor("layer_embedding.weight").is_ok()
     }
 
-    /// Reads a predictor; `name` is for messages.
+    /// Reads a predictor; `name` is for messages, `sha256` is that of the file.
     ///
     /// # Errors
     /// Tensors that are missing, too many, of other shapes or with numbers that are not finite; metadata that do not say
     /// what the predictor reads.
-    pub fn read(tensors: &SafeTensors, metadata: &HashMap<String, String>, name: &str) -> Result<Predictor> {
+    pub fn read(
+        tensors: &SafeTensors,
+        metadata: HashMap<String, String>,
+        name: &str,
+        sha256: &str,
+    ) -> Result<Predictor> {
         let size = |tensor: &str| -> Result<[usize; 2]> {
             let view = tensors
                 .tensor(tensor)
@@ -74,23 +77,21 @@ impl Predictor {
                     layer.escape_default()
                 )
             })?;
-        Ok(Predictor {
-            network: network.with_context(|| format!("{name} is no predictor of programs"))?,
-            feature_layer,
-            name: name.to_owned(),
-        })
+        let network = network.with_context(|| format!("{name} is no predictor of programs"))?;
+        Ok(Predictor::new(network, feature_layer, metadata, (name, sha256)))
     }
 
-    /// The tensors by name, for writing.
+    /// Writes the checkpoint, whole or not at all.
     ///
     /// # Errors
-    /// Numbers that cannot be read back from the tensors.
-    pub(in crate::router) fn parts(&self) -> Result<Vec<Part>> {
+    /// What the system says of the file.
+    pub fn save(&self, path: &Path) -> Result<()> {
         let names = self.network.shape.tensors().into_iter();
         let parts = names.zip(self.network.tensors()).map(|((name, shape), tensor)| {
             let values = tensor.flatten_all()?.to_vec1::<f32>()?;
             Ok((name, shape, values.iter().flat_map(|v| v.to_le_bytes()).collect()))
         });
-        parts.collect()
+        let parts: Vec<checkpoint::Part> = parts.collect::<Result<_>>()?;
+        checkpoint::write(path, &parts, &self.metadata)
     }
 }

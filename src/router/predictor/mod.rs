@@ -8,10 +8,16 @@ pub mod features;
 mod file;
 pub mod network;
 
+use std::collections::HashMap;
+
 use anyhow::Result;
 use candle_core::Tensor;
 
-use super::programs::{ProposePrograms, ProposedPrograms};
+use super::checkpoint::check_fit;
+use super::decision::RouterInfo;
+use super::programs::ProposedPrograms;
+use super::router::Router;
+use super::scope::Scope;
 use crate::model::Decoder;
 pub use decode::Logits;
 pub use network::{Network, Shape};
@@ -28,8 +34,9 @@ pub struct Predictor {
     pub network: Network,
     /// Layers of the standard program that a question runs through before it is read: 0 are its embeddings.
     pub feature_layer: usize,
-    /// For messages.
-    pub name: String,
+    /// What the checkpoint says of itself, as [`RouterSet::metadata`](super::RouterSet::metadata), and `feature_layer`.
+    pub metadata: HashMap<String, String>,
+    pub info: RouterInfo,
 }
 
 impl PartialEq for Predictor {
@@ -39,6 +46,30 @@ impl PartialEq for Predictor {
 }
 
 impl Predictor {
+    /// A predictor that says `metadata` of itself; `name` is for messages, `sha256` is that of its file.
+    pub fn new(
+        network: Network,
+        feature_layer: usize,
+        mut metadata: HashMap<String, String>,
+        (name, sha256): (&str, &str),
+    ) -> Predictor {
+        metadata.insert("method".to_owned(), METHOD.to_owned());
+        let info = RouterInfo {
+            name: name.to_owned(),
+            sha256: sha256.to_owned(),
+            width: network.shape.width,
+            method: Some(METHOD.to_owned()),
+            scope: Some(Scope::Prompt),
+            ..RouterInfo::default()
+        };
+        Predictor {
+            network,
+            feature_layer,
+            metadata,
+            info,
+        }
+    }
+
     /// What the network says of a prompt.
     ///
     /// # Errors
@@ -62,9 +93,18 @@ impl Predictor {
     }
 }
 
-impl ProposePrograms for Predictor {
-    fn name(&self) -> &str {
-        &self.name
+impl Router for Predictor {
+    fn info(&self) -> &RouterInfo {
+        &self.info
+    }
+
+    fn check(&self, model: &str, layers: usize, hidden_size: usize) -> Result<()> {
+        let made_for = (self.network.shape.layers, self.network.shape.inputs);
+        check_fit(&self.info, &self.metadata, made_for, model, (layers, hidden_size))
+    }
+
+    fn proposes_programs(&self) -> bool {
+        true
     }
 
     fn propose(
@@ -79,7 +119,7 @@ impl ProposePrograms for Predictor {
             logits.is_finite(),
             "the predictor {} answers with numbers that are not finite: it is damaged, or made for another model; train it \
              anew, or run with --routers none",
-            crate::text::escape_controls(&self.name)
+            crate::text::escape_controls(&self.info.name)
         );
         Ok(logits.propose(dial))
     }

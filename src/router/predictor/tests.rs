@@ -8,7 +8,7 @@ use crate::program::segments::{self, Segment};
 use crate::program::{Action, Program};
 use crate::router::mlp::softmax;
 use crate::router::policy::{NEUTRAL_DIAL, dial};
-use crate::router::{CandidateProgram, RouterSet};
+use crate::router::{CandidateProgram, RouterSet, load_router, read_router};
 
 const SMALL: Shape = Shape {
     layers: 6,
@@ -32,11 +32,8 @@ fn small() -> Predictor {
         let values: Vec<f32> = (0..size).map(|k| number(i, k) + gain).collect();
         Tensor::from_vec(values, shape.as_slice(), &Device::Cpu).unwrap()
     });
-    Predictor {
-        network: Network::new(SMALL, tensors.collect()).unwrap(),
-        feature_layer: 2,
-        name: "small".into(),
-    }
+    let network = Network::new(SMALL, tensors.collect()).unwrap();
+    Predictor::new(network, 2, HashMap::new(), ("small", ""))
 }
 
 fn features(tokens: usize) -> Tensor {
@@ -196,29 +193,32 @@ fn the_checkpoint_keeps_it_and_what_does_not_fit_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("p.safetensors");
     let save = |predictor: &Predictor, entries: &[(&str, &str)]| {
-        let metadata: HashMap<String, String> = entries.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        RouterSet::of_predictor(predictor.clone(), metadata, "")
-            .save(&path)
-            .unwrap();
-        RouterSet::load(&path)
+        let entries = entries.iter().map(|(k, v)| (k.to_string(), v.to_string()));
+        let mut predictor = predictor.clone();
+        predictor.metadata.extend(entries);
+        predictor.save(&path).unwrap();
+        load_router(&path)
     };
     let loaded = save(&small(), &[(FEATURE_LAYER, "2"), ("base_model", "tiny")]).unwrap();
-    assert_eq!(loaded.predictor, Some(small()));
-    assert!(loaded.info.is_predictor() && loaded.info.scope == Some(crate::router::Scope::Prompt));
+    assert!(loaded.proposes_programs() && loaded.info().is_predictor());
+    assert_eq!(loaded.info().scope, Some(Scope::Prompt));
+    let error = loaded.probabilities(0, &features(1), false).unwrap_err().to_string();
+    assert!(error.contains("p.safetensors proposes whole programs"), "{error}");
+    let (decoder, ids) = (crate::eval::testing::tiny_decoder(), [1, 2, 3]);
+    let of_layers: &dyn Router = &crate::eval::testing::tiny_routers();
+    assert!(of_layers.propose(&decoder, &ids, NEUTRAL_DIAL, &|| Ok(())).is_err());
     loaded.check("tiny", 6, 12).unwrap();
     let error = loaded.check("other", 30, 576).unwrap_err().to_string();
     assert!(
         error.contains("p.safetensors") && error.contains("6 layers") && error.contains("30 layers"),
         "{error}"
     );
+    let error = RouterSet::load(&path).unwrap_err().to_string();
     assert!(
-        loaded
-            .check_layers("--text")
-            .unwrap_err()
-            .to_string()
-            .contains("--text needs routers of layers")
+        error.contains("predicts whole programs, and routers of layers are needed"),
+        "{error}"
     );
-    let refused = |entries: &[(&str, &str)]| format!("{:#}", save(&small(), entries).unwrap_err());
+    let refused = |entries: &[(&str, &str)]| format!("{:#}", save(&small(), entries).err().unwrap());
     assert!(refused(&[]).contains("do not say by feature_layer"));
     assert!(refused(&[(FEATURE_LAYER, "7")]).contains("expected 0 (the embeddings) to 6"));
     let mut tensors = small().network.tensors().to_vec();
@@ -227,7 +227,7 @@ fn the_checkpoint_keeps_it_and_what_does_not_fit_is_named() {
         network: Network::new(SMALL, tensors).unwrap(),
         ..small()
     };
-    let error = format!("{:#}", save(&damaged, &[(FEATURE_LAYER, "2")]).unwrap_err());
+    let error = format!("{:#}", save(&damaged, &[(FEATURE_LAYER, "2")]).err().unwrap());
     assert!(
         error.contains("p.safetensors: q_proj.weight holds NaN at position 0"),
         "{error}"
@@ -255,8 +255,8 @@ fn a_tensor_of_another_shape_is_named() {
         let metadata = HashMap::from([("feature_layer".to_owned(), "0".to_owned())]);
         safetensors::serialize(views.collect::<Vec<_>>(), Some(metadata)).unwrap()
     };
-    let refused = |change, shape| format!("{:#}", RouterSet::from_bytes(&bytes(change, shape), "x").unwrap_err());
-    assert!(RouterSet::from_bytes(&bytes("", None), "x").is_ok());
+    let refused = |change, shape| format!("{:#}", read_router(&bytes(change, shape), "x").err().unwrap());
+    assert!(read_router(&bytes("", None), "x").is_ok());
     assert!(refused("op_head.bias", Some(vec![4])).contains("op_head.bias has shape [4], expected [3]"));
     assert!(refused("op_head.bias", None).contains("x holds 34 tensors, a predictor has 35"));
     assert!(refused("q_proj.weight", Some(vec![16])).contains("q_proj.weight has shape [16]"));

@@ -14,7 +14,7 @@ use crate::engine::{SCOPE, Scope};
 use crate::model::Model;
 use crate::model::gradient::FrozenModel;
 use crate::progress::{Progress, Tell};
-use crate::router::{InputNorm, RouterSet};
+use crate::router::{InputNorm, Router, RouterSet};
 use crate::train::checkpoint;
 use crate::train::trainer::TRAINING;
 

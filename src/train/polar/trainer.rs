@@ -19,7 +19,6 @@ use crate::engine::sequence::Stopped;
 use crate::eval::parallel::for_each_ordered;
 use crate::model::Model;
 use crate::program::Program;
-use crate::router::RouterSet;
 use crate::router::policy::NEUTRAL_DIAL;
 use crate::router::predictor::features::of_question;
 use crate::router::predictor::network::MASKED;
@@ -363,7 +362,7 @@ impl PolarRun<'_> {
 
 impl Trained {
     /// The checkpoint.
-    pub fn routers(&self, data: &Dataset, model: &Model) -> RouterSet {
+    pub fn predictor(&self, data: &Dataset, model: &Model) -> Predictor {
         let settings = &self.plan.settings;
         let entries = [
             ("format", "1".to_owned()),
@@ -380,12 +379,7 @@ impl Trained {
         ];
         let mut metadata: HashMap<String, String> = entries.map(|(k, v)| (k.to_owned(), v)).into();
         metadata.extend(base_model(model));
-        let predictor = Predictor {
-            network: self.network.clone(),
-            feature_layer: settings.feature_layer,
-            name: METHOD.to_owned(),
-        };
-        RouterSet::of_predictor(predictor, metadata, "")
+        Predictor::new(self.network.clone(), settings.feature_layer, metadata, (METHOD, ""))
     }
 }
 

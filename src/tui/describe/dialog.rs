@@ -79,8 +79,15 @@ fn training(app: &App) -> String {
         State::Failed => "failed",
         State::Trained => "trained",
     };
-    let said = training.lines.back().map_or(String::new(), |line| format!("; {}", escape_controls(line)));
-    format!("training of depth routers, {}: {}; {state}{said}", training.size.name(), training.size.describe())
+    let said = training
+        .lines
+        .back()
+        .map_or(String::new(), |line| format!("; {}", escape_controls(line)));
+    format!(
+        "training of depth routers, {}: {}; {state}{said}",
+        training.size.name(),
+        training.size.describe()
+    )
 }
 
 fn searched(app: &App, page: Page) -> String {

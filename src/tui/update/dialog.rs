@@ -5,7 +5,9 @@ use super::super::app::{App, Overlay};
 use super::super::line_edit::LineEdit;
 use super::super::next_run;
 use super::super::settings::{Field, SettingsDialog};
-use super::{act, candidates, inside, intervene, lessons, overrides, palette, play, requests, routers, search, stats, training};
+use super::{
+    act, candidates, inside, intervene, lessons, overrides, palette, play, requests, routers, search, stats, training,
+};
 use crate::engine::{Command, RouterChoice};
 
 /// Lines that a page scrolls.

@@ -16,7 +16,10 @@ pub(super) fn open(app: &mut App) {
 
 /// The overlay that stays.
 pub(super) fn act(app: &mut App, action: UiAction) -> Option<Overlay> {
-    let at = Size::ALL.iter().position(|size| *size == app.training.size).unwrap_or(0);
+    let at = Size::ALL
+        .iter()
+        .position(|size| *size == app.training.size)
+        .unwrap_or(0);
     let to = match action {
         UiAction::Close | UiAction::Dismiss | UiAction::TrainRouters => return None,
         UiAction::Help => return Some(Overlay::Help { scroll: 0 }),
@@ -77,7 +80,10 @@ pub(super) fn handle(app: &mut App, event: JobEvent) -> Vec<Command> {
         State::Trained => trained(app),
         State::Failed => {
             let why = app.training.lines.back().cloned().unwrap_or_default();
-            app.error(format!("the routers were not trained: {}", why.trim_start_matches("drllm-tui: ")));
+            app.error(format!(
+                "the routers were not trained: {}",
+                why.trim_start_matches("drllm-tui: ")
+            ));
             Vec::new()
         }
         State::Stopped => {

@@ -117,7 +117,11 @@ fn unasked(app: &App, area: Rect, y: u16, buffer: &mut Buffer) -> u16 {
         false => format!(
             "no router was asked: the run had none. {}{} chooses others; by hand: {} skips this layer, {} repeats it, {} \
              types a program, {} searches one",
-            match app.shown.as_ref().is_some_and(|run| training::is_possible(&run.trace.header.model)) {
+            match app
+                .shown
+                .as_ref()
+                .is_some_and(|run| training::is_possible(&run.trace.header.model))
+            {
                 true => format!("{} trains some, ", key(UiAction::TrainRouters)),
                 false => String::new(),
             },

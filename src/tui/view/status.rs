@@ -156,7 +156,10 @@ fn parts(app: &App, width: u16) -> Vec<Part> {
         n => parts.push(part(3, Role::Pin, format!("{n} pin{}", plural(n)))),
     }
     if app.training.is_running() {
-        let progress = app.training.progress().map_or(String::new(), |progress| format!(": {progress}"));
+        let progress = app
+            .training
+            .progress()
+            .map_or(String::new(), |progress| format!(": {progress}"));
         parts.push(Part {
             text: format!("training routers{}", escape_controls(&progress)),
             short: Some("training".to_owned()),

@@ -25,7 +25,13 @@ const MEANWHILE: &str = "The model can be used meanwhile, more slowly: both shar
 pub(super) fn draw(app: &App, body: Rect, buffer: &mut Buffer) {
     let training = &app.training;
     let name = app.ready().map_or(String::new(), |model| escape_controls(&model.name));
-    let key = |action| app.keymap.keys_for(action, "overlay").into_iter().next().unwrap_or_default();
+    let key = |action| {
+        app.keymap
+            .keys_for(action, "overlay")
+            .into_iter()
+            .next()
+            .unwrap_or_default()
+    };
     let accept = key(UiAction::Accept);
     let remark = match training.state {
         State::Running => format!("{accept} stops"),
@@ -38,7 +44,10 @@ pub(super) fn draw(app: &App, body: Rect, buffer: &mut Buffer) {
     let style = |role| app.theme.style(role);
     let mut page = Page { area, y: 0, buffer };
     if training.is_running() {
-        page.text(&format!("For {name}, {}: {}.", training.size.name(), training.size.describe()), style(Role::Text));
+        page.text(
+            &format!("For {name}, {}: {}.", training.size.name(), training.size.describe()),
+            style(Role::Text),
+        );
     } else {
         page.text(&format!("For {name}: {ABOUT}"), style(Role::Text));
         page.y += 1;
@@ -72,11 +81,17 @@ pub(super) fn draw(app: &App, body: Rect, buffer: &mut Buffer) {
         _ => (0, said),
     };
     for line in training.lines.iter().skip(training.lines.len() - said) {
-        page.line(&escape_controls(line.trim_start_matches("drllm-tui: ")), style(Role::Text));
+        page.line(
+            &escape_controls(line.trim_start_matches("drllm-tui: ")),
+            style(Role::Text),
+        );
     }
     if below > 0 {
         page.y = page.y.max(area.height.saturating_sub(below)) + 1;
-        page.line(&format!("the command ({} copies it)", key(UiAction::CopyProgram)), style(Role::Muted));
+        page.line(
+            &format!("the command ({} copies it)", key(UiAction::CopyProgram)),
+            style(Role::Muted),
+        );
         page.text(&command, style(Role::Text));
     }
 }
@@ -90,7 +105,14 @@ struct Page<'a> {
 
 impl Page<'_> {
     fn line(&mut self, text: &str, style: Style) {
-        put(self.buffer, self.area, 0, self.y, &fit(text, usize::from(self.area.width)), style);
+        put(
+            self.buffer,
+            self.area,
+            0,
+            self.y,
+            &fit(text, usize::from(self.area.width)),
+            style,
+        );
         self.y += 1;
     }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 pub(super) use args::TextArgs;
 
@@ -27,7 +27,7 @@ use crate::eval::text::texts::{Limits, ordinary, own};
 use crate::eval::text::{Asked, HeldOut, Kind, TextReport, curve};
 use crate::model::Model;
 use crate::progress::Tell;
-use crate::router::RouterSet;
+use crate::router::Router;
 use crate::train::depth::{Prompts, Text};
 
 /// Texts that the static controls are chosen on.
@@ -88,7 +88,7 @@ fn sources<'a>(args: &'a EvalArgs, files: &'a [PathBuf]) -> Result<(Source<'a>, 
 /// What all steps of a measurement need.
 struct Work {
     model: Model,
-    routers: RouterSet,
+    routers: Box<dyn Router>,
     kv: KvMode,
     limits: Limits,
     threads: usize,
@@ -116,10 +116,14 @@ pub(super) fn run(args: &EvalArgs, files: &[PathBuf]) -> Result<()> {
         );
         return Err(UsageError::new(message).into());
     };
-    routers.check_layers("--text")?;
-    let asked = asked(args, &routers.info, model.info.layers)?;
+    ensure!(
+        !routers.proposes_programs(),
+        "--text needs routers of layers, and {} predicts whole programs: choose other routers with --routers",
+        crate::text::escape_controls(&routers.info().name)
+    );
+    let asked = asked(args, routers.info(), model.info.layers)?;
     let kv = args.kv.map_or_else(|| kv_of(&choice, Scope::Token), KvMode::from);
-    tell_notes(&routers.info, &asked, kv);
+    tell_notes(routers.info(), &asked, kv);
     let work = Work {
         model,
         routers,
@@ -158,7 +162,7 @@ fn measure(
     }
     let job = Job {
         decoder: &work.model.decoder,
-        routers: Some(&work.routers),
+        routers: Some(&*work.routers),
         kv: work.kv,
         threads: work.threads,
         stop: &work.stop,
@@ -174,7 +178,7 @@ fn measure(
         };
         generation = written;
     }
-    let (model, routers) = (&work.model.info, &work.routers.info);
+    let (model, routers) = (&work.model.info, work.routers.info());
     Ok(Some(TextReport {
         version: env!("CARGO_PKG_VERSION").into(),
         model: model.name.clone(),

@@ -4,14 +4,14 @@ use super::*;
 use crate::engine::decide::DecisionPolicy;
 use crate::engine::sequence::Sequence;
 use crate::eval::testing::{HIDDEN, LAYERS, tiny_decoder};
+use crate::router::Predictor;
 use crate::router::predictor::{FEATURE_LAYER, Network, Shape};
-use crate::router::{Predictor, RouterSet};
 
 static GO_ON: AtomicBool = AtomicBool::new(false);
 
 /// A predictor of the tiny decoder that says the same of every question and every layer: a segment, with these logits of its
 /// actions.
-fn predictor(operations: [f32; 3]) -> RouterSet {
+fn predictor(operations: [f32; 3]) -> Predictor {
     let shape = Shape {
         layers: LAYERS,
         inputs: HIDDEN,
@@ -25,13 +25,9 @@ fn predictor(operations: [f32; 3]) -> RouterSet {
         }
         tensor
     });
-    let predictor = Predictor {
-        network: Network::new(shape, tensors.collect()).unwrap(),
-        feature_layer: 1,
-        name: "tiny".into(),
-    };
     let metadata = [(FEATURE_LAYER.to_owned(), "1".to_owned())].into();
-    RouterSet::of_predictor(predictor, metadata, "")
+    let network = Network::new(shape, tensors.collect()).unwrap();
+    Predictor::new(network, 1, metadata, ("tiny", ""))
 }
 
 fn candidate(text: &str, score: f64) -> CandidateProgram {
