@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossterm::event::{KeyCode, KeyEvent};
 use drllm::engine::{
-    DecidedBy, Decision, Event as Worker, Header, ModelInfo, PromptToken, SCHEMA, Settings, Step, Trace,
+    DecidedBy, Decision, Header, ModelInfo, PromptToken, SCHEMA, Settings, Step, Trace, WorkerEvent as Worker,
 };
 use drllm::program::{Action, Program};
 use drllm::tui::action::UiAction;
@@ -15,7 +15,7 @@ use drllm::tui::app::App;
 use drllm::tui::color::ColorTier;
 use drllm::tui::keymap::Keymap;
 use drllm::tui::theme::Theme;
-use drllm::tui::update::{Event, update};
+use drllm::tui::update::{UiEvent, update};
 use drllm::tui::view::view;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -37,15 +37,15 @@ fn main() -> anyhow::Result<()> {
         Settings::default(),
     );
     app.reduced_motion = true;
-    update(&mut app, Event::Resize(200, 60));
+    update(&mut app, UiEvent::Resize(200, 60));
     app.open("long".into(), Some("Go on.".into()), trace.clone());
-    update(&mut app, Event::Key(KeyEvent::from(KeyCode::Esc)));
+    update(&mut app, UiEvent::Key(KeyEvent::from(KeyCode::Esc)));
     let mut terminal = Terminal::new(TestBackend::new(200, 60))?;
     let (mut frames, mut keys) = (Vec::new(), Vec::new());
     for n in 0..FRAMES {
         let key = ['h', 'h', 'H', 'k', 'j', 'L', 'm', 'l'][n % 8];
         let start = Instant::now();
-        update(&mut app, Event::Key(KeyEvent::from(KeyCode::Char(key))));
+        update(&mut app, UiEvent::Key(KeyEvent::from(KeyCode::Char(key))));
         keys.push(start.elapsed());
         let start = Instant::now();
         terminal.draw(|frame| view(&app, frame))?;
@@ -60,16 +60,16 @@ fn main() -> anyhow::Result<()> {
         Settings::default(),
     );
     live.reduced_motion = true;
-    update(&mut live, Event::Resize(200, 60));
+    update(&mut live, UiEvent::Resize(200, 60));
     live.open("long".into(), None, Trace::new(trace.header.clone()));
     let run = live.shown.as_mut().expect("it was opened");
-    run.progress = drllm::tui::run::Progress::Running;
+    run.progress = drllm::tui::run::RunProgress::Running;
     let run = run.id;
     let mut steps = Vec::new();
     for step in trace.steps {
         let start = Instant::now();
         let step = Box::new(step);
-        update(&mut live, Event::Worker(Worker::Stepped { run, step }));
+        update(&mut live, UiEvent::Worker(Worker::Stepped { run, step }));
         steps.push(start.elapsed());
     }
     let heard = live.shown.as_ref().map_or(0, |run| run.steps().len());

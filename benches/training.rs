@@ -11,9 +11,9 @@ use candle_core::{D, DType, Device, Tensor, Var};
 use candle_nn::{AdamW, Optimizer, ParamsAdamW};
 use drllm::program::Action;
 use drllm::train::features::{FeatureKey, FeatureWriter, Moments};
-use drllm::train::network::Batch;
-use drllm::train::trainer::{Job, TrainEvent};
-use drllm::train::{Dataset, Example, FeatureFile, TrainSettings, train};
+use drllm::train::network::WindowBatch;
+use drllm::train::trainer::{TrainEvent, TrainingJob};
+use drllm::train::{FeatureFile, RouterDataset, RouterExample, TrainSettings, train};
 
 const LAYERS: usize = 30;
 const WINDOWS: usize = 8;
@@ -40,7 +40,7 @@ fn main() -> Result<()> {
         epochs,
         ..TrainSettings::default()
     };
-    let job = Job {
+    let job = TrainingJob {
         data: &data,
         features: &features,
         settings: &settings,
@@ -71,7 +71,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn dataset(examples: usize) -> Dataset {
+fn dataset(examples: usize) -> RouterDataset {
     let action = |i: usize, layer: usize| match (i * 31 + layer * 17) % 29 {
         0 => Action::Skip,
         1 => Action::Repeat,
@@ -79,9 +79,9 @@ fn dataset(examples: usize) -> Dataset {
     };
     let example = |i: usize| {
         let target = (0..LAYERS).map(|layer| action(i, layer)).collect();
-        Example::new(format!("e{i}"), String::new(), target, false)
+        RouterExample::new(format!("e{i}"), String::new(), target, false)
     };
-    Dataset {
+    RouterDataset {
         examples: (0..examples).map(example).collect(),
         unsolved: 0,
         duplicates: 0,
@@ -111,7 +111,7 @@ fn features(folder: &Path, examples: usize) -> Result<FeatureFile> {
 }
 
 /// Seconds a step takes: all layers' routers as batched tensors, cross-entropy.
-fn by_autograd(features: &FeatureFile, data: &Dataset, settings: &TrainSettings) -> Result<f64> {
+fn by_autograd(features: &FeatureFile, data: &RouterDataset, settings: &TrainSettings) -> Result<f64> {
     let device = Device::Cpu;
     let weight = |inputs, outputs| Var::rand(-0.1f32, 0.1, (LAYERS, inputs, outputs), &device);
     let bias = |outputs| Var::zeros((LAYERS, 1, outputs), DType::F32, &device);
@@ -146,7 +146,7 @@ fn by_autograd(features: &FeatureFile, data: &Dataset, settings: &TrainSettings)
 /// Batches of all layers, (layers, batch · windows, hidden_size).
 fn batches(features: &FeatureFile, size: usize) -> Result<Vec<Tensor>> {
     let mut values = vec![Vec::new(); STEPS + 1];
-    let mut batch = Batch::default();
+    let mut batch = WindowBatch::default();
     for layer in 0..LAYERS {
         let layer = features.layer(layer)?;
         let scaling = layer.scaling(&Moments::identity(SIZE));

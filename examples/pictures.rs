@@ -7,13 +7,13 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use crossterm::event::{KeyCode, KeyEvent};
 use drllm::engine::Trace;
-use drllm::export::{Format, export};
+use drllm::export::{ExportFormat, export};
 use drllm::tui::app::App;
 use drllm::tui::color::ColorTier;
 use drllm::tui::keymap::Keymap;
 use drllm::tui::recordings;
 use drllm::tui::theme::Theme;
-use drllm::tui::update::{Event, update};
+use drllm::tui::update::{UiEvent, update};
 use drllm::tui::view::view;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -78,7 +78,7 @@ pub fn draw_tape() -> Result<String> {
     let story = recordings.iter().find(|recording| recording.name == "fox-depth");
     let trace = story.context("there is no recording fox-depth")?.trace()?;
     let title = "A story, token by token, with the layers that each token ran";
-    Ok(export(&trace, title, Format::Tape))
+    Ok(export(&trace, title, ExportFormat::Tape))
 }
 
 /// The screen as SVG.
@@ -103,14 +103,14 @@ pub fn draw_picture(picture: &Picture) -> Result<String> {
     let mut app = app.context("a picture shows at least one trace")?;
     app.recordings = recordings;
     // What was opened comes into view.
-    update(&mut app, Event::Resize(width, height));
+    update(&mut app, UiEvent::Resize(width, height));
     for key in picture.keys.chars() {
         let code = if key == '\u{1b}' {
             KeyCode::Esc
         } else {
             KeyCode::Char(key)
         };
-        update(&mut app, Event::Key(KeyEvent::from(code)));
+        update(&mut app, UiEvent::Key(KeyEvent::from(code)));
     }
     let mut terminal = Terminal::new(TestBackend::new(width, height))?;
     terminal.draw(|frame| view(&app, frame))?;
@@ -122,15 +122,15 @@ fn screen(theme: &Theme, trace: &Trace, (width, height): (u16, u16)) -> Result<A
     let settings = trace.header.settings.clone();
     let mut app = App::new(theme.clone(), Keymap::with_defaults(&[])?, settings);
     app.reduced_motion = true;
-    update(&mut app, Event::Resize(width, height));
-    let loaded = drllm::engine::Event::Loaded {
+    update(&mut app, UiEvent::Resize(width, height));
+    let loaded = drllm::engine::WorkerEvent::Loaded {
         model: Box::new(trace.header.model.clone()),
         routers: trace.header.routers.clone(),
         device: trace.header.device.clone(),
         chat: true,
         note: None,
     };
-    update(&mut app, Event::Worker(loaded));
+    update(&mut app, UiEvent::Worker(loaded));
     app.notice = None;
     Ok(app)
 }

@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use crate::engine::{KvMode, LoadRequest, NEUTRAL_DIAL, RouterChoice, Sampling, Scope, Settings, kv_of, scope_of};
-pub use source::{ConfigError, Place, Source};
+pub use source::{ConfigError, ConfigSource, Place};
 
 /// The annotated default config, as `drllm-tui config` prints it.
 pub const DEFAULT_CONFIG: &str = include_str!("../assets/config.toml");
@@ -196,7 +196,7 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn parse(name: &str, text: &str) -> Result<Config, ConfigError> {
-        let source = Source { name, text };
+        let source = ConfigSource { name, text };
         let mut table = source.parse()?;
         for key in table.get_ref().keys() {
             let word = key.get_ref().as_ref();
@@ -217,7 +217,7 @@ impl Config {
     }
 
     /// Refuses values that no model allows; what depends on the model is checked when a run starts.
-    fn check(&self, source: Source<'_>, written: &Spanned<DeTable<'_>>) -> Result<(), ConfigError> {
+    fn check(&self, source: ConfigSource<'_>, written: &Spanned<DeTable<'_>>) -> Result<(), ConfigError> {
         let positive = |x: Option<usize>| x != Some(0);
         let checks = [
             (
@@ -326,7 +326,7 @@ impl Config {
 ///
 /// # Errors
 /// When an entry is not of that form.
-pub fn bindings(source: Source<'_>, contexts: &DeTable<'_>) -> Result<Vec<KeyBinding>, ConfigError> {
+pub fn bindings(source: ConfigSource<'_>, contexts: &DeTable<'_>) -> Result<Vec<KeyBinding>, ConfigError> {
     let mut found = Vec::new();
     for (context, table) in contexts {
         for (key, action) in source.table(context.get_ref(), table)? {

@@ -48,7 +48,7 @@ impl Existing {
 
 /// The words for a file in messages.
 #[derive(Clone, Copy, Debug)]
-pub struct Words {
+pub struct FileWords {
     /// What it holds, like `records`.
     pub contents: &'static str,
     /// What writes it, like `search`.
@@ -62,7 +62,7 @@ pub struct Words {
 pub struct LineFile {
     path: PathBuf,
     existing: Existing,
-    words: Words,
+    words: FileWords,
     file: File,
     /// Bytes of the whole lines.
     length: u64,
@@ -76,7 +76,7 @@ impl LineFile {
     /// # Errors
     /// An existing file under [`Existing::Refuse`]; a file that another process writes; a pipe, a
     /// device or a folder.
-    pub fn open(path: &Path, existing: Existing, words: Words) -> Result<LineFile> {
+    pub fn open(path: &Path, existing: Existing, words: FileWords) -> Result<LineFile> {
         let cannot = || format!("cannot write the {} {}", words.contents, path.display());
         files::check_replaceable(path).with_context(cannot)?;
         if existing == Existing::Overwrite && path.is_symlink() {
@@ -254,7 +254,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    const WORDS: Words = Words {
+    const WORDS: FileWords = FileWords {
         contents: "lines",
         writer: "test",
         option: "--file",

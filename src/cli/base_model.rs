@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::UsageError;
-use super::progress::Progress;
+use super::progress::CommandProgress;
 use crate::engine::{LoadRequest, RouterChoice, load_model};
 use crate::eval::parallel::default_threads;
 use crate::model::Model;
@@ -55,7 +55,7 @@ impl BaseModelArgs {
             exact: self.exact,
             threads: None,
         };
-        let progress = Progress::new();
+        let progress = CommandProgress::new();
         let model = load_model(
             &request,
             &mut |what, done, total| progress.bytes(what, done, total),

@@ -99,7 +99,7 @@ mod tests {
     use super::*;
     use clap::{Args, FromArgMatches};
 
-    use crate::config::{Config, Source};
+    use crate::config::{Config, ConfigSource};
     use crate::tui::theme::{DEFAULT_THEME, Theme};
 
     fn parse(args: &[&str]) -> Result<ConfigArgs, clap::Error> {
@@ -124,7 +124,7 @@ mod tests {
         let keys = Config::parse("printed", &shown(&["--keymap"], Path::new("nowhere")))
             .unwrap()
             .keys;
-        let default = Source {
+        let default = ConfigSource {
             name: "assets/keymap.toml",
             text: DEFAULT_KEYMAP,
         };

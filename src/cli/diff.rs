@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::output;
 use super::trace_file::read_trace;
 use crate::engine::diff::cells::Decisions;
-use crate::engine::diff::fields::{Field, changed_fields};
+use crate::engine::diff::fields::{FieldDifference, changed_fields};
 use crate::engine::diff::{Comparison, Cost, Totals};
 use crate::engine::{StopReason, Trace};
 use crate::program::Program;
@@ -122,7 +122,7 @@ struct Report {
     differ: Vec<Aspect>,
     a: Run,
     b: Run,
-    fields: Vec<Field>,
+    fields: Vec<FieldDifference>,
     same_prompt: bool,
     diverges: Option<Divergence>,
     /// Absent for models with different numbers of layers.

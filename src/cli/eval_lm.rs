@@ -10,17 +10,17 @@ use clap::Args;
 
 use super::UsageError;
 use super::output::{print, print_json};
-use super::progress::Progress;
+use super::progress::CommandProgress;
 use super::run::stop_on_signals;
 use super::table::{self, Cell, Table};
 use crate::eval::parallel::default_threads;
-use crate::eval::report::Format;
+use crate::eval::report::ReportFormat;
 use crate::model::loopmoe::MOST_ITERATIONS;
 use crate::model::loopmoe::file::{LoopMoeFile, load};
 use crate::progress::Progress as Step;
-use crate::train::lm::evaluate::{Batch, Question, Score, evaluate, problems};
+use crate::train::lm::evaluate::{ProblemBatch, ProblemScore, ProblemSet, evaluate, problems};
 use crate::train::lm::inside::{Inside, Iteration, Pair};
-use crate::train::lm::tasks::Task;
+use crate::train::lm::tasks::LmTask;
 
 /// Problems a task whose inside is looked at, of its middle difficulty.
 const LOOKED_AT: usize = 50;
@@ -38,12 +38,12 @@ pub struct EvalLmArgs {
     iterations: Vec<usize>,
     /// Kinds of problems [default: all]
     #[arg(long, value_enum, value_delimiter = ',')]
-    tasks: Vec<Task>,
+    tasks: Vec<LmTask>,
     /// Of the problems, which no training with another seed has seen
     #[arg(long, default_value_t = 7)]
     seed: u64,
     #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    format: ReportFormat,
     /// Questions answered at once; changes no result [default: one a core]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -70,7 +70,7 @@ pub fn run(args: &EvalLmArgs) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop)?;
     let questions = args.questions(&file)?;
-    let progress = Progress::new();
+    let progress = CommandProgress::new();
     progress.count(Step::new("questions", 0, questions.len()));
     let threads = args.threads.unwrap_or_else(default_threads);
     let asked = (args.problems, args.seed);
@@ -89,10 +89,10 @@ pub fn run(args: &EvalLmArgs) -> Result<()> {
     ]
     .concat();
     match args.format {
-        Format::Text => print(&table::text(&tables)),
-        Format::Markdown => print(&table::markdown(&tables)),
-        Format::Csv => print(&table::csv(&tables)),
-        Format::Json => {
+        ReportFormat::Text => print(&table::text(&tables)),
+        ReportFormat::Markdown => print(&table::markdown(&tables)),
+        ReportFormat::Csv => print(&table::csv(&tables)),
+        ReportFormat::Json => {
             let all = serde_json::json!({
                 "config": file.model.config(), "bytes": file.bytes, "seed": args.seed,
                 "scores": scores, "iterations": iterations, "pairs": pairs,
@@ -103,7 +103,7 @@ pub fn run(args: &EvalLmArgs) -> Result<()> {
 }
 
 impl EvalLmArgs {
-    fn questions(&self, file: &LoopMoeFile) -> Result<Vec<Question>> {
+    fn questions(&self, file: &LoopMoeFile) -> Result<Vec<ProblemSet>> {
         let config = file.model.config();
         let mut all = self.iterations.clone();
         if all.is_empty() {
@@ -113,14 +113,14 @@ impl EvalLmArgs {
             return Err(UsageError::new("this model has no loop: leave --iterations out").into());
         }
         let tasks = if self.tasks.is_empty() {
-            Task::ALL.to_vec()
+            LmTask::ALL.to_vec()
         } else {
             self.tasks.clone()
         };
         let mut questions = Vec::new();
         for &iterations in &all {
             for &task in &tasks {
-                questions.extend((1..=task.hardest()).map(|difficulty| Question {
+                questions.extend((1..=task.hardest()).map(|difficulty| ProblemSet {
                     task,
                     difficulty,
                     iterations,
@@ -135,11 +135,15 @@ impl EvalLmArgs {
 fn inside(file: &LoopMoeFile, seed: u64) -> Result<(Vec<Iteration>, Vec<Pair>)> {
     let config = file.model.config();
     let mut inside = Inside::new(config.prefix_layers, config.body_layers);
-    for task in Task::ALL {
+    for task in LmTask::ALL {
         let asked = problems(task, task.trained().div_ceil(2), LOOKED_AT, seed);
         // One by one: filled-up ends would count as tokens.
         for problem in asked {
-            Batch::new(&[problem], &file.words, &Device::Cpu)?.solved(&file.model, config.iterations, &mut inside)?;
+            ProblemBatch::new(&[problem], &file.words, &Device::Cpu)?.solved(
+                &file.model,
+                config.iterations,
+                &mut inside,
+            )?;
         }
     }
     Ok(inside.finish())
@@ -159,9 +163,9 @@ fn row_of(name: String, right: usize, of: usize) -> Vec<Cell> {
 
 const HEADINGS: [&str; 6] = ["", "right", "of", "accuracy, %", "low", "high"];
 
-fn by_difficulty(scores: &[Score]) -> Table {
+fn by_difficulty(scores: &[ProblemScore]) -> Table {
     let several = scores.iter().any(|s| s.iterations != scores[0].iterations);
-    let name = |s: &Score| {
+    let name = |s: &ProblemScore| {
         let k = if several {
             format!(", K = {}", s.iterations)
         } else {
@@ -184,8 +188,8 @@ fn by_difficulty(scores: &[Score]) -> Table {
 }
 
 /// Sums over difficulties, within and beyond training: by task, and of all tasks, for each K.
-fn by_iterations(scores: &[Score]) -> Vec<Table> {
-    let mut groups: std::collections::BTreeMap<(bool, usize, Option<Task>), (usize, usize)> = Default::default();
+fn by_iterations(scores: &[ProblemScore]) -> Vec<Table> {
+    let mut groups: std::collections::BTreeMap<(bool, usize, Option<LmTask>), (usize, usize)> = Default::default();
     for score in scores {
         for task in [Some(score.task), None] {
             let sum = groups.entry((!score.trained, score.iterations, task)).or_default();
@@ -204,7 +208,7 @@ fn by_iterations(scores: &[Score]) -> Vec<Table> {
             .iter()
             .filter(|((b, _, _), _)| *b == beyond)
             .map(|((_, k, task), &(right, of))| {
-                row_of(format!("K = {k}, {}", task.map_or("all", Task::name)), right, of)
+                row_of(format!("K = {k}, {}", task.map_or("all", LmTask::name)), right, of)
             })
             .collect(),
     };

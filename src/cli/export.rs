@@ -8,7 +8,7 @@ use clap::Args;
 use super::UsageError;
 use super::output::{self, refuse_existing, write_whole};
 use super::trace_file::read_trace;
-use crate::export::{Format, export};
+use crate::export::{ExportFormat, export};
 
 /// Write a trace as a heat map (SVG, text), a moving picture, a page that replays it (HTML), a table (CSV) or one JSON
 /// object.
@@ -19,7 +19,7 @@ pub struct ExportArgs {
     trace: PathBuf,
     /// What to write; by the ending of --out if absent
     #[arg(long, value_enum)]
-    format: Option<Format>,
+    format: Option<ExportFormat>,
     /// Where to write it; `-` is standard output
     #[arg(long, value_name = "FILE", default_value = "-")]
     out: PathBuf,
@@ -34,7 +34,7 @@ pub struct ExportArgs {
 /// [`UsageError`] where the format is unknown; otherwise when the trace cannot be read or the
 /// document not be written.
 pub fn run(args: &ExportArgs) -> Result<()> {
-    let by_name = || Format::of_extension(args.out.extension()?.to_str()?);
+    let by_name = || ExportFormat::of_extension(args.out.extension()?.to_str()?);
     let format = args.format.or_else(by_name).ok_or_else(|| {
         UsageError::new(
             "no format: say --format svg, tape, html, csv, json, text or overrides, or give --out a name that ends in one of \

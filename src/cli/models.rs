@@ -1,10 +1,10 @@
 //! `models`: what models are known, getting one, and what is inside one.
 
 use super::output;
-use super::progress::Progress;
-use crate::model::catalog::{self, CatalogError, Entry, Located, ModelLocation};
+use super::progress::CommandProgress;
+use crate::model::catalog::{self, CatalogEntry, CatalogError, Located, ModelLocation};
 use crate::model::loopmoe;
-use crate::model::summary::Summary;
+use crate::model::summary::ModelSummary;
 use crate::text::escape_controls;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
@@ -101,7 +101,7 @@ fn list(json: bool) -> Result<()> {
 /// What the model inside this program is.
 const BUILT_IN_IS: &str = "LoopMoE: a looped mixture of experts that solves small problems, 6 layers run as 12";
 
-fn as_json(entry: &Entry) -> Result<serde_json::Value> {
+fn as_json(entry: &CatalogEntry) -> Result<serde_json::Value> {
     Ok(json!({
         "name": entry.name,
         "description": entry.description,
@@ -134,7 +134,7 @@ fn inspect(name: Option<&str>, json: bool) -> Result<()> {
         let name = name.unwrap_or(&catalog::default_entry().name);
         format!("model {name} is not on this machine; get it with `drllm-tui models pull {name}`")
     })?;
-    let summary = Summary::of(&located)?;
+    let summary = ModelSummary::of(&located)?;
     let sha256 = sum(&located)?;
     if let Some(entry) = located.entry
         && entry.sha256 != sha256
@@ -155,7 +155,7 @@ fn inspect(name: Option<&str>, json: bool) -> Result<()> {
 }
 
 fn sum(located: &Located) -> Result<String, CatalogError> {
-    let bar = Progress::announcing();
+    let bar = CommandProgress::announcing();
     located.sha256(
         &mut |step| bar.bytes(&step.what, step.done, step.total),
         &AtomicBool::new(false),
@@ -163,7 +163,7 @@ fn sum(located: &Located) -> Result<String, CatalogError> {
 }
 
 /// How the model runs, and what became of the fields of its file.
-fn running(summary: &Summary) -> Vec<(&'static str, String)> {
+fn running(summary: &ModelSummary) -> Vec<(&'static str, String)> {
     let Some(running) = &summary.running else {
         let reason = summary.refused.clone().unwrap_or_default();
         return vec![("refused", reason)];
@@ -205,7 +205,7 @@ fn running(summary: &Summary) -> Vec<(&'static str, String)> {
     rows
 }
 
-fn table(summary: &Summary, sha256: &str) -> Result<String> {
+fn table(summary: &ModelSummary, sha256: &str) -> Result<String> {
     let number = |value: Option<u64>| value.map_or("not stated".to_owned(), |value| HumanCount(value).to_string());
     let mut rows = vec![
         ("name", summary.name.clone()),

@@ -1,7 +1,7 @@
 //! What every subcommand shares: text for stdout, progress on stderr.
 
 use super::UsageError;
-use super::progress::Progress;
+use super::progress::CommandProgress;
 use crate::files;
 use crate::model::catalog::{self, Located};
 use crate::text::escape_json_controls;
@@ -31,8 +31,8 @@ pub fn print_json(value: &serde_json::Value, indented: bool) -> Result<()> {
 
 /// Finds the model named on the command line, pulling it with a progress bar when it has to be.
 pub fn locate(name: Option<&str>) -> Result<Located> {
-    let bar = Progress::announcing();
-    let show = &mut |step: catalog::Progress| bar.bytes(&step.what, step.done, step.total);
+    let bar = CommandProgress::announcing();
+    let show = &mut |step: catalog::PullProgress| bar.bytes(&step.what, step.done, step.total);
     Ok(catalog::locate(name, show, &AtomicBool::new(false))?)
 }
 

@@ -14,7 +14,7 @@ const LINE_FIRST: Duration = Duration::from_secs(2);
 const LINE_EVERY: Duration = Duration::from_secs(30);
 
 /// One bar for all works of a command, one after the other.
-pub struct Progress(RefCell<Bar>);
+pub struct CommandProgress(RefCell<Bar>);
 
 struct Bar {
     bar: ProgressBar,
@@ -31,18 +31,18 @@ struct Bar {
     last_line: Instant,
 }
 
-impl Default for Progress {
+impl Default for CommandProgress {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Progress {
+impl CommandProgress {
     /// Nothing is said in a pipe, but of counted work every now and then.
     pub fn new() -> Self {
         // indicatif draws nothing where standard error is no terminal.
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        Progress(RefCell::new(Bar {
+        CommandProgress(RefCell::new(Bar {
             bar,
             announces: false,
             what: String::new(),
@@ -124,7 +124,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for CommandProgress {
     fn drop(&mut self) {
         self.finish();
     }
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn another_work_of_the_same_name_begins_anew() {
-        let progress = Progress::new();
+        let progress = CommandProgress::new();
         let count = |done, total| progress.count(Step::new("arc", done, total));
         let before = || progress.0.borrow().before;
         count(40, 50);

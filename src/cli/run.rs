@@ -10,7 +10,7 @@ use clap::Args;
 use super::UsageError;
 use super::args::{DecideArgs, ModelArgs, OverridesFile, SampleArgs};
 use super::base_model::tell_notes;
-use super::progress::Progress;
+use super::progress::CommandProgress;
 use crate::config::Config;
 use crate::engine::decide::DecisionPolicy;
 use crate::engine::notes::{dial_for_depth, notes};
@@ -118,7 +118,7 @@ pub fn run(args: RunArgs, config: &Config) -> Result<()> {
 
 /// Loads a model and its routers, with progress on standard error.
 pub(super) fn load(request: &LoadRequest, stop: &AtomicBool) -> Result<(Model, Option<Box<dyn Router>>)> {
-    let progress = Progress::new();
+    let progress = CommandProgress::new();
     let model = load_model(
         request,
         &mut |what, done, total| progress.bytes(what, done, total),

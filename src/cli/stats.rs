@@ -12,12 +12,12 @@ use clap::{Args, ValueEnum};
 use super::UsageError;
 use super::args::{DecideArgs, ModelArgs, SampleArgs};
 use super::output;
-use super::progress::Progress;
+use super::progress::CommandProgress;
 use super::run::{load, stop_on_signals};
 use super::table;
 use super::trace_file::read_trace;
 use crate::config::Config;
-use crate::engine::aggregate::{Aggregate, Report};
+use crate::engine::aggregate::{Aggregate, TraceStatistics};
 use crate::engine::decide::DecisionPolicy;
 use crate::engine::prompt_file;
 use crate::engine::sequence::Stopped;
@@ -83,7 +83,7 @@ pub fn run(args: &StatsArgs, config: &Config) -> Result<()> {
 }
 
 fn print(args: &StatsArgs, aggregate: &Aggregate) -> Result<()> {
-    let report: Report = aggregate.report(args.programs);
+    let report: TraceStatistics = aggregate.report(args.programs);
     match args.format {
         Format::Json => output::print_json(&serde_json::to_value(&report)?, true),
         Format::Text => output::print(&(tables::caption(&report) + &table::text(&tables::tables(&report)))),
@@ -127,7 +127,7 @@ fn of_prompts(args: &StatsArgs, path: &Path, config: &Config) -> Result<()> {
         .map_err(|e| UsageError::new(e.to_string()))?;
 
     let mut aggregate = Aggregate::new(model.info.clone());
-    let progress = Progress::new();
+    let progress = CommandProgress::new();
     progress.count(Step::new("prompts", 0, prompts.len()));
     let mut done = 0;
     for (line, prompt) in &prompts {

@@ -41,12 +41,12 @@ pub enum ConfigError {
 
 /// A TOML text and the name to call it by.
 #[derive(Clone, Copy)]
-pub struct Source<'a> {
+pub struct ConfigSource<'a> {
     pub name: &'a str,
     pub text: &'a str,
 }
 
-impl<'a> Source<'a> {
+impl<'a> ConfigSource<'a> {
     /// # Errors
     /// With the place of the first syntax error.
     pub fn parse(self) -> Result<Spanned<DeTable<'a>>, ConfigError> {
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn places_count_characters_from_one() {
-        let source = Source {
+        let source = ConfigSource {
             name: "a.toml",
             text: "é = 1\n日本 = x",
         };
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn syntax_errors_name_the_place() {
-        let source = Source {
+        let source = ConfigSource {
             name: "bad\u{1b}.toml",
             text: "a = 1\nb = = 2\n",
         };

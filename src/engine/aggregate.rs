@@ -28,7 +28,7 @@ pub struct OtherModel {
     pub found_sha256: String,
 }
 
-/// Counts over runs; add runs one by one and ask for a [`Report`] at any time.
+/// Counts over runs; add runs one by one and ask for a [`TraceStatistics`] at any time.
 #[derive(Clone, Debug)]
 pub struct Aggregate {
     model: ModelInfo,
@@ -138,7 +138,7 @@ impl Aggregate {
     }
 
     /// What was counted, with the `programs` most common programs.
-    pub fn report(&self, programs: usize) -> Report {
+    pub fn report(&self, programs: usize) -> TraceStatistics {
         let layer = |layer| LayerRates {
             layer,
             prompts: rates(self.at_prompts[layer]),
@@ -155,11 +155,11 @@ impl Aggregate {
         });
         let distinct_programs = common.len();
         common.truncate(programs);
-        let named = |(name, &count): (&str, &usize)| Named {
+        let named = |(name, &count): (&str, &usize)| NamedCount {
             name: name.to_owned(),
             count,
         };
-        Report {
+        TraceStatistics {
             model: self.model.name.clone(),
             model_sha256: self.model.sha256.clone(),
             runs: self.runs,
@@ -261,17 +261,17 @@ fn rates(counts: [usize; 3]) -> Option<[f64; 3]> {
 /// What runs have in common. Rates are 0 to 1, in the order skip, execute, repeat; absent where
 /// nothing was counted. Defined in docs/headless.md.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Report {
+pub struct TraceStatistics {
     pub model: String,
     pub model_sha256: String,
     pub runs: usize,
     pub prompt_tokens: usize,
     pub answer_tokens: usize,
     /// Runs by router and by scope.
-    pub routers: Vec<Named>,
-    pub scopes: Vec<Named>,
+    pub routers: Vec<NamedCount>,
+    pub scopes: Vec<NamedCount>,
     /// Cells of answer tokens by who settled them.
-    pub decided_by: Vec<Named>,
+    pub decided_by: Vec<NamedCount>,
     pub layers: Vec<LayerRates>,
     /// Over all layers.
     pub all_prompts: Option<[f64; 3]>,
@@ -286,7 +286,7 @@ pub struct Report {
 
 /// Something counted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Named {
+pub struct NamedCount {
     pub name: String,
     pub count: usize,
 }

@@ -112,7 +112,7 @@ pub enum Command {
         settings: Box<Settings>,
     },
     /// Asks about a run, finished or under way; the run under way goes on meanwhile.
-    Ask { ask: AskId, question: Question },
+    Ask { ask: AskId, question: InspectionRequest },
     /// Searches the programs that answer a question; a run or a search under way is abandoned.
     Search {
         search: SearchId,
@@ -131,14 +131,14 @@ pub enum Command {
 
 /// What can be asked about runs, given their traces as far as they are known.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Question {
+pub enum InspectionRequest {
     /// What happened inside the token at a position; `top` tokens are named at each stage.
     Inspect {
         trace: Box<Trace>,
         position: usize,
         top: usize,
     },
-    /// As [`Question::Inspect`], for neighbouring tokens.
+    /// As [`InspectionRequest::Inspect`], for neighbouring tokens.
     InspectRange {
         trace: Box<Trace>,
         positions: Range<usize>,
@@ -168,9 +168,9 @@ pub enum Question {
 /// Why a question has no answer that another command ended.
 pub const ENDED: &str = "ended before there was an answer: ask again";
 
-/// What came of a [`Question`].
+/// What came of a [`InspectionRequest`].
 #[derive(Clone, Debug, PartialEq)]
-pub enum Answer {
+pub enum InspectionResult {
     Inspected(Box<Inspection>),
     InspectedRange(Vec<Inspection>),
     Flipped(Box<Flip>),
@@ -182,7 +182,7 @@ pub enum Answer {
 
 /// From the worker.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Event {
+pub enum WorkerEvent {
     /// Bytes of the model pulled so far; `what` is a line for the user.
     Pulling {
         what: String,
@@ -226,7 +226,7 @@ pub enum Event {
     },
     Answered {
         ask: AskId,
-        answer: Answer,
+        answer: InspectionResult,
     },
     /// A simulation of a search is done.
     Searched {
@@ -244,15 +244,15 @@ pub enum Event {
     },
 }
 
-impl Event {
+impl WorkerEvent {
     /// The run an event belongs to, if any.
     pub fn run(&self) -> Option<RunId> {
         match self {
-            Event::Reading { run, .. }
-            | Event::Started { run, .. }
-            | Event::Stepped { run, .. }
-            | Event::Finished { run, .. }
-            | Event::Failed { run, .. } => Some(*run),
+            WorkerEvent::Reading { run, .. }
+            | WorkerEvent::Started { run, .. }
+            | WorkerEvent::Stepped { run, .. }
+            | WorkerEvent::Finished { run, .. }
+            | WorkerEvent::Failed { run, .. } => Some(*run),
             _ => None,
         }
     }

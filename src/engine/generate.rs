@@ -11,7 +11,7 @@ use super::decide::{DecisionPolicy, RoutedChunk};
 use super::distribution::{Candidate, likeliest};
 use super::events::Prompt;
 use super::sampler::{Sampler, report};
-use super::sequence::{Sequence, Stopped, Watch};
+use super::sequence::{LayerProgress, Sequence, Stopped};
 use super::settings::Settings;
 use super::trace::{BranchPoint, Header, PromptToken, RouterInfo, SCHEMA, Step, StopReason, Summary, Trace};
 use crate::model::{Model, StreamDecoder};
@@ -123,7 +123,7 @@ impl<'a> Generation<'a> {
         prompt: &Prompt,
         settings: &'a Settings,
         stop: &'a AtomicBool,
-        watch: Option<Watch<'a>>,
+        watch: Option<LayerProgress<'a>>,
     ) -> Result<(Self, Header)> {
         let config = model.decoder.config();
         let mut policy = DecisionPolicy::new(settings, routers, config.layers)?;

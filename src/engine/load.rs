@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::events::{LoadRequest, RouterChoice};
 use super::settings::{KvMode, Scope};
-use crate::model::catalog::{ModelLocation, Progress};
+use crate::model::catalog::{ModelLocation, PullProgress};
 use crate::model::{self, Model, ModelInfo, gguf};
 use crate::router::checkpoint::{KV, SCOPE};
 use crate::router::{Router, load_router, metadata_entry, read_router};
@@ -56,7 +56,7 @@ pub fn load_model(
     stop: &AtomicBool,
 ) -> Result<Model> {
     let device = model::device(&request.device)?;
-    let progress = &mut |p: Progress| pulling(&p.what, p.done, p.total);
+    let progress = &mut |p: PullProgress| pulling(&p.what, p.done, p.total);
     let located = model::catalog::locate(request.model.as_deref(), progress, stop)?;
     if let ModelLocation::Gguf(path) = &located.location {
         // A sum of gigabytes that are no model is nothing to wait for.

@@ -31,7 +31,9 @@ pub use crate::model::loopmoe::{ExpertUse, ModulationSize};
 pub use crate::router::checkpoint::{KV, SCOPE};
 pub use distribution::{Candidate, Distribution};
 pub use divergence::Divergence;
-pub use events::{Answer, AskId, Command, ENDED, Event, LoadRequest, Prompt, Question, RouterChoice, RunId};
+pub use events::{
+    AskId, Command, ENDED, InspectionRequest, InspectionResult, LoadRequest, Prompt, RouterChoice, RunId, WorkerEvent,
+};
 pub use flip::{Flip, Shift};
 pub use generate::{Generation, Output, generate};
 pub use inspect::{Inspection, Moved, Since, Stage};

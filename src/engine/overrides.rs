@@ -38,7 +38,7 @@ const KEYWORDS: &str = "scope, kv, dial, budget, program, seed or pin";
 
 /// An override in the list.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Item {
+pub struct OverrideItem {
     pub what: Override,
     /// Whether it is carried out.
     pub on: bool,
@@ -48,15 +48,15 @@ pub struct Item {
 
 /// A line of the file. Blank lines are not kept.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Line {
+pub enum OverrideLine {
     Comment(String),
-    Item(Item),
+    Item(OverrideItem),
 }
 
 /// A list of overrides, in the file's order. Of several pins on a cell the last one holds.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
-    pub lines: Vec<Line>,
+    pub lines: Vec<OverrideLine>,
 }
 
 /// Why a file was refused. Lines and columns count from 1, columns in characters.
@@ -79,7 +79,7 @@ impl Overrides {
     /// The first line that is none, with the column and what was expected; a layer that the model
     /// does not have; a second item of a kind of which one holds, unless it is switched off.
     pub fn parse(text: &str, layers: usize) -> Result<Overrides, OverridesError> {
-        let mut lines: Vec<Line> = Vec::new();
+        let mut lines: Vec<OverrideLine> = Vec::new();
         let mut numbers: Vec<usize> = Vec::new();
         for (number, text) in (1..).zip(text.trim_start_matches('\u{feff}').lines()) {
             let Some(line) = parse_line(text, number, layers)? else {
@@ -102,7 +102,7 @@ impl Overrides {
     /// What is carried out, in order.
     pub fn active(&self) -> impl Iterator<Item = &Override> {
         self.lines.iter().filter_map(|line| match line {
-            Line::Item(item) if item.on => Some(&item.what),
+            OverrideLine::Item(item) if item.on => Some(&item.what),
             _ => None,
         })
     }
@@ -148,7 +148,7 @@ impl From<&Settings> for Overrides {
             .chain((sampling.temperature > 0.0).then_some(Override::Seed(sampling.seed)))
             .chain(settings.pins.iter().copied().map(Override::Pin));
         let line = |what| {
-            Line::Item(Item {
+            OverrideLine::Item(OverrideItem {
                 what,
                 on: true,
                 note: String::new(),
@@ -166,11 +166,11 @@ impl fmt::Display for Overrides {
     }
 }
 
-impl fmt::Display for Line {
+impl fmt::Display for OverrideLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Line::Comment(text) => f.write_str(format!("# {}", escape_controls(text)).trim_end()),
-            Line::Item(item) => {
+            OverrideLine::Comment(text) => f.write_str(format!("# {}", escape_controls(text)).trim_end()),
+            OverrideLine::Item(item) => {
                 let off = if item.on { "" } else { "off " };
                 write!(f, "{off}{}", item.what)?;
                 match item.note.is_empty() {
@@ -198,9 +198,9 @@ impl fmt::Display for Override {
 }
 
 /// Whether two lines cannot both be carried out: of all but pins there is one.
-fn excludes(a: &Line, b: &Line) -> bool {
-    let kind = |line: &Line| match line {
-        Line::Item(item) if item.on && !matches!(item.what, Override::Pin(_)) => {
+fn excludes(a: &OverrideLine, b: &OverrideLine) -> bool {
+    let kind = |line: &OverrideLine| match line {
+        OverrideLine::Item(item) if item.on && !matches!(item.what, Override::Pin(_)) => {
             Some(std::mem::discriminant(&item.what))
         }
         _ => None,
@@ -209,13 +209,13 @@ fn excludes(a: &Line, b: &Line) -> bool {
 }
 
 /// A line, unless it is blank.
-fn parse_line(text: &str, line: usize, layers: usize) -> Result<Option<Line>, OverridesError> {
+fn parse_line(text: &str, line: usize, layers: usize) -> Result<Option<OverrideLine>, OverridesError> {
     let (body, comment) = match text.split_once('#') {
         Some((body, comment)) => (body, Some(comment.trim().to_owned())),
         None => (text, None),
     };
     if body.trim().is_empty() {
-        return Ok(comment.map(Line::Comment));
+        return Ok(comment.map(OverrideLine::Comment));
     }
     let mut words = Words { rest: body, column: 1 };
     let mut keyword = words.next();
@@ -227,7 +227,7 @@ fn parse_line(text: &str, line: usize, layers: usize) -> Result<Option<Line>, Ov
         Mistake::Program(error) => OverridesError::Program { line, error },
         Mistake::Other { column, message } => OverridesError::Item { line, column, message },
     })?;
-    Ok(Some(Line::Item(Item {
+    Ok(Some(OverrideLine::Item(OverrideItem {
         what,
         on,
         note: comment.unwrap_or_default(),

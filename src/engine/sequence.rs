@@ -7,12 +7,12 @@ use anyhow::Result;
 use candle_core::Tensor;
 use thiserror::Error;
 
-use crate::model::fused::{Overlapped, Task};
+use crate::model::fused::{Overlapped, OverlappedTask};
 use crate::model::loopmoe::{ExpertUse, Seen};
 use crate::model::{Chunk, Decoder, KvCache, KvMode, PassKv};
 use crate::program::{Action, Program};
 use crate::router::policy::Proposal;
-use crate::router::{Question, Router};
+use crate::router::{Router, RouterQuery};
 
 /// The user stopped the run in the middle of a forward pass.
 #[derive(Debug, Error)]
@@ -53,7 +53,7 @@ impl LayerActions {
 }
 
 /// Hears before each layer of a chunk of several tokens how many layers are done, and of how many.
-pub type Watch<'m> = &'m (dyn Fn(usize, usize) + Sync);
+pub type LayerProgress<'m> = &'m (dyn Fn(usize, usize) + Sync);
 
 /// A sequence's KV cache and length, and the decoder it runs on.
 pub struct Sequence<'m> {
@@ -62,7 +62,7 @@ pub struct Sequence<'m> {
     len: usize,
     mode: KvMode,
     stop: &'m AtomicBool,
-    watch: Option<Watch<'m>>,
+    watch: Option<LayerProgress<'m>>,
     blocks_run: usize,
     /// Layers that the last token did not run; those after the end it did.
     left_out: Vec<bool>,
@@ -107,7 +107,7 @@ impl<'m> Sequence<'m> {
     }
 
     /// Tells `watch` how far its chunks are.
-    pub fn watched(self, watch: Option<Watch<'m>>) -> Self {
+    pub fn watched(self, watch: Option<LayerProgress<'m>>) -> Self {
         Sequence { watch, ..self }
     }
 
@@ -329,7 +329,7 @@ impl<'m> Sequence<'m> {
         layer: usize,
         hidden: Tensor,
         chunk: &Chunk,
-        question: &Question,
+        question: &RouterQuery,
         mut decide: impl FnMut([f32; 3]) -> LayerActions,
     ) -> Result<(Tensor, LayerActions)> {
         let (answer, mut actions) = (OnceLock::new(), None);
@@ -341,7 +341,7 @@ impl<'m> Sequence<'m> {
             settled.of_row(0) != Action::Skip
         };
         let beside = Overlapped {
-            task: Task {
+            task: OverlappedTask {
                 run: &ask,
                 groups: question.groups(),
             },

@@ -1,4 +1,4 @@
-//! The thread that owns the model: it takes [`Command`]s and answers with [`Event`]s. Questions are
+//! The thread that owns the model: it takes [`Command`]s and answers with [`WorkerEvent`]s. Questions are
 //! answered between two tokens of a run, or two simulations of a search; everything else ends it.
 
 mod answer;
@@ -15,7 +15,7 @@ use anyhow::Result;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use self::answer::{answer, answer_waiting, answered};
-use super::events::{AskId, Command, Event, LoadRequest, Prompt, Question, RouterChoice, RunId};
+use super::events::{AskId, Command, InspectionRequest, LoadRequest, Prompt, RouterChoice, RunId, WorkerEvent};
 use super::generate::Generation;
 use super::inspector::Inspector;
 use super::load::{load_model, load_routers};
@@ -60,7 +60,7 @@ struct UnderWay {
 
 impl Worker {
     /// Starts the thread; searches are carried out by `searcher`.
-    pub fn spawn(searcher: Searcher) -> (Worker, UnboundedReceiver<Event>) {
+    pub fn spawn(searcher: Searcher) -> (Worker, UnboundedReceiver<WorkerEvent>) {
         let (commands, inbox) = mpsc::channel();
         let (events, outbox) = unbounded_channel();
         let pause_point = Arc::new(PausePoint::default());
@@ -160,7 +160,7 @@ impl Inbox<'_> {
     }
 
     /// The next question there is; other orders wait.
-    fn question(&mut self) -> Option<(AskId, Question, Arc<AtomicBool>)> {
+    fn question(&mut self) -> Option<(AskId, InspectionRequest, Arc<AtomicBool>)> {
         while let Ok(order) = self.orders.try_recv() {
             match order.command {
                 Command::Ask { ask, question } => return Some((ask, question, order.stop)),
@@ -171,7 +171,12 @@ impl Inbox<'_> {
     }
 }
 
-fn work(orders: &Receiver<Order>, events: &UnboundedSender<Event>, pause_point: Arc<PausePoint>, searcher: Searcher) {
+fn work(
+    orders: &Receiver<Order>,
+    events: &UnboundedSender<WorkerEvent>,
+    pause_point: Arc<PausePoint>,
+    searcher: Searcher,
+) {
     let mut state = State {
         model: None,
         routers: None,
@@ -188,19 +193,25 @@ fn work(orders: &Receiver<Order>, events: &UnboundedSender<Event>, pause_point: 
     }
 }
 
-fn perform(state: &mut State, command: Command, inbox: &mut Inbox, events: &UnboundedSender<Event>, stop: &AtomicBool) {
+fn perform(
+    state: &mut State,
+    command: Command,
+    inbox: &mut Inbox,
+    events: &UnboundedSender<WorkerEvent>,
+    stop: &AtomicBool,
+) {
     // The receiver is gone only when the program ends.
-    let emit = |event: Event| drop(events.send(event));
+    let emit = |event: WorkerEvent| drop(events.send(event));
     match command {
         // The pause point knows of the last three already.
         Command::Stop | Command::Pause | Command::Resume | Command::Step => {}
         Command::Load(request) => match caught(|| load(state, &request, &emit, stop)) {
             Ok(event) => emit(event),
-            Err(e) => emit(Event::LoadFailed(format!("{e:#}"))),
+            Err(e) => emit(WorkerEvent::LoadFailed(format!("{e:#}"))),
         },
         Command::Routers(choice) => match caught(|| change_routers(state, &choice)) {
             Ok(event) => emit(event),
-            Err(e) => emit(Event::RoutersFailed(format!("{e:#}"))),
+            Err(e) => emit(WorkerEvent::RoutersFailed(format!("{e:#}"))),
         },
         Command::Ask { ask, question } => {
             let answer = caught(|| answer(&mut state.inspector(stop)?, &question));
@@ -212,7 +223,7 @@ fn perform(state: &mut State, command: Command, inbox: &mut Inbox, events: &Unbo
                 Err(e) if e.is::<Stopped>() => SearchEnd::Stopped,
                 Err(e) => SearchEnd::Failed(format!("{e:#}")),
             };
-            emit(Event::SearchEnded { search, end });
+            emit(WorkerEvent::SearchEnded { search, end });
         }
         Command::Generate { run, prompt, settings } => {
             let start = Start::Prompt(&prompt);
@@ -261,10 +272,10 @@ impl State {
         start: Start,
         settings: &Settings,
         inbox: &mut Inbox,
-        emit: &(dyn Fn(Event) + Sync),
+        emit: &(dyn Fn(WorkerEvent) + Sync),
         stop: &AtomicBool,
     ) -> Result<Summary> {
-        let watch = |done, of| emit(Event::Reading { run, done, of });
+        let watch = |done, of| emit(WorkerEvent::Reading { run, done, of });
         let State {
             model, routers, kept, ..
         } = self;
@@ -304,9 +315,9 @@ impl State {
             }
         };
         let header = Box::new(trace.header.clone());
-        emit(Event::Started { run, header });
+        emit(WorkerEvent::Started { run, header });
         for step in trace.steps.iter().cloned().map(Box::new) {
-            emit(Event::Stepped { run, step });
+            emit(WorkerEvent::Stepped { run, step });
         }
         loop {
             let live = Some((&trace, generation.sequence().cache()));
@@ -318,7 +329,7 @@ impl State {
             step.next = generation.likeliest(NEXT)?;
             trace.steps.push(step.clone());
             let step = Box::new(step);
-            emit(Event::Stepped { run, step });
+            emit(WorkerEvent::Stepped { run, step });
         }
         let summary = generation.summary();
         kept.put(trace, generation.into_sequence().into_cache());
@@ -331,14 +342,14 @@ impl State {
         search: SearchId,
         request: &SearchRequest,
         inbox: &mut Inbox,
-        emit: &dyn Fn(Event),
+        emit: &dyn Fn(WorkerEvent),
         stop: &AtomicBool,
     ) -> Result<()> {
         let model = self.model.as_ref().ok_or_else(no_model)?;
         let (routers, kept) = (self.routers.as_deref(), &mut self.kept);
         let mut tell = |step| {
             let step = Box::new(step);
-            emit(Event::Searched { search, step });
+            emit(WorkerEvent::Searched { search, step });
             answer_waiting(inbox, (model, routers), kept, None, emit);
         };
         (self.searcher)(model, request, &mut tell, stop)
@@ -349,29 +360,34 @@ fn no_model() -> anyhow::Error {
     anyhow::anyhow!("no model is loaded yet; recorded traces can be explored meanwhile")
 }
 
-fn ended(run: RunId, result: Result<Summary>) -> Event {
+fn ended(run: RunId, result: Result<Summary>) -> WorkerEvent {
     match result {
-        Ok(summary) => Event::Finished { run, summary },
+        Ok(summary) => WorkerEvent::Finished { run, summary },
         Err(e) => {
             let message = match e.is::<Stopped>() {
                 true => "stopped before the first token".to_owned(),
                 false => format!("{e:#}"),
             };
-            Event::Failed { run, message }
+            WorkerEvent::Failed { run, message }
         }
     }
 }
 
-fn load(state: &mut State, request: &LoadRequest, emit: &dyn Fn(Event), stop: &AtomicBool) -> Result<Event> {
+fn load(
+    state: &mut State,
+    request: &LoadRequest,
+    emit: &dyn Fn(WorkerEvent),
+    stop: &AtomicBool,
+) -> Result<WorkerEvent> {
     let mut last = Instant::now() - PROGRESS_EVERY;
     let mut pulling = |what: &str, done: u64, total: Option<u64>| {
         if last.elapsed() >= PROGRESS_EVERY || Some(done) == total {
             last = Instant::now();
             let what = what.to_owned();
-            emit(Event::Pulling { what, done, total });
+            emit(WorkerEvent::Pulling { what, done, total });
         }
     };
-    let mut loading = |what: &str| emit(Event::Loading(what.into()));
+    let mut loading = |what: &str| emit(WorkerEvent::Loading(what.into()));
     let model = load_model(request, &mut pulling, &mut loading, stop)?;
     let mut notes = model.notes.clone();
     let routers = load_routers(&request.routers, &model).unwrap_or_else(|e| {
@@ -379,7 +395,7 @@ fn load(state: &mut State, request: &LoadRequest, emit: &dyn Fn(Event), stop: &A
         notes.insert(0, format!("{e:#}"));
         None
     });
-    let event = Event::Loaded {
+    let event = WorkerEvent::Loaded {
         model: Box::new(model.info.clone()),
         routers: routers.as_ref().map(|r| r.info().clone()),
         device: model.device_name(),
@@ -392,13 +408,15 @@ fn load(state: &mut State, request: &LoadRequest, emit: &dyn Fn(Event), stop: &A
     Ok(event)
 }
 
-fn change_routers(state: &mut State, choice: &RouterChoice) -> Result<Event> {
+fn change_routers(state: &mut State, choice: &RouterChoice) -> Result<WorkerEvent> {
     let model = state
         .model
         .as_ref()
         .ok_or_else(|| anyhow::anyhow!("no model is loaded yet"))?;
     state.routers = load_routers(choice, model)?;
-    Ok(Event::RoutersChanged(state.routers.as_ref().map(|r| r.info().clone())))
+    Ok(WorkerEvent::RoutersChanged(
+        state.routers.as_ref().map(|r| r.info().clone()),
+    ))
 }
 
 /// Turns a panic into an error: the screen shows it and the worker lives on.

@@ -4,9 +4,9 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use crate::engine::Scope;
-use crate::eval::report::{Report, Row};
+use crate::eval::report::{EvaluationReport, EvaluationRow};
 use crate::eval::{Control, Pick, Series};
-use crate::plot::{self, Curve, Grid, Joined, Panel, Point, Scale};
+use crate::plot::{self, Curve, Joined, Panel, PanelGrid, PlotPoint, Scale};
 use crate::text::escape_controls;
 
 /// Of a panel in the terminal.
@@ -14,7 +14,7 @@ const COLUMNS: u16 = 78;
 const ROWS: u16 = 18;
 
 /// Of the SVG.
-const GRID: Grid = Grid {
+const GRID: PanelGrid = PanelGrid {
     width: 760.0,
     height: 440.0,
     across: 1,
@@ -95,8 +95,8 @@ const KINDS: [Kind; 14] = [
 ];
 
 /// The panel of the rows of one task.
-fn panel(rows: &[&Row]) -> Panel {
-    let point = |row: &&Row| Point {
+fn panel(rows: &[&EvaluationRow]) -> Panel {
+    let point = |row: &&EvaluationRow| PlotPoint {
         x: row.mean_depth,
         y: 100.0 * row.accuracy,
         interval: Some((100.0 * row.accuracy_low, 100.0 * row.accuracy_high)),
@@ -112,7 +112,7 @@ fn panel(rows: &[&Row]) -> Panel {
     };
     let on = |kind: &Kind| rows.iter().filter(|r| kind.series.contains(&r.series));
     let curves = KINDS.iter().filter_map(|kind| {
-        let mut points: Vec<Point> = on(kind).map(point).collect();
+        let mut points: Vec<PlotPoint> = on(kind).map(point).collect();
         points.sort_by(|a, b| a.x.total_cmp(&b.x));
         (!points.is_empty()).then(|| Curve {
             name: kind.name.into(),
@@ -137,17 +137,17 @@ fn panel(rows: &[&Row]) -> Panel {
 }
 
 /// Base's accuracy at every depth, to compare with.
-fn base_line(rows: &[&Row]) -> Option<Curve> {
+fn base_line(rows: &[&EvaluationRow]) -> Option<Curve> {
     let base = rows.iter().find(|r| r.series == Series::Base)?;
     let depths = || rows.iter().map(|r| r.mean_depth);
     let ends = [
         depths().fold(f64::INFINITY, f64::min),
         depths().fold(f64::NEG_INFINITY, f64::max),
     ];
-    let point = |x| Point {
+    let point = |x| PlotPoint {
         x,
         y: 100.0 * base.accuracy,
-        ..Point::default()
+        ..PlotPoint::default()
     };
     Some(Curve {
         name: "base's accuracy".into(),
@@ -159,8 +159,8 @@ fn base_line(rows: &[&Row]) -> Option<Curve> {
 }
 
 /// The rows of each task, in their order.
-fn by_task(rows: &[Row]) -> Vec<Vec<&Row>> {
-    let mut tasks: Vec<Vec<&Row>> = Vec::new();
+fn by_task(rows: &[EvaluationRow]) -> Vec<Vec<&EvaluationRow>> {
+    let mut tasks: Vec<Vec<&EvaluationRow>> = Vec::new();
     for row in rows {
         // Base begins a task: two files may have one name.
         match tasks.last_mut() {
@@ -172,8 +172,8 @@ fn by_task(rows: &[Row]) -> Vec<Vec<&Row>> {
 }
 
 /// A drawing for each task that has a curve: routers at some dial or budget.
-pub fn terminal(rows: &[Row]) -> String {
-    let is_swept = |row: &&Row| matches!(row.series, Series::Dial(_) | Series::Budget(_));
+pub fn terminal(rows: &[EvaluationRow]) -> String {
+    let is_swept = |row: &&EvaluationRow| matches!(row.series, Series::Dial(_) | Series::Budget(_));
     let tasks = by_task(rows);
     let tasks = tasks.iter().filter(|rows| rows.iter().any(is_swept));
     tasks.map(|rows| draw(&panel(rows))).collect()
@@ -193,12 +193,12 @@ fn draw(panel: &Panel) -> String {
 }
 
 /// All tasks, with 95 % intervals.
-pub fn svg(report: &Report) -> String {
+pub fn svg(report: &EvaluationReport) -> String {
     let who = match &report.routers {
         Some(routers) => format!("{}, routers {routers}", report.model),
         None => report.model.clone(),
     };
-    let named = |rows: &Vec<&Row>| {
+    let named = |rows: &Vec<&EvaluationRow>| {
         let panel = panel(rows);
         Panel {
             title: format!("{}: accuracy over depth, with 95 % intervals ({who})", panel.title),
@@ -214,7 +214,7 @@ mod tests {
     use crate::eval::{Outcome, Variant};
     use crate::program::Program;
 
-    fn row(task: &str, method: &Variant, correct: usize, depth: f64) -> Row {
+    fn row(task: &str, method: &Variant, correct: usize, depth: f64) -> EvaluationRow {
         let outcome = |i| Outcome {
             correct: i < correct,
             not_understood: false,
@@ -222,10 +222,10 @@ mod tests {
             seconds: 0.1,
             standard: false,
         };
-        Row::new(task, method, &(0..50).map(outcome).collect::<Vec<_>>(), None)
+        EvaluationRow::new(task, method, &(0..50).map(outcome).collect::<Vec<_>>(), None)
     }
 
-    fn task(name: &str) -> Vec<Row> {
+    fn task(name: &str) -> Vec<EvaluationRow> {
         let routers = |dial, budget| Variant::routers(Scope::Prompt, dial, budget);
         vec![
             row(name, &Variant::base(30), 25, 30.0),

@@ -7,10 +7,10 @@ use anyhow::Result;
 use super::controls::by_influence;
 use super::outcomes::{FORMAT, TaskHeader};
 use super::parallel::for_each_ordered;
-use super::report::Row;
+use super::report::EvaluationRow;
 use super::{
-    Asked, Control, Outcome, OutcomeFile, OutcomeHeader, Pick, Question, Runs, ScoringConfig, Task, Variant, Variants,
-    prompts,
+    Control, Outcome, OutcomeFile, OutcomeHeader, Pick, PreparedQuestion, Question, Runs, ScoringConfig, Task, Variant,
+    Variants, prompts,
 };
 use crate::engine::sequence::Stopped;
 use crate::model::Model;
@@ -26,7 +26,7 @@ const CALIBRATION: usize = 64;
 pub struct Interrupted;
 
 /// Removes layers down to a mean depth, by what an evaluation of other questions says.
-pub type Removal<'c> = &'c mut dyn FnMut(f64, &mut Evaluation) -> Result<Control>;
+pub type LayerRemover<'c> = &'c mut dyn FnMut(f64, &mut Evaluation) -> Result<Control>;
 
 /// Which controls are measured beside the variants.
 pub struct Controls<'c> {
@@ -35,7 +35,7 @@ pub struct Controls<'c> {
     /// At these depths; those of the routers if empty.
     pub depths: &'c [f64],
     /// Those that other questions miss least.
-    pub removal: Option<Removal<'c>>,
+    pub removal: Option<LayerRemover<'c>>,
 }
 
 /// Questions of some tasks, answered by a model.
@@ -56,7 +56,12 @@ impl Evaluation<'_> {
     ///
     /// # Errors
     /// [`Interrupted`], outcomes that cannot be written, and those of the model.
-    pub fn measure(&mut self, tasks: &[Task], variants: &Variants, mut controls: Controls) -> Result<Vec<Row>> {
+    pub fn measure(
+        &mut self,
+        tasks: &[Task],
+        variants: &Variants,
+        mut controls: Controls,
+    ) -> Result<Vec<EvaluationRow>> {
         let mut measured = Vec::new();
         for task in tasks {
             let (rows, base) = self.rows(task, &variants.all, None)?;
@@ -144,7 +149,7 @@ impl Evaluation<'_> {
         task: &Task,
         variants: &[Variant],
         base: Option<Vec<Outcome>>,
-    ) -> Result<(Vec<Row>, Vec<Outcome>)> {
+    ) -> Result<(Vec<EvaluationRow>, Vec<Outcome>)> {
         let outcomes = self.outcomes(task, variants)?;
         let first_is_base = base.is_none();
         let base = base.unwrap_or_else(|| outcomes[0].clone());
@@ -154,7 +159,7 @@ impl Evaluation<'_> {
             .enumerate()
             .map(|(index, (variant, outcomes))| {
                 let against = (index > 0 || !first_is_base).then_some(base.as_slice());
-                Row::new(&task.name, variant, outcomes, against)
+                EvaluationRow::new(&task.name, variant, outcomes, against)
             });
         Ok((rows.collect(), base))
     }
@@ -188,7 +193,7 @@ impl Evaluation<'_> {
             stop,
             |index| {
                 let question = &task.questions[index];
-                let asked = Asked::new(question, model, scoring, generation.as_ref())?;
+                let asked = PreparedQuestion::new(question, model, scoring, generation.as_ref())?;
                 let ids = |index: usize| {
                     let q = &task.questions[index];
                     let text = prompts::prompt(&q.question, q.answer.choices(), scoring, generation.as_ref());

@@ -21,7 +21,7 @@ use crate::text::escape_controls;
 /// How the model is made to write its answers: greedily, until an end token, a stop string or
 /// `max_new_tokens`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Generation {
+pub struct GenerationSettings {
     pub answers: AnswerKind,
     pub max_new_tokens: usize,
     /// Under the model's chat template, as a user's message; else the prompt as it is.
@@ -48,7 +48,7 @@ pub fn default_new_tokens(answers: AnswerKind, in_search: bool) -> usize {
 
 /// What the model wrote.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Written {
+pub struct WrittenAnswer {
     /// What of the answer the prompt began, and what the model went on with.
     pub text: String,
     /// Executed layers per forward pass, meaned over the prompt's pass and each new token's.
@@ -57,7 +57,7 @@ pub struct Written {
     pub confidence: f64,
 }
 
-impl Generation {
+impl GenerationSettings {
     /// `who` (scope, dial, budget, pins or a program) for a run that writes an answer. A new
     /// question, and for a letter a new line, ends it.
     pub fn settings(&self, who: &Settings) -> Settings {
@@ -91,9 +91,9 @@ pub fn write(
     routers: Option<&dyn Router>,
     who: &Settings,
     question: &Question,
-    generation: &Generation,
+    generation: &GenerationSettings,
     stop: &AtomicBool,
-) -> Result<Written> {
+) -> Result<WrittenAnswer> {
     ensure!(
         !generation.chat || model.chat.is_some(),
         "{} has no chat template; leave out --chat",
@@ -127,7 +127,7 @@ pub fn write(
         summary => summary.with_context(|| format!("question {}", escape_controls(&question.id)))?,
     };
     ensure!(summary.stop != StopReason::Stopped, Stopped);
-    Ok(Written {
+    Ok(WrittenAnswer {
         text,
         depth: depth as f64 / passes.max(1) as f64,
         confidence: log_probs / passes.saturating_sub(1).max(1) as f64,
@@ -140,7 +140,7 @@ pub fn answer(
     routers: Option<&dyn Router>,
     who: &Settings,
     question: &Question,
-    generation: &Generation,
+    generation: &GenerationSettings,
     stop: &AtomicBool,
 ) -> Result<Outcome> {
     let written = write(model, routers, who, question, generation, stop)?;
@@ -148,7 +148,7 @@ pub fn answer(
 }
 
 /// Whether what was written is right.
-pub fn judge(question: &Question, written: &Written) -> Outcome {
+pub fn judge(question: &Question, written: &WrittenAnswer) -> Outcome {
     let verdict = grading::grade(&question.answer, &written.text);
     Outcome {
         correct: verdict == Verdict::Right,

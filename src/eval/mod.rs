@@ -27,9 +27,9 @@ pub mod variants;
 
 pub use controls::Control;
 pub use evaluation::Evaluation;
-pub use generation::Generation;
-pub use multiple_choice::{ChoiceScorer, EncodedQuestion, Score, Scoring};
+pub use generation::GenerationSettings;
+pub use multiple_choice::{ChoiceScore, ChoiceScorer, EncodedQuestion, Scoring};
 pub use outcomes::{OutcomeFile, OutcomeHeader};
 pub use scoring::ScoringConfig;
 pub use tasks::{Answer, AnswerKind, Question, Task};
-pub use variants::{Asked, Outcome, Pick, Runs, Series, Variant, Variants};
+pub use variants::{Outcome, Pick, PreparedQuestion, Runs, Series, Variant, Variants};

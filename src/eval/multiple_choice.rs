@@ -123,7 +123,7 @@ impl EncodedQuestion {
     }
 
     /// The score of the choices, given the log-probability of each choice's tokens.
-    pub fn score(&self, log_probs: &[Vec<f64>], scoring: Scoring) -> Score {
+    pub fn score(&self, log_probs: &[Vec<f64>], scoring: Scoring) -> ChoiceScore {
         let score = |(index, tokens): (usize, &Vec<f64>)| {
             let sum: f64 = tokens.iter().sum();
             match scoring {
@@ -132,7 +132,7 @@ impl EncodedQuestion {
                 Scoring::Char => sum / self.chars[index] as f64,
             }
         };
-        Score::new(log_probs.iter().enumerate().map(score).collect(), self.answer)
+        ChoiceScore::new(log_probs.iter().enumerate().map(score).collect(), self.answer)
     }
 }
 
@@ -163,7 +163,7 @@ fn lettered(question: &Question) -> Result<Question> {
 
 /// What a question came to under one program.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Score {
+pub struct ChoiceScore {
     /// One a choice; the greatest is the model's answer.
     pub scores: Vec<f64>,
     /// Whether the right choice scored above every other.
@@ -172,7 +172,7 @@ pub struct Score {
     pub margin: f64,
 }
 
-impl Score {
+impl ChoiceScore {
     /// The probability of the best choice among all, by their scores.
     pub fn confidence(&self) -> f64 {
         let best = self.scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -180,11 +180,11 @@ impl Score {
     }
 
     /// A tie is no right answer; neither is a score that is no number.
-    fn new(scores: Vec<f64>, answer: usize) -> Score {
+    fn new(scores: Vec<f64>, answer: usize) -> ChoiceScore {
         let others = scores.iter().enumerate().filter(|(i, _)| *i != answer);
         let best_other = others.map(|(_, s)| *s).fold(f64::NEG_INFINITY, f64::max);
         let margin = scores[answer] - best_other;
-        Score {
+        ChoiceScore {
             correct: margin > 0.0,
             margin,
             scores,
@@ -252,12 +252,12 @@ impl<'a> ChoiceScorer<'a> {
     }
 
     /// The score by the hidden states after the last block.
-    pub fn finish(&self, hidden: &Tensor, scoring: Scoring) -> Result<Score> {
+    pub fn finish(&self, hidden: &Tensor, scoring: Scoring) -> Result<ChoiceScore> {
         Ok(self.question.score(&self.log_probs(hidden)?, scoring))
     }
 
     /// The score under a program, from the embeddings on.
-    pub fn run(&self, program: &Program, scoring: Scoring) -> Result<Score> {
+    pub fn run(&self, program: &Program, scoring: Scoring) -> Result<ChoiceScore> {
         let mut hidden = self.embed()?;
         for &layer in program.layers() {
             hidden = self.run_block(layer, &hidden)?;
@@ -326,8 +326,8 @@ mod tests {
         let by_token = question.score(&log_probs, Scoring::Token);
         assert_eq!((by_token.scores, by_token.margin), (vec![-2.0, -3.0], 1.0));
         assert_eq!(question.score(&log_probs, Scoring::Char).scores, [-0.5, -1.5]);
-        assert!(!Score::new(vec![1.0, 1.0], 0).correct);
-        assert!(!Score::new(vec![f64::NAN, 1.0], 0).correct);
+        assert!(!ChoiceScore::new(vec![1.0, 1.0], 0).correct);
+        assert!(!ChoiceScore::new(vec![f64::NAN, 1.0], 0).correct);
     }
 
     #[test]

@@ -7,15 +7,15 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::{Generation, Outcome, Question, Scoring, Task};
-use crate::line_file::{Existing, LineFile, Words, difference, to_line, whole_lines};
+use super::{GenerationSettings, Outcome, Question, Scoring, Task};
+use crate::line_file::{Existing, FileWords, LineFile, difference, to_line, whole_lines};
 use crate::program::Program;
 use crate::text::escape_controls;
 
 /// Version of the layout of these lines.
 pub const FORMAT: u32 = 1;
 
-const WORDS: Words = Words {
+const WORDS: FileWords = FileWords {
     contents: "outcomes",
     writer: "evaluation",
     option: "--outcomes",
@@ -56,11 +56,11 @@ pub struct TaskHeader {
     pub questions: usize,
     pub scoring: Scoring,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub generation: Option<Generation>,
+    pub generation: Option<GenerationSettings>,
 }
 
 impl TaskHeader {
-    pub fn new(task: &Task, scoring: Scoring, generation: Option<Generation>) -> TaskHeader {
+    pub fn new(task: &Task, scoring: Scoring, generation: Option<GenerationSettings>) -> TaskHeader {
         TaskHeader {
             name: task.name.clone(),
             sha256: task.sha256.clone(),
@@ -77,12 +77,12 @@ pub struct Answers {
     pub task: String,
     /// The question's id.
     pub question: String,
-    pub outcomes: Vec<Named>,
+    pub outcomes: Vec<NamedOutcome>,
 }
 
 /// An outcome under its method's name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Named {
+pub struct NamedOutcome {
     pub method: String,
     #[serde(flatten)]
     pub outcome: Outcome,
@@ -90,7 +90,7 @@ pub struct Named {
 
 /// One training question under the programs of one round of the search for a static program.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Training {
+pub struct TrainingOutcome {
     pub round: String,
     /// The question's id.
     pub question: String,
@@ -103,7 +103,7 @@ pub struct Training {
 enum Line {
     Header(Box<OutcomeHeader>),
     Answers(Answers),
-    Training(Training),
+    Training(TrainingOutcome),
 }
 
 /// A file of outcomes. What a former run left in it is taken first, in the order of the evaluation,
@@ -191,7 +191,7 @@ impl OutcomeFile {
 
     /// Writes the right programs of one training question and waits until they are on the disk.
     pub fn write_training(&mut self, round: &str, question: &str, right: &[Program]) -> Result<()> {
-        self.lines.append(&to_line(&Line::Training(Training {
+        self.lines.append(&to_line(&Line::Training(TrainingOutcome {
             round: round.to_owned(),
             question: question.to_owned(),
             right: right.to_vec(),
@@ -200,7 +200,7 @@ impl OutcomeFile {
 
     /// Writes the outcomes of one question and waits until they are on the disk.
     pub fn write(&mut self, task: &Task, question: &Question, methods: &[&str], outcomes: &[Outcome]) -> Result<()> {
-        let named = methods.iter().zip(outcomes).map(|(method, outcome)| Named {
+        let named = methods.iter().zip(outcomes).map(|(method, outcome)| NamedOutcome {
             method: (*method).to_owned(),
             outcome: *outcome,
         });

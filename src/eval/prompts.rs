@@ -2,13 +2,13 @@
 //! prompt that their programs were found on.
 
 use super::grading::letters::letter;
-use super::{AnswerKind, Generation, Scoring};
+use super::{AnswerKind, GenerationSettings, Scoring};
 
 /// The prompt of a question.
 ///
 /// Scores of choices: `Question: …\nAnswer:`; of their letters: the choices stand before the last
-/// line as `A. …`. For answers that the model writes see [`Generation::prompt`].
-pub fn prompt(question: &str, choices: &[String], scoring: Scoring, generation: Option<&Generation>) -> String {
+/// line as `A. …`. For answers that the model writes see [`GenerationSettings::prompt`].
+pub fn prompt(question: &str, choices: &[String], scoring: Scoring, generation: Option<&GenerationSettings>) -> String {
     match (generation, scoring) {
         (Some(generation), _) => generation.prompt(question, choices),
         (None, Scoring::Letter | Scoring::Generated) => plain(&lettered(question, choices)),
@@ -34,7 +34,7 @@ pub fn lettered(question: &str, choices: &[String]) -> String {
     format!("{question}{lines}")
 }
 
-impl Generation {
+impl GenerationSettings {
     /// Zero-shot. Plain: `Question: …\nAnswer:`, for mathematics with a `\boxed{` behind it, as
     /// Dr.LLM begins the answers of base models. Under a chat template the box and the lone letter
     /// are asked for in words.
@@ -75,7 +75,7 @@ mod tests {
         assert_eq!(plain("calc 3 + 4 ="), "calc 3 + 4 =");
         assert_eq!(of(Scoring::Letter), "Question: Sky?\nA. red\nB. blue\nAnswer:");
         let written = |answers, chat| {
-            let generation = Generation {
+            let generation = GenerationSettings {
                 answers,
                 max_new_tokens: 1,
                 chat,

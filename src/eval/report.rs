@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::generation::Generation;
+use super::generation::GenerationSettings;
 use super::statistics::{mcnemar_exact, wilson};
 use super::variants::{Outcome, Series, Variant};
 use crate::program::Program;
@@ -10,7 +10,7 @@ use crate::text::escape_controls;
 
 /// How a report is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub enum ReportFormat {
     #[default]
     Text,
     Json,
@@ -20,7 +20,7 @@ pub enum Format {
 
 /// One method on one task.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Row {
+pub struct EvaluationRow {
     pub task: String,
     pub method: String,
     /// For curves; the method's name says as much.
@@ -50,9 +50,9 @@ pub struct Row {
     pub p: Option<f64>,
 }
 
-impl Row {
+impl EvaluationRow {
     /// `base`: base's outcomes on the same questions, unless this is base.
-    pub fn new(task: &str, method: &Variant, outcomes: &[Outcome], base: Option<&[Outcome]>) -> Row {
+    pub fn new(task: &str, method: &Variant, outcomes: &[Outcome], base: Option<&[Outcome]>) -> EvaluationRow {
         let (n, correct) = (outcomes.len(), outcomes.iter().filter(|o| o.correct).count());
         let (low, high) = wilson(correct, n);
         let flips = base.map(|base| {
@@ -61,7 +61,7 @@ impl Row {
             let broken = pairs().filter(|(b, o)| b.correct && !o.correct).count();
             (fixed, broken)
         });
-        Row {
+        EvaluationRow {
             task: task.into(),
             method: method.name.clone(),
             series: method.series,
@@ -104,7 +104,7 @@ fn format_p(p: f64) -> String {
 
 /// All rows, and what holds for all of them.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Report {
+pub struct EvaluationReport {
     pub version: String,
     pub model: String,
     pub model_sha256: String,
@@ -113,13 +113,13 @@ pub struct Report {
     pub scoring: String,
     /// How answers were written, for each task whose answers the model writes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub generation: Vec<Generation>,
+    pub generation: Vec<GenerationSettings>,
     pub routers: Option<String>,
     pub routers_sha256: Option<String>,
     /// Where the row of the best static program comes from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub training: Option<StaticChoice>,
-    pub rows: Vec<Row>,
+    pub rows: Vec<EvaluationRow>,
 }
 
 /// How the best static program was chosen.
@@ -155,18 +155,18 @@ const HEADINGS: [&str; 10] = [
 /// Columns of words stand left, numbers right.
 const LEFT: usize = 2;
 
-impl Report {
-    pub fn print(&self, format: Format) -> String {
+impl EvaluationReport {
+    pub fn print(&self, format: ReportFormat) -> String {
         match format {
-            Format::Text => self.text(),
-            Format::Json => serde_json::to_string_pretty(self).expect("a report has string keys only") + "\n",
-            Format::Csv => self.csv(),
-            Format::Markdown => self.markdown(),
+            ReportFormat::Text => self.text(),
+            ReportFormat::Json => serde_json::to_string_pretty(self).expect("a report has string keys only") + "\n",
+            ReportFormat::Csv => self.csv(),
+            ReportFormat::Markdown => self.markdown(),
         }
     }
 
     fn text(&self) -> String {
-        let cells: Vec<[String; 10]> = self.rows.iter().map(Row::cells).collect();
+        let cells: Vec<[String; 10]> = self.rows.iter().map(EvaluationRow::cells).collect();
         let width = |column: usize| {
             let lengths = cells.iter().map(|row| row[column].chars().count());
             lengths.chain([HEADINGS[column].len()]).max().unwrap_or_default()
@@ -329,10 +329,10 @@ mod tests {
         correct.iter().map(outcome).collect()
     }
 
-    fn report() -> Report {
+    fn report() -> EvaluationReport {
         let base = outcomes(&[1, 1, 0, 0]);
         let routed = outcomes(&[0, 1, 1, 1]);
-        Report {
+        EvaluationReport {
             version: "0".into(),
             model: "tiny".into(),
             model_sha256: "0123456789abcdef".into(),
@@ -343,8 +343,8 @@ mod tests {
             routers_sha256: None,
             training: None,
             rows: vec![
-                Row::new("arc", &Variant::base(4), &base, None),
-                Row::new(
+                EvaluationRow::new("arc", &Variant::base(4), &base, None),
+                EvaluationRow::new(
                     "arc",
                     &Variant::routers(Scope::Prompt, -0.5, None),
                     &routed,
@@ -366,27 +366,27 @@ mod tests {
     #[test]
     fn answers_that_were_not_understood_are_counted() {
         let mut report = report();
-        assert!(!report.print(Format::Text).contains("not understood"));
+        assert!(!report.print(ReportFormat::Text).contains("not understood"));
         let mut routed = outcomes(&[0, 1, 1, 1]);
         routed[0].not_understood = true;
-        report.rows[1] = Row::new("arc", &Variant::routers(Scope::Prompt, -0.5, None), &routed, None);
+        report.rows[1] = EvaluationRow::new("arc", &Variant::routers(Scope::Prompt, -0.5, None), &routed, None);
         let line = "Answers that were not understood, which count as wrong: arc, routers, prompt: 1 of 4.\n";
-        assert!(report.print(Format::Text).ends_with(line));
-        assert!(report.print(Format::Markdown).ends_with(line));
-        assert!(report.print(Format::Json).contains("\"not_understood\": 1"));
-        assert!(report.print(Format::Csv).lines().nth(2).unwrap().ends_with(",1"));
+        assert!(report.print(ReportFormat::Text).ends_with(line));
+        assert!(report.print(ReportFormat::Markdown).ends_with(line));
+        assert!(report.print(ReportFormat::Json).contains("\"not_understood\": 1"));
+        assert!(report.print(ReportFormat::Csv).lines().nth(2).unwrap().ends_with(",1"));
     }
 
     #[test]
     fn the_caption_says_how_answers_were_judged() {
         let mut report = report();
         report.scoring = "letter+generated".into();
-        report.generation.push(Generation {
+        report.generation.push(GenerationSettings {
             answers: crate::eval::AnswerKind::Number,
             max_new_tokens: 256,
             chat: false,
         });
-        let text = report.print(Format::Text);
+        let text = report.print(ReportFormat::Text);
         let expected =
             "score: log-likelihood of the choices' letters; greedy answers of up to 256 tokens, plain prompt;";
         assert!(text.contains(expected), "{text}");
@@ -402,16 +402,16 @@ mod tests {
             correct: 101,
             base: 90,
         });
-        let text = report.print(Format::Markdown);
+        let text = report.print(ReportFormat::Markdown);
         let expected = "static: the best of 80 programs on 200 training questions, 50.5 % of them right (base 45.0 %).";
         assert!(text.contains(expected), "{text}");
-        assert!(report.print(Format::Json).contains("\"program\": \"0-1 3\""));
+        assert!(report.print(ReportFormat::Json).contains("\"program\": \"0-1 3\""));
     }
 
     #[test]
     fn every_format_has_every_row() {
         let report = report();
-        let text = report.print(Format::Text);
+        let text = report.print(ReportFormat::Text);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
             lines[0],
@@ -425,11 +425,11 @@ mod tests {
             lines[3].starts_with("tiny (0123456789ab), no routers, score: sum"),
             "{text}"
         );
-        let markdown = report.print(Format::Markdown);
+        let markdown = report.print(ReportFormat::Markdown);
         assert!(markdown.contains("| arc | routers, prompt | 4 | 75.0 |"), "{markdown}");
-        let csv = report.print(Format::Csv);
+        let csv = report.print(ReportFormat::Csv);
         assert!(csv.contains("\narc,\"routers, prompt\",4,3,0.75,"), "{csv}");
-        let json: serde_json::Value = serde_json::from_str(&report.print(Format::Json)).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&report.print(ReportFormat::Json)).unwrap();
         assert_eq!(json["rows"][1]["fixed"], 2);
     }
 }

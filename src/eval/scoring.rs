@@ -1,6 +1,6 @@
 //! How answers are judged, by the kind of question.
 
-use super::generation::{Generation, default_new_tokens};
+use super::generation::{GenerationSettings, default_new_tokens};
 use super::multiple_choice::Scoring;
 use super::tasks::{AnswerKind, Task};
 
@@ -17,12 +17,12 @@ pub struct ScoringConfig {
 
 impl ScoringConfig {
     /// How questions of a kind are judged, and where answers are written, how.
-    pub fn of(&self, answers: AnswerKind, in_search: bool) -> (Scoring, Option<Generation>) {
+    pub fn of(&self, answers: AnswerKind, in_search: bool) -> (Scoring, Option<GenerationSettings>) {
         let scoring = match answers {
             AnswerKind::Choice => self.choices.unwrap_or_default(),
             AnswerKind::Number | AnswerKind::Math => Scoring::Generated,
         };
-        let generation = (scoring == Scoring::Generated).then(|| Generation {
+        let generation = (scoring == Scoring::Generated).then(|| GenerationSettings {
             answers,
             max_new_tokens: self
                 .max_new_tokens
@@ -44,7 +44,7 @@ impl ScoringConfig {
     }
 
     /// How answers are written in an evaluation, each way once.
-    pub fn generations(&self, tasks: &[Task]) -> Vec<Generation> {
+    pub fn generations(&self, tasks: &[Task]) -> Vec<GenerationSettings> {
         let mut all = Vec::new();
         for generation in tasks.iter().filter_map(|t| self.of(t.kind(), false).1) {
             if !all.contains(&generation) {

@@ -8,9 +8,9 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::controls::Control;
-use super::generation::{self, Generation};
-use super::multiple_choice::{ChoiceScorer, EncodedQuestion, Score, Scoring};
-use super::report::Row;
+use super::generation::{self, GenerationSettings};
+use super::multiple_choice::{ChoiceScore, ChoiceScorer, EncodedQuestion, Scoring};
+use super::report::EvaluationRow;
 use super::tasks::Question;
 use crate::engine::decide::DecisionPolicy;
 use crate::engine::sequence::Sequence;
@@ -107,7 +107,7 @@ impl Variants {
     }
 
     /// Whether controls stand at this row's depth.
-    pub fn is_controlled(&self, row: &Row) -> bool {
+    pub fn is_controlled(&self, row: &EvaluationRow) -> bool {
         let routed = matches!(row.series, Series::Routers(_) | Series::Dial(_) | Series::Budget(_));
         routed && !self.swept.contains(&row.method)
     }
@@ -283,25 +283,25 @@ pub struct Ran {
 pub type Runs = HashMap<Program, Ran>;
 
 /// A question made ready once for all methods.
-pub enum Asked<'a> {
+pub enum PreparedQuestion<'a> {
     /// Its choices are scored.
     Scored(EncodedQuestion, Scoring),
     /// The model writes its answer.
-    Written(&'a Question, &'a Generation),
+    Written(&'a Question, &'a GenerationSettings),
 }
 
-impl<'a> Asked<'a> {
+impl<'a> PreparedQuestion<'a> {
     /// # Errors
     /// As [`EncodedQuestion::for_model`], where choices are scored.
     pub fn new(
         question: &'a Question,
         model: &Model,
         scoring: Scoring,
-        generation: Option<&'a Generation>,
+        generation: Option<&'a GenerationSettings>,
     ) -> Result<Self> {
         Ok(match generation {
-            Some(generation) => Asked::Written(question, generation),
-            None => Asked::Scored(EncodedQuestion::for_model(question, model, scoring)?, scoring),
+            Some(generation) => PreparedQuestion::Written(question, generation),
+            None => PreparedQuestion::Scored(EncodedQuestion::for_model(question, model, scoring)?, scoring),
         })
     }
 
@@ -316,8 +316,12 @@ impl<'a> Asked<'a> {
     ) -> Result<Outcome> {
         let started = Instant::now();
         let mut outcome = match self {
-            Asked::Scored(question, scoring) => answer(&model.decoder, routers, settings, question, *scoring, stop),
-            Asked::Written(question, how) => generation::answer(model, routers, settings, question, how, stop),
+            PreparedQuestion::Scored(question, scoring) => {
+                answer(&model.decoder, routers, settings, question, *scoring, stop)
+            }
+            PreparedQuestion::Written(question, how) => {
+                generation::answer(model, routers, settings, question, how, stop)
+            }
         }?;
         outcome.seconds = started.elapsed().as_secs_f64();
         Ok(outcome)
@@ -375,7 +379,7 @@ impl<'a> Asked<'a> {
         let started = Instant::now();
         let standard = *program == Program::standard(model.info.layers);
         let (mut outcome, confidence) = match self {
-            Asked::Scored(question, scoring) => {
+            PreparedQuestion::Scored(question, scoring) => {
                 let score = ChoiceScorer::new(&model.decoder, question)?.run(program, *scoring)?;
                 let outcome = Outcome {
                     correct: score.correct,
@@ -384,7 +388,7 @@ impl<'a> Asked<'a> {
                 };
                 (outcome, score.confidence())
             }
-            Asked::Written(question, how) => {
+            PreparedQuestion::Written(question, how) => {
                 let who = Variant::program(program.clone()).settings;
                 let written = generation::write(model, None, &who, question, how, stop)?;
                 (generation::judge(question, &written), written.confidence)
@@ -398,7 +402,7 @@ impl<'a> Asked<'a> {
 
 /// Answers one question by the scores of its choices. The program is decided on the question part
 /// and holds for every choice in scope `prompt`; in scope `token` every token of a choice is routed
-/// as if it had been generated. Takes no time, see [`Asked::answer`].
+/// as if it had been generated. Takes no time, see [`PreparedQuestion::answer`].
 ///
 /// # Errors
 /// Settings that contradict the model or the routers, a pass that was stopped.
@@ -450,7 +454,7 @@ fn by_tokens(
     question: &EncodedQuestion,
     scoring: Scoring,
     stop: &AtomicBool,
-) -> Result<(Score, f64)> {
+) -> Result<(ChoiceScore, f64)> {
     let mut policy = DecisionPolicy::new(settings, routers, decoder.config().layers)?;
     let mut sequence = Sequence::new(decoder, stop).with_kv(settings.kv);
     let prompt = policy.prompt(&mut sequence, &question.prompt)?;

@@ -12,7 +12,7 @@ use crate::program::Action;
 
 /// How a run is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub enum ExportFormat {
     /// A picture, light or dark as its reader likes it
     Svg,
     /// The tape as a moving picture: a line a token, as the answer came
@@ -29,31 +29,31 @@ pub enum Format {
     Overrides,
 }
 
-impl Format {
+impl ExportFormat {
     /// The format of files with this ending.
-    pub fn of_extension(extension: &str) -> Option<Format> {
+    pub fn of_extension(extension: &str) -> Option<ExportFormat> {
         match extension {
-            "svg" => Some(Format::Svg),
-            "html" | "htm" => Some(Format::Html),
-            "csv" => Some(Format::Csv),
-            "json" => Some(Format::Json),
-            "txt" => Some(Format::Text),
-            "overrides" => Some(Format::Overrides),
+            "svg" => Some(ExportFormat::Svg),
+            "html" | "htm" => Some(ExportFormat::Html),
+            "csv" => Some(ExportFormat::Csv),
+            "json" => Some(ExportFormat::Json),
+            "txt" => Some(ExportFormat::Text),
+            "overrides" => Some(ExportFormat::Overrides),
             _ => None,
         }
     }
 }
 
 /// The document; it ends with a newline. `title` is what the run is called, unescaped.
-pub fn export(trace: &Trace, title: &str, format: Format) -> String {
+pub fn export(trace: &Trace, title: &str, format: ExportFormat) -> String {
     match format {
-        Format::Svg => svg::document(trace, title),
-        Format::Tape => tape::document(trace, title),
-        Format::Html => html::document(trace, title),
-        Format::Csv => csv::document(trace),
-        Format::Json => json::document(trace, title),
-        Format::Text => text::document(trace, title),
-        Format::Overrides => overrides(&trace.header),
+        ExportFormat::Svg => svg::document(trace, title),
+        ExportFormat::Tape => tape::document(trace, title),
+        ExportFormat::Html => html::document(trace, title),
+        ExportFormat::Csv => csv::document(trace),
+        ExportFormat::Json => json::document(trace, title),
+        ExportFormat::Text => text::document(trace, title),
+        ExportFormat::Overrides => overrides(&trace.header),
     }
 }
 

@@ -12,14 +12,14 @@ fn hostile() -> Trace {
     trace
 }
 
-const ALL: [Format; 7] = [
-    Format::Svg,
-    Format::Tape,
-    Format::Html,
-    Format::Csv,
-    Format::Json,
-    Format::Text,
-    Format::Overrides,
+const ALL: [ExportFormat; 7] = [
+    ExportFormat::Svg,
+    ExportFormat::Tape,
+    ExportFormat::Html,
+    ExportFormat::Csv,
+    ExportFormat::Json,
+    ExportFormat::Text,
+    ExportFormat::Overrides,
 ];
 
 #[test]
@@ -31,16 +31,16 @@ fn hostile_text_is_shown_and_not_obeyed() {
             !document.contains(control) && !document.contains('\u{202e}'),
             "{format:?}"
         );
-        if let Format::Svg | Format::Tape | Format::Html = format {
+        if let ExportFormat::Svg | ExportFormat::Tape | ExportFormat::Html = format {
             // The page has two of its own: the run as data, and what replays it.
-            let scripts = if format == Format::Html { 2 } else { 0 };
+            let scripts = if format == ExportFormat::Html { 2 } else { 0 };
             assert_eq!(document.matches("<script").count(), scripts, "{format:?}");
             assert!(!document.contains("<b>"), "{format:?}");
             assert_eq!(document.matches("</svg>").count(), 1);
             assert!(document.contains("&lt;script&gt;"));
         }
     }
-    let rows = export(&hostile(), "", Format::Csv);
+    let rows = export(&hostile(), "", ExportFormat::Csv);
     assert!(
         rows.lines()
             .skip(1)
@@ -51,7 +51,7 @@ fn hostile_text_is_shown_and_not_obeyed() {
 #[test]
 fn pictures_stand_alone_and_are_well_formed() {
     let trace = fixture::trace(7, 20);
-    for format in [Format::Svg, Format::Html] {
+    for format in [ExportFormat::Svg, ExportFormat::Html] {
         let document = export(&trace, "t", format);
         let links = document.replace("http://www.w3.org/2000/svg", "");
         assert!(!links.contains("://"), "{format:?} points elsewhere");
@@ -81,7 +81,7 @@ fn script<'a>(page: &'a str, begin: &str) -> &'a str {
 fn a_page_runs_its_own_script_and_no_other() {
     use base64::Engine;
     use sha2::{Digest, Sha256};
-    let page = export(&hostile(), "t", Format::Html);
+    let page = export(&hostile(), "t", ExportFormat::Html);
     let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(script(&page, "<script>")));
     let policy = format!("script-src 'sha256-{hash}'\"");
     assert!(page.contains(&policy), "{policy} is not in the page");
@@ -92,7 +92,7 @@ fn a_page_runs_its_own_script_and_no_other() {
 fn a_page_carries_the_run_that_it_replays() {
     let mut trace = fixture::token_trace(7, 5);
     trace.steps[1].text = "</script><script>alert(1)</script>".into();
-    let page = export(&trace, "t", Format::Html);
+    let page = export(&trace, "t", ExportFormat::Html);
     let data = script(&page, "<script type=\"application/json\" id=\"run\">");
     let run: serde_json::Value = serde_json::from_str(data).unwrap();
     assert_eq!(run["layers"], trace.layers());
@@ -115,7 +115,7 @@ fn a_page_carries_the_run_that_it_replays() {
 #[test]
 fn a_tape_has_a_line_a_token_that_comes_in_turn() {
     let trace = fixture::token_trace(7, 40);
-    let tape = export(&trace, "t", Format::Tape);
+    let tape = export(&trace, "t", ExportFormat::Tape);
     assert_eq!(tape.matches("<g class=\"line ").count(), 40);
     let comes = |token: usize| {
         let from = tape.find(&format!("@keyframes a{token}{{")).unwrap();
@@ -133,7 +133,7 @@ fn a_tape_has_a_line_a_token_that_comes_in_turn() {
     // 24 lines are seen; at the end, and where nothing may move, those are the last ones.
     assert!(tape.contains(".all{transform:translateY(-320px)"));
     // A long answer stays a small picture: its end.
-    let long = export(&fixture::token_trace(7, 1000), "t", Format::Tape);
+    let long = export(&fixture::token_trace(7, 1000), "t", ExportFormat::Tape);
     assert_eq!(long.matches("<g class=\"line ").count(), 400);
     assert!(long.len() < 2 << 20, "{} bytes", long.len());
 }
@@ -147,8 +147,8 @@ fn pins_and_disagreement_are_marked() {
         }
     }
     let marks = |trace: &Trace| {
-        let svg = export(trace, "t", Format::Svg);
-        let text = export(trace, "t", Format::Text);
+        let svg = export(trace, "t", ExportFormat::Svg);
+        let text = export(trace, "t", ExportFormat::Text);
         let map = &text[text.find("\n saved ").unwrap()..text.find("confidence, in").unwrap()];
         let drawn = [
             svg.matches("class=\"pin\" ").count(),
@@ -178,7 +178,7 @@ fn pins_and_disagreement_are_marked() {
 fn tables_have_every_cell() {
     let mut trace = fixture::token_trace(7, 5);
     trace.header.prompt[3].pinned = vec![(4, Action::Repeat)];
-    let csv = export(&trace, "t", Format::Csv);
+    let csv = export(&trace, "t", ExportFormat::Csv);
     assert_eq!(csv.lines().count(), 1 + trace.tokens() * trace.layers());
     let columns = csv.lines().next().unwrap().split(',').count();
     assert!(
@@ -187,7 +187,7 @@ fn tables_have_every_cell() {
             .all(|l| l.split(',').count() == columns)
     );
 
-    let json: serde_json::Value = serde_json::from_str(&export(&trace, "t", Format::Json)).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&export(&trace, "t", ExportFormat::Json)).unwrap();
     let tokens = json["tokens"].as_array().unwrap();
     assert_eq!(tokens.len(), trace.tokens());
     for (position, token) in tokens.iter().enumerate() {
@@ -211,7 +211,7 @@ fn a_run_without_answer_or_routers_can_be_exported() {
         let document = export(&trace, "t", format);
         assert!(document.ends_with('\n') && !document.contains("NaN"), "{format:?}");
     }
-    assert!(!export(&trace, "t", Format::Text).contains("confidence, in"));
+    assert!(!export(&trace, "t", ExportFormat::Text).contains("confidence, in"));
     trace.header.prompt.clear();
     for format in ALL {
         export(&trace, "t", format);
@@ -222,13 +222,13 @@ fn a_run_without_answer_or_routers_can_be_exported() {
 fn a_branch_is_said_to_be_one() {
     let mut trace = fixture::trace(7, 3);
     trace.header.branch = Some(BranchPoint { at: 21, forced: 1 });
-    for format in [Format::Svg, Format::Html, Format::Text] {
+    for format in [ExportFormat::Svg, ExportFormat::Html, ExportFormat::Text] {
         let document = export(&trace, "t", format);
         assert!(document.contains("a branch from position 21"), "{format:?}");
     }
-    let json: serde_json::Value = serde_json::from_str(&export(&trace, "t", Format::Json)).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&export(&trace, "t", ExportFormat::Json)).unwrap();
     assert_eq!(json["branch"]["at"], 21);
-    let overrides = export(&trace, "t", Format::Overrides);
+    let overrides = export(&trace, "t", ExportFormat::Overrides);
     assert!(overrides.starts_with("# a branch: before position 21 "), "{overrides}");
     let read = Overrides::parse(&overrides, trace.layers()).unwrap();
     assert_eq!(read.to_string(), overrides);

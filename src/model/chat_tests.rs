@@ -105,12 +105,12 @@ const QWEN3: &str = r#"{%- if messages[0].role == 'system' %}
     {%- endif %}
 {%- endif %}"#;
 
-fn render(template: &str, messages: &[(Role, &str)]) -> Result<String, ChatTemplateError> {
+fn render(template: &str, messages: &[(ChatRole, &str)]) -> Result<String, ChatTemplateError> {
     let messages: Vec<_> = messages.iter().map(|(role, text)| Message::new(*role, *text)).collect();
     ChatTemplate::new(template)?.render(&messages, "<|begin_of_text|>", "<|eot_id|>")
 }
 
-use Role::{Assistant, System, User};
+use ChatRole::{Assistant, System, User};
 
 #[test]
 fn smollm2() {

@@ -271,7 +271,7 @@ impl Decoder {
         hidden: &Tensor,
         chunk: &Chunk,
         kv: Option<&mut PassKv>,
-        observer: &mut dyn loopmoe::Observer,
+        observer: &mut dyn loopmoe::ExecutionObserver,
     ) -> candle_core::Result<Tensor> {
         match &self.network {
             Network::Blocks(own) => own.blocks[layer].forward(hidden, chunk, &self.rope, kv),

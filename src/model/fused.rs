@@ -9,7 +9,7 @@ use candle_core::{CpuStorage, Device, Result, Storage, Tensor, bail};
 
 use super::block::{Attention, Block, Mlp, RmsNorm};
 use super::chunk::Chunk;
-pub use super::kernel::Task;
+pub use super::kernel::OverlappedTask;
 use super::kernel::{self, Activations, KeyValues, PackedMatrix};
 use super::kv::{KvMode, PassKv};
 use super::linear::Linear;
@@ -53,7 +53,7 @@ pub fn fits(block: &Block) -> bool {
 
 /// What else is done during the first products of a block, and what depends on it.
 pub struct Overlapped<'a> {
-    pub task: Task<'a>,
+    pub task: OverlappedTask<'a>,
     /// Says, when the task is done, whether the block is to go on.
     pub go_on: &'a mut dyn FnMut() -> bool,
     /// What a block that does not go on leaves.

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device};
 
 use super::catalog::{Located, ModelLocation};
-use super::chat::{ChatTemplate, Message, Role};
+use super::chat::{ChatRole, ChatTemplate, Message};
 use super::decoder::Decoder;
 use super::loopmoe::{self, file::LoopMoeFile};
 use super::tokenizer::Tokenizer;
@@ -144,7 +144,7 @@ impl Model {
         match &self.chat {
             Some(template) if !raw => {
                 let (bos, eos) = self.tokenizer.bos_eos_texts();
-                let rendered = template.render(&[Message::new(Role::User, text)], &bos, &eos)?;
+                let rendered = template.render(&[Message::new(ChatRole::User, text)], &bos, &eos)?;
                 Ok(self.tokenizer.encode_prompt(&rendered)?)
             }
             _ => Ok(self.tokenizer.encode_prompt(text)?),

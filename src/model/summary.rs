@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 /// What `models inspect` shows. Numbers that a file does not state are none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Summary {
+pub struct ModelSummary {
     pub name: String,
     pub architecture: String,
     pub layers: Option<u64>,
@@ -76,7 +76,7 @@ pub struct TensorKind {
     pub bytes: u64,
 }
 
-impl Summary {
+impl ModelSummary {
     pub fn of(located: &Located) -> Result<Self> {
         let mut summary = match &located.location {
             ModelLocation::Gguf(path) => of_gguf(&gguf::open(path)?),
@@ -180,7 +180,7 @@ impl Tally {
     }
 }
 
-fn of_gguf(file: &GgufFile) -> Summary {
+fn of_gguf(file: &GgufFile) -> ModelSummary {
     let mut tally = Tally::default();
     for info in file.content.tensor_infos.values() {
         let bytes = gguf::tensor_size(info).expect("sizes were checked when the file was opened");
@@ -188,7 +188,7 @@ fn of_gguf(file: &GgufFile) -> Summary {
         tally.add(format!("{:?}", info.ggml_dtype), elements, bytes);
     }
     let heads = file.own("attention.head_count");
-    Summary {
+    ModelSummary {
         name: String::new(),
         architecture: file.architecture().to_owned(),
         layers: file.own("block_count"),
@@ -209,13 +209,13 @@ fn of_gguf(file: &GgufFile) -> Summary {
     }
 }
 
-fn of_loopmoe(bytes: &[u8], path: &Path) -> Result<Summary> {
+fn of_loopmoe(bytes: &[u8], path: &Path) -> Result<ModelSummary> {
     let file = loopmoe::file::parse(bytes, &Device::Cpu)?;
     let mut tally = Tally::default();
     add_tensors(&mut tally, bytes)?;
     let config = file.model.config();
     let number = |count: usize| Some(count as u64);
-    Ok(Summary {
+    Ok(ModelSummary {
         name: String::new(),
         architecture: Architecture::LoopMoe.name().to_owned(),
         layers: number(config.depth(config.iterations)),
@@ -236,7 +236,7 @@ fn of_loopmoe(bytes: &[u8], path: &Path) -> Result<Summary> {
     })
 }
 
-fn of_folder(path: &Path) -> Result<Summary> {
+fn of_folder(path: &Path) -> Result<ModelSummary> {
     let config = path.join(folder::CONFIG);
     let bytes = files::read(&config, files::TEXT).with_context(|| format!("cannot read {}", config.display()))?;
     let config: Value = serde_json::from_slice(without_mark(&bytes))
@@ -249,7 +249,7 @@ fn of_folder(path: &Path) -> Result<Summary> {
     }
     let number = |key: &str| config[key].as_u64();
     let heads = number("num_attention_heads");
-    Ok(Summary {
+    Ok(ModelSummary {
         name: String::new(),
         architecture: config["model_type"].as_str().unwrap_or("unknown").to_owned(),
         layers: number("num_hidden_layers"),

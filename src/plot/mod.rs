@@ -8,12 +8,12 @@ use ratatui::symbols::Marker;
 use ratatui::text::Line;
 use ratatui::widgets::{Axis, Chart, Dataset, GraphType, LegendPosition, Widget};
 
-pub use svg::{Grid, svg};
+pub use svg::{PanelGrid, svg};
 
 /// One value, with its interval where it has one. With a note it has a mark in the SVG, which shows
 /// the note to who points at it.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Point {
+pub struct PlotPoint {
     /// On the horizontal axis.
     pub x: f64,
     /// On the vertical axis.
@@ -46,7 +46,7 @@ pub struct Curve {
     /// At every point in the terminal.
     pub symbol: Option<char>,
     /// In the order in which a line joins them.
-    pub points: Vec<Point>,
+    pub points: Vec<PlotPoint>,
 }
 
 /// An axis: its name with the unit, and the decimals of its labels.
@@ -83,7 +83,7 @@ fn bounds(values: impl Iterator<Item = f64>) -> (f64, f64) {
 }
 
 impl Panel {
-    fn points(&self) -> impl Iterator<Item = &Point> {
+    fn points(&self) -> impl Iterator<Item = &PlotPoint> {
         self.curves.iter().flat_map(Curve::drawn)
     }
 
@@ -146,7 +146,7 @@ pub fn text(buffer: &Buffer) -> String {
 
 impl Curve {
     /// The points that have a place.
-    fn drawn(&self) -> impl Iterator<Item = &Point> {
+    fn drawn(&self) -> impl Iterator<Item = &PlotPoint> {
         self.points.iter().filter(|p| p.x.is_finite() && p.y.is_finite())
     }
 }
@@ -171,7 +171,7 @@ mod tests {
     }
 
     pub(super) fn curve(symbol: char, joined: Joined, points: &[(f64, f64)]) -> Curve {
-        let point = |&(x, y): &(f64, f64)| Point {
+        let point = |&(x, y): &(f64, f64)| PlotPoint {
             x,
             y,
             interval: Some((y - 4.0, y + 3.0)),

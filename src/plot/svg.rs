@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Curve, Joined, Panel, Point, bounds};
+use super::{Curve, Joined, Panel, PlotPoint, bounds};
 
 /// Margins of a panel.
 const LEFT: f64 = 56.0;
@@ -14,7 +14,7 @@ const LEGEND_ROW: f64 = 16.0;
 
 /// Panels in the picture: their size, how many stand side by side, and columns of their legends.
 #[derive(Clone, Copy)]
-pub struct Grid {
+pub struct PanelGrid {
     /// Of a panel, in pixels.
     pub width: f64,
     /// Of a panel, in pixels.
@@ -26,7 +26,7 @@ pub struct Grid {
 }
 
 /// A picture of all panels.
-pub fn svg(panels: &[Panel], grid: Grid) -> String {
+pub fn svg(panels: &[Panel], grid: PanelGrid) -> String {
     let rows = panels.len().div_ceil(grid.across).max(1);
     let (width, height) = (grid.width * grid.across as f64, grid.height * rows as f64);
     let mut svg = format!(
@@ -67,9 +67,9 @@ impl Plot {
 }
 
 impl Panel {
-    fn svg(&self, grid: Grid) -> String {
+    fn svg(&self, grid: PanelGrid) -> String {
         let legend_rows = self.curves.len().div_ceil(grid.legend_columns) as f64;
-        let ends = |p: &Point| [p.y, p.interval.map_or(p.y, |i| i.0), p.interval.map_or(p.y, |i| i.1)];
+        let ends = |p: &PlotPoint| [p.y, p.interval.map_or(p.y, |i| i.0), p.interval.map_or(p.y, |i| i.1)];
         let plot = Plot {
             right: grid.width - RIGHT,
             top: TITLE + LEGEND_ROW * legend_rows + 10.0,
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
     use crate::plot::tests::{curve, panel};
 
-    const GRID: Grid = Grid {
+    const GRID: PanelGrid = PanelGrid {
         width: 400.0,
         height: 300.0,
         across: 1,

@@ -10,12 +10,12 @@ pub struct Calibration {
     /// Tokens of them that were counted.
     pub tokens: usize,
     /// By ascending dial, and so by ascending depth.
-    pub points: Vec<Point>,
+    pub points: Vec<CalibrationPoint>,
 }
 
 /// What one position of the dial came to, as means over the counted tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Point {
+pub struct CalibrationPoint {
     pub dial: f64,
     /// Block executions of a token.
     pub depth: f64,
@@ -25,11 +25,11 @@ pub struct Point {
     pub agreement: f64,
 }
 
-impl Point {
+impl CalibrationPoint {
     /// The point at `share` (0 to 1) of the way to another.
-    fn towards(self, other: Point, share: f64) -> Point {
+    fn towards(self, other: CalibrationPoint, share: f64) -> CalibrationPoint {
         let mix = |a: f64, b: f64| a + share * (b - a);
-        Point {
+        CalibrationPoint {
             dial: mix(self.dial, other.dial),
             depth: mix(self.depth, other.depth),
             kl: mix(self.kl, other.kl),
@@ -55,7 +55,7 @@ impl Calibration {
             return Err(format!("it has {} points, expected at least 2", self.points.len()));
         }
         for (i, point) in self.points.iter().enumerate() {
-            let Point {
+            let CalibrationPoint {
                 dial,
                 depth,
                 kl,
@@ -96,7 +96,7 @@ impl Calibration {
 
     /// What is expected at a position of the dial, between the measured ones by a straight line; `None` outside the
     /// table, where nothing was measured.
-    pub fn expected(&self, dial: f64) -> Option<Point> {
+    pub fn expected(&self, dial: f64) -> Option<CalibrationPoint> {
         self.between(dial, |point| point.dial)
     }
 
@@ -126,7 +126,7 @@ impl Calibration {
     }
 
     /// The point whose `key`, which ascends, is `value`.
-    fn between(&self, value: f64, key: fn(&Point) -> f64) -> Option<Point> {
+    fn between(&self, value: f64, key: fn(&CalibrationPoint) -> f64) -> Option<CalibrationPoint> {
         let (from, to) = self.points.windows(2).find_map(|pair| {
             let inside = key(&pair[0]) <= value && value <= key(&pair[1]);
             inside.then_some((pair[0], pair[1]))

@@ -83,14 +83,14 @@ impl Router for RouterSet {
     }
 
     /// Of fast routers only; `None` where the answer depends on no state.
-    fn question(&self, layer: usize, hidden: &Tensor) -> Result<Option<Question<'_>>> {
+    fn question(&self, layer: usize, hidden: &Tensor) -> Result<Option<RouterQuery<'_>>> {
         let router = self.fast_router(layer, true);
         let Some((router, units)) = router.and_then(|router| Some((router, router.hidden.as_ref()?))) else {
             return Ok(None);
         };
         let state = hidden.contiguous()?;
         drop(floats(&state)?);
-        Ok(Some(Question {
+        Ok(Some(RouterQuery {
             router,
             groups: 2 * units.w1.groups(),
             state,
@@ -174,7 +174,7 @@ impl FastRouters {
 }
 
 /// A router and a state that it has not been asked of.
-pub struct Question<'a> {
+pub struct RouterQuery<'a> {
     router: &'a FastRouter,
     /// How long it takes, see [`Self::groups`]: one group of eight bits reads as much as two of four.
     groups: usize,
@@ -182,7 +182,7 @@ pub struct Question<'a> {
     state: Tensor,
 }
 
-impl Question<'_> {
+impl RouterQuery<'_> {
     /// p(skip), p(execute), p(repeat)
     pub fn answer(&self) -> [f32; 3] {
         let state = floats(&self.state).expect("`question` saw floats");

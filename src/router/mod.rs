@@ -20,7 +20,7 @@ pub use calibration::Calibration;
 pub use checkpoint::{RouterSet, load_router, metadata_entry, read_router};
 pub use decision::{DecidedBy, Decision, RouterInfo};
 pub use fast::FastRouters;
-pub use fast::Question;
+pub use fast::RouterQuery;
 pub use input_norm::InputNorm;
 pub use mlp::MlpRouter;
 pub use pin::Pin;

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use candle_core::{Device, Tensor};
 
 use super::decision::RouterInfo;
-use super::fast::Question;
+use super::fast::RouterQuery;
 use super::programs::ProposedPrograms;
 use crate::model::Decoder;
 use crate::text::escape_controls;
@@ -89,7 +89,7 @@ pub trait Router: Send + Sync {
     ///
     /// # Errors
     /// Those of the tensors.
-    fn question(&self, _layer: usize, _hidden: &Tensor) -> Result<Option<Question<'_>>> {
+    fn question(&self, _layer: usize, _hidden: &Tensor) -> Result<Option<RouterQuery<'_>>> {
         Ok(None)
     }
 

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Result;
 use candle_core::Tensor;
 
-use super::mcts::{Evaluate, Evaluation, Observer, SearchResult, SearchSettings, search_watched};
+use super::mcts::{Evaluate, ProgramOutcome, SearchObserver, SearchResult, SearchSettings, search_watched};
 use crate::engine::sequence::Stopped;
-use crate::eval::{ChoiceScorer, EncodedQuestion, Generation, Question, Scoring, Variant, generation};
+use crate::eval::{ChoiceScorer, EncodedQuestion, GenerationSettings, Question, Scoring, Variant, generation};
 use crate::model::Model;
 use crate::program::Program;
 
@@ -81,7 +81,7 @@ impl<'a> ProgramEvaluator<'a> {
 }
 
 impl Evaluate for ProgramEvaluator<'_> {
-    fn evaluate(&mut self, program: &Program) -> Result<Evaluation> {
+    fn evaluate(&mut self, program: &Program) -> Result<ProgramOutcome> {
         let (node, length) = self.longest_prefix(program);
         let mut hidden = self.prefixes[node].hidden.clone();
         let mut kept = Some(node);
@@ -94,7 +94,7 @@ impl Evaluate for ProgramEvaluator<'_> {
             kept = kept.and_then(|node| self.keep(node, layer, &hidden));
         }
         let score = self.scorer.finish(&hidden, self.scoring)?;
-        Ok(Evaluation {
+        Ok(ProgramOutcome {
             correct: score.correct,
             margin: score.margin,
         })
@@ -106,16 +106,16 @@ impl Evaluate for ProgramEvaluator<'_> {
 pub struct WritingEvaluator<'a> {
     pub model: &'a Model,
     pub question: &'a Question,
-    pub generation: &'a Generation,
+    pub generation: &'a GenerationSettings,
     /// Ends an evaluation with [`crate::engine::sequence::Stopped`].
     pub stop: &'a AtomicBool,
 }
 
 impl Evaluate for WritingEvaluator<'_> {
-    fn evaluate(&mut self, program: &Program) -> Result<Evaluation> {
+    fn evaluate(&mut self, program: &Program) -> Result<ProgramOutcome> {
         let who = Variant::program(program.clone()).settings;
         let outcome = generation::answer(self.model, None, &who, self.question, self.generation, self.stop)?;
-        Ok(Evaluation {
+        Ok(ProgramOutcome {
             correct: outcome.correct,
             margin: if outcome.correct { 1.0 } else { -1.0 },
         })
@@ -130,7 +130,7 @@ impl Evaluate for WritingEvaluator<'_> {
 pub fn search_question(
     model: &Model,
     question: &Question,
-    judged: (Scoring, Option<&Generation>),
+    judged: (Scoring, Option<&GenerationSettings>),
     settings: &SearchSettings,
     cache_bytes: usize,
     stop: &AtomicBool,
@@ -145,11 +145,11 @@ pub fn search_question(
 pub fn watch_question(
     model: &Model,
     question: &Question,
-    judged: (Scoring, Option<&Generation>),
+    judged: (Scoring, Option<&GenerationSettings>),
     settings: &SearchSettings,
     cache_bytes: usize,
     stop: &AtomicBool,
-    observer: &mut Observer,
+    observer: &mut SearchObserver,
 ) -> Result<Option<SearchResult>> {
     let layers = model.info.layers;
     // Stopped in the middle of an evaluation: as if it had not begun.

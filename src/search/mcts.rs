@@ -12,12 +12,12 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::tree::{Edits, Node, Tree};
+use super::tree::{Edits, ProgramNode, Tree};
 use crate::program::Program;
 
 /// What one program came to on one question.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Evaluation {
+pub struct ProgramOutcome {
     pub correct: bool,
     /// How far the right choice's score is above the best other; below 0 where it is wrong. 1 or −1
     /// where the model writes its answer.
@@ -28,7 +28,7 @@ pub struct Evaluation {
 pub trait Evaluate {
     /// # Errors
     /// Where the model cannot run the program.
-    fn evaluate(&mut self, program: &Program) -> Result<Evaluation>;
+    fn evaluate(&mut self, program: &Program) -> Result<ProgramOutcome>;
 }
 
 /// The numbers of the search. All of them stand in the records' header.
@@ -70,7 +70,7 @@ impl Default for SearchSettings {
 
 impl SearchSettings {
     /// UCB = Q/v + c·√(ln V / v) − λ·len/L, with V the parent's visits; +∞ where v = 0.
-    pub fn ucb(&self, node: &Node, parent_visits: u32, layers: usize) -> f64 {
+    pub fn ucb(&self, node: &ProgramNode, parent_visits: u32, layers: usize) -> f64 {
         if node.visits == 0 {
             return f64::INFINITY;
         }
@@ -93,15 +93,15 @@ impl SearchSettings {
 #[derive(Clone, Debug, PartialEq)]
 pub struct SearchResult {
     /// The standard program's.
-    pub baseline: Evaluation,
+    pub baseline: ProgramOutcome,
     /// Every program evaluated, the standard one first, in the order they were reached.
-    pub evaluated: Vec<(Program, Evaluation)>,
+    pub evaluated: Vec<(Program, ProgramOutcome)>,
     pub simulations: usize,
 }
 
 impl SearchResult {
     /// The right programs, in the order they were reached.
-    pub fn right(&self) -> impl Iterator<Item = &(Program, Evaluation)> {
+    pub fn right(&self) -> impl Iterator<Item = &(Program, ProgramOutcome)> {
         self.evaluated.iter().filter(|(_, e)| e.correct)
     }
 
@@ -136,7 +136,7 @@ pub struct Simulation<'a> {
 }
 
 /// Hears of every simulation of a tree search.
-pub type Observer<'o> = dyn FnMut(&Simulation) + 'o;
+pub type SearchObserver<'o> = dyn FnMut(&Simulation) + 'o;
 
 /// Searches the programs of a model of `layers` layers for one question. `None` if `stop` was set
 /// before it was done.
@@ -161,7 +161,7 @@ pub fn search_watched(
     settings: &SearchSettings,
     evaluator: &mut impl Evaluate,
     stop: &AtomicBool,
-    observer: &mut Observer,
+    observer: &mut SearchObserver,
 ) -> Result<Option<SearchResult>> {
     if !settings.programs.is_empty() {
         return survey(layers, settings, evaluator, stop);
@@ -208,7 +208,7 @@ impl<'a> Search<'a> {
         layers: usize,
         settings: &'a SearchSettings,
         evaluator: &mut impl Evaluate,
-        observer: &mut Observer,
+        observer: &mut SearchObserver,
     ) -> Result<Self> {
         let mut search = Search {
             tree: Tree::new(layers, settings.edits),
@@ -228,7 +228,7 @@ impl<'a> Search<'a> {
         mut self,
         evaluator: &mut impl Evaluate,
         stop: &AtomicBool,
-        observer: &mut Observer,
+        observer: &mut SearchObserver,
     ) -> Result<Option<Self>> {
         while self.simulations < self.settings.simulations && !self.is_done() {
             if stop.load(Ordering::Relaxed) {
@@ -240,7 +240,7 @@ impl<'a> Search<'a> {
     }
 
     /// One simulation: select, expand, evaluate, back up.
-    fn simulate(&mut self, evaluator: &mut impl Evaluate, observer: &mut Observer) -> Result<()> {
+    fn simulate(&mut self, evaluator: &mut impl Evaluate, observer: &mut SearchObserver) -> Result<()> {
         self.simulations += 1;
         let known = self.tree.nodes.len();
         let mut path = self.tree.select(self.settings, &mut self.rng);
@@ -255,7 +255,7 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    fn tell(&self, path: &[usize], new: bool, observer: &mut Observer) {
+    fn tell(&self, path: &[usize], new: bool, observer: &mut SearchObserver) {
         observer(&Simulation {
             number: self.simulations,
             tree: &self.tree,

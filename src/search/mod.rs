@@ -18,7 +18,7 @@ pub mod tree;
 pub mod watch;
 
 pub use evaluator::{ProgramEvaluator, WritingEvaluator, search_question};
-pub use mcts::{Evaluate, Evaluation, SearchResult, SearchSettings, search};
+pub use mcts::{Evaluate, ProgramOutcome, SearchResult, SearchSettings, search};
 pub use records::{ExampleRecord, RecordHeader, RecordWriter, read_records};
 pub use shard::Shard;
 pub use static_baseline::StaticBaseline;

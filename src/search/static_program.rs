@@ -17,7 +17,7 @@ const POOL: usize = 12;
 
 /// Runs programs on all training questions, a round of them at once: right answers of each. The
 /// round has a name.
-pub type Run<'a> = &'a mut dyn FnMut(&str, &[Program]) -> Result<Vec<usize>>;
+pub type RoundRunner<'a> = &'a mut dyn FnMut(&str, &[Program]) -> Result<Vec<usize>>;
 
 /// Which programs of a model were tried, and how often they were right.
 pub struct StaticSearch {
@@ -51,7 +51,7 @@ impl StaticSearch {
     ///
     /// Tried are the standard program; all single edits, each layer skipped or repeated; then twice a
     /// further edit, one of the 12 best single ones, on each of the 3 best programs of the last round.
-    pub fn best(&mut self, run: Run) -> Result<Program> {
+    pub fn best(&mut self, run: RoundRunner) -> Result<Program> {
         let single = |layer| [Action::Skip, Action::Repeat].map(|action| (layer, action));
         let singles: Vec<_> = (0..self.layers).flat_map(single).collect();
         let standard = vec![Action::Execute; self.layers];
@@ -86,7 +86,7 @@ impl StaticSearch {
 
     /// Layers in the order in which they are removed until a program of `depth` is left: always the
     /// one without which most answers are right, of equals the lowest.
-    pub fn removal(&mut self, depth: usize, run: Run) -> Result<Vec<usize>> {
+    pub fn removal(&mut self, depth: usize, run: RoundRunner) -> Result<Vec<usize>> {
         while self.removed.len() + depth < self.layers {
             let left: Vec<usize> = (0..self.layers).filter(|l| !self.removed.contains(l)).collect();
             let without = |layer: usize| Program::from_layers(left.iter().copied().filter(|&l| l != layer));
@@ -101,7 +101,7 @@ impl StaticSearch {
     }
 
     /// Tries the programs that were not tried before.
-    fn score(&mut self, round: &str, programs: &[Program], run: Run) -> Result<()> {
+    fn score(&mut self, round: &str, programs: &[Program], run: RoundRunner) -> Result<()> {
         let mut new: Vec<Program> = Vec::new();
         for program in programs {
             if !self.tried.contains_key(program) && !new.contains(program) {

@@ -6,7 +6,7 @@ use rand::Rng;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use super::mcts::{Evaluation, SearchSettings};
+use super::mcts::{ProgramOutcome, SearchSettings};
 use crate::program::{Program, segments};
 
 /// Which programs are one edit away from another.
@@ -101,9 +101,9 @@ fn edits(program: &Program, layers: usize) -> Vec<Program> {
 /// A program that was reached, with all that is known of it. A program reached on several ways is
 /// one node, so the tree's nodes may have several parents.
 #[derive(Clone, Debug)]
-pub struct Node {
+pub struct ProgramNode {
     pub program: Program,
-    pub evaluation: Evaluation,
+    pub evaluation: ProgramOutcome,
     /// v: simulations that passed or ended here, its evaluation included.
     pub visits: u32,
     /// Q: sum of their rewards.
@@ -115,7 +115,7 @@ pub struct Node {
 
 /// All programs reached so far; node 0 is the root.
 pub struct Tree {
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<ProgramNode>,
     index: HashMap<Program, usize>,
     layers: usize,
     edits: Edits,
@@ -137,11 +137,11 @@ impl Tree {
     }
 
     /// Adds a program that was not reached before; its edits will be tried in random order.
-    pub fn add(&mut self, program: Program, evaluation: Evaluation, rng: &mut impl Rng) -> usize {
+    pub fn add(&mut self, program: Program, evaluation: ProgramOutcome, rng: &mut impl Rng) -> usize {
         let mut untried = self.edits.of(&program, self.layers);
         untried.shuffle(rng);
         self.index.insert(program.clone(), self.nodes.len());
-        self.nodes.push(Node {
+        self.nodes.push(ProgramNode {
             program,
             evaluation,
             visits: 0,
@@ -209,7 +209,7 @@ impl Tree {
     }
 }
 
-impl Node {
+impl ProgramNode {
     /// Progressive widening: whether the node has min(all its edits, ⌈2·√v⌉) children. Without it
     /// a root with some ninety edits would keep every simulation in the first ply.
     fn is_wide_enough(&self) -> bool {

@@ -10,7 +10,7 @@ use super::evaluator::{DEFAULT_CACHE_BYTES, watch_question};
 use super::mcts::{SearchSettings, Simulation};
 use crate::engine::search::{Expected, SearchRequest, SearchStep, Tried, Visited};
 use crate::engine::sequence::Stopped;
-use crate::eval::{Answer, AnswerKind, Generation, Question, Scoring};
+use crate::eval::{Answer, AnswerKind, GenerationSettings, Question, Scoring};
 use crate::model::Model;
 
 /// The id of the one question; it seeds the search together with the request's seed.
@@ -51,14 +51,14 @@ pub fn watch(
 }
 
 /// The question as files have it, and how its answers are judged.
-fn asked(request: &SearchRequest) -> (Question, Scoring, Option<Generation>) {
+fn asked(request: &SearchRequest) -> (Question, Scoring, Option<GenerationSettings>) {
     let (answer, scoring, generation) = match &request.expected {
         Expected::Choice { texts, right } => {
             let (choices, right) = (texts.clone(), *right);
             (Answer::Choice { choices, right }, Scoring::Sum, None)
         }
         Expected::Number { text, tokens } => {
-            let generation = Generation {
+            let generation = GenerationSettings {
                 answers: AnswerKind::Number,
                 max_new_tokens: *tokens,
                 chat: false,

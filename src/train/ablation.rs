@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::loss::LossKind;
 use super::settings::{RouterInput, TrainSettings};
 use super::trainer::EpochReport;
-use crate::eval::report::Format;
+use crate::eval::report::ReportFormat;
 
 /// What may be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -26,21 +26,21 @@ pub enum Group {
 
 /// One row to be.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Variant {
+pub struct AblationVariant {
     pub name: String,
     pub windows: usize,
     pub settings: TrainSettings,
 }
 
 /// The training as it was asked for, then each change of each of the `groups`.
-pub fn variants(windows: usize, settings: &TrainSettings, groups: &[Group]) -> Vec<Variant> {
-    let mut variants: Vec<Variant> = Vec::new();
+pub fn variants(windows: usize, settings: &TrainSettings, groups: &[Group]) -> Vec<AblationVariant> {
+    let mut variants: Vec<AblationVariant> = Vec::new();
     let mut add = |name: String, windows: usize, change: &dyn Fn(&mut TrainSettings)| {
         let mut settings = settings.clone();
         change(&mut settings);
-        let same = |v: &Variant| v.windows == windows && v.settings == settings;
+        let same = |v: &AblationVariant| v.windows == windows && v.settings == settings;
         if !variants.iter().any(same) {
-            variants.push(Variant {
+            variants.push(AblationVariant {
                 name,
                 windows,
                 settings,
@@ -94,7 +94,7 @@ pub fn variants(windows: usize, settings: &TrainSettings, groups: &[Group]) -> V
 
 /// What a variant came to, at its best epoch.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Row {
+pub struct AblationRow {
     pub variant: String,
     #[serde(flatten)]
     pub best: EpochReport,
@@ -116,7 +116,7 @@ const HEADINGS: [&str; 10] = [
     "seconds",
 ];
 
-impl Row {
+impl AblationRow {
     fn cells(&self) -> [String; 10] {
         let m = &self.best.validation;
         let three = |x: f64| format!("{x:.3}");
@@ -137,19 +137,19 @@ impl Row {
 }
 
 /// The rows in a format.
-pub fn print(rows: &[Row], format: Format) -> String {
+pub fn print(rows: &[AblationRow], format: ReportFormat) -> String {
     let lines: Vec<[String; 10]> = std::iter::once(HEADINGS.map(String::from))
-        .chain(rows.iter().map(Row::cells))
+        .chain(rows.iter().map(AblationRow::cells))
         .collect();
     match format {
-        Format::Json => serde_json::to_string_pretty(rows).expect("rows have string keys only") + "\n",
-        Format::Csv => lines.iter().map(|cells| cells.join(",") + "\n").collect(),
-        Format::Markdown => {
+        ReportFormat::Json => serde_json::to_string_pretty(rows).expect("rows have string keys only") + "\n",
+        ReportFormat::Csv => lines.iter().map(|cells| cells.join(",") + "\n").collect(),
+        ReportFormat::Markdown => {
             let line = |cells: &[String; 10]| format!("| {} |\n", cells.join(" | "));
             let rule = format!("|---|{}\n", "---:|".repeat(HEADINGS.len() - 1));
             line(&lines[0]) + &rule + &lines[1..].iter().map(line).collect::<String>()
         }
-        Format::Text => {
+        ReportFormat::Text => {
             let width = |column: usize| lines.iter().map(|cells| cells[column].len()).max().unwrap_or_default();
             let widths: Vec<usize> = (0..HEADINGS.len()).map(width).collect();
             let line = |cells: &[String; 10]| {
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn rows_print_in_every_format() {
-        let row = Row {
+        let row = AblationRow {
             variant: "width: 64".into(),
             best: EpochReport {
                 epoch: 7,
@@ -217,15 +217,15 @@ mod tests {
         };
         let rows = [row];
         assert_eq!(
-            print(&rows, Format::Csv).lines().nth(1).unwrap(),
+            print(&rows, ReportFormat::Csv).lines().nth(1).unwrap(),
             "width: 64,0.457,0.250,-,-,0.000,29.33,7,1234,5.7"
         );
-        let markdown = print(&rows, Format::Markdown);
+        let markdown = print(&rows, ReportFormat::Markdown);
         assert!(
             markdown.contains("\n|---|---:|") && markdown.contains("| width: 64 | 0.457 |"),
             "{markdown}"
         );
-        let text = print(&rows, Format::Text);
+        let text = print(&rows, ReportFormat::Text);
         assert_eq!(
             text.lines()
                 .map(str::len)
@@ -234,7 +234,7 @@ mod tests {
             1,
             "{text}"
         );
-        let json: serde_json::Value = serde_json::from_str(&print(&rows, Format::Json)).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&print(&rows, ReportFormat::Json)).unwrap();
         assert_eq!(json[0]["validation"]["macro_f1"], 0.4567);
     }
 }

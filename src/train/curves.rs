@@ -3,7 +3,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
 
-use crate::plot::{self, Curve, Grid, Joined, Panel, Point, Scale};
+use crate::plot::{self, Curve, Joined, Panel, PanelGrid, PlotPoint, Scale};
 use crate::train::trainer::EpochReport;
 
 /// Of the drawing in the terminal.
@@ -11,7 +11,7 @@ const COLUMNS: u16 = 78;
 const ROWS: u16 = 12;
 
 /// Of the SVG.
-const GRID: Grid = Grid {
+const GRID: PanelGrid = PanelGrid {
     width: 420.0,
     height: 280.0,
     across: 2,
@@ -19,12 +19,12 @@ const GRID: Grid = Grid {
 };
 
 fn panels(reports: &[EpochReport]) -> [Panel; 2] {
-    let points = |value: &dyn Fn(&EpochReport) -> Option<f64>| -> Vec<Point> {
+    let points = |value: &dyn Fn(&EpochReport) -> Option<f64>| -> Vec<PlotPoint> {
         let point = |r: &EpochReport| {
-            Some(Point {
+            Some(PlotPoint {
                 x: r.epoch as f64,
                 y: value(r)?,
-                ..Point::default()
+                ..PlotPoint::default()
             })
         };
         reports.iter().filter_map(point).collect()

@@ -13,7 +13,7 @@ use crate::text::escape_controls;
 
 /// A question and the actions its routers should take.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Example {
+pub struct RouterExample {
     pub id: String,
     /// What the model read when the target was found.
     pub prompt: String,
@@ -29,10 +29,10 @@ pub struct Example {
     pub corrected: bool,
 }
 
-impl Example {
+impl RouterExample {
     /// An example whose routers are to say what is carried out, its prompt as it is.
     pub fn new(id: String, prompt: String, target: Vec<Action>, corrected: bool) -> Self {
-        Example {
+        RouterExample {
             id,
             prompt,
             chat: false,
@@ -56,8 +56,8 @@ fn one_hot(action: Action) -> [f32; 3] {
 
 /// Examples, and what was left out.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Dataset {
-    pub examples: Vec<Example>,
+pub struct RouterDataset {
+    pub examples: Vec<RouterExample>,
     /// Questions without any right program.
     pub unsolved: usize,
     /// Questions whose text was there before.
@@ -68,7 +68,7 @@ pub struct Dataset {
     pub sha256: String,
 }
 
-impl Dataset {
+impl RouterDataset {
     /// The examples of record files made on `model`.
     ///
     /// At least the share `corrected_share` of the examples turned from wrong to right, as the
@@ -78,11 +78,11 @@ impl Dataset {
     /// # Errors
     /// Records of another model, records made with other settings than the first file's, and
     /// records without a single target.
-    pub fn new(files: &[RecordFile], model: &ModelInfo, corrected_share: f64, seed: u64) -> Result<Dataset> {
+    pub fn new(files: &[RecordFile], model: &ModelInfo, corrected_share: f64, seed: u64) -> Result<RouterDataset> {
         for file in files {
             check_file(file, &files[0], model)?;
         }
-        let mut data = Dataset {
+        let mut data = RouterDataset {
             examples: Vec::new(),
             unsolved: 0,
             duplicates: 0,
@@ -95,8 +95,8 @@ impl Dataset {
             if !seen.insert(record.question.as_str()) {
                 data.duplicates += 1;
             } else if let Some(target) = target {
-                let example = Example::new(record.id.clone(), record.prompt(header), target, record.corrected());
-                data.examples.push(Example {
+                let example = RouterExample::new(record.id.clone(), record.prompt(header), target, record.corrected());
+                data.examples.push(RouterExample {
                     chat: header.generation.as_ref().is_some_and(|g| g.chat),
                     ..example
                 });
@@ -254,7 +254,7 @@ mod tests {
             file(&[("a", false, Some("0 2x2 3")), ("b", false, None)]),
             file(&[("a", true, Some("0-3")), ("c", true, Some("0-2"))]),
         ];
-        let data = Dataset::new(&files, &model(), 0.3, 42).unwrap();
+        let data = RouterDataset::new(&files, &model(), 0.3, 42).unwrap();
         use Action::{Execute, Repeat, Skip};
         assert_eq!(data.examples[0].target, [Execute, Skip, Repeat, Execute]);
         let (execute, skip, repeat) = ([0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]);
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn the_hash_is_of_soft_targets_too() {
-        let mut data = Dataset::new(&[file(&[("a", false, Some("0 2x2 3"))])], &model(), 0.3, 42).unwrap();
+        let mut data = RouterDataset::new(&[file(&[("a", false, Some("0 2x2 3"))])], &model(), 0.3, 42).unwrap();
         let hard = data.hash();
         data.examples[0].targets[1] = [0.5, 0.5, 0.0];
         let soft = data.hash();
@@ -279,19 +279,19 @@ mod tests {
         let ids: Vec<String> = (0..20).map(|i| format!("r{i}")).collect();
         let mut records: Vec<_> = ids.iter().map(|id| (id.as_str(), true, Some("0-2"))).collect();
         records.extend([("x", false, Some("0 2-3")), ("y", false, Some("0-1 3"))]);
-        let data = Dataset::new(&[file(&records)], &model(), 0.25, 42).unwrap();
+        let data = RouterDataset::new(&[file(&records)], &model(), 0.25, 42).unwrap();
         assert_eq!((data.examples.len(), data.thinned), (8, 14));
         assert_eq!(data.examples.iter().filter(|e| e.corrected).count(), 2);
-        assert_eq!(Dataset::new(&[file(&records)], &model(), 0.25, 42).unwrap(), data);
-        assert_ne!(Dataset::new(&[file(&records)], &model(), 0.25, 43).unwrap(), data);
+        assert_eq!(RouterDataset::new(&[file(&records)], &model(), 0.25, 42).unwrap(), data);
+        assert_ne!(RouterDataset::new(&[file(&records)], &model(), 0.25, 43).unwrap(), data);
     }
 
     #[test]
     fn an_examples_side_depends_on_its_id_alone() {
         let ids: Vec<String> = (0..400).map(|i| format!("r{i}")).collect();
         let records: Vec<_> = ids.iter().map(|id| (id.as_str(), true, Some("0-2"))).collect();
-        let all = Dataset::new(&[file(&records)], &model(), 0.0, 42).unwrap();
-        let half = Dataset::new(&[file(&records[..200])], &model(), 0.0, 42).unwrap();
+        let all = RouterDataset::new(&[file(&records)], &model(), 0.0, 42).unwrap();
+        let half = RouterDataset::new(&[file(&records[..200])], &model(), 0.0, 42).unwrap();
         let (_, in_all) = all.split(0.1, 42);
         let (_, in_half) = half.split(0.1, 42);
         assert!((20..60).contains(&in_all.len()), "{} of 400 validate", in_all.len());
@@ -308,13 +308,15 @@ mod tests {
             let mut other = good.clone();
             other.path = "other.jsonl".into();
             change(&mut other);
-            Dataset::new(&[good, other], &model(), 0.3, 42).unwrap_err().to_string()
+            RouterDataset::new(&[good, other], &model(), 0.3, 42)
+                .unwrap_err()
+                .to_string()
         };
         let error = refused(|f| f.header.model_sha256 = "x".into());
         assert!(error.contains("other.jsonl holds records of model"), "{error}");
         let error = refused(|f| f.header.settings.simulations = 9);
         assert!(error.contains("other.jsonl was made with simulations = 9"), "{error}");
-        let none = Dataset::new(&[file(&[("a", false, None)])], &model(), 0.3, 42);
+        let none = RouterDataset::new(&[file(&[("a", false, None)])], &model(), 0.3, 42);
         assert!(
             none.unwrap_err()
                 .to_string()

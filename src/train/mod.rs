@@ -26,7 +26,7 @@ pub mod state;
 pub mod trainer;
 pub mod verifier;
 
-pub use dataset::{Dataset, Example};
+pub use dataset::{RouterDataset, RouterExample};
 pub use features::{FeatureFile, FeatureKey, FeatureWriter};
 pub use metrics::Metrics;
 pub use run::TrainingRun;

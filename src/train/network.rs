@@ -10,7 +10,7 @@ use crate::router::MlpRouter;
 /// Linear layers with GELU between: z = W_n·gelu(… gelu(W_1·x + b_1) …) + b_n, meaned over an
 /// example's windows.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Shape {
+pub struct RouterShape {
     /// d
     pub inputs: usize,
     /// r; of no meaning for one linear layer.
@@ -21,7 +21,7 @@ pub struct Shape {
 
 /// Rows of windows, and which examples they belong to.
 #[derive(Default)]
-pub struct Batch {
+pub struct WindowBatch {
     /// (windows of all examples, d)
     pub windows: Vec<f32>,
     /// Windows of each example, at least 1.
@@ -32,7 +32,7 @@ pub struct Batch {
 /// W_n (3, r), b_n.
 pub type Parameters = Vec<f32>;
 
-impl Shape {
+impl RouterShape {
     /// (outputs, inputs) of each linear layer.
     fn sizes(self) -> impl DoubleEndedIterator<Item = (usize, usize)> + ExactSizeIterator {
         (0..self.linear_layers).map(move |k| {
@@ -115,12 +115,12 @@ fn resize(buffer: &mut Vec<f32>, length: usize) {
     buffer.resize(length, 0.0);
 }
 
-impl Shape {
+impl RouterShape {
     /// Logits (examples, 3) of a batch.
     ///
     /// The last layer is linear, so the mean over windows may be taken before it: that is the mean
     /// of the windows' logits.
-    pub fn forward<'s>(self, parameters: &[f32], batch: &Batch, scratch: &'s mut Scratch) -> &'s [f32] {
+    pub fn forward<'s>(self, parameters: &[f32], batch: &WindowBatch, scratch: &'s mut Scratch) -> &'s [f32] {
         let hidden = self.linear_layers - 1;
         scratch.activations.resize_with(hidden, Vec::new);
         scratch.slopes.resize_with(hidden, Vec::new);
@@ -152,11 +152,11 @@ impl Shape {
     }
 
     /// Gradients of the parameters, written over `gradients`, from those of the logits
-    /// (examples, 3), after [`Shape::forward`] on the same batch.
+    /// (examples, 3), after [`RouterShape::forward`] on the same batch.
     pub fn backward(
         self,
         parameters: &[f32],
-        batch: &Batch,
+        batch: &WindowBatch,
         of_logits: &[f32],
         scratch: &mut Scratch,
         gradients: &mut [f32],
@@ -230,17 +230,17 @@ mod tests {
 
     const INPUTS: usize = 5;
 
-    fn batch() -> Batch {
+    fn batch() -> WindowBatch {
         let counts = vec![4, 1, 2];
         let value = |i: usize| (((i * 7) % 23) as f32 - 11.0) / 8.0;
-        Batch {
+        WindowBatch {
             windows: (0..7 * INPUTS).map(value).collect(),
             counts,
         }
     }
 
-    fn shape(linear_layers: usize) -> Shape {
-        Shape {
+    fn shape(linear_layers: usize) -> RouterShape {
+        RouterShape {
             inputs: INPUTS,
             width: 6,
             linear_layers,
@@ -248,7 +248,7 @@ mod tests {
     }
 
     /// Parameters whose biases are not zero, so that they count.
-    fn parameters(shape: Shape) -> Parameters {
+    fn parameters(shape: RouterShape) -> Parameters {
         let initial = shape.initial(3, 0).into_iter();
         initial
             .enumerate()
@@ -257,7 +257,7 @@ mod tests {
     }
 
     /// The loss of a batch by candle's autograd, cross-entropy with the target `examples % 3`, and its gradients.
-    fn by_candle(shape: Shape, parameters: &[f32], batch: &Batch) -> Vec<f32> {
+    fn by_candle(shape: RouterShape, parameters: &[f32], batch: &WindowBatch) -> Vec<f32> {
         let device = Device::Cpu;
         let mut at = 0;
         let mut vars = Vec::new();
@@ -339,7 +339,7 @@ mod tests {
         let mean: Vec<f32> = (0..INPUTS).map(|i| i as f32 - 2.0).collect();
         let deviation: Vec<f32> = (0..INPUTS).map(|i| 0.5 + i as f32).collect();
         let standardise = |(i, x): (usize, &f32)| (x - mean[i % INPUTS]) / deviation[i % INPUTS];
-        let standardised = Batch {
+        let standardised = WindowBatch {
             windows: raw.windows.iter().enumerate().map(standardise).collect(),
             counts: raw.counts.clone(),
         };
@@ -356,7 +356,7 @@ mod tests {
             }
             row += count;
         }
-        let error = Shape {
+        let error = RouterShape {
             linear_layers: 3,
             ..shape
         }

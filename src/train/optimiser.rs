@@ -1,7 +1,7 @@
 //! What all trainings share: AdamW with its moments, and the cosine of the learning rate.
 
 use super::math::{AdamStep, adam_w};
-use super::network::{Batch, Parameters, Scratch, Shape};
+use super::network::{Parameters, RouterShape, Scratch, WindowBatch};
 
 /// Half a cosine from 1 to 0, for `done` from 0 to 1.
 pub fn half_cosine(done: f64) -> f64 {
@@ -37,19 +37,19 @@ pub(super) struct Descent {
     /// Greatest learning rate, falling to 0 along half a cosine.
     rate: f64,
     weight_decay: f64,
-    shape: Shape,
+    shape: RouterShape,
     pub parameters: Parameters,
     gradients: Vec<f32>,
     adam: AdamW,
     step: usize,
     steps: usize,
-    pub batch: Batch,
+    pub batch: WindowBatch,
     scratch: Scratch,
 }
 
 impl Descent {
     /// From `parameters` in `steps` steps, with the greatest learning rate and the weight decay.
-    pub fn new((rate, weight_decay): (f64, f64), shape: Shape, parameters: Parameters, steps: usize) -> Self {
+    pub fn new((rate, weight_decay): (f64, f64), shape: RouterShape, parameters: Parameters, steps: usize) -> Self {
         Descent {
             rate,
             weight_decay,
@@ -59,7 +59,7 @@ impl Descent {
             parameters,
             step: 0,
             steps,
-            batch: Batch::default(),
+            batch: WindowBatch::default(),
             scratch: Scratch::default(),
         }
     }

@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::ablation::{Group, Row, variants};
+use super::ablation::{AblationRow, Group, variants};
 use super::checkpoint;
 use super::features::compute;
-use super::trainer::{Job, TRAINING, TrainEvent, Trained, metadata, settings_json};
-use super::{Dataset, FeatureFile, FeatureKey, FeatureWriter, TrainSettings, train};
+use super::trainer::{TRAINING, TrainEvent, TrainedRouters, TrainingJob, metadata, settings_json};
+use super::{FeatureFile, FeatureKey, FeatureWriter, RouterDataset, TrainSettings, train};
 use crate::model::Model;
 use crate::progress::{Progress, Tell};
 use crate::router::{InputNorm, RouterSet};
@@ -18,7 +18,7 @@ use crate::router::{InputNorm, RouterSet};
 /// What every training on the same examples shares.
 pub struct TrainingRun<'a> {
     pub model: &'a Model,
-    pub data: &'a Dataset,
+    pub data: &'a RouterDataset,
     /// Windows of the prompt that routers read.
     pub windows: usize,
     /// Whether the model runs in exact f32 arithmetic.
@@ -52,8 +52,8 @@ impl TrainingRun<'_> {
         features: &FeatureFile,
         state: Option<&Path>,
         tell: &mut dyn FnMut(TrainEvent) -> Result<()>,
-    ) -> Result<Option<Trained>> {
-        let job = Job {
+    ) -> Result<Option<TrainedRouters>> {
+        let job = TrainingJob {
             data: self.data,
             features,
             settings,
@@ -77,7 +77,7 @@ impl TrainingRun<'_> {
         };
         let count = variants.len();
         tell(Progress::new("trainings", 0, count));
-        let mut rows: Vec<Row> = Vec::new();
+        let mut rows: Vec<AblationRow> = Vec::new();
         for variant in variants {
             let at = windows.binary_search(&variant.windows);
             let features = &features[at.expect("every variant's windows are there")];
@@ -85,7 +85,7 @@ impl TrainingRun<'_> {
             let Some(trained) = self.train(&variant.settings, features, None, &mut |_| Ok(()))? else {
                 break;
             };
-            rows.push(Row {
+            rows.push(AblationRow {
                 variant: variant.name,
                 best: trained.best,
                 parameters: trained.plan.parameters,
@@ -149,8 +149,8 @@ impl TrainingRun<'_> {
     /// The checkpoint of what was trained.
     ///
     /// # Errors
-    /// Those of [`Trained::routers`].
-    pub fn routers(&self, trained: &Trained) -> Result<RouterSet> {
+    /// Those of [`TrainedRouters::routers`].
+    pub fn routers(&self, trained: &TrainedRouters) -> Result<RouterSet> {
         let mut metadata = metadata(trained, self.data, self.windows);
         metadata.extend(checkpoint::base_model(self.model));
         let size = (self.windows, trained.plan.settings.width);
@@ -166,7 +166,7 @@ impl TrainingRun<'_> {
 
 /// Trainings with one setting changed at a time.
 pub struct Ablation {
-    pub rows: Vec<Row>,
+    pub rows: Vec<AblationRow>,
     /// Whether none was stopped.
     pub complete: bool,
 }

@@ -3,9 +3,9 @@
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::dataset::Dataset;
+use super::dataset::RouterDataset;
 use super::loss::{Loss, LossKind};
-use super::network::Shape;
+use super::network::RouterShape;
 use super::optimiser::half_cosine;
 
 /// What a router reads.
@@ -79,8 +79,8 @@ impl Default for TrainSettings {
 }
 
 impl TrainSettings {
-    pub fn shape(&self, hidden_size: usize) -> Shape {
-        Shape {
+    pub fn shape(&self, hidden_size: usize) -> RouterShape {
+        RouterShape {
             inputs: hidden_size,
             width: self.width,
             linear_layers: self.linear_layers,
@@ -120,7 +120,7 @@ pub struct TrainPlan {
 
 impl TrainPlan {
     pub fn new(
-        data: &Dataset,
+        data: &RouterDataset,
         training: &[usize],
         validation: &[usize],
         settings: &TrainSettings,
@@ -168,12 +168,12 @@ impl TrainPlan {
 mod tests {
     use super::*;
     use crate::program::Action;
-    use crate::train::Example;
+    use crate::train::RouterExample;
 
     #[test]
     fn the_learning_rate_warms_up_and_falls_along_a_cosine() {
-        let example = |i: usize| Example::new(format!("e{i}"), String::new(), vec![Action::Skip], false);
-        let mut data = Dataset {
+        let example = |i: usize| RouterExample::new(format!("e{i}"), String::new(), vec![Action::Skip], false);
+        let mut data = RouterDataset {
             examples: (0..160).map(example).collect(),
             unsolved: 0,
             duplicates: 0,

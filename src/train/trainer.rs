@@ -15,11 +15,11 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::dataset::Dataset;
+use super::dataset::RouterDataset;
 use super::features::{FeatureFile, LayerFeatures, Moments, Scaling};
 use super::loss::{Goal, Loss};
 use super::metrics::{Confusion, Metrics};
-use super::network::{Batch, Scratch, Shape};
+use super::network::{RouterShape, Scratch, WindowBatch};
 use super::optimiser::AdamW;
 use super::settings::{TrainPlan, TrainSettings};
 use super::state::{LayerState, StateKey, TrainState};
@@ -56,8 +56,8 @@ pub enum TrainEvent<'a> {
 }
 
 /// What is trained, and on what.
-pub struct Job<'a> {
-    pub data: &'a Dataset,
+pub struct TrainingJob<'a> {
+    pub data: &'a RouterDataset,
     /// Those of `data`'s examples, in order.
     pub features: &'a FeatureFile,
     pub settings: &'a TrainSettings,
@@ -68,14 +68,14 @@ pub struct Job<'a> {
 }
 
 /// The routers of the best epoch.
-pub struct Trained {
-    shape: Shape,
+pub struct TrainedRouters {
+    shape: RouterShape,
     layers: Vec<(Moments, Vec<f32>)>,
     pub plan: TrainPlan,
     pub best: EpochReport,
 }
 
-impl Trained {
+impl TrainedRouters {
     /// The routers as checkpoints keep them, reading hidden states as they are.
     ///
     /// # Errors
@@ -98,7 +98,11 @@ impl Trained {
 ///
 /// # Errors
 /// Too few examples to hold any out, and a state of another training.
-pub fn train(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(TrainEvent) -> Result<()>) -> Result<Option<Trained>> {
+pub fn train(
+    job: &TrainingJob,
+    stop: &AtomicBool,
+    tell: &mut dyn FnMut(TrainEvent) -> Result<()>,
+) -> Result<Option<TrainedRouters>> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(job.threads).build();
     let pool = pool.context("cannot start a thread")?;
     let mut run = Run::new(job, &pool)?;
@@ -122,10 +126,10 @@ pub fn train(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(TrainEvent) -> R
 
 /// A training under way.
 struct Run<'a> {
-    job: &'a Job<'a>,
+    job: &'a TrainingJob<'a>,
     plan: TrainPlan,
     key: StateKey,
-    shape: Shape,
+    shape: RouterShape,
     loss: Loss,
     training: Vec<usize>,
     validation: Vec<usize>,
@@ -144,7 +148,7 @@ struct LayerEpoch {
 }
 
 impl<'a> Run<'a> {
-    fn new(job: &'a Job, pool: &rayon::ThreadPool) -> Result<Self> {
+    fn new(job: &'a TrainingJob, pool: &rayon::ThreadPool) -> Result<Self> {
         let (data, settings) = (job.data, job.settings);
         let (training, validation) = data.split(settings.validation, settings.seed);
         ensure!(
@@ -324,13 +328,13 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn end(self) -> Trained {
+    fn end(self) -> TrainedRouters {
         let best = self
             .best()
             .expect("an epoch ended, and the first one is the best so far")
             .clone();
         let parameters = self.state.layers.into_iter().map(|layer| layer.best);
-        Trained {
+        TrainedRouters {
             shape: self.shape,
             layers: self.moments.into_iter().zip(parameters).collect(),
             plan: self.plan,
@@ -339,7 +343,7 @@ impl<'a> Run<'a> {
     }
 }
 
-fn initial(shape: Shape, layers: usize, seed: u64) -> TrainState {
+fn initial(shape: RouterShape, layers: usize, seed: u64) -> TrainState {
     let layer = |layer: usize| LayerState {
         parameters: shape.initial(seed, layer),
         adam: AdamW::new(shape.parameters()),
@@ -353,7 +357,7 @@ fn initial(shape: Shape, layers: usize, seed: u64) -> TrainState {
 
 /// Memory of one layer's steps.
 struct Work {
-    batch: Batch,
+    batch: WindowBatch,
     scratch: Scratch,
     /// (examples, 3)
     of_logits: Vec<f32>,
@@ -364,7 +368,7 @@ struct Work {
 impl Work {
     fn new(parameters: usize) -> Self {
         Work {
-            batch: Batch::default(),
+            batch: WindowBatch::default(),
             scratch: Scratch::default(),
             of_logits: Vec::new(),
             predictions: Vec::new(),
@@ -374,7 +378,7 @@ impl Work {
 }
 
 /// What a checkpoint says of its training.
-pub fn metadata(trained: &Trained, data: &Dataset, windows: usize) -> HashMap<String, String> {
+pub fn metadata(trained: &TrainedRouters, data: &RouterDataset, windows: usize) -> HashMap<String, String> {
     let settings = &trained.plan.settings;
     let entries = [
         ("format", "1".to_owned()),

@@ -15,7 +15,7 @@ use super::lens::Lens;
 use super::lesson::{Guesses, Listed, Tour};
 use super::line_edit::LineEdit;
 use super::lines::LineStarts;
-use super::next_run::Wanted;
+use super::next_run::WantedRouters;
 use super::override_list::{Off, OverrideList};
 use super::overrides;
 use super::palette::Palette;
@@ -23,13 +23,13 @@ use super::panes::{Edge, Panes};
 use super::playback::Speed;
 use super::prompt::PromptEditor;
 use super::recordings::Recording;
-use super::run::{Progress, Run};
+use super::run::{Run, RunProgress};
 use super::save::SaveDialog;
-use super::search::{Page, Search};
+use super::search::{Search, SearchPage};
 use super::settings::SettingsDialog;
-use super::stats::{Batch, StatsDialog};
+use super::stats::{PromptBatch, StatsDialog};
 use super::theme::Theme;
-use super::training::Training;
+use super::training::RouterTraining;
 use crate::engine::{AskId, Header, Loop, ModelInfo, RouterChoice, RouterInfo, RunId, Settings, Trace};
 use crate::router::{CandidateProgram, Pin};
 
@@ -249,7 +249,7 @@ pub enum Overlay {
     /// What is seen of [`App::training`].
     Training,
     /// What is seen of [`App::search`].
-    Search(Page),
+    Search(SearchPage),
     Stats(Box<StatsDialog>),
 }
 
@@ -309,7 +309,7 @@ pub struct App {
     pub routers: RouterChoice,
     pub asked_routers: Option<RouterChoice>,
     /// Routers that something waits for.
-    pub wanted: Option<Wanted>,
+    pub wanted: Option<WantedRouters>,
     pub prompt: PromptEditor,
     pub shown: Option<Run>,
     pub previous: Option<Run>,
@@ -324,7 +324,7 @@ pub struct App {
     /// The search of programs, and what it is asked.
     pub search: Search,
     /// The file of prompts that is run, or was run last.
-    pub batch: Option<Batch>,
+    pub batch: Option<PromptBatch>,
     /// How far the runs lie apart that were compared last.
     pub apart: Option<Apart>,
     pub starting: Option<Starting>,
@@ -362,7 +362,7 @@ pub struct App {
     pub guesses: Guesses,
     pub notice: Option<Notice>,
     /// The training of depth routers, and what is asked of it.
-    pub training: Training,
+    pub training: RouterTraining,
     /// A command to be started or ended.
     pub job: Option<JobRequest>,
     /// A file to be read or written.
@@ -436,7 +436,7 @@ impl App {
             tour: None,
             guesses: Guesses::default(),
             notice: None,
-            training: Training::default(),
+            training: RouterTraining::default(),
             job: None,
             file: None,
             clipboard: None,
@@ -507,7 +507,7 @@ impl App {
                 && of.settings == overrides::unmodified(&header.settings, run.layers())
                 && ids(of) == ids(header)
         };
-        base.progress == Progress::Finished && self.shown.as_ref().is_some_and(twin)
+        base.progress == RunProgress::Finished && self.shown.as_ref().is_some_and(twin)
     }
 
     /// Why the unmodified model is not run for the twin view.
@@ -655,8 +655,8 @@ impl App {
             Some(Overlay::Jump(_) | Overlay::Save(_)) => "command",
             Some(Overlay::Overrides(list)) if list.edit.is_some() => "command",
             Some(Overlay::Overrides(_)) => "overrides",
-            Some(Overlay::Search(Page::Form)) => "search-form",
-            Some(Overlay::Search(Page::Watch)) => "search",
+            Some(Overlay::Search(SearchPage::Form)) => "search-form",
+            Some(Overlay::Search(SearchPage::Watch)) => "search",
             Some(Overlay::Stats(dialog)) if dialog.edit.is_some() => "command",
             Some(_) => "overlay",
             None => self.focus.context(),

@@ -110,7 +110,7 @@ mod tests {
 
     /// Opens a dialog by its keys; what is asked for it is answered.
     fn opened(app: &mut App, keys: &str) -> String {
-        use crate::tui::update::{Event, update};
+        use crate::tui::update::{UiEvent, update};
         use crossterm::event::{KeyCode, KeyEvent};
         for key in keys.chars() {
             let code = if key == '\n' {
@@ -118,9 +118,9 @@ mod tests {
             } else {
                 KeyCode::Char(key)
             };
-            let asked = update(app, Event::Key(KeyEvent::from(code)));
+            let asked = update(app, UiEvent::Key(KeyEvent::from(code)));
             for answer in fixture::answers(&asked) {
-                update(app, Event::Worker(answer));
+                update(app, UiEvent::Worker(answer));
             }
         }
         selected(app).unwrap()
@@ -128,19 +128,19 @@ mod tests {
 
     /// Begins a run that goes on.
     fn opened_run(app: &mut App) {
-        use crate::tui::update::{Event, update};
+        use crate::tui::update::{UiEvent, update};
         use crossterm::event::{KeyCode, KeyEvent};
-        update(app, Event::Key(KeyEvent::from(KeyCode::Char('r'))));
+        update(app, UiEvent::Key(KeyEvent::from(KeyCode::Char('r'))));
         let run = app.starting.as_ref().unwrap().id;
         for event in fixture::events(run, &fixture::trace(1, 20)).into_iter().take(8) {
-            update(app, Event::Worker(event));
+            update(app, UiEvent::Worker(event));
         }
     }
 
     #[test]
     fn every_dialog_is_named_with_what_is_selected_in_it() {
         use crate::tui::app::{Focus, Overlay};
-        use crate::tui::update::{Event, update};
+        use crate::tui::update::{UiEvent, update};
         let mut kinds = std::collections::BTreeSet::new();
         for (keys, said) in [
             (
@@ -185,7 +185,7 @@ mod tests {
                 app.previous = app.shown.take();
                 app.open(title.into(), None, fixture::trace(7, tokens));
             }
-            update(&mut app, Event::Worker(fixture::loaded()));
+            update(&mut app, UiEvent::Worker(fixture::loaded()));
             app.focus = Focus::Map;
             if keys.starts_with('C') {
                 app.open("predicted".into(), None, fixture::predicted_trace(7, 20));
@@ -206,7 +206,7 @@ mod tests {
             kinds.insert(kind(overlay));
         }
         let mut app = fixture::app();
-        update(&mut app, Event::Worker(fixture::loaded()));
+        update(&mut app, UiEvent::Worker(fixture::loaded()));
         app.focus = Focus::Map;
         app.prompt.set("Hello");
         opened_run(&mut app);

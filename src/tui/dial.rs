@@ -4,7 +4,7 @@
 use super::run::Run;
 use crate::engine::{RouterInfo, Scope, Settings};
 use crate::router::Calibration;
-use crate::router::calibration::Point;
+use crate::router::calibration::CalibrationPoint;
 
 /// A step of the dial, in layers of the mean depth.
 const STEP: f64 = 0.5;
@@ -72,7 +72,9 @@ pub fn words(calibration: &Calibration, dial: f64) -> String {
 /// The same where there is little room.
 pub fn short(calibration: &Calibration, dial: f64) -> String {
     match calibration.expected(dial) {
-        Some(Point { depth, agreement, .. }) => format!("{depth:.1} layers, {:.0} % same", 100.0 * agreement),
+        Some(CalibrationPoint { depth, agreement, .. }) => {
+            format!("{depth:.1} layers, {:.0} % same", 100.0 * agreement)
+        }
         None => "not measured".to_owned(),
     }
 }

@@ -157,13 +157,13 @@ mod tests {
     use super::*;
     use crate::program::Action;
     use crate::tui::fixture;
-    use crate::tui::run::{Origin, Progress};
+    use crate::tui::run::{Origin, RunProgress};
 
     fn run(edit: impl FnOnce(&mut Run)) -> Run {
         let trace = fixture::trace(7, 12);
         let mut run = Run::started(1, Origin::Live, None, trace.header.clone());
         run.trace = trace;
-        run.progress = Progress::Finished;
+        run.progress = RunProgress::Finished;
         edit(&mut run);
         run
     }
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(Comparison::new(&run(|_| {}), &shorter).diverges, Some(9));
         let running = run(|r| {
             r.trace.steps.truncate(9);
-            r.progress = Progress::Running;
+            r.progress = RunProgress::Running;
         });
         assert_eq!(Comparison::new(&run(|_| {}), &running).diverges, None);
     }

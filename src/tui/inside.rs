@@ -15,28 +15,28 @@ pub const MOST_FLIPS: usize = 200;
 
 /// Something asked of the worker.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Asked<T> {
+pub enum PendingQuestion<T> {
     Waiting(AskId),
     Here(T),
     /// Why there is no answer.
     Refused(String),
 }
 
-impl<T> Asked<T> {
+impl<T> PendingQuestion<T> {
     pub fn here(&self) -> Option<&T> {
         match self {
-            Asked::Here(answer) => Some(answer),
+            PendingQuestion::Here(answer) => Some(answer),
             _ => None,
         }
     }
 
     pub fn is_waiting(&self) -> bool {
-        matches!(self, Asked::Waiting(_))
+        matches!(self, PendingQuestion::Waiting(_))
     }
 
     /// Whether this is the question's place.
     pub fn waits_for(&self, ask: AskId) -> bool {
-        matches!(self, Asked::Waiting(waiting) if *waiting == ask)
+        matches!(self, PendingQuestion::Waiting(waiting) if *waiting == ask)
     }
 }
 
@@ -45,7 +45,7 @@ impl<T> Asked<T> {
 pub struct InsideDialog {
     /// The position that was asked for.
     pub position: usize,
-    pub inspection: Asked<Box<Inspection>>,
+    pub inspection: PendingQuestion<Box<Inspection>>,
 }
 
 /// A decision that could be taken otherwise.
@@ -67,7 +67,7 @@ pub struct FlipDialog {
     pub rows: Vec<Flippable>,
     pub row: usize,
     /// What the selected row changes, once it was tried.
-    pub flip: Option<Asked<Box<Flip>>>,
+    pub flip: Option<PendingQuestion<Box<Flip>>>,
     /// Tried with everything else as it ran; otherwise later layers decide anew.
     pub frozen: bool,
 }
@@ -80,7 +80,7 @@ pub struct ForceDialog {
     pub edit: LineEdit,
     pub row: usize,
     /// What was likely there: a look inside the token before.
-    pub before: Asked<Box<Inspection>>,
+    pub before: PendingQuestion<Box<Inspection>>,
 }
 
 /// The next token of a run that is held, with the cursor's layer taken otherwise.
@@ -88,7 +88,7 @@ pub struct ForceDialog {
 pub struct NextDialog {
     /// What the layer is to do there.
     pub action: Action,
-    pub intervention: Asked<Box<Intervention>>,
+    pub intervention: PendingQuestion<Box<Intervention>>,
 }
 
 /// How far two runs lie apart.
@@ -96,7 +96,7 @@ pub struct NextDialog {
 pub struct Apart {
     /// A, then B.
     pub runs: (RunId, RunId),
-    pub divergence: Asked<Divergence>,
+    pub divergence: PendingQuestion<Divergence>,
 }
 
 impl FlipDialog {

@@ -42,17 +42,17 @@ const GRACE: Duration = Duration::from_secs(10);
 const MOST_OF_A_LINE: usize = 1000;
 
 /// A command under way. It ends with this value.
-pub struct Job {
+pub struct BackgroundJob {
     child: Arc<Mutex<Child>>,
     reader: Option<thread::JoinHandle<()>>,
 }
 
-impl Job {
+impl BackgroundJob {
     /// Starts this program with `args`, once `folder` is there; `hear` gets what it says, its end last.
     ///
     /// # Errors
     /// What the system says.
-    pub fn start(args: &[String], folder: &Path, hear: UnboundedSender<JobEvent>) -> Result<Job> {
+    pub fn start(args: &[String], folder: &Path, hear: UnboundedSender<JobEvent>) -> Result<BackgroundJob> {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
         let program = std::env::current_exe().context("this program does not find itself")?;
         let mut command = Command::new(program);
@@ -95,7 +95,7 @@ impl Job {
             let _ = hear.send(JobEvent::Ended { well });
         });
         match reader {
-            Ok(reader) => Ok(Job {
+            Ok(reader) => Ok(BackgroundJob {
                 child,
                 reader: Some(reader),
             }),
@@ -123,7 +123,7 @@ impl Job {
     }
 }
 
-impl Drop for Job {
+impl Drop for BackgroundJob {
     fn drop(&mut self) {
         self.stop();
         let end = Instant::now() + GRACE;
@@ -151,12 +151,12 @@ mod tests {
     use super::*;
 
     /// The events of this test program with `args`, once `meanwhile` was done.
-    fn events(args: &[&str], meanwhile: impl FnOnce(&Job)) -> Vec<JobEvent> {
+    fn events(args: &[&str], meanwhile: impl FnOnce(&BackgroundJob)) -> Vec<JobEvent> {
         let folder = tempfile::tempdir().unwrap();
         let (told, mut hear) = unbounded_channel();
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         let place = folder.path().join("a/b");
-        let job = Job::start(&args, &place, told).unwrap();
+        let job = BackgroundJob::start(&args, &place, told).unwrap();
         assert!(place.is_dir());
         meanwhile(&job);
         let mut events = Vec::new();
@@ -188,7 +188,7 @@ mod tests {
     fn a_command_that_is_asked_to_end_ends() {
         let begin = Instant::now();
         let sleep = ["tui::job::tests::sleeps", "--exact", "--ignored"];
-        let ended = events(&sleep, Job::stop);
+        let ended = events(&sleep, BackgroundJob::stop);
         assert_eq!(ended.last(), Some(&JobEvent::Ended { well: false }));
         assert!(begin.elapsed() < Duration::from_secs(100), "it slept on");
     }

@@ -6,7 +6,7 @@ mod key;
 use crossterm::event::{KeyEvent, KeyEventKind};
 
 use crate::config::source::suggestion;
-use crate::config::{ConfigError, KeyBinding, Place, Source, bindings};
+use crate::config::{ConfigError, ConfigSource, KeyBinding, Place, bindings};
 pub use key::Key;
 
 /// The keymap that ships, as `drllm-tui config --keymap` prints it.
@@ -75,7 +75,7 @@ impl<A: KeyAction> Keymap<A> {
     /// # Errors
     /// As [`Keymap::new`].
     pub fn with_defaults(differences: &[KeyBinding]) -> Result<Keymap<A>, ConfigError> {
-        let source = Source {
+        let source = ConfigSource {
             name: "assets/keymap.toml",
             text: DEFAULT_KEYMAP,
         };
@@ -87,7 +87,7 @@ impl<A: KeyAction> Keymap<A> {
     /// # Errors
     /// For unknown contexts, keys and actions, and for keys bound twice in one context; with file,
     /// line, column and the nearest valid name.
-    pub fn new(base: Source<'_>, differences: &[KeyBinding]) -> Result<Keymap<A>, ConfigError> {
+    pub fn new(base: ConfigSource<'_>, differences: &[KeyBinding]) -> Result<Keymap<A>, ConfigError> {
         let table = base.parse()?;
         let contexts = table.get_ref().keys().map(|name| Context {
             name: name.get_ref().to_string(),

@@ -60,14 +60,14 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use self::action::UiAction;
 use self::app::App;
-use self::job::{Job, JobEvent, JobRequest};
+use self::job::{BackgroundJob, JobEvent, JobRequest};
 use self::keymap::Keymap;
 use self::lesson::Listed;
 use self::recordings::Recording;
 use self::session::Session;
 use self::term::{Interrupt, Signals};
 use self::theme::Theme;
-use self::update::{Event, update};
+use self::update::{UiEvent, update};
 use crate::engine::worker::Worker;
 use crate::engine::{self, Command, LoadRequest, Overrides, Settings, Trace};
 
@@ -125,7 +125,7 @@ pub async fn run(options: TuiOptions) -> anyhow::Result<u8> {
     worker.send(Command::Load(options.load.clone()));
     // Before the terminal is taken, so that no signal finds it taken and unwatched.
     let mut signals = Signals::new().context("cannot listen for signals")?;
-    let terminal = term::Session::enter(options.mouse)?;
+    let terminal = term::TerminalSession::enter(options.mouse)?;
     let keep = options.keep_session;
     let mut screen = Screen {
         app: open(options),
@@ -243,10 +243,10 @@ fn open(options: TuiOptions) -> App {
 /// for.
 struct Screen {
     app: App,
-    session: term::Session,
+    session: term::TerminalSession,
     worker: Worker,
     /// A command under way beside the screen.
-    job: Option<Job>,
+    job: Option<BackgroundJob>,
     start: Instant,
 }
 
@@ -254,7 +254,7 @@ impl Screen {
     /// Waits for anything to happen, changes the state, and draws at most once a frame.
     async fn main_loop(
         &mut self,
-        mut events: UnboundedReceiver<engine::Event>,
+        mut events: UnboundedReceiver<engine::WorkerEvent>,
         signals: &mut Signals,
     ) -> anyhow::Result<u8> {
         let mut input = term::input().context("cannot read the terminal")?;
@@ -263,7 +263,7 @@ impl Screen {
         highlight::preload(move || ready.send(()).unwrap_or_default());
         let (told, mut jobs) = unbounded_channel();
         let size = self.session.terminal.size()?;
-        self.apply(Event::Resize(size.width, size.height));
+        self.apply(UiEvent::Resize(size.width, size.height));
         let mut dirty = true;
         let mut drawn: Option<Instant> = None;
         let mut typed = false;
@@ -286,7 +286,7 @@ impl Screen {
                 next = input.recv() => {
                     let mut next = next;
                     // Two clicks are told from a double click by the time between them.
-                    self.apply(Event::Tick(self.start.elapsed()));
+                    self.apply(UiEvent::Tick(self.start.elapsed()));
                     typed = true;
                     for _ in 0..MOST_EVENTS {
                         self.input(next.context("the terminal is gone")?.context("the terminal is gone")?);
@@ -298,16 +298,16 @@ impl Screen {
                 }
                 // With a frame to come tokens wait for it: waking for each of them takes time from the model.
                 Some(event) = events.recv(), if !dirty => {
-                    self.apply(Event::Worker(event));
+                    self.apply(UiEvent::Worker(event));
                     self.hear(&mut events);
                 }
-                Some(event) = jobs.recv() => self.apply(Event::Job(event)),
-                Some(()) = grammars.recv() => self.apply(Event::GrammarsReady),
+                Some(event) = jobs.recv() => self.apply(UiEvent::Job(event)),
+                Some(()) = grammars.recv() => self.apply(UiEvent::GrammarsReady),
                 () = tokio::time::sleep_until(due.into()), if waiting => {}
             }
-            self.apply(Event::Tick(self.start.elapsed()));
+            self.apply(UiEvent::Tick(self.start.elapsed()));
             if let Some(request) = self.app.file.take() {
-                self.apply(Event::File(files::perform(&request)));
+                self.apply(UiEvent::File(files::perform(&request)));
             }
             if let Some(request) = self.app.job.take() {
                 self.perform(&request, &told);
@@ -328,9 +328,9 @@ impl Screen {
         match request {
             JobRequest::Start { args, folder } => {
                 self.job = None;
-                match Job::start(args, folder, told.clone()) {
+                match BackgroundJob::start(args, folder, told.clone()) {
                     Ok(job) => self.job = Some(job),
-                    Err(error) => self.apply(Event::Job(JobEvent::Failed(format!("{error:#}")))),
+                    Err(error) => self.apply(UiEvent::Job(JobEvent::Failed(format!("{error:#}")))),
                 }
             }
             JobRequest::Stop => {
@@ -342,24 +342,24 @@ impl Screen {
     }
 
     /// What the worker has told meanwhile.
-    fn hear(&mut self, events: &mut UnboundedReceiver<engine::Event>) {
+    fn hear(&mut self, events: &mut UnboundedReceiver<engine::WorkerEvent>) {
         for _ in 0..MOST_EVENTS {
             let Ok(event) = events.try_recv() else { break };
-            self.apply(Event::Worker(event));
+            self.apply(UiEvent::Worker(event));
         }
     }
 
     fn input(&mut self, input: Input) {
         match input {
-            Input::Key(key) => self.apply(Event::Key(key)),
-            Input::Paste(text) => self.apply(Event::Paste(text)),
-            Input::Mouse(event) => self.apply(Event::Mouse(event)),
-            Input::Resize(width, height) => self.apply(Event::Resize(width, height)),
+            Input::Key(key) => self.apply(UiEvent::Key(key)),
+            Input::Paste(text) => self.apply(UiEvent::Paste(text)),
+            Input::Mouse(event) => self.apply(UiEvent::Mouse(event)),
+            Input::Resize(width, height) => self.apply(UiEvent::Resize(width, height)),
             Input::FocusGained | Input::FocusLost => {}
         }
     }
 
-    fn apply(&mut self, event: Event) {
+    fn apply(&mut self, event: UiEvent) {
         for command in update(&mut self.app, event) {
             self.worker.send(command);
         }

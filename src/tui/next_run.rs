@@ -13,7 +13,7 @@ use crate::router::{Calibration, Pin};
 
 /// Routers that are to be loaded before something is done.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Wanted {
+pub struct WantedRouters {
     pub routers: Option<RouterInfo>,
     /// Where they may be, the next one last.
     pub choices: Vec<RouterChoice>,
@@ -25,7 +25,7 @@ pub struct Wanted {
     pub before: RouterChoice,
 }
 
-impl Wanted {
+impl WantedRouters {
     /// Where routers of this name, or of none, may be: those that ship go by several names, so all of them are tried.
     pub fn choices(routers: Option<&RouterInfo>) -> Vec<RouterChoice> {
         let Some(routers) = routers else {

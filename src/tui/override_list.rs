@@ -3,7 +3,7 @@
 use super::line_edit::LineEdit;
 use super::overrides;
 use super::settings::{FieldError, column};
-use crate::engine::overrides::{Item, Line, Override, OverridesError};
+use crate::engine::overrides::{Override, OverrideItem, OverrideLine, OverridesError};
 use crate::engine::{KvMode, NEUTRAL_DIAL, Overrides, Sampling, Scope, Settings};
 use crate::program::MOST_LAYERS;
 
@@ -76,7 +76,7 @@ pub fn accept(
     text: &str,
     layers: Option<usize>,
 ) -> Result<usize, FieldError> {
-    let Item { what, on: holds, .. } = parse(text, layers)?;
+    let OverrideItem { what, on: holds, .. } = parse(text, layers)?;
     let (mut changed, mut left) = (settings.clone(), off.clone());
     let on = active(&changed).len();
     let edited = row.filter(|row| *row >= on && row - on < left.len());
@@ -167,7 +167,7 @@ fn neutral_seed() -> u64 {
 }
 
 /// Reads one override, written as a line of an override file.
-fn parse(text: &str, layers: Option<usize>) -> Result<Item, FieldError> {
+fn parse(text: &str, layers: Option<usize>) -> Result<OverrideItem, FieldError> {
     let file = Overrides::parse(text, layers.unwrap_or(MOST_LAYERS)).map_err(|error| match error {
         OverridesError::Item { column, message, .. } => FieldError {
             column: Some(column),
@@ -179,7 +179,7 @@ fn parse(text: &str, layers: Option<usize>) -> Result<Item, FieldError> {
         },
     })?;
     match file.lines.into_iter().next() {
-        Some(Line::Item(item)) => Ok(item),
+        Some(OverrideLine::Item(item)) => Ok(item),
         _ => Err(FieldError {
             column: Some(1),
             message: "this is no override: expected one like pin 7=skip, budget 26 or dial -0.4".to_owned(),
@@ -192,14 +192,14 @@ fn parse(text: &str, layers: Option<usize>) -> Result<Item, FieldError> {
 pub fn to_file(settings: &Settings, off: &[Off]) -> Overrides {
     let is_pin = |what: &Override| matches!(what, Override::Pin(_));
     let line = |what: &Override, on| {
-        Line::Item(Item {
+        OverrideLine::Item(OverrideItem {
             what: what.clone(),
             on,
             note: String::new(),
         })
     };
     let on = settings.pins.iter().map(|pin| line(&Override::Pin(*pin), true));
-    let mut pins: Vec<Line> = on.collect();
+    let mut pins: Vec<OverrideLine> = on.collect();
     // In the order in which they would be switched on again, so that each finds its place.
     for off in off.iter().rev().filter(|off| is_pin(&off.what)) {
         pins.insert(off.at.min(pins.len()), line(&off.what, false));
@@ -223,11 +223,11 @@ pub fn off(file: &Overrides) -> Vec<Off> {
     let mut out = Vec::new();
     for line in &file.lines {
         match line {
-            Line::Item(item) if !item.on => out.push(Off {
+            OverrideLine::Item(item) if !item.on => out.push(Off {
                 what: item.what.clone(),
                 at: pins,
             }),
-            Line::Item(item) if matches!(item.what, Override::Pin(_)) => pins += 1,
+            OverrideLine::Item(item) if matches!(item.what, Override::Pin(_)) => pins += 1,
             _ => {}
         }
     }
@@ -251,7 +251,7 @@ pub fn load(settings: &mut Settings, off: &mut Vec<Off>, text: &str, layers: Opt
 
 /// What is typed in the dialog.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Purpose {
+pub enum EditPurpose {
     /// The override of the selected row.
     #[default]
     Row,
@@ -270,7 +270,7 @@ pub struct OverrideList {
     pub row: usize,
     /// What is typed.
     pub edit: Option<LineEdit>,
-    pub purpose: Purpose,
+    pub purpose: EditPurpose,
 }
 
 #[cfg(test)]

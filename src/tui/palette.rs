@@ -34,7 +34,7 @@ pub enum Target {
 
 /// One line of the palette.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct PaletteEntry {
     pub target: Target,
     /// What it does; on one line.
     pub text: String,
@@ -44,7 +44,7 @@ pub struct Entry {
     pub keys: String,
 }
 
-impl Entry {
+impl PaletteEntry {
     /// What is searched: everything that is shown, in the order it is shown.
     fn haystack(&self) -> String {
         format!("{} {} {}", self.text, self.name, self.keys)
@@ -53,7 +53,7 @@ impl Entry {
 
 /// An entry that matches, and which graphemes of its text do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundEntries {
     /// Index into [`Palette::entries`].
     pub entry: usize,
     /// In order.
@@ -63,10 +63,10 @@ pub struct Found {
 /// The palette's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Palette {
-    pub entries: Vec<Entry>,
+    pub entries: Vec<PaletteEntry>,
     pub edit: LineEdit,
     /// What matches, the best first.
-    pub found: Vec<Found>,
+    pub found: Vec<FoundEntries>,
     /// Index into `found`.
     pub row: usize,
 }
@@ -97,7 +97,7 @@ impl Palette {
             if let Some(score) = pattern.indices(text, &mut matcher, &mut marks) {
                 marks.sort_unstable();
                 marks.dedup();
-                scored.push((score, Found { entry, marks }));
+                scored.push((score, FoundEntries { entry, marks }));
             }
         }
         // Equals stay in the order of the help.
@@ -118,22 +118,22 @@ impl Palette {
     }
 }
 
-fn entries(app: &App, context: &str) -> Vec<Entry> {
+fn entries(app: &App, context: &str) -> Vec<PaletteEntry> {
     let useful = |action: &&UiAction| **action != UiAction::Palette && !LEFT_OUT.contains(&action.group());
-    let action = |action: &UiAction| Entry {
+    let action = |action: &UiAction| PaletteEntry {
         target: Target::Action(*action),
         text: action.description().to_owned(),
         name: action.name().to_owned(),
         keys: keys(app, *action, context),
     };
-    let recording = |(at, recording): (usize, &super::recordings::Recording)| Entry {
+    let recording = |(at, recording): (usize, &super::recordings::Recording)| PaletteEntry {
         target: Target::Recording(at),
         text: one_line(&recording.title),
         name: "recording".to_owned(),
         keys: String::new(),
     };
     let lesson = |(at, listed): (usize, &Listed)| match listed {
-        Listed::Usable(lesson) => Some(Entry {
+        Listed::Usable(lesson) => Some(PaletteEntry {
             target: Target::Lesson(at),
             text: one_line(&lesson.title),
             name: "lesson".to_owned(),
@@ -147,13 +147,13 @@ fn entries(app: &App, context: &str) -> Vec<Entry> {
         (RouterChoice::Verifier, "those that judge each token of an answer"),
         (RouterChoice::None, "every layer is executed"),
     ];
-    let routers = routers.map(|(choice, about)| Entry {
+    let routers = routers.map(|(choice, about)| PaletteEntry {
         text: format!("Load the routers {choice}: {about}"),
         target: Target::Routers(choice),
         name: "routers".to_owned(),
         keys: String::new(),
     });
-    let prompt = |text: &str, name: String| Entry {
+    let prompt = |text: &str, name: String| PaletteEntry {
         target: Target::Prompt(text.to_owned()),
         text: one_line(text),
         name,

@@ -7,7 +7,7 @@ const SHIPPED: &str = include_str!("../../assets/prompts.toml");
 /// A prompt worth running, and what it shows.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Example {
+pub struct ExamplePrompt {
     pub about: String,
     pub text: String,
     /// The architecture whose models it is for; absent where it is for any model of a language.
@@ -18,14 +18,14 @@ pub struct Example {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    prompt: Vec<Example>,
+    prompt: Vec<ExamplePrompt>,
 }
 
 /// The example prompts for models of an architecture, in the order of assets/prompts.toml.
-pub fn examples(architecture: &str) -> Vec<Example> {
+pub fn examples(architecture: &str) -> Vec<ExamplePrompt> {
     let file: File = toml::from_str(SHIPPED).expect("the shipped prompts are tested");
-    let own = |e: &Example| e.architecture.as_deref() == Some(architecture);
-    let (own, others): (Vec<Example>, Vec<Example>) = file.prompt.into_iter().partition(own);
+    let own = |e: &ExamplePrompt| e.architecture.as_deref() == Some(architecture);
+    let (own, others): (Vec<ExamplePrompt>, Vec<ExamplePrompt>) = file.prompt.into_iter().partition(own);
     match own.is_empty() {
         true => others.into_iter().filter(|e| e.architecture.is_none()).collect(),
         false => own,
@@ -35,13 +35,13 @@ pub fn examples(architecture: &str) -> Vec<Example> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::loopmoe::Words;
+    use crate::model::loopmoe::WordList;
 
     #[test]
     fn shipped_prompts_differ_and_say_what_they_show() {
         let [any, loopmoe] = ["llama", "loopmoe"].map(examples);
         assert!(any.len() >= 8 && loopmoe.len() >= 7);
-        let problem = |e: &Example| Words::default().encode(&e.text).is_ok();
+        let problem = |e: &ExamplePrompt| WordList::default().encode(&e.text).is_ok();
         assert!(loopmoe.iter().all(problem) && !any.iter().any(problem));
         let examples = [any, loopmoe].concat();
         for (i, example) in examples.iter().enumerate() {

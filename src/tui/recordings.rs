@@ -15,12 +15,12 @@ pub struct Recording {
     pub title: String,
     /// What was asked, if more than its token ids is known.
     pub prompt: Option<String>,
-    pub source: Source,
+    pub source: RecordingSource,
 }
 
 /// Where a recording is.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Source {
+pub enum RecordingSource {
     /// JSON lines in the program.
     BuiltIn(&'static str),
     Opened(Box<Trace>),
@@ -33,7 +33,7 @@ impl Recording {
             name: String::new(),
             title,
             prompt: None,
-            source: Source::Opened(Box::new(trace)),
+            source: RecordingSource::Opened(Box::new(trace)),
         }
     }
 
@@ -41,10 +41,10 @@ impl Recording {
     /// When the text is no trace; of a built-in one a test makes sure that it is.
     pub fn trace(&self) -> anyhow::Result<Trace> {
         match &self.source {
-            Source::BuiltIn(text) => {
+            RecordingSource::BuiltIn(text) => {
                 Trace::from_json_lines(text).with_context(|| format!("the recording '{}' cannot be read", self.title))
             }
-            Source::Opened(trace) => Ok((**trace).clone()),
+            RecordingSource::Opened(trace) => Ok((**trace).clone()),
         }
     }
 }
@@ -72,7 +72,7 @@ pub fn built_in() -> Vec<Recording> {
             name: (*name).to_owned(),
             title: (*title).to_owned(),
             prompt: Some((*prompt).to_owned()),
-            source: Source::BuiltIn(text),
+            source: RecordingSource::BuiltIn(text),
         })
         .collect()
 }

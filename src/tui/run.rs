@@ -28,7 +28,7 @@ pub enum Origin {
 
 /// How far a run is.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Progress {
+pub enum RunProgress {
     Running,
     Finished,
     Failed(String),
@@ -40,7 +40,7 @@ pub struct Run {
     pub id: RunId,
     pub origin: Origin,
     pub trace: Trace,
-    pub progress: Progress,
+    pub progress: RunProgress,
     pub playback: Option<Playback>,
     /// What the user typed; absent where only token ids are known.
     pub prompt: Option<String>,
@@ -56,7 +56,7 @@ impl Run {
             id,
             origin,
             trace: Trace::new(header),
-            progress: Progress::Running,
+            progress: RunProgress::Running,
             playback: None,
             prompt,
             parent: None,
@@ -71,7 +71,7 @@ impl Run {
             origin: Origin::Recording(title),
             playback: now.map(Playback::start),
             trace,
-            progress: Progress::Finished,
+            progress: RunProgress::Finished,
             prompt,
             parent: None,
             tally: Tally::default(),
@@ -84,7 +84,7 @@ impl Run {
             id,
             origin,
             trace,
-            progress: Progress::Finished,
+            progress: RunProgress::Finished,
             playback: None,
             prompt,
             parent,
@@ -345,7 +345,7 @@ impl Run {
     }
 
     pub fn is_running(&self) -> bool {
-        self.progress == Progress::Running
+        self.progress == RunProgress::Running
     }
 
     pub fn is_playing(&self) -> bool {

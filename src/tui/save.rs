@@ -3,7 +3,7 @@
 use super::files::{FileReport, FileRequest};
 use super::line_edit::LineEdit;
 use super::run::Run;
-use crate::export::{Format, export};
+use crate::export::{ExportFormat, export};
 
 /// The dialog that asks for the file's name.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,7 +68,7 @@ fn text(run: &Run, path: &str) -> Result<String, String> {
     if extension == "jsonl" && !name.is_empty() {
         return Ok(run.trace.to_json_lines());
     }
-    match Format::of_extension(extension).filter(|_| !name.is_empty()) {
+    match ExportFormat::of_extension(extension).filter(|_| !name.is_empty()) {
         Some(format) => Ok(export(&run.trace, &run.what(), format)),
         None => Err(
             "expected a name that ends in .jsonl (the trace, to be opened again), .svg, .html, .csv, .json, \

@@ -13,7 +13,7 @@ use super::app::{App, Cursor, Focus, MapMode};
 use super::history::Parent;
 use super::override_list;
 use super::panes::Panes;
-use super::recordings::{Recording, Source};
+use super::recordings::{Recording, RecordingSource};
 use super::run::{Origin, Run};
 use crate::engine::{Overrides, RunId, Settings, Trace};
 use crate::program::MOST_LAYERS;
@@ -23,7 +23,7 @@ pub use file::{SessionError, path, read, write};
 /// Everything that comes back.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Session {
-    pub state: State,
+    pub state: SessionState,
     /// The oldest first.
     pub runs: Vec<(SavedRun, Trace)>,
     /// Traces that were opened, with their titles.
@@ -35,7 +35,7 @@ pub struct Session {
 /// What the screen was set to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct State {
+pub struct SessionState {
     pub settings: Settings,
     /// The list of overrides as its file has it, for what is switched off.
     overrides: String,
@@ -75,8 +75,8 @@ impl Session {
         runs.sort_by_key(|run| run.id);
         runs.dedup_by_key(|run| run.id);
         let opened = app.recordings.iter().filter_map(|recording| match &recording.source {
-            Source::Opened(trace) => Some((recording.title.clone(), (**trace).clone())),
-            Source::BuiltIn(_) => None,
+            RecordingSource::Opened(trace) => Some((recording.title.clone(), (**trace).clone())),
+            RecordingSource::BuiltIn(_) => None,
         });
         let opened: Vec<(String, Trace)> = opened.collect();
         let own = runs.iter().any(|run| !run.is_recording()) || app.prompt.history().next().is_some();
@@ -84,7 +84,7 @@ impl Session {
             return None;
         }
         let id = |run: &Option<Run>| run.as_ref().map(|run| run.id);
-        let state = State {
+        let state = SessionState {
             settings: app.settings.clone(),
             overrides: override_list::to_file(&app.settings, &app.off).to_string(),
             overrides_path: app.overrides_path.clone(),
@@ -132,7 +132,7 @@ impl Session {
                 "{n} of the session's runs and traces are damaged and left out: {first}"
             ));
         }
-        let State { shown, previous, .. } = self.state;
+        let SessionState { shown, previous, .. } = self.state;
         let base = app.last_run;
         app.begin_restore();
         for (saved, trace) in self.runs {
@@ -182,7 +182,7 @@ impl SavedRun {
     }
 }
 
-impl State {
+impl SessionState {
     fn apply(self, app: &mut App) {
         // The settings are those of the start or of the session, not those of a recording.
         app.give_back();

@@ -10,7 +10,7 @@ use crate::router::Calibration;
 
 /// One setting of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Field {
+pub enum SettingsField {
     /// Not one of [`Settings`]: they are loaded at once.
     Routers,
     Scope,
@@ -37,66 +37,68 @@ pub struct FieldError {
     pub message: String,
 }
 
-impl Field {
-    pub const ALL: [Field; 15] = [
-        Field::Routers,
-        Field::Scope,
-        Field::Kv,
-        Field::Dial,
-        Field::Budget,
-        Field::Program,
-        Field::MaxTokens,
-        Field::Temperature,
-        Field::TopK,
-        Field::TopP,
-        Field::RepetitionPenalty,
-        Field::Seed,
-        Field::Shadow,
-        Field::Raw,
-        Field::IgnoreEos,
+impl SettingsField {
+    pub const ALL: [SettingsField; 15] = [
+        SettingsField::Routers,
+        SettingsField::Scope,
+        SettingsField::Kv,
+        SettingsField::Dial,
+        SettingsField::Budget,
+        SettingsField::Program,
+        SettingsField::MaxTokens,
+        SettingsField::Temperature,
+        SettingsField::TopK,
+        SettingsField::TopP,
+        SettingsField::RepetitionPenalty,
+        SettingsField::Seed,
+        SettingsField::Shadow,
+        SettingsField::Raw,
+        SettingsField::IgnoreEos,
     ];
 
     pub fn name(self) -> &'static str {
         match self {
-            Field::Routers => "routers",
-            Field::Scope => "scope",
-            Field::Kv => "kv",
-            Field::Dial => "dial",
-            Field::Budget => "budget",
-            Field::Program => "program",
-            Field::MaxTokens => "max tokens",
-            Field::Temperature => "temperature",
-            Field::TopK => "top-k",
-            Field::TopP => "top-p",
-            Field::RepetitionPenalty => "repetition penalty",
-            Field::Seed => "seed",
-            Field::Shadow => "shadow routing",
-            Field::Raw => "raw prompt",
-            Field::IgnoreEos => "ignore end token",
+            SettingsField::Routers => "routers",
+            SettingsField::Scope => "scope",
+            SettingsField::Kv => "kv",
+            SettingsField::Dial => "dial",
+            SettingsField::Budget => "budget",
+            SettingsField::Program => "program",
+            SettingsField::MaxTokens => "max tokens",
+            SettingsField::Temperature => "temperature",
+            SettingsField::TopK => "top-k",
+            SettingsField::TopP => "top-p",
+            SettingsField::RepetitionPenalty => "repetition penalty",
+            SettingsField::Seed => "seed",
+            SettingsField::Shadow => "shadow routing",
+            SettingsField::Raw => "raw prompt",
+            SettingsField::IgnoreEos => "ignore end token",
         }
     }
 
     /// What it does and what is allowed.
     pub fn hint(self) -> &'static str {
         match self {
-            Field::Routers => "built-in, dr-llm, verifier, none, or the path of a checkpoint: loaded at once",
-            Field::Scope => "prompt: routers decide once, for the whole answer. token: at every token",
-            Field::Kv => "what a token leaves in a layer that it skips. ragged: nothing. fill: its key and value there",
-            Field::Dial => {
+            SettingsField::Routers => "built-in, dr-llm, verifier, none, or the path of a checkpoint: loaded at once",
+            SettingsField::Scope => "prompt: routers decide once, for the whole answer. token: at every token",
+            SettingsField::Kv => {
+                "what a token leaves in a layer that it skips. ragged: nothing. fill: its key and value there"
+            }
+            SettingsField::Dial => {
                 "-1 skip all, -0.5 the routers themselves, 0.5 execute all, 1 repeat all; or, where it was measured, a \
                  mean depth: 26, 26.5 layers"
             }
-            Field::Budget => "the most block executions a token may take; empty for none",
-            Field::Program => "fixed, instead of routers: 0-11 13-29, 7x2, (4-6)x2; empty for none",
-            Field::MaxTokens => "the answer ends after this many tokens",
-            Field::Temperature => "0 always takes the likeliest token",
-            Field::TopK => "draw among this many likeliest tokens; empty for all",
-            Field::TopP => "draw among the likeliest tokens of this probability; empty for all",
-            Field::RepetitionPenalty => "over 1 makes repetition less likely; 1 changes nothing",
-            Field::Seed => "the same seed draws the same tokens",
-            Field::Shadow => "in scope prompt, ask the routers at every token what they would have done",
-            Field::Raw => "the prompt as it is, without the chat template",
-            Field::IgnoreEos => "go on after the model's end token",
+            SettingsField::Budget => "the most block executions a token may take; empty for none",
+            SettingsField::Program => "fixed, instead of routers: 0-11 13-29, 7x2, (4-6)x2; empty for none",
+            SettingsField::MaxTokens => "the answer ends after this many tokens",
+            SettingsField::Temperature => "0 always takes the likeliest token",
+            SettingsField::TopK => "draw among this many likeliest tokens; empty for all",
+            SettingsField::TopP => "draw among the likeliest tokens of this probability; empty for all",
+            SettingsField::RepetitionPenalty => "over 1 makes repetition less likely; 1 changes nothing",
+            SettingsField::Seed => "the same seed draws the same tokens",
+            SettingsField::Shadow => "in scope prompt, ask the routers at every token what they would have done",
+            SettingsField::Raw => "the prompt as it is, without the chat template",
+            SettingsField::IgnoreEos => "go on after the model's end token",
         }
     }
 
@@ -105,30 +107,30 @@ impl Field {
         let optional = |value: Option<String>| value.unwrap_or_default();
         let sampling = &settings.sampling;
         match self {
-            Field::Routers => String::new(),
-            Field::Scope => settings.scope.to_string(),
-            Field::Kv => settings.kv.to_string(),
-            Field::Dial => settings.dial.to_string(),
-            Field::Budget => optional(settings.budget.map(|b| b.to_string())),
-            Field::Program => optional(settings.program.as_ref().map(Program::to_string)),
-            Field::MaxTokens => settings.max_tokens.to_string(),
-            Field::Temperature => sampling.temperature.to_string(),
-            Field::TopK => optional(sampling.top_k.map(|k| k.to_string())),
-            Field::TopP => optional(sampling.top_p.map(|p| p.to_string())),
-            Field::RepetitionPenalty => sampling.repetition_penalty.to_string(),
-            Field::Seed => sampling.seed.to_string(),
-            Field::Shadow => on_off(settings.shadow),
-            Field::Raw => on_off(settings.raw),
-            Field::IgnoreEos => on_off(settings.ignore_eos),
+            SettingsField::Routers => String::new(),
+            SettingsField::Scope => settings.scope.to_string(),
+            SettingsField::Kv => settings.kv.to_string(),
+            SettingsField::Dial => settings.dial.to_string(),
+            SettingsField::Budget => optional(settings.budget.map(|b| b.to_string())),
+            SettingsField::Program => optional(settings.program.as_ref().map(Program::to_string)),
+            SettingsField::MaxTokens => settings.max_tokens.to_string(),
+            SettingsField::Temperature => sampling.temperature.to_string(),
+            SettingsField::TopK => optional(sampling.top_k.map(|k| k.to_string())),
+            SettingsField::TopP => optional(sampling.top_p.map(|p| p.to_string())),
+            SettingsField::RepetitionPenalty => sampling.repetition_penalty.to_string(),
+            SettingsField::Seed => sampling.seed.to_string(),
+            SettingsField::Shadow => on_off(settings.shadow),
+            SettingsField::Raw => on_off(settings.raw),
+            SettingsField::IgnoreEos => on_off(settings.ignore_eos),
         }
     }
 
     /// The value as it is shown.
     pub fn shown(self, app: &App) -> String {
         match (self, app.continued()) {
-            (Field::Routers, None) => app.routers.to_string(),
-            (Field::Routers, Some(run)) => next_run::name(run.trace.header.routers.as_ref()).to_owned(),
-            (Field::Dial, _) => rounded(app.settings.dial),
+            (SettingsField::Routers, None) => app.routers.to_string(),
+            (SettingsField::Routers, Some(run)) => next_run::name(run.trace.header.routers.as_ref()).to_owned(),
+            (SettingsField::Dial, _) => rounded(app.settings.dial),
             (field, _) => field.value(&app.next_settings()),
         }
     }
@@ -137,7 +139,7 @@ impl Field {
     pub fn is_pending(self, app: &App) -> bool {
         let was = app.shown.as_ref().map(|run| run.trace.header.routers.as_ref());
         match (self, was, app.next_routers()) {
-            (Field::Routers, Some(was), Some(next)) => !next_run::same(was, next),
+            (SettingsField::Routers, Some(was), Some(next)) => !next_run::same(was, next),
             (field, ..) => field.value(&app.next_settings()) != field.value(app.settled()),
         }
     }
@@ -156,7 +158,7 @@ impl Field {
     ) -> Result<(), FieldError> {
         let mut changed = settings.clone();
         match self {
-            Field::Dial => {
+            SettingsField::Dial => {
                 let refused = |message| FieldError { column: None, message };
                 changed.dial = dial::parse(text.trim(), calibration).map_err(refused)?;
             }
@@ -171,42 +173,42 @@ impl Field {
 
     fn assign(self, s: &mut Settings, text: &str, typed: &str, layers: Option<usize>) -> Result<(), FieldError> {
         match self {
-            Field::Scope => {
+            SettingsField::Scope => {
                 s.scope = match text {
                     "prompt" => Scope::Prompt,
                     "token" => Scope::Token,
                     _ => return Err(self.refuse(text, "prompt or token")),
                 }
             }
-            Field::Kv => {
+            SettingsField::Kv => {
                 let known = KvMode::ALL.into_iter().find(|mode| mode.name() == text);
                 s.kv = known.ok_or_else(|| self.refuse(text, "ragged or fill"))?;
             }
             // These two are no plain settings.
-            Field::Routers | Field::Dial => {}
-            Field::Budget => s.budget = self.optional(text, "a number of block executions, or nothing")?,
-            Field::Program if text.is_empty() => s.program = None,
-            Field::Program => {
+            SettingsField::Routers | SettingsField::Dial => {}
+            SettingsField::Budget => s.budget = self.optional(text, "a number of block executions, or nothing")?,
+            SettingsField::Program if text.is_empty() => s.program = None,
+            SettingsField::Program => {
                 let program = Program::parse(typed, layers.unwrap_or(4096)).map_err(|e| FieldError {
                     column: Some(column(&e)),
                     message: e.to_string(),
                 })?;
                 s.program = Some(program);
             }
-            Field::MaxTokens => {
+            SettingsField::MaxTokens => {
                 s.max_tokens = self.parse(text, "a whole number from 1")?;
                 if s.max_tokens == 0 {
                     return Err(self.refuse(text, "a whole number from 1"));
                 }
             }
-            Field::Temperature => s.sampling.temperature = self.parse(text, "0 or more")?,
-            Field::TopK => s.sampling.top_k = self.optional(text, "a whole number from 1, or nothing")?,
-            Field::TopP => s.sampling.top_p = self.optional(text, "a number over 0, at most 1, or nothing")?,
-            Field::RepetitionPenalty => s.sampling.repetition_penalty = self.parse(text, "a number over 0")?,
-            Field::Seed => s.sampling.seed = self.parse(text, "a whole number")?,
-            Field::Shadow => s.shadow = self.switch(text)?,
-            Field::Raw => s.raw = self.switch(text)?,
-            Field::IgnoreEos => s.ignore_eos = self.switch(text)?,
+            SettingsField::Temperature => s.sampling.temperature = self.parse(text, "0 or more")?,
+            SettingsField::TopK => s.sampling.top_k = self.optional(text, "a whole number from 1, or nothing")?,
+            SettingsField::TopP => s.sampling.top_p = self.optional(text, "a number over 0, at most 1, or nothing")?,
+            SettingsField::RepetitionPenalty => s.sampling.repetition_penalty = self.parse(text, "a number over 0")?,
+            SettingsField::Seed => s.sampling.seed = self.parse(text, "a whole number")?,
+            SettingsField::Shadow => s.shadow = self.switch(text)?,
+            SettingsField::Raw => s.raw = self.switch(text)?,
+            SettingsField::IgnoreEos => s.ignore_eos = self.switch(text)?,
         }
         Ok(())
     }
@@ -214,16 +216,16 @@ impl Field {
     /// Switches a setting that has two values; whether it is one.
     pub fn toggle(self, settings: &mut Settings) -> bool {
         match self {
-            Field::Scope => settings.scope = other(settings.scope),
-            Field::Kv => {
+            SettingsField::Scope => settings.scope = other(settings.scope),
+            SettingsField::Kv => {
                 settings.kv = match settings.kv {
                     KvMode::Ragged => KvMode::Fill,
                     KvMode::Fill => KvMode::Ragged,
                 }
             }
-            Field::Shadow => settings.shadow = !settings.shadow,
-            Field::Raw => settings.raw = !settings.raw,
-            Field::IgnoreEos => settings.ignore_eos = !settings.ignore_eos,
+            SettingsField::Shadow => settings.shadow = !settings.shadow,
+            SettingsField::Raw => settings.raw = !settings.raw,
+            SettingsField::IgnoreEos => settings.ignore_eos = !settings.ignore_eos,
             _ => return false,
         }
         true
@@ -306,7 +308,7 @@ pub fn step_dial(dial: f64, up: bool) -> f64 {
 /// The dialog's state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SettingsDialog {
-    /// Index into [`Field::ALL`].
+    /// Index into [`SettingsField::ALL`].
     pub row: usize,
     pub edit: Option<LineEdit>,
     /// Opened for one field: accepting it closes the dialog.
@@ -315,25 +317,25 @@ pub struct SettingsDialog {
 
 impl SettingsDialog {
     /// Opened on one field with its value, ready to type.
-    pub fn editing(field: Field, value: String) -> SettingsDialog {
+    pub fn editing(field: SettingsField, value: String) -> SettingsDialog {
         SettingsDialog {
-            row: Field::ALL.iter().position(|f| *f == field).unwrap_or(0),
+            row: SettingsField::ALL.iter().position(|f| *f == field).unwrap_or(0),
             edit: Some(LineEdit::new(value)),
             single: true,
         }
     }
 
-    pub fn field(&self) -> Field {
-        Field::ALL[self.row.min(Field::ALL.len() - 1)]
+    pub fn field(&self) -> SettingsField {
+        SettingsField::ALL[self.row.min(SettingsField::ALL.len() - 1)]
     }
 }
 
 /// Whether a setting is not at its neutral value.
-pub fn is_set(field: Field, settings: &Settings) -> bool {
+pub fn is_set(field: SettingsField, settings: &Settings) -> bool {
     match field {
-        Field::Dial => settings.dial != NEUTRAL_DIAL,
-        Field::Budget => settings.budget.is_some(),
-        Field::Program => settings.program.is_some(),
+        SettingsField::Dial => settings.dial != NEUTRAL_DIAL,
+        SettingsField::Budget => settings.budget.is_some(),
+        SettingsField::Program => settings.program.is_some(),
         _ => field.value(settings) != field.value(&Settings::default()),
     }
 }
@@ -349,14 +351,14 @@ mod tests {
             program: Some(Program::parse("0-11 13-29", 30).unwrap()),
             ..Settings::default()
         };
-        for field in Field::ALL {
+        for field in SettingsField::ALL {
             let mut copy = settings.clone();
             field
                 .set(&mut copy, &field.value(&settings), Some(30), None)
                 .map_err(|e| e.message)
                 .unwrap_or(());
             // A program deeper than the budget is refused, everything else comes back as it was.
-            if !matches!(field, Field::Budget | Field::Program) {
+            if !matches!(field, SettingsField::Budget | SettingsField::Program) {
                 assert_eq!(field.value(&copy), field.value(&settings), "{}", field.name());
             }
         }
@@ -366,21 +368,21 @@ mod tests {
     fn wrong_values_change_nothing_and_say_why() {
         let mut settings = Settings::default();
         for (field, text, part) in [
-            (Field::Budget, "0", "1 to 60"),
-            (Field::Budget, "many", "number of block executions"),
-            (Field::Dial, "2", "-1 (skip all)"),
-            (Field::Program, "0-11 13-99", "column 9"),
-            (Field::MaxTokens, "0", "from 1"),
-            (Field::Scope, "layer", "prompt or token"),
-            (Field::Seed, "-1", "whole number"),
-            (Field::TopP, "0", "top-p"),
-            (Field::Raw, "maybe", "on or off"),
+            (SettingsField::Budget, "0", "1 to 60"),
+            (SettingsField::Budget, "many", "number of block executions"),
+            (SettingsField::Dial, "2", "-1 (skip all)"),
+            (SettingsField::Program, "0-11 13-99", "column 9"),
+            (SettingsField::MaxTokens, "0", "from 1"),
+            (SettingsField::Scope, "layer", "prompt or token"),
+            (SettingsField::Seed, "-1", "whole number"),
+            (SettingsField::TopP, "0", "top-p"),
+            (SettingsField::Raw, "maybe", "on or off"),
         ] {
             let error = field.set(&mut settings, text, Some(30), None).unwrap_err();
             assert!(error.message.contains(part), "{}: {}", field.name(), error.message);
         }
         assert_eq!(settings, Settings::default());
-        let error = Field::Program
+        let error = SettingsField::Program
             .set(&mut settings, "  0-3 y", Some(30), None)
             .unwrap_err();
         assert_eq!(error.column, Some(7));

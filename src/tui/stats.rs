@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 
 use super::app::App;
 use super::line_edit::LineEdit;
-use super::recordings::Source;
-use super::run::{Progress, Run};
-use crate::engine::aggregate::{Aggregate, Report};
+use super::recordings::RecordingSource;
+use super::run::{Run, RunProgress};
+use crate::engine::aggregate::{Aggregate, TraceStatistics};
 use crate::engine::{ModelInfo, RunId, Settings, Trace};
 
 /// How many of the most common programs are shown.
@@ -30,7 +30,7 @@ pub struct StatsDialog {
 /// Statistics, and of what.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Counted {
-    pub report: Report,
+    pub report: TraceStatistics,
     pub of: Of,
     /// Runs of other models than the report's, which are not in it.
     pub left_out: usize,
@@ -49,7 +49,7 @@ pub enum Of {
 
 /// A file of prompts that is run under the settings of its start.
 #[derive(Clone, Debug)]
-pub struct Batch {
+pub struct PromptBatch {
     /// Safe to show.
     pub name: String,
     /// Each with its line in the file.
@@ -118,11 +118,11 @@ fn count_runs(app: &App) -> Option<Counted> {
 /// Opened traces, and the runs of this session that have ended.
 fn own(app: &App) -> Vec<Cow<'_, Trace>> {
     let opened = app.recordings.iter().filter_map(|recording| match &recording.source {
-        Source::Opened(trace) => Some(&**trace),
-        Source::BuiltIn(_) => None,
+        RecordingSource::Opened(trace) => Some(&**trace),
+        RecordingSource::BuiltIn(_) => None,
     });
     // A recording is there already, however often it was opened.
-    let ended = |run: &&Run| !run.is_recording() && run.progress == Progress::Finished;
+    let ended = |run: &&Run| !run.is_recording() && run.progress == RunProgress::Finished;
     let mut seen = BTreeSet::new();
     let live = app.runs().filter(ended).filter(|run| seen.insert(run.id));
     let mut live: Vec<&Run> = live.collect();

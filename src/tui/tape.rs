@@ -26,7 +26,7 @@ const LEAST_NEXT: u16 = 12;
 
 /// A line of the tape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Row {
+pub enum TapeRow {
     /// All tokens of the prompt, which share a program.
     Prompt,
     /// The token at a position.
@@ -127,16 +127,16 @@ impl Tape {
         }
     }
 
-    fn row(&self, line: usize) -> Row {
+    fn row(&self, line: usize) -> TapeRow {
         match (self.folded, line) {
-            (true, 0) => Row::Prompt,
-            (true, line) => Row::Token(self.prompt + line - 1),
-            (false, line) => Row::Token(line),
+            (true, 0) => TapeRow::Prompt,
+            (true, line) => TapeRow::Token(self.prompt + line - 1),
+            (false, line) => TapeRow::Token(line),
         }
     }
 
     /// Lines in sight, and where they are.
-    pub fn rows(&self) -> impl Iterator<Item = (Row, u16)> + '_ {
+    pub fn rows(&self) -> impl Iterator<Item = (TapeRow, u16)> + '_ {
         let lines = self.top..self.lines().min(self.top + usize::from(self.area.height));
         lines.map(|line| (self.row(line), self.area.y + (line - self.top) as u16))
     }
@@ -164,8 +164,8 @@ impl Tape {
             false => line.saturating_sub(1),
         };
         match self.row(to) {
-            Row::Prompt => self.prompt.saturating_sub(1),
-            Row::Token(position) => position,
+            TapeRow::Prompt => self.prompt.saturating_sub(1),
+            TapeRow::Token(position) => position,
         }
     }
 
@@ -181,8 +181,8 @@ impl Tape {
                 .filter(|layer| *layer < self.layers)
                 .map_or(cursor.layer, |layer| self.first_layer + layer),
             token: match row {
-                Row::Prompt => self.prompt - 1,
-                Row::Token(position) => position,
+                TapeRow::Prompt => self.prompt - 1,
+                TapeRow::Token(position) => position,
             },
         })
     }
@@ -204,7 +204,7 @@ mod tests {
             assert_eq!(tape.layers, run.layers().min(tape.layers));
             let (layer, x) = tape.columns().last().unwrap();
             let (row, y) = tape.rows().last().unwrap();
-            assert_eq!(row, Row::Token(run.tokens() - 1), "the newest token is in sight");
+            assert_eq!(row, TapeRow::Token(run.tokens() - 1), "the newest token is in sight");
             let found = tape.cell_at(Position::new(x, y), Cursor::default()).unwrap();
             assert_eq!((found.layer, found.token), (layer, run.tokens() - 1));
             assert_eq!(tape.cell_at(Position::new(x, 1), Cursor::default()), None);
@@ -219,12 +219,12 @@ mod tests {
         let prompt = run.prompt_len();
         let pane = Rect::new(0, 0, 80, 60);
         let folded = Tape::new(&app, &run, pane);
-        assert_eq!(folded.rows().next().map(|(row, _)| row), Some(Row::Prompt));
+        assert_eq!(folded.rows().next().map(|(row, _)| row), Some(TapeRow::Prompt));
         assert_eq!(folded.line_away(prompt, false), prompt - 1);
         assert_eq!(folded.line_away(0, true), prompt);
         app.map.fold = Some(false);
         let unfolded = Tape::new(&app, &run, pane);
-        assert_eq!(unfolded.rows().next().map(|(row, _)| row), Some(Row::Token(0)));
+        assert_eq!(unfolded.rows().next().map(|(row, _)| row), Some(TapeRow::Token(0)));
         assert_eq!(unfolded.lines(), run.tokens());
     }
 }

@@ -40,7 +40,7 @@ pub enum TermError {
 
 /// The terminal while it is ours: alternate screen, raw mode, bracketed paste and, if wanted, the
 /// mouse. Dropping it gives the terminal back as it was.
-pub struct Session {
+pub struct TerminalSession {
     /// Never dropped by itself: its drop prints to standard error, which is gone with a terminal that is.
     pub terminal: ManuallyDrop<Terminal<CrosstermBackend<Buffered>>>,
     mouse: bool,
@@ -49,13 +49,13 @@ pub struct Session {
 /// The thread that draws, while a [`Session`] has the terminal.
 static SCREEN: Mutex<Option<ThreadId>> = Mutex::new(None);
 
-impl Session {
+impl TerminalSession {
     /// Takes the terminal over. From here on a panic of this thread gives it back before the
     /// message is printed; a panic of another thread is only logged, since the screen lives on.
     ///
     /// # Errors
     /// When standard output is no terminal or does not take commands; it is then as it was.
-    pub fn enter(mouse: bool) -> Result<Session, TermError> {
+    pub fn enter(mouse: bool) -> Result<TerminalSession, TermError> {
         if !stdout().is_terminal() {
             return Err(TermError::NoTerminal);
         }
@@ -65,7 +65,7 @@ impl Session {
         force_color_output(true);
         take(mouse)?;
         match Terminal::new(CrosstermBackend::new(out())) {
-            Ok(terminal) => Ok(Session {
+            Ok(terminal) => Ok(TerminalSession {
                 terminal: ManuallyDrop::new(terminal),
                 mouse,
             }),
@@ -120,7 +120,7 @@ impl Session {
     }
 }
 
-impl Drop for Session {
+impl Drop for TerminalSession {
     fn drop(&mut self) {
         restore();
     }
@@ -146,7 +146,7 @@ fn take(mouse: bool) -> io::Result<()> {
     taken().inspect_err(|_| restore())
 }
 
-/// Gives the terminal back if a [`Session`] has it; safe to call at any time and more than once.
+/// Gives the terminal back if a [`TerminalSession`] has it; safe to call at any time and more than once.
 pub fn restore() {
     if screen().take().is_none() {
         return;
@@ -204,9 +204,9 @@ fn report(info: &PanicHookInfo<'_>) {
 pub enum Interrupt {
     /// SIGTERM, SIGHUP or another that ends programs, by number: leave, with [`exit_code`].
     Terminate(i32),
-    /// SIGTSTP: call [`Session::suspend`].
+    /// SIGTSTP: call [`TerminalSession::suspend`].
     Stop,
-    /// Stopped from outside and continued: call [`Session::resume`].
+    /// Stopped from outside and continued: call [`TerminalSession::resume`].
     Continued,
 }
 

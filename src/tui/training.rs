@@ -11,11 +11,11 @@ const LINES: usize = 12;
 
 /// The training of this session, and what the next one is asked.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Training {
+pub struct RouterTraining {
     /// How the model was named at the start; the default model if absent.
     pub model: Option<String>,
     pub size: Size,
-    pub state: State,
+    pub state: TrainingState,
     /// What the command said last, the newest line at the end.
     pub lines: VecDeque<String>,
     /// Where the routers of the last training go, and the sha256 of their model.
@@ -32,7 +32,7 @@ pub enum Size {
 
 /// How far the training is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum State {
+pub enum TrainingState {
     #[default]
     Idle,
     Running,
@@ -70,10 +70,10 @@ impl Size {
     }
 }
 
-impl Training {
+impl RouterTraining {
     /// Whether the command is under way.
     pub fn is_running(&self) -> bool {
-        matches!(self.state, State::Running | State::Stopping)
+        matches!(self.state, TrainingState::Running | TrainingState::Stopping)
     }
 
     /// The arguments of the command for a model, and where the routers go.
@@ -95,7 +95,7 @@ impl Training {
     /// Those of [`Self::command`].
     pub fn start(&mut self, model: &ModelInfo) -> Result<JobRequest, String> {
         let (args, out) = self.command(model)?;
-        self.state = State::Running;
+        self.state = TrainingState::Running;
         self.lines.clear();
         let folder = out.parent().map(PathBuf::from).unwrap_or_default();
         self.out = Some((out, model.sha256.clone()));
@@ -111,11 +111,13 @@ impl Training {
                 }
                 self.lines.push_back(line);
             }
-            JobEvent::Ended { well: true } => self.state = State::Trained,
-            JobEvent::Ended { well: false } if self.state == State::Stopping => self.state = State::Stopped,
-            JobEvent::Ended { well: false } => self.state = State::Failed,
+            JobEvent::Ended { well: true } => self.state = TrainingState::Trained,
+            JobEvent::Ended { well: false } if self.state == TrainingState::Stopping => {
+                self.state = TrainingState::Stopped
+            }
+            JobEvent::Ended { well: false } => self.state = TrainingState::Failed,
             JobEvent::Failed(message) => {
-                self.state = State::Failed;
+                self.state = TrainingState::Failed;
                 self.lines.push_back(message);
             }
         }
@@ -156,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_newest_count_is_the_progress() {
-        let mut training = Training::default();
+        let mut training = RouterTraining::default();
         for line in [
             "answers 3/288: 0.50/s, 9 minutes left",
             "288 answers of 20000 tokens to train on; 5 s so far",

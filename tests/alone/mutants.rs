@@ -18,7 +18,7 @@ use drllm::engine::{
 };
 use drllm::eval::Task;
 use drllm::guard;
-use drllm::model::chat::{ChatTemplate, Message, Role};
+use drllm::model::chat::{ChatRole, ChatTemplate, Message};
 use drllm::router::RouterSet;
 use drllm::search::records::{read_records, read_records_skipping};
 use drllm::testing::tiny_model;
@@ -348,7 +348,7 @@ fn kinds() -> Vec<Kind> {
 
 fn render(path: &Path) -> Result<(), String> {
     let source = String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
-    let message = Message::new(Role::User, "hi \u{1b}[31m");
+    let message = Message::new(ChatRole::User, "hi \u{1b}[31m");
     ChatTemplate::new(&source)
         .and_then(|t| t.render(&[message], "<s>", "</s>"))
         .map(drop)

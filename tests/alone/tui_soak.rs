@@ -4,11 +4,11 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use drllm::engine::{Event as Worker, Step, Trace};
+use drllm::engine::{Step, Trace, WorkerEvent as Worker};
 use drllm::testing::fixture;
 use drllm::tui::app::App;
 use drllm::tui::color::ColorTier;
-use drllm::tui::update::{Event, update};
+use drllm::tui::update::{UiEvent, update};
 use drllm::tui::view::view;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -78,15 +78,15 @@ fn twenty_thousand_tokens() {
     drop(alone);
 
     let mut app = fixture::empty(ColorTier::Truecolor);
-    update(&mut app, Event::Resize(200, 60));
-    update(&mut app, Event::Worker(fixture::loaded()));
+    update(&mut app, UiEvent::Resize(200, 60));
+    update(&mut app, UiEvent::Worker(fixture::loaded()));
     app.prompt.set("Go on.");
-    let run = match update(&mut app, Event::Key(crossterm::event::KeyCode::Enter.into())).as_slice() {
+    let run = match update(&mut app, UiEvent::Key(crossterm::event::KeyCode::Enter.into())).as_slice() {
         [drllm::engine::Command::Generate { run, .. }] => *run,
         other => panic!("{other:?}"),
     };
     let header = Box::new(sample.header.clone());
-    update(&mut app, Event::Worker(Worker::Started { run, header }));
+    update(&mut app, UiEvent::Worker(Worker::Started { run, header }));
     let mut terminal = Terminal::new(TestBackend::new(200, 60)).unwrap();
 
     let before = BYTES.get();
@@ -94,7 +94,7 @@ fn twenty_thousand_tokens() {
     for n in 0..TOKENS {
         let step = Box::new(step(&sample, n));
         let ((), _, updates) = measure(|| {
-            update(&mut app, Event::Worker(Worker::Stepped { run, step }));
+            update(&mut app, UiEvent::Worker(Worker::Stepped { run, step }));
         });
         if n == 600 {
             (early, early_updates) = (frame(&mut terminal, &app), updates);
@@ -122,8 +122,8 @@ fn twenty_thousand_tokens() {
     for n in 0..2000u64 {
         let keys = ['h', 'k', 'H', 'L', 'j', 'l', 'm', ','];
         let key = keys[n as usize % keys.len()];
-        update(&mut app, Event::Key(crossterm::event::KeyCode::Char(key).into()));
-        update(&mut app, Event::Tick(std::time::Duration::from_secs(n)));
+        update(&mut app, UiEvent::Key(crossterm::event::KeyCode::Char(key).into()));
+        update(&mut app, UiEvent::Tick(std::time::Duration::from_secs(n)));
         if n % 100 == 0 {
             frame(&mut terminal, &app);
         }

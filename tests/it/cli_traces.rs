@@ -176,7 +176,7 @@ fn screen_rows(trace: &Trace) -> Vec<String> {
     use ratatui::{Terminal, backend::TestBackend};
     let (width, height) = (300, 80);
     let mut app = fixture::empty(drllm::tui::color::ColorTier::Truecolor);
-    drllm::tui::update::update(&mut app, drllm::tui::update::Event::Resize(width, height));
+    drllm::tui::update::update(&mut app, drllm::tui::update::UiEvent::Resize(width, height));
     app.open("t".into(), None, trace.clone());
     app.map.zoom = Some(1);
     app.map.fold = Some(false);

@@ -7,8 +7,8 @@ use drllm::engine::inspector::Inspector;
 use drllm::engine::sequence::Stopped;
 use drllm::engine::worker::Worker;
 use drllm::engine::{
-    Answer, Command, Event, Generation, KvMode, LoadRequest, PrefixCache, Prompt, Question, Sampling, Scope, Settings,
-    StopReason, Trace, generate,
+    Command, Generation, InspectionRequest, InspectionResult, KvMode, LoadRequest, PrefixCache, Prompt, Sampling,
+    Scope, Settings, StopReason, Trace, WorkerEvent, generate,
 };
 use drllm::model::Model;
 use drllm::program::{Action, Program};
@@ -559,7 +559,7 @@ fn the_worker_answers_while_it_runs_and_branches_afterwards() {
     let (worker, mut events) = Worker::spawn(drllm::search::watch::watch);
     let mut next = move || events.blocking_recv().expect("the worker lives");
     worker.send(Command::Load(LoadRequest::default()));
-    while !matches!(next(), Event::Loaded { .. }) {}
+    while !matches!(next(), WorkerEvent::Loaded { .. }) {}
     let settings = settings(|s| (s.max_tokens, s.logits) = (400, 0));
     worker.send(Command::Generate {
         run: 1,
@@ -568,18 +568,18 @@ fn the_worker_answers_while_it_runs_and_branches_afterwards() {
     });
     let header = loop {
         match next() {
-            Event::Reading { run: 1, .. } => {}
-            Event::Started { run: 1, header } => break header,
+            WorkerEvent::Reading { run: 1, .. } => {}
+            WorkerEvent::Started { run: 1, header } => break header,
             other => panic!("the run starts, not {other:?}"),
         }
     };
     let mut trace = Trace::new(*header);
     while trace.steps.len() < 3 {
-        if let Event::Stepped { run: 1, step } = next() {
+        if let WorkerEvent::Stepped { run: 1, step } = next() {
             trace.steps.push(*step);
         }
     }
-    let inspect = |trace: &Trace, position| Question::Inspect {
+    let inspect = |trace: &Trace, position| InspectionRequest::Inspect {
         trace: Box::new(trace.clone()),
         position,
         top: 3,
@@ -590,10 +590,10 @@ fn the_worker_answers_while_it_runs_and_branches_afterwards() {
     let mut after = 0;
     let inspection = loop {
         match next() {
-            Event::Stepped { .. } => after += 1,
-            Event::Answered {
+            WorkerEvent::Stepped { .. } => after += 1,
+            WorkerEvent::Answered {
                 ask: 7,
-                answer: Answer::Inspected(inspection),
+                answer: InspectionResult::Inspected(inspection),
             } => break inspection,
             other => panic!("the run went on to its end before the answer: {other:?}"),
         }
@@ -602,7 +602,7 @@ fn the_worker_answers_while_it_runs_and_branches_afterwards() {
     assert!(after < 390, "{after}");
     worker.send(Command::Stop);
     let summary = loop {
-        if let Event::Finished { run: 1, summary } = next() {
+        if let WorkerEvent::Finished { run: 1, summary } = next() {
             break summary;
         }
     };
@@ -620,9 +620,9 @@ fn the_worker_answers_while_it_runs_and_branches_afterwards() {
     let mut steps = Vec::new();
     loop {
         match next() {
-            Event::Started { run: 2, header } => assert_eq!(header.branch.unwrap().at, position),
-            Event::Stepped { run: 2, step } => steps.push(*step),
-            Event::Finished { run: 2, summary } => {
+            WorkerEvent::Started { run: 2, header } => assert_eq!(header.branch.unwrap().at, position),
+            WorkerEvent::Stepped { run: 2, step } => steps.push(*step),
+            WorkerEvent::Finished { run: 2, summary } => {
                 assert_eq!(summary.tokens, 6);
                 break;
             }
@@ -638,12 +638,14 @@ fn the_worker_answers_while_it_runs_and_branches_afterwards() {
         forced: Prompt::Text(String::new()),
         settings: Box::new(settings),
     });
-    assert!(matches!(next(), Event::Failed { run: 3, message } if message.contains("begins with a token")));
+    assert!(matches!(next(), WorkerEvent::Failed { run: 3, message } if message.contains("begins with a token")));
     worker.send(Command::Ask {
         ask: 8,
         question: inspect(&trace, 9999),
     });
-    assert!(matches!(next(), Event::Answered { ask: 8, answer: Answer::Refused(m) } if m.contains("no token")));
+    assert!(
+        matches!(next(), WorkerEvent::Answered { ask: 8, answer: InspectionResult::Refused(m) } if m.contains("no token"))
+    );
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::sync::atomic::AtomicBool;
 
 use drllm::engine::{
-    Answer, Command, Event, Expected, LoadRequest, Question as Asked, SearchEnd, SearchRequest, SearchStep, Trace,
-    Worker, load_model,
+    Command, Expected, InspectionRequest, InspectionResult, LoadRequest, SearchEnd, SearchRequest, SearchStep, Trace,
+    Worker, WorkerEvent, load_model,
 };
 use drllm::eval::{self, Question, Scoring};
 use drllm::search::evaluator::DEFAULT_CACHE_BYTES;
@@ -16,7 +16,7 @@ const CHOICES: [&str; 3] = ["ab", "cde", "f"];
 
 struct Watching {
     worker: Worker,
-    events: UnboundedReceiver<Event>,
+    events: UnboundedReceiver<WorkerEvent>,
     load: LoadRequest,
     _folder: tempfile::TempDir,
 }
@@ -42,14 +42,14 @@ impl Watching {
         };
         loop {
             match watching.next() {
-                Event::Loaded { .. } => return watching,
-                Event::LoadFailed(message) => panic!("{message}"),
+                WorkerEvent::Loaded { .. } => return watching,
+                WorkerEvent::LoadFailed(message) => panic!("{message}"),
                 _ => {}
             }
         }
     }
 
-    fn next(&mut self) -> Event {
+    fn next(&mut self) -> WorkerEvent {
         self.events.blocking_recv().expect("the worker lives")
     }
 
@@ -63,8 +63,8 @@ impl Watching {
         let mut steps = Vec::new();
         loop {
             match self.next() {
-                Event::Searched { search: s, step } if s == search => steps.push(*step),
-                Event::SearchEnded { search: s, end } if s == search => return (steps, end),
+                WorkerEvent::Searched { search: s, step } if s == search => steps.push(*step),
+                WorkerEvent::SearchEnded { search: s, end } if s == search => return (steps, end),
                 other => panic!("{other:?}"),
             }
         }
@@ -134,7 +134,7 @@ fn it_stops_at_once_and_answers_questions_meanwhile() {
     let search = loop {
         watching.search(10 + right, request(right as usize, usize::MAX));
         match watching.next() {
-            Event::Searched { step, .. } if step.tried.as_ref().unwrap().correct => break 10 + right,
+            WorkerEvent::Searched { step, .. } if step.tried.as_ref().unwrap().correct => break 10 + right,
             _ => watching.worker.send(Command::Stop),
         }
         watching.heard(10 + right);
@@ -143,7 +143,7 @@ fn it_stops_at_once_and_answers_questions_meanwhile() {
     let text = include_str!("../../assets/traces/france-pins.trace.jsonl");
     watching.worker.send(Command::Ask {
         ask: 4,
-        question: Asked::Inspect {
+        question: InspectionRequest::Inspect {
             trace: Box::new(Trace::from_json_lines(text).unwrap()),
             position: 3,
             top: 3,
@@ -151,12 +151,12 @@ fn it_stops_at_once_and_answers_questions_meanwhile() {
     });
     let answer = loop {
         match watching.next() {
-            Event::Answered { ask: 4, answer } => break answer,
-            Event::Searched { .. } => {}
+            WorkerEvent::Answered { ask: 4, answer } => break answer,
+            WorkerEvent::Searched { .. } => {}
             other => panic!("the search ended before the answer: {other:?}"),
         }
     };
-    assert!(matches!(answer, Answer::Refused(why) if why.contains("was made with the model")));
+    assert!(matches!(answer, InspectionResult::Refused(why) if why.contains("was made with the model")));
     watching.worker.send(Command::Stop);
     assert_eq!(watching.heard(search).1, SearchEnd::Stopped);
     // What cannot be asked is said, and the worker lives on.

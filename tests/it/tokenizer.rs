@@ -1,7 +1,7 @@
 //! Token ids on the default model, held against those of the model's own tokenizer.
 
 use crate::common;
-use drllm::model::chat::{ChatTemplate, Message, Role};
+use drllm::model::chat::{ChatRole, ChatTemplate, Message};
 use drllm::model::gguf;
 use drllm::model::tokenizer::{StreamDecoder, Tokenizer};
 use serde::Deserialize;
@@ -54,7 +54,9 @@ fn the_chat_template_opens_the_assistant_s_turn() {
     let (bos, eos) = tokenizer.bos_eos_texts();
     assert_eq!((bos.as_str(), eos.as_str()), ("<|im_start|>", "<|im_end|>"));
     let template = ChatTemplate::from_gguf(&file).unwrap().expect("the model has one");
-    let prompt = template.render(&[Message::new(Role::User, "Hi")], &bos, &eos).unwrap();
+    let prompt = template
+        .render(&[Message::new(ChatRole::User, "Hi")], &bos, &eos)
+        .unwrap();
     let ids = tokenizer.encode_prompt(&prompt).unwrap();
     assert_eq!((ids[0], &ids[ids.len() - 3..]), (1, &[1, 520, 9531, 198][1..]));
     assert_eq!(tokenizer.decode(&ids), prompt);

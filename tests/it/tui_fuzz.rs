@@ -2,7 +2,7 @@
 //! control character reaches it.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
-use drllm::engine::{Command, Event as Worker, SearchEnd};
+use drllm::engine::{Command, SearchEnd, WorkerEvent as Worker};
 use drllm::testing::fixture;
 use drllm::tui::action::UiAction;
 use drllm::tui::app::{App, Overlay};
@@ -10,7 +10,7 @@ use drllm::tui::color::ColorTier;
 use drllm::tui::files::{FileReport, FileRequest};
 use drllm::tui::keymap::KeyAction;
 use drllm::tui::session::Session;
-use drllm::tui::update::{Event, update};
+use drllm::tui::update::{UiEvent, update};
 use drllm::tui::view::view;
 use proptest::prelude::*;
 use ratatui::Terminal;
@@ -122,30 +122,30 @@ impl Worked {
 
 fn perform(app: &mut App, worker: &mut Worked, deed: Deed) {
     let event = match deed {
-        Deed::Key(code, modifiers) => Event::Key(KeyEvent::new(code, modifiers)),
-        Deed::Paste(text) => Event::Paste(text),
-        Deed::Mouse(kind, column, row) => Event::Mouse(MouseEvent {
+        Deed::Key(code, modifiers) => UiEvent::Key(KeyEvent::new(code, modifiers)),
+        Deed::Paste(text) => UiEvent::Paste(text),
+        Deed::Mouse(kind, column, row) => UiEvent::Mouse(MouseEvent {
             kind,
             column,
             row,
             modifiers: KeyModifiers::NONE,
         }),
-        Deed::Resize(width, height) => Event::Resize(width, height),
-        Deed::Tick(ms) => Event::Tick(app.now + std::time::Duration::from_millis(ms)),
+        Deed::Resize(width, height) => UiEvent::Resize(width, height),
+        Deed::Tick(ms) => UiEvent::Tick(app.now + std::time::Duration::from_millis(ms)),
         Deed::Action(at) => {
             let name = UiAction::ALL[at].name();
             let control = KeyEvent::new(KeyCode::Char('p'), KeyModifiers::CONTROL);
             let open = |app: &App| matches!(app.overlay, Some(Overlay::Palette(_)));
             if !open(app) {
-                update(app, Event::Key(control));
+                update(app, UiEvent::Key(control));
             }
             if open(app) {
                 update(
                     app,
-                    Event::Key(KeyEvent::new(KeyCode::Char('u'), KeyModifiers::CONTROL)),
+                    UiEvent::Key(KeyEvent::new(KeyCode::Char('u'), KeyModifiers::CONTROL)),
                 );
-                update(app, Event::Paste(name.to_owned()));
-                let commands = update(app, Event::Key(KeyEvent::from(KeyCode::Enter)));
+                update(app, UiEvent::Paste(name.to_owned()));
+                let commands = update(app, UiEvent::Key(KeyEvent::from(KeyCode::Enter)));
                 worker.take(commands);
             }
             return;
@@ -153,11 +153,11 @@ fn perform(app: &mut App, worker: &mut Worked, deed: Deed) {
         Deed::Work(n) => {
             for _ in 0..n {
                 let Some(event) = worker.events.pop_front() else { break };
-                update(app, Event::Worker(event));
+                update(app, UiEvent::Worker(event));
             }
             return;
         }
-        Deed::Fail => Event::Worker(Worker::Failed {
+        Deed::Fail => UiEvent::Worker(Worker::Failed {
             run: worker.run,
             message: "a message \u{1b}[2J that is hostile".into(),
         }),
@@ -166,7 +166,7 @@ fn perform(app: &mut App, worker: &mut Worked, deed: Deed) {
     worker.take(commands);
     if let Some(request) = app.file.take() {
         let report = answered(app, request);
-        update(app, Event::File(report));
+        update(app, UiEvent::File(report));
     }
 }
 
@@ -234,7 +234,7 @@ fn assert_valid(app: &App) {
         }
         Some(Overlay::Candidates { row }) => assert!(*row < app.candidates().len().max(1)),
         Some(Overlay::Runs { row }) => assert!(*row < app.runs().count().max(1)),
-        Some(Overlay::Settings(dialog)) => assert!(dialog.row < drllm::tui::settings::Field::ALL.len()),
+        Some(Overlay::Settings(dialog)) => assert!(dialog.row < drllm::tui::settings::SettingsField::ALL.len()),
         _ => {}
     }
     if let Some(batch) = &app.batch {
@@ -271,7 +271,7 @@ proptest! {
         app.recordings = drllm::tui::recordings::built_in();
         app.lessons = drllm::tui::lesson::list(None);
         let mut worker = Worked::default();
-        update(&mut app, Event::Worker(fixture::loaded()));
+        update(&mut app, UiEvent::Worker(fixture::loaded()));
         for deed in deeds {
             perform(&mut app, &mut worker, deed);
             assert_valid(&app);
@@ -285,14 +285,14 @@ proptest! {
 fn every_small_size_is_drawn() {
     let mut app = fixture::app();
     app.screen_reader = true;
-    update(&mut app, Event::Worker(fixture::loaded()));
+    update(&mut app, UiEvent::Worker(fixture::loaded()));
     let overlays = [
         "", "?", "o", ":", "c", "I", "F", "T", "w", "p", ",J", ",}}", "O", "On", "ya", "S", "S5", "S65", "S\t", "A",
         "AP", "E", "Ex",
     ];
     for keys in overlays {
-        update(&mut app, Event::Key(KeyEvent::from(KeyCode::Esc)));
-        update(&mut app, Event::Key(KeyEvent::from(KeyCode::Esc)));
+        update(&mut app, UiEvent::Key(KeyEvent::from(KeyCode::Esc)));
+        update(&mut app, UiEvent::Key(KeyEvent::from(KeyCode::Esc)));
         app.previous = app.shown.clone();
         for key in keys.chars() {
             let code = match key {
@@ -300,20 +300,20 @@ fn every_small_size_is_drawn() {
                 '\t' => KeyCode::Tab,
                 key => KeyCode::Char(key),
             };
-            let asked = update(&mut app, Event::Key(KeyEvent::from(code)));
+            let asked = update(&mut app, UiEvent::Key(KeyEvent::from(code)));
             for answer in fixture::answers(&asked) {
-                update(&mut app, Event::Worker(answer));
+                update(&mut app, UiEvent::Worker(answer));
             }
         }
         for width in (0..130).step_by(7) {
             for height in 0..50 {
                 // A resize may be drawn before it is heard of.
                 draw(&app, width, height);
-                update(&mut app, Event::Resize(width, height));
+                update(&mut app, UiEvent::Resize(width, height));
                 draw(&app, width, height);
             }
         }
-        update(&mut app, Event::Key(KeyEvent::from(KeyCode::Esc)));
+        update(&mut app, UiEvent::Key(KeyEvent::from(KeyCode::Esc)));
     }
 }
 
@@ -324,7 +324,7 @@ fn long_traces_are_drawn() {
     let mut app = fixture::empty(ColorTier::Truecolor);
     app.open("long".into(), None, fixture::token_trace(1, 2000));
     for (width, height) in [(80, 24), (200, 60)] {
-        update(&mut app, Event::Resize(width, height));
+        update(&mut app, UiEvent::Resize(width, height));
         draw(&app, width, height);
     }
     assert_eq!(app.cursor.token, 2011);

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use drllm::engine::{Command, Event as Worker, RouterChoice, SearchEnd};
+use drllm::engine::{Command, RouterChoice, SearchEnd, WorkerEvent as Worker};
 use drllm::testing::fixture;
 use drllm::tui::app::{App, Overlay};
 use drllm::tui::color::ColorTier;
@@ -12,7 +12,7 @@ use drllm::tui::files::FileReport;
 use drllm::tui::job::{JobEvent, JobRequest};
 use drllm::tui::recordings;
 use drllm::tui::training::Size;
-use drllm::tui::update::{Event, update};
+use drllm::tui::update::{UiEvent, update};
 use drllm::tui::view::view;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -22,7 +22,7 @@ use ratatui::buffer::Buffer;
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
 
 fn draw(app: &mut App, (width, height): (u16, u16)) -> Buffer {
-    update(app, Event::Resize(width, height));
+    update(app, UiEvent::Resize(width, height));
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     terminal.draw(|frame| view(app, frame)).unwrap();
     terminal.backend().buffer().clone()
@@ -56,7 +56,7 @@ fn snapshots(name: &str, app: &mut App) {
 }
 
 fn key(app: &mut App, code: KeyCode) -> Vec<Command> {
-    update(app, Event::Key(KeyEvent::new(code, KeyModifiers::NONE)))
+    update(app, UiEvent::Key(KeyEvent::new(code, KeyModifiers::NONE)))
 }
 
 fn keys(app: &mut App, typed: &str) -> Vec<Command> {
@@ -65,14 +65,14 @@ fn keys(app: &mut App, typed: &str) -> Vec<Command> {
 
 fn hear(app: &mut App, events: impl IntoIterator<Item = Worker>) {
     for event in events {
-        update(app, Event::Worker(event));
+        update(app, UiEvent::Worker(event));
     }
 }
 
 /// The model is there and the recording was left for the map.
 fn ready() -> App {
     let mut app = fixture::app();
-    update(&mut app, Event::Resize(120, 40));
+    update(&mut app, UiEvent::Resize(120, 40));
     hear(&mut app, [fixture::loaded()]);
     key(&mut app, KeyCode::Esc);
     key(&mut app, KeyCode::Esc);
@@ -240,7 +240,7 @@ fn depth_routers_for_a_model_of_ones_own() {
         "answers 40/192: 0.50/s, 5 minutes left",
         "steps 7/80: 0.05/s, 24 minutes left; KL 0.412, 21.3 layers\u{1b}",
     ] {
-        update(&mut app, Event::Job(JobEvent::Line(line.into())));
+        update(&mut app, UiEvent::Job(JobEvent::Line(line.into())));
     }
     insta::assert_snapshot!("training_running_80x24", shown(&mut app, (80, 24)));
     key(&mut app, KeyCode::Esc);
@@ -251,15 +251,15 @@ fn depth_routers_for_a_model_of_ones_own() {
     assert_eq!(app.job.take(), Some(JobRequest::Stop));
     key(&mut app, KeyCode::Enter);
     assert_eq!(app.job.take(), None, "it was asked to stop already");
-    update(&mut app, Event::Job(JobEvent::Ended { well: false }));
+    update(&mut app, UiEvent::Job(JobEvent::Ended { well: false }));
     assert!(shown(&mut app, (80, 24)).contains("stopped; what was done is kept"));
     key(&mut app, KeyCode::Enter);
     assert!(matches!(app.job.take(), Some(JobRequest::Start { .. })));
     update(
         &mut app,
-        Event::Job(JobEvent::Line("drllm-tui: no room on the disk".into())),
+        UiEvent::Job(JobEvent::Line("drllm-tui: no room on the disk".into())),
     );
-    update(&mut app, Event::Job(JobEvent::Ended { well: false }));
+    update(&mut app, UiEvent::Job(JobEvent::Ended { well: false }));
     let said = shown(&mut app, (80, 24));
     assert!(
         said.contains("failed") && said.contains("no room on the disk"),
@@ -273,7 +273,7 @@ fn depth_routers_for_a_model_of_ones_own() {
             .ends_with("were not trained: no room on the disk")
     );
     key(&mut app, KeyCode::Enter);
-    let commands = update(&mut app, Event::Job(JobEvent::Ended { well: true }));
+    let commands = update(&mut app, UiEvent::Job(JobEvent::Ended { well: true }));
     let [Command::Routers(RouterChoice::File(path))] = commands.as_slice() else {
         panic!("{commands:?}");
     };
@@ -328,7 +328,7 @@ fn asks_on(app: &mut App, typed: &str) {
         let answers = fixture::answers(&commands);
         commands = answers
             .into_iter()
-            .flat_map(|answer| update(app, Event::Worker(answer)))
+            .flat_map(|answer| update(app, UiEvent::Worker(answer)))
             .collect();
     }
 }
@@ -342,10 +342,10 @@ fn the_map_as_a_logit_lens() {
     key(&mut app, KeyCode::Esc);
     insta::assert_snapshot!("lens_waiting_80x24", text(&draw(&mut app, (80, 24))));
     for answer in fixture::answers(&first) {
-        update(&mut app, Event::Worker(answer));
+        update(&mut app, UiEvent::Worker(answer));
     }
     for (width, height) in [(80, 24), (200, 60)] {
-        update(&mut app, Event::Resize(width, height));
+        update(&mut app, UiEvent::Resize(width, height));
         app.lens.clear();
         asks_on(&mut app, "hl");
         let screen = text(&draw(&mut app, (width, height)));
@@ -498,12 +498,12 @@ fn statistics_of_the_runs() {
     keys(&mut app, "Pnone.txt");
     update(
         &mut app,
-        Event::File(FileReport::Failed("cannot read none.txt: no such file".into())),
+        UiEvent::File(FileReport::Failed("cannot read none.txt: no such file".into())),
     );
     insta::assert_snapshot!("stats_mistake_80x24", text(&draw(&mut app, (80, 24))));
     update(
         &mut app,
-        Event::File(FileReport::Loaded {
+        UiEvent::File(FileReport::Loaded {
             path: "/home/me/asked.txt".into(),
             text: "Why is the sky blue?\nWhy is grass green?".into(),
         }),
@@ -672,7 +672,7 @@ fn depths(tier: ColorTier) -> App {
     let prompt = Some("Write a short story.".into());
     app.open("the depth of every token".into(), prompt, fixture::depth_trace(40));
     app.propose_prompt();
-    update(&mut app, Event::Resize(120, 40));
+    update(&mut app, UiEvent::Resize(120, 40));
     hear(&mut app, [fixture::loaded_with(Some(fixture::depth_routers()))]);
     key(&mut app, KeyCode::Esc);
     key(&mut app, KeyCode::Esc);
@@ -751,7 +751,7 @@ fn the_list_of_overrides() {
     keys(&mut app, "s");
     key(&mut app, KeyCode::Enter);
     let exists = FileReport::Exists("/home/me/experiments/run.overrides".into());
-    update(&mut app, Event::File(exists));
+    update(&mut app, UiEvent::File(exists));
     let screen = text(&draw(&mut app, (80, 24)));
     insta::assert_snapshot!("overrides_save_80x24", screen);
 }
@@ -763,7 +763,7 @@ fn a_screen_for_screen_readers() {
     keys(&mut app, "hhh");
     for size in SIZES {
         let mut terminal = Terminal::new(TestBackend::new(size.0, size.1)).unwrap();
-        update(&mut app, Event::Resize(size.0, size.1));
+        update(&mut app, UiEvent::Resize(size.0, size.1));
         terminal.draw(|frame| view(&app, frame)).unwrap();
         // The cursor is where the words are.
         terminal.backend_mut().assert_cursor_position((0, 1));
@@ -799,10 +799,10 @@ fn a_recording_is_played_step_by_step() {
     app.open("why the sky is blue".into(), None, fixture::trace(7, 60));
     assert_eq!(app.shown.as_ref().unwrap().steps().len(), 0);
     assert!(app.is_animated());
-    update(&mut app, Event::Tick(Duration::from_secs(1)));
+    update(&mut app, UiEvent::Tick(Duration::from_secs(1)));
     let half = app.shown.as_ref().unwrap().steps().len();
     assert!(half > 5 && half < 60, "{half}");
-    update(&mut app, Event::Tick(Duration::from_secs(60)));
+    update(&mut app, UiEvent::Tick(Duration::from_secs(60)));
     assert_eq!(app.shown.as_ref().unwrap().steps().len(), 60);
     assert!(!app.is_animated());
 }

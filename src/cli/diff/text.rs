@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{Divergence, Report, Run, Token};
 use crate::engine::StopReason;
-use crate::engine::diff::cells::{ChangedCell, Decisions, Kind, Part, PartChanges};
+use crate::engine::diff::cells::{ActionChange, ChangedCell, Decisions, PartChanges, SequencePart};
 use crate::text::escape_controls;
 
 /// The report as lines; ends with a newline.
@@ -110,7 +110,7 @@ fn changes(out: &mut String, report: &Report, decisions: &Decisions) {
     }
     let tokens = [decisions.prompt.tokens, decisions.answer.tokens];
     for layer in 0..report.a.layers {
-        let at = [Part::Prompt, Part::Answer].map(|part| decisions.changed_at(part, layer));
+        let at = [SequencePart::Prompt, SequencePart::Answer].map(|part| decisions.changed_at(part, layer));
         if at == [0, 0] {
             continue;
         }
@@ -130,7 +130,7 @@ fn part(part: &PartChanges) -> String {
         let _ = write!(text, "; layers in another order at {}", tokens(part.programs));
     }
     if !part.kinds.is_empty() {
-        let kind = |k: &Kind| format!("{} → {} {}", k.before, k.after, k.cells);
+        let kind = |k: &ActionChange| format!("{} → {} {}", k.before, k.after, k.cells);
         let kinds: Vec<String> = part.kinds.iter().map(kind).collect();
         let _ = write!(text, ": {}", kinds.join(", "));
     }

@@ -13,14 +13,14 @@ use super::UsageError;
 use super::args::{KvArg, ScopeArg};
 use super::base_model::BaseModelArgs;
 use super::output::{check_named_once, print, write_whole};
-use super::progress::Progress;
+use super::progress::CommandProgress;
 use super::run::stop_on_signals;
 use super::scoring::ScoringArgs;
 use crate::engine::notes::{dial_for_depth, notes};
 use crate::engine::{KvMode, NEUTRAL_DIAL, RouterChoice, RouterInfo, Scope, Settings, kv_of, load_routers};
 use crate::eval::evaluation::{Controls, Interrupted};
 use crate::eval::outcomes::OutcomeFile;
-use crate::eval::report::{Format, Report, StaticChoice};
+use crate::eval::report::{EvaluationReport, ReportFormat, StaticChoice};
 use crate::eval::{Evaluation, Pick, Task, Variant, Variants, curve};
 use crate::line_file::Existing;
 use crate::program::Program;
@@ -115,7 +115,7 @@ pub struct EvalArgs {
     #[arg(long, requires = "outcomes", conflicts_with = "resume")]
     force: bool,
     #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    format: ReportFormat,
     #[command(flatten)]
     model: BaseModelArgs,
     #[command(flatten)]
@@ -179,7 +179,7 @@ pub fn run(args: EvalArgs) -> Result<()> {
     );
     let outcomes = args.outcomes.as_ref();
     let outcomes = outcomes.map(|path| OutcomeFile::open(path, &header, existing));
-    let progress = Progress::new();
+    let progress = CommandProgress::new();
     let mut evaluation = Evaluation {
         model: &model,
         routers: routers.as_deref(),
@@ -207,7 +207,7 @@ pub fn run(args: EvalArgs) -> Result<()> {
     let measured = measure();
     progress.finish();
     let rows = measured.map_err(|error| args.how_to_go_on(error))?;
-    let report = Report {
+    let report = EvaluationReport {
         version: env!("CARGO_PKG_VERSION").into(),
         model: model.info.name.clone(),
         model_sha256: model.info.sha256.clone(),
@@ -276,9 +276,9 @@ impl EvalArgs {
     }
 
     /// Prints the report and draws its curve.
-    fn publish(&self, report: &Report) -> Result<()> {
+    fn publish(&self, report: &EvaluationReport) -> Result<()> {
         let mut text = report.print(self.format);
-        if self.format == Format::Text {
+        if self.format == ReportFormat::Text {
             text += &curve::terminal(&report.rows);
         }
         print(&text)?;

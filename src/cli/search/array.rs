@@ -7,7 +7,7 @@ use crate::text::escape_controls;
 
 /// A shard, and the words for where it was found.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundShards {
     pub shard: Shard,
     pub place: String,
 }
@@ -17,7 +17,7 @@ pub struct Found {
 ///
 /// # Errors
 /// An array that does not say which part of how many this is, with what to do about it.
-pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Found>, UsageError> {
+pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Result<Option<FoundShards>, UsageError> {
     let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
     let number = |name: &str| match variable(name) {
         None => Ok(None),
@@ -53,7 +53,7 @@ struct SlurmArray {
 }
 
 impl SlurmArray {
-    fn shard(&self) -> Result<Found, UsageError> {
+    fn shard(&self) -> Result<FoundShards, UsageError> {
         let refused = |message: String| Err(UsageError::new(format!("{message}; {CHOOSE}")));
         let &SlurmArray { id, min, step, .. } = self;
         let Some(count) = self.count else {
@@ -77,7 +77,7 @@ impl SlurmArray {
             .max
             .is_some_and(|max| max.checked_sub(min) != Some(count.wrapping_sub(1)));
         match id.checked_sub(min).map(|index| Shard::new(index, count)) {
-            Some(Ok(shard)) if !gaps => Ok(Found {
+            Some(Ok(shard)) if !gaps => Ok(FoundShards {
                 shard,
                 place: format!("task {id} of the Slurm array {min}-{}", id - shard.index() + count - 1),
             }),
@@ -91,7 +91,7 @@ impl SlurmArray {
     }
 }
 
-fn kubernetes(index: usize, completions: Option<usize>) -> Result<Found, UsageError> {
+fn kubernetes(index: usize, completions: Option<usize>) -> Result<FoundShards, UsageError> {
     let Some(completions) = completions else {
         return Err(UsageError::new(format!(
             "this is completion {index} of an indexed Kubernetes Job, but not of how many: add to the container's env \
@@ -103,7 +103,7 @@ fn kubernetes(index: usize, completions: Option<usize>) -> Result<Found, UsageEr
             "JOB_COMPLETION_INDEX is {index}, JOB_COMPLETIONS {completions}: {e}"
         ))
     })?;
-    Ok(Found {
+    Ok(FoundShards {
         shard,
         place: format!("completion {index} of {completions} of the Kubernetes Job"),
     })

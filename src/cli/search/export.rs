@@ -12,7 +12,7 @@ use crate::search::records::{read_records, read_records_skipping};
 
 /// Write records in the layout of Dr.LLM's or PoLar's code.
 #[derive(Args, Debug)]
-pub struct ExportArgs {
+pub struct RecordsExportArgs {
     /// Records of `drllm-tui search`
     #[arg(value_name = "RECORDS")]
     records: PathBuf,
@@ -29,7 +29,7 @@ pub struct ExportArgs {
     force: bool,
 }
 
-pub fn run(args: &ExportArgs) -> Result<()> {
+pub fn run(args: &RecordsExportArgs) -> Result<()> {
     refuse_existing(&args.out, args.force)?;
     let (file, damaged) = match args.skip_damaged {
         true => read_records_skipping(&args.records)?,

@@ -8,11 +8,11 @@ use clap::Args;
 
 use super::{MOST_NAMED, tell_damaged};
 use crate::cli::output::{locate, refuse_existing, write_whole};
-use crate::cli::progress::Progress;
+use crate::cli::progress::CommandProgress;
 use crate::eval::Task;
 use crate::files;
 use crate::model::ModelInfo;
-use crate::model::summary::Summary;
+use crate::model::summary::ModelSummary;
 use crate::search::Edits;
 use crate::search::exchange::{self, Imported, Layout};
 use crate::search::records::write_records;
@@ -76,12 +76,12 @@ pub fn run(args: &ImportArgs) -> Result<()> {
 /// Name, sha256 and layers of a model, without loading it.
 fn identify(name: Option<&str>) -> Result<ModelInfo> {
     let located = locate(name)?;
-    let summary = Summary::of(&located)?;
+    let summary = ModelSummary::of(&located)?;
     let layers = summary
         .layers
         .and_then(|layers| usize::try_from(layers).ok())
         .filter(|&n| n > 0);
-    let bar = Progress::announcing();
+    let bar = CommandProgress::announcing();
     Ok(ModelInfo {
         layers: layers.with_context(|| format!("the model {} does not say how many layers it has", summary.name))?,
         sha256: located.sha256(

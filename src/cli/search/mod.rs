@@ -19,14 +19,14 @@ pub struct SearchArgs {
     #[command(subcommand)]
     command: Option<SearchCommand>,
     #[command(flatten)]
-    search: run::RunArgs,
+    search: run::SearchRunArgs,
 }
 
 #[derive(Subcommand, Debug)]
 enum SearchCommand {
     Best(best::BestArgs),
     Merge(merge::MergeArgs),
-    Export(export::ExportArgs),
+    Export(export::RecordsExportArgs),
     Import(import::ImportArgs),
 }
 

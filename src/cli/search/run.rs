@@ -11,7 +11,7 @@ use clap::Args;
 use super::array;
 use crate::cli::UsageError;
 use crate::cli::base_model::BaseModelArgs;
-use crate::cli::progress::Progress;
+use crate::cli::progress::CommandProgress;
 use crate::cli::run::stop_on_signals;
 use crate::cli::scoring::ScoringArgs;
 use crate::eval::Task;
@@ -21,12 +21,12 @@ use crate::model::Model;
 use crate::program::Program;
 use crate::progress::Progress as Step;
 use crate::search::evaluator::DEFAULT_CACHE_BYTES;
-use crate::search::records::{Existing, FORMAT, Part};
+use crate::search::records::{Existing, FORMAT, SearchShard};
 use crate::search::{Edits, ExampleRecord, RecordHeader, RecordWriter, SearchSettings, Shard, search_question};
 
 /// Arguments of a search.
 #[derive(Args, Debug)]
-pub struct RunArgs {
+pub struct SearchRunArgs {
     /// Questions, JSON lines: choices (plain, AI2's ARC), numbers (GSM8K) or mathematics (MATH, DART)
     // Not `PathBuf`: with a subcommand there is none, and clap asks for it only without.
     #[arg(long, value_name = "FILE", required = true)]
@@ -74,7 +74,7 @@ pub struct RunArgs {
 ///
 /// # Errors
 /// [`UsageError`] for what the arguments got wrong, anything else for what failed or was stopped.
-pub fn run(args: RunArgs) -> Result<()> {
+pub fn run(args: SearchRunArgs) -> Result<()> {
     let (Some(data), Some(out)) = (&args.data, &args.out) else {
         return Err(UsageError::new("search needs --data and --out").into());
     };
@@ -92,14 +92,14 @@ pub fn run(args: RunArgs) -> Result<()> {
     stop_on_signals(&stop)?;
     let model = args.model.load(&stop)?;
     let header = RecordHeader {
-        part: (!shard.is_all()).then_some(Part { shard, questions }),
+        part: (!shard.is_all()).then_some(SearchShard { shard, questions }),
         ..args.header(&task, &model)?
     };
     let (mut writer, done) = RecordWriter::open(&out, &header, &task.questions, existing)?;
     let total = task.questions.len();
     let mut tally = Tally::default();
     done.iter().for_each(|record| tally.add(record, header.layers));
-    let progress = Progress::new();
+    let progress = CommandProgress::new();
     progress.count(Step::new("searching", done.len().min(total), total));
     for_each_ordered(
         done.len()..total.max(done.len()),
@@ -222,7 +222,7 @@ fn with_shard(out: &Path, name: &str) -> Option<PathBuf> {
     replaced(out.as_os_str()).map(PathBuf::from)
 }
 
-impl RunArgs {
+impl SearchRunArgs {
     /// The header of a whole search.
     fn header(&self, task: &Task, model: &Model) -> Result<RecordHeader> {
         let mut settings = self.settings()?;

@@ -1,12 +1,12 @@
 //! A report as tables. Shares are in per cent.
 
 use crate::cli::table::{Cell, Table};
-use crate::engine::aggregate::{AgreementReport, Named, Report};
+use crate::engine::aggregate::{AgreementReport, NamedCount, TraceStatistics};
 use crate::text::escape_controls;
 
 /// What was counted, in a paragraph.
-pub(super) fn caption(report: &Report) -> String {
-    let named = |list: &[Named]| {
+pub(super) fn caption(report: &TraceStatistics) -> String {
+    let named = |list: &[NamedCount]| {
         let items: Vec<String> = list.iter().map(|n| format!("{} ({})", n.name, n.count)).collect();
         items.join(", ")
     };
@@ -22,7 +22,7 @@ pub(super) fn caption(report: &Report) -> String {
     escape_controls(&text) + "\n"
 }
 
-pub(super) fn tables(report: &Report) -> Vec<Table> {
+pub(super) fn tables(report: &TraceStatistics) -> Vec<Table> {
     let mut tables = vec![layers(report), decided_by(report)];
     tables.extend(depths(report));
     tables.push(confidence(report));
@@ -31,7 +31,7 @@ pub(super) fn tables(report: &Report) -> Vec<Table> {
     tables
 }
 
-fn layers(report: &Report) -> Table {
+fn layers(report: &TraceStatistics) -> Table {
     let percent = |rates: Option<[f64; 3]>| (0..3).map(move |i| Cell::number(rates.map(|r| 100.0 * r[i]), 1));
     let row = |name: String, prompts, answers| -> Vec<Cell> {
         std::iter::once(Cell::Text(name))
@@ -60,9 +60,9 @@ fn layers(report: &Report) -> Table {
     }
 }
 
-fn decided_by(report: &Report) -> Table {
+fn decided_by(report: &TraceStatistics) -> Table {
     let all: usize = report.decided_by.iter().map(|n| n.count).sum();
-    let row = |n: &Named| vec![Cell::Text(n.name.clone()), Cell::Count(n.count), share(n.count, all)];
+    let row = |n: &NamedCount| vec![Cell::Text(n.name.clone()), Cell::Count(n.count), share(n.count, all)];
     Table {
         name: "decided_by",
         title: "Who settled the cells of answer tokens".to_owned(),
@@ -71,7 +71,7 @@ fn decided_by(report: &Report) -> Table {
     }
 }
 
-fn depths(report: &Report) -> Option<Table> {
+fn depths(report: &TraceStatistics) -> Option<Table> {
     let depth = report.depth.as_ref()?;
     let most = depth.histogram.iter().map(|d| d.tokens).max().unwrap_or(1);
     let rows = depth.histogram.iter().map(|d| {
@@ -97,7 +97,7 @@ fn depths(report: &Report) -> Option<Table> {
     })
 }
 
-fn confidence(report: &Report) -> Table {
+fn confidence(report: &TraceStatistics) -> Table {
     let all: usize = report.confidence.iter().map(|b| b.decisions).sum();
     let most = report
         .confidence
@@ -153,7 +153,7 @@ fn agreement(report: &AgreementReport) -> Table {
     }
 }
 
-fn programs(report: &Report) -> Table {
+fn programs(report: &TraceStatistics) -> Table {
     let row = |p: &crate::engine::aggregate::ProgramCount| {
         let program = match p.program.is_empty() {
             true => "(no layer)".to_owned(),

@@ -8,7 +8,7 @@ use clap::Args;
 use crate::cli::UsageError;
 use crate::cli::base_model::BaseModelArgs;
 use crate::cli::output::check_named_once;
-use crate::eval::report::Format;
+use crate::eval::report::ReportFormat;
 use crate::files::{self, Readers, Whole};
 use crate::router::checkpoint::DEFAULT_WINDOWS;
 use crate::router::predictor::network::HEADS;
@@ -29,7 +29,7 @@ pub struct TrainArgs {
     pub records: Vec<PathBuf>,
     /// Another way than layer routers from the records of a search
     #[arg(long, value_enum, conflicts_with_all = ["data", "ablate"])]
-    pub method: Option<Method>,
+    pub method: Option<TrainMethod>,
     #[command(flatten)]
     pub depth: DepthArgs,
     #[command(flatten)]
@@ -121,14 +121,14 @@ pub struct TrainArgs {
     pub ablate: Option<Vec<Group>>,
     /// Of the table of --ablate
     #[arg(long, value_enum, default_value_t, requires = "ablate")]
-    pub format: Format,
+    pub format: ReportFormat,
     #[command(flatten)]
     pub model: BaseModelArgs,
 }
 
 /// How routers are made, other than from records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Method {
+pub enum TrainMethod {
     /// Depth routers: each token of an answer as shallow as it can be without changing what the model says, from prompts
     /// and the model alone
     Depth,
@@ -246,8 +246,8 @@ impl TrainArgs {
     /// Width of the routers' hidden layer.
     pub fn width(&self) -> usize {
         self.width.unwrap_or(match self.method {
-            Some(Method::Depth) => DepthSettings::default().width,
-            Some(Method::Polar) => PolarSettings::default().width,
+            Some(TrainMethod::Depth) => DepthSettings::default().width,
+            Some(TrainMethod::Polar) => PolarSettings::default().width,
             None => TrainSettings::default().width,
         })
     }
@@ -335,11 +335,11 @@ impl TrainArgs {
     /// [`UsageError`]s that say what to do.
     pub fn check_method(&self) -> Result<()> {
         match (self.method, self.records.is_empty()) {
-            (Some(Method::Depth), false) => {
+            (Some(TrainMethod::Depth), false) => {
                 let message = "--method depth learns from --prompts, not from --records: leave one of the two out";
                 Err(UsageError::new(message).into())
             }
-            (Some(Method::Polar), true) => {
+            (Some(TrainMethod::Polar), true) => {
                 let message = "--method polar learns from the records of a search: give them by --records, as `drllm-tui \
                                search --edits segments` writes them";
                 Err(UsageError::new(message).into())

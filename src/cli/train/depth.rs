@@ -7,15 +7,15 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use super::args::state_path;
-use super::log::Lines;
+use super::log::MetricsLines;
 use super::{TrainArgs, is_finished};
-use crate::cli::progress::Progress;
+use crate::cli::progress::CommandProgress;
 use crate::line_file::Existing;
 use crate::model::gradient::{FrozenModel, Precision};
 use crate::progress::Progress as Step;
 use crate::train::depth::calibrate::{begin_with, calibrate, checkpoint};
-use crate::train::depth::state::Key;
-use crate::train::depth::trainer::Job;
+use crate::train::depth::state::DepthKey;
+use crate::train::depth::trainer::DepthJob;
 use crate::train::depth::{Prompts, curves, texts, train};
 use crate::train::state::write_whole;
 use crate::train::trainer::TRAINING;
@@ -56,7 +56,7 @@ pub fn run(args: &TrainArgs, threads: usize, stop: &AtomicBool) -> Result<()> {
     if !args.resume && state_at.exists() {
         std::fs::remove_file(&state_at)?;
     }
-    let progress = Progress::new();
+    let progress = CommandProgress::new();
     let count = settings.texts + settings.held_out;
     progress.count(Step::new("answers", 0, count));
     let texts = texts::write(
@@ -79,7 +79,7 @@ pub fn run(args: &TrainArgs, threads: usize, stop: &AtomicBool) -> Result<()> {
         texts.held_out.len(),
         started.elapsed().as_secs_f64()
     );
-    let key = Key {
+    let key = DepthKey {
         format: 2,
         settings: settings.clone(),
         model_sha256: model.info.sha256.clone(),
@@ -88,7 +88,7 @@ pub fn run(args: &TrainArgs, threads: usize, stop: &AtomicBool) -> Result<()> {
         exact: args.model.exact,
     };
     let frozen = FrozenModel::new(&model.decoder)?.with_precision(Precision::Coarse);
-    let job = Job {
+    let job = DepthJob {
         model: &frozen,
         texts: &texts,
         settings: &settings,
@@ -97,7 +97,7 @@ pub fn run(args: &TrainArgs, threads: usize, stop: &AtomicBool) -> Result<()> {
         from,
         state: Some(&state_at),
     };
-    let mut lines = Lines::new(args.metrics.as_deref())?;
+    let mut lines = MetricsLines::new(args.metrics.as_deref())?;
     let mut reports = Vec::new();
     let trained = train(&job, stop, &mut |report| {
         reports.push(*report);

@@ -4,26 +4,26 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::line_file::{Existing, LineFile, Words};
+use crate::line_file::{Existing, FileWords, LineFile};
 use crate::train::settings::TrainPlan;
 use crate::train::trainer::{EpochReport, TrainEvent};
 
-const WORDS: Words = Words {
+const WORDS: FileWords = FileWords {
     contents: "metrics",
     writer: "training",
     option: "--metrics",
 };
 
 /// JSON lines, each written as it comes, whole and synced, so that they can be followed.
-pub struct Lines {
+pub struct MetricsLines {
     path: Option<PathBuf>,
     file: Option<LineFile>,
 }
 
-impl Lines {
+impl MetricsLines {
     /// `path`: where the lines go, if anywhere. They begin anew.
     pub fn new(path: Option<&Path>) -> Result<Self> {
-        Ok(Lines {
+        Ok(MetricsLines {
             path: path.map(Path::to_owned),
             file: None,
         })
@@ -45,7 +45,7 @@ impl Lines {
 
 /// A training's epochs.
 pub struct Log {
-    lines: Lines,
+    lines: MetricsLines,
     pub reports: Vec<EpochReport>,
 }
 
@@ -54,7 +54,7 @@ impl Log {
     /// its earlier epochs again.
     pub fn new(metrics: Option<&Path>) -> Result<Self> {
         Ok(Log {
-            lines: Lines::new(metrics)?,
+            lines: MetricsLines::new(metrics)?,
             reports: Vec::new(),
         })
     }

@@ -14,10 +14,10 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, Result, bail, ensure};
 
 pub use args::TrainArgs;
-pub(in crate::cli) use log::Lines;
+pub(in crate::cli) use log::MetricsLines;
 
 use super::output::print;
-use super::progress::Progress;
+use super::progress::CommandProgress;
 use super::run::stop_on_signals;
 use crate::files;
 use crate::model::Model;
@@ -27,7 +27,7 @@ use crate::search::records::{RecordFile, read_records, read_records_skipping};
 use crate::text::escape_controls;
 use crate::train::ablation::{self, Group};
 use crate::train::state::{is_state, write_whole};
-use crate::train::{Dataset, TrainSettings, TrainingRun, checkpoint, curves};
+use crate::train::{RouterDataset, TrainSettings, TrainingRun, checkpoint, curves};
 use args::state_path;
 use log::Log;
 
@@ -45,17 +45,17 @@ pub fn run(args: TrainArgs) -> Result<()> {
     let records = records.collect::<Result<Vec<_>>>()?;
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop)?;
-    if args.method == Some(args::Method::Depth) {
+    if args.method == Some(args::TrainMethod::Depth) {
         return depth::run(&args, threads, &stop);
     }
     let model = args.model.load(&stop)?;
-    if args.method == Some(args::Method::Polar) {
+    if args.method == Some(args::TrainMethod::Polar) {
         return polar::run(&args, &records, &model, threads, &stop);
     }
     if !args.verifier_spans.is_empty() {
         return verifier::run(&args, &args.verifier_spans, &model, threads, &stop);
     }
-    let data = Dataset::new(&records, &model.info, args.corrected_share, args.seed)?;
+    let data = RouterDataset::new(&records, &model.info, args.corrected_share, args.seed)?;
     describe(&data);
     let cache;
     let features = match &args.features {
@@ -91,7 +91,7 @@ fn read(path: &Path, skip_damaged: bool) -> Result<RecordFile> {
     Ok(file)
 }
 
-fn describe(data: &Dataset) {
+fn describe(data: &RouterDataset) {
     let corrected = data.examples.iter().filter(|e| e.corrected).count();
     crate::note!(
         "{} examples, {corrected} of them corrected by the search; left out: {} without a right program, {} questions \
@@ -108,7 +108,7 @@ fn make(args: &TrainArgs, run: &TrainingRun, settings: &TrainSettings, out: &Pat
     if is_finished(args, out, run.model, &run.metadata(settings))? {
         return Ok(());
     }
-    let progress = Progress::new();
+    let progress = CommandProgress::new();
     let features = run.features(&[args.windows], &mut |step| progress.count(step))?;
     progress.finish();
     let Some([features]) = features.as_deref() else {
@@ -150,7 +150,7 @@ const NO_FEATURES: &str = "stopped while computing features; those so far will b
 fn ablate(args: &TrainArgs, run: &TrainingRun, settings: &TrainSettings, groups: &[Group]) -> Result<()> {
     let all = <Group as clap::ValueEnum>::value_variants();
     let groups = if groups.is_empty() { all } else { groups };
-    let progress = Progress::new();
+    let progress = CommandProgress::new();
     let ablation = run.ablate(settings, groups, &mut |step| progress.count(step))?;
     progress.finish();
     let ablation = ablation.context(NO_FEATURES)?;

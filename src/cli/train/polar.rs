@@ -5,14 +5,14 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, Result, bail};
 
 use super::args::state_path;
-use super::log::Lines;
+use super::log::MetricsLines;
 use super::{TrainArgs, is_finished};
-use crate::cli::progress::Progress;
+use crate::cli::progress::CommandProgress;
 use crate::model::Model;
 use crate::progress::Progress as Step;
 use crate::search::records::RecordFile;
-use crate::train::polar::trainer::{EpochReport, Event, Plan, settings_json};
-use crate::train::polar::{Dataset, Features, PolarRun, curves};
+use crate::train::polar::trainer::{Plan, PolarEpochReport, PolarEvent, settings_json};
+use crate::train::polar::{Features, PolarRun, ProgramDataset, curves};
 use crate::train::state::write_whole;
 use crate::train::trainer::TRAINING;
 
@@ -22,7 +22,7 @@ use crate::train::trainer::TRAINING;
 /// A [`UsageError`](crate::cli::UsageError) for numbers out of range; records, files and models that do not serve.
 pub fn run(args: &TrainArgs, records: &[RecordFile], model: &Model, threads: usize, stop: &AtomicBool) -> Result<()> {
     let settings = args.polar_settings(model.info.layers)?;
-    let data = Dataset::new(records, &model.info, &settings)?;
+    let data = ProgramDataset::new(records, &model.info, &settings)?;
     let corrected = data.examples.iter().filter(|e| e.corrected).count();
     crate::note!(
         "{} questions with {} right programs, {corrected} of them corrected by the search; left out: {} questions without \
@@ -51,7 +51,7 @@ pub fn run(args: &TrainArgs, records: &[RecordFile], model: &Model, threads: usi
     if !args.resume && state.exists() {
         std::fs::remove_file(&state).with_context(|| format!("cannot remove {}", state.display()))?;
     }
-    let progress = Progress::new();
+    let progress = CommandProgress::new();
     let count = data.examples.len();
     progress.count(Step::new("questions", 0, count));
     let features = Features::compute(model, &data.examples, settings.feature_layer, threads, stop, |done| {
@@ -70,14 +70,14 @@ pub fn run(args: &TrainArgs, records: &[RecordFile], model: &Model, threads: usi
         state: Some(&state),
         stop,
     };
-    let mut lines = Lines::new(args.metrics.as_deref())?;
-    let mut reports: Vec<EpochReport> = Vec::new();
+    let mut lines = MetricsLines::new(args.metrics.as_deref())?;
+    let mut reports: Vec<PolarEpochReport> = Vec::new();
     let trained = run.train(&mut |event| match event {
-        Event::Plan(plan) => {
+        PolarEvent::Plan(plan) => {
             print_plan(plan);
             lines.write(&serde_json::to_string(plan)?)
         }
-        Event::Epoch(report) => {
+        PolarEvent::Epoch(report) => {
             print_epoch(report);
             reports.push(report.clone());
             lines.write(&serde_json::to_string(report)?)
@@ -118,7 +118,7 @@ fn print_plan(plan: &Plan) {
     );
 }
 
-fn print_epoch(report: &EpochReport) {
+fn print_epoch(report: &PolarEpochReport) {
     let m = &report.validation;
     crate::note!(
         "{:>5}  {:.4}  {:>13.4}  {:>17.3}  {:>11.3}  {:>8.3}  {:.2}{}",

@@ -6,12 +6,12 @@ use anyhow::{Context, Result};
 
 use super::TrainArgs;
 use crate::cli::UsageError;
-use crate::cli::progress::Progress;
+use crate::cli::progress::CommandProgress;
 use crate::eval::Task;
 use crate::model::Model;
 use crate::program::Program;
 use crate::text::escape_controls;
-use crate::train::verifier::{Report, VerifierJob, VerifierSettings, train};
+use crate::train::verifier::{VerifierJob, VerifierReport, VerifierSettings, train};
 
 /// Runs the command on the questions of `--data`.
 ///
@@ -39,7 +39,7 @@ pub fn run(args: &TrainArgs, spans: &[String], model: &Model, threads: usize, st
         threads,
         stop,
     };
-    let progress = Progress::new();
+    let progress = CommandProgress::new();
     let trained = train(&job, &mut |step| progress.count(step))?;
     progress.finish();
     let (routers, fitted) = trained.context("stopped before the verifier was fitted; nothing was written")?;
@@ -84,7 +84,7 @@ fn parse_spans(texts: &[String], layers: usize) -> Result<(usize, Vec<usize>)> {
     Ok((first, lasts))
 }
 
-fn describe(which: &str, report: &Report, settings: &VerifierSettings) {
+fn describe(which: &str, report: &VerifierReport, settings: &VerifierSettings) {
     let percent = |share: f64| format!("{:.1} %", 100.0 * share);
     let spans = settings.lasts.iter().zip(&report.skipped);
     let spans = spans.map(|(last, &share)| format!("{}-{last} by {}", settings.first, percent(share)));

@@ -1,9 +1,9 @@
 //! The curves of a training as SVG.
 
-use crate::plot::{self, Curve, Grid, Joined, Panel, Point, Scale};
-use crate::train::lm::StepReport;
+use crate::plot::{self, Curve, Joined, Panel, PanelGrid, PlotPoint, Scale};
+use crate::train::lm::LmStepReport;
 
-const GRID: Grid = Grid {
+const GRID: PanelGrid = PanelGrid {
     width: 420.0,
     height: 280.0,
     across: 2,
@@ -14,19 +14,19 @@ const GRID: Grid = Grid {
 const POINTS: usize = 200;
 
 /// Loss and accuracy over steps, side by side.
-pub fn svg(reports: &[StepReport]) -> String {
-    let points = |value: &dyn Fn(&StepReport) -> f64| -> Vec<Point> {
-        let point = |reports: &[StepReport]| Point {
+pub fn svg(reports: &[LmStepReport]) -> String {
+    let points = |value: &dyn Fn(&LmStepReport) -> f64| -> Vec<PlotPoint> {
+        let point = |reports: &[LmStepReport]| PlotPoint {
             x: reports.last().map_or(0.0, |r| r.step as f64),
             y: reports.iter().map(value).sum::<f64>() / reports.len() as f64,
-            ..Point::default()
+            ..PlotPoint::default()
         };
         reports
             .chunks(reports.len().div_ceil(POINTS).max(1))
             .map(point)
             .collect()
     };
-    let curve = |name: &str, colour, value: &dyn Fn(&StepReport) -> f64| Curve {
+    let curve = |name: &str, colour, value: &dyn Fn(&LmStepReport) -> f64| Curve {
         name: name.into(),
         colour,
         joined: Joined::Always,

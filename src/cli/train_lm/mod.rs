@@ -14,17 +14,17 @@ use clap::Args;
 use super::UsageError;
 use super::args::device_name;
 use super::output::{check_named_once, print};
-use super::progress::Progress;
+use super::progress::CommandProgress;
 use super::run::stop_on_signals;
-use super::train::Lines;
+use super::train::MetricsLines;
 use crate::eval::parallel::default_threads;
 use crate::files;
 use crate::model::device;
 use crate::model::loopmoe::file::{Stored, save};
-use crate::model::loopmoe::{LoopMoeConfig, Words};
+use crate::model::loopmoe::{LoopMoeConfig, WordList};
 use crate::progress::Progress as Step;
 use crate::train::lm::settings::Preset;
-use crate::train::lm::{LmSettings, Task, train};
+use crate::train::lm::{LmSettings, LmTask, train};
 use crate::train::state::{is_state, write_whole};
 
 /// Train a looped mixture of experts (LoopMoE, arXiv 2606.04438) or its plain twin from nothing, on problems that the
@@ -59,7 +59,7 @@ pub struct TrainLmArgs {
     lr: Option<f64>,
     /// Kinds of problems [default: all]
     #[arg(long, value_enum, value_delimiter = ',')]
-    tasks: Vec<Task>,
+    tasks: Vec<LmTask>,
     #[arg(long, default_value_t = 42)]
     seed: u64,
     /// How the weights are stored
@@ -104,8 +104,8 @@ pub fn run(args: &TrainLmArgs) -> Result<()> {
         std::fs::remove_file(&state_at)?;
     }
     let started = Instant::now();
-    let mut lines = Lines::new(args.metrics.as_deref())?;
-    let progress = Progress::new();
+    let mut lines = MetricsLines::new(args.metrics.as_deref())?;
+    let progress = CommandProgress::new();
     let mut reports = Vec::new();
     let threads = args.threads.unwrap_or_else(default_threads);
     let trained = train(&settings, threads, &device, Some(&state_at), &stop, &mut |report| {
@@ -139,7 +139,7 @@ pub fn run(args: &TrainLmArgs) -> Result<()> {
     save(
         out,
         &settings.model,
-        &Words::default(),
+        &WordList::default(),
         training,
         &trained.parameters,
         args.dtype,

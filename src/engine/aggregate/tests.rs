@@ -3,7 +3,7 @@ use crate::engine::Scope;
 use crate::program::Action;
 use crate::tui::fixture;
 
-fn of(traces: &[Trace]) -> Report {
+fn of(traces: &[Trace]) -> TraceStatistics {
     let mut aggregate = Aggregate::new(fixture::model());
     traces.iter().for_each(|t| aggregate.add(t).unwrap());
     aggregate.report(3)

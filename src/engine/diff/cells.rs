@@ -10,7 +10,7 @@ use crate::program::{Action, Program};
 /// A part of the sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Part {
+pub enum SequencePart {
     Prompt,
     Answer,
 }
@@ -18,7 +18,7 @@ pub enum Part {
 /// A cell that both runs have and carried out differently.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ChangedCell {
-    pub part: Part,
+    pub part: SequencePart,
     /// From 0 at the part's first token.
     pub token: usize,
     pub layer: usize,
@@ -30,7 +30,7 @@ pub struct ChangedCell {
 
 /// How many cells went from one action to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Kind {
+pub struct ActionChange {
     pub before: Action,
     pub after: Action,
     pub cells: usize,
@@ -48,7 +48,7 @@ pub struct PartChanges {
     /// Cells that both runs have, those carried out differently, and how.
     pub cells: usize,
     pub changed: usize,
-    pub kinds: Vec<Kind>,
+    pub kinds: Vec<ActionChange>,
     /// Cells carried out alike and settled by somebody else.
     pub settled_otherwise: usize,
 }
@@ -74,24 +74,24 @@ impl Decisions {
         }
         let mut decisions = Decisions::default();
         let same_prompt = before.same_prompt(&after);
-        for part in [Part::Prompt, Part::Answer] {
+        for part in [SequencePart::Prompt, SequencePart::Answer] {
             // Where the routers read the same text.
             let comparable = match part {
                 _ if !same_prompt => 0,
-                Part::Prompt => before.header.prompt.len(),
-                Part::Answer => diverges(before, after).unwrap_or(before.steps.len()),
+                SequencePart::Prompt => before.header.prompt.len(),
+                SequencePart::Answer => diverges(before, after).unwrap_or(before.steps.len()),
             };
             let changes = decisions.compare_part(part, columns(before, part), columns(after, part), comparable);
             match part {
-                Part::Prompt => decisions.prompt = changes,
-                Part::Answer => decisions.answer = changes,
+                SequencePart::Prompt => decisions.prompt = changes,
+                SequencePart::Answer => decisions.answer = changes,
             }
         }
         Some(decisions)
     }
 
     /// Counts a part's changes and adds its changed cells.
-    fn compare_part(&mut self, part: Part, a: Vec<Column>, b: Vec<Column>, comparable: usize) -> PartChanges {
+    fn compare_part(&mut self, part: SequencePart, a: Vec<Column>, b: Vec<Column>, comparable: usize) -> PartChanges {
         let mut changes = PartChanges {
             tokens: a.len().min(b.len()),
             unmatched: a.len().abs_diff(b.len()),
@@ -135,7 +135,7 @@ impl Decisions {
     }
 
     /// How many changed cells a layer has in a part.
-    pub fn changed_at(&self, part: Part, layer: usize) -> usize {
+    pub fn changed_at(&self, part: SequencePart, layer: usize) -> usize {
         let here = |cell: &&ChangedCell| cell.part == part && cell.layer == layer;
         self.cells.iter().filter(here).count()
     }
@@ -145,30 +145,30 @@ impl Decisions {
 #[derive(Clone, Copy)]
 struct Column<'a> {
     side: Side<'a>,
-    part: Part,
+    part: SequencePart,
     token: usize,
 }
 
 impl<'a> Column<'a> {
     fn decision(&self, layer: usize) -> Option<Decision> {
         match self.part {
-            Part::Prompt => self.side.header.decision(layer, self.token),
-            Part::Answer => self.side.steps[self.token].decisions.get(layer).cloned(),
+            SequencePart::Prompt => self.side.header.decision(layer, self.token),
+            SequencePart::Answer => self.side.steps[self.token].decisions.get(layer).cloned(),
         }
     }
 
     fn program(&self) -> &'a Program {
         match self.part {
-            Part::Prompt => &self.side.header.program,
-            Part::Answer => &self.side.steps[self.token].program,
+            SequencePart::Prompt => &self.side.header.program,
+            SequencePart::Answer => &self.side.steps[self.token].program,
         }
     }
 }
 
-fn columns(side: Side, part: Part) -> Vec<Column> {
+fn columns(side: Side, part: SequencePart) -> Vec<Column> {
     let tokens = match part {
-        Part::Prompt => side.header.prompt.len(),
-        Part::Answer => side.steps.len(),
+        SequencePart::Prompt => side.header.prompt.len(),
+        SequencePart::Answer => side.steps.len(),
     };
     (0..tokens).map(|token| Column { side, part, token }).collect()
 }
@@ -183,13 +183,13 @@ fn difference(a: &Decision, b: &Decision) -> Option<f32> {
     pairs.map(|(a, b)| (a - b).abs()).reduce(f32::max)
 }
 
-fn kinds(cells: &[ChangedCell]) -> Vec<Kind> {
+fn kinds(cells: &[ChangedCell]) -> Vec<ActionChange> {
     let mut counts = [[0; 3]; 3];
     for cell in cells {
         counts[cell.before.executions()][cell.after.executions()] += 1;
     }
     let pairs = Action::ALL.into_iter().flat_map(|a| Action::ALL.map(|b| (a, b)));
-    let kind = |(before, after): (Action, Action)| Kind {
+    let kind = |(before, after): (Action, Action)| ActionChange {
         before,
         after,
         cells: counts[before.executions()][after.executions()],
@@ -237,7 +237,7 @@ mod tests {
                 step.decisions[layer].by = DecidedBy::Pin;
             }
         });
-        let kind = |after, cells| Kind {
+        let kind = |after, cells| ActionChange {
             before: Action::Execute,
             after,
             cells,
@@ -245,7 +245,7 @@ mod tests {
         assert_eq!(decisions.prompt.kinds, [kind(Action::Skip, 12)]);
         assert_eq!(decisions.answer.kinds, [kind(Action::Repeat, 5)]);
         assert_eq!((decisions.answer.programs, decisions.answer.changed), (5, 5));
-        assert_eq!(decisions.changed_at(Part::Answer, layer), 5);
+        assert_eq!(decisions.changed_at(SequencePart::Answer, layer), 5);
         assert_eq!(decisions.cells.last().unwrap().after_by, DecidedBy::Pin);
         assert!(!decisions.alike());
     }

@@ -9,14 +9,14 @@ use crate::engine::trace::Header;
 
 /// A field that differs, in both runs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Field {
+pub struct FieldDifference {
     /// `settings.budget`, `model.sha256`, `device` …
     pub name: String,
     pub before: Value,
     pub after: Value,
 }
 
-impl Field {
+impl FieldDifference {
     /// What it belongs to: `model`, `routers`, `settings`, `branch`, `device` or `version`.
     pub fn group(&self) -> &str {
         self.name.split('.').next().unwrap_or_default()
@@ -25,7 +25,7 @@ impl Field {
 
 /// The fields of two headers that differ, but for prompt, decisions and times. A model of another
 /// name with the same sha256 is the same, and so are routers, whose fields all follow from the file.
-pub fn changed_fields(before: &Header, after: &Header) -> Vec<Field> {
+pub fn changed_fields(before: &Header, after: &Header) -> Vec<FieldDifference> {
     let value = |header: &Header| {
         let mut groups = serde_json::json!({
             "version": header.version,
@@ -58,8 +58,8 @@ pub fn changed_fields(before: &Header, after: &Header) -> Vec<Field> {
     fields
 }
 
-fn changed(name: &str, before: &Value, after: &Value) -> Option<Field> {
-    (before != after).then(|| Field {
+fn changed(name: &str, before: &Value, after: &Value) -> Option<FieldDifference> {
+    (before != after).then(|| FieldDifference {
         name: name.to_owned(),
         before: before.clone(),
         after: after.clone(),

@@ -120,7 +120,7 @@ proptest! {
     fn what_is_written_is_read_again(items in proptest::collection::vec((any_override(), "[a-z# é]{0,9}"), 0..8)) {
         let line = |(what, note): (Override, String)| {
             let on = matches!(what, Override::Pin(_));
-            Line::Item(Item { what, on, note: note.trim().to_owned() })
+            OverrideLine::Item(OverrideItem { what, on, note: note.trim().to_owned() })
         };
         let overrides = Overrides { lines: items.into_iter().map(line).collect() };
         prop_assert_eq!(parse(&overrides.to_string()), overrides);

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::{Inbox, caught};
-use crate::engine::events::{Answer, AskId, ENDED, Event, Question};
+use crate::engine::events::{AskId, ENDED, InspectionRequest, InspectionResult, WorkerEvent};
 use crate::engine::inspector::Inspector;
 use crate::engine::prefix_cache::PrefixCache;
 use crate::engine::sequence::Stopped;
@@ -17,7 +17,7 @@ pub(super) fn answer_waiting(
     (model, routers): (&Model, Option<&dyn Router>),
     kept: &mut PrefixCache,
     live: Option<(&Trace, &KvCache)>,
-    emit: &dyn Fn(Event),
+    emit: &dyn Fn(WorkerEvent),
 ) {
     while let Some((ask, question, stop)) = inbox.question() {
         let mut inspector = Inspector {
@@ -32,40 +32,40 @@ pub(super) fn answer_waiting(
     }
 }
 
-pub(super) fn answer(inspector: &mut Inspector, question: &Question) -> Result<Answer> {
+pub(super) fn answer(inspector: &mut Inspector, question: &InspectionRequest) -> Result<InspectionResult> {
     Ok(match question {
-        Question::Inspect { trace, position, top } => {
-            Answer::Inspected(Box::new(inspector.inspect(trace, *position, *top)?))
+        InspectionRequest::Inspect { trace, position, top } => {
+            InspectionResult::Inspected(Box::new(inspector.inspect(trace, *position, *top)?))
         }
-        Question::InspectRange { trace, positions, top } => {
-            Answer::InspectedRange(inspector.inspect_range(trace, positions.clone(), *top)?)
+        InspectionRequest::InspectRange { trace, positions, top } => {
+            InspectionResult::InspectedRange(inspector.inspect_range(trace, positions.clone(), *top)?)
         }
-        Question::Flip {
+        InspectionRequest::Flip {
             trace,
             layer,
             position,
             action,
             top,
             frozen,
-        } => Answer::Flipped(Box::new(
+        } => InspectionResult::Flipped(Box::new(
             inspector.flip(trace, *layer, *position, *action, *top, *frozen)?,
         )),
-        Question::Intervene {
+        InspectionRequest::Intervene {
             trace,
             layer,
             action,
             top,
-        } => Answer::Intervened(Box::new(inspector.intervene(trace, *layer, *action, *top)?)),
-        Question::Divergence { traces } => Answer::Diverged(inspector.divergence(traces)?),
+        } => InspectionResult::Intervened(Box::new(inspector.intervene(trace, *layer, *action, *top)?)),
+        InspectionRequest::Divergence { traces } => InspectionResult::Diverged(inspector.divergence(traces)?),
     })
 }
 
-pub(super) fn answered(ask: AskId, answer: Result<Answer>) -> Event {
+pub(super) fn answered(ask: AskId, answer: Result<InspectionResult>) -> WorkerEvent {
     let answer = answer.unwrap_or_else(|e| {
-        Answer::Refused(match e.is::<Stopped>() {
+        InspectionResult::Refused(match e.is::<Stopped>() {
             true => ENDED.to_owned(),
             false => format!("{e:#}"),
         })
     });
-    Event::Answered { ask, answer }
+    WorkerEvent::Answered { ask, answer }
 }

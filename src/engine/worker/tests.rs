@@ -1,5 +1,5 @@
 use super::*;
-use crate::engine::Answer;
+use crate::engine::InspectionResult;
 
 fn trace() -> Trace {
     let text = include_str!("../../../assets/traces/france-pins.trace.jsonl");
@@ -39,7 +39,7 @@ fn every_command_is_answered_and_panics_are_caught() {
     let mut heard = Vec::new();
     worker.send(Command::Ask {
         ask: 4,
-        question: Question::Inspect {
+        question: InspectionRequest::Inspect {
             trace: Box::new(trace()),
             position: 3,
             top: 3,
@@ -58,14 +58,14 @@ fn every_command_is_answered_and_panics_are_caught() {
     for _ in 0..6 {
         heard.push(events.blocking_recv().unwrap());
     }
-    assert!(matches!(&heard[0], Event::Failed { run: 1, message } if message.contains("no model is loaded")));
-    assert!(matches!(&heard[1], Event::RoutersFailed(message) if message.contains("no model is loaded")));
-    assert!(matches!(&heard[2], Event::LoadFailed(message) if message.contains("nosuch.gguf")));
+    assert!(matches!(&heard[0], WorkerEvent::Failed { run: 1, message } if message.contains("no model is loaded")));
+    assert!(matches!(&heard[1], WorkerEvent::RoutersFailed(message) if message.contains("no model is loaded")));
+    assert!(matches!(&heard[2], WorkerEvent::LoadFailed(message) if message.contains("nosuch.gguf")));
     let refused = |m: &String| m.contains("no model is loaded");
-    assert!(matches!(&heard[3], Event::Answered { ask: 4, answer: Answer::Refused(m) } if refused(m)));
-    assert!(matches!(&heard[4], Event::Failed { run: 5, message } if refused(message)));
+    assert!(matches!(&heard[3], WorkerEvent::Answered { ask: 4, answer: InspectionResult::Refused(m) } if refused(m)));
+    assert!(matches!(&heard[4], WorkerEvent::Failed { run: 5, message } if refused(message)));
     let SearchEnd::Failed(message) = (match &heard[5] {
-        Event::SearchEnded { search: 6, end } => end,
+        WorkerEvent::SearchEnded { search: 6, end } => end,
         other => panic!("{other:?}"),
     }) else {
         panic!("searched without a model")
@@ -107,7 +107,7 @@ fn an_end_reaches_its_own_run_and_no_load() {
     // A question ends the one before, and no run.
     let ask = |ask| Command::Ask {
         ask,
-        question: Question::Divergence {
+        question: InspectionRequest::Divergence {
             traces: Box::new([trace(), trace()]),
         },
     };

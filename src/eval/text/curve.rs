@@ -3,9 +3,9 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use crate::eval::text::report::Row;
-use crate::eval::text::{Method, TextReport};
-use crate::plot::{self, Curve, Grid, Joined, Panel, Point, Scale};
+use crate::eval::text::report::TextRow;
+use crate::eval::text::{TextMethod, TextReport};
+use crate::plot::{self, Curve, Joined, Panel, PanelGrid, PlotPoint, Scale};
 use crate::text::escape_controls;
 
 /// Of a panel in the terminal.
@@ -13,7 +13,7 @@ const COLUMNS: u16 = 78;
 const ROWS: u16 = 20;
 
 /// Of the SVG.
-const GRID: Grid = Grid {
+const GRID: PanelGrid = PanelGrid {
     width: 760.0,
     height: 480.0,
     across: 1,
@@ -21,17 +21,17 @@ const GRID: Grid = Grid {
 };
 
 /// A method's symbol in the terminal and its colour in the SVG.
-fn mark(method: Method) -> (char, &'static str) {
+fn mark(method: TextMethod) -> (char, &'static str) {
     match method {
-        Method::Full => ('o', "#000000"),
-        Method::Routers => ('d', "#d55e00"),
-        Method::Ragged => ('g', "#e69f00"),
-        Method::Shuffled => ('h', "#cc79a7"),
-        Method::Static => ('s', "#e41a1c"),
-        Method::Random => ('r', "#8a8a8a"),
-        Method::Entropy => ('e', "#0072b2"),
-        Method::Agreement => ('a', "#56b4e9"),
-        Method::Influence => ('i', "#009e73"),
+        TextMethod::Full => ('o', "#000000"),
+        TextMethod::Routers => ('d', "#d55e00"),
+        TextMethod::Ragged => ('g', "#e69f00"),
+        TextMethod::Shuffled => ('h', "#cc79a7"),
+        TextMethod::Static => ('s', "#e41a1c"),
+        TextMethod::Random => ('r', "#8a8a8a"),
+        TextMethod::Entropy => ('e', "#0072b2"),
+        TextMethod::Agreement => ('a', "#56b4e9"),
+        TextMethod::Influence => ('i', "#009e73"),
     }
 }
 
@@ -46,9 +46,9 @@ const MOST_OF_ROUTERS: f64 = 8.0;
 
 /// KL over depth.
 fn divergence(report: &TextReport) -> Panel {
-    let of_routers = report.rows.iter().filter(|row| row.method == Method::Routers);
+    let of_routers = report.rows.iter().filter(|row| row.method == TextMethod::Routers);
     let most = MOST_OF_ROUTERS * of_routers.map(|row| row.kl).fold(0.0, f64::max);
-    let y = |row: &Row| (row.kl, (row.kl_low, row.kl_high));
+    let y = |row: &TextRow| (row.kl, (row.kl_low, row.kl_high));
     let scale = Scale {
         name: "KL(full ‖ policy), nats a token",
         decimals: 3,
@@ -64,7 +64,7 @@ fn divergence(report: &TextReport) -> Panel {
 
 /// The share of equal top tokens over depth.
 fn agreement(report: &TextReport) -> Panel {
-    let y = |row: &Row| {
+    let y = |row: &TextRow| {
         let percent = [row.agreement, row.agreement_low, row.agreement_high].map(|share| 100.0 * share);
         (percent[0], (percent[1], percent[2]))
     };
@@ -75,15 +75,15 @@ fn agreement(report: &TextReport) -> Panel {
     panel(report, "same likeliest token over depth", scale, y, f64::INFINITY)
 }
 
-fn panel(report: &TextReport, title: &str, y: Scale, of: impl Fn(&Row) -> (f64, (f64, f64)), most: f64) -> Panel {
-    let curves = Method::ALL.into_iter().filter_map(|method| {
-        let mut points: Vec<Point> = report
+fn panel(report: &TextReport, title: &str, y: Scale, of: impl Fn(&TextRow) -> (f64, (f64, f64)), most: f64) -> Panel {
+    let curves = TextMethod::ALL.into_iter().filter_map(|method| {
+        let mut points: Vec<PlotPoint> = report
             .rows
             .iter()
             .filter(|row| row.method == method && of(row).0 <= most)
             .map(|row| {
                 let (value, (low, high)) = of(row);
-                Point {
+                PlotPoint {
                     x: row.depth,
                     y: value,
                     interval: Some((low, high.min(most))),
@@ -99,7 +99,7 @@ fn panel(report: &TextReport, title: &str, y: Scale, of: impl Fn(&Row) -> (f64, 
         (!points.is_empty()).then(|| Curve {
             name: method.name().into(),
             colour,
-            joined: if method == Method::Full {
+            joined: if method == TextMethod::Full {
                 Joined::Never
             } else {
                 Joined::InSvg
@@ -118,7 +118,7 @@ fn panel(report: &TextReport, title: &str, y: Scale, of: impl Fn(&Row) -> (f64, 
 
 /// KL over depth, where there is more than one depth of routers.
 pub fn terminal(report: &TextReport) -> String {
-    let routers = report.rows.iter().filter(|row| row.method == Method::Routers);
+    let routers = report.rows.iter().filter(|row| row.method == TextMethod::Routers);
     if routers.count() < 2 {
         return String::new();
     }

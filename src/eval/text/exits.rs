@@ -42,7 +42,7 @@ fn places(layers: usize) -> std::ops::Range<usize> {
 }
 
 /// Says for each token of a pass whether it goes on.
-pub struct Watch<'a> {
+pub struct ExitRule<'a> {
     rule: Exit,
     decoder: &'a Decoder,
     /// The layers that a token ran, where it has ended.
@@ -51,10 +51,10 @@ pub struct Watch<'a> {
     runs: Vec<(usize, usize)>,
 }
 
-impl<'a> Watch<'a> {
+impl<'a> ExitRule<'a> {
     /// For some tokens.
     pub fn new(rule: Exit, decoder: &'a Decoder, tokens: usize) -> Self {
-        Watch {
+        ExitRule {
             rule,
             decoder,
             ended: vec![None; tokens],

@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::reading::Reference;
-use super::sweep::{Asked, Job, each};
+use super::sweep::{DialPosition, TextSweep, each};
 use super::texts::{HeldOut, Limits};
 use crate::engine::events::Prompt;
 use crate::engine::sequence::Stopped;
@@ -24,7 +24,7 @@ const GRAM: usize = 4;
 
 /// Texts that one policy wrote to all prompts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Written {
+pub struct WrittenTexts {
     /// The routers' dial; absent for the whole model.
     pub dial: Option<f64>,
     /// The mean depth that the dial was chosen for, if it was.
@@ -61,13 +61,13 @@ struct Answer {
 /// # Errors
 /// Those of the engine.
 pub fn generate(
-    job: &Job,
+    job: &TextSweep,
     model: &Model,
     held_out: &HeldOut,
-    asked: &[Asked],
+    asked: &[DialPosition],
     limits: Limits,
     tell: Tell,
-) -> Result<Option<Vec<Written>>> {
+) -> Result<Option<Vec<WrittenTexts>>> {
     let mut all = Vec::with_capacity(asked.len() + 1);
     for at in std::iter::once(None).chain(asked.iter().map(Some)) {
         let what = match at {
@@ -95,7 +95,7 @@ pub fn generate(
 }
 
 fn answer(
-    job: &Job,
+    job: &TextSweep,
     model: &Model,
     routers: Option<&dyn Router>,
     prompt: &[u32],
@@ -134,13 +134,13 @@ fn repeats(ids: &[u32]) -> (usize, usize) {
     (grams.len(), grams.len() - distinct.len())
 }
 
-fn written(answers: &[Answer], at: Option<&Asked>, seed: u64) -> Written {
+fn written(answers: &[Answer], at: Option<&DialPosition>, seed: u64) -> WrittenTexts {
     let sum = |of: fn(&Answer) -> usize| answers.iter().map(of).sum::<usize>();
     let tokens = sum(|a| a.tokens);
     let clusters: Vec<(f64, f64)> = answers.iter().map(|a| (a.surprise, a.tokens as f64)).collect();
     let surprise: f64 = answers.iter().map(|a| a.surprise).sum();
     let interval = bootstrap_ratio(&clusters, seed);
-    Written {
+    WrittenTexts {
         dial: at.map(|at| at.dial),
         asked: at.and_then(|at| at.depth),
         texts: answers.len(),

@@ -26,12 +26,12 @@ use serde::{Serialize, Serializer};
 use crate::train::depth::Reading;
 
 pub use report::TextReport;
-pub use sweep::{Asked, Sweep};
-pub use texts::{HeldOut, Kind};
+pub use sweep::{DialPosition, Sweep};
+pub use texts::{HeldOut, TextOrigin};
 
 /// Who decides which layers a token runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Method {
+pub enum TextMethod {
     /// Every layer.
     Full,
     Routers,
@@ -51,41 +51,41 @@ pub enum Method {
     Influence,
 }
 
-impl Method {
-    pub const ALL: [Method; 9] = [
-        Method::Full,
-        Method::Routers,
-        Method::Ragged,
-        Method::Shuffled,
-        Method::Static,
-        Method::Random,
-        Method::Entropy,
-        Method::Agreement,
-        Method::Influence,
+impl TextMethod {
+    pub const ALL: [TextMethod; 9] = [
+        TextMethod::Full,
+        TextMethod::Routers,
+        TextMethod::Ragged,
+        TextMethod::Shuffled,
+        TextMethod::Static,
+        TextMethod::Random,
+        TextMethod::Entropy,
+        TextMethod::Agreement,
+        TextMethod::Influence,
     ];
 
     pub fn name(self) -> &'static str {
         match self {
-            Method::Full => "full model",
-            Method::Routers => "routers",
-            Method::Ragged => "routers, ragged caches",
-            Method::Shuffled => "shuffled",
-            Method::Static => "best static",
-            Method::Random => "random layers",
-            Method::Entropy => "exit by entropy",
-            Method::Agreement => "exit by agreement",
-            Method::Influence => "block influence",
+            TextMethod::Full => "full model",
+            TextMethod::Routers => "routers",
+            TextMethod::Ragged => "routers, ragged caches",
+            TextMethod::Shuffled => "shuffled",
+            TextMethod::Static => "best static",
+            TextMethod::Random => "random layers",
+            TextMethod::Entropy => "exit by entropy",
+            TextMethod::Agreement => "exit by agreement",
+            TextMethod::Influence => "block influence",
         }
     }
 }
 
-impl fmt::Display for Method {
+impl fmt::Display for TextMethod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
 }
 
-impl Serialize for Method {
+impl Serialize for TextMethod {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name())
     }
@@ -93,17 +93,17 @@ impl Serialize for Method {
 
 /// A policy on all texts.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Point {
-    pub method: Method,
+pub struct PolicyPoint {
+    pub method: TextMethod,
     /// What distinguishes it from the method's other points, in words.
     pub setting: String,
     /// Of the routers' points and what is made of them.
-    pub asked: Option<Asked>,
+    pub asked: Option<DialPosition>,
     /// One a text.
     pub readings: Vec<Reading>,
 }
 
-impl Point {
+impl PolicyPoint {
     /// Mean executed layers of a token.
     pub fn depth(&self) -> f64 {
         let all = || self.readings.iter().flat_map(|reading| &reading.depth);

@@ -9,13 +9,13 @@ use crate::train::depth::routed;
 
 /// What the random numbers of a text are for: each purpose has its own.
 #[derive(Clone, Copy)]
-pub enum Purpose {
+pub enum SeedPurpose {
     Random = 1,
     Shuffle,
 }
 
 /// The random numbers of a text for a purpose and one of its points.
-pub fn random_of(seed: u64, purpose: Purpose, point: usize, text: usize) -> ChaCha8Rng {
+pub fn random_of(seed: u64, purpose: SeedPurpose, point: usize, text: usize) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(((purpose as u64) << 56) + ((point as u64) << 32) + text as u64);
     rng
@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn random_layers_meet_a_mean_depth_and_spare_those_that_always_run() {
         for target in [29.0, 26.3, 20.0] {
-            let mut rng = random_of(1, Purpose::Random, 0, 0);
+            let mut rng = random_of(1, SeedPurpose::Random, 0, 0);
             let programs = random(30, share_at(30, target), 3000, &mut rng);
             assert!((depth(&programs) - target).abs() < 0.2, "{target}");
             let always = |p: &Vec<Action>| [0, 1, 29].map(|l| p[l]) == [Action::Execute; 3];
@@ -76,11 +76,17 @@ mod tests {
 
     #[test]
     fn shuffling_keeps_the_programs_and_their_mean_depth() {
-        let mut rng = random_of(1, Purpose::Random, 0, 3);
+        let mut rng = random_of(1, SeedPurpose::Random, 0, 3);
         let programs = random(30, 0.2, 60, &mut rng);
-        let other = shuffled(&programs, &mut random_of(1, Purpose::Shuffle, 0, 3));
-        assert_eq!(other, shuffled(&programs, &mut random_of(1, Purpose::Shuffle, 0, 3)));
-        assert_ne!(other, shuffled(&programs, &mut random_of(1, Purpose::Shuffle, 0, 4)));
+        let other = shuffled(&programs, &mut random_of(1, SeedPurpose::Shuffle, 0, 3));
+        assert_eq!(
+            other,
+            shuffled(&programs, &mut random_of(1, SeedPurpose::Shuffle, 0, 3))
+        );
+        assert_ne!(
+            other,
+            shuffled(&programs, &mut random_of(1, SeedPurpose::Shuffle, 0, 4))
+        );
         assert_ne!(other, programs);
         assert_eq!(depth(&other), depth(&programs));
         let sorted = |mut programs: Vec<Vec<Action>>| {

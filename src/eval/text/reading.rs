@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 
-use super::exits::{Exit, Watch};
+use super::exits::{Exit, ExitRule};
 use crate::engine::decide::DecisionPolicy;
 use crate::engine::sequence::{LayerActions, Sequence};
 use crate::engine::{KvMode, Scope, Settings};
@@ -121,7 +121,7 @@ impl<'a> Reference<'a> {
     /// # Errors
     /// As [`Self::new`].
     pub fn exiting(&self, rule: Exit, kv: KvMode) -> Result<Reading> {
-        let mut watch = Watch::new(rule, self.decoder, self.tokens());
+        let mut watch = ExitRule::new(rule, self.decoder, self.tokens());
         let states = self.run(kv, |layer, states| watch.decide(layer, states))?;
         Ok(self.compare(logits_of(self.decoder, &states)?, watch.depth()))
     }

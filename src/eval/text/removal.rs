@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::exits::LensTable;
 use super::reading::{Reference, logits_of};
-use super::sweep::{Job, each};
+use super::sweep::{TextSweep, each};
 use crate::eval::controls::cosine;
 use crate::program::Action;
 use crate::progress::Tell;
@@ -15,7 +15,7 @@ use crate::train::depth::{Text, routed};
 
 /// Layers left out greedily.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Removal {
+pub struct RemovalOrder {
     /// The first is missed least, the second least where the first is gone, and so on.
     pub order: Vec<usize>,
     /// KL(full ‖ without these) in nats, mean over the tokens of the texts, after each.
@@ -33,12 +33,12 @@ pub struct Removal {
 ///
 /// # Errors
 /// Those of the model.
-pub fn remove(job: &Job, texts: &[Text], count: usize, tell: Tell) -> Result<Option<Removal>> {
+pub fn remove(job: &TextSweep, texts: &[Text], count: usize, tell: Tell) -> Result<Option<RemovalOrder>> {
     let layers = job.decoder.config().layers;
-    let mut removal = Removal {
+    let mut removal = RemovalOrder {
         texts: texts.len(),
         tokens: texts.iter().map(|text| text.answer.len()).sum(),
-        ..Removal::default()
+        ..RemovalOrder::default()
     };
     while removal.order.len() < count {
         let candidates: Vec<usize> = routed(layers).filter(|l| !removal.order.contains(l)).collect();
@@ -64,7 +64,7 @@ pub fn remove(job: &Job, texts: &[Text], count: usize, tell: Tell) -> Result<Opt
 }
 
 /// Σ over tokens of KL(full ‖ without `skipped` and a candidate) for each of `candidates`.
-fn costs(job: &Job, text: &Text, skipped: &[usize], candidates: &[usize]) -> Result<Vec<f64>> {
+fn costs(job: &TextSweep, text: &Text, skipped: &[usize], candidates: &[usize]) -> Result<Vec<f64>> {
     let reference = Reference::new(job.decoder, text, job.stop, |_, _| Ok(()))?;
     let does = |is_left_out: bool| if is_left_out { Action::Skip } else { Action::Execute };
     let mut entering: Vec<Tensor> = Vec::with_capacity(job.decoder.config().layers);
@@ -94,7 +94,7 @@ pub struct Observed {
 ///
 /// # Errors
 /// Those of the model.
-pub fn observe(job: &Job, texts: &[Text], tell: Tell) -> Result<Option<Observed>> {
+pub fn observe(job: &TextSweep, texts: &[Text], tell: Tell) -> Result<Option<Observed>> {
     let layers = job.decoder.config().layers;
     let one = |index: usize| {
         let (mut lens, mut influence) = (LensTable::default(), vec![0.0; layers]);
@@ -133,8 +133,8 @@ mod tests {
     use crate::model::Decoder;
     use crate::model::testing::packed_decoder;
 
-    fn job(decoder: &Decoder) -> Job<'_> {
-        Job {
+    fn job(decoder: &Decoder) -> TextSweep<'_> {
+        TextSweep {
             decoder,
             routers: None,
             kv: KvMode::Fill,

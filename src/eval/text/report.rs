@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
-use super::generation::Written;
-use super::removal::Removal;
-use super::sweep::{Asked, Sweep};
-use super::texts::Kind;
-use super::{Method, Point};
+use super::generation::WrittenTexts;
+use super::removal::RemovalOrder;
+use super::sweep::{DialPosition, Sweep};
+use super::texts::TextOrigin;
+use super::{PolicyPoint, TextMethod};
 use crate::engine::KvMode;
 use crate::eval::statistics::{bootstrap_ratio, sign_flip};
 use crate::router::calibration;
@@ -14,8 +14,8 @@ use crate::train::depth::Reading;
 
 /// One policy on all texts. Means are over the counted tokens, intervals of 95 % by the bootstrap over texts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Row {
-    pub method: Method,
+pub struct TextRow {
+    pub method: TextMethod,
     /// What distinguishes it from the method's other rows, in words.
     pub setting: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -25,7 +25,7 @@ pub struct Row {
     pub asked: Option<f64>,
     /// What the routers' calibration says of the dial.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub expected: Option<calibration::Point>,
+    pub expected: Option<calibration::CalibrationPoint>,
     /// Executed layers of a token: mean, standard deviation, least and most.
     pub depth: f64,
     pub depth_sd: f64,
@@ -44,12 +44,12 @@ pub struct Row {
 
 /// The routers at a position of the dial beside a control at the same mean depth.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Comparison {
+pub struct ControlComparison {
     pub dial: f64,
     /// Mean executed layers of the routers.
     pub depth: f64,
     pub kl: f64,
-    pub control: Method,
+    pub control: TextMethod,
     /// Of the control: the routers' depth where it lies between two of its points, on a straight line between which it
     /// is taken; else that of the nearest point.
     pub control_depth: f64,
@@ -64,8 +64,8 @@ pub struct Comparison {
 
 /// What was measured on.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Measured {
-    pub kind: Kind,
+pub struct MeasuredTexts {
+    pub kind: TextOrigin,
     pub files: Vec<String>,
     pub texts: usize,
     /// Counted tokens: those of the answers, each judged by what it says comes next.
@@ -92,44 +92,46 @@ pub struct TextReport {
     pub routers_sha256: String,
     pub kv: KvMode,
     #[serde(rename = "text")]
-    pub measured: Measured,
+    pub measured: MeasuredTexts,
     /// How the best static program was chosen.
     #[serde(rename = "static", skip_serializing_if = "Option::is_none")]
-    pub removal: Option<Removal>,
+    pub removal: Option<RemovalOrder>,
     /// The layers that block influence leaves out, in turn.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub influence: Vec<usize>,
-    pub rows: Vec<Row>,
+    pub rows: Vec<TextRow>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub comparisons: Vec<Comparison>,
+    pub comparisons: Vec<ControlComparison>,
     /// What the whole model and the routers wrote by themselves.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub generation: Vec<Written>,
+    pub generation: Vec<WrittenTexts>,
 }
 
 impl Sweep {
     /// A row for each point: method by method, the deepest first.
-    pub fn rows(&self, seed: u64) -> Vec<Row> {
-        let mut points: Vec<&Point> = self.points.iter().collect();
-        let place = |point: &Point| Method::ALL.iter().position(|m| *m == point.method);
+    pub fn rows(&self, seed: u64) -> Vec<TextRow> {
+        let mut points: Vec<&PolicyPoint> = self.points.iter().collect();
+        let place = |point: &PolicyPoint| TextMethod::ALL.iter().position(|m| *m == point.method);
         points.sort_by(|a, b| place(a).cmp(&place(b)).then(b.depth().total_cmp(&a.depth())));
         points.into_iter().map(|point| row(point, seed)).collect()
     }
 
     /// The routers' points, the deepest first, each beside every control.
-    pub fn comparisons(&self, seed: u64) -> Vec<Comparison> {
-        let of = |method: Method| self.points.iter().filter(move |p| p.method == method);
-        let mut routers: Vec<&Point> = of(Method::Routers).collect();
+    pub fn comparisons(&self, seed: u64) -> Vec<ControlComparison> {
+        let of = |method: TextMethod| self.points.iter().filter(move |p| p.method == method);
+        let mut routers: Vec<&PolicyPoint> = of(TextMethod::Routers).collect();
         routers.sort_by(|a, b| b.depth().total_cmp(&a.depth()));
         let mut comparisons = Vec::new();
         for point in routers {
             let Some(asked) = &point.asked else { continue };
-            for control in Method::ALL {
-                let points: Vec<&Point> = match control {
-                    Method::Full | Method::Routers => continue,
-                    Method::Shuffled | Method::Ragged => of(control).filter(|p| p.asked == point.asked).collect(),
+            for control in TextMethod::ALL {
+                let points: Vec<&PolicyPoint> = match control {
+                    TextMethod::Full | TextMethod::Routers => continue,
+                    TextMethod::Shuffled | TextMethod::Ragged => {
+                        of(control).filter(|p| p.asked == point.asked).collect()
+                    }
                     // The line goes on to the whole model.
-                    _ => of(control).chain(of(Method::Full)).collect(),
+                    _ => of(control).chain(of(TextMethod::Full)).collect(),
                 };
                 if points.iter().any(|p| p.method == control) {
                     comparisons.push(compare(point, asked, control, &points, seed));
@@ -140,7 +142,7 @@ impl Sweep {
     }
 }
 
-fn row(point: &Point, seed: u64) -> Row {
+fn row(point: &PolicyPoint, seed: u64) -> TextRow {
     let readings = &point.readings;
     let depths: Vec<usize> = readings.iter().flat_map(|r| r.depth.iter().copied()).collect();
     let mut kl: Vec<f64> = readings.iter().flat_map(|r| r.kl.iter().copied()).collect();
@@ -156,7 +158,7 @@ fn row(point: &Point, seed: u64) -> Row {
     let (kl_low, kl_high) = interval(total, mean_kl);
     let (agreement_low, agreement_high) = interval(same, agreement);
     kl.sort_by(f64::total_cmp);
-    Row {
+    TextRow {
         method: point.method,
         setting: point.setting.clone(),
         dial: point.asked.map(|asked| asked.dial),
@@ -182,8 +184,8 @@ fn total(reading: &Reading) -> f64 {
 
 /// Σ KL of each text at a mean depth, and that depth: on a straight line between the two points around it, as if one or
 /// the other were drawn, or that of the nearest point where it lies outside.
-fn at_depth(points: &[&Point], depth: f64) -> (Vec<f64>, f64) {
-    let sums = |point: &Point| point.readings.iter().map(total).collect::<Vec<f64>>();
+fn at_depth(points: &[&PolicyPoint], depth: f64) -> (Vec<f64>, f64) {
+    let sums = |point: &PolicyPoint| point.readings.iter().map(total).collect::<Vec<f64>>();
     let below = points.iter().filter(|p| p.depth() <= depth);
     let above = points.iter().filter(|p| p.depth() >= depth);
     let below = below.max_by(|a, b| a.depth().total_cmp(&b.depth()));
@@ -200,7 +202,13 @@ fn at_depth(points: &[&Point], depth: f64) -> (Vec<f64>, f64) {
     }
 }
 
-fn compare(point: &Point, asked: &Asked, control: Method, points: &[&Point], seed: u64) -> Comparison {
+fn compare(
+    point: &PolicyPoint,
+    asked: &DialPosition,
+    control: TextMethod,
+    points: &[&PolicyPoint],
+    seed: u64,
+) -> ControlComparison {
     let depth = point.depth();
     let own: Vec<f64> = point.readings.iter().map(total).collect();
     let (others, control_depth) = at_depth(points, depth);
@@ -210,7 +218,7 @@ fn compare(point: &Point, asked: &Asked, control: Method, points: &[&Point], see
     let pairs: Vec<(f64, f64)> = own.iter().copied().zip(others.iter().copied()).collect();
     let interval = bootstrap_ratio(&pairs, seed);
     let differences: Vec<f64> = pairs.iter().map(|(own, other)| own - other).collect();
-    Comparison {
+    ControlComparison {
         dial: asked.dial,
         depth,
         kl: sum / tokens,
@@ -229,16 +237,16 @@ mod tests {
     use super::*;
 
     /// A point of three texts of two tokens each: KL by text, and one depth for all.
-    fn point(method: Method, depth: usize, kl: [f64; 3]) -> Point {
+    fn point(method: TextMethod, depth: usize, kl: [f64; 3]) -> PolicyPoint {
         let reading = |kl| Reading {
             kl: vec![kl, kl],
             same: vec![true, kl < 0.2],
             depth: vec![depth; 2],
         };
-        Point {
+        PolicyPoint {
             method,
             setting: String::new(),
-            asked: matches!(method, Method::Routers | Method::Shuffled).then_some(Asked {
+            asked: matches!(method, TextMethod::Routers | TextMethod::Shuffled).then_some(DialPosition {
                 dial: depth as f64 / -100.0,
                 depth: None,
                 expected: None,
@@ -250,13 +258,13 @@ mod tests {
     fn sweep() -> Sweep {
         Sweep {
             points: vec![
-                point(Method::Full, 30, [0.0; 3]),
-                point(Method::Routers, 26, [0.1, 0.2, 0.3]),
-                point(Method::Routers, 28, [0.02, 0.04, 0.06]),
-                point(Method::Shuffled, 26, [0.3, 0.4, 0.5]),
-                point(Method::Shuffled, 28, [0.1, 0.1, 0.1]),
-                point(Method::Static, 29, [0.1, 0.1, 0.1]),
-                point(Method::Static, 27, [0.3, 0.4, 0.5]),
+                point(TextMethod::Full, 30, [0.0; 3]),
+                point(TextMethod::Routers, 26, [0.1, 0.2, 0.3]),
+                point(TextMethod::Routers, 28, [0.02, 0.04, 0.06]),
+                point(TextMethod::Shuffled, 26, [0.3, 0.4, 0.5]),
+                point(TextMethod::Shuffled, 28, [0.1, 0.1, 0.1]),
+                point(TextMethod::Static, 29, [0.1, 0.1, 0.1]),
+                point(TextMethod::Static, 27, [0.3, 0.4, 0.5]),
             ],
             removal: None,
             influence: Vec::new(),
@@ -266,10 +274,14 @@ mod tests {
     #[test]
     fn rows_hold_means_and_intervals() {
         let rows = sweep().rows(1);
-        let order: Vec<(Method, f64)> = rows.iter().map(|r| (r.method, r.depth)).collect();
+        let order: Vec<(TextMethod, f64)> = rows.iter().map(|r| (r.method, r.depth)).collect();
         assert_eq!(
             order[..3],
-            [(Method::Full, 30.0), (Method::Routers, 28.0), (Method::Routers, 26.0)]
+            [
+                (TextMethod::Full, 30.0),
+                (TextMethod::Routers, 28.0),
+                (TextMethod::Routers, 26.0)
+            ]
         );
         let row = &rows[2];
         assert!((row.kl - 0.2).abs() < 1e-9 && (row.kl_median - 0.2).abs() < 1e-9);
@@ -283,29 +295,29 @@ mod tests {
     #[test]
     fn controls_are_compared_at_the_routers_depth() {
         let found = sweep().comparisons(1);
-        let of = |depth: f64, control: Method| {
-            let here = |c: &&Comparison| c.depth == depth && c.control == control;
+        let of = |depth: f64, control: TextMethod| {
+            let here = |c: &&ControlComparison| c.depth == depth && c.control == control;
             found.iter().find(here).unwrap()
         };
         assert_eq!(found.len(), 4, "two controls at two depths");
         // Half-way between 29 (.1) and 27 (.4).
-        let between = of(28.0, Method::Static);
+        let between = of(28.0, TextMethod::Static);
         assert_eq!(between.control_depth, 28.0);
         assert!((between.control_kl - 0.25).abs() < 1e-9 && (between.ratio.unwrap() - 0.04 / 0.25).abs() < 1e-9);
         // Three texts of the same sign: 2 of 8.
         assert!((between.p - 0.25).abs() < 1e-9);
         assert!(between.ratio_low.unwrap() < 0.16 && between.ratio_high.unwrap() > 0.16);
-        let outside = of(26.0, Method::Static);
+        let outside = of(26.0, TextMethod::Static);
         assert_eq!(outside.control_depth, 27.0, "the nearest");
-        let shuffled = of(26.0, Method::Shuffled);
+        let shuffled = of(26.0, TextMethod::Shuffled);
         assert!((shuffled.control_kl - 0.4).abs() < 1e-9 && (shuffled.ratio.unwrap() - 0.5).abs() < 1e-9);
     }
 
     #[test]
     fn the_line_of_a_control_ends_at_the_whole_model() {
         let points = [
-            point(Method::Static, 29, [0.1, 0.2, 0.3]),
-            point(Method::Full, 30, [0.0; 3]),
+            point(TextMethod::Static, 29, [0.1, 0.2, 0.3]),
+            point(TextMethod::Full, 30, [0.0; 3]),
         ];
         let (sums, depth) = at_depth(&points.iter().collect::<Vec<_>>(), 29.5);
         assert_eq!(depth, 29.5);

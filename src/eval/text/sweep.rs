@@ -5,10 +5,10 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, Result};
 
 use super::exits::Exit;
-use super::programs::{Purpose, random, random_of, share_at, shuffled, without};
+use super::programs::{SeedPurpose, random, random_of, share_at, shuffled, without};
 use super::reading::Reference;
-use super::removal::{Removal, observe, remove};
-use super::{Method, Point};
+use super::removal::{RemovalOrder, observe, remove};
+use super::{PolicyPoint, TextMethod};
 use crate::engine::KvMode;
 use crate::engine::sequence::Stopped;
 use crate::eval::parallel::for_each_ordered;
@@ -26,7 +26,7 @@ const STATIC_TOKENS: usize = 64;
 const EXITS: usize = 3;
 
 /// What a measurement needs beside its texts.
-pub struct Job<'a> {
+pub struct TextSweep<'a> {
     pub decoder: &'a Decoder,
     pub routers: Option<&'a dyn Router>,
     /// What tokens leave in layers that they skip.
@@ -39,27 +39,27 @@ pub struct Job<'a> {
 
 /// A position of the dial that is measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Asked {
+pub struct DialPosition {
     pub dial: f64,
     /// The mean depth that it was chosen for, if it was.
     pub depth: Option<f64>,
     /// What the routers' calibration says of it; absent where nothing was measured.
-    pub expected: Option<calibration::Point>,
+    pub expected: Option<calibration::CalibrationPoint>,
 }
 
 /// What all policies came to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sweep {
-    pub points: Vec<Point>,
+    pub points: Vec<PolicyPoint>,
     /// How the static programs were chosen, where controls were asked for.
-    pub removal: Option<Removal>,
+    pub removal: Option<RemovalOrder>,
     /// The layers that block influence leaves out, in turn.
     pub influence: Vec<usize>,
 }
 
 /// Calls `work` for each of `count` texts, on several threads. `None` where it was stopped.
 pub(super) fn each<T: Send>(
-    job: &Job,
+    job: &TextSweep,
     count: usize,
     what: &str,
     tell: Tell,
@@ -85,9 +85,9 @@ pub(super) fn each<T: Send>(
 /// # Errors
 /// Those of the model, and a job without routers.
 pub fn sweep(
-    job: &Job,
+    job: &TextSweep,
     texts: &[Text],
-    asked: &[Asked],
+    asked: &[DialPosition],
     training: Option<&[Text]>,
     tell: Tell,
 ) -> Result<Option<Sweep>> {
@@ -102,8 +102,8 @@ pub fn sweep(
     if let Some(training) = training {
         let depths: Vec<f64> = points
             .iter()
-            .filter(|p| p.method == Method::Routers)
-            .map(Point::depth)
+            .filter(|p| p.method == TextMethod::Routers)
+            .map(PolicyPoint::depth)
             .collect();
         let Some(choice) = choose(job, training, &depths, tell)? else {
             return Ok(None);
@@ -119,14 +119,14 @@ pub fn sweep(
 }
 
 /// The whole model, which is nothing apart from itself.
-fn full(layers: usize, texts: &[Text]) -> Point {
+fn full(layers: usize, texts: &[Text]) -> PolicyPoint {
     let reading = |text: &Text| Reading {
         kl: vec![0.0; text.answer.len()],
         same: vec![true; text.answer.len()],
         depth: vec![layers; text.answer.len()],
     };
-    Point {
-        method: Method::Full,
+    PolicyPoint {
+        method: TextMethod::Full,
         setting: "every layer".into(),
         asked: None,
         readings: texts.iter().map(reading).collect(),
@@ -134,13 +134,19 @@ fn full(layers: usize, texts: &[Text]) -> Point {
 }
 
 /// The routers at each position of the dial; with `controls` their programs shuffled, and ragged caches.
-fn routers(job: &Job, texts: &[Text], asked: &[Asked], controls: bool, tell: Tell) -> Result<Option<Vec<Point>>> {
+fn routers(
+    job: &TextSweep,
+    texts: &[Text],
+    asked: &[DialPosition],
+    controls: bool,
+    tell: Tell,
+) -> Result<Option<Vec<PolicyPoint>>> {
     let routers = job.routers.context("a measurement of routers needs some")?;
-    let mut methods = vec![Method::Routers];
+    let mut methods = vec![TextMethod::Routers];
     if controls {
-        methods.push(Method::Shuffled);
+        methods.push(TextMethod::Shuffled);
         // Routers that were asked for with ragged caches have them already.
-        methods.extend((job.kv == KvMode::Fill).then_some(Method::Ragged));
+        methods.extend((job.kv == KvMode::Fill).then_some(TextMethod::Ragged));
     }
     let one = |index: usize| {
         let reference = Reference::new(job.decoder, &texts[index], job.stop, |_, _| Ok(()))?;
@@ -150,9 +156,9 @@ fn routers(job: &Job, texts: &[Text], asked: &[Asked], controls: bool, tell: Tel
             readings.push(reading);
             for method in &methods[1..] {
                 readings.push(match method {
-                    Method::Ragged => reference.routed(routers, at.dial, KvMode::Ragged)?.0,
+                    TextMethod::Ragged => reference.routed(routers, at.dial, KvMode::Ragged)?.0,
                     _ => {
-                        let mut rng = random_of(job.seed, Purpose::Shuffle, point, index);
+                        let mut rng = random_of(job.seed, SeedPurpose::Shuffle, point, index);
                         reference.under(&shuffled(&programs, &mut rng), job.kv)?
                     }
                 });
@@ -163,9 +169,9 @@ fn routers(job: &Job, texts: &[Text], asked: &[Asked], controls: bool, tell: Tel
     let Some(readings) = each(job, texts.len(), "routers", tell, one)? else {
         return Ok(None);
     };
-    let mut points: Vec<Point> = Vec::new();
+    let mut points: Vec<PolicyPoint> = Vec::new();
     for at in asked {
-        points.extend(methods.iter().map(|&method| Point {
+        points.extend(methods.iter().map(|&method| PolicyPoint {
             method,
             setting: setting(at),
             asked: Some(*at),
@@ -176,7 +182,7 @@ fn routers(job: &Job, texts: &[Text], asked: &[Asked], controls: bool, tell: Tel
     Ok(Some(points))
 }
 
-fn setting(at: &Asked) -> String {
+fn setting(at: &DialPosition) -> String {
     match at.depth {
         Some(depth) => format!("depth {depth}, dial {:.3}", at.dial),
         None => format!("dial {}", at.dial),
@@ -184,7 +190,7 @@ fn setting(at: &Asked) -> String {
 }
 
 /// Hands the readings of each text to the points that they are of.
-fn add(points: &mut [Point], readings: Vec<Vec<Reading>>) {
+fn add(points: &mut [PolicyPoint], readings: Vec<Vec<Reading>>) {
     for of_text in readings {
         for (point, reading) in points.iter_mut().zip(of_text) {
             point.readings.push(reading);
@@ -195,19 +201,19 @@ fn add(points: &mut [Point], readings: Vec<Vec<Reading>>) {
 /// A control that is measured.
 enum Policy {
     /// These layers are left out.
-    Without(Method, Vec<usize>),
+    Without(TextMethod, Vec<usize>),
     /// Layers are left out with this probability.
     Random(f64),
     Exit(Exit),
 }
 
 impl Policy {
-    fn method(&self) -> Method {
+    fn method(&self) -> TextMethod {
         match self {
             Policy::Without(method, _) => *method,
-            Policy::Random(_) => Method::Random,
-            Policy::Exit(Exit::Entropy(_)) => Method::Entropy,
-            Policy::Exit(Exit::Agreement(_)) => Method::Agreement,
+            Policy::Random(_) => TextMethod::Random,
+            Policy::Exit(Exit::Entropy(_)) => TextMethod::Entropy,
+            Policy::Exit(Exit::Agreement(_)) => TextMethod::Agreement,
         }
     }
 
@@ -233,12 +239,12 @@ fn most_removed(layers: usize) -> usize {
 /// Controls, and how the static ones came about.
 struct Choice {
     policies: Vec<Policy>,
-    removal: Removal,
+    removal: RemovalOrder,
     influence: Vec<usize>,
 }
 
 /// The controls for the mean depths of the routers, chosen on texts that are not measured on.
-fn choose(job: &Job, training: &[Text], depths: &[f64], tell: Tell) -> Result<Option<Choice>> {
+fn choose(job: &TextSweep, training: &[Text], depths: &[f64], tell: Tell) -> Result<Option<Choice>> {
     let layers = job.decoder.config().layers;
     let short = |text: &Text| Text {
         prompt: text.prompt.clone(),
@@ -258,8 +264,8 @@ fn choose(job: &Job, training: &[Text], depths: &[f64], tell: Tell) -> Result<Op
         let of = |count| Policy::Without(method, order[..count].to_vec());
         (1..=order.len()).map(of).collect::<Vec<_>>()
     };
-    let mut policies = first(Method::Static, &removal.order);
-    policies.extend(first(Method::Influence, &influence));
+    let mut policies = first(TextMethod::Static, &removal.order);
+    policies.extend(first(TextMethod::Influence, &influence));
     policies.extend(depths.iter().map(|&depth| Policy::Random(share_at(layers, depth))));
     let exits = spread(depths, EXITS);
     let mut rules: Vec<Exit> = exits.iter().map(|&depth| observed.lens.entropy_at(depth)).collect();
@@ -283,7 +289,7 @@ fn spread(depths: &[f64], count: usize) -> Vec<f64> {
     (0..count).map(at).collect()
 }
 
-fn controls(job: &Job, texts: &[Text], policies: &[Policy], tell: Tell) -> Result<Option<Vec<Point>>> {
+fn controls(job: &TextSweep, texts: &[Text], policies: &[Policy], tell: Tell) -> Result<Option<Vec<PolicyPoint>>> {
     let layers = job.decoder.config().layers;
     let one = |index: usize| {
         let reference = Reference::new(job.decoder, &texts[index], job.stop, |_, _| Ok(()))?;
@@ -291,7 +297,7 @@ fn controls(job: &Job, texts: &[Text], policies: &[Policy], tell: Tell) -> Resul
         let read = |(point, policy): (usize, &Policy)| match policy {
             Policy::Without(_, skipped) => reference.under(&without(layers, skipped, tokens), job.kv),
             Policy::Random(share) => {
-                let mut rng = random_of(job.seed, Purpose::Random, point, index);
+                let mut rng = random_of(job.seed, SeedPurpose::Random, point, index);
                 reference.under(&random(layers, *share, tokens, &mut rng), job.kv)
             }
             Policy::Exit(rule) => reference.exiting(*rule, job.kv),
@@ -301,13 +307,13 @@ fn controls(job: &Job, texts: &[Text], policies: &[Policy], tell: Tell) -> Resul
     let Some(readings) = each(job, texts.len(), "controls", tell, one)? else {
         return Ok(None);
     };
-    let point = |policy: &Policy| Point {
+    let point = |policy: &Policy| PolicyPoint {
         method: policy.method(),
         setting: policy.setting(),
         asked: None,
         readings: Vec::with_capacity(texts.len()),
     };
-    let mut points: Vec<Point> = policies.iter().map(point).collect();
+    let mut points: Vec<PolicyPoint> = policies.iter().map(point).collect();
     add(&mut points, readings);
     Ok(Some(points))
 }
@@ -327,13 +333,13 @@ mod tests {
                 ..text()
             })
             .collect();
-        let asked = [-0.6, -0.5].map(|dial| Asked {
+        let asked = [-0.6, -0.5].map(|dial| DialPosition {
             dial,
             depth: None,
             expected: None,
         });
         let at = |threads, training: Option<&[Text]>| {
-            let job = Job {
+            let job = TextSweep {
                 decoder: &decoder,
                 routers: Some(&routers),
                 kv: KvMode::Fill,
@@ -345,8 +351,8 @@ mod tests {
         };
         let found = at(2, Some(&texts[..2]));
         assert_eq!(found, at(1, Some(&texts[..2])));
-        for method in Method::ALL {
-            let points: Vec<&Point> = found.points.iter().filter(|p| p.method == method).collect();
+        for method in TextMethod::ALL {
+            let points: Vec<&PolicyPoint> = found.points.iter().filter(|p| p.method == method).collect();
             assert!(!points.is_empty(), "{method}");
             for point in points {
                 let tokens: Vec<usize> = point.readings.iter().map(Reading::tokens).collect();
@@ -355,22 +361,22 @@ mod tests {
         }
         let depths = |method| {
             let of = found.points.iter().filter(|p| p.method == method);
-            of.map(Point::depth).collect::<Vec<_>>()
+            of.map(PolicyPoint::depth).collect::<Vec<_>>()
         };
-        assert_eq!(depths(Method::Routers), depths(Method::Shuffled));
-        assert_eq!(depths(Method::Full), [LAYERS as f64]);
-        assert_eq!(depths(Method::Static), [LAYERS as f64 - 1.0]);
+        assert_eq!(depths(TextMethod::Routers), depths(TextMethod::Shuffled));
+        assert_eq!(depths(TextMethod::Full), [LAYERS as f64]);
+        assert_eq!(depths(TextMethod::Static), [LAYERS as f64 - 1.0]);
         assert_eq!(found.removal.as_ref().map(|r| r.order.len()), Some(1));
         let plain = at(2, None);
-        let methods: Vec<Method> = plain.points.iter().map(|p| p.method).collect();
-        assert_eq!(methods, [Method::Full, Method::Routers, Method::Routers]);
+        let methods: Vec<TextMethod> = plain.points.iter().map(|p| p.method).collect();
+        assert_eq!(methods, [TextMethod::Full, TextMethod::Routers, TextMethod::Routers]);
     }
 
     #[test]
     fn stopped_it_reports_nothing() {
         static STOPPED: AtomicBool = AtomicBool::new(true);
         let (decoder, routers) = (tiny_decoder(), tiny_routers());
-        let job = Job {
+        let job = TextSweep {
             decoder: &decoder,
             routers: Some(&routers),
             kv: KvMode::Fill,
@@ -378,7 +384,7 @@ mod tests {
             stop: &STOPPED,
             seed: 3,
         };
-        let asked = Asked {
+        let asked = DialPosition {
             dial: -0.5,
             depth: None,
             expected: None,

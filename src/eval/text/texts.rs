@@ -17,7 +17,7 @@ use crate::train::depth::{Prompts, Text};
 /// Where the answers come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum TextOrigin {
     /// The model wrote them to the prompts.
     Own,
     /// They stand in the files.

@@ -86,7 +86,7 @@ impl Past {
 }
 
 /// What a block's forward pass leaves for its backward pass.
-pub struct Activations {
+pub struct BlockActivations {
     /// What entered, (rows, hidden_size).
     entering: Vec<f32>,
     /// After attention, (rows, hidden_size).
@@ -99,7 +99,7 @@ pub struct Activations {
     up: Vec<f32>,
 }
 
-impl Activations {
+impl BlockActivations {
     /// What entered the block, (rows, hidden_size).
     pub fn entering(&self) -> &[f32] {
         &self.entering
@@ -178,7 +178,7 @@ impl<'m> FrozenModel<'m> {
         entering: Vec<f32>,
         chunk: &Chunk,
         past: &Past,
-    ) -> Result<(Vec<f32>, Activations)> {
+    ) -> Result<(Vec<f32>, BlockActivations)> {
         self.layers[layer].forward(entering, chunk, self, past)
     }
 
@@ -186,7 +186,7 @@ impl<'m> FrozenModel<'m> {
     pub fn backward(
         &self,
         layer: usize,
-        activations: &Activations,
+        activations: &BlockActivations,
         d: &[f32],
         chunk: &Chunk,
         past: &Past,
@@ -322,7 +322,7 @@ impl<'m> FrozenBlock<'m> {
         chunk: &Chunk,
         model: &FrozenModel,
         past: &Past,
-    ) -> Result<(Vec<f32>, Activations)> {
+    ) -> Result<(Vec<f32>, BlockActivations)> {
         let (precision, interleaved) = (model.precision, model.decoder.rope_interleaved());
         let (attention, mlp) = (&self.block.attention, &self.block.mlp);
         let size = self.attention_norm.gain.len();
@@ -353,7 +353,7 @@ impl<'m> FrozenBlock<'m> {
         let width = inner.len() / (middle.len() / size);
         let [added] = products([&mlp.down], inner, width, precision)?;
         let leaving = sum(&middle, &added);
-        let activations = Activations {
+        let activations = BlockActivations {
             entering,
             middle,
             unnormed,
@@ -366,7 +366,7 @@ impl<'m> FrozenBlock<'m> {
 
     fn backward(
         &self,
-        activations: &Activations,
+        activations: &BlockActivations,
         d: &[f32],
         chunk: &Chunk,
         interleaved: bool,

@@ -16,7 +16,7 @@ use crate::guard;
 /// One cache line; gives packed bytes their alignment.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-pub struct Line(pub [u8; 64]);
+pub struct CacheLine(pub [u8; 64]);
 
 /// A large page of x86-64 and aarch64. Where pages have another size it is only slower.
 const PAGE: usize = if cfg!(miri) { 4 << 10 } else { 2 << 20 };
@@ -39,7 +39,7 @@ struct Filling {
 struct Region {
     /// Kept to be unmapped; its bytes belong to those who were handed them.
     _memory: MmapMut,
-    first: NonNull<Line>,
+    first: NonNull<CacheLine>,
     lines: usize,
 }
 
@@ -50,23 +50,23 @@ unsafe impl Send for Region {}
 unsafe impl Sync for Region {}
 
 /// A part of a region, of one owner. Zero at first.
-pub struct Lines {
-    first: NonNull<Line>,
+pub struct ArenaSlice {
+    first: NonNull<CacheLine>,
     count: usize,
     _region: Arc<Region>,
 }
 
 // SAFETY: the lines have one owner, like a `Vec`'s elements, and `Line` is plain bytes.
-unsafe impl Send for Lines {}
+unsafe impl Send for ArenaSlice {}
 // SAFETY: shared references only read.
-unsafe impl Sync for Lines {}
+unsafe impl Sync for ArenaSlice {}
 
 impl Arena {
     /// Memory of so many lines.
     ///
     /// # Panics
     /// Where the system has no more, see [`guard::no_memory`].
-    pub fn lines(&self, count: usize) -> Lines {
+    pub fn lines(&self, count: usize) -> ArenaSlice {
         let mut filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
         if filling.as_ref().is_none_or(|f| f.region.lines - f.used < count) {
             *filling = Some(Filling {
@@ -78,7 +78,7 @@ impl Arena {
         // SAFETY: `used + count` is at most the region's lines.
         let first = unsafe { filling.region.first.add(filling.used) };
         filling.used += count;
-        Lines {
+        ArenaSlice {
             first,
             count,
             _region: filling.region.clone(),
@@ -89,7 +89,7 @@ impl Arena {
 impl Region {
     /// With room for at least `least` lines.
     fn new(least: usize) -> Region {
-        let bytes = (least * size_of::<Line>()).max(REGION);
+        let bytes = (least * size_of::<CacheLine>()).max(REGION);
         let mut memory = MmapMut::map_anon(bytes + PAGE)
             .unwrap_or_else(|e| guard::no_memory(&format!("{} MiB of weights", bytes >> 20), &e));
         // A system that declines gives small pages.
@@ -100,15 +100,15 @@ impl Region {
         Region {
             _memory: memory,
             first,
-            lines: bytes / size_of::<Line>(),
+            lines: bytes / size_of::<CacheLine>(),
         }
     }
 }
 
-impl Deref for Lines {
-    type Target = [Line];
+impl Deref for ArenaSlice {
+    type Target = [CacheLine];
 
-    fn deref(&self) -> &[Line] {
+    fn deref(&self) -> &[CacheLine] {
         // SAFETY: `first` is aligned (regions begin at a page) and `count` lines from there on lie in the
         // region, which lives as long as this; they are initialised (anonymous memory is zero) and no
         // one else's, since an arena hands out every line once.
@@ -116,8 +116,8 @@ impl Deref for Lines {
     }
 }
 
-impl DerefMut for Lines {
-    fn deref_mut(&mut self) -> &mut [Line] {
+impl DerefMut for ArenaSlice {
+    fn deref_mut(&mut self) -> &mut [CacheLine] {
         // SAFETY: as above, and this is borrowed mutably.
         unsafe { std::slice::from_raw_parts_mut(self.first.as_ptr(), self.count) }
     }
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn parts_are_zero_aligned_and_apart() {
         let arena = Arena::default();
-        let mut parts: Vec<Lines> = [1, 7, 0, 3, REGION / 64, 2].map(|count| arena.lines(count)).into();
+        let mut parts: Vec<ArenaSlice> = [1, 7, 0, 3, REGION / 64, 2].map(|count| arena.lines(count)).into();
         for (n, part) in parts.iter_mut().enumerate() {
             assert!(part.iter().all(|line| line.0 == [0; 64]));
             assert_eq!(part.as_ptr() as usize % 64, 0);

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::activations::{Bytes, TILE};
-use super::form::{Form, HALVES, Kind, Scales};
+use super::form::{Form, HALVES, PackedType, Scales};
 use super::pack::PackedMatrix;
 use super::vector::Zmm;
 use super::{Activations, BLOCK, LANES, Output, halves};
@@ -22,10 +22,10 @@ pub(super) unsafe fn group(weight: &PackedMatrix, group: usize, x: &Activations,
         ($($kind:ident)*) => {
             match (weight.kind(), x.is_coarse()) {
                 $(
-                    (Kind::$kind, false) => tiles::<{ Kind::$kind as usize }, false>(weight, group, x, rows, output),
-                    (Kind::$kind, true) => tiles::<{ Kind::$kind as usize }, true>(weight, group, x, rows, output),
+                    (PackedType::$kind, false) => tiles::<{ PackedType::$kind as usize }, false>(weight, group, x, rows, output),
+                    (PackedType::$kind, true) => tiles::<{ PackedType::$kind as usize }, true>(weight, group, x, rows, output),
                 )*
-                (Kind::F16 | Kind::BF16, _) => unreachable!("floats are multiplied above"),
+                (PackedType::F16 | PackedType::BF16, _) => unreachable!("floats are multiplied above"),
             }
         };
     }

@@ -12,7 +12,7 @@ use super::{BLOCK, LANES};
 /// The type of packed weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
-pub enum Kind {
+pub enum PackedType {
     Q4_0,
     Q4_1,
     Q5_0,
@@ -84,22 +84,22 @@ const FORMS: [Form; 10] = {
     ]
 };
 
-impl Kind {
+impl PackedType {
     /// That of a GGUF tensor's type, where it can be packed.
-    pub fn of(dtype: GgmlDType) -> Option<Kind> {
+    pub fn of(dtype: GgmlDType) -> Option<PackedType> {
         Some(match dtype {
-            GgmlDType::Q4_0 => Kind::Q4_0,
-            GgmlDType::Q4_1 => Kind::Q4_1,
-            GgmlDType::Q5_0 => Kind::Q5_0,
-            GgmlDType::Q5_1 => Kind::Q5_1,
-            GgmlDType::Q8_0 => Kind::Q8_0,
-            GgmlDType::Q2K => Kind::Q2K,
-            GgmlDType::Q3K => Kind::Q3K,
-            GgmlDType::Q4K => Kind::Q4K,
-            GgmlDType::Q5K => Kind::Q5K,
-            GgmlDType::Q6K => Kind::Q6K,
-            GgmlDType::F16 => Kind::F16,
-            GgmlDType::BF16 => Kind::BF16,
+            GgmlDType::Q4_0 => PackedType::Q4_0,
+            GgmlDType::Q4_1 => PackedType::Q4_1,
+            GgmlDType::Q5_0 => PackedType::Q5_0,
+            GgmlDType::Q5_1 => PackedType::Q5_1,
+            GgmlDType::Q8_0 => PackedType::Q8_0,
+            GgmlDType::Q2K => PackedType::Q2K,
+            GgmlDType::Q3K => PackedType::Q3K,
+            GgmlDType::Q4K => PackedType::Q4K,
+            GgmlDType::Q5K => PackedType::Q5K,
+            GgmlDType::Q6K => PackedType::Q6K,
+            GgmlDType::F16 => PackedType::F16,
+            GgmlDType::BF16 => PackedType::BF16,
             GgmlDType::F32 | GgmlDType::Q8_1 | GgmlDType::Q8K => return None,
         })
     }
@@ -107,7 +107,7 @@ impl Kind {
     /// `None` for floats.
     pub(super) const fn form(self) -> Option<Form> {
         match self {
-            Kind::F16 | Kind::BF16 => None,
+            PackedType::F16 | PackedType::BF16 => None,
             _ => Some(FORMS[self as usize]),
         }
     }
@@ -248,7 +248,7 @@ pub(super) struct Head {
 
 /// Takes a block or super-block of the file apart, as ggml's `dequantize_row_*` define them.
 #[inline(always)]
-pub(super) fn decode(kind: Kind, raw: &[u8], quants: &mut [[u8; BLOCK]]) -> Head {
+pub(super) fn decode(kind: PackedType, raw: &[u8], quants: &mut [[u8; BLOCK]]) -> Head {
     let half = |at: usize| [raw[at], raw[at + 1]];
     let mut head = Head {
         halves: [[0; 2]; 2],
@@ -256,16 +256,16 @@ pub(super) fn decode(kind: Kind, raw: &[u8], quants: &mut [[u8; BLOCK]]) -> Head
         minima: [0; 16],
     };
     match kind {
-        Kind::Q4_0 => {
+        PackedType::Q4_0 => {
             head.halves[0] = half(0);
             quants[0] = nibbles(&raw[2..18]);
         }
-        Kind::Q4_1 => {
+        PackedType::Q4_1 => {
             head.halves = [half(0), half(2)];
             quants[0] = nibbles(&raw[4..20]);
         }
-        Kind::Q5_0 | Kind::Q5_1 => {
-            let at = if kind == Kind::Q5_0 { 2 } else { 4 };
+        PackedType::Q5_0 | PackedType::Q5_1 => {
+            let at = if kind == PackedType::Q5_0 { 2 } else { 4 };
             head.halves = [half(0), if at == 4 { half(2) } else { [0; 2] }];
             quants[0] = nibbles(&raw[at + 4..at + 20]);
             let fifth = u32::from_le_bytes([raw[at], raw[at + 1], raw[at + 2], raw[at + 3]]);
@@ -273,16 +273,16 @@ pub(super) fn decode(kind: Kind, raw: &[u8], quants: &mut [[u8; BLOCK]]) -> Head
                 *quant |= ((fifth >> i & 1) as u8) << 4;
             }
         }
-        Kind::Q8_0 => {
+        PackedType::Q8_0 => {
             head.halves[0] = half(0);
             quants[0] = std::array::from_fn(|i| raw[2 + i] ^ 0x80);
         }
-        Kind::Q2K => {
+        PackedType::Q2K => {
             head.halves = [half(80), half(82)];
             head.scales.copy_from_slice(&raw[..16]);
             two_bits(&raw[16..80], quants);
         }
-        Kind::Q3K => {
+        PackedType::Q3K => {
             head.halves[0] = half(108);
             let packed = &raw[96..108];
             head.scales = std::array::from_fn(|i| {
@@ -293,7 +293,7 @@ pub(super) fn decode(kind: Kind, raw: &[u8], quants: &mut [[u8; BLOCK]]) -> Head
             two_bits(&raw[32..96], quants);
             high_bits(&raw[..32], 2, quants);
         }
-        Kind::Q4K | Kind::Q5K => {
+        PackedType::Q4K | PackedType::Q5K => {
             head.halves = [half(0), half(2)];
             let packed = &raw[4..16];
             for i in 0..4 {
@@ -302,7 +302,7 @@ pub(super) fn decode(kind: Kind, raw: &[u8], quants: &mut [[u8; BLOCK]]) -> Head
                 head.scales[4 + i] = packed[8 + i] & 0x0f | packed[i] >> 6 << 4;
                 head.minima[4 + i] = packed[8 + i] >> 4 | packed[4 + i] >> 6 << 4;
             }
-            let low = if kind == Kind::Q4K {
+            let low = if kind == PackedType::Q4K {
                 &raw[16..144]
             } else {
                 &raw[48..176]
@@ -311,11 +311,11 @@ pub(super) fn decode(kind: Kind, raw: &[u8], quants: &mut [[u8; BLOCK]]) -> Head
                 pair[0] = low.map(|byte| byte & 0x0f);
                 pair[1] = low.map(|byte| byte >> 4);
             }
-            if kind == Kind::Q5K {
+            if kind == PackedType::Q5K {
                 high_bits(&raw[16..48], 4, quants);
             }
         }
-        Kind::Q6K => {
+        PackedType::Q6K => {
             head.halves[0] = half(208);
             head.scales.copy_from_slice(&raw[192..208]);
             for (part, quants) in quants.chunks_exact_mut(4).enumerate() {
@@ -329,7 +329,7 @@ pub(super) fn decode(kind: Kind, raw: &[u8], quants: &mut [[u8; BLOCK]]) -> Head
                 }
             }
         }
-        Kind::F16 | Kind::BF16 => unreachable!("floats have no blocks"),
+        PackedType::F16 | PackedType::BF16 => unreachable!("floats have no blocks"),
     }
     head
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::form::Kind;
+use super::form::PackedType;
 use super::pack::PackedMatrix;
 use super::vector::Vector;
 use super::{Activations, LANES, Output};
@@ -20,7 +20,7 @@ pub(super) fn group<V: Vector>(
     output: Output,
 ) {
     match weight.kind() {
-        Kind::BF16 => tiles::<V, true>(weight, group, x, rows, output),
+        PackedType::BF16 => tiles::<V, true>(weight, group, x, rows, output),
         _ => tiles::<V, false>(weight, group, x, rows, output),
     }
 }

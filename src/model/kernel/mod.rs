@@ -67,7 +67,7 @@ pub fn matmul<const N: usize>(weights: [&PackedMatrix; N], x: &Activations) -> [
 
 /// Something that one of the threads does while products are shared out.
 #[derive(Clone, Copy)]
-pub struct Task<'a> {
+pub struct OverlappedTask<'a> {
     pub run: &'a (dyn Fn() + Sync),
     /// The groups of 16 rows that the others multiply meanwhile.
     pub groups: usize,
@@ -77,7 +77,7 @@ pub struct Task<'a> {
 pub fn matmul_beside<const N: usize>(
     weights: [&PackedMatrix; N],
     x: &Activations,
-    task: Option<Task>,
+    task: Option<OverlappedTask>,
 ) -> [Vec<f32>; N] {
     let mut outputs = weights.map(|w| vec![0.0f32; x.rows() * w.rows()]);
     let kernel = Kernel::detect();

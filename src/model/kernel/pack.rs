@@ -5,25 +5,25 @@ use std::sync::{Mutex, PoisonError};
 use candle_core::quantized::GgmlDType;
 use half::{bf16, f16};
 
-use super::arena::{Arena, Line, Lines};
-use super::form::{self, Form, HALVES, Kind, Scales};
+use super::arena::{Arena, ArenaSlice, CacheLine};
+use super::form::{self, Form, HALVES, PackedType, Scales};
 use super::{BLOCK, LANES, pool};
 
 /// A weight matrix in packed form.
 pub struct PackedMatrix {
     rows: usize,
     cols: usize,
-    kind: Kind,
+    kind: PackedType,
     /// For each group of 16 rows its blocks or super-blocks in turn, each a head and the quants of its blocks, see
     /// [`Form`]: what a token reads must lie in one run, or it comes from memory at half the speed. Of floats the rows.
-    lines: Lines,
+    lines: ArenaSlice,
 }
 
 impl PackedMatrix {
     /// Packs the raw bytes of a GGUF tensor (rows, cols) into memory of `arena`. `None` for types that the kernels do not
     /// know, and where `cols` is no multiple of 32, or of 256 for types of super-blocks.
     pub fn new(bytes: &[u8], dtype: GgmlDType, rows: usize, cols: usize, arena: &Arena) -> Option<Self> {
-        let kind = Kind::of(dtype)?;
+        let kind = PackedType::of(dtype)?;
         let (columns, size) = kind.stored();
         if rows == 0 || cols == 0 || !cols.is_multiple_of(columns) || bytes.len() != rows * cols / columns * size {
             return None;
@@ -83,7 +83,7 @@ impl PackedMatrix {
         let Some(form) = self.kind.form() else {
             let bytes = self.float_row(row).as_chunks::<2>().0.iter();
             match self.kind {
-                Kind::BF16 => out.extend(bytes.map(|b| bf16::from_le_bytes(*b).to_f32())),
+                PackedType::BF16 => out.extend(bytes.map(|b| bf16::from_le_bytes(*b).to_f32())),
                 _ => out.extend(bytes.map(|b| f16::from_le_bytes(*b).to_f32())),
             }
             return;
@@ -113,7 +113,7 @@ impl PackedMatrix {
         self.rows.div_ceil(LANES)
     }
 
-    pub(super) fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> PackedType {
         self.kind
     }
 
@@ -144,7 +144,7 @@ impl PackedMatrix {
 
 /// Lines of a group of 16 rows.
 #[inline(always)]
-fn group_lines(kind: Kind, cols: usize) -> usize {
+fn group_lines(kind: PackedType, cols: usize) -> usize {
     match kind.form() {
         Some(form) => {
             let units = cols / BLOCK / form.blocks();
@@ -155,18 +155,18 @@ fn group_lines(kind: Kind, cols: usize) -> usize {
 }
 
 /// Lines as bytes.
-fn plain_mut(lines: &mut [Line]) -> &mut [u8] {
+fn plain_mut(lines: &mut [CacheLine]) -> &mut [u8] {
     // SAFETY: `Line` is 64 plain bytes without padding, any bytes are one, and the slice is borrowed mutably.
     unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * 64) }
 }
 
 /// Packs up to 16 rows of `of_row` bytes each into their group's bytes, which are 0.
-fn pack_group(kind: Kind, bytes: &[u8], of_row: usize, group: &mut [u8]) {
+fn pack_group(kind: PackedType, bytes: &[u8], of_row: usize, group: &mut [u8]) {
     macro_rules! by_kind {
         ($($kind:ident)*) => {
             match kind {
-                $(Kind::$kind => pack::<{ Kind::$kind as usize }>(Kind::$kind, bytes, of_row, group),)*
-                Kind::F16 | Kind::BF16 => group[..bytes.len()].copy_from_slice(bytes),
+                $(PackedType::$kind => pack::<{ PackedType::$kind as usize }>(PackedType::$kind, bytes, of_row, group),)*
+                PackedType::F16 | PackedType::BF16 => group[..bytes.len()].copy_from_slice(bytes),
             }
         };
     }
@@ -174,7 +174,7 @@ fn pack_group(kind: Kind, bytes: &[u8], of_row: usize, group: &mut [u8]) {
 }
 
 /// As [`pack_group`]; `KIND` is the number of `kind`.
-fn pack<const KIND: usize>(kind: Kind, bytes: &[u8], of_row: usize, group: &mut [u8]) {
+fn pack<const KIND: usize>(kind: PackedType, bytes: &[u8], of_row: usize, group: &mut [u8]) {
     let form = const { Form::by_number(KIND) };
     let mut decoded = [[0; BLOCK]; 8];
     for (lane, row) in bytes.chunks_exact(of_row).enumerate() {

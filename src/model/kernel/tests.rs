@@ -218,7 +218,7 @@ fn a_task_is_done_once_beside_the_products() {
                 assert_eq!(matmul([&packed], &x)[0], expected[0]);
                 done.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             };
-            let found = matmul_beside([&packed, &packed], &x, Some(Task { run: &run, groups }));
+            let found = matmul_beside([&packed, &packed], &x, Some(OverlappedTask { run: &run, groups }));
             assert_eq!(found, expected);
             assert_eq!(done.into_inner(), 1, "{rows} rows, {groups} groups");
         }

@@ -6,7 +6,7 @@
 //! attention and narrower experts, then more routed experts until the totals agree. Which way the ranks go here follows
 //! from the sizes: what IterAdaLN and wider routers cost in FLOPs is counted, and in a small model it is much.
 
-use super::config::{LoopMoeConfig, Part};
+use super::config::{LayerPart, LoopMoeConfig};
 use super::parameters::{Parameter, parameters};
 
 /// What a model has and does.
@@ -39,7 +39,7 @@ impl Capacity {
         let mut products = (config.hidden_size * config.vocab_size) as f64;
         let mut feed_forward = 0.0;
         for layer in 0..config.unique_layers() {
-            let runs = if config.part(layer) == Part::Body {
+            let runs = if config.part(layer) == LayerPart::Body {
                 config.iterations as f64
             } else {
                 1.0

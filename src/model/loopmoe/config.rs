@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// A size that cannot be, or two that do not fit each other.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the LoopMoE config's {field} is {found}: expected {expected}")]
-pub struct ConfigError {
+pub struct LoopMoeConfigError {
     pub field: &'static str,
     pub found: String,
     pub expected: String,
@@ -67,7 +67,7 @@ pub struct Execution {
 
 /// Where in the model a layer stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum LayerPart {
     Prefix,
     Body,
     Suffix,
@@ -84,17 +84,17 @@ impl LoopMoeConfig {
         self.prefix_layers + self.body_layers * iterations + self.suffix_layers
     }
 
-    pub fn part(&self, layer: usize) -> Part {
+    pub fn part(&self, layer: usize) -> LayerPart {
         match layer {
-            l if l < self.prefix_layers => Part::Prefix,
-            l if l < self.prefix_layers + self.body_layers => Part::Body,
-            _ => Part::Suffix,
+            l if l < self.prefix_layers => LayerPart::Prefix,
+            l if l < self.prefix_layers + self.body_layers => LayerPart::Body,
+            _ => LayerPart::Suffix,
         }
     }
 
     /// Whether a layer's pre-norms are IterAdaLN.
     pub fn is_modulated(&self, layer: usize) -> bool {
-        self.part(layer) == Part::Body && self.iter_condition_size > 0
+        self.part(layer) == LayerPart::Body && self.iter_condition_size > 0
     }
 
     /// Whether a layer's feed-forward is dense: the first's alone.
@@ -121,9 +121,9 @@ impl LoopMoeConfig {
 
     /// # Errors
     /// The first size that cannot be, with what was expected of it.
-    pub fn check(&self) -> Result<(), ConfigError> {
+    pub fn check(&self) -> Result<(), LoopMoeConfigError> {
         let wrong = |field, found: String, expected: &str| {
-            Err(ConfigError {
+            Err(LoopMoeConfigError {
                 field,
                 found,
                 expected: expected.to_owned(),
@@ -210,10 +210,16 @@ mod tests {
         let path: Vec<(usize, usize)> = config.standard_path(2).iter().map(|e| (e.layer, e.iteration)).collect();
         assert_eq!(path, [(0, 0), (1, 0), (2, 0), (3, 0), (2, 1), (3, 1), (4, 0)]);
         assert_eq!((config.depth(2), config.unique_layers()), (7, 5));
-        let parts: Vec<Part> = (0..5).map(|l| config.part(l)).collect();
+        let parts: Vec<LayerPart> = (0..5).map(|l| config.part(l)).collect();
         assert_eq!(
             parts,
-            [Part::Prefix, Part::Prefix, Part::Body, Part::Body, Part::Suffix]
+            [
+                LayerPart::Prefix,
+                LayerPart::Prefix,
+                LayerPart::Body,
+                LayerPart::Body,
+                LayerPart::Suffix
+            ]
         );
     }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use candle_core::{D, DType, Device, Result, Tensor, bail};
 
 use super::cache::{Context, LatentCache, Pass};
-use super::config::{Execution, LoopMoeConfig, MOST_ITERATIONS, Part};
+use super::config::{Execution, LayerPart, LoopMoeConfig, MOST_ITERATIONS};
 use super::experts::{Excluded, Experts, Routing};
 use super::ops::{add_bias, rms_norm, rms_normalise, silu_product};
 
@@ -290,20 +290,20 @@ pub struct Seen<'a> {
 }
 
 /// Sees each execution as it ends.
-pub trait Observer {
+pub trait ExecutionObserver {
     /// # Errors
     /// Ends the forward pass.
     fn execution(&mut self, seen: &Seen) -> Result<()>;
 }
 
 /// Looks at nothing.
-impl Observer for () {
+impl ExecutionObserver for () {
     fn execution(&mut self, _: &Seen) -> Result<()> {
         Ok(())
     }
 }
 
-impl<F: FnMut(&Seen) -> Result<()>> Observer for F {
+impl<F: FnMut(&Seen) -> Result<()>> ExecutionObserver for F {
     fn execution(&mut self, seen: &Seen) -> Result<()> {
         self(seen)
     }
@@ -389,7 +389,7 @@ pub(super) struct Run<'a> {
     pub(super) rope: Rope,
     pub(super) context: &'a mut dyn Context,
     pub(super) excluded: &'a Excluded,
-    pub(super) observer: &'a mut dyn Observer,
+    pub(super) observer: &'a mut dyn ExecutionObserver,
 }
 
 /// A LoopMoE model, or its plain twin.
@@ -464,7 +464,7 @@ impl LoopMoe {
         path: &[Execution],
         cache: &mut LatentCache,
         excluded: &Excluded,
-        observer: &mut dyn Observer,
+        observer: &mut dyn ExecutionObserver,
     ) -> Result<Tensor> {
         let (batch, count) = tokens.dims2()?;
         let h = self.embed_tokens.index_select(&tokens.flatten_all()?, 0)?;
@@ -505,8 +505,8 @@ impl LoopMoe {
             bail!("the path names layer {layer}: the model has {layers}, numbered from 0");
         }
         let most = match self.config.part(layer) {
-            Part::Body => MOST_ITERATIONS,
-            Part::Prefix | Part::Suffix => 1,
+            LayerPart::Body => MOST_ITERATIONS,
+            LayerPart::Prefix | LayerPart::Suffix => 1,
         };
         if execution.iteration >= most {
             bail!(

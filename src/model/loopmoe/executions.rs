@@ -8,7 +8,7 @@ use candle_nn::ops::softmax_last_dim;
 
 use super::cache::{Context, Pass};
 use super::config::Execution;
-use super::decoder::{LoopMoe, Observer, Rope, Run};
+use super::decoder::{ExecutionObserver, LoopMoe, Rope, Run};
 use super::experts::Excluded;
 use super::ops::causal_softmax;
 use super::parameters::parameters;
@@ -86,7 +86,7 @@ impl Executions {
         hidden: &Tensor,
         chunk: &Chunk,
         kv: Option<&mut PassKv>,
-        observer: &mut dyn Observer,
+        observer: &mut dyn ExecutionObserver,
     ) -> Result<Tensor> {
         let context = &mut Attended { chunk, kv };
         context.note();
@@ -131,7 +131,12 @@ impl Executions {
         }
     }
 
-    fn run_over<'a>(&'a self, chunk: &Chunk, context: &'a mut Attended, observer: &'a mut dyn Observer) -> Run<'a> {
+    fn run_over<'a>(
+        &'a self,
+        chunk: &Chunk,
+        context: &'a mut Attended,
+        observer: &'a mut dyn ExecutionObserver,
+    ) -> Run<'a> {
         Run {
             rope: Rope {
                 cos: chunk.cos().clone(),

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::config::LoopMoeConfig;
 use super::decoder::LoopMoe;
 use super::parameters::{Parameter, parameters};
-use super::words::Words;
+use super::words::WordList;
 use crate::files::{self, Readers};
 use crate::text::escape_controls;
 
@@ -52,7 +52,7 @@ pub enum Stored {
 /// A model from a file.
 pub struct LoopMoeFile {
     pub model: LoopMoe,
-    pub words: Words,
+    pub words: WordList,
     /// The settings of its training, as that wrote them.
     pub training: serde_json::Value,
     /// The type of its matrices in the file: `F32`, `F16`, `BF16`.
@@ -80,7 +80,7 @@ impl LoopMoeFile {
 pub fn save(
     path: &Path,
     config: &LoopMoeConfig,
-    words: &Words,
+    words: &WordList,
     training: serde_json::Value,
     flat: &[f32],
     stored: Stored,
@@ -132,12 +132,12 @@ pub fn load(path: &Path, device: &Device) -> Result<LoopMoeFile> {
 ///
 /// # Errors
 /// As [`load`].
-pub fn words(path: &Path) -> Result<Words> {
+pub fn words(path: &Path) -> Result<WordList> {
     let bytes = files::read(path, files::DATA).with_context(|| format!("cannot read {}", path.display()))?;
     words_of(&bytes).with_context(|| format!("{} is no LoopMoE model that can be used", path.display()))
 }
 
-pub(super) fn words_of(bytes: &[u8]) -> Result<Words> {
+pub(super) fn words_of(bytes: &[u8]) -> Result<WordList> {
     header(bytes).map(|(_, words, _)| words)
 }
 
@@ -182,7 +182,7 @@ pub fn parse(bytes: &[u8], device: &Device) -> Result<LoopMoeFile> {
 }
 
 /// What the metadata say, checked.
-fn header(bytes: &[u8]) -> Result<(LoopMoeConfig, Words, serde_json::Value)> {
+fn header(bytes: &[u8]) -> Result<(LoopMoeConfig, WordList, serde_json::Value)> {
     let (_, header) = SafeTensors::read_metadata(bytes).context("it is no safetensors file")?;
     let entry = header.metadata().as_ref().and_then(|metadata| metadata.get(ENTRY));
     let entry = entry.context(
@@ -209,7 +209,7 @@ fn header(bytes: &[u8]) -> Result<(LoopMoeConfig, Words, serde_json::Value)> {
         words.len(),
         config.vocab_size
     );
-    let words = Words::from_list(words).context(
+    let words = WordList::from_list(words).context(
         "its metadata's list of words names one twice or lacks '<s>' or '.'; make the file anew with `drllm-tui train-lm`",
     )?;
     Ok((config, words, training))
@@ -254,7 +254,7 @@ mod tests {
 
     fn config() -> LoopMoeConfig {
         LoopMoeConfig {
-            vocab_size: Words::default().count(),
+            vocab_size: WordList::default().count(),
             ..tiny()
         }
     }
@@ -265,7 +265,7 @@ mod tests {
         let config = config();
         let mut flat = first_parameters(&parameters(&config), 5);
         change(&mut flat);
-        save(&path, &config, &Words::default(), json!({"steps": 3}), &flat, stored).unwrap();
+        save(&path, &config, &WordList::default(), json!({"steps": 3}), &flat, stored).unwrap();
         std::fs::read(path).unwrap()
     }
 
@@ -296,7 +296,7 @@ mod tests {
         let (whole, halves) = (read(Stored::F32), read(Stored::F16));
         assert_eq!(
             (&whole.words, &whole.training),
-            (&Words::default(), &json!({"steps": 3}))
+            (&WordList::default(), &json!({"steps": 3}))
         );
         assert!(written(Stored::F32, |_| {}) == written(Stored::F32, |_| {}));
         assert_eq!(whole.model.config(), &config());

@@ -31,16 +31,16 @@ mod tests;
 pub mod words;
 
 pub use cache::{LatentCache, Pass};
-pub use config::{ConfigError, Execution, LoopMoeConfig, MOST_ITERATIONS, Part};
-pub use decoder::{LoopMoe, Modulation, Observer, Seen};
+pub use config::{Execution, LayerPart, LoopMoeConfig, LoopMoeConfigError, MOST_ITERATIONS};
+pub use decoder::{ExecutionObserver, LoopMoe, Modulation, Seen};
 pub use expert_use::{ExpertUse, ModulationSize};
 pub use experts::{Excluded, Routing};
-pub use words::Words;
+pub use words::WordList;
 
 /// The model that is part of this program, as a file of `train-lm`.
 pub const BUILT_IN: &[u8] = include_bytes!("../../../assets/models/loopmoe.safetensors");
 
 /// The words of [`BUILT_IN`].
-pub(super) fn built_in_words() -> anyhow::Result<Words> {
+pub(super) fn built_in_words() -> anyhow::Result<WordList> {
     file::words_of(BUILT_IN)
 }

@@ -8,7 +8,7 @@ use super::config::LoopMoeConfig;
 
 /// What a parameter begins as, and whether weight decay holds for it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Start {
+pub enum Initialisation {
     /// Normal with this standard deviation; decays.
     Normal(f64),
     /// Gains of norms.
@@ -23,7 +23,7 @@ pub enum Start {
 pub struct Parameter {
     pub name: String,
     pub shape: Vec<usize>,
-    pub start: Start,
+    pub start: Initialisation,
 }
 
 impl Parameter {
@@ -33,7 +33,7 @@ impl Parameter {
 
     /// Whether it learns by gradients.
     pub fn learns(&self) -> bool {
-        self.start != Start::Bias
+        self.start != Initialisation::Bias
     }
 }
 
@@ -43,7 +43,7 @@ const DEVIATION: f64 = 0.02;
 struct List(Vec<Parameter>);
 
 impl List {
-    fn add(&mut self, name: impl Into<String>, shape: &[usize], start: Start) {
+    fn add(&mut self, name: impl Into<String>, shape: &[usize], start: Initialisation) {
         let (name, shape) = (name.into(), shape.to_vec());
         self.0.push(Parameter { name, shape, start });
     }
@@ -51,20 +51,20 @@ impl List {
     /// A matrix (out, in). Its deviation is that of a layer of this width where 0.02 would drown a small model.
     fn matrix(&mut self, name: impl Into<String>, shape: &[usize]) {
         let inner = shape.last().copied().unwrap_or(1) as f64;
-        self.add(name, shape, Start::Normal(DEVIATION.max(0.5 / inner.sqrt())));
+        self.add(name, shape, Initialisation::Normal(DEVIATION.max(0.5 / inner.sqrt())));
     }
 
     fn attention(&mut self, config: &LoopMoeConfig, at: &str) {
         let (d, heads) = (config.hidden_size, config.num_attention_heads);
         let (q, kv) = (config.q_lora_rank, config.kv_lora_rank);
         self.matrix(format!("{at}.q_a_proj.weight"), &[q, d]);
-        self.add(format!("{at}.q_a_layernorm.weight"), &[q], Start::Ones);
+        self.add(format!("{at}.q_a_layernorm.weight"), &[q], Initialisation::Ones);
         self.matrix(format!("{at}.q_b_proj.weight"), &[heads * config.qk_head_dim(), q]);
         self.matrix(
             format!("{at}.kv_a_proj_with_mqa.weight"),
             &[kv + config.qk_rope_head_dim, d],
         );
-        self.add(format!("{at}.kv_a_layernorm.weight"), &[kv], Start::Ones);
+        self.add(format!("{at}.kv_a_layernorm.weight"), &[kv], Initialisation::Ones);
         let keys_and_values = heads * (config.qk_nope_head_dim + config.v_head_dim);
         self.matrix(format!("{at}.kv_b_proj.weight"), &[keys_and_values, kv]);
         self.matrix(format!("{at}.o_proj.weight"), &[d, heads * config.v_head_dim]);
@@ -86,7 +86,11 @@ impl List {
             return self.swiglu(at, d, config.intermediate_size);
         }
         self.matrix(format!("{at}.gate.weight"), &[experts, d]);
-        self.add(format!("{at}.gate.e_score_correction_bias"), &[experts], Start::Bias);
+        self.add(
+            format!("{at}.gate.e_score_correction_bias"),
+            &[experts],
+            Initialisation::Bias,
+        );
         self.matrix(format!("{at}.experts.gate_proj.weight"), &[experts, width, d]);
         self.matrix(format!("{at}.experts.up_proj.weight"), &[experts, width, d]);
         self.matrix(format!("{at}.experts.down_proj.weight"), &[experts, d, width]);
@@ -97,11 +101,11 @@ impl List {
     fn iter_adaln(&mut self, config: &LoopMoeConfig, at: &str, out: usize) {
         let (d, c) = (config.hidden_size, config.iter_condition_size);
         self.matrix(format!("{at}.proj.weight"), &[c, d]);
-        self.add(format!("{at}.proj.bias"), &[c], Start::Zeros);
+        self.add(format!("{at}.proj.bias"), &[c], Initialisation::Zeros);
         self.matrix(format!("{at}.mlp.0.weight"), &[c, c]);
-        self.add(format!("{at}.mlp.0.bias"), &[c], Start::Zeros);
-        self.add(format!("{at}.mlp.2.weight"), &[out, c], Start::Zeros);
-        self.add(format!("{at}.mlp.2.bias"), &[out], Start::Zeros);
+        self.add(format!("{at}.mlp.0.bias"), &[c], Initialisation::Zeros);
+        self.add(format!("{at}.mlp.2.weight"), &[out, c], Initialisation::Zeros);
+        self.add(format!("{at}.mlp.2.bias"), &[out], Initialisation::Zeros);
     }
 }
 
@@ -112,12 +116,12 @@ pub fn parameters(config: &LoopMoeConfig) -> Vec<Parameter> {
     list.add(
         "model.embed_tokens.weight",
         &[config.vocab_size, d],
-        Start::Normal(1.0 / (d as f64).sqrt()),
+        Initialisation::Normal(1.0 / (d as f64).sqrt()),
     );
     if config.body_layers > 0 && c > 0 {
         for part in [0, 2] {
             list.matrix(format!("model.iter_mlp.{part}.weight"), &[c, c]);
-            list.add(format!("model.iter_mlp.{part}.bias"), &[c], Start::Zeros);
+            list.add(format!("model.iter_mlp.{part}.bias"), &[c], Initialisation::Zeros);
         }
     }
     for layer in 0..config.unique_layers() {
@@ -126,15 +130,27 @@ pub fn parameters(config: &LoopMoeConfig) -> Vec<Parameter> {
             list.iter_adaln(config, &format!("{at}.iter_adaln_attn"), 2 * d + 1);
             list.iter_adaln(config, &format!("{at}.iter_adaln_moe"), 2 * d);
         } else {
-            list.add(format!("{at}.input_layernorm.weight"), &[d], Start::Ones);
-            list.add(format!("{at}.pre_feedforward_layernorm.weight"), &[d], Start::Ones);
+            list.add(format!("{at}.input_layernorm.weight"), &[d], Initialisation::Ones);
+            list.add(
+                format!("{at}.pre_feedforward_layernorm.weight"),
+                &[d],
+                Initialisation::Ones,
+            );
         }
         list.attention(config, &format!("{at}.self_attn"));
-        list.add(format!("{at}.post_attention_layernorm.weight"), &[d], Start::Ones);
+        list.add(
+            format!("{at}.post_attention_layernorm.weight"),
+            &[d],
+            Initialisation::Ones,
+        );
         list.feed_forward(config, layer, &format!("{at}.mlp"));
-        list.add(format!("{at}.post_feedforward_layernorm.weight"), &[d], Start::Ones);
+        list.add(
+            format!("{at}.post_feedforward_layernorm.weight"),
+            &[d],
+            Initialisation::Ones,
+        );
     }
-    list.add("model.norm.weight", &[d], Start::Ones);
+    list.add("model.norm.weight", &[d], Initialisation::Ones);
     list.matrix("lm_head.weight", &[config.vocab_size, d]);
     list.0
 }
@@ -143,9 +159,9 @@ pub fn parameters(config: &LoopMoeConfig) -> Vec<Parameter> {
 pub fn first_values(parameter: &Parameter, index: usize, seed: u64) -> Vec<f32> {
     let count = parameter.count();
     match parameter.start {
-        Start::Ones => vec![1.0; count],
-        Start::Zeros | Start::Bias => vec![0.0; count],
-        Start::Normal(deviation) => {
+        Initialisation::Ones => vec![1.0; count],
+        Initialisation::Zeros | Initialisation::Bias => vec![0.0; count],
+        Initialisation::Normal(deviation) => {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             rng.set_stream((1 << 40) + index as u64);
             (0..count).map(|_| (deviation * normal(&mut rng)) as f32).collect()

@@ -24,21 +24,21 @@ pub struct UnknownWord {
 
 /// Words and their ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Words(Vec<String>);
+pub struct WordList(Vec<String>);
 
-impl Default for Words {
+impl Default for WordList {
     fn default() -> Self {
-        Words(WORDS.split_whitespace().map(str::to_owned).collect())
+        WordList(WORDS.split_whitespace().map(str::to_owned).collect())
     }
 }
 
-impl Words {
+impl WordList {
     /// Words of a model's file, by id. `None` where two are the same or one could not be read back from a text.
     pub fn from_list(words: Vec<String>) -> Option<Self> {
         let distinct: std::collections::BTreeSet<&String> = words.iter().collect();
         let readable = |word: &String| !word.is_empty() && !word.contains(char::is_whitespace);
         let fits = distinct.len() == words.len() && words.iter().all(readable);
-        (fits && words.iter().any(|w| w == START) && words.iter().any(|w| w == END)).then_some(Words(words))
+        (fits && words.iter().any(|w| w == START) && words.iter().any(|w| w == END)).then_some(WordList(words))
     }
 
     pub fn list(&self) -> &[String] {
@@ -90,7 +90,7 @@ impl Words {
         }
     }
 
-    /// The words of ids, one blank between them: what [`Words::encode`] reads back as the same ids.
+    /// The words of ids, one blank between them: what [`WordList::encode`] reads back as the same ids.
     pub fn decode(&self, ids: &[u32]) -> String {
         let word = |id: &u32| self.0.get(*id as usize).map_or("<?>", String::as_str);
         ids.iter().map(word).collect::<Vec<_>>().join(" ")
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn texts_go_round() {
-        let words = Words::default();
+        let words = WordList::default();
         for text in ["<s> calc 3 + 5 * 2 = 6 .", "walk 5 5 : up left =", ""] {
             assert_eq!(words.decode(&words.encode(text).unwrap()), text);
         }
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn unknown_words_are_refused_with_those_that_are_known() {
-        let words = Words::default();
+        let words = WordList::default();
         let said = words.encode("calc three + 5 =").unwrap_err().to_string();
         assert!(
             said.starts_with("'three' is none of the ") && said.contains("calc where walk"),
@@ -140,12 +140,12 @@ mod tests {
 
     #[test]
     fn lists_that_do_not_serve() {
-        let list = |text: &str| Words::from_list(text.split(' ').map(str::to_owned).collect());
+        let list = |text: &str| WordList::from_list(text.split(' ').map(str::to_owned).collect());
         assert_eq!(list("<s> . a").unwrap().count(), 3);
         assert!(list("<s> . a a").is_none() && list("<s> a").is_none() && list("<s> .  a").is_none());
         assert_eq!(
-            Words::from_list(Words::default().list().to_vec()).unwrap(),
-            Words::default()
+            WordList::from_list(WordList::default().list().to_vec()).unwrap(),
+            WordList::default()
         );
     }
 }

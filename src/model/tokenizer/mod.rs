@@ -15,7 +15,7 @@ pub use stream::StreamDecoder;
 use super::catalog::ModelLocation;
 use super::gguf::{self, GgufError};
 use super::loopmoe::words::{END, START};
-use super::loopmoe::{self, Words};
+use super::loopmoe::{self, WordList};
 use crate::guard::{self, Failed};
 use crate::text::escape_controls;
 use std::collections::{BTreeSet, HashMap};
@@ -119,7 +119,7 @@ enum Inner {
     /// Locked for writing only to switch special tokens off for one text.
     Library(Arc<RwLock<tokenizers::Tokenizer>>),
     /// The fixed list of a LoopMoE model.
-    Words(Words),
+    Words(WordList),
 }
 
 impl Tokenizer {
@@ -134,7 +134,7 @@ impl Tokenizer {
     }
 
     /// The tokenizer of a list of words, each of which decodes with a space before it.
-    pub(super) fn from_words(words: Words) -> Self {
+    pub(super) fn from_words(words: WordList) -> Self {
         let begin = words.id(START);
         let tokens: Vec<(u32, String)> = (0..).zip(words.list().iter().map(|word| format!("▁{word}"))).collect();
         let kind = Kind::SentencePiece {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use safetensors::SafeTensors;
 
-use super::{FEATURE_LAYER, METHOD, Network, Predictor, Shape};
+use super::{FEATURE_LAYER, METHOD, Network, Predictor, PredictorShape};
 use crate::program::MOST_LAYERS;
 use crate::router::checkpoint::{self, finite_floats};
 
@@ -42,7 +42,7 @@ impl Predictor {
         };
         let [width, inputs] = size("q_proj.weight")?;
         let [layers, _] = size("layer_embedding.weight")?;
-        let shape = Shape { layers, inputs, width };
+        let shape = PredictorShape { layers, inputs, width };
         ensure!(
             (1..=MOST_LAYERS).contains(&layers)
                 && (1..=MOST_INPUTS).contains(&inputs)

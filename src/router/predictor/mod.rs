@@ -20,7 +20,7 @@ use super::router::Router;
 use super::scope::Scope;
 use crate::model::Decoder;
 pub use decode::Logits;
-pub use network::{Network, Shape};
+pub use network::{Network, PredictorShape};
 
 /// Entry of the metadata: the layers that a question runs through before it is read.
 pub const FEATURE_LAYER: &str = "feature_layer";

@@ -27,7 +27,7 @@ pub const MASKED: f32 = -1e9;
 
 /// The sizes that decide all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
+pub struct PredictorShape {
     /// Layers of the model whose programs are predicted.
     pub layers: usize,
     /// Size of the token features.
@@ -35,10 +35,10 @@ pub struct Shape {
     pub width: usize,
 }
 
-impl Shape {
+impl PredictorShape {
     /// Names, as in the authors' code, and shapes of the tensors, in the order of [`Network::new`].
     pub fn tensors(self) -> Vec<(String, Vec<usize>)> {
-        let Shape { layers, inputs, width } = self;
+        let PredictorShape { layers, inputs, width } = self;
         let inner = FEED_FORWARD * width;
         let mut all = vec![
             ("q_proj.weight".to_owned(), vec![width, inputs]),
@@ -109,7 +109,7 @@ struct Encoder {
 /// The network with its tensors, in f32 on the CPU. Gradients flow through it where they are variables.
 #[derive(Clone, Debug)]
 pub struct Network {
-    pub shape: Shape,
+    pub shape: PredictorShape,
     tensors: Vec<Tensor>,
     projection: Linear,
     embedding: Tensor,
@@ -127,8 +127,8 @@ impl PartialEq for Network {
 
 impl Network {
     /// # Errors
-    /// Another number of tensors than [`Shape::tensors`] names, or other shapes.
-    pub fn new(shape: Shape, tensors: Vec<Tensor>) -> Result<Self> {
+    /// Another number of tensors than [`PredictorShape::tensors`] names, or other shapes.
+    pub fn new(shape: PredictorShape, tensors: Vec<Tensor>) -> Result<Self> {
         let expected = shape.tensors();
         ensure!(
             shape.width.is_multiple_of(HEADS) && shape.layers > 0,
@@ -172,7 +172,7 @@ impl Network {
         })
     }
 
-    /// The tensors in the order of [`Shape::tensors`].
+    /// The tensors in the order of [`PredictorShape::tensors`].
     pub fn tensors(&self) -> &[Tensor] {
         &self.tensors
     }
@@ -199,7 +199,7 @@ impl Network {
         mut dropout: Option<&mut ChaCha8Rng>,
     ) -> Result<(Tensor, Tensor)> {
         let (questions, tokens, inputs) = features.dims3()?;
-        let Shape { layers, width, .. } = self.shape;
+        let PredictorShape { layers, width, .. } = self.shape;
         ensure!(
             inputs == self.shape.inputs && tokens > 0,
             "the predictor reads {} numbers a token, there are {inputs} of {tokens} tokens",

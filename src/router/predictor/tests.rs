@@ -10,7 +10,7 @@ use crate::router::mlp::softmax;
 use crate::router::policy::{NEUTRAL_DIAL, dial};
 use crate::router::{CandidateProgram, RouterSet, load_router, read_router};
 
-const SMALL: Shape = Shape {
+const SMALL: PredictorShape = PredictorShape {
     layers: 6,
     inputs: 12,
     width: 16,
@@ -44,7 +44,7 @@ fn features(tokens: usize) -> Tensor {
 #[test]
 fn the_authors_sizes_have_the_authors_parameters() {
     let parameters = |layers| {
-        Shape {
+        PredictorShape {
             layers,
             inputs: 1024,
             width: network::WIDTH,

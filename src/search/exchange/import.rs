@@ -8,7 +8,7 @@ use super::{Foreign, Sample};
 use crate::eval::generation::default_new_tokens;
 use crate::eval::grading::is_right;
 use crate::eval::grading::letters::letter;
-use crate::eval::{Answer, AnswerKind, Generation, Question, Scoring, Task};
+use crate::eval::{Answer, AnswerKind, GenerationSettings, Question, Scoring, Task};
 use crate::model::ModelInfo;
 use crate::program::Program;
 use crate::search::mcts::target;
@@ -86,7 +86,7 @@ fn header(foreign: &Foreign, task: &Task, model: &ModelInfo) -> RecordHeader {
     let known = SearchSettings::default();
     let answers = task.kind();
     // What the file does not say is taken as a search here would have it.
-    let generation = (answers != AnswerKind::Choice).then(|| Generation {
+    let generation = (answers != AnswerKind::Choice).then(|| GenerationSettings {
         answers,
         max_new_tokens: default_new_tokens(answers, true),
         chat: false,

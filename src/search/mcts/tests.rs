@@ -18,11 +18,11 @@ impl<F: Fn(&Program) -> bool> Toy<F> {
 }
 
 impl<F: Fn(&Program) -> bool> Evaluate for Toy<F> {
-    fn evaluate(&mut self, program: &Program) -> Result<Evaluation> {
+    fn evaluate(&mut self, program: &Program) -> Result<ProgramOutcome> {
         assert!(self.seen.insert(program.clone()), "{program} was evaluated twice");
         let correct = (self.right)(program);
         let margin = if correct { 1.0 } else { -1.0 };
-        Ok(Evaluation { correct, margin })
+        Ok(ProgramOutcome { correct, margin })
     }
 }
 
@@ -98,7 +98,7 @@ fn ucb_chooses_among_children() {
 fn ucb_follows_the_formula() {
     let mut rng = settings(1).rng("q");
     let mut tree = Tree::new(4, Edits::Layers);
-    let evaluation = Evaluation {
+    let evaluation = ProgramOutcome {
         correct: true,
         margin: 1.0,
     };
@@ -170,7 +170,7 @@ fn a_right_question_is_searched_to_the_end_or_to_what_it_saves() {
 #[test]
 fn the_target_is_the_shortest_then_the_least_varied() {
     let result = |programs: &[&str]| {
-        let evaluation = |correct| Evaluation { correct, margin: 0.0 };
+        let evaluation = |correct| ProgramOutcome { correct, margin: 0.0 };
         let evaluated = programs
             .iter()
             .map(|t| (Program::parse(t, 8).unwrap(), evaluation(true)));

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 
-use super::{ExampleRecord, Part, RecordFile, RecordHeader, write_records};
+use super::{ExampleRecord, RecordFile, RecordHeader, SearchShard, write_records};
 use crate::text::escape_controls;
 
 /// Missing shards that a message names.
@@ -55,7 +55,7 @@ pub fn merge(files: &[RecordFile]) -> Result<Merged<'_>> {
     })
 }
 
-fn part(file: &RecordFile) -> Result<Part> {
+fn part(file: &RecordFile) -> Result<SearchShard> {
     match file.header.part {
         Some(part) => Ok(part),
         None => bail!(
@@ -89,7 +89,7 @@ fn same_search(first: &RecordFile, file: &RecordFile) -> Result<()> {
 }
 
 /// The files by their shard's index, each shard once and none missing.
-fn in_order(files: &[RecordFile], of: Part) -> Result<Vec<&RecordFile>> {
+fn in_order(files: &[RecordFile], of: SearchShard) -> Result<Vec<&RecordFile>> {
     let mut by_index = BTreeMap::new();
     for file in files {
         let shard = part(file)?.shard;
@@ -118,7 +118,7 @@ fn in_order(files: &[RecordFile], of: Part) -> Result<Vec<&RecordFile>> {
     Ok(by_index.into_values().collect())
 }
 
-fn finished(shards: &[&RecordFile], of: Part) -> Result<()> {
+fn finished(shards: &[&RecordFile], of: SearchShard) -> Result<()> {
     let mut unfinished = Vec::new();
     for file in shards {
         let share = part(file)?.shard.share(of.questions);
@@ -173,7 +173,7 @@ mod tests {
             RecordFile {
                 path: PathBuf::from(format!("s{index}.jsonl")),
                 header: RecordHeader {
-                    part: Some(Part {
+                    part: Some(SearchShard {
                         shard,
                         questions: count,
                     }),

@@ -16,7 +16,7 @@ pub use writer::{Existing, RecordWriter};
 use super::Shard;
 use super::mcts::{SearchResult, SearchSettings};
 use crate::eval::prompts::prompt;
-use crate::eval::{Answer, Generation, Question, Scoring};
+use crate::eval::{Answer, GenerationSettings, Question, Scoring};
 use crate::line_file::{self, to_line};
 use crate::program::Program;
 
@@ -38,10 +38,10 @@ pub struct RecordHeader {
     pub scoring: Scoring,
     /// How the model wrote its answers; absent where choices were scored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub generation: Option<Generation>,
+    pub generation: Option<GenerationSettings>,
     /// What of the search this file holds, where that is not all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub part: Option<Part>,
+    pub part: Option<SearchShard>,
     /// The layout these records were imported from: what that does not hold is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imported: Option<String>,
@@ -51,7 +51,7 @@ pub struct RecordHeader {
 
 /// One shard of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Part {
+pub struct SearchShard {
     pub shard: Shard,
     /// Of the whole search.
     pub questions: usize,

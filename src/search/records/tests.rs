@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::writer::Existing;
 use super::*;
-use crate::search::mcts::Evaluation;
+use crate::search::mcts::ProgramOutcome;
 
 pub(crate) fn header() -> RecordHeader {
     RecordHeader {
@@ -37,11 +37,11 @@ pub(crate) fn questions(count: usize) -> Vec<Question> {
 
 pub(crate) fn record(question: &Question) -> ExampleRecord {
     let program = |text: &str, correct, margin| {
-        let evaluation = Evaluation { correct, margin };
+        let evaluation = ProgramOutcome { correct, margin };
         (Program::parse(text, 4).unwrap(), evaluation)
     };
     let result = SearchResult {
-        baseline: Evaluation {
+        baseline: ProgramOutcome {
             correct: false,
             margin: -0.5,
         },
@@ -126,7 +126,7 @@ fn one_shard_does_not_take_the_place_of_another() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("r.jsonl");
     let shard = |shard: &str, questions| RecordHeader {
-        part: Some(Part {
+        part: Some(SearchShard {
             shard: shard.parse().unwrap(),
             questions,
         }),

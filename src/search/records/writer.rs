@@ -8,10 +8,10 @@ use super::read::parse;
 use super::{ExampleRecord, Line, RecordHeader};
 use crate::eval::Question;
 pub use crate::line_file::Existing;
-use crate::line_file::{LineFile, Words, to_line};
+use crate::line_file::{FileWords, LineFile, to_line};
 use crate::text::escape_controls;
 
-const WORDS: Words = Words {
+const WORDS: FileWords = FileWords {
     contents: "records",
     writer: "search",
     option: "--out",

@@ -6,10 +6,10 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, ensure};
 
-use super::routers::Shape;
-use super::state::Key;
-use super::trainer::Measured;
-use super::{DepthSettings, Text, Trained};
+use super::routers::DepthShape;
+use super::state::DepthKey;
+use super::trainer::ThresholdMeasures;
+use super::{DepthSettings, Text, TrainedDepth};
 use crate::engine::{SCOPE, Scope};
 use crate::model::Model;
 use crate::model::gradient::FrozenModel;
@@ -33,7 +33,7 @@ const LEAST_SHARE: f64 = 0.66;
 /// # Errors
 /// Those of the model.
 pub fn calibrate(
-    trained: &Trained,
+    trained: &TrainedDepth,
     model: &FrozenModel,
     held_out: &[Text],
     (layers, threads, stop): (usize, usize, &AtomicBool),
@@ -64,8 +64,8 @@ fn thresholds(least: f64, most: f64, count: usize) -> Vec<f64> {
 }
 
 /// The thresholds between which the depth is worth calibrating, from those measured by ascending threshold.
-fn range(measured: &[Measured], layers: usize) -> (f64, f64) {
-    let share = |m: &&Measured| m.depth / layers as f64;
+fn range(measured: &[ThresholdMeasures], layers: usize) -> (f64, f64) {
+    let share = |m: &&ThresholdMeasures| m.depth / layers as f64;
     let deep = measured.iter().take_while(|m| share(m) >= MOST_SHARE).last();
     let shallow = measured.iter().find(|m| share(m) <= LEAST_SHARE);
     let least = deep.map_or(-REACH, |m| m.offset);
@@ -86,7 +86,7 @@ pub fn begin_with(path: &Path, settings: &DepthSettings, model: &Model) -> Resul
         "{} holds no depth routers: --from goes on with what `train --method depth` made",
         path.display()
     );
-    let shape = Shape::new(config.layers, config.hidden_size, settings.width);
+    let shape = DepthShape::new(config.layers, config.hidden_size, settings.width);
     let parameters = shape.parameters_of(&routers.layers);
     let parameters = parameters.with_context(|| {
         format!(
@@ -102,7 +102,7 @@ pub fn begin_with(path: &Path, settings: &DepthSettings, model: &Model) -> Resul
 /// What the dial comes to on held-out texts.
 pub struct Table {
     /// By ascending threshold.
-    measured: Vec<Measured>,
+    measured: Vec<ThresholdMeasures>,
     texts: usize,
     tokens: usize,
 }
@@ -169,10 +169,10 @@ impl Table {
 /// # Errors
 /// Settings that are no JSON, which there are none of.
 pub fn checkpoint(
-    trained: &Trained,
+    trained: &TrainedDepth,
     table: &Table,
     neutral: f64,
-    (settings, key): (&DepthSettings, &Key),
+    (settings, key): (&DepthSettings, &DepthKey),
     model: &Model,
 ) -> Result<RouterSet> {
     let entries = [
@@ -203,7 +203,7 @@ mod tests {
         let measured = [(-1.0, 29.0), (0.0, 28.0), (1.0, 26.0), (2.0, 26.0)];
         Table {
             measured: measured
-                .map(|(offset, depth)| Measured {
+                .map(|(offset, depth)| ThresholdMeasures {
                     offset,
                     depth,
                     kl: 0.1,

@@ -1,18 +1,18 @@
 //! The curves of a training of depth routers, as SVG.
 
-use super::StepReport;
-use crate::plot::{self, Curve, Grid, Joined, Panel, Point, Scale};
+use super::DepthStepReport;
+use crate::plot::{self, Curve, Joined, Panel, PanelGrid, PlotPoint, Scale};
 
 /// Steps whose mean is a point of the curves.
 const SMOOTHED: usize = 10;
 
 /// KL and depth over steps, as SVG.
-pub fn svg(reports: &[StepReport]) -> String {
+pub fn svg(reports: &[DepthStepReport]) -> String {
     plot::svg(&panels(reports), GRID)
 }
 
 /// Of the SVG.
-const GRID: Grid = Grid {
+const GRID: PanelGrid = PanelGrid {
     width: 420.0,
     height: 280.0,
     across: 2,
@@ -20,12 +20,12 @@ const GRID: Grid = Grid {
 };
 
 /// KL and depth over steps.
-fn panels(reports: &[StepReport]) -> [Panel; 2] {
-    let points = |value: &dyn Fn(&StepReport) -> f64| -> Vec<Point> {
-        let point = |reports: &[StepReport]| Point {
+fn panels(reports: &[DepthStepReport]) -> [Panel; 2] {
+    let points = |value: &dyn Fn(&DepthStepReport) -> f64| -> Vec<PlotPoint> {
+        let point = |reports: &[DepthStepReport]| PlotPoint {
             x: reports.last().map_or(0.0, |r| r.step as f64),
             y: reports.iter().map(value).sum::<f64>() / reports.len() as f64,
-            ..Point::default()
+            ..PlotPoint::default()
         };
         reports.chunks(SMOOTHED).map(point).collect()
     };

@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 
 pub use student::{Reading, Teacher};
 pub use texts::{Prompts, Text, Texts};
-pub use trainer::{StepReport, Trained, train};
+pub use trainer::{DepthStepReport, TrainedDepth, train};
 
 /// The numbers of a training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -21,7 +21,7 @@ const NEVER: f32 = -1e9;
 
 /// Sizes of the routers of all routed layers, and where each one's parameters lie.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Shape {
+pub struct DepthShape {
     pub layers: usize,
     pub hidden_size: usize,
     pub width: usize,
@@ -29,7 +29,7 @@ pub struct Shape {
 }
 
 /// What a forward pass leaves for the backward pass.
-pub struct Activations {
+pub struct RouterActivations {
     /// x, (rows, hidden_size)
     normed: Vec<f32>,
     /// gelu(…) and its slope, (rows, width)
@@ -49,9 +49,9 @@ struct Parts<'a> {
     b2: f32,
 }
 
-impl Shape {
+impl DepthShape {
     pub fn new(layers: usize, hidden_size: usize, width: usize) -> Self {
-        Shape {
+        DepthShape {
             layers,
             hidden_size,
             width,
@@ -125,7 +125,7 @@ impl Shape {
     }
 
     /// What the router of `layer` says of some states (rows, hidden_size).
-    pub fn forward(&self, parameters: &[f32], layer: usize, states: &[f32]) -> Activations {
+    pub fn forward(&self, parameters: &[f32], layer: usize, states: &[f32]) -> RouterActivations {
         let router = self.parts(parameters, layer);
         let rows = states.len() / self.hidden_size;
         let mut normed = vec![0.0; states.len()];
@@ -140,7 +140,7 @@ impl Shape {
         let w2 = Matrix::new(router.w2, self.width, 1);
         product(&mut logits, Matrix::new(&inner, rows, self.width), w2, false);
         logits.iter_mut().for_each(|z| *z += router.b2);
-        Activations {
+        RouterActivations {
             normed,
             inner,
             slope,
@@ -156,7 +156,7 @@ impl Shape {
         parameters: &[f32],
         layer: usize,
         states: &[f32],
-        activations: &Activations,
+        activations: &RouterActivations,
         d: &[f32],
         gradients: &mut [f32],
         to: &mut [f32],
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn gradients_are_differences() {
-        let shape = Shape::new(5, 8, 3);
+        let shape = DepthShape::new(5, 8, 3);
         let (parameters, states) = (values(shape.parameters(), 1), values(4 * 8, 2));
         let d = values(4, 3);
         let value = |parameters: &[f32], states: &[f32]| -> f64 {
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_checkpoint_says_what_the_training_says() {
-        let shape = Shape::new(5, 8, 3);
+        let shape = DepthShape::new(5, 8, 3);
         let parameters = values(shape.parameters(), 1);
         let routers = shape.routers(&parameters, 0.25);
         let state = values(8, 2);
@@ -272,7 +272,7 @@ mod tests {
             read[shape.range(layer).end - 1] += 0.25;
         }
         assert!(read.iter().zip(&parameters).all(|(a, b)| (a - b).abs() < 1e-6));
-        assert_eq!(Shape::new(5, 8, 4).parameters_of(&routers), None);
+        assert_eq!(DepthShape::new(5, 8, 4).parameters_of(&routers), None);
         for (layer, router) in routers.iter().enumerate() {
             let [skip, execute, repeat] = router.logits(&normed);
             assert_eq!(repeat, NEVER);

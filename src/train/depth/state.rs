@@ -6,13 +6,13 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::DepthSettings;
-use super::trainer::StepReport;
+use super::trainer::DepthStepReport;
 use crate::train::optimiser::AdamW;
 use crate::train::state::{damaged, load_vectors, save_vectors};
 
 /// What a training depends on. Where it differs, nothing can be gone on with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Key {
+pub struct DepthKey {
     pub format: u32,
     #[serde(flatten)]
     pub settings: DepthSettings,
@@ -25,18 +25,18 @@ pub struct Key {
 
 /// Parameters and Adam's moments after some steps. What comes next follows from seed and step.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct State {
+pub struct DepthState {
     pub parameters: Vec<f32>,
     pub adam: AdamW,
     /// One a step.
-    pub reports: Vec<StepReport>,
+    pub reports: Vec<DepthStepReport>,
 }
 
 const PARTS: [&str; 3] = ["parameters", "first", "second"];
 
-impl State {
+impl DepthState {
     /// Writes the state, whole or not at all.
-    pub fn save(&self, path: &Path, key: &Key) -> Result<()> {
+    pub fn save(&self, path: &Path, key: &DepthKey) -> Result<()> {
         let vectors: Vec<(&str, &[f32])> = PARTS
             .into_iter()
             .zip([&self.parameters[..], &self.adam.first, &self.adam.second])
@@ -48,13 +48,13 @@ impl State {
     ///
     /// # Errors
     /// A state of another training, with the first difference named, and one that is damaged.
-    pub fn load(path: &Path, key: &Key, parameters: usize) -> Result<Option<State>> {
+    pub fn load(path: &Path, key: &DepthKey, parameters: usize) -> Result<Option<DepthState>> {
         // States of earlier versions have no check sum.
         let Some(([values, first, second], reports)) = load_vectors(path, key, PARTS, false)? else {
             return Ok(None);
         };
         let sizes = [&values, &first, &second].map(Vec::len);
-        let state = State {
+        let state = DepthState {
             parameters: values,
             adam: AdamW { first, second },
             reports,

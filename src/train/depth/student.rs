@@ -5,10 +5,10 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::routed;
-use super::routers::{Activations as RouterActivations, Shape};
+use super::routers::{DepthShape, RouterActivations};
 use super::texts::Text;
 use crate::model::Chunk;
-use crate::model::gradient::{Activations, FrozenModel, Past};
+use crate::model::gradient::{BlockActivations, FrozenModel, Past};
 
 /// What the whole model makes of a text, once for all readings.
 pub struct Teacher {
@@ -119,7 +119,7 @@ impl Teacher {
     pub fn read(
         &self,
         model: &FrozenModel,
-        shape: &Shape,
+        shape: &DepthShape,
         parameters: &[f32],
         threshold: Threshold,
         learn: Option<Learning>,
@@ -130,7 +130,7 @@ impl Teacher {
         let chunk = model.chunk(self.prompt, self.answer)?;
         let mut states = self.entering.clone();
         let mut depth = vec![layers - routed.len(); self.answer];
-        let mut passes: Vec<(Activations, Option<Routed>)> = Vec::new();
+        let mut passes: Vec<(BlockActivations, Option<Routed>)> = Vec::new();
         for layer in routed.start..layers {
             let (after, activations) = model.forward(layer, states, &chunk, &self.past[layer])?;
             let entering = activations.entering();
@@ -215,7 +215,7 @@ impl Teacher {
 struct Block<'a> {
     model: &'a FrozenModel<'a>,
     layer: usize,
-    activations: &'a Activations,
+    activations: &'a BlockActivations,
     chunk: &'a Chunk,
     past: &'a Past,
     /// Nothing is learnt before it.
@@ -310,7 +310,7 @@ mod tests {
     fn a_gate_learns_what_its_layer_is_worth() {
         let decoder = packed_decoder(LAYERS);
         let model = FrozenModel::new(&decoder).unwrap();
-        let shape = Shape::new(LAYERS, decoder.config().hidden_size, 4);
+        let shape = DepthShape::new(LAYERS, decoder.config().hidden_size, 4);
         let parameters = shape.initial(7);
         let teacher = Teacher::new(&model, &text()).unwrap();
         let read = |noise: &[f32], learn: Option<Learning>| {

@@ -17,7 +17,7 @@ use crate::engine::sequence::Sequence;
 use crate::engine::settings::Sampling;
 use crate::eval::parallel::for_each_ordered;
 use crate::files;
-use crate::line_file::{Existing, LineFile, Words, difference, to_line, whole_lines};
+use crate::line_file::{Existing, FileWords, LineFile, difference, to_line, whole_lines};
 use crate::model::Model;
 use crate::program::Program;
 use crate::router::checkpoint::hex;
@@ -34,7 +34,7 @@ const SHIPPED: &str = include_str!("../../../assets/depth-prompts.txt");
 /// Others that ship, to measure on: none of them is among those.
 const HELD_OUT: &str = include_str!("../../../assets/depth-prompts-held-out.txt");
 
-const WORDS: Words = Words {
+const WORDS: FileWords = FileWords {
     contents: "texts",
     writer: "training",
     option: "--out",

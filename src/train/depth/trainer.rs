@@ -10,8 +10,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::routers::Shape;
-use super::state::{Key, State};
+use super::routers::DepthShape;
+use super::state::{DepthKey, DepthState};
 use super::student::{Learning, Reading, Teacher, Threshold, Weights};
 use super::texts::{Text, Texts};
 use super::{DepthSettings, routed};
@@ -28,7 +28,7 @@ const LEAST_NOISE: f64 = 0.2;
 
 /// What one step came to, over the tokens of its texts and before its change.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StepReport {
+pub struct DepthStepReport {
     pub step: usize,
     pub learning_rate: f64,
     /// KL and the price of the executed layers above the least depth, in nats a token.
@@ -43,7 +43,7 @@ pub struct StepReport {
 
 /// Mean measures at one threshold on held-out texts.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Measured {
+pub struct ThresholdMeasures {
     /// o
     pub offset: f64,
     pub depth: f64,
@@ -52,24 +52,24 @@ pub struct Measured {
 }
 
 /// What is trained, and on what.
-pub struct Job<'a> {
+pub struct DepthJob<'a> {
     pub model: &'a FrozenModel<'a>,
     pub texts: &'a Texts,
     pub settings: &'a DepthSettings,
-    pub key: &'a Key,
+    pub key: &'a DepthKey,
     /// Texts read at once. Changes no result.
     pub threads: usize,
-    /// The parameters to begin with, see [`Shape::parameters_of`]; new ones if absent.
+    /// The parameters to begin with, see [`DepthShape::parameters_of`]; new ones if absent.
     pub from: Option<Vec<f32>>,
     /// Where the state is kept; one that is there is gone on with.
     pub state: Option<&'a Path>,
 }
 
 /// Trained routers.
-pub struct Trained {
-    shape: Shape,
+pub struct TrainedDepth {
+    shape: DepthShape,
     parameters: Vec<f32>,
-    pub reports: Vec<StepReport>,
+    pub reports: Vec<DepthStepReport>,
 }
 
 /// Trains routers. `None` if `stop` was set before the last step. `tell` hears of each step, those of a state that is
@@ -77,15 +77,19 @@ pub struct Trained {
 ///
 /// # Errors
 /// A state of another training, a disk that is full, and those of the model.
-pub fn train(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(&StepReport) -> Result<()>) -> Result<Option<Trained>> {
+pub fn train(
+    job: &DepthJob,
+    stop: &AtomicBool,
+    tell: &mut dyn FnMut(&DepthStepReport) -> Result<()>,
+) -> Result<Option<TrainedDepth>> {
     let settings = job.settings;
     let config = job.model.decoder().config();
-    let shape = Shape::new(config.layers, config.hidden_size, settings.width);
+    let shape = DepthShape::new(config.layers, config.hidden_size, settings.width);
     let found = match job.state {
-        Some(path) => State::load(path, job.key, shape.parameters())?,
+        Some(path) => DepthState::load(path, job.key, shape.parameters())?,
         None => None,
     };
-    let mut state = found.unwrap_or_else(|| State {
+    let mut state = found.unwrap_or_else(|| DepthState {
         parameters: job.from.clone().unwrap_or_else(|| shape.initial(settings.seed)),
         adam: AdamW::new(shape.parameters()),
         reports: Vec::new(),
@@ -108,7 +112,7 @@ pub fn train(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(&StepReport) -> 
         }
         tell(state.reports.last().expect("one was just added"))?;
     }
-    Ok(Some(Trained {
+    Ok(Some(TrainedDepth {
         shape,
         parameters: state.parameters,
         reports: state.reports,
@@ -144,13 +148,13 @@ fn schedule(step: usize, settings: &DepthSettings) -> (f64, f64) {
 
 /// What a step's texts come to and the gradients of its loss; `None` if it was stopped.
 fn gradients(
-    job: &Job,
-    shape: &Shape,
+    job: &DepthJob,
+    shape: &DepthShape,
     parameters: &[f32],
     step: usize,
     teachers: &[OnceLock<Teacher>],
     stop: &AtomicBool,
-) -> Result<Option<(StepReport, Vec<f32>)>> {
+) -> Result<Option<(DepthStepReport, Vec<f32>)>> {
     let settings = job.settings;
     let layers = shape.layers;
     let batch = texts_of(step, job.texts.training.len(), settings);
@@ -213,7 +217,7 @@ fn gradients(
     if sum.texts < batch.len() {
         return Ok(None);
     }
-    let report = StepReport {
+    let report = DepthStepReport {
         step: step + 1,
         learning_rate,
         loss,
@@ -250,7 +254,7 @@ impl Sum {
     }
 }
 
-impl Trained {
+impl TrainedDepth {
     /// Measures at some thresholds on texts; `None` if it was stopped. `done` hears the number of finished texts.
     ///
     /// # Errors
@@ -263,7 +267,7 @@ impl Trained {
         threads: usize,
         stop: &AtomicBool,
         mut done: impl FnMut(usize),
-    ) -> Result<Option<Vec<Measured>>> {
+    ) -> Result<Option<Vec<ThresholdMeasures>>> {
         let read = |index: usize| {
             let teacher = Teacher::new(model, &texts[index])?;
             let mut readings = Vec::with_capacity(offsets.len());
@@ -291,7 +295,7 @@ impl Trained {
         }
         let measured = sums.iter().zip(offsets).map(|(sum, &offset)| {
             let mean = |total: f64| total / sum.tokens as f64;
-            Measured {
+            ThresholdMeasures {
                 offset,
                 depth: mean(sum.depth as f64),
                 kl: mean(sum.kl),

@@ -24,7 +24,7 @@ use sha2::{Digest, Sha256};
 use super::FeatureKey;
 use super::scaling::{Moments, Scaling, Sums};
 use crate::train::math::scale_and_shift;
-use crate::train::network::Batch;
+use crate::train::network::WindowBatch;
 
 pub(super) const MAGIC: &[u8; 8] = b"DRLLMFEA";
 /// Bytes of magic and key.
@@ -154,7 +154,7 @@ impl LayerFeatures<'_> {
     pub fn moments(&self, of: &[usize]) -> Moments {
         let mut sums = Sums::new(self.size);
         let as_they_are = self.scaling(&Moments::identity(self.size));
-        let mut batch = Batch::default();
+        let mut batch = WindowBatch::default();
         for examples in of.chunks(CHUNK) {
             self.gather(examples, &as_they_are, &mut batch);
             batch.windows.chunks_exact(self.size).for_each(|x| sums.add(0, x));
@@ -168,7 +168,7 @@ impl LayerFeatures<'_> {
     }
 
     /// Fills a batch with the windows of some examples.
-    pub fn gather(&self, examples: &[usize], scaling: &Scaling, batch: &mut Batch) {
+    pub fn gather(&self, examples: &[usize], scaling: &Scaling, batch: &mut WindowBatch) {
         batch.counts.clear();
         batch.counts.extend(examples.iter().map(|&e| self.counts[e] as usize));
         batch

@@ -14,7 +14,7 @@ pub use file::{FeatureFile, LayerFeatures};
 pub use scaling::{Moments, Scaling};
 pub use writer::FeatureWriter;
 
-use super::dataset::Example;
+use super::dataset::RouterExample;
 use crate::eval::parallel::for_each_ordered;
 use crate::model::{Decoder, Model};
 use crate::program::Action;
@@ -42,7 +42,7 @@ pub struct FeatureKey {
 }
 
 impl FeatureKey {
-    pub fn new(model: &Model, exact: bool, examples: &[Example], windows: usize) -> Self {
+    pub fn new(model: &Model, exact: bool, examples: &[RouterExample], windows: usize) -> Self {
         let mut hash = Sha256::new();
         for example in examples {
             hash.update((example.prompt.len() as u64).to_le_bytes());
@@ -82,7 +82,7 @@ impl FeatureKey {
 /// last.
 pub fn compute(
     model: &Model,
-    examples: &[Example],
+    examples: &[RouterExample],
     writers: &mut [FeatureWriter],
     threads: usize,
     stop: &AtomicBool,

@@ -1,6 +1,6 @@
 use super::*;
 use crate::eval::testing::tiny_decoder;
-use crate::train::network::Batch;
+use crate::train::network::WindowBatch;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
@@ -66,7 +66,7 @@ fn windows_come_back_finer_than_f16_resolves_them() {
     let folder = tempfile::tempdir().unwrap();
     let file = write(folder.path(), 200, 200).finish().unwrap();
     assert_eq!(std::fs::metadata(file.path()).unwrap().len(), file.bytes());
-    let mut batch = Batch::default();
+    let mut batch = WindowBatch::default();
     for layer in 0..2 {
         let features = file.layer(layer).unwrap();
         let raw = features.scaling(&Moments::identity(SIZE));
@@ -91,7 +91,7 @@ fn standardised_windows_have_mean_0_and_deviation_1() {
         (7.0, 1.0),
         "a unit that does not vary"
     );
-    let mut batch = Batch::default();
+    let mut batch = WindowBatch::default();
     features.gather(&of, &features.scaling(&moments), &mut batch);
     let rows = batch.windows.len() / SIZE;
     for unit in [0, 2, 3] {

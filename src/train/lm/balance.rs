@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{D, Result, Tensor};
 
-use crate::model::loopmoe::{Observer, Seen};
+use crate::model::loopmoe::{ExecutionObserver, Seen};
 
 /// How often each expert was chosen, and by how many distinct ones a token was served.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -97,7 +97,7 @@ impl Balance {
     }
 }
 
-impl Observer for Balance {
+impl ExecutionObserver for Balance {
     fn execution(&mut self, seen: &Seen) -> Result<()> {
         let Some(routing) = seen.routing else { return Ok(()) };
         let layer = seen.pass.execution.layer;

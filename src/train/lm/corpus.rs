@@ -4,13 +4,13 @@
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::tasks::{Problem, Task};
-use crate::model::loopmoe::Words;
+use super::tasks::{LmTask, Problem};
+use crate::model::loopmoe::WordList;
 use crate::model::loopmoe::words::START;
 
 /// One sequence: what stands at each place, and how much the loss at the next token counts.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Sequence {
+pub struct TokenSequence {
     /// One more than the model reads: the last is only a target.
     pub tokens: Vec<u32>,
     /// Of each target, `tokens[1..]`: whether it belongs to an answer.
@@ -21,7 +21,7 @@ pub struct Sequence {
 pub const HELD_OUT: u64 = 1 << 60;
 
 /// The sequence at a place of the corpus. The last problem may be cut off.
-pub fn sequence(words: &Words, tasks: &[Task], context: usize, seed: u64, index: u64) -> Sequence {
+pub fn sequence(words: &WordList, tasks: &[LmTask], context: usize, seed: u64, index: u64) -> TokenSequence {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(index);
     let id = |word: &str| words.id(word).expect("the tasks use words of the tokenizer alone");
@@ -35,7 +35,7 @@ pub fn sequence(words: &Words, tasks: &[Task], context: usize, seed: u64, index:
     }
     tokens.truncate(context + 1);
     is_answer.truncate(context);
-    Sequence { tokens, is_answer }
+    TokenSequence { tokens, is_answer }
 }
 
 #[cfg(test)]
@@ -44,13 +44,13 @@ mod tests {
 
     #[test]
     fn sequences_are_full_and_know_their_answers() {
-        let words = Words::default();
-        let made = sequence(&words, &Task::ALL, 64, 5, 7);
+        let words = WordList::default();
+        let made = sequence(&words, &LmTask::ALL, 64, 5, 7);
         assert_eq!((made.tokens.len(), made.is_answer.len()), (65, 64));
-        assert_eq!(made, sequence(&words, &Task::ALL, 64, 5, 7));
-        assert_ne!(made, sequence(&words, &Task::ALL, 64, 5, 8));
-        assert_ne!(made, sequence(&words, &Task::ALL, 64, 6, 7));
-        let one = sequence(&words, &[Task::Copy], 64, 5, 0);
+        assert_eq!(made, sequence(&words, &LmTask::ALL, 64, 5, 7));
+        assert_ne!(made, sequence(&words, &LmTask::ALL, 64, 5, 8));
+        assert_ne!(made, sequence(&words, &LmTask::ALL, 64, 6, 7));
+        let one = sequence(&words, &[LmTask::Copy], 64, 5, 0);
         let text = words.decode(&one.tokens);
         let first = text.split('.').next().unwrap();
         let (question, answer) = first.split_once(" = ").unwrap();

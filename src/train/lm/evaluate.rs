@@ -9,27 +9,27 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use super::corpus::HELD_OUT;
-use super::tasks::{Problem, Task};
+use super::tasks::{LmTask, Problem};
 use crate::eval::parallel::for_each_ordered;
 use crate::eval::statistics::wilson;
 use crate::model::loopmoe::words::START;
-use crate::model::loopmoe::{Excluded, LatentCache, LoopMoe, Observer, Words};
+use crate::model::loopmoe::{Excluded, ExecutionObserver, LatentCache, LoopMoe, WordList};
 
 /// Problems that go through the model together.
 const BATCH: usize = 50;
 
 /// What is asked: so many problems of a kind, at K iterations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Question {
-    pub task: Task,
+pub struct ProblemSet {
+    pub task: LmTask,
     pub difficulty: usize,
     pub iterations: usize,
 }
 
 /// How it went.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Score {
-    pub task: Task,
+pub struct ProblemScore {
+    pub task: LmTask,
     pub difficulty: usize,
     /// Whether a training sees this difficulty.
     pub trained: bool,
@@ -41,10 +41,10 @@ pub struct Score {
     pub high: f64,
 }
 
-impl Score {
-    pub fn new(question: Question, right: usize, of: usize) -> Self {
+impl ProblemScore {
+    pub fn new(question: ProblemSet, right: usize, of: usize) -> Self {
         let (low, high) = wilson(right, of);
-        Score {
+        ProblemScore {
             task: question.task,
             difficulty: question.difficulty,
             trained: question.difficulty <= question.task.trained(),
@@ -62,14 +62,14 @@ impl Score {
 }
 
 /// The problems of a task and difficulty; a seed always gives the same ones, to every model and at every K.
-pub fn problems(task: Task, difficulty: usize, count: usize, seed: u64) -> Vec<Problem> {
+pub fn problems(task: LmTask, difficulty: usize, count: usize, seed: u64) -> Vec<Problem> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(HELD_OUT + task as u64 * 1000 + difficulty as u64);
     (0..count).map(|_| Problem::new(task, difficulty, &mut rng)).collect()
 }
 
 /// A batch of problems as one tensor, shorter ones filled up behind their end, where nothing looks at them.
-pub struct Batch {
+pub struct ProblemBatch {
     /// (problems, tokens)
     pub tokens: Tensor,
     /// Of each problem: where its answer begins, and where it ends.
@@ -78,10 +78,10 @@ pub struct Batch {
     pub ids: Vec<Vec<u32>>,
 }
 
-impl Batch {
+impl ProblemBatch {
     /// # Errors
     /// Those of the device.
-    pub fn new(problems: &[Problem], words: &Words, device: &candle_core::Device) -> Result<Self> {
+    pub fn new(problems: &[Problem], words: &WordList, device: &candle_core::Device) -> Result<Self> {
         let mut ids = Vec::new();
         let mut answers = Vec::new();
         for problem in problems {
@@ -93,7 +93,7 @@ impl Batch {
         let longest = ids.iter().map(Vec::len).max().unwrap_or(1);
         ids.iter_mut().for_each(|ids| ids.resize(longest, 0));
         let tokens = Tensor::from_vec(ids.concat(), (ids.len(), longest), device)?;
-        Ok(Batch { tokens, answers, ids })
+        Ok(ProblemBatch { tokens, answers, ids })
     }
 
     /// Which problems the model answers as they should be: each token of the answer, its end included, is the likeliest
@@ -101,7 +101,12 @@ impl Batch {
     ///
     /// # Errors
     /// Those of the model.
-    pub fn solved(&self, model: &LoopMoe, iterations: usize, observer: &mut dyn Observer) -> Result<Vec<bool>> {
+    pub fn solved(
+        &self,
+        model: &LoopMoe,
+        iterations: usize,
+        observer: &mut dyn ExecutionObserver,
+    ) -> Result<Vec<bool>> {
         let path = model.config().standard_path(iterations);
         let mut cache = LatentCache::default();
         let logits = model.forward(&self.tokens, &path, &mut cache, &Excluded::new(), observer)?;
@@ -119,23 +124,23 @@ impl Batch {
 /// Those of the model.
 pub fn evaluate(
     model: &LoopMoe,
-    words: &Words,
-    questions: &[Question],
+    words: &WordList,
+    questions: &[ProblemSet],
     (count, seed): (usize, u64),
     threads: usize,
     stop: &AtomicBool,
     mut done: impl FnMut(usize),
-) -> Result<Option<Vec<Score>>> {
+) -> Result<Option<Vec<ProblemScore>>> {
     let mut scores = Vec::new();
     let device = candle_core::Device::Cpu;
     let ask = |at: usize| {
         let question = questions[at];
         let mut right = 0;
         for part in problems(question.task, question.difficulty, count, seed).chunks(BATCH) {
-            let solved = Batch::new(part, words, &device)?.solved(model, question.iterations, &mut ())?;
+            let solved = ProblemBatch::new(part, words, &device)?.solved(model, question.iterations, &mut ())?;
             right += solved.into_iter().filter(|solved| *solved).count();
         }
-        Ok(Some(Score::new(question, right, count)))
+        Ok(Some(ProblemScore::new(question, right, count)))
     };
     for_each_ordered(0..questions.len(), threads, stop, ask, |_, score| {
         scores.push(score);
@@ -153,7 +158,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_solved_where_greedy_decoding_writes_it() {
-        let words = Words::default();
+        let words = WordList::default();
         let model = model(
             &LoopMoeConfig {
                 vocab_size: words.count(),
@@ -161,7 +166,7 @@ mod tests {
             },
             3,
         );
-        let asked = problems(Task::Copy, 1, 3, 9);
+        let asked = problems(LmTask::Copy, 1, 3, 9);
         // What the model writes behind the question is taken as the right answer; of the last, all but one word.
         let greedy = |question: &[&'static str]| {
             let mut text = format!("<s> {}", question.join(" "));
@@ -195,20 +200,20 @@ mod tests {
             .into_iter()
             .map(|word| &*word.leak())
             .collect();
-        let batch = Batch::new(&answered, &words, &candle_core::Device::Cpu).unwrap();
+        let batch = ProblemBatch::new(&answered, &words, &candle_core::Device::Cpu).unwrap();
         assert_eq!(batch.solved(&model, 2, &mut ()).unwrap(), [true, true, false]);
     }
 
     #[test]
     fn all_models_get_the_same_problems() {
-        assert_eq!(problems(Task::Sort, 5, 20, 1), problems(Task::Sort, 5, 20, 1));
-        assert_ne!(problems(Task::Sort, 5, 20, 1), problems(Task::Sort, 5, 20, 2));
-        let question = Question {
-            task: Task::Calc,
+        assert_eq!(problems(LmTask::Sort, 5, 20, 1), problems(LmTask::Sort, 5, 20, 1));
+        assert_ne!(problems(LmTask::Sort, 5, 20, 1), problems(LmTask::Sort, 5, 20, 2));
+        let question = ProblemSet {
+            task: LmTask::Calc,
             difficulty: 7,
             iterations: 4,
         };
-        let score = Score::new(question, 5, 10);
+        let score = ProblemScore::new(question, 5, 10);
         assert!(!score.trained && score.accuracy() == 0.5 && score.low < 0.24 && score.high > 0.76);
     }
 }

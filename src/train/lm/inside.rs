@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use candle_core::{D, DType, Result, Tensor};
 use serde::Serialize;
 
-use crate::model::loopmoe::{Execution, Observer, Seen};
+use crate::model::loopmoe::{Execution, ExecutionObserver, Seen};
 
 /// Two iterations of a body layer, over tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -125,7 +125,7 @@ fn sum(x: &Tensor) -> Result<f64> {
     x.to_dtype(DType::F64)?.sum_all()?.to_scalar()
 }
 
-impl Observer for Inside {
+impl ExecutionObserver for Inside {
     fn execution(&mut self, seen: &Seen) -> Result<()> {
         let at = seen.pass.execution;
         if seen.index == 0 {

@@ -14,5 +14,5 @@ pub mod tasks;
 pub mod trainer;
 
 pub use settings::LmSettings;
-pub use tasks::{Problem, Task};
-pub use trainer::{StepReport, train};
+pub use tasks::{LmTask, Problem};
+pub use trainer::{LmStepReport, train};

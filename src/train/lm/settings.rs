@@ -2,15 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::tasks::Task;
+use super::tasks::LmTask;
 use crate::model::loopmoe::capacity::balance;
-use crate::model::loopmoe::{LoopMoeConfig, Words};
+use crate::model::loopmoe::{LoopMoeConfig, WordList};
 
 /// What a training is made of: with the same settings it ends in the same bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LmSettings {
     pub model: LoopMoeConfig,
-    pub tasks: Vec<Task>,
+    pub tasks: Vec<LmTask>,
     pub seed: u64,
     pub steps: usize,
     /// Sequences a step.
@@ -63,7 +63,7 @@ impl Preset {
     /// The plain twin: 12 layers of their own.
     pub fn plain(self) -> LoopMoeConfig {
         let small = LoopMoeConfig {
-            vocab_size: Words::default().count(),
+            vocab_size: WordList::default().count(),
             hidden_size: 128,
             prefix_layers: 12,
             body_layers: 0,
@@ -140,7 +140,7 @@ impl Preset {
     pub fn settings(self, model: LoopMoeConfig) -> LmSettings {
         let small = LmSettings {
             model,
-            tasks: Task::ALL.to_vec(),
+            tasks: LmTask::ALL.to_vec(),
             seed: 42,
             steps: 10_000,
             batch: 32,

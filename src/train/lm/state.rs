@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::settings::LmSettings;
-use super::trainer::StepReport;
+use super::trainer::LmStepReport;
 use crate::train::state::{damaged, load_vectors, save_vectors};
 
 /// Version of the layout of this file and of what a step computes.
@@ -14,15 +14,15 @@ pub const FORMAT: u32 = 1;
 
 /// What a training depends on. Where it differs, nothing can be gone on with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Key {
+pub struct LmKey {
     pub format: u32,
     #[serde(flatten)]
     pub settings: LmSettings,
 }
 
-impl Key {
+impl LmKey {
     pub fn new(settings: &LmSettings) -> Self {
-        Key {
+        LmKey {
             format: FORMAT,
             settings: settings.clone(),
         }
@@ -32,22 +32,22 @@ impl Key {
 /// Parameters and Adam's moments after some steps, flat, in the order of the model's parameters. What comes next follows
 /// from seed and step.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct State {
+pub struct LmState {
     pub parameters: Vec<f32>,
     pub first: Vec<f32>,
     pub second: Vec<f32>,
     /// One a step.
-    pub reports: Vec<StepReport>,
+    pub reports: Vec<LmStepReport>,
 }
 
 const PARTS: [&str; 3] = ["parameters", "first", "second"];
 
-impl State {
+impl LmState {
     /// Writes the state, whole or not at all.
     ///
     /// # Errors
     /// A disk that is full.
-    pub fn save(&self, path: &Path, key: &Key) -> Result<()> {
+    pub fn save(&self, path: &Path, key: &LmKey) -> Result<()> {
         let vectors: Vec<(&str, &[f32])> = PARTS
             .into_iter()
             .zip([&self.parameters[..], &self.first, &self.second])
@@ -59,11 +59,11 @@ impl State {
     ///
     /// # Errors
     /// A state of another training, with the first difference named, and one that is damaged.
-    pub fn load(path: &Path, key: &Key, parameters: usize) -> Result<Option<State>> {
+    pub fn load(path: &Path, key: &LmKey, parameters: usize) -> Result<Option<LmState>> {
         let Some(([values, first, second], reports)) = load_vectors(path, key, PARTS, true)? else {
             return Ok(None);
         };
-        let state = State {
+        let state = LmState {
             parameters: values,
             first,
             second,

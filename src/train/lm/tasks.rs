@@ -11,7 +11,7 @@ use crate::model::loopmoe::words::END;
 /// A kind of problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Task {
+pub enum LmTask {
     /// A chain of +, − and ·, from left to right, modulo 10; difficulty: operations
     Calc,
     /// A variable whose value is found over other variables; difficulty: assignments to follow
@@ -28,44 +28,44 @@ pub enum Task {
     Sort,
 }
 
-impl Task {
-    pub const ALL: [Task; 7] = [
-        Task::Calc,
-        Task::Where,
-        Task::Walk,
-        Task::Order,
-        Task::Close,
-        Task::Copy,
-        Task::Sort,
+impl LmTask {
+    pub const ALL: [LmTask; 7] = [
+        LmTask::Calc,
+        LmTask::Where,
+        LmTask::Walk,
+        LmTask::Order,
+        LmTask::Close,
+        LmTask::Copy,
+        LmTask::Sort,
     ];
 
     pub fn name(self) -> &'static str {
         match self {
-            Task::Calc => "calc",
-            Task::Where => "where",
-            Task::Walk => "walk",
-            Task::Order => "order",
-            Task::Close => "close",
-            Task::Copy => "copy",
-            Task::Sort => "sort",
+            LmTask::Calc => "calc",
+            LmTask::Where => "where",
+            LmTask::Walk => "walk",
+            LmTask::Order => "order",
+            LmTask::Close => "close",
+            LmTask::Copy => "copy",
+            LmTask::Sort => "sort",
         }
     }
 
     /// The greatest difficulty that a training sees.
     pub fn trained(self) -> usize {
         match self {
-            Task::Calc => 6,
-            Task::Where | Task::Order => 5,
-            Task::Walk | Task::Close | Task::Copy | Task::Sort => 8,
+            LmTask::Calc => 6,
+            LmTask::Where | LmTask::Order => 5,
+            LmTask::Walk | LmTask::Close | LmTask::Copy | LmTask::Sort => 8,
         }
     }
 
     /// The greatest difficulty there is: problems stay within the positions that a training of 64 tokens sees.
     pub fn hardest(self) -> usize {
         match self {
-            Task::Calc => 12,
-            Task::Where | Task::Order => 10,
-            Task::Walk | Task::Close | Task::Copy | Task::Sort => 16,
+            LmTask::Calc => 12,
+            LmTask::Where | LmTask::Order => 10,
+            LmTask::Walk | LmTask::Close | LmTask::Copy | LmTask::Sort => 16,
         }
     }
 }
@@ -73,7 +73,7 @@ impl Task {
 /// A problem as words: `question` ends in `=`, `answer` in `.`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    pub task: Task,
+    pub task: LmTask,
     pub difficulty: usize,
     pub question: Vec<&'static str>,
     pub answer: Vec<&'static str>,
@@ -89,18 +89,18 @@ const BRACKETS: [[&str; 2]; 3] = [["(", ")"], ["[", "]"], ["{", "}"]];
 const DISTRACTORS: usize = 2;
 
 impl Problem {
-    /// A random problem of a difficulty from 1 to [`Task::hardest`].
-    pub fn new(task: Task, difficulty: usize, rng: &mut ChaCha8Rng) -> Self {
+    /// A random problem of a difficulty from 1 to [`LmTask::hardest`].
+    pub fn new(task: LmTask, difficulty: usize, rng: &mut ChaCha8Rng) -> Self {
         let n = difficulty.clamp(1, task.hardest());
         let mut question = vec![task.name()];
         let mut answer = match task {
-            Task::Calc => calc(n, rng, &mut question),
-            Task::Where => look_up(n, rng, &mut question),
-            Task::Walk => walk(n, rng, &mut question),
-            Task::Order => order(n, rng, &mut question),
-            Task::Close => close(n, rng, &mut question),
-            Task::Copy => copy(n, rng, &mut question),
-            Task::Sort => sort(n, rng, &mut question),
+            LmTask::Calc => calc(n, rng, &mut question),
+            LmTask::Where => look_up(n, rng, &mut question),
+            LmTask::Walk => walk(n, rng, &mut question),
+            LmTask::Order => order(n, rng, &mut question),
+            LmTask::Close => close(n, rng, &mut question),
+            LmTask::Copy => copy(n, rng, &mut question),
+            LmTask::Sort => sort(n, rng, &mut question),
         };
         question.push("=");
         answer.push(END);
@@ -113,7 +113,7 @@ impl Problem {
     }
 
     /// A problem of any kind and of any difficulty that trainings see.
-    pub fn any(tasks: &[Task], rng: &mut ChaCha8Rng) -> Self {
+    pub fn any(tasks: &[LmTask], rng: &mut ChaCha8Rng) -> Self {
         let task = tasks[rng.random_range(0..tasks.len())];
         let difficulty = rng.random_range(1..=task.trained());
         Problem::new(task, difficulty, rng)
@@ -231,7 +231,7 @@ fn sort(n: usize, rng: &mut ChaCha8Rng, question: &mut Words) -> Words {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::loopmoe::Words;
+    use crate::model::loopmoe::WordList;
     use rand::SeedableRng;
 
     fn solve(problem: &Problem) -> Vec<String> {
@@ -239,7 +239,7 @@ mod tests {
         let number = |word: &str| word.parse::<i64>().unwrap();
         let strings = |words: Vec<&str>| words.into_iter().map(str::to_owned).collect::<Vec<String>>();
         match problem.task {
-            Task::Calc => {
+            LmTask::Calc => {
                 let step = |value: i64, pair: &[&str]| match pair[0] {
                     "+" => value + number(pair[1]),
                     "-" => value - number(pair[1]),
@@ -248,20 +248,20 @@ mod tests {
                 let value = q[1..].chunks(2).fold(number(q[0]), step);
                 vec![value.rem_euclid(10).to_string()]
             }
-            Task::Where => {
+            LmTask::Where => {
                 let (all, mut at) = (&q[..q.len() - 2], q[q.len() - 1]);
                 while at.parse::<i64>().is_err() {
                     at = all.split(|w| *w == ",").find(|a| a[0] == at).unwrap()[2];
                 }
                 vec![at.to_owned()]
             }
-            Task::Walk => {
+            LmTask::Walk => {
                 let count = |word: &str| q[3..].iter().filter(|w| **w == word).count() as i64;
                 let x = number(q[0]) + count("right") - count("left");
                 let y = number(q[1]) + count("up") - count("down");
                 vec![x.rem_euclid(10).to_string(), y.rem_euclid(10).to_string()]
             }
-            Task::Order => {
+            LmTask::Order => {
                 let rules: Vec<&[&str]> = q.split(|w| *w == ",").collect();
                 let mut sorted = vec![rules.iter().find(|r| rules.iter().all(|o| o[2] != r[0])).unwrap()[0]];
                 while let Some(rule) = rules.iter().find(|r| r[0] == *sorted.last().unwrap()) {
@@ -269,7 +269,7 @@ mod tests {
                 }
                 strings(sorted)
             }
-            Task::Close => {
+            LmTask::Close => {
                 let mut missing = Vec::new();
                 for &word in q {
                     match BRACKETS.iter().find(|b| b[0] == word) {
@@ -280,8 +280,8 @@ mod tests {
                 missing.reverse();
                 strings(missing)
             }
-            Task::Copy => strings(q.to_vec()),
-            Task::Sort => {
+            LmTask::Copy => strings(q.to_vec()),
+            LmTask::Sort => {
                 let mut digits = q.to_vec();
                 digits.sort_unstable();
                 strings(digits)
@@ -291,9 +291,9 @@ mod tests {
 
     #[test]
     fn answers_are_right_and_fit_at_every_difficulty() {
-        let words = Words::default();
+        let words = WordList::default();
         let mut rng = ChaCha8Rng::seed_from_u64(3);
-        for task in Task::ALL {
+        for task in LmTask::ALL {
             for difficulty in 1..=task.hardest() {
                 for _ in 0..30 {
                     let problem = Problem::new(task, difficulty, &mut rng);
@@ -313,11 +313,13 @@ mod tests {
     fn one_seed_gives_one_corpus() {
         let make = |seed| {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            (0..200).map(|_| Problem::any(&Task::ALL, &mut rng)).collect::<Vec<_>>()
+            (0..200)
+                .map(|_| Problem::any(&LmTask::ALL, &mut rng))
+                .collect::<Vec<_>>()
         };
         assert_eq!(make(1), make(1));
         assert_ne!(make(1), make(2));
-        for task in Task::ALL {
+        for task in LmTask::ALL {
             let of = make(1).into_iter().filter(|p| p.task == task).map(|p| p.difficulty);
             let of: std::collections::BTreeSet<usize> = of.collect();
             assert!(

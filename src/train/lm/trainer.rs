@@ -8,12 +8,12 @@ use candle_core::{D, Device, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
 use super::balance::{Balance, Loads};
-use super::corpus::{Sequence, sequence};
+use super::corpus::{TokenSequence, sequence};
 use super::settings::LmSettings;
-use super::state::{Key, State};
+use super::state::{LmKey, LmState};
 use crate::eval::parallel::for_each_ordered;
 use crate::model::loopmoe::parameters::{Parameter, first_values, parameters};
-use crate::model::loopmoe::{Excluded, LatentCache, LoopMoe, Words};
+use crate::model::loopmoe::{Excluded, LatentCache, LoopMoe, WordList};
 use crate::train::math::{AdamStep, adam_w};
 
 /// Steps between two states on the disk.
@@ -25,7 +25,7 @@ const BETAS: [f32; 2] = [0.9, 0.95];
 /// What one step came to, before its change. Its problems were never seen before, so this is also what a held-out batch
 /// would say.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StepReport {
+pub struct LmStepReport {
     pub step: usize,
     pub learning_rate: f64,
     /// Cross-entropy of the answers' tokens, in nats.
@@ -54,16 +54,16 @@ pub fn train(
     device: &Device,
     state_at: Option<&Path>,
     stop: &AtomicBool,
-    tell: &mut dyn FnMut(&StepReport) -> Result<()>,
-) -> Result<Option<State>> {
+    tell: &mut dyn FnMut(&LmStepReport) -> Result<()>,
+) -> Result<Option<LmState>> {
     let list = parameters(&settings.model);
     let count = list.iter().map(Parameter::count).sum();
-    let key = Key::new(settings);
+    let key = LmKey::new(settings);
     let found = match state_at {
-        Some(path) => State::load(path, &key, count)?,
+        Some(path) => LmState::load(path, &key, count)?,
         None => None,
     };
-    let mut state = found.unwrap_or_else(|| State {
+    let mut state = found.unwrap_or_else(|| LmState {
         parameters: first_parameters(&list, settings.seed),
         first: vec![0.0; count],
         second: vec![0.0; count],
@@ -73,10 +73,10 @@ pub fn train(
     let job = Job {
         settings,
         list: &list,
-        words: Words::default(),
+        words: WordList::default(),
         device,
     };
-    let save = |state: &State| state_at.map_or(Ok(()), |path| state.save(path, &key));
+    let save = |state: &LmState| state_at.map_or(Ok(()), |path| state.save(path, &key));
     while state.reports.len() < settings.steps {
         let step = state.reports.len();
         let Some(sum) = job.gradients(&state.parameters, step, threads, stop)? else {
@@ -127,7 +127,7 @@ fn slices<'a>(list: &'a [Parameter], mut flat: &'a [f32]) -> impl Iterator<Item 
 struct Job<'a> {
     settings: &'a LmSettings,
     list: &'a [Parameter],
-    words: Words,
+    words: WordList,
     device: &'a Device,
 }
 
@@ -179,9 +179,9 @@ impl Job<'_> {
                 first + i as u64,
             )
         };
-        let sequences: Vec<Sequence> = (0..settings.batch).map(make).collect();
-        let groups: Vec<&[Sequence]> = sequences.chunks(settings.group).collect();
-        let weight = |s: &Sequence| s.is_answer.iter().map(|is| self.weight(*is)).sum::<f64>();
+        let sequences: Vec<TokenSequence> = (0..settings.batch).map(make).collect();
+        let groups: Vec<&[TokenSequence]> = sequences.chunks(settings.group).collect();
+        let weight = |s: &TokenSequence| s.is_answer.iter().map(|is| self.weight(*is)).sum::<f64>();
         let total: f64 = sequences.iter().map(weight).sum();
         let mut sum = Sum::default();
         let work = |at: usize| self.group(flat, groups[at], total, groups.len()).map(Some);
@@ -198,7 +198,7 @@ impl Job<'_> {
 
     /// Forward and backward of some sequences. The loss is the weighted sum of their tokens' cross-entropies over `total`,
     /// the step's sum of weights, and their part of the balance loss.
-    fn group(&self, flat: &[f32], sequences: &[Sequence], total: f64, groups: usize) -> Result<Sum> {
+    fn group(&self, flat: &[f32], sequences: &[TokenSequence], total: f64, groups: usize) -> Result<Sum> {
         let settings = self.settings;
         let mut variables = Vec::new();
         for (parameter, values) in slices(self.list, flat) {
@@ -269,7 +269,7 @@ impl Job<'_> {
     }
 
     /// Changes the parameters by a step's gradients and says what it came to.
-    fn update(&self, state: &mut State, sum: Sum, step: usize) -> Result<StepReport> {
+    fn update(&self, state: &mut LmState, sum: Sum, step: usize) -> Result<LmStepReport> {
         let settings = self.settings;
         let norm = sum.gradients.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
         ensure!(
@@ -306,7 +306,7 @@ impl Job<'_> {
         let mean = |kind: usize| sum.losses[kind] / sum.counts[kind].max(1) as f64;
         let body = settings.model.prefix_layers..settings.model.prefix_layers + settings.model.body_layers;
         let distinct: f64 = body.clone().map(|layer| sum.loads.distinct_at(layer)).sum();
-        Ok(StepReport {
+        Ok(LmStepReport {
             step: step + 1,
             learning_rate: rate,
             answer_loss: mean(0),

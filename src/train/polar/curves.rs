@@ -1,10 +1,10 @@
 //! The curves of a training of a predictor, as SVG.
 
-use super::trainer::EpochReport;
-use crate::plot::{self, Curve, Grid, Joined, Panel, Point, Scale};
+use super::trainer::PolarEpochReport;
+use crate::plot::{self, Curve, Joined, Panel, PanelGrid, PlotPoint, Scale};
 
 /// Of the SVG.
-const GRID: Grid = Grid {
+const GRID: PanelGrid = PanelGrid {
     width: 420.0,
     height: 280.0,
     across: 2,
@@ -12,18 +12,18 @@ const GRID: Grid = Grid {
 };
 
 /// Losses, and how many held-out questions have a known right program among the predicted ones.
-pub fn svg(reports: &[EpochReport]) -> String {
-    let curve = |name: &str, colour, value: &dyn Fn(&EpochReport) -> f64| Curve {
+pub fn svg(reports: &[PolarEpochReport]) -> String {
+    let curve = |name: &str, colour, value: &dyn Fn(&PolarEpochReport) -> f64| Curve {
         name: name.into(),
         colour,
         joined: Joined::Always,
         symbol: None,
         points: reports
             .iter()
-            .map(|r| Point {
+            .map(|r| PlotPoint {
                 x: r.epoch as f64,
                 y: value(r),
-                ..Point::default()
+                ..PlotPoint::default()
             })
             .collect(),
     };

@@ -20,7 +20,7 @@ use crate::train::dataset::{check_file, id_hash};
 ///
 /// The loss of a program is linear in its targets, so those of all programs of a question are one target.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Example {
+pub struct ProgramExample {
     pub id: String,
     /// What the model read when the programs were found.
     pub prompt: String,
@@ -38,8 +38,8 @@ pub struct Example {
 
 /// Examples, and what was left out.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Dataset {
-    pub examples: Vec<Example>,
+pub struct ProgramDataset {
+    pub examples: Vec<ProgramExample>,
     /// Layers of the model.
     pub layers: usize,
     /// Programs that are learnt from.
@@ -56,16 +56,16 @@ pub struct Dataset {
     pub sha256: String,
 }
 
-impl Dataset {
+impl ProgramDataset {
     /// The examples of record files made on `model`.
     ///
     /// # Errors
     /// Records of another model or of different kinds, and records without a single program to learn from.
-    pub fn new(files: &[RecordFile], model: &ModelInfo, settings: &PolarSettings) -> Result<Dataset> {
+    pub fn new(files: &[RecordFile], model: &ModelInfo, settings: &PolarSettings) -> Result<ProgramDataset> {
         for file in files {
             check_file(file, &files[0], model)?;
         }
-        let mut data = Dataset {
+        let mut data = ProgramDataset {
             examples: Vec::new(),
             layers: model.layers,
             programs: 0,
@@ -104,7 +104,7 @@ impl Dataset {
                 record.id,
                 parsed.iter().map(|p| p.0).collect::<Vec<_>>()
             ));
-            data.examples.push(Example {
+            data.examples.push(ProgramExample {
                 id: record.id.clone(),
                 prompt: record.prompt(header),
                 chat: header.generation.as_ref().is_some_and(|g| g.chat),
@@ -142,7 +142,7 @@ fn weights(programs: &[(&Program, Vec<Segment>)], layers: usize, standard_weight
         .collect()
 }
 
-/// The boundaries and operations of a question's programs, weighted, see [`Example`].
+/// The boundaries and operations of a question's programs, weighted, see [`ProgramExample`].
 fn targets(programs: &[(&Program, Vec<Segment>)], layers: usize, standard_weight: f64) -> (Vec<f32>, Vec<[f32; 3]>) {
     let (mut boundaries, mut operations) = (vec![0.0f64; layers], vec![[0.0f64; 3]; layers]);
     for ((_, parse), weight) in programs.iter().zip(weights(programs, layers, standard_weight)) {

@@ -10,8 +10,8 @@ pub mod trainer;
 
 use serde::{Deserialize, Serialize};
 
-pub use dataset::{Dataset, Example};
-pub use trainer::{Features, PolarRun, Trained};
+pub use dataset::{ProgramDataset, ProgramExample};
+pub use trainer::{Features, PolarRun, TrainedPredictor};
 
 /// The numbers of a training; the defaults are the authors', but for what is said.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

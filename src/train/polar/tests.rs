@@ -2,17 +2,17 @@ use std::sync::atomic::AtomicBool;
 
 use half::f16;
 
-use super::trainer::{EpochReport, Event, testing};
+use super::trainer::{PolarEpochReport, PolarEvent, testing};
 use super::*;
 use crate::program::Program;
 use crate::program::segments;
-use crate::router::predictor::Shape;
+use crate::router::predictor::PredictorShape;
 
 const LAYERS: usize = 6;
 const SIZE: usize = 8;
 
 /// Questions of two kinds, told apart by the sign of their features; layer 2 is left out for one, repeated for the other.
-fn toy(count: usize) -> (Dataset, Features) {
+fn toy(count: usize) -> (ProgramDataset, Features) {
     let mut examples = Vec::new();
     let mut questions = Vec::new();
     for index in 0..count {
@@ -25,7 +25,7 @@ fn toy(count: usize) -> (Dataset, Features) {
             boundaries[segment.start] = 1.0;
             operations[segment.start][segment.action as usize] = 1.0 / parse.len() as f32;
         }
-        examples.push(Example {
+        examples.push(ProgramExample {
             id: format!("q{index}"),
             prompt: String::new(),
             chat: false,
@@ -38,7 +38,7 @@ fn toy(count: usize) -> (Dataset, Features) {
         let value = |k: usize| f16::from_f32(sign + 0.5 * ((k + index) as f32).sin());
         questions.push((0..tokens * SIZE).map(value).collect());
     }
-    let data = Dataset {
+    let data = ProgramDataset {
         programs: count,
         examples,
         layers: LAYERS,
@@ -63,7 +63,7 @@ fn settings(epochs: usize) -> PolarSettings {
 }
 
 fn run<'a>(
-    (data, features): &'a (Dataset, Features),
+    (data, features): &'a (ProgramDataset, Features),
     settings: &'a PolarSettings,
     state: Option<&'a std::path::Path>,
     stop: &'a AtomicBool,
@@ -84,7 +84,7 @@ fn gradients_are_the_slopes_of_the_loss() {
     let toy = toy(6);
     let (settings, stop) = (settings(1), AtomicBool::new(false));
     let run = run(&toy, &settings, None, &stop);
-    let shape = Shape {
+    let shape = PredictorShape {
         layers: LAYERS,
         inputs: SIZE,
         width: 16,
@@ -118,9 +118,9 @@ fn gradients_are_the_slopes_of_the_loss() {
 fn it_learns_and_a_stopped_training_ends_in_the_same_bytes() {
     let toy = toy(64);
     let (settings, stop) = (settings(24), AtomicBool::new(false));
-    let mut reports: Vec<EpochReport> = Vec::new();
+    let mut reports: Vec<PolarEpochReport> = Vec::new();
     let whole = run(&toy, &settings, None, &stop).train(&mut |event| {
-        if let Event::Epoch(report) = event {
+        if let PolarEvent::Epoch(report) = event {
             reports.push(report.clone());
         }
         Ok(())
@@ -135,7 +135,7 @@ fn it_learns_and_a_stopped_training_ends_in_the_same_bytes() {
     let path = folder.path().join("p.state");
     let stopping = AtomicBool::new(false);
     let stopped = run(&toy, &settings, Some(&path), &stopping).train(&mut |event| {
-        if matches!(event, Event::Epoch(report) if report.epoch == 5) {
+        if matches!(event, PolarEvent::Epoch(report) if report.epoch == 5) {
             stopping.store(true, std::sync::atomic::Ordering::Relaxed);
         }
         Ok(())
@@ -143,7 +143,7 @@ fn it_learns_and_a_stopped_training_ends_in_the_same_bytes() {
     assert!(stopped.unwrap().is_none());
     let mut told = 0;
     let resumed = run(&toy, &settings, Some(&path), &stop).train(&mut |event| {
-        told += usize::from(matches!(event, Event::Epoch(_)));
+        told += usize::from(matches!(event, PolarEvent::Epoch(_)));
         Ok(())
     });
     let resumed = resumed.unwrap().unwrap();

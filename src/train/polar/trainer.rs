@@ -13,8 +13,8 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::PolarSettings;
-use super::dataset::{Dataset, Example};
-use super::state::{Key, State};
+use super::dataset::{ProgramDataset, ProgramExample};
+use super::state::{PolarKey, PolarState};
 use crate::engine::sequence::Stopped;
 use crate::eval::parallel::for_each_ordered;
 use crate::model::Model;
@@ -22,7 +22,7 @@ use crate::program::Program;
 use crate::router::policy::NEUTRAL_DIAL;
 use crate::router::predictor::features::of_question;
 use crate::router::predictor::network::MASKED;
-use crate::router::predictor::{FEATURE_LAYER, Logits, METHOD, Network, Predictor, Shape};
+use crate::router::predictor::{FEATURE_LAYER, Logits, METHOD, Network, Predictor, PredictorShape};
 use crate::train::checkpoint::base_model;
 use crate::train::dataset::is_held_out;
 use crate::train::optimiser::{AdamW, half_cosine};
@@ -34,7 +34,7 @@ const EVALUATION_BATCH: usize = 16;
 /// What the predictor says of held-out questions. That a program is right is known of what the search tried; the model is
 /// not run here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Metrics {
+pub struct PredictorMetrics {
     pub loss: f64,
     /// Share of questions whose first program is known to be right.
     pub known_first: f64,
@@ -48,7 +48,7 @@ pub struct Metrics {
 
 /// One epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EpochReport {
+pub struct PolarEpochReport {
     pub epoch: usize,
     /// Steps so far.
     pub steps: usize,
@@ -56,7 +56,7 @@ pub struct EpochReport {
     pub learning_rate: f64,
     /// Mean over the epoch's questions, each as it was before its step, with dropout.
     pub train_loss: f64,
-    pub validation: Metrics,
+    pub validation: PredictorMetrics,
     /// Whether no epoch before had less loss on the held-out questions.
     pub best: bool,
 }
@@ -75,10 +75,10 @@ pub struct Plan {
 }
 
 /// What a training tells while it goes on.
-pub enum Event<'a> {
+pub enum PolarEvent<'a> {
     Plan(&'a Plan),
     /// The epochs of the training that is gone on with come first.
-    Epoch(&'a EpochReport),
+    Epoch(&'a PolarEpochReport),
 }
 
 /// What is read of each example's question.
@@ -95,7 +95,7 @@ impl Features {
     /// Those of the model, with the question.
     pub fn compute(
         model: &Model,
-        examples: &[Example],
+        examples: &[ProgramExample],
         layers: usize,
         threads: usize,
         stop: &AtomicBool,
@@ -156,7 +156,7 @@ impl Features {
 
 /// A training on the records of a search.
 pub struct PolarRun<'a> {
-    pub data: &'a Dataset,
+    pub data: &'a ProgramDataset,
     pub features: &'a Features,
     pub settings: &'a PolarSettings,
     pub model_sha256: &'a str,
@@ -168,10 +168,10 @@ pub struct PolarRun<'a> {
 }
 
 /// The network of the best epoch.
-pub struct Trained {
+pub struct TrainedPredictor {
     pub network: Network,
     pub plan: Plan,
-    pub best: EpochReport,
+    pub best: PolarEpochReport,
 }
 
 impl PolarRun<'_> {
@@ -180,12 +180,12 @@ impl PolarRun<'_> {
     ///
     /// # Errors
     /// Too few examples to hold any out, and a state of another training.
-    pub fn train(&self, tell: &mut (dyn FnMut(Event) -> Result<()> + Send)) -> Result<Option<Trained>> {
+    pub fn train(&self, tell: &mut (dyn FnMut(PolarEvent) -> Result<()> + Send)) -> Result<Option<TrainedPredictor>> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
         pool.context("cannot start a thread")?.install(|| self.train_here(tell))
     }
 
-    fn train_here(&self, tell: &mut (dyn FnMut(Event) -> Result<()> + Send)) -> Result<Option<Trained>> {
+    fn train_here(&self, tell: &mut (dyn FnMut(PolarEvent) -> Result<()> + Send)) -> Result<Option<TrainedPredictor>> {
         let settings = self.settings;
         let held_out = |&e: &usize| is_held_out(&self.data.examples[e].id, settings.validation, settings.seed);
         let (validation, training): (Vec<usize>, Vec<usize>) = (0..self.data.examples.len()).partition(held_out);
@@ -196,7 +196,7 @@ impl PolarRun<'_> {
             training.len(),
             validation.len()
         );
-        let shape = Shape {
+        let shape = PredictorShape {
             layers: self.data.layers,
             inputs: self.features.size,
             width: settings.width,
@@ -211,7 +211,7 @@ impl PolarRun<'_> {
             steps: settings.epochs * epoch_steps,
             parameters: shape.parameters(),
         };
-        let key = Key {
+        let key = PolarKey {
             format: 1,
             settings: settings.clone(),
             model_sha256: self.model_sha256.to_owned(),
@@ -220,14 +220,17 @@ impl PolarRun<'_> {
         };
         let found = self
             .state
-            .map_or(Ok(None), |path| State::load(path, &key, plan.parameters))?;
-        let mut state = found.unwrap_or_else(|| State {
+            .map_or(Ok(None), |path| PolarState::load(path, &key, plan.parameters))?;
+        let mut state = found.unwrap_or_else(|| PolarState {
             parameters: initial(shape, settings.seed),
             adam: AdamW::new(plan.parameters),
-            ..State::default()
+            ..PolarState::default()
         });
-        tell(Event::Plan(&plan))?;
-        state.reports.iter().try_for_each(|report| tell(Event::Epoch(report)))?;
+        tell(PolarEvent::Plan(&plan))?;
+        state
+            .reports
+            .iter()
+            .try_for_each(|report| tell(PolarEvent::Epoch(report)))?;
         while state.reports.len() < settings.epochs {
             let epoch = state.reports.len() + 1;
             let mut order = training.clone();
@@ -253,7 +256,7 @@ impl PolarRun<'_> {
             if best {
                 state.best.clone_from(&state.parameters);
             }
-            state.reports.push(EpochReport {
+            state.reports.push(PolarEpochReport {
                 epoch,
                 steps: epoch * epoch_steps,
                 learning_rate: rate,
@@ -264,13 +267,13 @@ impl PolarRun<'_> {
             if let Some(path) = self.state {
                 state.save(path, &key)?;
             }
-            tell(Event::Epoch(&state.reports[epoch - 1]))?;
+            tell(PolarEvent::Epoch(&state.reports[epoch - 1]))?;
         }
         let best = state.reports.iter().rev().find(|r| r.best);
         let best = best.ok_or_else(|| {
             anyhow!("no epoch ended with a loss that is a number: lower --lr, or search the questions again")
         })?;
-        Ok(Some(Trained {
+        Ok(Some(TrainedPredictor {
             network: network(shape, &state.best)?,
             plan,
             best: best.clone(),
@@ -280,7 +283,7 @@ impl PolarRun<'_> {
     /// The mean loss of a batch and its gradients by the parameters, with dropout by `rng`.
     fn gradients(
         &self,
-        shape: Shape,
+        shape: PredictorShape,
         parameters: &[f32],
         examples: &[usize],
         rng: &mut ChaCha8Rng,
@@ -305,7 +308,7 @@ impl PolarRun<'_> {
     /// Mean over questions of the binary cross-entropy over boundaries 1.. and the cross-entropy over segment starts.
     fn loss(&self, (boundaries, operations): &(Tensor, Tensor), examples: &[usize]) -> Result<Tensor> {
         let layers = self.data.layers;
-        let all = |part: &dyn Fn(&Example) -> Vec<f32>| -> Vec<f32> {
+        let all = |part: &dyn Fn(&ProgramExample) -> Vec<f32>| -> Vec<f32> {
             examples.iter().flat_map(|&e| part(&self.data.examples[e])).collect()
         };
         let targets = Tensor::from_vec(
@@ -326,9 +329,9 @@ impl PolarRun<'_> {
         Ok((loss / examples.len() as f64)?)
     }
 
-    fn judge(&self, network: &Network, validation: &[usize]) -> Result<Metrics> {
+    fn judge(&self, network: &Network, validation: &[usize]) -> Result<PredictorMetrics> {
         let standard = Program::standard(self.data.layers);
-        let mut sum = Metrics::default();
+        let mut sum = PredictorMetrics::default();
         for examples in validation.chunks(EVALUATION_BATCH) {
             let (features, mask) = self.features.batch(examples)?;
             let said = network.forward(&features, Some(&mask), None)?;
@@ -350,7 +353,7 @@ impl PolarRun<'_> {
             }
         }
         let n = validation.len() as f64;
-        Ok(Metrics {
+        Ok(PredictorMetrics {
             loss: sum.loss / n,
             known_first: sum.known_first / n,
             known_any: sum.known_any / n,
@@ -360,9 +363,9 @@ impl PolarRun<'_> {
     }
 }
 
-impl Trained {
+impl TrainedPredictor {
     /// The checkpoint.
-    pub fn predictor(&self, data: &Dataset, model: &Model) -> Predictor {
+    pub fn predictor(&self, data: &ProgramDataset, model: &Model) -> Predictor {
         let settings = &self.plan.settings;
         let entries = [
             ("format", "1".to_owned()),
@@ -399,7 +402,7 @@ fn learning_rate(settings: &PolarSettings, step: usize, steps: usize) -> f64 {
 }
 
 /// The parameters as tensors of their own.
-fn tensors(shape: Shape, parameters: &[f32]) -> Result<Vec<Tensor>> {
+fn tensors(shape: PredictorShape, parameters: &[f32]) -> Result<Vec<Tensor>> {
     let mut rest = parameters;
     let tensor = |(_, dims): (String, Vec<usize>)| {
         let (values, others) = rest.split_at(dims.iter().product());
@@ -409,13 +412,13 @@ fn tensors(shape: Shape, parameters: &[f32]) -> Result<Vec<Tensor>> {
     shape.tensors().into_iter().map(tensor).collect()
 }
 
-fn network(shape: Shape, parameters: &[f32]) -> Result<Network> {
+fn network(shape: PredictorShape, parameters: &[f32]) -> Result<Network> {
     Network::new(shape, tensors(shape, parameters)?)
 }
 
 /// PyTorch's initial values: uniform in ±1/√inputs for linear layers, Xavier-uniform for the joint input of attention,
 /// standard normal for embeddings; biases of attention 0, norms the identity.
-fn initial(shape: Shape, seed: u64) -> Vec<f32> {
+fn initial(shape: PredictorShape, seed: u64) -> Vec<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut values = Vec::with_capacity(shape.parameters());
     // Of a linear layer, its bias has the bound of its weights.
@@ -452,13 +455,13 @@ pub(super) mod testing {
     use super::*;
 
     impl PolarRun<'_> {
-        pub fn gradients_of(&self, shape: Shape, parameters: &[f32], examples: &[usize]) -> (f64, Vec<f32>) {
+        pub fn gradients_of(&self, shape: PredictorShape, parameters: &[f32], examples: &[usize]) -> (f64, Vec<f32>) {
             let mut rng = ChaCha8Rng::seed_from_u64(1);
             self.gradients(shape, parameters, examples, &mut rng).unwrap()
         }
     }
 
-    pub fn initial_of(shape: Shape) -> Vec<f32> {
+    pub fn initial_of(shape: PredictorShape) -> Vec<f32> {
         initial(shape, 3)
     }
 }

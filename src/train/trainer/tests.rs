@@ -1,6 +1,6 @@
 use super::*;
 use crate::router::mlp::softmax;
-use crate::train::Example;
+use crate::train::RouterExample;
 use crate::train::features::FeatureWriter;
 use crate::train::features::tests::key;
 use crate::train::loss::LossKind;
@@ -13,7 +13,7 @@ const SIZE: usize = 4;
 /// Examples whose second layer is to be skipped where the windows' first value is positive and
 /// repeated where it is negative; the others execute.
 struct Learnable {
-    data: Dataset,
+    data: RouterDataset,
     features: FeatureFile,
     folder: TempDir,
 }
@@ -34,9 +34,9 @@ fn learnable(count: usize) -> Learnable {
         writer.push(&entering.collect::<Vec<_>>()).unwrap();
         let second = if sign > 0.0 { Action::Skip } else { Action::Repeat };
         let target = vec![Action::Execute, second, Action::Execute];
-        examples.push(Example::new(format!("e{i}"), format!("q{i}"), target, false));
+        examples.push(RouterExample::new(format!("e{i}"), format!("q{i}"), target, false));
     }
-    let data = Dataset {
+    let data = RouterDataset {
         examples,
         unsolved: 0,
         duplicates: 0,
@@ -51,8 +51,8 @@ fn learnable(count: usize) -> Learnable {
 }
 
 impl Learnable {
-    fn job<'a>(&'a self, settings: &'a TrainSettings) -> Job<'a> {
-        Job {
+    fn job<'a>(&'a self, settings: &'a TrainSettings) -> TrainingJob<'a> {
+        TrainingJob {
             data: &self.data,
             features: &self.features,
             settings,
@@ -72,7 +72,7 @@ fn settings() -> TrainSettings {
     }
 }
 
-fn run(job: &Job) -> (Trained, Vec<EpochReport>) {
+fn run(job: &TrainingJob) -> (TrainedRouters, Vec<EpochReport>) {
     let mut reports = Vec::new();
     let result = train(job, &AtomicBool::new(false), &mut |event| {
         if let TrainEvent::Epoch(report) = event {
@@ -163,7 +163,7 @@ fn the_same_seed_gives_the_same_routers_whatever_the_threads() {
         ..settings()
     };
     let (first, reports) = run(&place.job(&short));
-    let single = Job {
+    let single = TrainingJob {
         threads: 1,
         ..place.job(&short)
     };
@@ -188,7 +188,7 @@ fn a_stopped_training_goes_on_to_the_same_routers() {
     };
     let (whole, reports) = run(&place.job(&settings));
     let path = place.folder.path().join("r.state");
-    let with_state = Job {
+    let with_state = TrainingJob {
         state: Some(&path),
         ..place.job(&settings)
     };
@@ -209,7 +209,7 @@ fn a_stopped_training_goes_on_to_the_same_routers() {
         ..settings.clone()
     };
     let refused = |settings: &TrainSettings| {
-        let job = Job {
+        let job = TrainingJob {
             state: Some(&path),
             ..place.job(settings)
         };

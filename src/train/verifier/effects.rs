@@ -28,7 +28,7 @@ const LEAST_COST: f32 = 0.1;
 
 /// One question.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Item {
+pub struct QuestionEffects {
     pub id: String,
     /// Summed log-likelihood of each choice under the standard program, nats.
     pub scores: Vec<f32>,
@@ -43,7 +43,7 @@ pub struct Item {
 pub struct EffectTable {
     /// d
     pub hidden_size: usize,
-    pub items: Vec<Item>,
+    pub items: Vec<QuestionEffects>,
     /// States that enter the span, of every choice's tokens but its last: (rows, d).
     pub states: Vec<f32>,
     /// The choice that each row belongs to.
@@ -154,7 +154,7 @@ impl EffectTable {
         for (all, of_question) in self.later.iter_mut().zip(measured.later) {
             all.extend(of_question);
         }
-        self.items.push(Item {
+        self.items.push(QuestionEffects {
             id: id.to_owned(),
             scores: measured.scores,
             answer: measured.answer,

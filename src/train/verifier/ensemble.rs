@@ -5,14 +5,14 @@ use anyhow::Result;
 use super::fit::{Scale, penalty, quantile, shape, unit};
 use super::{EffectTable, NO_REPEAT, VerifierSettings};
 use crate::router::MlpRouter;
-use crate::train::network::{Parameters, Shape};
+use crate::train::network::{Parameters, RouterShape};
 
 /// A fitted verifier.
 pub(super) struct Ensemble {
     /// The networks side by side as one, whose first logit is the mean of theirs; the second is 0. It reads
     /// standardised states.
     pub parameters: Parameters,
-    pub shape: Shape,
+    pub shape: RouterShape,
     /// The same, which reads states as they are.
     network: MlpRouter,
     /// For each span, ascending, what the network says at least of a token that leaves it out.
@@ -30,7 +30,7 @@ impl Ensemble {
         settings: &VerifierSettings,
     ) -> Result<Self> {
         let parameters = merged(members, shape(table, settings));
-        let shape = Shape {
+        let shape = RouterShape {
             width: settings.width(),
             ..shape(table, settings)
         };
@@ -73,7 +73,7 @@ fn says_at(units: f32) -> f32 {
 }
 
 /// The mean of several networks' first logit as one network: their hidden layers side by side.
-fn merged(members: &[Parameters], shape: Shape) -> Parameters {
+fn merged(members: &[Parameters], shape: RouterShape) -> Parameters {
     let (inputs, width) = (shape.inputs, shape.width);
     let part = |from: usize, length: usize| members.iter().flat_map(move |m| m[from..from + length].iter().copied());
     let second = width * (inputs + 1);

@@ -8,14 +8,14 @@ use serde::Serialize;
 
 use super::ensemble::Ensemble;
 use super::span_routers::{Skipping, span_router};
-use super::{EffectTable, Item, VerifierSettings};
+use super::{EffectTable, QuestionEffects, VerifierSettings};
 use crate::router::MlpRouter;
-use crate::train::network::{Batch, Parameters, Shape};
+use crate::train::network::{Parameters, RouterShape, WindowBatch};
 use crate::train::optimiser::Descent;
 
 /// What the rule does to some questions, by the table: accuracy as if tokens acted by themselves.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Report {
+pub struct VerifierReport {
     pub questions: usize,
     /// Share of right answers of the unmodified model, and under the rule.
     pub base: f64,
@@ -37,8 +37,8 @@ pub struct Fitted {
     /// Of the others.
     pub span_routers: Vec<MlpRouter>,
     /// On the questions it was fitted to, and on those held out (`None` where there are none).
-    pub training: Report,
-    pub held_out: Option<Report>,
+    pub training: VerifierReport,
+    pub held_out: Option<VerifierReport>,
 }
 
 /// Fits verifier and span routers on the items of `training`; `held_out` are only looked at. Networks are fitted side by
@@ -61,7 +61,7 @@ pub fn fit(table: &EffectTable, training: &[usize], held_out: &[usize], settings
     let skipped: Vec<Skipping> = rows.iter().map(level).filter(|(_, level)| *level > 0).collect();
     let span_router = |at: usize| span_router(table, &ensemble, &skipped, at, &scale, settings);
     let span_routers = side_by_side(table.later.len(), span_router);
-    let report = |items: &[usize]| (!items.is_empty()).then(|| Report::new(table, items, &ensemble, settings));
+    let report = |items: &[usize]| (!items.is_empty()).then(|| VerifierReport::new(table, items, &ensemble, settings));
     Ok(Fitted {
         training: report(training).expect("there are rows, so there are questions"),
         held_out: report(held_out),
@@ -71,7 +71,7 @@ pub fn fit(table: &EffectTable, training: &[usize], held_out: &[usize], settings
 }
 
 /// Parameters to begin with: they say nearly the same everywhere, a small penalty.
-pub(super) fn initial(shape: Shape, seed: u64, index: usize) -> Parameters {
+pub(super) fn initial(shape: RouterShape, seed: u64, index: usize) -> Parameters {
     let mut initial = shape.initial(seed, index);
     let (first, second) = initial.split_at_mut(shape.width * (shape.inputs + 1));
     first.iter_mut().for_each(|w| *w *= 0.5);
@@ -94,8 +94,8 @@ fn side_by_side<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<
 }
 
 /// Of each member.
-pub(super) fn shape(table: &EffectTable, settings: &VerifierSettings) -> Shape {
-    Shape {
+pub(super) fn shape(table: &EffectTable, settings: &VerifierSettings) -> RouterShape {
+    RouterShape {
         inputs: table.hidden_size,
         width: settings.member_width,
         linear_layers: 2,
@@ -144,7 +144,7 @@ struct Member<'a> {
     settings: &'a VerifierSettings,
     scale: &'a Scale,
     costs: &'a [f32],
-    shape: Shape,
+    shape: RouterShape,
     initial: Parameters,
     rng: ChaCha8Rng,
 }
@@ -238,7 +238,7 @@ impl<'a> Member<'a> {
     }
 
     /// A row of the batch: standardised, with dropout.
-    fn push(&mut self, state: &[f32], batch: &mut Batch) {
+    fn push(&mut self, state: &[f32], batch: &mut WindowBatch) {
         let kept = 1.0 - self.settings.dropout as f32;
         let rng = &mut self.rng;
         let dropped = |x: f32| if rng.random::<f32>() < kept { x / kept } else { 0.0 };
@@ -288,7 +288,7 @@ pub(super) fn quantile(values: &[f32], share: f64) -> f32 {
 }
 
 /// The choices' scores with the change of each row's.
-fn item_scores(table: &EffectTable, item: &Item, effects: impl Iterator<Item = f32>) -> Vec<f32> {
+fn item_scores(table: &EffectTable, item: &QuestionEffects, effects: impl Iterator<Item = f32>) -> Vec<f32> {
     let mut scores = item.scores.clone();
     for (row, effect) in item.rows.clone().zip(effects) {
         scores[table.choice[row]] += effect;
@@ -306,8 +306,8 @@ fn cross_entropy(scores: &[f32], answer: usize, temperature: f64) -> Vec<f32> {
     exps.iter().enumerate().map(gradient).collect()
 }
 
-impl Report {
-    fn new(table: &EffectTable, items: &[usize], ensemble: &Ensemble, settings: &VerifierSettings) -> Report {
+impl VerifierReport {
+    fn new(table: &EffectTable, items: &[usize], ensemble: &Ensemble, settings: &VerifierSettings) -> VerifierReport {
         let (mut base, mut right, mut rows) = (0, 0, 0);
         let mut skipped = vec![0; table.spans];
         for item in items.iter().map(|&i| &table.items[i]) {
@@ -335,7 +335,7 @@ impl Report {
                 states.len(),
             )
         };
-        Report {
+        VerifierReport {
             questions: items.len(),
             base: share(base, items.len()),
             accuracy: share(right, items.len()),

@@ -32,8 +32,8 @@ mod span_routers;
 
 use serde::{Deserialize, Serialize};
 
-pub use effects::{EffectTable, Item};
-pub use fit::{Fitted, Report, fit};
+pub use effects::{EffectTable, QuestionEffects};
+pub use fit::{Fitted, VerifierReport, fit};
 pub use job::{VerifierJob, train};
 
 use crate::router::MlpRouter;

@@ -4,17 +4,17 @@ use super::super::action::UiAction;
 use super::super::app::{Against, App, Overlay};
 use super::super::diff::Comparison;
 use super::super::history;
-use super::super::inside::{Asked, FlipDialog, ForceDialog, InsideDialog, NextDialog};
+use super::super::inside::{FlipDialog, ForceDialog, InsideDialog, NextDialog, PendingQuestion};
 use super::super::lesson::Listed;
 use super::super::line_edit::LineEdit;
-use super::super::override_list::{self, OverrideList, Purpose};
+use super::super::override_list::{self, EditPurpose, OverrideList};
 use super::super::overrides::plural;
 use super::super::palette::Palette;
 use super::super::run::Run;
-use super::super::search::{self, Page};
+use super::super::search::{self, SearchPage};
 use super::super::settings::SettingsDialog;
 use super::super::stats::{Of, StatsDialog};
-use super::super::training::State;
+use super::super::training::TrainingState;
 use crate::engine::Stage;
 use crate::engine::flip::all_else;
 use crate::text::escape_controls;
@@ -72,12 +72,12 @@ fn candidate(app: &App, row: usize) -> String {
 fn training(app: &App) -> String {
     let training = &app.training;
     let state = match training.state {
-        State::Idle => "not begun",
-        State::Running => "under way",
-        State::Stopping => "stopping",
-        State::Stopped => "stopped, what was done is kept",
-        State::Failed => "failed",
-        State::Trained => "trained",
+        TrainingState::Idle => "not begun",
+        TrainingState::Running => "under way",
+        TrainingState::Stopping => "stopping",
+        TrainingState::Stopped => "stopped, what was done is kept",
+        TrainingState::Failed => "failed",
+        TrainingState::Trained => "trained",
     };
     let said = training
         .lines
@@ -90,7 +90,7 @@ fn training(app: &App) -> String {
     )
 }
 
-fn searched(app: &App, page: Page) -> String {
+fn searched(app: &App, page: SearchPage) -> String {
     search::describe(&app.search, page).unwrap_or_else(|| "search: nothing tried yet".to_owned())
 }
 
@@ -152,10 +152,10 @@ fn command(palette: &Palette) -> String {
 fn overrides(app: &App, list: &OverrideList) -> String {
     if let Some(edit) = &list.edit {
         let what = match list.purpose {
-            Purpose::Row => "override, edited",
-            Purpose::Add => "one more override",
-            Purpose::Save { .. } => "overrides, the file to write",
-            Purpose::Load => "overrides, the file to read",
+            EditPurpose::Row => "override, edited",
+            EditPurpose::Add => "one more override",
+            EditPurpose::Save { .. } => "overrides, the file to write",
+            EditPurpose::Load => "overrides, the file to read",
         };
         return typing(what, edit);
     }
@@ -200,10 +200,10 @@ fn token(run: Option<&Run>, position: usize) -> String {
 }
 
 /// Why there is nothing to tell of an answer yet.
-fn pending<T>(asked: &Asked<T>) -> String {
+fn pending<T>(asked: &PendingQuestion<T>) -> String {
     match asked {
-        Asked::Refused(why) => escape_controls(why),
-        Asked::Waiting(_) | Asked::Here(_) => "computing".to_owned(),
+        PendingQuestion::Refused(why) => escape_controls(why),
+        PendingQuestion::Waiting(_) | PendingQuestion::Here(_) => "computing".to_owned(),
     }
 }
 
@@ -240,7 +240,7 @@ fn flip(app: &App, dialog: &FlipDialog) -> String {
     let margin = row.margin.map_or(String::new(), |m| format!(", margin {m:.3}"));
     let came = match &dialog.flip {
         None => String::new(),
-        Some(Asked::Here(flip)) => {
+        Some(PendingQuestion::Here(flip)) => {
             let next = flip.shifts.iter().max_by(|a, b| a.after.total_cmp(&b.after));
             let next = next.map_or(String::new(), |s| {
                 format!(

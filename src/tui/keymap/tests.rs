@@ -47,8 +47,8 @@ const SAMPLE: &str = r#"
 [overlay]
 "#;
 
-fn source(text: &str) -> Source<'_> {
-    Source {
+fn source(text: &str) -> ConfigSource<'_> {
+    ConfigSource {
         name: "keymap.toml",
         text,
     }

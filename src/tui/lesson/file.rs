@@ -6,9 +6,9 @@ use std::path::Path;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Check, Lesson, Show, Step, Task};
+use super::{Check, Lesson, LessonStep, LessonTask, Show};
 use crate::config::source::suggestion;
-use crate::config::{ConfigError, Source};
+use crate::config::{ConfigError, ConfigSource};
 use crate::engine::Trace;
 use crate::program::Action;
 use crate::router::DecidedBy;
@@ -74,7 +74,7 @@ struct CheckFile {
 /// # Errors
 /// With file, line and column.
 pub fn parse(name: &str, file: &str, text: &str, folder: Option<&Path>) -> Result<Lesson, ConfigError> {
-    let source = Source { name: file, text };
+    let source = ConfigSource { name: file, text };
     let parsed: LessonFile = toml::from_str(text).map_err(|e| source.toml_error(&e))?;
     if parsed.step.is_empty() {
         let message = "the lesson has no steps: expected [[step]] with a text";
@@ -89,7 +89,7 @@ pub fn parse(name: &str, file: &str, text: &str, folder: Option<&Path>) -> Resul
     })
 }
 
-fn step(source: Source<'_>, step: Spanned<StepFile>, folder: Option<&Path>) -> Result<Step, ConfigError> {
+fn step(source: ConfigSource<'_>, step: Spanned<StepFile>, folder: Option<&Path>) -> Result<LessonStep, ConfigError> {
     let span = step.span();
     let step = step.into_inner();
     if let Some(task) = &step.task {
@@ -97,7 +97,7 @@ fn step(source: Source<'_>, step: Spanned<StepFile>, folder: Option<&Path>) -> R
     }
     placeholders(source, &step.text)?;
     let task = match (step.task, step.done) {
-        (Some(what), Some(done)) => Some(Task {
+        (Some(what), Some(done)) => Some(LessonTask {
             what: paragraphs(what.get_ref()),
             check: check(source, done)?,
         }),
@@ -112,7 +112,7 @@ fn step(source: Source<'_>, step: Spanned<StepFile>, folder: Option<&Path>) -> R
     if let Some(token) = step.token.as_ref().filter(|t| *t.get_ref() == 0) {
         return Err(source.error(token.span(), "token is 0: tokens of the answer are counted from 1"));
     }
-    Ok(Step {
+    Ok(LessonStep {
         text: paragraphs(step.text.get_ref()),
         show: show(source, step.recording, step.trace, folder, span)?,
         prompt: step.prompt.map(|p| p.trim_end().to_owned()),
@@ -128,7 +128,7 @@ fn step(source: Source<'_>, step: Spanned<StepFile>, folder: Option<&Path>) -> R
 }
 
 fn show(
-    source: Source<'_>,
+    source: ConfigSource<'_>,
     recording: Option<Spanned<String>>,
     trace: Option<Spanned<String>>,
     folder: Option<&Path>,
@@ -166,7 +166,7 @@ fn read_trace(path: &Path) -> Result<String, String> {
     Ok(text)
 }
 
-fn focus(source: Source<'_>, name: &Spanned<String>) -> Result<Focus, ConfigError> {
+fn focus(source: ConfigSource<'_>, name: &Spanned<String>) -> Result<Focus, ConfigError> {
     let found = Focus::ALL.into_iter().find(|f| f.name() == name.get_ref());
     found.ok_or_else(|| {
         let hint = suggestion(name.get_ref(), Focus::ALL.map(Focus::name));
@@ -174,7 +174,7 @@ fn focus(source: Source<'_>, name: &Spanned<String>) -> Result<Focus, ConfigErro
     })
 }
 
-fn check(source: Source<'_>, done: Spanned<CheckFile>) -> Result<Check, ConfigError> {
+fn check(source: ConfigSource<'_>, done: Spanned<CheckFile>) -> Result<Check, ConfigError> {
     let span = done.span();
     let done = done.into_inner();
     let check = Check {
@@ -197,7 +197,7 @@ fn check(source: Source<'_>, done: Spanned<CheckFile>) -> Result<Check, ConfigEr
     Ok(check)
 }
 
-fn action(source: Source<'_>, name: &Spanned<String>) -> Result<UiAction, ConfigError> {
+fn action(source: ConfigSource<'_>, name: &Spanned<String>) -> Result<UiAction, ConfigError> {
     named(name.get_ref()).map_err(|hint| source.error(name.span(), hint))
 }
 
@@ -210,7 +210,7 @@ fn named(name: &str) -> Result<UiAction, String> {
 }
 
 /// Refuses `{words}` that name no action.
-fn placeholders(source: Source<'_>, text: &Spanned<String>) -> Result<(), ConfigError> {
+fn placeholders(source: ConfigSource<'_>, text: &Spanned<String>) -> Result<(), ConfigError> {
     for (_, action) in split(text.get_ref()) {
         if let Some(name) = action {
             named(name).map_err(|hint| source.error(text.span(), format!("in '{{{name}}}': {hint}")))?;

@@ -39,12 +39,12 @@ pub struct Lesson {
     /// One line for the list.
     pub summary: String,
     /// At least one.
-    pub steps: Vec<Step>,
+    pub steps: Vec<LessonStep>,
 }
 
 /// One thing to read, with what is shown meanwhile and perhaps something to do.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Step {
+pub struct LessonStep {
     /// Paragraphs; `{action-name}` stands for that action's key.
     pub text: String,
     pub show: Option<Show>,
@@ -63,7 +63,7 @@ pub struct Step {
     pub clear: bool,
     /// The task needs a loaded model.
     pub model: bool,
-    pub task: Option<Task>,
+    pub task: Option<LessonTask>,
 }
 
 /// A trace to open.
@@ -77,7 +77,7 @@ pub enum Show {
 
 /// Something to do.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Task {
+pub struct LessonTask {
     pub what: String,
     pub check: Check,
 }

@@ -1,13 +1,13 @@
 //! A lesson under way: the step it is at, and whether its task is done.
 
-use super::{Check, Lesson, Listed, Step, Task, file};
+use super::{Check, Lesson, LessonStep, LessonTask, Listed, file};
 use crate::engine::RunId;
 use crate::program::Program;
 use crate::text::escape_controls;
 use crate::tui::action::UiAction;
 use crate::tui::app::App;
 use crate::tui::layout;
-use crate::tui::run::{Origin, Progress};
+use crate::tui::run::{Origin, RunProgress};
 use crate::tui::widgets::flow::wrap;
 
 /// Guesses of tokens, shallow or deep.
@@ -65,7 +65,7 @@ impl Tour {
     }
 
     /// The lesson and the step; `None` where the lesson is not there any more.
-    pub fn of<'a>(&self, app: &'a App) -> Option<(&'a Lesson, &'a Step)> {
+    pub fn of<'a>(&self, app: &'a App) -> Option<(&'a Lesson, &'a LessonStep)> {
         match app.lessons.get(self.lesson)? {
             Listed::Usable(lesson) => Some((lesson, lesson.steps.get(self.step)?)),
             Listed::Broken { .. } => None,
@@ -78,8 +78,9 @@ impl Tour {
         let run = app.shown.as_ref();
         let decision = run.and_then(|run| run.decision(cursor.layer, cursor.token));
         let token = run.and_then(|run| (cursor.token + 1).checked_sub(run.prompt_len()));
-        let ran = run
-            .is_some_and(|run| run.id > self.runs && run.origin == Origin::Live && run.progress == Progress::Finished);
+        let ran = run.is_some_and(|run| {
+            run.id > self.runs && run.origin == Origin::Live && run.progress == RunProgress::Finished
+        });
         let settings = match ran {
             // What was set for the run counts, not what was changed since.
             true => run.map_or(&app.settings, |run| run.settings()),
@@ -112,7 +113,7 @@ fn is_edited(program: &Program) -> bool {
 }
 
 /// What the lesson's pane shows.
-pub struct Page {
+pub struct LessonPage {
     pub lines: Vec<String>,
     /// The task, and whether it is done.
     pub task: Vec<String>,
@@ -126,7 +127,7 @@ pub struct Page {
 const BORDER: u16 = 2;
 
 /// The step's text, as it is shown in a pane of `width` columns on a screen of `rows`.
-pub fn page(app: &App, width: u16, rows: u16) -> Option<Page> {
+pub fn page(app: &App, width: u16, rows: u16) -> Option<LessonPage> {
     let tour = app.tour.as_ref()?;
     let (_, step) = tour.of(app)?;
     let width = width.saturating_sub(4);
@@ -141,7 +142,7 @@ pub fn page(app: &App, width: u16, rows: u16) -> Option<Page> {
     let pages = text.len().div_ceil(room).max(1);
     let page = tour.page.min(pages - 1);
     let lines = text.into_iter().skip(page * room).take(room).collect();
-    Some(Page {
+    Some(LessonPage {
         lines,
         task,
         done: tour.done,
@@ -155,7 +156,7 @@ pub fn height(app: &App, width: u16, rows: u16) -> u16 {
     page(app, width, rows).map_or(0, |page| (page.lines.len() + page.task.len()) as u16 + BORDER)
 }
 
-fn words(app: &App, task: &Task, model: bool, done: bool) -> String {
+fn words(app: &App, task: &LessonTask, model: bool, done: bool) -> String {
     let what = with_keys(app, &task.what) + &score(app, task);
     match (done, model && app.ready().is_none()) {
         (true, _) => format!("✓ {what}"),
@@ -165,7 +166,7 @@ fn words(app: &App, task: &Task, model: bool, done: bool) -> String {
 }
 
 /// What was guessed so far, and the next word, where the task is to guess.
-fn score(app: &App, task: &Task) -> String {
+fn score(app: &App, task: &LessonTask) -> String {
     let (Some(tour), Some(run)) = (&app.tour, &app.shown) else {
         return String::new();
     };

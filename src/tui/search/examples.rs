@@ -18,7 +18,7 @@ const RECORDED: [(&str, &str); 3] = [
 /// A question worth searching, and what its search shows.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Example {
+pub struct ExampleQuestion {
     /// Of its recording.
     pub name: String,
     pub about: String,
@@ -30,17 +30,17 @@ pub struct Example {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    question: Vec<Example>,
+    question: Vec<ExampleQuestion>,
 }
 
 /// The examples, in the order of assets/questions.toml; there is at least one.
-pub fn examples() -> Vec<Example> {
+pub fn examples() -> Vec<ExampleQuestion> {
     let file: File = toml::from_str(SHIPPED).expect("the shipped questions are tested");
     file.question
 }
 
 /// The recorded search of an example: what its simulations came to.
-pub fn recorded(example: &Example) -> Option<VecDeque<SearchStep>> {
+pub fn recorded(example: &ExampleQuestion) -> Option<VecDeque<SearchStep>> {
     let (_, lines) = RECORDED.iter().find(|(name, _)| *name == example.name)?;
     let step = |line| serde_json::from_str(line).expect("the shipped searches are tested");
     Some(lines.lines().map(step).collect())

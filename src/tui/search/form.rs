@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crossterm::event::{KeyCode, KeyEvent};
 use math_grading::numbers::is_number;
 
-use super::examples::{Example, examples, recorded};
+use super::examples::{ExampleQuestion, examples, recorded};
 use crate::engine::{Expected, SearchRequest, SearchStep};
 use crate::search::SearchSettings;
 use crate::tui::line_edit::LineEdit;
@@ -25,7 +25,7 @@ const AROUND: (&str, &str) = ("Question:", "Answer:");
 
 /// What has the keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Field {
+pub enum SearchField {
     Question,
     Answers,
     Simulations,
@@ -33,14 +33,14 @@ pub enum Field {
     Start,
 }
 
-impl Field {
+impl SearchField {
     /// In the order of the Tab key.
-    pub const ALL: [Field; 5] = [
-        Field::Question,
-        Field::Answers,
-        Field::Simulations,
-        Field::Seed,
-        Field::Start,
+    pub const ALL: [SearchField; 5] = [
+        SearchField::Question,
+        SearchField::Answers,
+        SearchField::Simulations,
+        SearchField::Seed,
+        SearchField::Start,
     ];
 }
 
@@ -51,7 +51,7 @@ pub struct Form {
     pub answers: PromptEditor,
     pub simulations: LineEdit,
     pub seed: LineEdit,
-    pub field: Field,
+    pub field: SearchField,
     /// Why the search cannot begin.
     pub error: Option<String>,
     /// The example that stands in it.
@@ -68,7 +68,7 @@ impl Default for Form {
             answers: PromptEditor::default(),
             simulations: LineEdit::new(settings.simulations.to_string()),
             seed: LineEdit::new(settings.seed.to_string()),
-            field: Field::Question,
+            field: SearchField::Question,
             error: None,
             example: None,
             prompt: String::new(),
@@ -91,7 +91,7 @@ impl Form {
             self.question.set(question);
             self.answers.clear();
             self.example = None;
-            self.field = Field::Answers;
+            self.field = SearchField::Answers;
         }
     }
 
@@ -99,23 +99,23 @@ impl Form {
     pub fn next_example(&mut self) {
         let examples = examples();
         let at = self.example.map_or(0, |at| (at + 1) % examples.len());
-        let Example { text, answers, .. } = &examples[at];
+        let ExampleQuestion { text, answers, .. } = &examples[at];
         self.question.set(text);
         self.answers.set(answers);
         self.example = Some(at);
         self.error = None;
-        self.field = Field::Start;
+        self.field = SearchField::Start;
     }
 
     /// Goes `by` fields on.
     pub fn turn(&mut self, by: usize) {
-        let at = Field::ALL.iter().position(|f| *f == self.field).unwrap_or(0);
-        self.field = Field::ALL[(at + by) % Field::ALL.len()];
+        let at = SearchField::ALL.iter().position(|f| *f == self.field).unwrap_or(0);
+        self.field = SearchField::ALL[(at + by) % SearchField::ALL.len()];
     }
 
     /// Goes a field back.
     pub fn turn_back(&mut self) {
-        self.turn(Field::ALL.len() - 1);
+        self.turn(SearchField::ALL.len() - 1);
     }
 
     /// Types a key that has no other meaning.
@@ -127,17 +127,17 @@ impl Form {
             _ => {}
         }
         let typed = match self.field {
-            Field::Question => self.question.key(key),
-            Field::Answers => self.answers.key(key),
-            Field::Simulations => {
+            SearchField::Question => self.question.key(key),
+            SearchField::Answers => self.answers.key(key),
+            SearchField::Simulations => {
                 self.simulations.key(key);
                 Ok(())
             }
-            Field::Seed => {
+            SearchField::Seed => {
                 self.seed.key(key);
                 Ok(())
             }
-            Field::Start => Ok(()),
+            SearchField::Start => Ok(()),
         };
         self.typed(typed);
     }
@@ -145,17 +145,17 @@ impl Form {
     /// Inserts what was pasted.
     pub fn paste(&mut self, text: &str) {
         let typed = match self.field {
-            Field::Question => self.question.paste(text),
-            Field::Answers => self.answers.paste(text),
-            Field::Simulations => {
+            SearchField::Question => self.question.paste(text),
+            SearchField::Answers => self.answers.paste(text),
+            SearchField::Simulations => {
                 self.simulations.insert(text);
                 Ok(())
             }
-            Field::Seed => {
+            SearchField::Seed => {
                 self.seed.insert(text);
                 Ok(())
             }
-            Field::Start => Ok(()),
+            SearchField::Start => Ok(()),
         };
         self.typed(typed);
     }
@@ -173,8 +173,8 @@ impl Form {
     /// Begins a new line where there can be several.
     pub fn new_line(&mut self) {
         match self.field {
-            Field::Question => self.question.new_line(),
-            Field::Answers => self.answers.new_line(),
+            SearchField::Question => self.question.new_line(),
+            SearchField::Answers => self.answers.new_line(),
             _ => {}
         }
         self.typed(Ok(()));
@@ -183,19 +183,19 @@ impl Form {
     /// Empties the field.
     pub fn clear(&mut self) {
         match self.field {
-            Field::Question => self.question.clear(),
-            Field::Answers => self.answers.clear(),
-            Field::Simulations => self.simulations.clear(),
-            Field::Seed => self.seed.clear(),
-            Field::Start => {}
+            SearchField::Question => self.question.clear(),
+            SearchField::Answers => self.answers.clear(),
+            SearchField::Simulations => self.simulations.clear(),
+            SearchField::Seed => self.seed.clear(),
+            SearchField::Start => {}
         }
         self.typed(Ok(()));
     }
 
     fn text(&self) -> Option<&PromptEditor> {
         match self.field {
-            Field::Question => Some(&self.question),
-            Field::Answers => Some(&self.answers),
+            SearchField::Question => Some(&self.question),
+            SearchField::Answers => Some(&self.answers),
             _ => None,
         }
     }
@@ -212,22 +212,26 @@ impl Form {
     ///
     /// # Errors
     /// The field that is wrong, and what to do.
-    pub fn request(&self) -> Result<SearchRequest, (Field, String)> {
+    pub fn request(&self) -> Result<SearchRequest, (SearchField, String)> {
         let question = self.question.text().trim().to_owned();
         if question.is_empty() {
             return Err((
-                Field::Question,
+                SearchField::Question,
                 "the question is empty: type it, or take an example".into(),
             ));
         }
-        let expected = expected(&self.answers.text()).map_err(|why| (Field::Answers, why))?;
+        let expected = expected(&self.answers.text()).map_err(|why| (SearchField::Answers, why))?;
         let simulations = number(&self.simulations.text).filter(|n| (1..=MOST_SIMULATIONS as u64).contains(n));
         let simulations = simulations.ok_or_else(|| {
             let message = format!("simulations: expected a number from 1 to {MOST_SIMULATIONS}, like 50");
-            (Field::Simulations, message)
+            (SearchField::Simulations, message)
         })?;
-        let seed = number(&self.seed.text)
-            .ok_or_else(|| (Field::Seed, "the seed: expected a whole number from 0, like 42".into()))?;
+        let seed = number(&self.seed.text).ok_or_else(|| {
+            (
+                SearchField::Seed,
+                "the seed: expected a whole number from 0, like 42".into(),
+            )
+        })?;
         Ok(SearchRequest {
             question,
             expected,
@@ -330,7 +334,7 @@ mod tests {
             assert!(refused(answers).contains(message), "{answers:?}: {}", refused(answers));
         }
         let mut form = Form::default();
-        assert_eq!(form.request().unwrap_err().0, Field::Question);
+        assert_eq!(form.request().unwrap_err().0, SearchField::Question);
         form.next_example();
         assert!(form.request().is_ok());
         for (text, right) in [("0", false), ("2001", false), ("x", false), ("2000", true)] {
@@ -338,7 +342,7 @@ mod tests {
             assert_eq!(form.request().is_ok(), right, "{text}");
         }
         form.seed = LineEdit::new("-1".to_owned());
-        assert_eq!(form.request().unwrap_err().0, Field::Seed);
+        assert_eq!(form.request().unwrap_err().0, SearchField::Seed);
     }
 
     #[test]
@@ -359,7 +363,10 @@ mod tests {
     fn the_prompt_is_taken_over_once() {
         let mut form = Form::default();
         form.fill("Question: Which?\nAnswer:");
-        assert_eq!((form.question.text().as_str(), form.field), ("Which?", Field::Answers));
+        assert_eq!(
+            (form.question.text().as_str(), form.field),
+            ("Which?", SearchField::Answers)
+        );
         form.answers.set("* a\nb");
         form.fill("Which?");
         assert_eq!(form.answers.text(), "* a\nb", "the same prompt");
@@ -377,7 +384,7 @@ mod tests {
         form.key(KeyEvent::from(KeyCode::Up));
         form.key(KeyEvent::from(KeyCode::Up));
         form.key(KeyEvent::from(KeyCode::Char('x')));
-        assert_eq!((form.field, form.example), (Field::Answers, None));
+        assert_eq!((form.field, form.example), (SearchField::Answers, None));
         assert_eq!(form.recorded(), None);
     }
 }

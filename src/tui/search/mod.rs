@@ -5,10 +5,10 @@ mod form;
 mod tree;
 mod watched;
 
-pub use examples::{Example, examples, recorded};
-pub use form::{Field, Form, MARK, bare};
-pub use tree::{Row, rows};
-pub use watched::{Node, Pane, Progress, Recording, Sort, Watched, change};
+pub use examples::{ExampleQuestion, examples, recorded};
+pub use form::{Form, MARK, SearchField, bare};
+pub use tree::{TreeRow, rows};
+pub use watched::{Pane, SearchProgress, SearchRecording, Sort, Watched, WatchedNode, change};
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::text::escape_controls;
 
 /// What the dialog shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Page {
+pub enum SearchPage {
     Form,
     Watch,
 }
@@ -60,15 +60,15 @@ impl Search {
 }
 
 /// What is selected, in words.
-pub fn describe(search: &Search, page: Page) -> Option<String> {
-    if page == Page::Form {
+pub fn describe(search: &Search, page: SearchPage) -> Option<String> {
+    if page == SearchPage::Form {
         let form = &search.form;
         let text = match form.field {
-            Field::Question => format!("question: {}", form.question.text()),
-            Field::Answers => format!("answers, the right one marked with *: {}", form.answers.text()),
-            Field::Simulations => format!("simulations: {}", form.simulations.text),
-            Field::Seed => format!("seed: {}", form.seed.text),
-            Field::Start => "start the search".to_owned(),
+            SearchField::Question => format!("question: {}", form.question.text()),
+            SearchField::Answers => format!("answers, the right one marked with *: {}", form.answers.text()),
+            SearchField::Simulations => format!("simulations: {}", form.simulations.text),
+            SearchField::Seed => format!("seed: {}", form.seed.text),
+            SearchField::Start => "start the search".to_owned(),
         };
         let error = form.error.as_ref().map_or(String::new(), |error| format!("{error}. "));
         return Some(escape_controls(&format!("search: {error}{text}")));

@@ -4,7 +4,7 @@ use super::watched::Watched;
 
 /// A line of the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct TreeRow {
     pub node: usize,
     /// Edits from the root.
     pub depth: usize,
@@ -15,12 +15,12 @@ pub struct Row {
 }
 
 /// The lines that are not folded away, in the order in which the search went to them.
-pub fn rows(watched: &Watched) -> Vec<Row> {
+pub fn rows(watched: &Watched) -> Vec<TreeRow> {
     let mut out = Vec::new();
     if watched.nodes.is_empty() {
         return out;
     }
-    let mut stack = vec![Row {
+    let mut stack = vec![TreeRow {
         node: 0,
         depth: 0,
         parent: None,
@@ -32,7 +32,7 @@ pub fn rows(watched: &Watched) -> Vec<Row> {
             continue;
         }
         let children = watched.nodes[row.node].children.iter().rev();
-        stack.extend(children.map(|&node| Row {
+        stack.extend(children.map(|&node| TreeRow {
             node,
             depth: row.depth + 1,
             parent: Some(row.node),

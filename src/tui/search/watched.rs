@@ -11,7 +11,7 @@ use crate::search::mcts::target;
 
 /// A program that was tried.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Node {
+pub struct WatchedNode {
     pub program: Program,
     pub correct: bool,
     pub margin: f64,
@@ -24,7 +24,7 @@ pub struct Node {
     pub children: Vec<usize>,
 }
 
-impl Node {
+impl WatchedNode {
     /// Q/v: the share of right ones among the simulations that passed or ended there.
     pub fn mean(&self) -> f64 {
         self.reward / f64::from(self.visits.max(1))
@@ -33,7 +33,7 @@ impl Node {
 
 /// Whether it goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub enum SearchProgress {
     Running,
     Done,
     Stopped,
@@ -87,7 +87,7 @@ impl Sort {
 
 /// A search that was recorded, as far as it is still to come.
 #[derive(Clone, Debug)]
-pub struct Recording {
+pub struct SearchRecording {
     pub steps: VecDeque<SearchStep>,
     /// When it began to play; all is shown at once if absent.
     pub since: Option<Duration>,
@@ -99,10 +99,10 @@ pub struct Watched {
     pub id: SearchId,
     pub request: SearchRequest,
     /// Absent where the worker searches.
-    pub recording: Option<Recording>,
-    pub progress: Progress,
+    pub recording: Option<SearchRecording>,
+    pub progress: SearchProgress,
     /// Every program tried, the standard one first.
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<WatchedNode>,
     /// Simulations done.
     pub done: usize,
     /// Milliseconds it took so far.
@@ -125,7 +125,7 @@ impl Watched {
             id,
             request,
             recording: None,
-            progress: Progress::Running,
+            progress: SearchProgress::Running,
             nodes: Vec::new(),
             done: 0,
             ms: 0.0,
@@ -139,7 +139,7 @@ impl Watched {
     }
 
     pub fn is_running(&self) -> bool {
-        self.progress == Progress::Running
+        self.progress == SearchProgress::Running
     }
 
     /// Layers of the standard program, which is tried first.
@@ -172,7 +172,7 @@ impl Watched {
     pub fn hear(&mut self, step: SearchStep) {
         let before = step.path.len().checked_sub(2).map(|i| step.path[i].node);
         if let Some(tried) = step.tried {
-            self.nodes.push(Node {
+            self.nodes.push(WatchedNode {
                 program: tried.program,
                 correct: tried.correct,
                 margin: tried.margin,
@@ -202,9 +202,9 @@ impl Watched {
     /// Takes in how it ended. What was found best is selected, unless the user has chosen.
     pub fn end(&mut self, end: SearchEnd) {
         self.progress = match end {
-            SearchEnd::Done => Progress::Done,
-            SearchEnd::Stopped => Progress::Stopped,
-            SearchEnd::Failed(message) => Progress::Failed(message),
+            SearchEnd::Done => SearchProgress::Done,
+            SearchEnd::Stopped => SearchProgress::Stopped,
+            SearchEnd::Failed(message) => SearchProgress::Failed(message),
         };
         self.follow = false;
         if let Some(best) = self.best().filter(|_| !self.chosen) {

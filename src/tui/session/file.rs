@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{SavedRun, Session, State};
+use super::{SavedRun, Session, SessionState};
 use crate::engine::{Overrides, Trace};
 use crate::files::{self, Readers};
 use crate::paths::{self, NoHome};
@@ -212,8 +212,8 @@ fn entry_of(line: &str, session: &mut Session) -> Result<(), String> {
     Ok(())
 }
 
-fn state_of(line: &str) -> Result<State, String> {
-    let state: State = serde_json::from_str(line).map_err(|e| e.to_string())?;
+fn state_of(line: &str) -> Result<SessionState, String> {
+    let state: SessionState = serde_json::from_str(line).map_err(|e| e.to_string())?;
     state.settings.check_alone()?;
     Overrides::parse(&state.overrides, MOST_LAYERS).map_err(|e| e.to_string())?;
     Ok(state)

@@ -1,21 +1,21 @@
 use crossterm::event::{KeyCode, KeyEvent};
 
 use super::*;
-use crate::engine::{Command, Event as Worker};
+use crate::engine::{Command, WorkerEvent as Worker};
 use crate::tui::files::{FileReport, FileRequest};
 use crate::tui::fixture;
-use crate::tui::update::{Event, update};
+use crate::tui::update::{UiEvent, update};
 
 fn keys(app: &mut App, typed: &str) -> Vec<Command> {
-    let press = |c| Event::Key(KeyEvent::from(KeyCode::Char(c)));
+    let press = |c| UiEvent::Key(KeyEvent::from(KeyCode::Char(c)));
     typed.chars().flat_map(|c| update(app, press(c))).collect()
 }
 
 /// A recording, a run of it with a pin, and a branch; an override that is off, prompts, a selection.
 fn used() -> App {
     let mut app = fixture::app();
-    update(&mut app, Event::Resize(120, 40));
-    update(&mut app, Event::Worker(fixture::loaded()));
+    update(&mut app, UiEvent::Resize(120, 40));
+    update(&mut app, UiEvent::Worker(fixture::loaded()));
     app.recordings = vec![Recording::opened("mine.jsonl".into(), fixture::trace(3, 9))];
     app.focus = Focus::Map;
     app.prompt.set("Why is the sky blue?");
@@ -30,7 +30,7 @@ fn used() -> App {
         let mut trace = fixture::token_trace(seed, 20);
         trace.header.settings = (**settings).clone();
         for event in fixture::events(*run, &trace) {
-            update(&mut app, Event::Worker(event));
+            update(&mut app, UiEvent::Worker(event));
         }
     }
     app.cursor = Cursor { layer: 7, token: 20 };
@@ -47,10 +47,10 @@ fn used() -> App {
         panic!("{branch:?}")
     };
     for event in fixture::events(*run, &fixture::branched(kept, forced, settings, 5)) {
-        update(&mut app, Event::Worker(event));
+        update(&mut app, UiEvent::Worker(event));
     }
     keys(&mut app, "+++O ");
-    update(&mut app, Event::Key(KeyEvent::from(KeyCode::Esc)));
+    update(&mut app, UiEvent::Key(KeyEvent::from(KeyCode::Esc)));
     keys(&mut app, "mmi");
     (app.cursor, app.follow) = (Cursor { layer: 4, token: 18 }, false);
     app.panes.left = Some(40);
@@ -107,7 +107,7 @@ fn a_session_comes_back_as_it_was() {
     let (_folder, path) = kept(&app);
     let session = read(&path).unwrap();
     let mut again = fixture::empty(crate::tui::color::ColorTier::Truecolor);
-    update(&mut again, Event::Resize(120, 40));
+    update(&mut again, UiEvent::Resize(120, 40));
     again.settings = session.state.settings.clone();
     session.restore(&mut again);
     assert_eq!(told(&again), told(&app));
@@ -115,13 +115,13 @@ fn a_session_comes_back_as_it_was() {
     assert_eq!(again.recordings, app.recordings);
     // Once more, into what is there: new numbers, everything stays in the tree, traces stand there once.
     let request = {
-        update(&mut again, Event::Worker(fixture::loaded()));
+        update(&mut again, UiEvent::Worker(fixture::loaded()));
         keys(&mut again, "W");
         again.file.take()
     };
     assert_eq!(request, Some(FileRequest::Session));
     let report = FileReport::Session(Ok(Box::new(read(&path).unwrap())));
-    update(&mut again, Event::File(report));
+    update(&mut again, UiEvent::File(report));
     assert_eq!(again.recordings.len(), 1);
     assert_eq!(again.runs().filter(|run| !run.is_recording()).count(), 6);
     assert!(
@@ -145,7 +145,7 @@ fn a_run_under_way_is_kept_as_far_as_it_is_and_not_disturbed() {
     };
     let events = fixture::events(*run, &fixture::trace(4, 9));
     for event in events.into_iter().take(6) {
-        update(&mut app, Event::Worker(event));
+        update(&mut app, UiEvent::Worker(event));
     }
     keys(&mut app, "W");
     assert_eq!(app.file, None);
@@ -160,7 +160,7 @@ fn a_run_under_way_is_kept_as_far_as_it_is_and_not_disturbed() {
         run: 5,
         message: "late".into(),
     };
-    update(&mut again, Event::Worker(failed));
+    update(&mut again, UiEvent::Worker(failed));
     assert_eq!(again.notice, None);
 }
 
@@ -186,7 +186,7 @@ fn a_damaged_run_costs_no_other() {
         };
         assert!(damaged.contains(said), "{damaged}");
         let mut again = fixture::empty(crate::tui::color::ColorTier::None);
-        update(&mut again, Event::File(FileReport::Session(Ok(Box::new(session)))));
+        update(&mut again, UiEvent::File(FileReport::Session(Ok(Box::new(session)))));
         let notice = again.notice.unwrap().text;
         assert!(
             notice.contains("1 of the session's runs and traces are damaged"),
@@ -269,6 +269,6 @@ fn a_session_that_cannot_come_back_is_refused_with_what_to_do() {
     let folder = read(path.parent().unwrap()).unwrap_err().to_string();
     assert!(folder.contains("not a regular file"), "{folder}");
     let mut app = fixture::app();
-    update(&mut app, Event::File(FileReport::Session(Err(absent.to_string()))));
+    update(&mut app, UiEvent::File(FileReport::Session(Err(absent.to_string()))));
     assert!(app.notice.as_ref().unwrap().text.contains("no session yet"));
 }

@@ -20,7 +20,7 @@ const ARGS: [&str; 4] = ["--exact", "tui::term::tests::child", "--ignored", "--n
 #[ignore = "run by the others"]
 fn child() {
     let Ok(scenario) = std::env::var(SCENARIO) else { return };
-    let mut session = match Session::enter(true) {
+    let mut session = match TerminalSession::enter(true) {
         Ok(session) => session,
         Err(error) => return println!("refused: {error}"),
     };

@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::{Look, Role, ThemeError};
 use crate::config::source::{self as toml_source, suggestion};
-use crate::config::{ConfigError, Place, Source};
+use crate::config::{ConfigError, ConfigSource, Place};
 use crate::files;
 use crate::tui::color::{ANSI_NAMES, ThemeColor};
 
@@ -110,7 +110,7 @@ fn user_file(name: &str, user_dir: Option<&Path>) -> Option<PathBuf> {
 pub(super) fn load(name: &str, user_dir: Option<&Path>) -> Result<Definition, ThemeError> {
     let (file, text) = source(name, user_dir)?;
     let mut seen = HashSet::from([file.clone()]);
-    let mut layers = vec![Layer::parse(Source {
+    let mut layers = vec![Layer::parse(ConfigSource {
         name: &file,
         text: &text,
     })?];
@@ -122,7 +122,7 @@ pub(super) fn load(name: &str, user_dir: Option<&Path>) -> Result<Definition, Th
         if !seen.insert(file.clone()) {
             return Err(content(&place, format!("'{parent}' inherits from itself")).into());
         }
-        layers.push(Layer::parse(Source {
+        layers.push(Layer::parse(ConfigSource {
             name: &file,
             text: &text,
         })?);
@@ -197,7 +197,7 @@ struct Written {
 }
 
 impl Layer {
-    fn parse(source: Source<'_>) -> Result<Layer, ConfigError> {
+    fn parse(source: ConfigSource<'_>) -> Result<Layer, ConfigError> {
         let mut layer = Layer::default();
         for (key, value) in source.parse()?.get_ref() {
             match key.get_ref().as_ref() {
@@ -217,12 +217,12 @@ impl Layer {
 
 type Key<'i> = Spanned<std::borrow::Cow<'i, str>>;
 
-fn text(source: Source<'_>, key: &Key<'_>, value: &Spanned<DeValue<'_>>) -> Result<(String, Place), ConfigError> {
+fn text(source: ConfigSource<'_>, key: &Key<'_>, value: &Spanned<DeValue<'_>>) -> Result<(String, Place), ConfigError> {
     let text = source.string(key.get_ref(), value)?;
     Ok((text.to_owned(), source.place(value.span().start)))
 }
 
-fn syntax(source: Source<'_>, key: &Key<'_>, value: &Spanned<DeValue<'_>>) -> Result<String, ConfigError> {
+fn syntax(source: ConfigSource<'_>, key: &Key<'_>, value: &Spanned<DeValue<'_>>) -> Result<String, ConfigError> {
     let name = source.string(key.get_ref(), value)?;
     if !crate::tui::highlight::SYNTAX_THEMES.contains(&name) {
         let hint = suggestion(name, crate::tui::highlight::SYNTAX_THEMES);
@@ -231,7 +231,7 @@ fn syntax(source: Source<'_>, key: &Key<'_>, value: &Spanned<DeValue<'_>>) -> Re
     Ok(name.to_owned())
 }
 
-fn palette(source: Source<'_>, table: &DeTable<'_>) -> Result<HashMap<String, ThemeColor>, ConfigError> {
+fn palette(source: ConfigSource<'_>, table: &DeTable<'_>) -> Result<HashMap<String, ThemeColor>, ConfigError> {
     table
         .iter()
         .map(|(key, value)| {
@@ -249,7 +249,7 @@ fn palette(source: Source<'_>, table: &DeTable<'_>) -> Result<HashMap<String, Th
         .collect()
 }
 
-fn roles(source: Source<'_>, table: &DeTable<'_>) -> Result<HashMap<Role, Written>, ConfigError> {
+fn roles(source: ConfigSource<'_>, table: &DeTable<'_>) -> Result<HashMap<Role, Written>, ConfigError> {
     table
         .iter()
         .map(|(key, value)| {
@@ -264,7 +264,7 @@ fn roles(source: Source<'_>, table: &DeTable<'_>) -> Result<HashMap<Role, Writte
 }
 
 /// `"colour"` for the foreground alone, or `{ fg, bg, modifiers }`.
-fn written(source: Source<'_>, key: &Key<'_>, value: &Spanned<DeValue<'_>>) -> Result<Written, ConfigError> {
+fn written(source: ConfigSource<'_>, key: &Key<'_>, value: &Spanned<DeValue<'_>>) -> Result<Written, ConfigError> {
     let mut written = Written::default();
     if value.get_ref().is_str() {
         written.fg = Some(text(source, key, value)?);
@@ -292,7 +292,7 @@ fn written(source: Source<'_>, key: &Key<'_>, value: &Spanned<DeValue<'_>>) -> R
     Ok(written)
 }
 
-fn modifiers(source: Source<'_>, value: &Spanned<DeValue<'_>>) -> Result<Modifier, ConfigError> {
+fn modifiers(source: ConfigSource<'_>, value: &Spanned<DeValue<'_>>) -> Result<Modifier, ConfigError> {
     let Some(names) = value.get_ref().as_array() else {
         let found = value.get_ref().type_str();
         return Err(source.error(

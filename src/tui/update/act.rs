@@ -11,7 +11,7 @@ use super::super::overrides;
 use super::super::panes;
 use super::super::run::Run;
 use super::super::save::SaveDialog;
-use super::super::settings::{Field, SettingsDialog, other, step_budget, step_dial};
+use super::super::settings::{SettingsDialog, SettingsField, other, step_budget, step_dial};
 use super::super::tape::Tape;
 use super::super::transcript::Transcript;
 use super::{
@@ -82,10 +82,10 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         }
         DialMore | DialLess => turn_dial(app, action == DialMore),
         ToggleScope => app.settings.scope = other(app.settings.scope),
-        EditProgram => edit(app, Field::Program),
-        EditBudget => edit(app, Field::Budget),
-        EditDial => edit(app, Field::Dial),
-        EditRouters => edit(app, Field::Routers),
+        EditProgram => edit(app, SettingsField::Program),
+        EditBudget => edit(app, SettingsField::Budget),
+        EditDial => edit(app, SettingsField::Dial),
+        EditRouters => edit(app, SettingsField::Routers),
         Left | Right | Up | Down | PageLeft | PageRight | FirstToken | LastToken | TopLayer | BottomLayer => {
             move_cursor(app, action);
         }
@@ -240,7 +240,7 @@ pub(super) fn turn_budget(app: &mut App, up: bool) {
     }
 }
 
-fn edit(app: &mut App, field: Field) {
+fn edit(app: &mut App, field: SettingsField) {
     app.overlay = Some(Overlay::Settings(SettingsDialog::editing(field, field.shown(app))));
 }
 

@@ -4,7 +4,7 @@ use super::super::action::UiAction;
 use super::super::app::{App, Overlay};
 use super::super::line_edit::LineEdit;
 use super::super::next_run;
-use super::super::settings::{Field, SettingsDialog};
+use super::super::settings::{SettingsDialog, SettingsField};
 use super::{
     act, candidates, inside, intervene, lessons, overrides, palette, play, requests, routers, search, stats, training,
 };
@@ -130,7 +130,7 @@ fn settings(
     action: UiAction,
     commands: &mut Vec<Command>,
 ) -> Option<SettingsDialog> {
-    let last = Field::ALL.len() - 1;
+    let last = SettingsField::ALL.len() - 1;
     match (action, dialog.edit.is_some()) {
         (UiAction::Close | UiAction::Dismiss, true) if !dialog.single => dialog.edit = None,
         (UiAction::Close | UiAction::Dismiss, _) => return None,
@@ -142,7 +142,7 @@ fn settings(
         (UiAction::TopLayer, false) => dialog.row = 0,
         (UiAction::BottomLayer, false) => dialog.row = last,
         (UiAction::Left | UiAction::Right, false) => turn(app, dialog.field(), action == UiAction::Right),
-        (UiAction::Toggle, false) if dialog.field() == Field::Routers => {
+        (UiAction::Toggle, false) if dialog.field() == SettingsField::Routers => {
             let at = next_run::SHIPPED.iter().position(|choice| *choice == app.routers);
             let choice = match at.map(|at| at + 1) {
                 Some(at) => next_run::SHIPPED.get(at).cloned().unwrap_or(RouterChoice::None),
@@ -163,10 +163,10 @@ fn settings(
 }
 
 /// Turns a setting that has steps, as its keys do.
-fn turn(app: &mut App, field: Field, up: bool) {
+fn turn(app: &mut App, field: SettingsField, up: bool) {
     match field {
-        Field::Dial => act::turn_dial(app, up),
-        Field::Budget => act::turn_budget(app, up),
+        SettingsField::Dial => act::turn_dial(app, up),
+        SettingsField::Budget => act::turn_budget(app, up),
         _ => {}
     }
 }
@@ -175,7 +175,7 @@ fn accept(app: &mut App, mut dialog: SettingsDialog, commands: &mut Vec<Command>
     let layers = app.model_layers();
     let field = dialog.field();
     let edit = dialog.edit.as_mut()?;
-    if field == Field::Routers {
+    if field == SettingsField::Routers {
         let typed = edit.text.trim();
         if typed.is_empty() {
             edit.refuse("name routers: built-in, dr-llm, verifier, none, or the path of a checkpoint".to_owned());

@@ -5,12 +5,12 @@ use crossterm::event::{KeyCode, KeyEvent};
 use super::super::action::UiAction;
 use super::super::app::{Against, App, ModelState, Overlay};
 use super::super::history;
-use super::super::inside::{Apart, Asked, FlipDialog, ForceDialog, InsideDialog, TOP};
+use super::super::inside::{Apart, FlipDialog, ForceDialog, InsideDialog, PendingQuestion, TOP};
 use super::super::line_edit::LineEdit;
 use super::super::run::Run;
 use super::requests::{self, Branch};
 use super::{routers, select_token};
-use crate::engine::{Answer, AskId, Command, Prompt, Question, RunId, flip};
+use crate::engine::{AskId, Command, InspectionRequest, InspectionResult, Prompt, RunId, flip};
 
 /// Rows that a page moves in a list.
 const PAGE: isize = 10;
@@ -33,21 +33,28 @@ pub(super) fn refusal(app: &App, run: &Run) -> Option<String> {
 }
 
 /// Asks about a run, or says why that cannot be.
-pub(super) fn ask<T>(app: &mut App, run: RunId, question: impl FnOnce(&Run) -> Question) -> (Asked<T>, Vec<Command>) {
+pub(super) fn ask<T>(
+    app: &mut App,
+    run: RunId,
+    question: impl FnOnce(&Run) -> InspectionRequest,
+) -> (PendingQuestion<T>, Vec<Command>) {
     let Some(run) = app.run(run) else {
-        return (Asked::Refused("the run is no longer remembered".to_owned()), Vec::new());
+        return (
+            PendingQuestion::Refused("the run is no longer remembered".to_owned()),
+            Vec::new(),
+        );
     };
     if let Some(why) = refusal(app, run) {
-        return (Asked::Refused(why), Vec::new());
+        return (PendingQuestion::Refused(why), Vec::new());
     }
     let question = question(run);
     app.last_ask += 1;
     let ask = app.last_ask;
-    (Asked::Waiting(ask), vec![Command::Ask { ask, question }])
+    (PendingQuestion::Waiting(ask), vec![Command::Ask { ask, question }])
 }
 
-fn inspect<T>(app: &mut App, run: RunId, position: usize) -> (Asked<T>, Vec<Command>) {
-    ask(app, run, |run| Question::Inspect {
+fn inspect<T>(app: &mut App, run: RunId, position: usize) -> (PendingQuestion<T>, Vec<Command>) {
+    ask(app, run, |run| InspectionRequest::Inspect {
         trace: Box::new(run.trace.first(position + 1)),
         position,
         top: TOP,
@@ -87,7 +94,12 @@ pub(super) fn act(app: &mut App, dialog: InsideDialog, action: UiAction) -> Outc
         UiAction::Right => select_token(app, before + 1),
         _ => {}
     }
-    if app.cursor.token == before && matches!(dialog.inspection, Asked::Here(_) | Asked::Waiting(_)) {
+    if app.cursor.token == before
+        && matches!(
+            dialog.inspection,
+            PendingQuestion::Here(_) | PendingQuestion::Waiting(_)
+        )
+    {
         return (Some(Overlay::Inside(dialog)), Vec::new());
     }
     opened(app, open)
@@ -164,7 +176,7 @@ fn try_flip(app: &mut App, mut dialog: FlipDialog) -> Outcome {
         return (Some(Overlay::Flips(dialog)), Vec::new());
     };
     let made = app.run(run).and_then(|run| run.trace.header.routers.clone());
-    let (flip, commands) = ask(app, run, |run| Question::Flip {
+    let (flip, commands) = ask(app, run, |run| InspectionRequest::Flip {
         trace: Box::new(run.trace.first(row.position + 1)),
         layer: row.layer,
         position: row.position,
@@ -324,19 +336,19 @@ pub(super) fn diverge(app: &mut App, against: Against) -> Vec<Command> {
         return Vec::new();
     }
     let traces = Box::new([a, b]);
-    let (divergence, commands) = ask(app, runs.1, |_| Question::Divergence { traces });
+    let (divergence, commands) = ask(app, runs.1, |_| InspectionRequest::Divergence { traces });
     app.apart = Some(Apart { runs, divergence });
     commands
 }
 
 /// Puts an answer where it is waited for; that of an older question is dropped.
-pub(super) fn hear(app: &mut App, ask: AskId, answer: Answer) {
+pub(super) fn hear(app: &mut App, ask: AskId, answer: InspectionResult) {
     if let Some(apart) = &mut app.apart
         && apart.divergence.waits_for(ask)
     {
         apart.divergence = match answer {
-            Answer::Diverged(divergence) => Asked::Here(divergence),
-            Answer::Refused(why) => Asked::Refused(why),
+            InspectionResult::Diverged(divergence) => PendingQuestion::Here(divergence),
+            InspectionResult::Refused(why) => PendingQuestion::Refused(why),
             _ => return,
         };
         return;
@@ -352,15 +364,15 @@ pub(super) fn hear(app: &mut App, ask: AskId, answer: Answer) {
         }
         Some(Overlay::Next(dialog)) if dialog.intervention.waits_for(ask) => {
             dialog.intervention = match answer {
-                Answer::Intervened(intervention) => Asked::Here(intervention),
-                Answer::Refused(why) => Asked::Refused(why),
+                InspectionResult::Intervened(intervention) => PendingQuestion::Here(intervention),
+                InspectionResult::Refused(why) => PendingQuestion::Refused(why),
                 _ => return,
             };
         }
         Some(Overlay::Flips(dialog)) if dialog.flip.as_ref().is_some_and(|f| f.waits_for(ask)) => {
             dialog.flip = match answer {
-                Answer::Flipped(flip) => Some(Asked::Here(flip)),
-                Answer::Refused(why) => Some(Asked::Refused(why)),
+                InspectionResult::Flipped(flip) => Some(PendingQuestion::Here(flip)),
+                InspectionResult::Refused(why) => Some(PendingQuestion::Refused(why)),
                 _ => return,
             };
         }
@@ -368,10 +380,10 @@ pub(super) fn hear(app: &mut App, ask: AskId, answer: Answer) {
     }
 }
 
-fn inspected(place: &mut Asked<Box<crate::engine::Inspection>>, answer: Answer) {
+fn inspected(place: &mut PendingQuestion<Box<crate::engine::Inspection>>, answer: InspectionResult) {
     *place = match answer {
-        Answer::Inspected(inspection) => Asked::Here(inspection),
-        Answer::Refused(why) => Asked::Refused(why),
+        InspectionResult::Inspected(inspection) => PendingQuestion::Here(inspection),
+        InspectionResult::Refused(why) => PendingQuestion::Refused(why),
         _ => return,
     };
 }
@@ -382,7 +394,7 @@ pub(super) fn is_asking(app: &App) -> bool {
         Some(Overlay::Inside(dialog)) => dialog.inspection.is_waiting(),
         Some(Overlay::Force(dialog)) => dialog.before.is_waiting(),
         Some(Overlay::Next(dialog)) => dialog.intervention.is_waiting(),
-        Some(Overlay::Flips(dialog)) => dialog.flip.as_ref().is_some_and(Asked::is_waiting),
+        Some(Overlay::Flips(dialog)) => dialog.flip.as_ref().is_some_and(PendingQuestion::is_waiting),
         _ => false,
     };
     dialog || app.apart.as_ref().is_some_and(|apart| apart.divergence.is_waiting())

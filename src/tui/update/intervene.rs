@@ -2,10 +2,10 @@
 
 use super::super::action::UiAction;
 use super::super::app::{App, Overlay};
-use super::super::inside::{Asked, NextDialog};
+use super::super::inside::{NextDialog, PendingQuestion};
 use super::inside::{ask, refusal};
 use super::requests::{self, Branch};
-use crate::engine::{Command, Prompt, Question};
+use crate::engine::{Command, InspectionRequest, Prompt};
 use crate::program::Action;
 
 /// The next tokens that are named of either way.
@@ -57,7 +57,7 @@ fn compute(app: &mut App, action: Action) -> Vec<Command> {
         return Vec::new();
     };
     let layer = app.cursor.layer;
-    let (intervention, commands) = ask(app, run, |run| Question::Intervene {
+    let (intervention, commands) = ask(app, run, |run| InspectionRequest::Intervene {
         trace: Box::new(run.trace.clone()),
         layer,
         action,
@@ -106,7 +106,7 @@ pub(super) fn act(app: &mut App, dialog: NextDialog, action: UiAction) -> Vec<Co
 
 /// A branch at the next token with the pin; held again behind that token.
 fn go_on_with(app: &mut App, dialog: NextDialog) -> Vec<Command> {
-    let Asked::Here(intervention) = &dialog.intervention else {
+    let PendingQuestion::Here(intervention) = &dialog.intervention else {
         app.overlay = Some(Overlay::Next(dialog));
         return Vec::new();
     };

@@ -4,7 +4,7 @@ use super::super::action::UiAction;
 use super::super::app::{App, Focus, ModelState};
 use super::super::lens::TOP;
 use super::{focus, inside};
-use crate::engine::{Answer, AskId, Command, ENDED, Question};
+use crate::engine::{AskId, Command, ENDED, InspectionRequest, InspectionResult};
 
 /// Switches the lens map on or off; one that was stopped goes on.
 pub(super) fn toggle(app: &mut App) {
@@ -63,7 +63,7 @@ pub(super) fn ask(app: &mut App) -> Vec<Command> {
     let (Some(positions), Some(run)) = (app.lens_wants(), &app.shown) else {
         return Vec::new();
     };
-    let question = Question::InspectRange {
+    let question = InspectionRequest::InspectRange {
         trace: Box::new(run.trace.first(positions.end)),
         positions,
         top: TOP,
@@ -76,13 +76,13 @@ pub(super) fn ask(app: &mut App) -> Vec<Command> {
 }
 
 /// Takes the answer to a question of the lens; any other comes back.
-pub(super) fn hear(app: &mut App, ask: AskId, answer: Answer) -> Option<Answer> {
+pub(super) fn hear(app: &mut App, ask: AskId, answer: InspectionResult) -> Option<InspectionResult> {
     let Some(run) = app.lens.answered(ask) else {
         return Some(answer);
     };
     match answer {
-        Answer::InspectedRange(inspections) => app.lens.keep(run, inspections),
-        Answer::Refused(why) if why != ENDED => app.lens.refused = Some(why),
+        InspectionResult::InspectedRange(inspections) => app.lens.keep(run, inspections),
+        InspectionResult::Refused(why) if why != ENDED => app.lens.refused = Some(why),
         _ => {}
     }
     None

@@ -33,7 +33,7 @@ use super::job::JobEvent;
 use super::keymap::Lookup;
 use super::layout::{self, Screen};
 use super::overrides::plural;
-use super::search::Page;
+use super::search::SearchPage;
 use super::session::Session;
 use super::tape::Tape;
 use crate::engine::{self, Command};
@@ -42,7 +42,7 @@ use crate::engine::{self, Command};
 // Events are handled one by one and never kept, so their size does not matter.
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq)]
-pub enum Event {
+pub enum UiEvent {
     Key(KeyEvent),
     Paste(String),
     Mouse(MouseEvent),
@@ -50,7 +50,7 @@ pub enum Event {
     Resize(u16, u16),
     /// Time since the start.
     Tick(Duration),
-    Worker(engine::Event),
+    Worker(engine::WorkerEvent),
     /// What came of [`App::file`].
     File(FileReport),
     /// What comes of [`App::job`].
@@ -60,29 +60,29 @@ pub enum Event {
 }
 
 /// Changes the state by one event; what comes back is for the worker.
-pub fn update(app: &mut App, event: Event) -> Vec<Command> {
+pub fn update(app: &mut App, event: UiEvent) -> Vec<Command> {
     let commands = match event {
-        Event::Key(key) => press(app, key),
-        Event::Paste(text) => {
+        UiEvent::Key(key) => press(app, key),
+        UiEvent::Paste(text) => {
             paste(app, &text);
             Vec::new()
         }
-        Event::Mouse(event) => {
+        UiEvent::Mouse(event) => {
             mouse::mouse(app, event);
             Vec::new()
         }
-        Event::Resize(width, height) => {
+        UiEvent::Resize(width, height) => {
             app.area = Rect::new(0, 0, width, height);
             Vec::new()
         }
-        Event::Tick(now) => {
+        UiEvent::Tick(now) => {
             tick(app, now);
             Vec::new()
         }
-        Event::Worker(event) => worker::hear(app, event),
-        Event::File(report) => file(app, report),
-        Event::Job(event) => training::handle(app, event),
-        Event::GrammarsReady => {
+        UiEvent::Worker(event) => worker::hear(app, event),
+        UiEvent::File(report) => file(app, report),
+        UiEvent::Job(event) => training::handle(app, event),
+        UiEvent::GrammarsReady => {
             highlight(app, true);
             Vec::new()
         }
@@ -204,7 +204,7 @@ fn type_key(app: &mut App, key: KeyEvent) {
             palette.search();
         }
         Some(Overlay::Force(dialog)) => inside::type_force(dialog, key),
-        Some(Overlay::Search(Page::Form)) => app.search.form.key(key),
+        Some(Overlay::Search(SearchPage::Form)) => app.search.form.key(key),
         Some(_) => {}
         None if app.focus == Focus::Prompt => type_prompt(app, key),
         None => {}
@@ -237,7 +237,7 @@ fn paste(app: &mut App, text: &str) {
         Some(Overlay::Force(dialog)) => dialog.edit.insert(text),
         Some(Overlay::Jump(edit)) => edit.insert(text),
         Some(Overlay::Save(dialog)) => dialog.edit.insert(text),
-        Some(Overlay::Search(Page::Form)) => app.search.form.paste(text),
+        Some(Overlay::Search(SearchPage::Form)) => app.search.form.paste(text),
         Some(Overlay::Overrides(list)) => {
             if let Some(edit) = &mut list.edit {
                 edit.insert(text);

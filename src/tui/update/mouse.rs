@@ -9,7 +9,7 @@ use super::super::app::{App, Focus, Overlay};
 use super::super::layout::Screen;
 use super::super::panes::{self, Edge};
 use super::super::playback;
-use super::super::search::Page;
+use super::super::search::SearchPage;
 use super::super::transcript::Transcript;
 use super::{cell_at, focus, play, select_token};
 
@@ -26,7 +26,7 @@ pub(super) fn mouse(app: &mut App, event: MouseEvent) {
         MouseEventKind::ScrollUp | MouseEventKind::ScrollLeft => -NOTCH,
         _ => 0,
     };
-    if let (Some(Overlay::Search(Page::Watch)), Some(watched)) = (&app.overlay, &mut app.search.watched) {
+    if let (Some(Overlay::Search(SearchPage::Watch)), Some(watched)) = (&app.overlay, &mut app.search.watched) {
         if wheel != 0 {
             watched.move_by(wheel.signum());
         }

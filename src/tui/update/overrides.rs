@@ -4,7 +4,7 @@ use super::super::action::UiAction;
 use super::super::app::{App, Overlay};
 use super::super::files::{FileReport, FileRequest};
 use super::super::line_edit::LineEdit;
-use super::super::override_list::{self, OverrideList, Purpose};
+use super::super::override_list::{self, EditPurpose, OverrideList};
 
 pub(super) fn act(app: &mut App, mut list: OverrideList, action: UiAction) {
     match list.edit.take() {
@@ -21,12 +21,12 @@ pub(super) fn act(app: &mut App, mut list: OverrideList, action: UiAction) {
 fn typed(app: &mut App, list: &mut OverrideList, mut edit: LineEdit, action: UiAction) {
     match action {
         UiAction::Close | UiAction::Dismiss => {}
-        UiAction::Accept if matches!(list.purpose, Purpose::Save { .. } | Purpose::Load) => {
+        UiAction::Accept if matches!(list.purpose, EditPurpose::Save { .. } | EditPurpose::Load) => {
             ask(app, &list.purpose, &mut edit);
             list.edit = Some(edit);
         }
         UiAction::Accept => {
-            let row = (list.purpose == Purpose::Row).then_some(list.row);
+            let row = (list.purpose == EditPurpose::Row).then_some(list.row);
             let layers = app.model_layers();
             match override_list::accept(&mut app.settings, &mut app.off, row, &edit.text, layers) {
                 Ok(row) => list.row = row,
@@ -52,17 +52,17 @@ fn choose(app: &mut App, list: &mut OverrideList, action: UiAction) {
         UiAction::Toggle => list.row = override_list::toggle(&mut app.settings, &mut app.off, list.row),
         UiAction::Remove => override_list::remove(&mut app.settings, &mut app.off, list.row),
         UiAction::Accept if !rows.is_empty() => {
-            list.purpose = Purpose::Row;
+            list.purpose = EditPurpose::Row;
             list.edit = Some(LineEdit::new(rows[list.row.min(rows.len() - 1)].0.to_string()));
         }
         UiAction::Add | UiAction::Accept => {
-            list.purpose = Purpose::Add;
+            list.purpose = EditPurpose::Add;
             list.edit = Some(LineEdit::default());
         }
         UiAction::SaveOverrides | UiAction::LoadOverrides => {
             list.purpose = match action {
-                UiAction::SaveOverrides => Purpose::Save { existing: None },
-                _ => Purpose::Load,
+                UiAction::SaveOverrides => EditPurpose::Save { existing: None },
+                _ => EditPurpose::Load,
             };
             list.edit = Some(LineEdit::new(app.overrides_path.clone()));
         }
@@ -71,13 +71,13 @@ fn choose(app: &mut App, list: &mut OverrideList, action: UiAction) {
 }
 
 /// Asks for the file whose name was typed.
-fn ask(app: &mut App, purpose: &Purpose, edit: &mut LineEdit) {
+fn ask(app: &mut App, purpose: &EditPurpose, edit: &mut LineEdit) {
     let path = edit.text.trim().to_owned();
     if path.is_empty() {
         return edit.refuse("expected the name of a file, like half.overrides".to_owned());
     }
     app.file = Some(match purpose {
-        Purpose::Save { existing } => FileRequest::Save {
+        EditPurpose::Save { existing } => FileRequest::Save {
             replace: existing.as_ref() == Some(&path),
             text: override_list::to_file(&app.settings, &app.off).to_string(),
             path,
@@ -97,7 +97,7 @@ pub(super) fn hear(app: &mut App, report: FileReport) {
     let outcome = match report {
         FileReport::Saved(path) => Ok(format!("the overrides are in {path}")),
         FileReport::Exists(path) => {
-            list.purpose = Purpose::Save {
+            list.purpose = EditPurpose::Save {
                 existing: Some(typed.clone()),
             };
             Err(format!(

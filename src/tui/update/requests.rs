@@ -3,7 +3,7 @@
 use super::super::app::{Against, App, Focus, ModelState, Overlay, Starting};
 use super::super::history::Parent;
 use super::super::overrides;
-use super::super::run::{Progress, Run};
+use super::super::run::{Run, RunProgress};
 use super::{focus, inside, lens, routers};
 use crate::engine::{Command, Prompt, RunId, Settings, Trace};
 
@@ -182,7 +182,7 @@ pub(super) fn abandon(app: &mut App) {
     app.wanted = None;
     app.held = false;
     if let Some(run) = app.shown.as_mut().filter(|run| run.is_running()) {
-        run.progress = Progress::Finished;
+        run.progress = RunProgress::Finished;
     }
     app.unmodified = app.unmodified.take().filter(|run| !run.is_running());
 }
@@ -232,7 +232,7 @@ pub(super) fn unmodified(app: &mut App) -> Vec<Command> {
     if app
         .unmodified
         .as_ref()
-        .is_some_and(|run| run.progress == Progress::Finished)
+        .is_some_and(|run| run.progress == RunProgress::Finished)
     {
         app.overlay = compare;
         return Vec::new();

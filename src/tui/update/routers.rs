@@ -1,9 +1,9 @@
 //! Loading other routers: those that the user asks for, and those that a run was made with before it is gone on with.
 
 use super::super::app::{App, ModelState};
-use super::super::next_run::{Wanted, name, same};
+use super::super::next_run::{WantedRouters, name, same};
 use super::inside;
-use crate::engine::{Answer, Command, RouterChoice, RouterInfo};
+use crate::engine::{Command, InspectionResult, RouterChoice, RouterInfo};
 
 /// Sends `commands` once the routers are loaded with which a run was made: at once where they are.
 pub(super) fn bring(app: &mut App, routers: Option<RouterInfo>, commands: Vec<Command>) -> Vec<Command> {
@@ -13,11 +13,11 @@ pub(super) fn bring(app: &mut App, routers: Option<RouterInfo>, commands: Vec<Co
     if same(loaded.as_ref(), routers.as_ref()) {
         return commands;
     }
-    let mut choices = Wanted::choices(routers.as_ref());
+    let mut choices = WantedRouters::choices(routers.as_ref());
     let Some(trying) = choices.pop() else {
         return commands;
     };
-    app.wanted = Some(Wanted {
+    app.wanted = Some(WantedRouters {
         routers,
         choices,
         trying: trying.clone(),
@@ -86,7 +86,7 @@ pub(super) fn failed(app: &mut App, message: String) -> Vec<Command> {
 }
 
 /// Tries the next place; where there is none, says so and loads again what was loaded.
-fn next(app: &mut App, mut wanted: Wanted) -> Vec<Command> {
+fn next(app: &mut App, mut wanted: WantedRouters) -> Vec<Command> {
     if let Some(choice) = wanted.choices.pop() {
         wanted.trying = choice.clone();
         app.wanted = Some(wanted);
@@ -106,7 +106,7 @@ fn next(app: &mut App, mut wanted: Wanted) -> Vec<Command> {
     );
     for command in &wanted.then {
         match command {
-            Command::Ask { ask, .. } => inside::hear(app, *ask, Answer::Refused(message.clone())),
+            Command::Ask { ask, .. } => inside::hear(app, *ask, InspectionResult::Refused(message.clone())),
             _ => app.starting = None,
         }
     }

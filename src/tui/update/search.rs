@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::super::action::UiAction;
 use super::super::app::{App, Focus, ModelState, Overlay};
 use super::super::override_list;
-use super::super::search::{Field, Page, Recording, Watched, bare};
+use super::super::search::{SearchField, SearchPage, SearchRecording, Watched, bare};
 use super::{focus, requests};
 use crate::engine::{Command, SearchEnd, SearchId, SearchRequest, SearchStep};
 use crate::program::Program;
@@ -19,7 +19,7 @@ type Outcome = (Option<Overlay>, Vec<Command>);
 /// Opens the search under way or done, or else the form.
 pub(super) fn open(app: &mut App) {
     match app.search.watched {
-        Some(_) => app.overlay = Some(Overlay::Search(Page::Watch)),
+        Some(_) => app.overlay = Some(Overlay::Search(SearchPage::Watch)),
         None => open_form(app),
     }
 }
@@ -31,14 +31,14 @@ fn open_form(app: &mut App) {
         false => app.prompt.text(),
     };
     app.search.form.fill(&prompt);
-    app.overlay = Some(Overlay::Search(Page::Form));
+    app.overlay = Some(Overlay::Search(SearchPage::Form));
 }
 
-pub(super) fn act(app: &mut App, page: Page, action: UiAction) -> Outcome {
+pub(super) fn act(app: &mut App, page: SearchPage, action: UiAction) -> Outcome {
     match (page, action) {
         (_, UiAction::Close | UiAction::Dismiss) => (None, Vec::new()),
-        (Page::Form, _) => type_form(app, action),
-        (Page::Watch, _) => watch(app, action),
+        (SearchPage::Form, _) => type_form(app, action),
+        (SearchPage::Watch, _) => watch(app, action),
     }
 }
 
@@ -51,12 +51,12 @@ fn type_form(app: &mut App, action: UiAction) -> Outcome {
         UiAction::SearchExample => form.next_example(),
         UiAction::NewLine => form.new_line(),
         UiAction::ClearPrompt => form.clear(),
-        UiAction::Accept if form.field == Field::Question => form.turn(1),
-        UiAction::Accept if form.field == Field::Answers => form.new_line(),
+        UiAction::Accept if form.field == SearchField::Question => form.turn(1),
+        UiAction::Accept if form.field == SearchField::Answers => form.new_line(),
         UiAction::Accept | UiAction::Search => return begin(app),
         _ => {}
     }
-    (Some(Overlay::Search(Page::Form)), Vec::new())
+    (Some(Overlay::Search(SearchPage::Form)), Vec::new())
 }
 
 /// Begins the search, or says what is in the way.
@@ -67,7 +67,7 @@ fn begin(app: &mut App) -> Outcome {
         Err((field, why)) => {
             form.field = field;
             form.error = Some(why);
-            return (Some(Overlay::Search(Page::Form)), Vec::new());
+            return (Some(Overlay::Search(SearchPage::Form)), Vec::new());
         }
     };
     let recorded = form.recorded();
@@ -91,12 +91,12 @@ fn begin(app: &mut App) -> Outcome {
         }
     };
     watch_new(app, request);
-    (Some(Overlay::Search(Page::Watch)), commands)
+    (Some(Overlay::Search(SearchPage::Watch)), commands)
 }
 
 fn refuse(app: &mut App, why: &str) -> Outcome {
     app.search.form.error = Some(why.to_owned());
-    (Some(Overlay::Search(Page::Form)), Vec::new())
+    (Some(Overlay::Search(SearchPage::Form)), Vec::new())
 }
 
 fn watch_new(app: &mut App, request: SearchRequest) -> &mut Watched {
@@ -114,9 +114,9 @@ fn replay(app: &mut App, request: SearchRequest, steps: VecDeque<SearchStep>) ->
     let since = (!app.reduced_motion).then_some(app.now);
     let now = app.now;
     let watched = watch_new(app, request);
-    watched.recording = Some(Recording { steps, since });
+    watched.recording = Some(SearchRecording { steps, since });
     watched.play(now);
-    Some(Overlay::Search(Page::Watch))
+    Some(Overlay::Search(SearchPage::Watch))
 }
 
 /// While the search is looked at.
@@ -146,7 +146,7 @@ fn watch(app: &mut App, action: UiAction) -> Outcome {
         UiAction::Help => return (Some(Overlay::Help { scroll: 0 }), Vec::new()),
         _ => {}
     }
-    (Some(Overlay::Search(Page::Watch)), Vec::new())
+    (Some(Overlay::Search(SearchPage::Watch)), Vec::new())
 }
 
 fn selected(app: &App) -> Option<Program> {
@@ -163,7 +163,7 @@ fn copy(app: &mut App) {
 
 /// Makes the selected program an override of the next run, which runs the question it was found for.
 fn take_over(app: &mut App) -> Option<Overlay> {
-    let stays = Some(Overlay::Search(Page::Watch));
+    let stays = Some(Overlay::Search(SearchPage::Watch));
     let Some(program) = selected(app) else {
         app.info("no program was tried yet");
         return stays;
@@ -194,7 +194,7 @@ fn take_over(app: &mut App) -> Option<Overlay> {
 
 /// What came of a search.
 pub(super) fn ended(app: &mut App, id: SearchId, end: SearchEnd) {
-    let watching = matches!(app.overlay, Some(Overlay::Search(Page::Watch)));
+    let watching = matches!(app.overlay, Some(Overlay::Search(SearchPage::Watch)));
     let Some(watched) = app.search.expecting(id) else {
         return;
     };

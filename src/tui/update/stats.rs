@@ -5,7 +5,7 @@ use super::super::app::{App, ModelState, Overlay};
 use super::super::files::{FileReport, FileRequest};
 use super::super::line_edit::LineEdit;
 use super::super::overrides::plural;
-use super::super::stats::{Batch, StatsDialog};
+use super::super::stats::{PromptBatch, StatsDialog};
 use super::super::view::stats::starts;
 use super::{dialog, requests, routers};
 use crate::engine::aggregate::Aggregate;
@@ -110,7 +110,7 @@ fn begin(app: &mut App, name: String, text: &str) -> Result<Vec<Command>, String
     requests::abandon(app);
     app.queued = false;
     app.notice = None;
-    app.batch = Some(Batch {
+    app.batch = Some(PromptBatch {
         name,
         prompts,
         settings: app.settings.clone(),

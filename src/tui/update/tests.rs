@@ -21,7 +21,7 @@ use super::*;
 use crate::engine::{Prompt, Settings};
 
 pub(super) fn key(app: &mut App, code: KeyCode) -> Vec<Command> {
-    update(app, Event::Key(KeyEvent::new(code, KeyModifiers::NONE)))
+    update(app, UiEvent::Key(KeyEvent::new(code, KeyModifiers::NONE)))
 }
 
 pub(super) fn keys(app: &mut App, typed: &str) -> Vec<Command> {
@@ -29,23 +29,26 @@ pub(super) fn keys(app: &mut App, typed: &str) -> Vec<Command> {
 }
 
 pub(super) fn ctrl(app: &mut App, c: char) -> Vec<Command> {
-    update(app, Event::Key(KeyEvent::new(KeyCode::Char(c), KeyModifiers::CONTROL)))
+    update(
+        app,
+        UiEvent::Key(KeyEvent::new(KeyCode::Char(c), KeyModifiers::CONTROL)),
+    )
 }
 
 pub(super) fn alt(app: &mut App, c: char) -> Vec<Command> {
-    update(app, Event::Key(KeyEvent::new(KeyCode::Char(c), KeyModifiers::ALT)))
+    update(app, UiEvent::Key(KeyEvent::new(KeyCode::Char(c), KeyModifiers::ALT)))
 }
 
-pub(super) fn hear(app: &mut App, events: impl IntoIterator<Item = engine::Event>) {
+pub(super) fn hear(app: &mut App, events: impl IntoIterator<Item = engine::WorkerEvent>) {
     for event in events {
-        update(app, Event::Worker(event));
+        update(app, UiEvent::Worker(event));
     }
 }
 
 /// A recording is open, the model is there, the map has the keys, a prompt is typed.
 pub(super) fn ready() -> App {
     let mut app = fixture::app();
-    update(&mut app, Event::Resize(120, 40));
+    update(&mut app, UiEvent::Resize(120, 40));
     hear(&mut app, [fixture::loaded()]);
     app.notice = None;
     focus(&mut app, Focus::Map);

@@ -3,7 +3,7 @@
 use super::super::action::UiAction;
 use super::super::app::{App, Overlay};
 use super::super::job::{JobEvent, JobRequest};
-use super::super::training::{Size, State, shell};
+use super::super::training::{Size, TrainingState, shell};
 use super::routers;
 use crate::engine::{Command, RouterChoice};
 
@@ -43,8 +43,8 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Option<Overlay> {
 
 /// Starts the command, or asks the one under way to end.
 fn accept(app: &mut App) {
-    if app.training.state == State::Running {
-        app.training.state = State::Stopping;
+    if app.training.state == TrainingState::Running {
+        app.training.state = TrainingState::Stopping;
         app.job = Some(JobRequest::Stop);
         return;
     }
@@ -77,8 +77,8 @@ pub(super) fn handle(app: &mut App, event: JobEvent) -> Vec<Command> {
         return Vec::new();
     }
     match app.training.state {
-        State::Trained => trained(app),
-        State::Failed => {
+        TrainingState::Trained => trained(app),
+        TrainingState::Failed => {
             let why = app.training.lines.back().cloned().unwrap_or_default();
             app.error(format!(
                 "the routers were not trained: {}",
@@ -86,7 +86,7 @@ pub(super) fn handle(app: &mut App, event: JobEvent) -> Vec<Command> {
             ));
             Vec::new()
         }
-        State::Stopped => {
+        TrainingState::Stopped => {
             app.info("the training is stopped; it goes on from there when it is started again");
             Vec::new()
         }

@@ -4,20 +4,20 @@ use super::super::action::UiAction;
 use super::super::app::{App, Focus, ModelState};
 use super::super::diff;
 use super::super::overrides::plural;
-use super::super::run::{Origin, Progress, Run};
+use super::super::run::{Origin, Run, RunProgress};
 use super::super::training;
 use super::{inside, lens, requests, routers, search, stats};
 use crate::engine::notes::notes;
-use crate::engine::{Command, Event, Header, RunId, Step, StopReason, Summary};
+use crate::engine::{Command, Header, RunId, Step, StopReason, Summary, WorkerEvent};
 
-pub(super) fn hear(app: &mut App, event: Event) -> Vec<Command> {
+pub(super) fn hear(app: &mut App, event: WorkerEvent) -> Vec<Command> {
     match event {
-        Event::Pulling { what, done, total } => {
+        WorkerEvent::Pulling { what, done, total } => {
             let bytes = Some((done, total));
             app.model = ModelState::Loading { what, bytes };
         }
-        Event::Loading(what) => app.model = ModelState::Loading { what, bytes: None },
-        Event::Loaded {
+        WorkerEvent::Loading(what) => app.model = ModelState::Loading { what, bytes: None },
+        WorkerEvent::Loaded {
             model: info,
             routers,
             device,
@@ -35,41 +35,41 @@ pub(super) fn hear(app: &mut App, event: Event) -> Vec<Command> {
             };
             return loaded(app, note, without);
         }
-        Event::LoadFailed(message) => {
+        WorkerEvent::LoadFailed(message) => {
             app.queued = false;
             match app.ready() {
                 Some(_) => app.error(message),
                 None => app.model = ModelState::Missing(message),
             }
         }
-        Event::RoutersChanged(routers) => return routers::changed(app, routers),
-        Event::RoutersFailed(message) => return routers::failed(app, message),
-        Event::Reading { run, done, of } => {
+        WorkerEvent::RoutersChanged(routers) => return routers::changed(app, routers),
+        WorkerEvent::RoutersFailed(message) => return routers::failed(app, message),
+        WorkerEvent::Reading { run, done, of } => {
             if let Some(starting) = app.starting.as_mut().filter(|s| s.id == run) {
                 starting.reading = Some((done, of));
             }
         }
-        Event::Started { run, header } => started(app, run, *header),
-        Event::Stepped { run, step } => stepped(app, run, *step),
-        Event::Finished { run, summary } => {
+        WorkerEvent::Started { run, header } => started(app, run, *header),
+        WorkerEvent::Stepped { run, step } => stepped(app, run, *step),
+        WorkerEvent::Finished { run, summary } => {
             finished(app, run, summary);
             return stats::finished(app, run);
         }
-        Event::Failed { run, message } => {
+        WorkerEvent::Failed { run, message } => {
             let message = stats::failed(app, run, message);
             failed(app, run, message);
         }
-        Event::Answered { ask, answer } => {
+        WorkerEvent::Answered { ask, answer } => {
             if let Some(answer) = lens::hear(app, ask, answer) {
                 inside::hear(app, ask, answer);
             }
         }
-        Event::Searched { search: id, step } => {
+        WorkerEvent::Searched { search: id, step } => {
             if let Some(watched) = app.search.expecting(id) {
                 watched.hear(*step);
             }
         }
-        Event::SearchEnded { search: id, end } => search::ended(app, id, end),
+        WorkerEvent::SearchEnded { search: id, end } => search::ended(app, id, end),
     }
     Vec::new()
 }
@@ -151,7 +151,7 @@ fn finished(app: &mut App, id: RunId, summary: Summary) {
     let (tokens, stop) = (summary.tokens, summary.stop);
     let beside = run.origin == Origin::Unmodified;
     run.trace.summary = Some(summary);
-    run.progress = Progress::Finished;
+    run.progress = RunProgress::Finished;
     app.held = false;
     if let (Some(before), Some(after)) = (&app.previous, &app.shown)
         && after.id == id
@@ -178,7 +178,7 @@ fn failed(app: &mut App, id: RunId, message: String) {
     let starting = starting.is_some();
     let running = match expecting(app, id) {
         Some(run) => {
-            run.progress = Progress::Failed(message.clone());
+            run.progress = RunProgress::Failed(message.clone());
             true
         }
         None => false,

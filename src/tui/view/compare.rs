@@ -8,7 +8,7 @@ use ratatui::style::Style;
 use super::super::action::UiAction;
 use super::super::app::{Against, App};
 use super::super::diff::{Comparison, Totals, asked_otherwise, equal_tokens, speeds_compare};
-use super::super::inside::Asked;
+use super::super::inside::PendingQuestion;
 use super::super::layout::inner;
 use super::super::run::Run;
 use super::super::theme::Role;
@@ -256,9 +256,9 @@ fn apart(app: &App, before: &Run, after: &Run, width: u16) -> Vec<Piece> {
     );
     let asked = app.apart.as_ref().filter(|a| a.runs == (before.id, after.id));
     let divergence = match asked.map(|a| &a.divergence) {
-        Some(Asked::Here(divergence)) => divergence,
-        Some(Asked::Waiting(_)) => return vec![name, ("running both again…".to_owned(), style(Role::Muted))],
-        Some(Asked::Refused(why)) => return vec![name, (why.clone(), style(Role::Error))],
+        Some(PendingQuestion::Here(divergence)) => divergence,
+        Some(PendingQuestion::Waiting(_)) => return vec![name, ("running both again…".to_owned(), style(Role::Muted))],
+        Some(PendingQuestion::Refused(why)) => return vec![name, (why.clone(), style(Role::Error))],
         None => {
             let keys = app.keymap.keys_for(UiAction::Divergence, "overlay");
             let hint = keys.first().map_or(String::new(), |key| format!("{key} computes it"));

@@ -6,7 +6,7 @@ use ratatui::style::Style;
 
 use super::super::action::UiAction;
 use super::super::app::App;
-use super::super::inside::{Asked, FlipDialog, Flippable};
+use super::super::inside::{FlipDialog, Flippable, PendingQuestion};
 use super::super::layout::inner;
 use super::super::overrides::plural;
 use super::super::run::Run;
@@ -64,7 +64,7 @@ pub(super) fn draw(app: &App, dialog: &FlipDialog, body: Rect, buffer: &mut Buff
     };
     match &dialog.flip {
         None => hint(app, area, buffer),
-        Some(Asked::Waiting(_)) => {
+        Some(PendingQuestion::Waiting(_)) => {
             put(
                 buffer,
                 area,
@@ -74,8 +74,8 @@ pub(super) fn draw(app: &App, dialog: &FlipDialog, body: Rect, buffer: &mut Buff
                 app.theme.style(Role::Muted),
             );
         }
-        Some(Asked::Refused(why)) => refused(app, why, area, buffer),
-        Some(Asked::Here(flip)) => draw_flip(app, run, flip, area, buffer),
+        Some(PendingQuestion::Refused(why)) => refused(app, why, area, buffer),
+        Some(PendingQuestion::Here(flip)) => draw_flip(app, run, flip, area, buffer),
     }
 }
 
@@ -110,7 +110,7 @@ fn draw_row(app: &App, run: &Run, row: &Flippable, i: usize, here: bool, area: R
 
 /// What becomes of everything else, and the key that changes that.
 fn all_else(app: &App, dialog: &FlipDialog) -> String {
-    let flip = dialog.flip.as_ref().and_then(Asked::here);
+    let flip = dialog.flip.as_ref().and_then(PendingQuestion::here);
     let now = all_else_of(flip.map_or(dialog.frozen, |flip| flip.frozen));
     if let Some(note) = flip.and_then(|flip| flip.note.as_deref()) {
         return format!("{now}: {}", escape_controls(note));

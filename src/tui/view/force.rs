@@ -4,7 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 
 use super::super::app::App;
-use super::super::inside::{Asked, ForceDialog, TOP};
+use super::super::inside::{ForceDialog, PendingQuestion, TOP};
 use super::super::layout::{dialog as place, inner};
 use super::super::theme::Role;
 use super::super::widgets::bar;
@@ -50,11 +50,11 @@ pub(super) fn draw(app: &App, dialog: &ForceDialog, body: Rect, buffer: &mut Buf
         ..below
     };
     match &dialog.before {
-        Asked::Waiting(_) => {
+        PendingQuestion::Waiting(_) => {
             put(buffer, list, 0, 0, "looking at what was likely…", style(Role::Muted));
         }
-        Asked::Refused(why) => refused(app, why, list, buffer),
-        Asked::Here(inspection) => {
+        PendingQuestion::Refused(why) => refused(app, why, list, buffer),
+        PendingQuestion::Here(inspection) => {
             // In a low terminal the list scrolls with its selection.
             let top = (dialog.row + 1).saturating_sub(usize::from(list.height).max(1));
             for (y, (i, candidate)) in (0..list.height).zip(inspection.next.top.iter().enumerate().skip(top)) {

@@ -14,7 +14,7 @@ use ratatui::style::Style;
 
 use super::super::action::UiAction;
 use super::super::app::App;
-use super::super::inside::{Asked, InsideDialog};
+use super::super::inside::{InsideDialog, PendingQuestion};
 use super::super::layout::inner;
 use super::super::theme::Role;
 use super::super::widgets::bar;
@@ -48,11 +48,11 @@ pub(super) fn draw(app: &App, dialog: &InsideDialog, body: Rect, buffer: &mut Bu
     pane::dialog(app, body, &title, &closes(app), buffer);
     let area = inner(body);
     match &dialog.inspection {
-        Asked::Waiting(_) => {
+        PendingQuestion::Waiting(_) => {
             put(buffer, area, 0, 0, "looking inside…", app.theme.style(Role::Muted));
         }
-        Asked::Refused(why) => refused(app, why, area, buffer),
-        Asked::Here(inspection) => table(app, inspection, area, buffer),
+        PendingQuestion::Refused(why) => refused(app, why, area, buffer),
+        PendingQuestion::Here(inspection) => table(app, inspection, area, buffer),
     }
 }
 

@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 
 use super::super::action::UiAction::{self, *};
 use super::super::app::{App, Focus, Overlay};
-use super::super::search::{Field, Page};
+use super::super::search::{SearchField, SearchPage};
 use super::super::theme::Role;
 use super::put;
 
@@ -19,16 +19,16 @@ fn offered(app: &App) -> &'static [UiAction] {
         Some(Overlay::Flips(_)) => return &[Accept, Toggle, Freeze, Branch, Inside, Close, Help, Up, Down],
         Some(Overlay::Next(_)) => return &[Accept, StepToken, PinSkip, PinExecute, PinRepeat, Up, Down, Close, Help],
         Some(Overlay::Force(_)) => return &[Accept, Close],
-        Some(Overlay::Search(Page::Form)) if app.search.form.field == Field::Answers => {
+        Some(Overlay::Search(SearchPage::Form)) if app.search.form.field == SearchField::Answers => {
             return &[Search, NewLine, FocusNext, SearchExample, Close];
         }
-        Some(Overlay::Search(Page::Form)) => return &[Search, FocusNext, SearchExample, Accept, Close],
-        Some(Overlay::Search(Page::Watch)) if app.search.is_running() => {
+        Some(Overlay::Search(SearchPage::Form)) => return &[Search, FocusNext, SearchExample, Accept, Close],
+        Some(Overlay::Search(SearchPage::Watch)) if app.search.is_running() => {
             return &[
                 Stop, Up, Down, FocusNext, Accept, Toggle, SearchSort, Follow, Close, Help,
             ];
         }
-        Some(Overlay::Search(Page::Watch)) => {
+        Some(Overlay::Search(SearchPage::Watch)) => {
             return &[
                 Accept,
                 CopyProgram,

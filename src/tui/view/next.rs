@@ -13,7 +13,7 @@ use ratatui::layout::Rect;
 
 use super::super::action::UiAction;
 use super::super::app::App;
-use super::super::inside::{Asked, NextDialog};
+use super::super::inside::{NextDialog, PendingQuestion};
 use super::super::layout::{dialog as place, inner};
 use super::super::overrides::plural;
 use super::super::theme::Role;
@@ -41,7 +41,7 @@ pub(super) fn draw(app: &App, dialog: &NextDialog, body: Rect, buffer: &mut Buff
     let area = inner(area);
     let style = |role| app.theme.style(role);
     match &dialog.intervention {
-        Asked::Waiting(_) => {
+        PendingQuestion::Waiting(_) => {
             put(
                 buffer,
                 area,
@@ -51,8 +51,8 @@ pub(super) fn draw(app: &App, dialog: &NextDialog, body: Rect, buffer: &mut Buff
                 style(Role::Muted),
             );
         }
-        Asked::Refused(why) => refused(app, why, area, buffer),
-        Asked::Here(intervention) => both_ways(app, dialog, intervention, area, buffer),
+        PendingQuestion::Refused(why) => refused(app, why, area, buffer),
+        PendingQuestion::Here(intervention) => both_ways(app, dialog, intervention, area, buffer),
     }
     let keys = |action| {
         app.keymap

@@ -5,7 +5,7 @@ use ratatui::layout::{Position, Rect};
 
 use super::super::app::App;
 use super::super::layout::{dialog as place, inner};
-use super::super::override_list::{OverrideList, Purpose, rows};
+use super::super::override_list::{EditPurpose, OverrideList, rows};
 use super::super::theme::Role;
 use super::super::widgets::flow::flow;
 use super::{line, pane, put};
@@ -30,7 +30,7 @@ pub(super) fn draw(app: &App, list: &OverrideList, body: Rect, buffer: &mut Buff
     }
     let top = (list.row + 1).saturating_sub(usize::from(height));
     for (y, (at, (what, on))) in (0..height).zip(rows.iter().enumerate().skip(top)) {
-        let here = at == list.row && (list.edit.is_none() || list.purpose == Purpose::Row);
+        let here = at == list.row && (list.edit.is_none() || list.purpose == EditPurpose::Row);
         let role = match (here, on) {
             (true, _) => Role::Accent,
             (false, true) => Role::Pin,
@@ -68,10 +68,12 @@ pub(super) fn draw(app: &App, list: &OverrideList, body: Rect, buffer: &mut Buff
 }
 
 /// What can be typed.
-fn hint(purpose: &Purpose) -> &'static str {
+fn hint(purpose: &EditPurpose) -> &'static str {
     match purpose {
-        Purpose::Row | Purpose::Add => "pin 7=skip, pin 7@12-14=repeat, program 0-11 13-29, budget 26, dial -0.4",
-        Purpose::Save { .. } => "the file to write, for --overrides too; what is switched off is kept in it",
-        Purpose::Load => "the file to read, in the place of this list",
+        EditPurpose::Row | EditPurpose::Add => {
+            "pin 7=skip, pin 7@12-14=repeat, program 0-11 13-29, budget 26, dial -0.4"
+        }
+        EditPurpose::Save { .. } => "the file to write, for --overrides too; what is switched off is kept in it",
+        EditPurpose::Load => "the file to read, in the place of this list",
     }
 }

@@ -8,7 +8,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::super::app::App;
 use super::super::layout::{dialog as place, inner};
-use super::super::palette::{Entry, Found, Palette};
+use super::super::palette::{FoundEntries, Palette, PaletteEntry};
 use super::super::theme::Role;
 use super::super::widgets::flow::fit;
 use super::{line, pane, put};
@@ -58,7 +58,15 @@ pub(super) fn draw(app: &App, palette: &Palette, body: Rect, buffer: &mut Buffer
 }
 
 /// `▸ what it does            its-name  keys`, with what matches marked.
-fn draw_row(app: &App, entry: &Entry, found: &Found, here: bool, list: Rect, y: u16, buffer: &mut Buffer) {
+fn draw_row(
+    app: &App,
+    entry: &PaletteEntry,
+    found: &FoundEntries,
+    here: bool,
+    list: Rect,
+    y: u16,
+    buffer: &mut Buffer,
+) {
     let style = |role| app.theme.style(role);
     let keys_at = list.width.saturating_sub(KEYS as u16);
     let text = entry.text.graphemes(true).count() as u32;

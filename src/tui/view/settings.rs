@@ -8,7 +8,7 @@ use super::super::dial;
 use super::super::layout::{dialog as place, inner};
 use super::super::line_edit::LineEdit;
 use super::super::overrides::dial_meaning;
-use super::super::settings::{Field, SettingsDialog, is_set};
+use super::super::settings::{SettingsDialog, SettingsField, is_set};
 use super::super::theme::Role;
 use super::super::widgets::flow::flow;
 use super::{line, pane, put};
@@ -28,7 +28,7 @@ pub(super) fn draw(app: &App, dialog: &SettingsDialog, body: Rect, buffer: &mut 
 }
 
 /// One setting by itself: what is typed, and under it where it is wrong and why.
-fn draw_field(app: &App, field: Field, edit: &LineEdit, body: Rect, buffer: &mut Buffer) -> Position {
+fn draw_field(app: &App, field: SettingsField, edit: &LineEdit, body: Rect, buffer: &mut Buffer) -> Position {
     let area = place(body, 78, 7);
     pane::dialog(
         app,
@@ -56,7 +56,7 @@ fn draw_field(app: &App, field: Field, edit: &LineEdit, body: Rect, buffer: &mut
 }
 
 fn draw_list(app: &App, dialog: &SettingsDialog, body: Rect, buffer: &mut Buffer) -> Option<Position> {
-    let rows = Field::ALL.len() as u16;
+    let rows = SettingsField::ALL.len() as u16;
     let area = place(body, 78, rows + FOOT + 2);
     pane::dialog(app, area, "Settings", "of the next run", buffer);
     let area = inner(area);
@@ -81,7 +81,7 @@ fn draw_list(app: &App, dialog: &SettingsDialog, body: Rect, buffer: &mut Buffer
 
 fn draw_row(app: &App, dialog: &SettingsDialog, row: usize, area: Rect, y: u16, buffer: &mut Buffer) {
     let theme = &app.theme;
-    let field = Field::ALL[row];
+    let field = SettingsField::ALL[row];
     let here = row == dialog.row;
     let name = theme.style(if here { Role::Accent } else { Role::Text });
     put(buffer, area, 0, y, if here { "▸" } else { " " }, name);
@@ -95,7 +95,7 @@ fn draw_row(app: &App, dialog: &SettingsDialog, row: usize, area: Rect, y: u16, 
     if value.is_empty() {
         value = "none".to_owned();
     }
-    if field == Field::Dial {
+    if field == SettingsField::Dial {
         value = match app.calibration() {
             Some(table) => format!("{value}: {}", dial::short(table, app.settings.dial)),
             None => format!("{value} ({})", dial_meaning(app.settings.dial)),
@@ -112,8 +112,8 @@ fn draw_row(app: &App, dialog: &SettingsDialog, row: usize, area: Rect, y: u16, 
 }
 
 /// Where the dial stands, or would with what is typed, between the least and the greatest depth that was measured.
-fn slider(app: &App, field: Field, edit: Option<&LineEdit>, width: u16) -> Option<String> {
-    let table = app.calibration().filter(|_| field == Field::Dial)?;
+fn slider(app: &App, field: SettingsField, edit: Option<&LineEdit>, width: u16) -> Option<String> {
+    let table = app.calibration().filter(|_| field == SettingsField::Dial)?;
     let typed = edit.and_then(|edit| dial::parse(edit.text.trim(), Some(table)).ok());
     let at = typed.unwrap_or(app.settings.dial);
     let words = dial::words(table, at);
@@ -122,7 +122,7 @@ fn slider(app: &App, field: Field, edit: Option<&LineEdit>, width: u16) -> Optio
 }
 
 /// What the setting means, or why what was typed is wrong.
-fn explain(app: &App, field: Field, edit: Option<&LineEdit>, area: Rect, buffer: &mut Buffer) {
+fn explain(app: &App, field: SettingsField, edit: Option<&LineEdit>, area: Rect, buffer: &mut Buffer) {
     let (text, role) = match edit.and_then(|e| e.error.as_ref()) {
         Some(error) => (format!("✗ {}", error.message), Role::Error),
         None => (field.hint().to_owned(), Role::Muted),

@@ -17,12 +17,12 @@ use super::super::action::UiAction;
 use super::super::app::App;
 use super::super::layout::inner;
 use super::super::overrides::plural;
-use super::super::stats::{Batch, Counted, Of, StatsDialog};
+use super::super::stats::{Counted, Of, PromptBatch, StatsDialog};
 use super::super::theme::Role;
 use super::super::widgets::bar;
 use super::super::widgets::flow::{flow, wrap};
 use super::{cell, line, pane, put};
-use crate::engine::aggregate::{AgreementReport, Report};
+use crate::engine::aggregate::{AgreementReport, TraceStatistics};
 use crate::program::Action;
 use crate::text::escape_controls;
 
@@ -99,7 +99,7 @@ pub(super) fn draw(app: &App, dialog: &StatsDialog, body: Rect, buffer: &mut Buf
 }
 
 /// The file of prompts, if that is what is shown.
-fn batch<'a>(app: &'a App, dialog: &StatsDialog) -> Option<&'a Batch> {
+fn batch<'a>(app: &'a App, dialog: &StatsDialog) -> Option<&'a PromptBatch> {
     app.batch.as_ref().filter(|_| dialog.prompts)
 }
 
@@ -188,7 +188,7 @@ fn columns(app: &App, counted: &Counted, scroll: usize, area: Rect, buffer: &mut
 }
 
 /// Depths, confidences, calibration, programs.
-fn numbers(app: &App, report: &Report, width: u16) -> Vec<Line> {
+fn numbers(app: &App, report: &TraceStatistics, width: u16) -> Vec<Line> {
     let mut lines = depths(app, report, width);
     lines.extend(confidence(app, report));
     for agreement in &report.agreement {
@@ -226,7 +226,7 @@ fn caption(app: &App, counted: &Counted, width: u16) -> Vec<Line> {
 
 /// A layer a row, the last one at the top as in the map; how its bar is filled says how often it was
 /// skipped, executed and repeated.
-fn layers(app: &App, report: &Report, width: u16) -> Vec<Line> {
+fn layers(app: &App, report: &TraceStatistics, width: u16) -> Vec<Line> {
     let room = usize::from(width.saturating_sub(NUMBERS + 3)).min(64);
     // Narrow screens keep the answers' bars.
     let (answers, prompts) = if room >= 30 {
@@ -287,7 +287,7 @@ fn counted(app: &App, name: &str, count: usize, all: usize, most: usize) -> Line
     ]
 }
 
-fn decided_by(app: &App, report: &Report) -> Vec<Line> {
+fn decided_by(app: &App, report: &TraceStatistics) -> Vec<Line> {
     let counts: Vec<_> = report.decided_by.iter().filter(|n| n.count > 0).collect();
     let all: usize = counts.iter().map(|n| n.count).sum();
     if all == 0 {
@@ -298,7 +298,7 @@ fn decided_by(app: &App, report: &Report) -> Vec<Line> {
     lines
 }
 
-fn depths(app: &App, report: &Report, width: u16) -> Vec<Line> {
+fn depths(app: &App, report: &TraceStatistics, width: u16) -> Vec<Line> {
     let Some(depth) = &report.depth else {
         return Vec::new();
     };
@@ -319,7 +319,7 @@ fn depths(app: &App, report: &Report, width: u16) -> Vec<Line> {
     lines
 }
 
-fn confidence(app: &App, report: &Report) -> Vec<Line> {
+fn confidence(app: &App, report: &TraceStatistics) -> Vec<Line> {
     let all: usize = report.confidence.iter().map(|b| b.decisions).sum();
     if all == 0 {
         return Vec::new();
@@ -363,7 +363,7 @@ fn calibration(app: &App, report: &AgreementReport, width: u16) -> Vec<Line> {
     lines
 }
 
-fn programs(app: &App, report: &Report, width: u16) -> Vec<Line> {
+fn programs(app: &App, report: &TraceStatistics, width: u16) -> Vec<Line> {
     let title = format!(
         "Most common programs: {} of {}",
         report.programs.len(),

@@ -12,7 +12,7 @@ use super::super::app::{App, Focus, ModelState};
 use super::super::dial;
 use super::super::next_run;
 use super::super::overrides::{self, dial_meaning, plural};
-use super::super::run::{Origin, Progress, Run};
+use super::super::run::{Origin, Run, RunProgress};
 use super::super::theme::Role;
 use super::put;
 use crate::engine::{KvMode, NEUTRAL_DIAL, StopReason};
@@ -277,10 +277,10 @@ fn run_state(run: &Run, spinner: &str) -> (String, Role) {
         (Origin::Recording(_), _) if run.is_playing() => (format!("▷ recording {shown}/{all}"), Role::Accent),
         (Origin::Recording(_), _) if shown < all => (format!("‖ recording {shown}/{all}"), Role::Accent),
         (Origin::Recording(_), _) => (format!("□ recording, {all} tokens"), Role::Accent),
-        (_, Progress::Finished) if run.is_partway() => (format!("‖ replay {shown}/{all}"), Role::Accent),
-        (_, Progress::Running) => (format!("{spinner} running {}", count(run)), Role::Accent),
-        (_, Progress::Failed(_)) => (format!("✗ failed after {shown} tokens"), Role::Error),
-        (_, Progress::Finished) => match run.trace.summary.as_ref().map(|s| s.stop) {
+        (_, RunProgress::Finished) if run.is_partway() => (format!("‖ replay {shown}/{all}"), Role::Accent),
+        (_, RunProgress::Running) => (format!("{spinner} running {}", count(run)), Role::Accent),
+        (_, RunProgress::Failed(_)) => (format!("✗ failed after {shown} tokens"), Role::Error),
+        (_, RunProgress::Finished) => match run.trace.summary.as_ref().map(|s| s.stop) {
             Some(StopReason::Stopped) | None => (format!("■ stopped after {shown} tokens"), Role::Warning),
             Some(StopReason::MaxTokens) => (format!("✓ {shown} token{}, cut", plural(shown)), Role::Success),
             Some(_) => (format!("✓ {shown} token{}", plural(shown)), Role::Success),

@@ -8,7 +8,7 @@ use ratatui::widgets::Widget;
 
 use super::super::app::{App, Focus};
 use super::super::run::Run;
-use super::super::tape::{DEPTH, Row, Tape};
+use super::super::tape::{DEPTH, Tape, TapeRow};
 use super::super::theme::Role;
 use super::answer::TokenStyles;
 use super::{cell, pane, put, words};
@@ -31,16 +31,16 @@ pub(super) fn draw(app: &App, run: &Run, area: Rect, remark: &str, buffer: &mut 
     let styles = TokenStyles::new(app, run);
     for (row, y) in tape.rows() {
         let token = match row {
-            Row::Prompt => run.prompt_len().saturating_sub(1),
-            Row::Token(position) => position,
+            TapeRow::Prompt => run.prompt_len().saturating_sub(1),
+            TapeRow::Token(position) => position,
         };
         let here = match row {
-            Row::Prompt => app.cursor.token < run.prompt_len(),
-            Row::Token(position) => app.cursor.token == position,
+            TapeRow::Prompt => app.cursor.token < run.prompt_len(),
+            TapeRow::Token(position) => app.cursor.token == position,
         };
         let text = match row {
-            Row::Prompt => format!("prompt ×{}", run.prompt_len()),
-            Row::Token(position) => word(run, position),
+            TapeRow::Prompt => format!("prompt ×{}", run.prompt_len()),
+            TapeRow::Token(position) => word(run, position),
         };
         let label = Rect::new(tape.area.x, y, tape.text, 1);
         let style = match here {

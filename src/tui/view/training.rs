@@ -8,7 +8,7 @@ use super::super::action::UiAction;
 use super::super::app::App;
 use super::super::layout::inner;
 use super::super::theme::Role;
-use super::super::training::{Size, State, shell};
+use super::super::training::{Size, TrainingState, shell};
 use super::super::widgets::flow::{fit, wrap};
 use super::{pane, put};
 use crate::text::escape_controls;
@@ -34,10 +34,10 @@ pub(super) fn draw(app: &App, body: Rect, buffer: &mut Buffer) {
     };
     let accept = key(UiAction::Accept);
     let remark = match training.state {
-        State::Running => format!("{accept} stops"),
-        State::Stopping => "stopping".to_owned(),
-        State::Stopped => format!("{accept} goes on"),
-        State::Idle | State::Failed | State::Trained => format!("{accept} starts"),
+        TrainingState::Running => format!("{accept} stops"),
+        TrainingState::Stopping => "stopping".to_owned(),
+        TrainingState::Stopped => format!("{accept} goes on"),
+        TrainingState::Idle | TrainingState::Failed | TrainingState::Trained => format!("{accept} starts"),
     };
     pane::dialog(app, body, "Train depth routers", &remark, buffer);
     let area = inner(body);
@@ -62,12 +62,12 @@ pub(super) fn draw(app: &App, body: Rect, buffer: &mut Buffer) {
     page.text(MEANWHILE, style(Role::Muted));
     page.y += 1;
     let (words, role) = match training.state {
-        State::Idle => ("not begun", Role::Muted),
-        State::Running => ("under way", Role::Accent),
-        State::Stopping => ("stopping: the item in work is finished first", Role::Warning),
-        State::Stopped => ("stopped; what was done is kept", Role::Warning),
-        State::Failed => ("failed", Role::Error),
-        State::Trained => ("trained", Role::Success),
+        TrainingState::Idle => ("not begun", Role::Muted),
+        TrainingState::Running => ("under way", Role::Accent),
+        TrainingState::Stopping => ("stopping: the item in work is finished first", Role::Warning),
+        TrainingState::Stopped => ("stopped; what was done is kept", Role::Warning),
+        TrainingState::Failed => ("failed", Role::Error),
+        TrainingState::Trained => ("trained", Role::Success),
     };
     page.line(words, style(role));
     let command = app.ready().and_then(|model| training.command(model).ok());

@@ -8,7 +8,7 @@ use super::super::app::App;
 use super::super::diff::first_difference;
 use super::super::layout::inner;
 use super::super::lines::pieces;
-use super::super::run::{Progress, Run};
+use super::super::run::{Run, RunProgress};
 use super::super::theme::Role;
 use super::super::widgets::flow::flow;
 use super::{pane, put};
@@ -67,9 +67,9 @@ fn remark(app: &App, shown: &Run, base: Option<&Run>) -> String {
         };
     };
     let going = match base.progress {
-        Progress::Running => format!(" · {}/{}", base.steps().len(), base.settings().max_tokens),
-        Progress::Failed(_) => " · failed".to_owned(),
-        Progress::Finished => String::new(),
+        RunProgress::Running => format!(" · {}/{}", base.steps().len(), base.settings().max_tokens),
+        RunProgress::Failed(_) => " · failed".to_owned(),
+        RunProgress::Finished => String::new(),
     };
     let (same, all) = (
         first_difference(base, shown),

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::cli::UsageError;
-use crate::eval::text::Kind;
+use crate::eval::text::TextOrigin;
 use crate::eval::text::texts::Limits;
 use crate::train::depth::texts::LEAST_ANSWER;
 
@@ -103,10 +103,10 @@ impl TextArgs {
     }
 
     /// Where the answers come from.
-    pub(super) fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> TextOrigin {
         match self.ordinary {
-            true => Kind::Ordinary,
-            false => Kind::Own,
+            true => TextOrigin::Ordinary,
+            false => TextOrigin::Own,
         }
     }
 }

@@ -14,17 +14,17 @@ pub(super) use args::TextArgs;
 use super::EvalArgs;
 use crate::cli::UsageError;
 use crate::cli::output::{print, write_whole};
-use crate::cli::progress::Progress;
+use crate::cli::progress::CommandProgress;
 use crate::cli::run::stop_on_signals;
 use crate::cli::table;
 use crate::engine::notes::{dial_for_depth, notes};
 use crate::engine::{KvMode, RouterInfo, Scope, Settings, kv_of, load_routers};
-use crate::eval::report::Format;
+use crate::eval::report::ReportFormat;
 use crate::eval::text::generation::generate;
-use crate::eval::text::report::Measured;
-use crate::eval::text::sweep::{Job, sweep};
+use crate::eval::text::report::MeasuredTexts;
+use crate::eval::text::sweep::{TextSweep, sweep};
 use crate::eval::text::texts::{Limits, ordinary, own};
-use crate::eval::text::{Asked, HeldOut, Kind, TextReport, curve};
+use crate::eval::text::{DialPosition, HeldOut, TextOrigin, TextReport, curve};
 use crate::model::Model;
 use crate::progress::Tell;
 use crate::router::Router;
@@ -55,7 +55,7 @@ impl Source<'_> {
 
 /// Where the texts that are measured come from, and those that the static controls are chosen on.
 fn sources<'a>(args: &'a EvalArgs, files: &'a [PathBuf]) -> Result<(Source<'a>, Option<Source<'a>>)> {
-    let is_own = args.text.kind() == Kind::Own;
+    let is_own = args.text.kind() == TextOrigin::Own;
     if !is_own && files.is_empty() {
         let message = "--ordinary needs files: name them after --text, for the prompts that ship have no answers";
         return Err(UsageError::new(message).into());
@@ -132,7 +132,7 @@ pub(super) fn run(args: &EvalArgs, files: &[PathBuf]) -> Result<()> {
         threads,
         stop,
     };
-    let progress = Progress::announcing();
+    let progress = CommandProgress::announcing();
     let report = measure(args, &work, &sources, &asked, &mut |step| progress.count(step));
     progress.finish();
     match report? {
@@ -146,7 +146,7 @@ fn measure(
     args: &EvalArgs,
     work: &Work,
     (source, others): &(Source, Option<Source>),
-    asked: &[Asked],
+    asked: &[DialPosition],
     tell: Tell,
 ) -> Result<Option<TextReport>> {
     let Some(held_out) = source.texts(work, work.limits.texts, "answers", tell)? else {
@@ -160,7 +160,7 @@ fn measure(
         };
         training = Some(apart(texts.texts, &held_out)?);
     }
-    let job = Job {
+    let job = TextSweep {
         decoder: &work.model.decoder,
         routers: Some(&*work.routers),
         kv: work.kv,
@@ -198,9 +198,9 @@ fn measure(
 }
 
 /// The positions of the dial that are measured.
-fn asked(args: &EvalArgs, routers: &RouterInfo, layers: usize) -> Result<Vec<Asked>> {
+fn asked(args: &EvalArgs, routers: &RouterInfo, layers: usize) -> Result<Vec<DialPosition>> {
     let expected = |dial| routers.calibration.as_ref().and_then(|table| table.expected(dial));
-    let at_dial = |&dial: &f64| Asked {
+    let at_dial = |&dial: &f64| DialPosition {
         dial,
         depth: None,
         expected: expected(dial),
@@ -208,7 +208,7 @@ fn asked(args: &EvalArgs, routers: &RouterInfo, layers: usize) -> Result<Vec<Ask
     let at_depth = |&depth: &f64| {
         let dial = dial_for_depth(Some(routers), depth).map_err(UsageError::new)?;
         let depth = Some(depth);
-        Ok(Asked {
+        Ok(DialPosition {
             depth,
             ..at_dial(&dial)
         })
@@ -237,7 +237,7 @@ fn asked(args: &EvalArgs, routers: &RouterInfo, layers: usize) -> Result<Vec<Ask
         }
         known.iter().map(at_depth).collect::<Result<Vec<_>>>()?
     };
-    for Asked { dial, .. } in &asked {
+    for DialPosition { dial, .. } in &asked {
         let settings = Settings {
             dial: *dial,
             ..Settings::default()
@@ -253,7 +253,7 @@ fn usual_depths(layers: usize) -> Vec<f64> {
     LEFT_OUT.iter().map(|parts| all - parts * all / 30.0).collect()
 }
 
-fn tell_notes(routers: &RouterInfo, asked: &[Asked], kv: KvMode) {
+fn tell_notes(routers: &RouterInfo, asked: &[DialPosition], kv: KvMode) {
     let mut said: Vec<String> = Vec::new();
     for at in asked {
         let settings = Settings {
@@ -307,13 +307,13 @@ fn apart(training: Vec<Text>, held_out: &HeldOut) -> Result<Vec<Text>> {
     Ok(training)
 }
 
-fn measured(args: &EvalArgs, files: &[PathBuf], held_out: &HeldOut, limits: Limits) -> Measured {
+fn measured(args: &EvalArgs, files: &[PathBuf], held_out: &HeldOut, limits: Limits) -> MeasuredTexts {
     let kind = args.text.kind();
     let files = match files {
         [] => vec!["prompts that ship, held out".to_owned()],
         files => files.iter().map(|path| path.display().to_string()).collect(),
     };
-    Measured {
+    MeasuredTexts {
         kind,
         files,
         texts: held_out.texts.len(),
@@ -321,7 +321,7 @@ fn measured(args: &EvalArgs, files: &[PathBuf], held_out: &HeldOut, limits: Limi
         passed_over_long: held_out.long,
         passed_over_short: held_out.short,
         answer_tokens: limits.answer_tokens,
-        temperature: (kind == Kind::Own).then_some(limits.temperature),
+        temperature: (kind == TextOrigin::Own).then_some(limits.temperature),
         seed: limits.seed,
     }
 }
@@ -330,10 +330,10 @@ fn measured(args: &EvalArgs, files: &[PathBuf], held_out: &HeldOut, limits: Limi
 fn publish(args: &EvalArgs, report: &TextReport) -> Result<()> {
     let tables = tables::tables(report);
     let text = match args.format {
-        Format::Text => tables::caption(report) + &table::text(&tables) + &curve::terminal(report),
-        Format::Markdown => tables::caption(report) + &table::markdown(&tables),
-        Format::Csv => table::csv(&tables),
-        Format::Json => serde_json::to_string_pretty(report)? + "\n",
+        ReportFormat::Text => tables::caption(report) + &table::text(&tables) + &curve::terminal(report),
+        ReportFormat::Markdown => tables::caption(report) + &table::markdown(&tables),
+        ReportFormat::Csv => table::csv(&tables),
+        ReportFormat::Json => serde_json::to_string_pretty(report)? + "\n",
     };
     print(&text)?;
     match &args.curve {

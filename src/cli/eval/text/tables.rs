@@ -1,18 +1,18 @@
 //! The report of a measurement on free text as tables.
 
 use crate::cli::table::{Cell, Table};
-use crate::eval::text::generation::Written;
-use crate::eval::text::report::{Comparison, Row};
-use crate::eval::text::{Kind, Method, TextReport};
+use crate::eval::text::generation::WrittenTexts;
+use crate::eval::text::report::{ControlComparison, TextRow};
+use crate::eval::text::{TextMethod, TextOrigin, TextReport};
 use crate::text::escape_controls;
 
 /// What was measured, in some lines.
 pub(super) fn caption(report: &TextReport) -> String {
     let m = &report.measured;
     let kind = match (m.kind, m.temperature) {
-        (Kind::Ordinary, _) => "ordinary text, teacher-forced".to_owned(),
-        (Kind::Own, Some(t)) if t > 0.0 => format!("the model's own answers (temperature {t}), teacher-forced"),
-        (Kind::Own, _) => "the model's own greedy answers, teacher-forced".to_owned(),
+        (TextOrigin::Ordinary, _) => "ordinary text, teacher-forced".to_owned(),
+        (TextOrigin::Own, Some(t)) if t > 0.0 => format!("the model's own answers (temperature {t}), teacher-forced"),
+        (TextOrigin::Own, _) => "the model's own greedy answers, teacher-forced".to_owned(),
     };
     let mut lines = format!(
         "{} ({}), {} layers{}; routers {} ({}), kv {}\n{kind}: {} texts, {} counted tokens of {}; seed {}\nThe prompt runs every \
@@ -105,7 +105,7 @@ pub(super) fn tables(report: &TextReport) -> Vec<Table> {
     tables
 }
 
-fn row(row: &Row) -> Vec<Cell> {
+fn row(row: &TextRow) -> Vec<Cell> {
     vec![
         Cell::Text(row.method.to_string()),
         Cell::Text(row.setting.clone()),
@@ -121,14 +121,14 @@ fn row(row: &Row) -> Vec<Cell> {
         Cell::Number(100.0 * row.agreement_low, 1),
         Cell::Number(100.0 * row.agreement_high, 1),
         match (row.method, row.expected) {
-            (Method::Routers, Some(expected)) => Cell::Number(expected.kl, 4),
-            (Method::Routers, None) => Cell::Text("not measured".into()),
+            (TextMethod::Routers, Some(expected)) => Cell::Number(expected.kl, 4),
+            (TextMethod::Routers, None) => Cell::Text("not measured".into()),
             _ => Cell::Absent,
         },
     ]
 }
 
-fn comparison(c: &Comparison) -> Vec<Cell> {
+fn comparison(c: &ControlComparison) -> Vec<Cell> {
     vec![
         Cell::Text(format!("{:.2}", c.depth)),
         Cell::Text(c.control.to_string()),
@@ -143,7 +143,7 @@ fn comparison(c: &Comparison) -> Vec<Cell> {
     ]
 }
 
-fn written(w: &Written) -> Vec<Cell> {
+fn written(w: &WrittenTexts) -> Vec<Cell> {
     let who = match (w.dial, w.asked) {
         (None, _) => "full model".to_owned(),
         (Some(dial), Some(depth)) => format!("routers, depth {depth}, dial {dial:.3}"),

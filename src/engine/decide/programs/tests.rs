@@ -5,14 +5,14 @@ use crate::engine::decide::DecisionPolicy;
 use crate::engine::sequence::Sequence;
 use crate::eval::testing::{HIDDEN, LAYERS, tiny_decoder};
 use crate::router::Predictor;
-use crate::router::predictor::{FEATURE_LAYER, Network, Shape};
+use crate::router::predictor::{FEATURE_LAYER, Network, PredictorShape};
 
 static GO_ON: AtomicBool = AtomicBool::new(false);
 
 /// A predictor of the tiny decoder that says the same of every question and every layer: a segment, with these logits of its
 /// actions.
 fn predictor(operations: [f32; 3]) -> Predictor {
-    let shape = Shape {
+    let shape = PredictorShape {
         layers: LAYERS,
         inputs: HIDDEN,
         width: 16,

@@ -34,7 +34,7 @@ fn table(questions: usize) -> EffectTable {
         table.later[0].extend((0..SIZE).map(|_| rng.random_range(3.0f32..5.0)));
         let mut scores = vec![-10.0; 3];
         scores[(answer + 1) % 3] = -8.0;
-        table.items.push(Item {
+        table.items.push(QuestionEffects {
             id: q.to_string(),
             scores,
             answer,
@@ -186,7 +186,7 @@ fn gradients_are_those_of_the_loss() {
     assert_eq!(costs, [0.5, 2.0]);
     let loss = |logits: &[f32]| -> f64 {
         let mut said = logits.chunks_exact(3).map(|z| z[0]);
-        let of = |item: &Item| {
+        let of = |item: &QuestionEffects| {
             let effects = item.rows.clone().map(|row| {
                 between(
                     penalty(said.next().unwrap(), unit(&costs)),

@@ -5,7 +5,7 @@ use crate::engine::{NEUTRAL_DIAL, Scope};
 use crate::program::Program;
 use crate::tui::app::{Cursor, MapMode};
 use crate::tui::files::{FileReport, FileRequest};
-use crate::tui::settings::Field;
+use crate::tui::settings::SettingsField;
 
 #[test]
 fn pins_hold_for_a_layer_or_for_marked_cells() {
@@ -126,7 +126,7 @@ fn the_settings_dialog_edits_and_switches() {
     key(&mut app, KeyCode::Enter);
     assert_eq!(app.context(), "command");
     ctrl(&mut app, 'u');
-    update(&mut app, Event::Paste("7\n".into()));
+    update(&mut app, UiEvent::Paste("7\n".into()));
     key(&mut app, KeyCode::Enter);
     assert_eq!(app.settings.max_tokens, 7);
     keys(&mut app, "G");
@@ -136,7 +136,7 @@ fn the_settings_dialog_edits_and_switches() {
     let Some(Overlay::Settings(dialog)) = &app.overlay else {
         panic!("closed")
     };
-    assert_eq!(dialog.field(), Field::Dial);
+    assert_eq!(dialog.field(), SettingsField::Dial);
     keys(&mut app, "q");
     assert_eq!(app.overlay, None);
     assert!(!app.quit);
@@ -246,7 +246,7 @@ fn the_prompt_is_edited_and_remembered() {
     focus(&mut app, Focus::Prompt);
     ctrl(&mut app, 'u');
     keys(&mut app, "a");
-    update(&mut app, Event::Key(KeyEvent::new(KeyCode::Enter, KeyModifiers::ALT)));
+    update(&mut app, UiEvent::Key(KeyEvent::new(KeyCode::Enter, KeyModifiers::ALT)));
     keys(&mut app, "b");
     assert_eq!(app.prompt.text(), "a\nb");
     alt(&mut app, 'p');
@@ -256,7 +256,7 @@ fn the_prompt_is_edited_and_remembered() {
     key(&mut app, KeyCode::Up);
     key(&mut app, KeyCode::Up);
     assert_eq!(app.prompt.text(), "Hello");
-    update(&mut app, Event::Paste("x".repeat(1 << 20)));
+    update(&mut app, UiEvent::Paste("x".repeat(1 << 20)));
     assert!(app.notice.as_ref().unwrap().text.contains("too long"));
     assert!(app.prompt.text().starts_with("Hellox"));
 }
@@ -328,7 +328,7 @@ fn overrides_are_switched_edited_added_and_taken_out() {
     };
     assert!(list.edit.as_ref().unwrap().error.is_some());
     ctrl(&mut app, 'u');
-    update(&mut app, Event::Paste("pin 10=execute".into()));
+    update(&mut app, UiEvent::Paste("pin 10=execute".into()));
     key(&mut app, KeyCode::Enter);
     assert_eq!(app.settings.pins[1].to_string(), "10=execute");
     keys(&mut app, "ndial 0.25");
@@ -363,7 +363,7 @@ fn overrides_are_saved_and_loaded_by_name() {
         })
     };
     assert_eq!(app.file.take(), save(false));
-    let exists = || Event::File(FileReport::Exists("/x/half.overrides".into()));
+    let exists = || UiEvent::File(FileReport::Exists("/x/half.overrides".into()));
     let mistake = |app: &App| match &app.overlay {
         Some(Overlay::Overrides(list)) => list.edit.as_ref().and_then(|e| e.error.clone()).map(|e| e.message),
         other => panic!("{other:?}"),
@@ -384,7 +384,7 @@ fn overrides_are_saved_and_loaded_by_name() {
     update(&mut app, exists());
     key(&mut app, KeyCode::Enter);
     assert_eq!(app.file.take(), save(true));
-    update(&mut app, Event::File(FileReport::Saved("/x/half.overrides".into())));
+    update(&mut app, UiEvent::File(FileReport::Saved("/x/half.overrides".into())));
     assert_eq!((app.context(), mistake(&app)), ("overrides", None));
     assert!(app.notice.as_ref().unwrap().text.contains("/x/half.overrides"));
 
@@ -397,7 +397,7 @@ fn overrides_are_saved_and_loaded_by_name() {
         })
     );
     let loaded = |text: &str| {
-        Event::File(FileReport::Loaded {
+        UiEvent::File(FileReport::Loaded {
             path: "/x/half.overrides".into(),
             text: text.into(),
         })

@@ -16,9 +16,9 @@ fn game() -> App {
     let mut app = fixture::empty(crate::tui::color::ColorTier::None);
     app.recordings = crate::tui::recordings::built_in();
     app.lessons = lesson::list(None);
-    update(&mut app, Event::Resize(120, 40));
+    update(&mut app, UiEvent::Resize(120, 40));
     begin_lesson(&mut app, 5);
-    update(&mut app, Event::Resize(120, 40));
+    update(&mut app, UiEvent::Resize(120, 40));
     app
 }
 

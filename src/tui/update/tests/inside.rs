@@ -1,15 +1,15 @@
 //! Looks inside, flips, branches and the tree of runs.
 
 use super::*;
-use crate::engine::{Answer, AskId, Question, Trace};
+use crate::engine::{AskId, InspectionRequest, InspectionResult, Trace};
 use crate::program::Action;
 use crate::tui::app::{Against, Cursor};
 use crate::tui::history::Parent;
-use crate::tui::inside::Asked;
-use crate::tui::run::Progress;
+use crate::tui::inside::PendingQuestion;
+use crate::tui::run::RunProgress;
 
 /// The one question that was asked.
-fn question(commands: &[Command]) -> (AskId, Question) {
+fn question(commands: &[Command]) -> (AskId, InspectionRequest) {
     match commands {
         [Command::Ask { ask, question }] => (*ask, question.clone()),
         other => panic!("expected one question, got {other:?}"),
@@ -57,7 +57,7 @@ fn at(layer: usize, token: usize) -> App {
 fn inside_asks_about_the_token_at_the_cursor_and_follows_it() {
     let mut app = at(5, 20);
     let (ask, asked) = question(&keys(&mut app, "I"));
-    let Question::Inspect { trace, position, .. } = &asked else {
+    let InspectionRequest::Inspect { trace, position, .. } = &asked else {
         panic!("{asked:?}")
     };
     // No more of the trace than is needed.
@@ -69,7 +69,7 @@ fn inside_asks_about_the_token_at_the_cursor_and_follows_it() {
     assert_eq!(app.cursor.token, 21);
     hear(&mut app, [fixture::answered(ask, fixture::answer(&asked))]);
     let waiting = |app: &App| match &app.overlay {
-        Some(Overlay::Inside(dialog)) => matches!(dialog.inspection, Asked::Waiting(_)),
+        Some(Overlay::Inside(dialog)) => matches!(dialog.inspection, PendingQuestion::Waiting(_)),
         other => panic!("{other:?}"),
     };
     assert!(waiting(&app));
@@ -89,7 +89,7 @@ fn what_cannot_be_asked_is_said_and_nothing_is_sent() {
         assert_eq!(keys(app, "I"), []);
         match app.overlay.take() {
             Some(Overlay::Inside(dialog)) => match dialog.inspection {
-                Asked::Refused(why) => why,
+                PendingQuestion::Refused(why) => why,
                 other => panic!("{other:?}"),
             },
             other => panic!("{other:?}"),
@@ -113,8 +113,13 @@ fn what_cannot_be_asked_is_said_and_nothing_is_sent() {
     // The worker's refusal stands in the dialog.
     let mut app = at(5, 20);
     let (ask, _) = question(&keys(&mut app, "I"));
-    hear(&mut app, [fixture::answered(ask, Answer::Refused("stopped".into()))]);
-    assert!(matches!(&app.overlay, Some(Overlay::Inside(d)) if d.inspection == Asked::Refused("stopped".into())));
+    hear(
+        &mut app,
+        [fixture::answered(ask, InspectionResult::Refused("stopped".into()))],
+    );
+    assert!(
+        matches!(&app.overlay, Some(Overlay::Inside(d)) if d.inspection == PendingQuestion::Refused("stopped".into()))
+    );
 }
 
 #[test]
@@ -125,7 +130,7 @@ fn questions_leave_the_run_under_way_alone() {
     hear(&mut app, events[..8].iter().cloned());
     question(&keys(&mut app, "I"));
     hear(&mut app, events[8..].iter().cloned());
-    assert_eq!(app.shown.as_ref().unwrap().progress, Progress::Finished);
+    assert_eq!(app.shown.as_ref().unwrap().progress, RunProgress::Finished);
     assert_eq!(app.shown.as_ref().unwrap().steps().len(), 20);
 }
 
@@ -163,7 +168,7 @@ fn a_branch_that_cannot_start_leaves_the_run_on_the_screen() {
     let (run, ..) = branch(&keys(&mut app, "R"));
     assert!(app.is_busy());
     let message = "the branch begins at token 9 of the answer".to_owned();
-    hear(&mut app, [engine::Event::Failed { run, message }]);
+    hear(&mut app, [engine::WorkerEvent::Failed { run, message }]);
     assert!(!app.is_busy());
     assert_eq!(app.shown.as_ref().unwrap().id, before);
     assert!(app.notice.as_ref().unwrap().text.contains("branch begins"));
@@ -173,7 +178,10 @@ fn a_branch_that_cannot_start_leaves_the_run_on_the_screen() {
 fn another_token_is_chosen_or_typed() {
     let mut app = at(7, 20);
     let commands = keys(&mut app, "T");
-    assert!(matches!(question(&commands).1, Question::Inspect { position: 19, .. }));
+    assert!(matches!(
+        question(&commands).1,
+        InspectionRequest::Inspect { position: 19, .. }
+    ));
     // Nothing to choose from yet.
     assert_eq!(key(&mut app, KeyCode::Enter), []);
     assert!(matches!(&app.overlay, Some(Overlay::Force(d)) if d.edit.error.is_some()));
@@ -193,7 +201,7 @@ fn another_token_is_chosen_or_typed() {
     asks(&mut app, "T");
     keys(&mut app, " Rlex");
     key(&mut app, KeyCode::Backspace);
-    update(&mut app, Event::Paste("q\u{1b}[".into()));
+    update(&mut app, UiEvent::Paste("q\u{1b}[".into()));
     let (_, kept, forced, _) = branch(&key(&mut app, KeyCode::Enter));
     assert_eq!((kept.steps.len(), forced), (10, Prompt::Text(" Rleq[".into())));
     // The prompt's tokens are edited, not forced.
@@ -214,7 +222,7 @@ fn flips_are_tried_turned_and_carried_out() {
     assert_eq!((here.layer, here.position, flip), (7, 20, None));
     let commands = key(&mut app, KeyCode::Enter);
     let asked = question(&commands).1;
-    let Question::Flip {
+    let InspectionRequest::Flip {
         layer,
         position,
         action,
@@ -225,17 +233,17 @@ fn flips_are_tried_turned_and_carried_out() {
     };
     assert_eq!((layer, position, action), (7, 20, here.to));
     hear(&mut app, fixture::answers(&commands));
-    assert!(matches!(selected(&app).1, Some(Asked::Here(_))));
+    assert!(matches!(selected(&app).1, Some(PendingQuestion::Here(_))));
     // What was tried is tried again with everything else as it ran, and back.
     for frozen in [true, false] {
         let commands = keys(&mut app, "f");
-        let Question::Flip { frozen: asked, .. } = question(&commands).1 else {
+        let InspectionRequest::Flip { frozen: asked, .. } = question(&commands).1 else {
             panic!("{commands:?}")
         };
         assert_eq!(asked, frozen);
         hear(&mut app, fixture::answers(&commands));
         let flip = selected(&app).1;
-        assert_eq!(flip.as_ref().and_then(Asked::here).unwrap().frozen, frozen);
+        assert_eq!(flip.as_ref().and_then(PendingQuestion::here).unwrap().frozen, frozen);
     }
     keys(&mut app, " ");
     assert!(selected(&app).0.to != here.to && selected(&app).1.is_none());
@@ -295,7 +303,7 @@ fn any_run_is_opened_and_any_two_are_compared() {
     // How far they lie apart is asked for by a key.
     let commands = keys(&mut app, "K");
     let asked = question(&commands).1;
-    let Question::Divergence { traces } = asked else {
+    let InspectionRequest::Divergence { traces } = asked else {
         panic!("{asked:?}")
     };
     assert_eq!((traces[0].steps.len(), traces[1].steps.len()), (16, 20));
@@ -345,7 +353,7 @@ fn the_palette_reaches_the_comparison_and_loses_neither_text_nor_run() {
     ctrl(&mut app, 'p');
     keys(&mut app, "divergence");
     let commands = key(&mut app, KeyCode::Enter);
-    assert!(matches!(question(&commands).1, Question::Divergence { .. }));
+    assert!(matches!(question(&commands).1, InspectionRequest::Divergence { .. }));
     let against = Against::Previous;
     assert_eq!(app.overlay, Some(Overlay::Compare { against, scroll: 0 }));
     key(&mut app, KeyCode::Esc);

@@ -1,9 +1,9 @@
 //! The next token of a run that is held.
 
 use super::*;
-use crate::engine::{Answer, Question};
+use crate::engine::{InspectionRequest, InspectionResult};
 use crate::program::Action;
-use crate::tui::inside::Asked;
+use crate::tui::inside::PendingQuestion;
 
 /// A run of which seven tokens are there, held.
 fn held() -> App {
@@ -21,7 +21,7 @@ fn held() -> App {
 fn tried(app: &mut App, commands: Vec<Command>) -> (usize, Action) {
     let [
         Command::Ask {
-            question: Question::Intervene {
+            question: InspectionRequest::Intervene {
                 trace, layer, action, ..
             },
             ..
@@ -36,7 +36,7 @@ fn tried(app: &mut App, commands: Vec<Command>) -> (usize, Action) {
     let Some(Overlay::Next(dialog)) = &app.overlay else {
         panic!("{:?}", app.overlay)
     };
-    assert!(matches!(dialog.intervention, Asked::Here(_)));
+    assert!(matches!(dialog.intervention, PendingQuestion::Here(_)));
     tried
 }
 
@@ -124,7 +124,10 @@ fn where_no_token_is_next_it_says_what_to_do() {
     };
     hear(
         &mut app,
-        [fixture::answered(ask, Answer::Refused("there is no next one".into()))],
+        [fixture::answered(
+            ask,
+            InspectionResult::Refused("there is no next one".into()),
+        )],
     );
     // There is nothing to go on with.
     assert_eq!(key(&mut app, KeyCode::Enter), []);

@@ -1,7 +1,7 @@
 //! The map as a logit lens.
 
 use super::*;
-use crate::engine::{Answer, AskId, ENDED, Question};
+use crate::engine::{AskId, ENDED, InspectionRequest, InspectionResult};
 use crate::tui::app::Focus;
 
 /// The question that was asked, and its positions.
@@ -10,7 +10,7 @@ fn asked(commands: &[Command]) -> (AskId, std::ops::Range<usize>) {
         [
             Command::Ask {
                 ask,
-                question: Question::InspectRange { trace, positions, .. },
+                question: InspectionRequest::InspectRange { trace, positions, .. },
             },
         ] => {
             assert_eq!(
@@ -38,7 +38,7 @@ fn fill(app: &mut App, mut commands: Vec<Command>) -> usize {
         let answers = fixture::answers(&commands);
         commands = answers
             .into_iter()
-            .flat_map(|answer| update(app, Event::Worker(answer)))
+            .flat_map(|answer| update(app, UiEvent::Worker(answer)))
             .collect();
     }
     questions
@@ -74,20 +74,26 @@ fn the_lens_is_stopped_goes_on_and_gives_way_to_other_questions() {
     let mut app = ready();
     let (ask, positions) = asked(&keys(&mut app, "V"));
     assert_eq!(keys(&mut app, "x"), [Command::Stop]);
-    hear(&mut app, [fixture::answered(ask, Answer::Refused(ENDED.into()))]);
+    hear(
+        &mut app,
+        [fixture::answered(ask, InspectionResult::Refused(ENDED.into()))],
+    );
     assert_eq!(keys(&mut app, "j"), []);
     assert_eq!(app.lens_waits().as_deref(), Some("stopped"));
     let (ask, again) = asked(&keys(&mut app, "V"));
     assert_eq!(again, positions);
     // A look inside ends the question; the lens waits until it is closed.
     assert!(matches!(keys(&mut app, "I").as_slice(), [Command::Ask { .. }]));
-    hear(&mut app, [fixture::answered(ask, Answer::Refused(ENDED.into()))]);
+    hear(
+        &mut app,
+        [fixture::answered(ask, InspectionResult::Refused(ENDED.into()))],
+    );
     assert!(!app.lens.is_asking());
     let (ask, _) = asked(&key(&mut app, KeyCode::Esc));
     // What the worker cannot answer is said, and not asked again until the key is pressed.
     let refused = update(
         &mut app,
-        Event::Worker(fixture::answered(ask, Answer::Refused("no memory".into()))),
+        UiEvent::Worker(fixture::answered(ask, InspectionResult::Refused("no memory".into()))),
     );
     assert_eq!(refused, []);
     assert_eq!(app.lens_waits().as_deref(), Some("no memory"));
@@ -105,10 +111,10 @@ fn where_the_lens_cannot_look_it_says_what_to_do() {
     assert_eq!(keys(&mut app, "V"), []);
     assert!(said(&app).contains("as soon as the model is ready"));
     // It does by itself.
-    asked(&update(&mut app, Event::Worker(fixture::loaded())));
+    asked(&update(&mut app, UiEvent::Worker(fixture::loaded())));
     let mut app = fixture::app();
     focus(&mut app, Focus::Map);
-    hear(&mut app, [engine::Event::LoadFailed("no network".into())]);
+    hear(&mut app, [engine::WorkerEvent::LoadFailed("no network".into())]);
     assert_eq!(keys(&mut app, "V"), []);
     assert!(said(&app).contains("there is no model"), "{}", said(&app));
     let mut app = ready();

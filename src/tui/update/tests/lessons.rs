@@ -9,7 +9,7 @@ fn school() -> App {
     let mut app = fixture::empty(crate::tui::color::ColorTier::None);
     app.recordings = crate::tui::recordings::built_in();
     app.lessons = lesson::list(None);
-    update(&mut app, Event::Resize(120, 40));
+    update(&mut app, UiEvent::Resize(120, 40));
     app
 }
 
@@ -167,7 +167,7 @@ fn a_broken_lesson_says_why_and_long_texts_have_pages() {
     assert!(app.notice.as_ref().unwrap().text.contains("mine.toml:3:8"));
     let text = format!("title = 'T'\nsummary = 'S'\n[[step]]\ntext = '{}'", "word ".repeat(300));
     app.lessons = vec![Listed::Usable(lesson::parse("long", "long.toml", &text, None).unwrap())];
-    update(&mut app, Event::Resize(80, 24));
+    update(&mut app, UiEvent::Resize(80, 24));
     begin_lesson(&mut app, 0);
     let pages = lesson::pages(&app);
     assert!(pages > 2);

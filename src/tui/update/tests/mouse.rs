@@ -10,7 +10,7 @@ use crate::tui::transcript::Transcript;
 fn mouse_at(app: &mut App, kind: MouseEventKind, at: Position) {
     update(
         app,
-        Event::Mouse(MouseEvent {
+        UiEvent::Mouse(MouseEvent {
             kind,
             column: at.x,
             row: at.y,
@@ -39,7 +39,7 @@ fn a_click_selects_a_cell_and_a_drag_marks_a_range() {
 #[test]
 fn a_click_selects_a_token_and_the_wheel_scrolls() {
     let mut app = ready();
-    update(&mut app, Event::Resize(120, 28));
+    update(&mut app, UiEvent::Resize(120, 28));
     let (x, y, token) = {
         let transcript = Transcript::on_screen(&app).unwrap();
         let (y, line) = transcript.visible().next().unwrap();
@@ -72,7 +72,7 @@ fn screen(app: &App) -> Screen {
 #[test]
 fn a_border_is_dragged_and_two_clicks_put_it_back() {
     let mut app = ready();
-    update(&mut app, Event::Resize(200, 60));
+    update(&mut app, UiEvent::Resize(200, 60));
     let before = screen(&app);
     let (map, detail, answer) = (before.map.unwrap(), before.detail.unwrap(), before.answer.unwrap());
     // Either of the two lines can be taken.
@@ -93,10 +93,10 @@ fn a_border_is_dragged_and_two_clicks_put_it_back() {
         let at = Position::new(screen(app).map.unwrap().x, 20);
         mouse_at(app, LEFT, at);
         mouse_at(app, MouseEventKind::Up(MouseButton::Left), at);
-        update(app, Event::Tick(app.now + Duration::from_millis(between)));
+        update(app, UiEvent::Tick(app.now + Duration::from_millis(between)));
         mouse_at(app, LEFT, at);
         mouse_at(app, MouseEventKind::Up(MouseButton::Left), at);
-        update(app, Event::Tick(app.now + Duration::from_secs(1)));
+        update(app, UiEvent::Tick(app.now + Duration::from_secs(1)));
     };
     twice(&mut app, 900);
     assert_eq!(screen(&app).map.unwrap().x, left, "two clicks are no double click");
@@ -111,10 +111,10 @@ fn a_border_is_dragged_and_two_clicks_put_it_back() {
 fn panes_grow_by_keys_where_there_is_room() {
     let mut app = ready();
     let press = |app: &mut App, code| {
-        update(app, Event::Key(KeyEvent::new(code, KeyModifiers::ALT)));
+        update(app, UiEvent::Key(KeyEvent::new(code, KeyModifiers::ALT)));
     };
     for (width, height) in [(80, 24), (120, 40), (200, 60)] {
-        update(&mut app, Event::Resize(width, height));
+        update(&mut app, UiEvent::Resize(width, height));
         for pane in Focus::ALL {
             focus(&mut app, pane);
             alt(&mut app, '0');
@@ -142,7 +142,7 @@ fn panes_grow_by_keys_where_there_is_room() {
         }
     }
     // However often it is pressed, every pane stays, and one press the other way is felt.
-    update(&mut app, Event::Resize(120, 40));
+    update(&mut app, UiEvent::Resize(120, 40));
     focus(&mut app, Focus::Map);
     app.notice = None;
     (0..100).for_each(|_| press(&mut app, KeyCode::Right));

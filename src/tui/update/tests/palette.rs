@@ -24,7 +24,7 @@ fn what_is_typed_is_found_and_carried_out() {
     assert_eq!(key(&mut app, KeyCode::Enter), []);
     assert!(app.overlay.is_some(), "there was nothing to carry out");
     ctrl(&mut app, 'u');
-    update(&mut app, Event::Paste("map-mode\n".into()));
+    update(&mut app, UiEvent::Paste("map-mode\n".into()));
     assert_eq!(palette(&app).target(), Some(&Target::Action(UiAction::MapMode)));
     key(&mut app, KeyCode::Enter);
     assert_eq!((app.overlay, app.map.mode), (None, MapMode::Confidence));

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::tui::app::Cursor;
-use crate::tui::run::Progress;
+use crate::tui::run::RunProgress;
 
 fn shown(app: &App) -> usize {
     app.shown.as_ref().unwrap().steps().len()
@@ -10,7 +10,7 @@ fn shown(app: &App) -> usize {
 
 fn tick(app: &mut App, ms: u64) {
     let now = app.now + Duration::from_millis(ms);
-    update(app, Event::Tick(now));
+    update(app, UiEvent::Tick(now));
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn a_click_on_the_bar_scrubs() {
             row: bar.y,
             modifiers: KeyModifiers::NONE,
         };
-        update(app, Event::Mouse(event));
+        update(app, UiEvent::Mouse(event));
     };
     click(&mut app, bar.x + bar.width / 2);
     assert!((28..=32).contains(&shown(&app)), "{}", shown(&app));
@@ -133,7 +133,7 @@ fn a_live_run_is_held_stepped_and_let_go() {
     assert_eq!(keys(&mut app, "x"), [Command::Stop]);
     assert!(!app.held);
     hear(&mut app, events[4..].iter().cloned());
-    assert_eq!(app.shown.as_ref().unwrap().progress, Progress::Finished);
+    assert_eq!(app.shown.as_ref().unwrap().progress, RunProgress::Finished);
     // Now it is a trace like others.
     keys(&mut app, ",");
     assert_eq!(shown(&app), 8);

@@ -7,7 +7,7 @@ use crate::tui::color::ColorTier;
 /// A recording under depth routers is on the screen; the model is there with `routers`.
 fn with(routers: RouterInfo) -> App {
     let mut app = fixture::empty(ColorTier::Truecolor);
-    update(&mut app, Event::Resize(160, 50));
+    update(&mut app, UiEvent::Resize(160, 50));
     app.open(
         "depths".into(),
         Some("Why is the sky blue?".into()),
@@ -114,7 +114,7 @@ fn a_recordings_routers_are_loaded_before_it_is_gone_on_with() {
     assert!(app.pending().is_empty(), "the recording's own routers decide");
     assert_eq!(keys(&mut app, "r"), [Command::Routers(RouterChoice::BuiltIn)]);
     // They go by another name than when the recording was made.
-    let changed = |routers| Event::Worker(engine::Event::RoutersChanged(Some(routers)));
+    let changed = |routers| UiEvent::Worker(engine::WorkerEvent::RoutersChanged(Some(routers)));
     let next = update(&mut app, changed(fixture::routers()));
     assert_eq!(next, [Command::Routers(RouterChoice::DrLlm)]);
     let (_, _, settings) = asked(&update(&mut app, changed(fixture::depth_routers())));
@@ -127,24 +127,24 @@ fn a_recordings_routers_are_loaded_before_it_is_gone_on_with() {
 fn routers_that_are_nowhere_are_named_and_the_old_ones_come_back() {
     let mut app = with(fixture::routers());
     keys(&mut app, "r");
-    let other = || engine::Event::RoutersChanged(Some(fixture::routers()));
-    update(&mut app, Event::Worker(other()));
+    let other = || engine::WorkerEvent::RoutersChanged(Some(fixture::routers()));
+    update(&mut app, UiEvent::Worker(other()));
     update(
         &mut app,
-        Event::Worker(engine::Event::RoutersFailed("no such routers".into())),
+        UiEvent::Worker(engine::WorkerEvent::RoutersFailed("no such routers".into())),
     );
-    let last = update(&mut app, Event::Worker(other()));
+    let last = update(&mut app, UiEvent::Worker(other()));
     assert_eq!(last, [Command::Routers(RouterChoice::BuiltIn)]);
     assert!(said(&app).contains("the routers depth (sha256 de97"), "{}", said(&app));
     assert_eq!((app.starting.clone(), app.wanted.clone()), (None, None));
-    update(&mut app, Event::Worker(other()));
+    update(&mut app, UiEvent::Worker(other()));
     assert!(said(&app).contains("do not ship"), "coming back is silent");
     // With the routers that are there it goes on.
     keys(&mut app, "M");
     ctrl(&mut app, 'u');
     keys(&mut app, "built-in");
     assert_eq!(key(&mut app, KeyCode::Enter), [Command::Routers(RouterChoice::BuiltIn)]);
-    update(&mut app, Event::Worker(other()));
+    update(&mut app, UiEvent::Worker(other()));
     assert_eq!(app.pending(), ["routers built-in", "scope prompt", "kv ragged"]);
     asked(&keys(&mut app, "r"));
 }
@@ -160,7 +160,7 @@ fn routers_are_chosen_without_a_new_start() {
     assert_eq!(key(&mut app, KeyCode::Enter), [Command::Routers(file.clone())]);
     hear(
         &mut app,
-        [engine::Event::RoutersChanged(Some(fixture::depth_routers()))],
+        [engine::WorkerEvent::RoutersChanged(Some(fixture::depth_routers()))],
     );
     assert_eq!((app.settings.scope, app.settings.kv), (Scope::Token, KvMode::Fill));
     assert_eq!((&app.routers, app.overlay.is_none()), (&file, true));
@@ -168,7 +168,7 @@ fn routers_are_chosen_without_a_new_start() {
     // Clearing the overrides keeps what the routers were made for.
     keys(&mut app, "t-X");
     assert_eq!((app.settings.scope, app.settings.budget), (Scope::Token, None));
-    hear(&mut app, [engine::Event::RoutersFailed("wrong shape".into())]);
+    hear(&mut app, [engine::WorkerEvent::RoutersFailed("wrong shape".into())]);
     assert_eq!(said(&app), "wrong shape");
 
     asked(&keys(&mut app, "r"));

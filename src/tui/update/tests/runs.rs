@@ -5,7 +5,7 @@ use crate::engine::NEUTRAL_DIAL;
 use crate::program::{Action, Program};
 use crate::tui::app::{Against, ModelState};
 use crate::tui::history::Parent;
-use crate::tui::run::{Origin, Progress};
+use crate::tui::run::{Origin, RunProgress};
 
 #[test]
 fn enter_runs_the_prompt_and_moves_on_to_the_map() {
@@ -57,7 +57,7 @@ fn a_prompt_waits_for_the_model() {
     app.prompt.set("Hello");
     assert_eq!(key(&mut app, KeyCode::Enter), []);
     assert!(app.queued);
-    let commands = update(&mut app, Event::Worker(fixture::loaded()));
+    let commands = update(&mut app, UiEvent::Worker(fixture::loaded()));
     asked(&commands);
     assert!(!app.queued);
 
@@ -67,7 +67,7 @@ fn a_prompt_waits_for_the_model() {
     assert_eq!(ctrl(&mut app, 'x'), []);
     assert!(!app.queued);
     key(&mut app, KeyCode::Enter);
-    hear(&mut app, [engine::Event::LoadFailed("no network".into())]);
+    hear(&mut app, [engine::WorkerEvent::LoadFailed("no network".into())]);
     assert!(!app.queued);
     assert_eq!(app.model, ModelState::Missing("no network".into()));
     assert_eq!(key(&mut app, KeyCode::Enter), []);
@@ -93,7 +93,7 @@ fn events_of_an_abandoned_run_are_dropped() {
     assert_ne!(old, new);
     hear(&mut app, events[4..].iter().cloned());
     assert_eq!(app.shown.as_ref().unwrap().steps().len(), 3);
-    let failed = |run| engine::Event::Failed {
+    let failed = |run| engine::WorkerEvent::Failed {
         run,
         message: "late".into(),
     };
@@ -117,7 +117,7 @@ fn stop_asks_the_worker_only_while_something_runs() {
     let (run, ..) = asked(&keys(&mut app, "r"));
     assert_eq!(keys(&mut app, "x"), [Command::Stop]);
     hear(&mut app, fixture::events(run, &fixture::trace(1, 3)));
-    assert_eq!(app.shown.as_ref().unwrap().progress, Progress::Finished);
+    assert_eq!(app.shown.as_ref().unwrap().progress, RunProgress::Finished);
     assert_eq!(ctrl(&mut app, 'x'), []);
 }
 
@@ -128,8 +128,8 @@ fn a_failed_run_says_why_and_keeps_the_prompt() {
     let events = fixture::events(run, &fixture::trace(1, 9));
     hear(&mut app, events.into_iter().take(3));
     let message = "the context is full".to_owned();
-    hear(&mut app, [engine::Event::Failed { run, message }]);
-    assert!(matches!(app.shown.as_ref().unwrap().progress, Progress::Failed(_)));
+    hear(&mut app, [engine::WorkerEvent::Failed { run, message }]);
+    assert!(matches!(app.shown.as_ref().unwrap().progress, RunProgress::Failed(_)));
     assert_eq!(app.notice.as_ref().unwrap().level, Level::Error);
     assert_eq!(app.prompt.text(), "Hello");
     key(&mut app, KeyCode::Esc);
@@ -233,7 +233,7 @@ fn recordings_follow_one_another() {
         name: title.into(),
         title: title.into(),
         prompt: Some(format!("prompt of {title}")),
-        source: crate::tui::recordings::Source::BuiltIn(fixture::trace(seed, 4).to_json_lines().leak()),
+        source: crate::tui::recordings::RecordingSource::BuiltIn(fixture::trace(seed, 4).to_json_lines().leak()),
     };
     app.recordings = vec![recording("one", 1), recording("two", 2)];
     let title = |app: &App| app.shown.as_ref().unwrap().origin.clone();
@@ -266,7 +266,7 @@ fn recordings_follow_one_another() {
 #[test]
 fn a_recording_with_branches_is_not_forgotten() {
     let mut app = ready();
-    let source = crate::tui::recordings::Source::BuiltIn(fixture::trace(5, 4).to_json_lines().leak());
+    let source = crate::tui::recordings::RecordingSource::BuiltIn(fixture::trace(5, 4).to_json_lines().leak());
     let recording = crate::tui::recordings::Recording {
         name: String::new(),
         title: "another".into(),
@@ -293,12 +293,12 @@ fn recordings_are_paused_and_replayed() {
     keys(&mut app, " ");
     assert!(app.shown.as_ref().unwrap().is_playing());
     assert_eq!(app.shown.as_ref().unwrap().steps().len(), 0);
-    update(&mut app, Event::Tick(Duration::from_millis(500)));
+    update(&mut app, UiEvent::Tick(Duration::from_millis(500)));
     let shown = app.shown.as_ref().unwrap().steps().len();
     assert!(shown > 3, "{shown}");
     assert_eq!(app.cursor.token, app.last_token());
     keys(&mut app, " ");
-    update(&mut app, Event::Tick(Duration::from_secs(50)));
+    update(&mut app, UiEvent::Tick(Duration::from_secs(50)));
     assert_eq!(app.shown.as_ref().unwrap().steps().len(), shown);
 }
 
@@ -307,12 +307,12 @@ fn passing_messages_pass_and_errors_stay() {
     let mut app = ready();
     app.info("for a while");
     assert!(app.is_animated());
-    update(&mut app, Event::Tick(Duration::from_secs(5)));
+    update(&mut app, UiEvent::Tick(Duration::from_secs(5)));
     assert!(app.notice.is_some());
-    update(&mut app, Event::Tick(Duration::from_secs(20)));
+    update(&mut app, UiEvent::Tick(Duration::from_secs(20)));
     assert_eq!(app.notice, None);
     app.error("for good");
-    update(&mut app, Event::Tick(Duration::from_secs(200)));
+    update(&mut app, UiEvent::Tick(Duration::from_secs(200)));
     assert!(app.notice.is_some());
 }
 
@@ -322,7 +322,7 @@ fn the_model_and_its_routers_are_told() {
     let total = Some(10);
     hear(
         &mut app,
-        [engine::Event::Pulling {
+        [engine::WorkerEvent::Pulling {
             what: "x".into(),
             done: 3,
             total,
@@ -336,14 +336,17 @@ fn the_model_and_its_routers_are_told() {
             bytes
         }
     );
-    hear(&mut app, [engine::Event::Loading("reading".into()), fixture::loaded()]);
+    hear(
+        &mut app,
+        [engine::WorkerEvent::Loading("reading".into()), fixture::loaded()],
+    );
     assert!(app.notice.as_ref().unwrap().text.contains("ready"));
-    hear(&mut app, [engine::Event::RoutersChanged(None)]);
+    hear(&mut app, [engine::WorkerEvent::RoutersChanged(None)]);
     assert!(matches!(&app.model, ModelState::Ready { routers: None, .. }));
-    hear(&mut app, [engine::Event::RoutersFailed("wrong shape".into())]);
+    hear(&mut app, [engine::WorkerEvent::RoutersFailed("wrong shape".into())]);
     assert_eq!(app.notice.as_ref().unwrap().text, "wrong shape");
     // A second model that cannot be loaded leaves the first one.
-    hear(&mut app, [engine::Event::LoadFailed("gone".into())]);
+    hear(&mut app, [engine::WorkerEvent::LoadFailed("gone".into())]);
     assert!(app.ready().is_some());
 }
 
@@ -352,17 +355,17 @@ fn what_the_user_should_know_about_the_model_stays() {
     let mut app = fixture::app();
     app.prompt.set("Hello");
     key(&mut app, KeyCode::Enter);
-    let engine::Event::Loaded { model, device, .. } = fixture::loaded() else {
+    let engine::WorkerEvent::Loaded { model, device, .. } = fixture::loaded() else {
         panic!("the fixture loads a model")
     };
-    let loaded = engine::Event::Loaded {
+    let loaded = engine::WorkerEvent::Loaded {
         model,
         routers: None,
         device,
         chat: true,
         note: Some("the routers are of another model".into()),
     };
-    asked(&update(&mut app, Event::Worker(loaded)));
+    asked(&update(&mut app, UiEvent::Worker(loaded)));
     let notice = app.notice.as_ref().unwrap();
     assert_eq!(
         (notice.level, notice.text.as_str()),

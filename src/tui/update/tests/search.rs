@@ -3,10 +3,10 @@
 use super::*;
 use crate::engine::{SearchEnd, SearchRequest};
 use crate::tui::app::ModelState;
-use crate::tui::search::{Field, Page, Pane, Progress, Sort, Watched};
+use crate::tui::search::{Pane, SearchField, SearchPage, SearchProgress, Sort, Watched};
 
-const FORM: Option<Overlay> = Some(Overlay::Search(Page::Form));
-const WATCH: Option<Overlay> = Some(Overlay::Search(Page::Watch));
+const FORM: Option<Overlay> = Some(Overlay::Search(SearchPage::Form));
+const WATCH: Option<Overlay> = Some(Overlay::Search(SearchPage::Watch));
 
 fn watched(app: &App) -> &Watched {
     app.search.watched.as_ref().expect("a search was begun")
@@ -44,9 +44,9 @@ fn a_question_is_typed_and_searched() {
     keys(&mut app, "Squid");
     assert_eq!(app.search.form.answers.text(), "* joy\nSquid");
     key(&mut app, KeyCode::Tab);
-    assert_eq!(app.search.form.field, Field::Simulations);
+    assert_eq!(app.search.form.field, SearchField::Simulations);
     ctrl(&mut app, 'u');
-    update(&mut app, Event::Paste("12".into()));
+    update(&mut app, UiEvent::Paste("12".into()));
     key(&mut app, KeyCode::Down);
     ctrl(&mut app, 'u');
     keys(&mut app, "7");
@@ -65,7 +65,7 @@ fn a_question_is_typed_and_searched() {
     assert_eq!((watched(&app).done, watched(&app).nodes[0].visits), (4, 5));
     assert_eq!(keys(&mut app, "x"), [Command::Stop]);
     hear(&mut app, [fixture::search_ended(id, SearchEnd::Stopped)]);
-    assert_eq!(watched(&app).progress, Progress::Stopped);
+    assert_eq!(watched(&app).progress, SearchProgress::Stopped);
     hear(&mut app, fixture::searched(id, &steps[5..]));
     assert_eq!(watched(&app).done, 4);
     // It stays when the dialog is closed, and the form when another question is asked.
@@ -85,12 +85,12 @@ fn what_cannot_be_searched_says_what_to_do() {
     let mut app = ready();
     keys(&mut app, "S");
     for (answers, field, message) in [
-        ("", Field::Answers, "no answer is given"),
-        ("* one", Field::Answers, "one choice only"),
-        ("one\ntwo", Field::Answers, "put * before it"),
+        ("", SearchField::Answers, "no answer is given"),
+        ("* one", SearchField::Answers, "one choice only"),
+        ("one\ntwo", SearchField::Answers, "put * before it"),
     ] {
         app.search.form.answers.set(answers);
-        app.search.form.field = Field::Seed;
+        app.search.form.field = SearchField::Seed;
         assert_eq!(key(&mut app, KeyCode::F(5)), []);
         let error = app.search.form.error.clone().unwrap();
         assert!(error.contains(message), "{error}");
@@ -124,7 +124,7 @@ fn the_selection_goes_through_tree_and_list() {
     let best = watched(&app).best().expect("the toy finds right programs");
     assert_eq!(
         (watched(&app).selected, &watched(&app).progress),
-        (best, &Progress::Done)
+        (best, &SearchProgress::Done)
     );
     keys(&mut app, "g");
     assert_eq!(watched(&app).selected, 0);
@@ -248,7 +248,7 @@ fn without_a_model_the_examples_are_recorded() {
     let mut app = fixture::empty(crate::tui::color::ColorTier::None);
     app.reduced_motion = false;
     app.model = ModelState::Missing("no network".into());
-    update(&mut app, Event::Resize(80, 24));
+    update(&mut app, UiEvent::Resize(80, 24));
     key(&mut app, KeyCode::F(5));
     assert_eq!(app.search.form.example, Some(0), "there is no prompt to begin with");
     assert_eq!(key(&mut app, KeyCode::F(5)), []);
@@ -256,10 +256,10 @@ fn without_a_model_the_examples_are_recorded() {
     let end = total.back().unwrap();
     assert!(watched(&app).is_running() && watched(&app).done < end.simulation);
     assert!(app.is_animated());
-    update(&mut app, Event::Tick(Duration::from_secs_f64(end.ms / 1e3 + 0.1)));
+    update(&mut app, UiEvent::Tick(Duration::from_secs_f64(end.ms / 1e3 + 0.1)));
     assert_eq!(
         (&watched(&app).progress, watched(&app).done),
-        (&Progress::Done, end.simulation)
+        (&SearchProgress::Done, end.simulation)
     );
     assert!(watched(&app).best().is_some());
     // Stopped half-way it stays there.
@@ -267,12 +267,12 @@ fn without_a_model_the_examples_are_recorded() {
     key(&mut app, KeyCode::F(5));
     assert!(watched(&app).is_running());
     assert_eq!(keys(&mut app, "x"), []);
-    assert_eq!(watched(&app).progress, Progress::Stopped);
+    assert_eq!(watched(&app).progress, SearchProgress::Stopped);
     // Where nothing is to move it is there at once.
     app.reduced_motion = true;
     keys(&mut app, "n");
     key(&mut app, KeyCode::F(5));
-    assert_eq!(watched(&app).progress, Progress::Done);
+    assert_eq!(watched(&app).progress, SearchProgress::Done);
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn there_may_be_nothing_to_count() {
 #[test]
 fn sections_are_gone_through_by_the_arrows() {
     let mut app = ready();
-    update(&mut app, Event::Resize(80, 24));
+    update(&mut app, UiEvent::Resize(80, 24));
     ran(&mut app, 1, 9);
     keys(&mut app, "A");
     let mut places = vec![0];
@@ -107,7 +107,7 @@ fn prompts(app: &mut App, text: &str) -> Vec<Command> {
     let path = "asked.txt".to_owned();
     assert_eq!(app.file.take(), Some(FileRequest::Load { path: path.clone() }));
     let text = text.to_owned();
-    update(app, Event::File(FileReport::Loaded { path, text }))
+    update(app, UiEvent::File(FileReport::Loaded { path, text }))
 }
 
 /// Plays the worker for the one run that was asked for.
@@ -118,7 +118,7 @@ fn answer(app: &mut App, commands: &[Command], tokens: usize) -> Vec<Command> {
     let events = fixture::events(run, &trace);
     let mut next = Vec::new();
     for event in events {
-        next.extend(update(app, Event::Worker(event)));
+        next.extend(update(app, UiEvent::Worker(event)));
     }
     next
 }
@@ -179,7 +179,7 @@ fn a_file_of_prompts_is_stopped_by_a_key_another_run_or_a_failure() {
     let second = answer(&mut app, &first, 3);
     let (run, ..) = asked(&second);
     let message = "the prompt is too long".to_owned();
-    hear(&mut app, [engine::Event::Failed { run, message }]);
+    hear(&mut app, [engine::WorkerEvent::Failed { run, message }]);
     assert_eq!(
         app.notice.as_ref().unwrap().text,
         "asked.txt, line 3: the prompt is too long"
@@ -201,7 +201,7 @@ fn a_file_that_holds_no_prompts_is_refused_where_it_was_typed() {
         "{}",
         refused(&app)
     );
-    update(&mut app, Event::File(FileReport::Failed("cannot read x".into())));
+    update(&mut app, UiEvent::File(FileReport::Failed("cannot read x".into())));
     assert_eq!(refused(&app), "cannot read x");
     key(&mut app, KeyCode::Esc);
     app.settings.budget = Some(999);

@@ -43,7 +43,7 @@ fn one_key_runs_the_unmodified_model_once_and_hides_it_again() {
     trace.header.settings = settings;
     let commands: Vec<Command> = fixture::events(run, &trace)
         .into_iter()
-        .flat_map(|event| update(&mut app, Event::Worker(event)))
+        .flat_map(|event| update(&mut app, UiEvent::Worker(event)))
         .collect();
     let again = base(&mut app, &commands, |_| {});
     assert_ne!(again, id);
@@ -58,7 +58,7 @@ fn where_there_is_no_unmodified_answer_it_says_why() {
     assert_eq!(keys(&mut app, "U"), []);
     assert!(said(&app).contains("on its way"), "{}", said(&app));
     // It comes by itself.
-    asked(&update(&mut app, Event::Worker(fixture::loaded())));
+    asked(&update(&mut app, UiEvent::Worker(fixture::loaded())));
     let mut app = ready();
     app.shown.as_mut().unwrap().trace.header.model.sha256 = "other".into();
     assert_eq!(keys(&mut app, "U"), []);
@@ -80,7 +80,7 @@ fn where_there_is_no_unmodified_answer_it_says_why() {
     let (run, ..) = asked(&keys(&mut app, "U"));
     let message = "no memory".to_owned();
     assert_eq!(
-        update(&mut app, Event::Worker(engine::Event::Failed { run, message })),
+        update(&mut app, UiEvent::Worker(engine::WorkerEvent::Failed { run, message })),
         []
     );
     assert!(!app.twin && said(&app).contains("no memory"));
@@ -125,9 +125,9 @@ fn the_first_step_of_the_budget_is_below_the_deepest_token() {
 fn the_status_line_says_how_far_a_prompt_is_read() {
     let mut app = ready();
     let (run, ..) = asked(&keys(&mut app, "r"));
-    hear(&mut app, [engine::Event::Reading { run, done: 12, of: 30 }]);
+    hear(&mut app, [engine::WorkerEvent::Reading { run, done: 12, of: 30 }]);
     assert_eq!(app.starting.as_ref().unwrap().reading, Some((12, 30)));
-    let late = engine::Event::Reading {
+    let late = engine::WorkerEvent::Reading {
         run: run + 1,
         done: 20,
         of: 30,

@@ -7,7 +7,7 @@ use super::super::super::action::UiAction;
 use super::super::super::app::App;
 use super::super::super::layout::{dialog as place, inner};
 use super::super::super::prompt::PromptEditor;
-use super::super::super::search::{Field, examples};
+use super::super::super::search::{SearchField, examples};
 use super::super::super::theme::Role;
 use super::super::super::widgets::flow::flow;
 use super::super::inside::closes;
@@ -57,8 +57,8 @@ pub(super) fn draw(app: &App, body: Rect, buffer: &mut Buffer) -> Option<Positio
     rows.skip(u16::from(!low));
     let mut cursor = None;
     for (field, editor, height) in [
-        (Field::Question, &form.question, question),
-        (Field::Answers, &form.answers, answers),
+        (SearchField::Question, &form.question, question),
+        (SearchField::Answers, &form.answers, answers),
     ] {
         let area = rows.field(field, height, buffer);
         let at = draw_editor(app, editor, form.field == field, area, buffer);
@@ -68,7 +68,10 @@ pub(super) fn draw(app: &App, body: Rect, buffer: &mut Buffer) -> Option<Positio
         rows.text(HINT, Role::Muted, buffer);
         rows.skip(1);
     }
-    for (field, edit) in [(Field::Simulations, &form.simulations), (Field::Seed, &form.seed)] {
+    for (field, edit) in [
+        (SearchField::Simulations, &form.simulations),
+        (SearchField::Seed, &form.seed),
+    ] {
         let area = rows.field(field, 1, buffer);
         let area = Rect {
             width: area.width.min(NUMBER),
@@ -81,7 +84,7 @@ pub(super) fn draw(app: &App, body: Rect, buffer: &mut Buffer) -> Option<Positio
             }
         }
     }
-    rows.field(Field::Start, 1, buffer);
+    rows.field(SearchField::Start, 1, buffer);
     rows.skip(1);
     rows.text(&about(app), Role::Muted, buffer);
     cursor
@@ -128,7 +131,7 @@ impl Rows<'_> {
     }
 
     /// A field's name; the place behind it.
-    fn field(&mut self, field: Field, height: u16, buffer: &mut Buffer) -> Rect {
+    fn field(&mut self, field: SearchField, height: u16, buffer: &mut Buffer) -> Rect {
         let here = self.app.search.form.field == field;
         let area = self.take(height);
         let style = self.app.theme.style(if here { Role::Accent } else { Role::Text });
@@ -142,13 +145,13 @@ impl Rows<'_> {
     }
 }
 
-fn name(app: &App, field: Field) -> String {
+fn name(app: &App, field: SearchField) -> String {
     match field {
-        Field::Question => "Question".to_owned(),
-        Field::Answers => "Answers".to_owned(),
-        Field::Simulations => "Simulations".to_owned(),
-        Field::Seed => "Seed".to_owned(),
-        Field::Start => {
+        SearchField::Question => "Question".to_owned(),
+        SearchField::Answers => "Answers".to_owned(),
+        SearchField::Simulations => "Simulations".to_owned(),
+        SearchField::Seed => "Seed".to_owned(),
+        SearchField::Start => {
             let keys = app.keymap.keys_for(UiAction::Search, "search-form");
             let key = keys.first().map_or(String::new(), |key| format!(", or {key} anywhere"));
             format!("[ Start ]{key}")

@@ -4,7 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::super::super::app::App;
-use super::super::super::search::{Node, Pane, Row, Watched, change, rows};
+use super::super::super::search::{Pane, TreeRow, Watched, WatchedNode, change, rows};
 use super::super::super::theme::Role;
 use super::super::super::widgets::flow::fit;
 use super::super::put;
@@ -47,7 +47,7 @@ pub(super) fn tree(app: &App, watched: &Watched, area: Rect, hint: &str, buffer:
 }
 
 /// `▸ ✓   - skip 12            29     12  0.83`
-fn draw_row(app: &App, watched: &Watched, row: &Row, line: Rect, buffer: &mut Buffer) {
+fn draw_row(app: &App, watched: &Watched, row: &TreeRow, line: Rect, buffer: &mut Buffer) {
     let node = &watched.nodes[row.node];
     let fold = match (row.again, node.children.is_empty(), watched.folded.contains(&row.node)) {
         (true, ..) | (_, true, _) => " ",
@@ -158,7 +158,7 @@ fn top(selected: Option<usize>, lines: usize, list: Rect) -> usize {
 /// One program, `(here, best, again)`: selected, the shortest right one, a line that is another's twin.
 fn draw_line(
     app: &App,
-    node: &Node,
+    node: &WatchedNode,
     (here, best, again): (bool, bool, bool),
     text: &str,
     numbers: &str,

@@ -24,7 +24,7 @@ use super::super::action::UiAction;
 use super::super::app::{App, Level};
 use super::super::layout::inner;
 use super::super::overrides::plural;
-use super::super::search::{Page, Pane, Progress, Watched};
+use super::super::search::{Pane, SearchPage, SearchProgress, Watched};
 use super::super::theme::Role;
 use super::super::widgets::bar;
 use super::super::widgets::flow::{fit, flow};
@@ -41,9 +41,9 @@ const HEAD: u16 = 5;
 const FOOT: u16 = 4;
 
 /// Draws the page; where what is typed goes.
-pub(super) fn draw(app: &App, page: Page, body: Rect, buffer: &mut Buffer) -> Option<Position> {
+pub(super) fn draw(app: &App, page: SearchPage, body: Rect, buffer: &mut Buffer) -> Option<Position> {
     match (page, &app.search.watched) {
-        (Page::Watch, Some(watched)) => {
+        (SearchPage::Watch, Some(watched)) => {
             watch(app, watched, body, buffer);
             None
         }
@@ -54,7 +54,7 @@ pub(super) fn draw(app: &App, page: Page, body: Rect, buffer: &mut Buffer) -> Op
 fn watch(app: &App, watched: &Watched, body: Rect, buffer: &mut Buffer) {
     pane::dialog(app, body, "Search", &closes(app), buffer);
     let area = inner(body);
-    if let Progress::Failed(message) = &watched.progress {
+    if let SearchProgress::Failed(message) = &watched.progress {
         super::inside::refused(app, message, area, buffer);
         return;
     }
@@ -111,20 +111,20 @@ fn state(watched: &Watched) -> (String, Role) {
     };
     let corrected = watched.nodes.first().is_some_and(|root| !root.correct) && watched.right() > 0;
     match &watched.progress {
-        Progress::Running => (
+        SearchProgress::Running => (
             format!(
                 "● {}{count}{rate}",
                 if recorded.is_empty() { "searching: " } else { recorded }
             ),
             Role::Accent,
         ),
-        Progress::Done if corrected => {
+        SearchProgress::Done if corrected => {
             let text = format!("✓ {recorded}turned right after {done} simulation{}{rate}", plural(done));
             (text, Role::Success)
         }
-        Progress::Done => (format!("✓ {recorded}done: {count}{rate}"), Role::Success),
-        Progress::Stopped => (format!("■ {recorded}stopped after {count}{rate}"), Role::Warning),
-        Progress::Failed(message) => (format!("✗ {message}"), Role::Error),
+        SearchProgress::Done => (format!("✓ {recorded}done: {count}{rate}"), Role::Success),
+        SearchProgress::Stopped => (format!("■ {recorded}stopped after {count}{rate}"), Role::Warning),
+        SearchProgress::Failed(message) => (format!("✗ {message}"), Role::Error),
     }
 }
 
