@@ -7,6 +7,9 @@
 
 mod common;
 
+// The source itself: imports run down the floors, a type's name stands for one thing.
+mod house;
+
 // The command line: what is printed, what is refused in which words, what a pipe gets.
 mod cli_lesson;
 mod cli_models;

@@ -10,13 +10,14 @@ use super::args::state_path;
 use super::log::MetricsLines;
 use super::{TrainArgs, is_finished};
 use crate::cli::progress::CommandProgress;
+use crate::eval::text::Prompts;
 use crate::line_file::Existing;
 use crate::model::gradient::{FrozenModel, Precision};
 use crate::progress::Progress as Step;
 use crate::train::depth::calibrate::{begin_with, calibrate, checkpoint};
 use crate::train::depth::state::DepthKey;
 use crate::train::depth::trainer::DepthJob;
-use crate::train::depth::{Prompts, curves, texts, train};
+use crate::train::depth::{curves, texts, train};
 use crate::train::state::write_whole;
 use crate::train::trainer::TRAINING;
 

@@ -5,11 +5,11 @@ use anyhow::Result;
 use candle_core::Tensor;
 
 use super::reading::{Reference, logits_of};
+use super::{Text, routed};
 use crate::engine::sequence::LayerActions;
 use crate::model::gradient::likeliest;
 use crate::model::{Decoder, kernel};
 use crate::program::Action;
-use crate::train::depth::routed;
 
 /// When a token ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -181,11 +181,7 @@ impl LensTable {
 ///
 /// # Errors
 /// As [`Reference::new`].
-pub fn lens<'a>(
-    decoder: &'a Decoder,
-    text: &'a crate::train::depth::Text,
-    stop: &'a std::sync::atomic::AtomicBool,
-) -> Result<LensTable> {
+pub fn lens<'a>(decoder: &'a Decoder, text: &'a Text, stop: &'a std::sync::atomic::AtomicBool) -> Result<LensTable> {
     let mut table = LensTable::default();
     Reference::new(decoder, text, stop, |layer, states| table.look(decoder, layer, states))?;
     Ok(table)
@@ -220,7 +216,7 @@ mod tests {
         // Of single tokens the table says what a run does.
         for rule in [Exit::Agreement(2), table.entropy_at(3.0)] {
             assert!(table.depth(rule) >= 2.0 && table.depth(rule) <= LAYERS as f64);
-            let first = crate::train::depth::Text {
+            let first = Text {
                 answer: text.answer[..1].to_vec(),
                 ..text.clone()
             };

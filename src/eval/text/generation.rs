@@ -6,6 +6,8 @@ use std::sync::atomic::Ordering;
 use anyhow::Result;
 use serde::Serialize;
 
+use super::Text;
+use super::answers::sampling;
 use super::reading::Reference;
 use super::sweep::{DialPosition, TextSweep, each};
 use super::texts::{HeldOut, Limits};
@@ -16,8 +18,6 @@ use crate::eval::statistics::bootstrap_ratio;
 use crate::model::Model;
 use crate::progress::Tell;
 use crate::router::Router;
-use crate::train::depth::Text;
-use crate::train::depth::texts::sampling;
 
 /// Tokens of the runs whose repetition is counted.
 const GRAM: usize = 4;

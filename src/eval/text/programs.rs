@@ -4,8 +4,8 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::routed;
 use crate::program::Action;
-use crate::train::depth::routed;
 
 /// What the random numbers of a text are for: each purpose has its own.
 #[derive(Clone, Copy)]

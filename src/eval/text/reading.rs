@@ -6,6 +6,7 @@ use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 
 use super::exits::{Exit, ExitRule};
+use super::{Reading, Text};
 use crate::engine::decide::DecisionPolicy;
 use crate::engine::sequence::{LayerActions, Sequence};
 use crate::engine::{KvMode, Scope, Settings};
@@ -13,7 +14,6 @@ use crate::model::gradient::likeliest;
 use crate::model::{Decoder, kernel, logsumexp};
 use crate::program::{Action, Program};
 use crate::router::Router;
-use crate::train::depth::{Reading, Text};
 
 /// What the whole model makes of a text.
 pub struct Reference<'a> {

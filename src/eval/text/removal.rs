@@ -8,10 +8,10 @@ use serde::Serialize;
 use super::exits::LensTable;
 use super::reading::{Reference, logits_of};
 use super::sweep::{TextSweep, each};
+use super::{Text, routed};
 use crate::eval::controls::cosine;
 use crate::program::Action;
 use crate::progress::Tell;
-use crate::train::depth::{Text, routed};
 
 /// Layers left out greedily.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::Reading;
 use super::generation::WrittenTexts;
 use super::removal::RemovalOrder;
 use super::sweep::{DialPosition, Sweep};
@@ -10,7 +11,6 @@ use super::{PolicyPoint, TextMethod};
 use crate::engine::KvMode;
 use crate::eval::statistics::{bootstrap_ratio, sign_flip};
 use crate::router::calibration;
-use crate::train::depth::Reading;
 
 /// One policy on all texts. Means are over the counted tokens, intervals of 95 % by the bootstrap over texts.
 #[derive(Clone, Debug, PartialEq, Serialize)]

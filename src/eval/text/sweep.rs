@@ -9,6 +9,7 @@ use super::programs::{SeedPurpose, random, random_of, share_at, shuffled, withou
 use super::reading::Reference;
 use super::removal::{RemovalOrder, observe, remove};
 use super::{PolicyPoint, TextMethod};
+use super::{Reading, Text, routed};
 use crate::engine::KvMode;
 use crate::engine::sequence::Stopped;
 use crate::eval::parallel::for_each_ordered;
@@ -16,7 +17,6 @@ use crate::model::Decoder;
 use crate::progress::{Progress, Tell};
 use crate::router::Router;
 use crate::router::calibration;
-use crate::train::depth::{Reading, Text, routed};
 
 /// Tokens of the answers that the static controls are chosen on: each candidate layer costs a pass over all.
 const STATIC_TOKENS: usize = 64;

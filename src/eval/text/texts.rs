@@ -7,12 +7,12 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::answers::{LEAST_ANSWER, answer, in_turns, read_text, sampling};
+use super::{Prompts, Text};
 use crate::eval::parallel::for_each_ordered;
 use crate::eval::tasks::Question;
 use crate::model::Model;
 use crate::progress::{Progress, Tell};
-use crate::train::depth::texts::{LEAST_ANSWER, answer, in_turns, read_text, sampling};
-use crate::train::depth::{Prompts, Text};
 
 /// Where the answers come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

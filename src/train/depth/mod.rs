@@ -23,12 +23,10 @@ mod student;
 pub mod texts;
 pub mod trainer;
 
-use std::ops::Range;
-
 use serde::{Deserialize, Serialize};
 
-pub use student::{Reading, Teacher};
-pub use texts::{Prompts, Text, Texts};
+pub use student::Teacher;
+pub use texts::Texts;
 pub use trainer::{DepthStepReport, TrainedDepth, train};
 
 /// The numbers of a training.
@@ -83,14 +81,4 @@ impl Default for DepthSettings {
             seed: 42,
         }
     }
-}
-
-/// Layers that always run at the beginning, and at the end: what follows needs them (leaving one out costs the default
-/// model over 1.5 nats a token).
-const ALWAYS_FIRST: usize = 2;
-const ALWAYS_LAST: usize = 1;
-
-/// The layers that a token may leave out, of a model of so many.
-pub fn routed(layers: usize) -> Range<usize> {
-    ALWAYS_FIRST.min(layers)..layers.saturating_sub(ALWAYS_LAST).max(ALWAYS_FIRST.min(layers))
 }

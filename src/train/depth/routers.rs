@@ -5,7 +5,7 @@ use std::ops::Range;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::routed;
+use crate::eval::text::routed;
 use crate::model::kernel;
 use crate::router::MlpRouter;
 use crate::train::math::{Matrix, add_bias, add_rows, gelu, multiply, product};

@@ -4,9 +4,9 @@ use anyhow::Result;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::routed;
 use super::routers::{DepthShape, RouterActivations};
-use super::texts::Text;
+use crate::eval::text::answers::Text;
+use crate::eval::text::{Reading, routed};
 use crate::model::Chunk;
 use crate::model::gradient::{BlockActivations, FrozenModel, Past};
 
@@ -29,23 +29,6 @@ pub struct Threshold<'a> {
     pub offset: f32,
     /// One a routed layer and token, layer by layer; none where there is no noise.
     pub noise: Option<&'a [f32]>,
-}
-
-/// What a reading comes to.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Reading {
-    /// Of each token of the answer: KL(full ‖ routed) of what comes next, in nats.
-    pub kl: Vec<f64>,
-    /// Whether the same token is likeliest.
-    pub same: Vec<bool>,
-    /// Layers that each token ran.
-    pub depth: Vec<usize>,
-}
-
-impl Reading {
-    pub fn tokens(&self) -> usize {
-        self.kl.len()
-    }
 }
 
 /// What a token's share of the loss weighs.

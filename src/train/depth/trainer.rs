@@ -10,12 +10,13 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use super::DepthSettings;
 use super::routers::DepthShape;
 use super::state::{DepthKey, DepthState};
-use super::student::{Learning, Reading, Teacher, Threshold, Weights};
-use super::texts::{Text, Texts};
-use super::{DepthSettings, routed};
+use super::student::{Learning, Teacher, Threshold, Weights};
+use super::texts::Texts;
 use crate::eval::parallel::for_each_ordered;
+use crate::eval::text::{Reading, Text, routed};
 use crate::model::gradient::FrozenModel;
 use crate::router::MlpRouter;
 use crate::train::optimiser::{AdamW, half_cosine};

@@ -7,8 +7,8 @@ use clap::Args;
 
 use crate::cli::UsageError;
 use crate::eval::text::TextOrigin;
+use crate::eval::text::answers::LEAST_ANSWER;
 use crate::eval::text::texts::Limits;
-use crate::train::depth::texts::LEAST_ANSWER;
 
 /// Texts that are measured where the user does not say.
 const TEXTS: usize = 64;

@@ -25,10 +25,10 @@ use crate::eval::text::report::MeasuredTexts;
 use crate::eval::text::sweep::{TextSweep, sweep};
 use crate::eval::text::texts::{Limits, ordinary, own};
 use crate::eval::text::{DialPosition, HeldOut, TextOrigin, TextReport, curve};
+use crate::eval::text::{Prompts, Text};
 use crate::model::Model;
 use crate::progress::Tell;
 use crate::router::Router;
-use crate::train::depth::{Prompts, Text};
 
 /// Texts that the static controls are chosen on.
 const STATIC_TEXTS: usize = 16;
