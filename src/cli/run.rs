@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::engine::decide::DecisionPolicy;
 use crate::engine::notes::{dial_for_depth, notes};
 use crate::engine::{
-    KvMode, LoadRequest, Output, Prompt, Record, Scope, Settings, generate, load_model, load_routers, trace_io,
+    Generation, KvMode, LoadRequest, Prompt, Record, Scope, Settings, load_model, load_routers, trace_io,
 };
 use crate::files;
 use crate::model::Model;
@@ -59,6 +59,9 @@ pub struct RunArgs {
     /// Add the raw logits of these ids to every line (with --json), like 100,5007
     #[arg(long, value_delimiter = ',', value_name = "IDS", requires = "json")]
     probe: Vec<u32>,
+    /// Name the N likeliest next tokens, with their probabilities, on every line (with --json)
+    #[arg(long, value_name = "N", default_value_t = 3, requires = "json")]
+    next: usize,
 }
 
 /// Runs the command; `config` has the user's defaults.
@@ -87,7 +90,7 @@ pub fn run(args: RunArgs, config: &Config) -> Result<()> {
     let (model, routers) = load(&request, &stop)?;
     let layers = model.decoder.config().layers;
     let mut settings = settings(layers)?;
-    let info = routers.as_ref().map(|r| r.info());
+    let info = routers.as_deref().map(|r| r.info());
     if let Some(depth) = args.depth {
         settings.dial = dial_for_depth(info, depth).map_err(UsageError::new)?;
     }
@@ -97,22 +100,35 @@ pub fn run(args: RunArgs, config: &Config) -> Result<()> {
     // Settings that contradict each other are the arguments' mistake, too.
     DecisionPolicy::new(&settings, routers.as_deref(), layers).map_err(|e| UsageError::new(e.to_string()))?;
     let mut out = Printer::new(args.json);
+    let next = if args.json { args.next } else { 0 };
     let mut failed = None;
-    let summary = generate(&model, routers.as_deref(), &prompt, &settings, &stop, &mut |output| {
-        if let Err(e) = out.print(output) {
+    let mut print = |record: Record| {
+        if let Err(e) = out.print(&record) {
             // Nobody reads any more: end the run.
             failed = Some(e);
             stop.store(true, Ordering::Relaxed);
         }
-    });
+    };
+    let (mut generation, mut header) = Generation::start(&model, routers.as_deref(), &prompt, &settings, &stop)?;
+    header.next = generation.likeliest(next)?;
+    print(Record::Header(Box::new(header)));
+    let summary = loop {
+        match generation.step() {
+            Ok(Some(mut step)) => {
+                step.next = generation.likeliest(next)?;
+                print(Record::Token(Box::new(step)));
+            }
+            Ok(None) => break Ok(generation.summary()),
+            Err(e) => break Err(e),
+        }
+    };
     if let Some(e) = failed {
         return match e.kind() {
             std::io::ErrorKind::BrokenPipe => Ok(()),
             _ => Err(e).context("cannot write the output"),
         };
     }
-    let summary = summary?;
-    out.finish(&Record::Summary(summary))?;
+    out.print(&Record::Summary(summary?))?;
     Ok(())
 }
 
@@ -185,30 +201,19 @@ impl Printer {
         }
     }
 
-    fn print(&mut self, output: Output) -> std::io::Result<()> {
-        if self.json {
-            let record = match output {
-                Output::Header(header) => Record::Header(header),
-                Output::Step(step) => Record::Token(step),
-            };
-            self.out.write_all(trace_io::line(&record).as_bytes())?;
-        } else if let Output::Step(step) = output {
-            if step.special {
-                return Ok(());
+    fn print(&mut self, record: &Record) -> std::io::Result<()> {
+        match record {
+            _ if self.json => self.out.write_all(trace_io::line(record).as_bytes())?,
+            Record::Header(_) => {}
+            Record::Token(step) if step.special => {}
+            Record::Token(step) => {
+                let text = match self.escape {
+                    true => &escape_controls_multiline(&step.text),
+                    false => &step.text,
+                };
+                self.out.write_all(text.as_bytes())?;
             }
-            let text = match self.escape {
-                true => escape_controls_multiline(&step.text),
-                false => step.text,
-            };
-            self.out.write_all(text.as_bytes())?;
-        }
-        self.out.flush()
-    }
-
-    fn finish(&mut self, summary: &Record) -> std::io::Result<()> {
-        match self.json {
-            true => self.out.write_all(trace_io::line(summary).as_bytes())?,
-            false => self.out.write_all(b"\n")?,
+            Record::Summary(_) => self.out.write_all(b"\n")?,
         }
         self.out.flush()
     }

@@ -56,11 +56,12 @@ pub(super) fn likeliest(logits: &Tensor, count: usize, tokenizer: &Tokenizer) ->
     let Some(&(greatest, _)) = top.first() else {
         return Ok(Vec::new());
     };
-    let sum: f32 = values.iter().map(|value| (value - greatest).exp()).sum();
+    // Tens of thousands of small terms: in 32 bits the sum would be right to four digits only.
+    let sum: f64 = values.iter().map(|value| f64::from((value - greatest).exp())).sum();
     let candidate = |&(value, id): &(f32, u32)| Candidate {
         id,
         text: tokenizer.piece_or_bytes(id),
-        probability: (value - greatest).exp() / sum,
+        probability: (f64::from((value - greatest).exp()) / sum) as f32,
     };
     Ok(top.iter().map(candidate).collect())
 }

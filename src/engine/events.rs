@@ -137,6 +137,10 @@ pub enum InspectionRequest {
         trace: Box<Trace>,
         position: usize,
         top: usize,
+        /// How many of the likeliest next tokens are followed over the stages.
+        follow: usize,
+        /// The first token of this text is followed too.
+        also: Option<String>,
     },
     /// As [`InspectionRequest::Inspect`], for neighbouring tokens.
     InspectRange {

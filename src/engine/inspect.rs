@@ -6,7 +6,7 @@ use std::ops::Range;
 use anyhow::{Result, ensure};
 use candle_core::{DType, Tensor};
 
-use super::distribution::{Distribution, as_reported, greatest, kl, log_probs};
+use super::distribution::{Candidate, Distribution, as_reported, greatest, kl, log_probs};
 use super::inspector::Inspector;
 use super::replay::ReplayChunk;
 use super::sequence::{LayerActions, Sequence};
@@ -25,6 +25,37 @@ pub struct Inspection {
     pub next: Distribution,
     /// The greatest logits after this token, as the run's trace reports them.
     pub logits: LogitsReport,
+    /// Tokens that may come next, followed over the stages.
+    pub followed: Vec<Followed>,
+}
+
+/// A token that may come next, followed over the stages of an [`Inspection`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Followed {
+    /// With its probability in the end.
+    pub token: Candidate,
+    /// Where it stands at each stage.
+    pub at: Vec<Standing>,
+}
+
+/// Where a token stands among all that a stage could say.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Standing {
+    /// What the lens gives it.
+    pub probability: f32,
+    /// 1 for the likeliest: one more than the tokens that are likelier.
+    pub rank: usize,
+}
+
+impl Standing {
+    /// Of a token under log-probabilities of the whole vocabulary.
+    fn new(log_probs: &[f32], id: u32) -> Standing {
+        let own = log_probs[id as usize];
+        Standing {
+            probability: own.exp(),
+            rank: 1 + log_probs.iter().filter(|other| **other > own).count(),
+        }
+    }
 }
 
 /// The hidden state after the embedding or one block execution.
@@ -69,6 +100,15 @@ impl Inspection {
         same.last().map(|(at, _)| at)
     }
 
+    /// The first stage from which on a followed token is the likeliest at every block that was carried out: an index into
+    /// [`Self::stages`].
+    pub fn leads(&self, followed: &Followed) -> Option<usize> {
+        let stages = self.stages.iter().zip(&followed.at).enumerate();
+        let carried = stages.filter(|(_, (stage, _))| stage.carried_out);
+        let first = carried.rev().take_while(|(_, (_, standing))| standing.rank == 1).last();
+        first.map(|(at, _)| at)
+    }
+
     /// Indices of the stages of a layer, in order.
     pub fn of_layer(&self, layer: usize) -> impl DoubleEndedIterator<Item = usize> + '_ {
         let of = move |stage: &Stage| stage.block.is_some_and(|(l, _)| l == layer);
@@ -83,6 +123,14 @@ pub struct Moved {
     pub turn: f32,
     /// ‖leaving − entering‖ / ‖entering‖.
     pub step: f32,
+}
+
+/// The next tokens that are followed over the stages.
+#[derive(Clone, Copy, Default)]
+struct Follow {
+    first: Option<u32>,
+    /// Of the likeliest ones in the end.
+    count: usize,
 }
 
 /// A state of the token on its way, (1, hidden_size).
@@ -103,11 +151,43 @@ impl Inspector<'_, '_> {
         Ok(self.inspect_range(trace, position..position + 1, top)?.remove(0))
     }
 
+    /// As [`Self::inspect`], with the likeliest next tokens followed over the stages: the first token of the text
+    /// `also`, then the `count` likeliest in the end.
+    ///
+    /// # Errors
+    /// As [`Self::inspect`], and where `also` has no tokens.
+    pub fn inspect_following(
+        &mut self,
+        trace: &Trace,
+        position: usize,
+        top: usize,
+        count: usize,
+        also: Option<&str>,
+    ) -> Result<Inspection> {
+        let first = match also {
+            Some(text) => self.model.tokenizer.encode(text)?.first().copied(),
+            None => None,
+        };
+        ensure!(also.is_none() || first.is_some(), "what was typed has no tokens");
+        let follow = Follow { first, count };
+        Ok(self.look_at(trace, position..position + 1, top, follow)?.remove(0))
+    }
+
     /// As [`Self::inspect`], for neighbouring tokens at once: the prompt is run once for all of its tokens.
     ///
     /// # Errors
     /// As [`Self::inspect`], and where `positions` is empty.
     pub fn inspect_range(&mut self, trace: &Trace, positions: Range<usize>, top: usize) -> Result<Vec<Inspection>> {
+        self.look_at(trace, positions, top, Follow::default())
+    }
+
+    fn look_at(
+        &mut self,
+        trace: &Trace,
+        positions: Range<usize>,
+        top: usize,
+        follow: Follow,
+    ) -> Result<Vec<Inspection>> {
         ensure!(!positions.is_empty(), "no token was named");
         ReplayChunk::at(trace, positions.end - 1)?;
         let prompt = trace.header.prompt.len();
@@ -118,19 +198,19 @@ impl Inspector<'_, '_> {
             let states = states(&mut sequence, &ReplayChunk::prompt(trace), &rows)?;
             for (position, states) in rows.iter().zip(&states) {
                 sequence.check_stop()?;
-                inspections.push(self.look(states, *position, top)?);
+                inspections.push(self.look(states, *position, top, follow)?);
             }
         }
         for position in positions.start.max(prompt)..positions.end {
             let states = states(&mut sequence, &ReplayChunk::step(trace, position - prompt), &[0])?;
-            inspections.push(self.look(&states[0], position, top)?);
+            inspections.push(self.look(&states[0], position, top, follow)?);
         }
         // The next question is likely to be about a token near by.
         self.kept.put(trace.first(sequence.len()), sequence.into_cache());
         Ok(inspections)
     }
 
-    fn look(&self, states: &[State], position: usize, top: usize) -> Result<Inspection> {
+    fn look(&self, states: &[State], position: usize, top: usize, follow: Follow) -> Result<Inspection> {
         let (decoder, tokenizer) = (&self.model.decoder, &self.model.tokenizer);
         let last = states.iter().rposition(|s| s.carried_out);
         let last = last.expect("the embedding is always carried out");
@@ -151,8 +231,22 @@ impl Inspector<'_, '_> {
                 since: since(&states[..=at], &lenses)?,
             });
         }
+        let likeliest = greatest(&lenses[last], follow.count).into_iter();
+        let followed = follow
+            .first
+            .into_iter()
+            .chain(likeliest.filter(|id| Some(*id) != follow.first));
+        let followed = followed.map(|id| Followed {
+            token: Candidate {
+                id,
+                text: tokenizer.piece_or_bytes(id),
+                probability: lenses[last][id as usize].exp(),
+            },
+            at: lenses.iter().map(|lens| Standing::new(lens, id)).collect(),
+        });
         Ok(Inspection {
             position,
+            followed: followed.collect(),
             next: stages[last].lens.clone(),
             stages,
             logits: as_reported(&logits.squeeze(0)?, top)?,
@@ -264,6 +358,14 @@ fn moved(before: &Tensor, after: &Tensor) -> Result<Moved> {
 mod tests {
     use super::*;
     use candle_core::Device;
+
+    #[test]
+    fn a_rank_counts_what_is_likelier() {
+        let lens = [0.2f32, 0.5, 0.1, 0.2].map(f32::ln);
+        let of = |id| Standing::new(&lens, id);
+        assert_eq!([0, 1, 2, 3].map(|id| of(id).rank), [2, 1, 4, 2]);
+        assert!((of(2).probability - 0.1).abs() < 1e-6);
+    }
 
     #[test]
     fn turns_and_steps_follow_their_formulas() {

@@ -36,7 +36,7 @@ pub use events::{
 };
 pub use flip::{Flip, Shift};
 pub use generate::{Generation, Output, generate};
-pub use inspect::{Inspection, Moved, Since, Stage};
+pub use inspect::{Followed, Inspection, Moved, Since, Stage, Standing};
 pub use inspector::Inspector;
 pub use intervention::Intervention;
 pub use load::{kv_of, load_model, load_routers, scope_of, trained_routers};

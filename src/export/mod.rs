@@ -17,7 +17,7 @@ pub enum ExportFormat {
     Svg,
     /// The tape as a moving picture: a line a token, as the answer came
     Tape,
-    /// A page that stands alone: the tape to be replayed, the picture, what every cell means, the answer
+    /// A page that stands alone and replays the run: tape and map, what every cell means, the answer
     Html,
     /// A row for each layer at each token
     Csv,

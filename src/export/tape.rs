@@ -22,6 +22,9 @@ const LINES: usize = 24;
 const SHALLOW: usize = 4;
 /// Tokens of a long answer that are drawn: the last ones.
 const TOKENS: usize = 400;
+/// Letters of the likeliest next token, and of its probability.
+const NEXT: usize = 10;
+const PROBABILITY: usize = 5;
 /// Letters of a line of words.
 const WORDS: usize = 100;
 /// Seconds a token, and those that the whole stands still before it begins again.
@@ -30,9 +33,9 @@ const REST: f64 = 5.0;
 
 const STYLE: &str = "\
 .tape{font:13px ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace}.tape text{fill:#1f2328;white-space:pre}\
-.tape .ground{fill:#fff}.tape .muted{fill:#656d76}.tape .skip{fill:#3b6fc4}.tape .execute{fill:#b4bbc4}\
+.tape .ground{fill:#fff}.tape .now{fill:#eaeef2}.tape .muted{fill:#656d76}.tape .skip{fill:#3b6fc4}.tape .execute{fill:#b4bbc4}\
 .tape .repeat{fill:#c05600}.tape .saved{fill:#3b6fc4}.tape text.shallow{fill:#3b6fc4}\
-@media(prefers-color-scheme:dark){.tape text{fill:#dadde4}.tape .ground{fill:#15171c}.tape .muted{fill:#9298a5}\
+@media(prefers-color-scheme:dark){.tape text{fill:#dadde4}.tape .ground{fill:#15171c}.tape .now{fill:#262b35}.tape .muted{fill:#9298a5}\
 .tape .skip{fill:#80b4ff}.tape .execute{fill:#596273}.tape .repeat{fill:#ffb454}.tape .saved{fill:#80b4ff}\
 .tape text.shallow{fill:#80b4ff}}\
 @media(prefers-reduced-motion:reduce){.tape *{animation:none!important}}";
@@ -54,7 +57,13 @@ pub(super) fn document(trace: &Trace, title: &str) -> String {
             .min()
             .unwrap_or(layers)
             .min(layers);
-    let width = (saved_at + bars.max(6) * LETTER).max(EDGE + longest * LETTER) + EDGE;
+    let says_next = trace.steps.iter().any(|step| !step.next.is_empty());
+    let next_at = saved_at + (bars.max(6) + 2) * LETTER;
+    let end = match says_next {
+        true => next_at + (NEXT + PROBABILITY) * LETTER,
+        false => saved_at + bars.max(6) * LETTER,
+    };
+    let width = end.max(EDGE + longest * LETTER) + EDGE;
     let top = EDGE + 3 * LINE;
     let lines = LINES.min(tokens.len()).max(1);
     let height = top + lines * LINE + EDGE;
@@ -74,10 +83,14 @@ pub(super) fn document(trace: &Trace, title: &str) -> String {
         text(x, top - 6, "muted", "start", &layer.to_string(), &mut out);
     }
     text(saved_at, top - 6, "muted", "start", "saved", &mut out);
+    if says_next {
+        text(next_at, top - 6, "muted", "start", "next", &mut out);
+    }
     let _ = writeln!(
         out,
         "<clipPath id=\"lines\"><rect y=\"{top}\" width=\"{width}\" height=\"{}\"/></clipPath>\n\
-         <g clip-path=\"url(#lines)\"><g class=\"all\">",
+         <g clip-path=\"url(#lines)\"><g class=\"all\">\
+         <rect class=\"now\" y=\"{top}\" width=\"{width}\" height=\"{LINE}\"/>",
         lines * LINE
     );
     for (line, &token) in tokens.iter().enumerate() {
@@ -102,6 +115,21 @@ pub(super) fn document(trace: &Trace, title: &str) -> String {
                 saved * LETTER
             );
         }
+        if let Some(first) = trace.step(token).and_then(|step| step.next.first()) {
+            text(
+                next_at,
+                y + 14,
+                "muted",
+                "start",
+                &fit(&one_line(&first.text), NEXT - 1),
+                &mut out,
+            );
+            let (x, chance) = (
+                next_at + (NEXT + PROBABILITY) * LETTER,
+                format!("{:.2}", first.probability),
+            );
+            text(x, y + 14, "muted", "end", &chance, &mut out);
+        }
         out.push_str("</g>\n");
     }
     out + "</g></g>\n</svg>\n"
@@ -118,6 +146,17 @@ fn motion(tokens: usize, lines: usize, seconds: f64) -> String {
             share(token)
         );
     }
+    // The newest line is marked.
+    let down = |line: usize| format!("transform:translateY({}px)", line * LINE);
+    let _ = write!(
+        out,
+        ".tape .now{{{};animation:now {seconds:.2}s step-end infinite}}@keyframes now{{0%{{transform:none}}",
+        down(tokens.saturating_sub(1))
+    );
+    for token in 1..tokens {
+        let _ = write!(out, "{:.2}%{{{}}}", share(token), down(token));
+    }
+    out.push('}');
     let moved = tokens.saturating_sub(lines);
     let up = |lines: usize| format!("transform:translateY(-{}px)", lines * LINE);
     let _ = write!(out, ".tape .all{{{}", up(moved));

@@ -89,6 +89,8 @@ actions! {
         Inside, "inside", "inside", "Inside this token: what it would say at each layer, how far each layer moves it";
         Lens, "lens", "lens map", "The map as a logit lens: the token that each layer would say, and from where on it is the final one";
         Flips, "flips", "flips", "The least confident decisions: try the alternative at once";
+        FollowNext, "follow-next", "follow a token", "Inside a token: follow a likely next token over the layers, then the next likely one";
+        FollowTyped, "follow-typed", "type it", "Inside a token: type the next token that is followed over the layers";
         Freeze, "freeze", "freeze", "In the flips: everything else as it ran, or later layers decide anew";
         Candidates, "candidates", "candidates", "The programs that a predictor proposed: run one and compare";
         Search, "search", "search", "Watch a search: programs tried on a question, right ones, the shortest";

@@ -46,7 +46,7 @@ pub enum Focus {
 }
 
 impl Focus {
-    /// In the order of the Tab key.
+    /// In the order of the Tab key, where they stand beside each other.
     pub const ALL: [Focus; 4] = [Focus::Prompt, Focus::Answer, Focus::Map, Focus::Detail];
 
     pub fn title(self) -> &'static str {
@@ -650,6 +650,7 @@ impl App {
         match &self.overlay {
             Some(Overlay::Settings(dialog)) if dialog.edit.is_some() => "command",
             Some(Overlay::Force(_)) => "command",
+            Some(Overlay::Inside(dialog)) if dialog.edit.is_some() => "command",
             Some(Overlay::Next(_)) => "intervene",
             Some(Overlay::Palette(_)) => "palette",
             Some(Overlay::Jump(_) | Overlay::Save(_)) => "command",

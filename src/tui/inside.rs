@@ -3,12 +3,15 @@
 
 use super::line_edit::LineEdit;
 use super::run::Run;
-use crate::engine::{AskId, Decision, Divergence, Flip, Inspection, Intervention, RunId};
+use crate::engine::{AskId, Decision, Divergence, Flip, Followed, Inspection, Intervention, RunId};
 use crate::program::Action;
 use crate::router::DecidedBy;
 
 /// Tokens named at each stage, and in a list of what comes next.
 pub const TOP: usize = 12;
+
+/// Likeliest next tokens that can be followed over the layers.
+pub const FOLLOWED: usize = 5;
 
 /// Most decisions in the list of those to flip.
 pub const MOST_FLIPS: usize = 200;
@@ -46,6 +49,37 @@ pub struct InsideDialog {
     /// The position that was asked for.
     pub position: usize,
     pub inspection: PendingQuestion<Box<Inspection>>,
+    pub follow: Follow,
+    /// The text of a token to follow, while it is typed.
+    pub edit: Option<LineEdit>,
+}
+
+/// Which next token is followed over the layers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Follow {
+    /// What was typed: its first token is the first of those that can be followed.
+    pub typed: Option<String>,
+    /// Which of [`Inspection::followed`], if any.
+    pub row: Option<usize>,
+}
+
+impl InsideDialog {
+    /// The token that is followed, once it is known where it stands.
+    pub fn followed(&self) -> Option<&Followed> {
+        self.inspection.here()?.followed.get(self.follow.row?)
+    }
+
+    /// Follows the next of those that can be followed, after the last one none.
+    pub fn follow_next(&mut self) {
+        // Until the answer is there, as many as are asked for.
+        let asked = FOLLOWED + usize::from(self.follow.typed.is_some());
+        let all = self
+            .inspection
+            .here()
+            .map_or(asked, |inspection| inspection.followed.len());
+        let next = self.follow.row.map_or(0, |row| row + 1);
+        self.follow.row = (next < all).then_some(next);
+    }
 }
 
 /// A decision that could be taken otherwise.

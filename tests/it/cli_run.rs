@@ -51,6 +51,20 @@ fn ids_are_fed_as_they_are_and_logits_reported() {
     assert_eq!(trace.steps.len(), 2);
     assert!(trace.steps.iter().all(|s| s.logits.is_some() && s.depth == 30));
     assert_eq!(trace.header.program, Program::standard(30));
+    // Three next tokens are named unless another number is asked for; their probabilities follow from the logits.
+    let (first, second) = (&logits.top[0], &trace.header.next[0]);
+    assert_eq!((trace.header.next.len(), second.id), (3, first.0));
+    assert!((second.probability - (first.1 - logits.logsumexp).exp()).abs() < 1e-5);
+    assert_eq!(trace.steps[1].id, trace.steps[0].next[0].id);
+}
+
+#[test]
+fn as_many_next_tokens_are_named_as_are_asked_for() {
+    for count in [0, 5] {
+        let named = trace(&["Hi", "--max-tokens", "2", "--next", &count.to_string()]);
+        assert_eq!(named.header.next.len(), count);
+        assert!(named.steps.iter().all(|step| step.next.len() == count));
+    }
 }
 
 #[test]

@@ -177,6 +177,49 @@ fn every_boundary_has_a_lens_and_skipped_layers_what_they_would_have_done() {
 }
 
 #[test]
+fn a_followed_token_stands_at_each_stage_where_the_lens_has_it() {
+    let model = common::fast_model();
+    let settings = settings(|s| s.pins = ["5=skip", "8=repeat"].map(|p| p.parse().unwrap()).into());
+    let mut kept = PrefixCache::default();
+    let trace = ran(model, &settings, &mut kept);
+    let position = trace.header.prompt.len() + 3;
+    let top = 40;
+    let plain = inspector(model, &mut kept).inspect(&trace, position, top).unwrap();
+    let mut following =
+        |also: Option<&str>| inspector(model, &mut kept).inspect_following(&trace, position, top, 3, also);
+    let inspection = following(Some(" banana split")).unwrap();
+    let ids: Vec<u32> = inspection.followed.iter().map(|followed| followed.token.id).collect();
+    let banana = model.tokenizer.encode(" banana split").unwrap()[0];
+    let likeliest = plain.next.top[..3].iter().map(|candidate| candidate.id);
+    assert_eq!(ids, std::iter::once(banana).chain(likeliest).collect::<Vec<u32>>());
+    for followed in &inspection.followed {
+        assert_eq!(followed.at.len(), inspection.stages.len());
+        for (stage, standing) in inspection.stages.iter().zip(&followed.at) {
+            let named = stage
+                .lens
+                .top
+                .iter()
+                .position(|candidate| candidate.id == followed.token.id);
+            match named {
+                Some(place) => {
+                    assert_eq!(standing.rank, place + 1);
+                    assert_eq!(standing.probability, stage.lens.top[place].probability);
+                }
+                None => assert!(standing.rank > top && standing.probability < stage.lens.top[top - 1].probability),
+            }
+        }
+    }
+    assert_eq!(inspection.leads(&inspection.followed[1]), inspection.settles());
+    assert_eq!(inspection.leads(&inspection.followed[0]), None);
+    // A token that is likely anyway is followed once, and nothing else changes.
+    let again = following(Some(&plain.next.top[1].text)).unwrap();
+    assert_eq!(again.followed.len(), 3);
+    assert_eq!(again.followed[0].token, plain.next.top[1]);
+    assert_eq!((again.stages, again.next), (plain.stages, plain.next));
+    assert!(following(Some("")).is_err());
+}
+
+#[test]
 fn looking_does_not_change_what_is_kept() {
     let model = common::fast_model();
     let settings = settings(|_| {});
@@ -583,6 +626,8 @@ fn the_worker_answers_while_it_runs_and_branches_afterwards() {
         trace: Box::new(trace.clone()),
         position,
         top: 3,
+        follow: 0,
+        also: None,
     };
     let position = trace.header.prompt.len() + 2;
     let question = inspect(&trace, position);

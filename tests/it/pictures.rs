@@ -41,5 +41,6 @@ fn every_picture_of_the_documentation_is_drawn_and_used() {
         tape,
         "cargo run --release --example pictures writes tape.svg"
     );
+    assert!(tape.len() < 500_000, "{} bytes", tape.len());
     assert!(pages.contains("tape.svg)"), "no page shows tape.svg");
 }

@@ -159,7 +159,7 @@ fn look_inside_flip_branch_and_force() {
     screen.sees("✓ 8 tokens");
     screen.types("hhI");
     screen.sees("KL to end");
-    screen.sees("did move the state");
+    screen.sees("moved the state");
     screen.types("\x1b");
     screen.until("the dialog closes", |text| !text.contains("KL to end"));
     // The least confident decision, tried and carried out.

@@ -147,6 +147,8 @@ fn it_stops_at_once_and_answers_questions_meanwhile() {
             trace: Box::new(Trace::from_json_lines(text).unwrap()),
             position: 3,
             top: 3,
+            follow: 0,
+            also: None,
         },
     });
     let answer = loop {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use drllm::engine::{Command, RouterChoice, SearchEnd, WorkerEvent as Worker};
 use drllm::testing::fixture;
-use drllm::tui::app::{App, Overlay};
+use drllm::tui::app::{App, Focus, Overlay};
 use drllm::tui::color::ColorTier;
 use drllm::tui::files::FileReport;
 use drllm::tui::job::{JobEvent, JobRequest};
@@ -321,6 +321,35 @@ fn inside_a_token() {
     insta::assert_snapshot!("inside_waiting_80x24", text(&draw(&mut app, (80, 24))));
 }
 
+#[test]
+fn positions_of_three_digits_are_not_cut() {
+    let mut app = ready();
+    ran(&mut app, &fixture::token_trace(3, 1100));
+    for size in SIZES {
+        for token in [150, 1050] {
+            app.cursor.token = token;
+            app.focus = Focus::Detail;
+            app.folded = Focus::Detail;
+            let screen = text(&draw(&mut app, size));
+            assert!(screen.contains(&format!("position {token}")), "{size:?}\n{screen}");
+        }
+    }
+}
+
+#[test]
+fn a_token_followed_over_the_layers() {
+    let mut app = ready();
+    app.cursor.token = 26;
+    app.cursor.layer = 20;
+    asks(&mut app, "In");
+    snapshots("inside_follow", &mut app);
+    keys(&mut app, "/ moon");
+    insta::assert_snapshot!("inside_follow_typed_80x24", text(&draw(&mut app, (80, 24))));
+    let commands = key(&mut app, KeyCode::Enter);
+    hear(&mut app, fixture::answers(&commands));
+    insta::assert_snapshot!("inside_follow_moon_80x24", text(&draw(&mut app, (80, 24))));
+}
+
 /// Presses keys and answers what they ask, and what is asked then.
 fn asks_on(app: &mut App, typed: &str) {
     let mut commands = keys(app, typed);
@@ -607,7 +636,7 @@ fn other_views_of_the_map() {
 #[test]
 fn tabs_of_a_narrow_screen() {
     let mut app = ready();
-    for name in ["map", "detail", "prompt", "answer"] {
+    for name in ["map", "answer", "detail", "prompt"] {
         let screen = text(&draw(&mut app, (60, 20)));
         insta::assert_snapshot!(format!("tab_{name}_60x20"), screen);
         key(&mut app, KeyCode::Tab);

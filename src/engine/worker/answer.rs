@@ -34,9 +34,19 @@ pub(super) fn answer_waiting(
 
 pub(super) fn answer(inspector: &mut Inspector, question: &InspectionRequest) -> Result<InspectionResult> {
     Ok(match question {
-        InspectionRequest::Inspect { trace, position, top } => {
-            InspectionResult::Inspected(Box::new(inspector.inspect(trace, *position, *top)?))
-        }
+        InspectionRequest::Inspect {
+            trace,
+            position,
+            top,
+            follow,
+            also,
+        } => InspectionResult::Inspected(Box::new(inspector.inspect_following(
+            trace,
+            *position,
+            *top,
+            *follow,
+            also.as_deref(),
+        )?)),
         InspectionRequest::InspectRange { trace, positions, top } => {
             InspectionResult::InspectedRange(inspector.inspect_range(trace, positions.clone(), *top)?)
         }

@@ -43,6 +43,8 @@ fn every_command_is_answered_and_panics_are_caught() {
             trace: Box::new(trace()),
             position: 3,
             top: 3,
+            follow: 0,
+            also: None,
         },
     });
     worker.send(Command::Branch {

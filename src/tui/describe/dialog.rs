@@ -29,7 +29,10 @@ pub(super) fn dialog(app: &App, overlay: &Overlay) -> String {
         Overlay::Jump(edit) => typing("jump: the number of a token, or a share like 50%", edit),
         Overlay::Save(dialog) => typing("save the run, the file to write", &dialog.edit),
         Overlay::Lessons { row } => lesson(app, *row),
-        Overlay::Inside(dialog) => inside(app, dialog),
+        Overlay::Inside(dialog) => match &dialog.edit {
+            Some(edit) => typing("follow the next token, its text", edit),
+            None => inside(app, dialog),
+        },
         Overlay::Flips(dialog) => flip(app, dialog),
         Overlay::Force(dialog) => force(app, dialog),
         Overlay::Runs { row } => run(app, *row),
@@ -226,8 +229,18 @@ fn inside(app: &App, dialog: &InsideDialog) -> String {
         None => String::new(),
     };
     let skipped = if stage.carried_out { "" } else { ", skipped," };
+    let at = inspection.stages.iter().rposition(|stage| of_layer(&stage));
+    let followed = dialog.followed().zip(at).map_or(String::new(), |(followed, at)| {
+        let standing = followed.at[at];
+        format!(
+            ", {} with {:.3}, rank {}",
+            quoted(&followed.token.text),
+            standing.probability,
+            standing.rank
+        )
+    });
     format!(
-        "inside {token}: layer {layer}{skipped} {says}, KL to end {:.2}{moved}",
+        "inside {token}: layer {layer}{skipped} {says}, KL to end {:.2}{moved}{followed}",
         stage.kl
     )
 }

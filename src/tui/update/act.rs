@@ -6,6 +6,7 @@ use super::super::clipboard;
 use super::super::dial;
 use super::super::files::FileRequest;
 use super::super::keymap::KeyAction;
+use super::super::layout::{Screen, TABS};
 use super::super::override_list::OverrideList;
 use super::super::overrides;
 use super::super::panes;
@@ -145,8 +146,8 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Suspend => app.suspend = true,
         Quit => app.quit = true,
         // In dialogs only.
-        Accept | Toggle | Freeze | Add | SearchExample | SearchSort | Remove | SaveOverrides | LoadOverrides
-        | LoadPrompts | Close => {}
+        Accept | Toggle | Freeze | FollowNext | FollowTyped | Add | SearchExample | SearchSort | Remove
+        | SaveOverrides | LoadOverrides | LoadPrompts | Close => {}
     }
     Vec::new()
 }
@@ -317,8 +318,15 @@ fn resize(app: &mut App, action: UiAction) {
 }
 
 fn turn_focus(app: &mut App, by: usize) {
-    let at = Focus::ALL.iter().position(|f| *f == app.focus).unwrap_or(0);
-    focus(app, Focus::ALL[(at + by) % Focus::ALL.len()]);
+    // Where there are tabs, in their order.
+    let has_tabs = Screen::new(app, app.area).is_some_and(|screen| screen.tabs.is_some());
+    let [map, answer, detail] = TABS;
+    let order = match has_tabs {
+        true => [Focus::Prompt, map, answer, detail],
+        false => Focus::ALL,
+    };
+    let at = order.iter().position(|f| *f == app.focus).unwrap_or(0);
+    focus(app, order[(at + by) % order.len()]);
 }
 
 /// One thing at a time: a message, the mark; from the prompt it leads to the map.

@@ -60,6 +60,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         // What is typed there stays.
         Overlay::Settings(dialog) if dialog.edit.is_some() => Overlay::Settings(dialog),
         Overlay::Force(dialog) => Overlay::Force(dialog),
+        Overlay::Inside(dialog) if dialog.edit.is_some() => Overlay::Inside(dialog),
         _ if action == UiAction::Palette => {
             palette::open(app);
             return Vec::new();

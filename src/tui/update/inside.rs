@@ -5,7 +5,7 @@ use crossterm::event::{KeyCode, KeyEvent};
 use super::super::action::UiAction;
 use super::super::app::{Against, App, ModelState, Overlay};
 use super::super::history;
-use super::super::inside::{Apart, FlipDialog, ForceDialog, InsideDialog, PendingQuestion, TOP};
+use super::super::inside::{Apart, FOLLOWED, FlipDialog, Follow, ForceDialog, InsideDialog, PendingQuestion, TOP};
 use super::super::line_edit::LineEdit;
 use super::super::run::Run;
 use super::requests::{self, Branch};
@@ -53,11 +53,13 @@ pub(super) fn ask<T>(
     (PendingQuestion::Waiting(ask), vec![Command::Ask { ask, question }])
 }
 
-fn inspect<T>(app: &mut App, run: RunId, position: usize) -> (PendingQuestion<T>, Vec<Command>) {
+fn inspect<T>(app: &mut App, run: RunId, position: usize, follow: &Follow) -> (PendingQuestion<T>, Vec<Command>) {
     ask(app, run, |run| InspectionRequest::Inspect {
         trace: Box::new(run.trace.first(position + 1)),
         position,
         top: TOP,
+        follow: FOLLOWED,
+        also: follow.typed.clone(),
     })
 }
 
@@ -71,16 +73,39 @@ fn shown(app: &mut App) -> Option<RunId> {
 
 /// Opens the look inside the cursor's token.
 pub(super) fn open(app: &mut App) -> Vec<Command> {
+    open_following(app, Follow::default())
+}
+
+fn open_following(app: &mut App, follow: Follow) -> Vec<Command> {
     let Some(run) = shown(app) else { return Vec::new() };
     let position = app.cursor.token;
-    let (inspection, commands) = inspect(app, run, position);
-    app.overlay = Some(Overlay::Inside(InsideDialog { position, inspection }));
+    let (inspection, commands) = inspect(app, run, position, &follow);
+    app.overlay = Some(Overlay::Inside(InsideDialog {
+        position,
+        inspection,
+        follow,
+        edit: None,
+    }));
     commands
 }
 
-pub(super) fn act(app: &mut App, dialog: InsideDialog, action: UiAction) -> Outcome {
+pub(super) fn act(app: &mut App, mut dialog: InsideDialog, action: UiAction) -> Outcome {
     let before = app.cursor.token;
+    if let Some(edit) = dialog.edit.take() {
+        match action {
+            UiAction::Accept => {
+                let typed = Some(edit.text).filter(|text| !text.is_empty());
+                let row = typed.is_some().then_some(0);
+                return opened(app, |app| open_following(app, Follow { typed, row }));
+            }
+            UiAction::Close | UiAction::Dismiss => {}
+            _ => dialog.edit = Some(edit),
+        }
+        return (Some(Overlay::Inside(dialog)), Vec::new());
+    }
     match action {
+        UiAction::FollowNext => dialog.follow_next(),
+        UiAction::FollowTyped => dialog.edit = Some(LineEdit::default()),
         UiAction::Close | UiAction::Dismiss | UiAction::Inside => return (None, Vec::new()),
         UiAction::Help => return (Some(Overlay::Help { scroll: 0 }), Vec::new()),
         UiAction::Flips => return opened(app, open_flips),
@@ -102,7 +127,7 @@ pub(super) fn act(app: &mut App, dialog: InsideDialog, action: UiAction) -> Outc
     {
         return (Some(Overlay::Inside(dialog)), Vec::new());
     }
-    opened(app, open)
+    opened(app, |app| open_following(app, dialog.follow))
 }
 
 /// What `open` makes of the screen when a dialog calls it.
@@ -239,7 +264,7 @@ pub(super) fn open_force(app: &mut App) -> Vec<Command> {
         app.info("a token of the prompt is changed by editing the prompt; choose one of the answer");
         return Vec::new();
     }
-    let (before, commands) = inspect(app, run, position - 1);
+    let (before, commands) = inspect(app, run, position - 1, &Follow::default());
     app.overlay = Some(Overlay::Force(ForceDialog {
         position,
         edit: LineEdit::default(),

@@ -22,7 +22,7 @@ mod worker;
 
 use std::time::Duration;
 
-use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, MouseEvent};
+use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseEvent};
 use ratatui::layout::{Position, Rect};
 
 use super::action::UiAction;
@@ -37,6 +37,7 @@ use super::search::SearchPage;
 use super::session::Session;
 use super::tape::Tape;
 use crate::engine::{self, Command};
+use crate::text::escape_controls;
 
 /// Everything that happens to the screen.
 // Events are handled one by one and never kept, so their size does not matter.
@@ -159,6 +160,7 @@ fn press(app: &mut App, key: KeyEvent) -> Vec<Command> {
     }
     let context = app.context();
     let mut pending = app.pending_key.take();
+    let is_first = pending.is_none();
     let lookup = app.keymap.press(&mut pending, context, key);
     app.pending_key = pending;
     match lookup {
@@ -173,7 +175,11 @@ fn press(app: &mut App, key: KeyEvent) -> Vec<Command> {
         }
         Lookup::Prefix => Vec::new(),
         Lookup::Nothing => {
-            type_key(app, key);
+            match app.overlay.is_none() && app.focus != Focus::Prompt {
+                true if is_first => say_unknown(app, key),
+                true => {}
+                false => type_key(app, key),
+            }
             Vec::new()
         }
     }
@@ -204,11 +210,33 @@ fn type_key(app: &mut App, key: KeyEvent) {
             palette.search();
         }
         Some(Overlay::Force(dialog)) => inside::type_force(dialog, key),
+        Some(Overlay::Inside(dialog)) => {
+            if let Some(edit) = &mut dialog.edit {
+                edit.key(key);
+            }
+        }
         Some(Overlay::Search(SearchPage::Form)) => app.search.form.key(key),
         Some(_) => {}
-        None if app.focus == Focus::Prompt => type_prompt(app, key),
-        None => {}
+        None => type_prompt(app, key),
     }
+}
+
+/// Says that a letter does nothing in the focused pane, and where it does.
+fn say_unknown(app: &mut App, key: KeyEvent) {
+    let KeyCode::Char(letter) = key.code else { return };
+    if key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT) {
+        return;
+    }
+    let letter = escape_controls(&letter.to_string());
+    let keys = app.keymap.keys_for(UiAction::Help, app.context());
+    let help = keys.into_iter().next().unwrap_or_default();
+    let map = app.tab_title(Focus::Map).to_lowercase();
+    app.info(match app.keymap.lookup(Focus::Map.context(), key) {
+        Some(action) if app.focus == Focus::Answer => {
+            format!("{letter} ({}) is a key of the {map}: Tab goes there", action.label())
+        }
+        _ => format!("{letter} does nothing here: {help} shows the keys"),
+    });
 }
 
 fn type_prompt(app: &mut App, key: KeyEvent) {
@@ -235,6 +263,11 @@ fn paste(app: &mut App, text: &str) {
             }
         }
         Some(Overlay::Force(dialog)) => dialog.edit.insert(text),
+        Some(Overlay::Inside(dialog)) => {
+            if let Some(edit) = &mut dialog.edit {
+                edit.insert(text);
+            }
+        }
         Some(Overlay::Jump(edit)) => edit.insert(text),
         Some(Overlay::Save(dialog)) => dialog.edit.insert(text),
         Some(Overlay::Search(SearchPage::Form)) => app.search.form.paste(text),

@@ -3,6 +3,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
+use unicode_width::UnicodeWidthStr;
 
 use super::super::action::UiAction;
 use super::super::app::{App, Focus};
@@ -66,7 +67,7 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     } else {
         y = probabilities(app, &decision, area, y, buffer);
     }
-    for pieces in facts(app, run, &decision) {
+    for pieces in facts(app, run, &decision, area.width) {
         y = line(buffer, area, y, &pieces);
     }
     y = program(app, run, area, y, buffer);
@@ -160,7 +161,7 @@ fn probabilities(app: &App, decision: &Decision, area: Rect, y: u16, buffer: &mu
     y + 3
 }
 
-fn facts(app: &App, run: &Run, decision: &Decision) -> Vec<Vec<Piece>> {
+fn facts(app: &App, run: &Run, decision: &Decision, width: u16) -> Vec<Vec<Piece>> {
     let theme = &app.theme;
     let (text, muted) = (theme.style(Role::Text), theme.style(Role::Muted));
     let pair = |name: &str, value: String| vec![(format!("{name} "), muted), (value, text)];
@@ -191,8 +192,17 @@ fn facts(app: &App, run: &Run, decision: &Decision) -> Vec<Vec<Piece>> {
         Some(step) => pair("time", format!("{:.1} ms", step.ms)),
         None => pair("prefill", format!("{:.0} ms", run.trace.header.prefill_ms)),
     });
-    row.extend(pair("  position", app.cursor.token.to_string()));
-    rows.push(row);
+    let position = pair("  position", app.cursor.token.to_string());
+    let pieces = row.iter().chain(&position);
+    let all: usize = pieces.map(|(text, _)| text.as_str().width()).sum();
+    match all <= usize::from(width) {
+        true => {
+            row.extend(position);
+            rows.push(row);
+        }
+        // A number is not cut.
+        false => rows.extend([row, pair("position", app.cursor.token.to_string())]),
+    }
     rows
 }
 

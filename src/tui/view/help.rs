@@ -16,7 +16,7 @@ use super::{cell, pane, put};
 /// What am I seeing? In a few sentences.
 const WHAT: &[&str] = &[
     "A language model is a stack of layers. Here a small router at each layer decides whether it is skipped, run once or run twice.",
-    "In the map a column is a token and a row is a layer, layer 0 at the bottom. Above it stands each token's depth: how many layers it ran. Beside it stands how often each layer was skipped, run and repeated.",
+    "In the tape a line is a token, its layers from left to right; then come its depth, the layers it saved, and what is likely next. In the map a column is a token and a row is a layer, layer 0 at the bottom. Above it stands each token's depth: how many layers it ran. Beside it stands how often each layer was skipped, run and repeated.",
     "Change the routers' mind: go to a layer, pin it, rerun. The prompt and the seed stay the same, so what changes is your doing. Compare shows what it did.",
     "All prompt tokens share one program. In scope prompt the answer keeps it; in scope token every token has its own.",
 ];
@@ -60,7 +60,6 @@ pub(super) fn draw(app: &App, scroll: usize, body: Rect, buffer: &mut Buffer) {
     let area = inner(area);
     for column in 0..columns {
         let part = lines.iter().skip(rows * usize::from(column)).take(rows);
-        // What is too long for its column ends there.
         let own = Rect {
             x: area.x + column * (width + 2),
             width,
@@ -102,10 +101,17 @@ fn lines(app: &App, width: u16) -> Vec<Vec<Piece>> {
             lines.push(Vec::new());
             lines.push(vec![(group.to_owned(), style(Role::Title))]);
         }
-        lines.push(vec![
-            (pad(&keys, KEYS), style(Role::KeyBarKey)),
-            (action.description().to_owned(), style(Role::Text)),
-        ]);
+        let keys = pad(&keys, KEYS);
+        let used = Line::raw(keys.as_str()).width();
+        let room = width.saturating_sub(used as u16).max(1);
+        for (n, line) in flow([(0, action.description())].into_iter(), room, None)
+            .iter()
+            .enumerate()
+        {
+            let text: String = line.iter().map(|g| g.text.as_ref()).collect();
+            let keys = if n == 0 { keys.clone() } else { " ".repeat(used) };
+            lines.push(vec![(keys, style(Role::KeyBarKey)), (text, style(Role::Text))]);
+        }
     }
     lines
 }
@@ -129,4 +135,26 @@ fn keys(app: &App, action: UiAction) -> String {
         .cloned()
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_description_is_there_to_its_end() {
+        let app = crate::tui::fixture::app();
+        for width in [40, COLUMN] {
+            let lines = lines(&app, width);
+            for line in &lines {
+                let text: String = line.iter().map(|(text, _)| text.as_str()).collect();
+                assert!(Line::raw(text.trim_end()).width() <= usize::from(width), "{text}");
+            }
+            let texts: Vec<&str> = lines.iter().flatten().map(|(text, _)| text.trim()).collect();
+            let all = texts.join(" ").split_whitespace().collect::<Vec<_>>().join(" ");
+            for action in UiAction::ALL {
+                assert!(all.contains(action.description()), "{}", action.name());
+            }
+        }
+    }
 }

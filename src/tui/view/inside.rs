@@ -6,10 +6,13 @@
 //!   29 █    " blue"       0.62 =  ██▏    1.31               ▏    0.021         0.31
 //!   28 ·    (" sky")      0.40    ███    2.02    █▌    0.51 ▎    0.040         0.42
 //!   embed   "the"         0.11    …
+//!  " blue" ▁▁▁▂▃▅█  0.00 → 0.62, rank 512 → 1, the likeliest from layer 21 on
 //! ```
+//!
+//! A token that is followed has a column of its own: its probability and its rank at each stage.
 
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Position, Rect};
 use ratatui::style::Style;
 
 use super::super::action::UiAction;
@@ -21,7 +24,7 @@ use super::super::widgets::bar;
 use super::super::widgets::flow::{fit, flow};
 use super::map::quoted;
 use super::{cell, pane, put};
-use crate::engine::{Candidate, ExpertUse, Inspection, Stage};
+use crate::engine::{Candidate, ExpertUse, Followed, Inspection, Stage, Standing};
 use crate::program::Action;
 
 /// Columns: layer and action, what the lens says, its probability.
@@ -35,13 +38,19 @@ const LAST: usize = 5;
 /// Columns of a further candidate.
 const MORE: usize = SAYS + 7;
 
+/// Columns of the token that is followed: a bar, its probability, its rank.
+const FOLLOW: usize = BAR + 7 + 6;
+/// Columns of the experts of a looped model.
+const EXPERTS: usize = 26;
+
 /// Rows above and below the table.
 const HEAD: u16 = 3;
 const FOOT: u16 = 3;
 
 type Piece = (String, Style);
 
-pub(super) fn draw(app: &App, dialog: &InsideDialog, body: Rect, buffer: &mut Buffer) {
+/// Draws the dialog; where the cursor of what is typed is.
+pub(super) fn draw(app: &App, dialog: &InsideDialog, body: Rect, buffer: &mut Buffer) -> Option<Position> {
     let token = app.shown.as_ref().and_then(|run| run.token(dialog.position));
     let token = token.map_or(String::new(), |(text, _)| quoted(text));
     let title = format!("Inside token {} {token}", dialog.position);
@@ -52,8 +61,20 @@ pub(super) fn draw(app: &App, dialog: &InsideDialog, body: Rect, buffer: &mut Bu
             put(buffer, area, 0, 0, "looking inside…", app.theme.style(Role::Muted));
         }
         PendingQuestion::Refused(why) => refused(app, why, area, buffer),
-        PendingQuestion::Here(inspection) => table(app, inspection, area, buffer),
+        PendingQuestion::Here(inspection) => table(app, inspection, dialog.followed(), area, buffer),
     }
+    let edit = dialog.edit.as_ref()?;
+    let line = Rect { height: 1, ..area };
+    let name = "follow the next token, with its space before it: ";
+    buffer.set_style(line.intersection(buffer.area), Style::reset());
+    put(buffer, line, 0, 0, &" ".repeat(usize::from(line.width)), Style::new());
+    let x = put(buffer, line, 0, 0, name, app.theme.style(Role::Muted));
+    let typed = Rect {
+        x: line.x + x,
+        width: line.width.saturating_sub(x),
+        ..line
+    };
+    Some(super::line::draw(app, edit, typed, buffer))
 }
 
 /// `Esc closes`, with the key as it is.
@@ -76,7 +97,7 @@ pub(super) fn named(candidate: &Candidate) -> String {
     format!("{} {:.2}", quoted(&candidate.text), candidate.probability)
 }
 
-fn table(app: &App, inspection: &Inspection, area: Rect, buffer: &mut Buffer) {
+fn table(app: &App, inspection: &Inspection, followed: Option<&Followed>, area: Rect, buffer: &mut Buffer) {
     let style = |role| app.theme.style(role);
     let next: Vec<String> = inspection.next.top.iter().map(named).collect();
     let x = put(buffer, area, 0, 0, "next ", style(Role::Muted));
@@ -86,25 +107,34 @@ fn table(app: &App, inspection: &Inspection, area: Rect, buffer: &mut Buffer) {
     let shown = Rect { x: area.x + x, ..line };
     put(buffer, shown, 0, 0, &next.join("  "), style(Role::Text));
     put(buffer, area, x + room, 0, &entropy, style(Role::Muted));
-    let more = usize::from(area.width).saturating_sub(LAYER + SAYS + P + 3 * (BAR + NUMBER + 1) + LAST) / MORE;
     let has_experts = inspection.stages.iter().any(|stage| stage.experts.is_some());
+    let columns = Columns::new(usize::from(area.width), followed.is_some(), has_experts);
     // What experts do takes a longer sentence.
-    let foot = if has_experts { FOOT + 2 } else { FOOT };
-    draw_row(&heading(app, more, has_experts), area, 1, buffer);
+    let course = followed.map_or(String::new(), |followed| course(inspection, followed));
+    let course: Vec<String> = match followed {
+        Some(_) => flow([(0, course.as_str())].into_iter(), area.width, None)
+            .iter()
+            .map(|line| line.iter().map(|g| g.text.as_ref()).collect())
+            .collect(),
+        None => Vec::new(),
+    };
+    let foot = if has_experts { FOOT + 2 } else { FOOT } + course.len() as u16;
+    draw_row(&heading(app, &columns, followed), area, 1, buffer);
     let table = Rect {
         y: area.y + HEAD - 1,
         height: area.height.saturating_sub(HEAD - 1 + foot),
         ..area
     };
     let scales = Scales::new(inspection);
-    let rows: Vec<&Stage> = inspection.stages.iter().rev().collect();
-    let here = |stage: &&&Stage| stage.block.is_some_and(|(layer, _)| layer == app.cursor.layer);
-    let at = rows.iter().position(|s| here(&s)).unwrap_or(0);
+    let rows: Vec<(usize, &Stage)> = inspection.stages.iter().enumerate().rev().collect();
+    let here = |stage: &Stage| stage.block.is_some_and(|(layer, _)| layer == app.cursor.layer);
+    let at = rows.iter().position(|(_, stage)| here(stage)).unwrap_or(0);
     let height = usize::from(table.height).max(1);
     let top = at.saturating_sub(height / 2).min(rows.len().saturating_sub(height));
     let final_id = inspection.next.top.first().map(|c| c.id);
-    for (y, stage) in (0..table.height).zip(rows.iter().skip(top)) {
-        let mut row = row(app, stage, &scales, final_id, if has_experts { 0 } else { more });
+    for (y, &(n, stage)) in (0..table.height).zip(rows.iter().skip(top)) {
+        let standing = followed.map(|followed| followed.at[n]);
+        let mut row = row(app, stage, &scales, final_id, &columns, standing);
         if let Some(experts) = &stage.experts {
             row.push((
                 format!("  {}", chosen(experts, before(app, inspection, stage))),
@@ -112,7 +142,7 @@ fn table(app: &App, inspection: &Inspection, area: Rect, buffer: &mut Buffer) {
             ));
         }
         draw_row(&row, table, y, buffer);
-        if here(&stage) {
+        if here(stage) {
             let line = Rect {
                 y: table.y + y,
                 height: 1,
@@ -127,13 +157,82 @@ fn table(app: &App, inspection: &Inspection, area: Rect, buffer: &mut Buffer) {
         ..area
     };
     let text = match rows.get(at) {
-        Some(stage) => in_words(app, stage),
+        Some((_, stage)) => in_words(app, stage),
         None => String::new(),
+    };
+    for (y, line) in (0..).zip(&course) {
+        put(buffer, foot.intersection(area), 0, y, line, style(Role::Text));
+    }
+    let foot = Rect {
+        y: foot.y + course.len() as u16,
+        height: foot.height - course.len() as u16,
+        ..foot
     };
     for (y, line) in (0..foot.height).zip(flow([(0, text.as_str())].into_iter(), foot.width, None)) {
         let text: String = line.iter().map(|g| g.text.as_ref()).collect();
         put(buffer, foot.intersection(area), 0, y, &text, style(Role::Muted));
     }
+}
+
+/// What there is room for.
+struct Columns {
+    /// How far the state moved; gives way to a token that is followed.
+    moved: bool,
+    /// Further candidates.
+    more: usize,
+    experts: bool,
+}
+
+impl Columns {
+    fn new(width: usize, follows: bool, experts: bool) -> Columns {
+        let moved = BAR + NUMBER + 1 + LAST;
+        let follow = if follows { FOLLOW } else { 0 };
+        let all = LAYER + SAYS + P + 2 * (BAR + NUMBER + 1) + moved + follow;
+        let needed = all + if experts { EXPERTS } else { 0 };
+        Columns {
+            moved: !follows || width >= needed,
+            more: if experts { 0 } else { width.saturating_sub(all) / MORE },
+            experts,
+        }
+    }
+}
+
+/// A followed token in a line: its probability over the stages that were carried out, how it begins and ends, and from
+/// where on it is the likeliest. A point stands for a layer that was skipped.
+fn course(inspection: &Inspection, followed: &Followed) -> String {
+    let carried = || {
+        inspection
+            .stages
+            .iter()
+            .zip(&followed.at)
+            .filter(|(stage, _)| stage.carried_out)
+    };
+    let greatest = carried()
+        .map(|(_, standing)| standing.probability)
+        .fold(f32::MIN_POSITIVE, f32::max);
+    let line: String = inspection
+        .stages
+        .iter()
+        .zip(&followed.at)
+        .map(|(stage, standing)| match stage.carried_out {
+            true => bar::vertical(f64::from(standing.probability / greatest), 0, 1),
+            false => '·',
+        })
+        .collect();
+    let ends = carried().next().zip(carried().last());
+    let ends = ends.map_or(String::new(), |((_, first), (_, last))| {
+        format!(
+            "{:.2} → {:.2}, rank {} → {}",
+            first.probability, last.probability, first.rank, last.rank
+        )
+    });
+    let leads = inspection.leads(followed).map_or(String::new(), |at| {
+        format!(
+            ", likeliest from {} on",
+            super::lens::stage_name(&inspection.stages[at])
+        )
+    });
+    format!("{} {line} {ends}{leads}", quoted(&followed.token.text))
 }
 
 fn draw_row(pieces: &[Piece], area: Rect, y: u16, buffer: &mut Buffer) {
@@ -169,17 +268,19 @@ fn chosen(experts: &ExpertUse, before: Option<&ExpertUse>) -> String {
     names.join(" ") + &shared
 }
 
-fn heading(app: &App, more: usize, has_experts: bool) -> Vec<Piece> {
+fn heading(app: &App, columns: &Columns, followed: Option<&Followed>) -> Vec<Piece> {
     let mut text = format!("{:<LAYER$}{:<SAYS$}{:<P$}", "layer", "would say", "p");
-    for (name, width) in [
-        ("entropy", BAR + NUMBER + 1),
-        ("KL to end", BAR + NUMBER + 1),
-        ("turned", BAR + NUMBER + 1),
-        ("moved", LAST),
-    ] {
+    for (name, width) in [("entropy", BAR + NUMBER + 1), ("KL to end", BAR + NUMBER + 1)] {
         text += &format!("{name:<width$}");
     }
-    match (has_experts, more) {
+    if columns.moved {
+        text += &format!("{:<w$}{:<LAST$}", "turned", "moved", w = BAR + NUMBER + 1);
+    }
+    if let Some(followed) = followed {
+        let name = pad(&quoted(&followed.token.text), BAR + 7);
+        text += &format!("{name}{:<w$}", "rank", w = FOLLOW - BAR - 7);
+    }
+    match (columns.experts, columns.more) {
         (true, _) => text += "  experts, J with the iteration before",
         (false, 0) => {}
         (false, _) => text += "  or",
@@ -205,7 +306,14 @@ impl Scales {
     }
 }
 
-fn row(app: &App, stage: &Stage, scales: &Scales, final_id: Option<u32>, more: usize) -> Vec<Piece> {
+fn row(
+    app: &App,
+    stage: &Stage,
+    scales: &Scales,
+    final_id: Option<u32>,
+    columns: &Columns,
+    followed: Option<Standing>,
+) -> Vec<Piece> {
     let style = |role| app.theme.style(role);
     let text = match stage.carried_out {
         true => style(Role::Text),
@@ -230,13 +338,19 @@ fn row(app: &App, stage: &Stage, scales: &Scales, final_id: Option<u32>, more: u
     gauge(stage.lens.entropy, scales.entropy, 2);
     gauge(stage.kl, scales.kl, 3);
     match stage.moved {
+        _ if !columns.moved => {}
         Some(moved) => {
             gauge(moved.turn, scales.turn, 3);
             pieces.push((format!("{:<LAST$.2}", moved.step), text));
         }
         None => pieces.push((" ".repeat(BAR + 1 + NUMBER + LAST), text)),
     }
-    for candidate in stage.lens.top.iter().skip(1).take(more) {
+    if let Some(standing) = followed {
+        let fill = bar::horizontal(f64::from(standing.probability), BAR);
+        pieces.push((fill, style(Role::Gauge)));
+        pieces.push((format!(" {:<6.3}{:<6}", standing.probability, standing.rank), text));
+    }
+    for candidate in stage.lens.top.iter().skip(1).take(columns.more) {
         let candidate = format!("  {}", pad(&named(candidate), MORE - 2));
         pieces.push((candidate, style(Role::Muted)));
     }
@@ -277,10 +391,12 @@ fn in_words(app: &App, stage: &Stage) -> String {
     let (Some((layer, n)), Some(moved)) = (stage.block, stage.moved) else {
         return format!("The embedding alone would say {says}.");
     };
-    let lengths = format!(
-        "the state by {:.2} of its length and turn it by {:.3} (1 − cosine)",
-        moved.step, moved.turn
-    );
+    let lengths = |turned: &str| {
+        format!(
+            "the state by {:.2} of its length and {turned} it by {:.3} (1 − cosine)",
+            moved.step, moved.turn
+        )
+    };
     let layer = match &app.shown {
         Some(run) => run.layer_name(layer),
         None => format!("Layer {layer}"),
@@ -288,9 +404,13 @@ fn in_words(app: &App, stage: &Stage) -> String {
     let experts = stage.experts.as_ref().map_or(String::new(), modulated);
     match (stage.carried_out, n) {
         (false, _) => format!(
-            "{experts}{layer} was skipped. Run here, it would move {lengths}; stopped after it, the token would say {says}."
+            "{experts}{layer} was skipped. Run here, it would move {}; stopped after it, the token would say {says}.",
+            lengths("turn")
         ),
-        (true, 0) => format!("{experts}{layer} did move {lengths}; stopped after it, the token would say {says}."),
+        (true, 0) => format!(
+            "{experts}{layer} moved {}; stopped after it, the token would say {says}.",
+            lengths("turned")
+        ),
         (true, n) => {
             let since = stage.since.map_or(String::new(), |since| {
                 format!(
@@ -299,8 +419,9 @@ fn in_words(app: &App, stage: &Stage) -> String {
                 )
             });
             format!(
-                "{experts}Execution {} of {layer} moved {lengths}; stopped after it, the token would say {says}.{since}",
-                n + 1
+                "{experts}Execution {} of {layer} moved {}; stopped after it, the token would say {says}.{since}",
+                n + 1,
+                lengths("turned")
             )
         }
     }

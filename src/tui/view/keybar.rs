@@ -15,7 +15,22 @@ fn offered(app: &App) -> &'static [UiAction] {
         Some(Overlay::Settings(dialog)) if dialog.edit.is_some() => return &[Accept, Close],
         Some(Overlay::Settings(_)) => return &[Accept, Toggle, Rerun, Close],
         Some(Overlay::Compare { .. }) => return &[Close, Up, Down, Divergence, Rerun],
-        Some(Overlay::Inside(_)) => return &[Close, Left, Right, Up, Down, Flips, Branch, Force, Help],
+        Some(Overlay::Inside(dialog)) if dialog.edit.is_some() => return &[Accept, Close],
+        Some(Overlay::Inside(_)) => {
+            return &[
+                Close,
+                Left,
+                Right,
+                Up,
+                Down,
+                FollowNext,
+                FollowTyped,
+                Flips,
+                Branch,
+                Force,
+                Help,
+            ];
+        }
         Some(Overlay::Flips(_)) => return &[Accept, Toggle, Freeze, Branch, Inside, Close, Help, Up, Down],
         Some(Overlay::Next(_)) => return &[Accept, StepToken, PinSkip, PinExecute, PinRepeat, Up, Down, Close, Help],
         Some(Overlay::Force(_)) => return &[Accept, Close],

@@ -175,12 +175,16 @@ pub(super) fn facts(app: &App) -> Vec<(String, Role)> {
 
 /// Where the final token stands from there on, in words.
 pub(super) fn settles_at(said: &Inspection) -> Option<String> {
-    let stage = &said.stages[said.settles()?];
-    Some(match stage.block {
+    Some(stage_name(&said.stages[said.settles()?]))
+}
+
+/// A stage in words.
+pub(super) fn stage_name(stage: &Stage) -> String {
+    match stage.block {
         None => "the embedding".to_owned(),
         Some((layer, 0)) => format!("layer {layer}"),
         Some((layer, n)) => format!("execution {} of layer {layer}", n + 1),
-    })
+    }
 }
 
 #[cfg(test)]

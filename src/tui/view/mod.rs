@@ -118,10 +118,7 @@ fn draw(app: &App, screen: &Screen, area: Rect, buffer: &mut Buffer) -> Option<P
         }
         Some(Overlay::Force(dialog)) => force::draw(app, dialog, body, buffer),
         Some(Overlay::Stats(dialog)) => stats::draw(app, dialog, body, buffer),
-        Some(Overlay::Inside(dialog)) => {
-            inside::draw(app, dialog, body, buffer);
-            None
-        }
+        Some(Overlay::Inside(dialog)) => inside::draw(app, dialog, body, buffer),
         Some(Overlay::Next(dialog)) => {
             next::draw(app, dialog, body, buffer);
             None

@@ -212,6 +212,27 @@ fn views_change_without_changing_the_run() {
 }
 
 #[test]
+fn a_letter_without_a_meaning_is_told() {
+    let mut app = ready();
+    let told = |app: &mut App, letter: &str| {
+        app.notice = None;
+        keys(app, letter);
+        app.notice.as_ref().map(|notice| notice.text.clone())
+    };
+    assert_eq!(
+        told(&mut app, "Q").as_deref(),
+        Some("Q does nothing here: ? shows the keys")
+    );
+    assert_eq!(told(&mut app, "y"), None);
+    assert_eq!(told(&mut app, "z"), None, "what follows a prefix is not read by itself");
+    focus(&mut app, Focus::Answer);
+    let of_the_map = told(&mut app, "Z").unwrap();
+    assert!(of_the_map.starts_with("Z (tape/map) is a key of the "), "{of_the_map}");
+    focus(&mut app, Focus::Prompt);
+    assert_eq!(told(&mut app, "Q"), None);
+}
+
+#[test]
 fn tab_goes_around_and_q_is_typed_in_the_prompt() {
     let mut app = ready();
     let mut seen = Vec::new();
@@ -222,6 +243,15 @@ fn tab_goes_around_and_q_is_typed_in_the_prompt() {
     assert_eq!(seen, [Focus::Detail, Focus::Prompt, Focus::Answer, Focus::Map]);
     key(&mut app, KeyCode::BackTab);
     assert_eq!(app.focus, Focus::Answer);
+    // On a narrow screen in the order of its tabs.
+    update(&mut app, UiEvent::Resize(80, 24));
+    focus(&mut app, Focus::Prompt);
+    for pane in [Focus::Map, Focus::Answer, Focus::Detail, Focus::Prompt] {
+        key(&mut app, KeyCode::Tab);
+        assert_eq!(app.focus, pane);
+    }
+    update(&mut app, UiEvent::Resize(120, 40));
+    focus(&mut app, Focus::Answer);
     keys(&mut app, "/q");
     assert_eq!(
         (app.focus, app.prompt.text().as_str(), app.quit),

@@ -5,7 +5,7 @@ use crate::engine::{AskId, InspectionRequest, InspectionResult, Trace};
 use crate::program::Action;
 use crate::tui::app::{Against, Cursor};
 use crate::tui::history::Parent;
-use crate::tui::inside::PendingQuestion;
+use crate::tui::inside::{FOLLOWED, PendingQuestion};
 use crate::tui::run::RunProgress;
 
 /// The one question that was asked.
@@ -81,6 +81,60 @@ fn inside_asks_about_the_token_at_the_cursor_and_follows_it() {
     key(&mut app, KeyCode::Esc);
     assert_eq!(app.overlay, None);
     assert_eq!(keys(&mut app, "x"), []);
+}
+
+#[test]
+fn a_token_is_followed_from_token_to_token() {
+    let dialog = |app: &App| match &app.overlay {
+        Some(Overlay::Inside(dialog)) => dialog.clone(),
+        other => panic!("{other:?}"),
+    };
+    let followed = |app: &App| dialog(app).followed().map(|followed| followed.token.text.clone());
+    let likely = |app: &App, n: usize| Some(dialog(app).inspection.here().unwrap().next.top[n].text.clone());
+    let mut app = at(5, 20);
+    asks(&mut app, "I");
+    assert_eq!(followed(&app), None);
+    for n in 0..FOLLOWED {
+        assert_eq!(keys(&mut app, "n"), []);
+        assert_eq!(followed(&app), likely(&app, n));
+    }
+    keys(&mut app, "n");
+    assert_eq!(followed(&app), None, "after the last one none");
+    keys(&mut app, "nn");
+    asks(&mut app, "l");
+    assert_eq!(
+        followed(&app),
+        likely(&app, 1),
+        "the second likeliest of the next token"
+    );
+    // Letters are typed; what is typed stays with the dialog.
+    keys(&mut app, "/");
+    assert_eq!(app.context(), "command");
+    keys(&mut app, " moon");
+    key(&mut app, KeyCode::Esc);
+    assert_eq!((followed(&app), dialog(&app).edit), (likely(&app, 1), None));
+    keys(&mut app, "/ moon");
+    let commands = key(&mut app, KeyCode::Enter);
+    let (_, InspectionRequest::Inspect { also, position, .. }) = question(&commands) else {
+        panic!("{commands:?}")
+    };
+    assert_eq!((also.as_deref(), position), (Some(" moon"), 21));
+    hear(&mut app, fixture::answers(&commands));
+    assert_eq!(followed(&app).as_deref(), Some(" moon"));
+    asks(&mut app, "h");
+    assert_eq!(followed(&app).as_deref(), Some(" moon"));
+    let said = crate::tui::describe::selected(&app).unwrap();
+    assert!(
+        said.contains("\" moon\" with 0.0") && said.contains(", rank "),
+        "{said}"
+    );
+    // Nothing typed: the likely ones alone.
+    keys(&mut app, "/");
+    let commands = key(&mut app, KeyCode::Enter);
+    assert!(matches!(
+        question(&commands).1,
+        InspectionRequest::Inspect { also: None, .. }
+    ));
 }
 
 #[test]
