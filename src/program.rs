@@ -3,7 +3,8 @@
 //! A *program* is the ordered list of layer indices a pass runs; the *standard program* of an
 //! `L`-layer decoder is `0, 1, …, L-1`. Dr.LLM (arXiv 2510.12773) decides one [`Action`] per layer,
 //! an action vector, which expands to a program; PoLar (arXiv 2606.06574) repeats whole segments.
-//! Both are written in one text form, see [`Program::parse`].
+//! Both are written in one text form, see [`Program::parse`]. An execution may be a step of another size than a whole
+//! one, see [`StepSize`].
 //!
 //! ```
 //! use drllm::program::{Action, Program};
@@ -23,11 +24,15 @@
 //! ```
 
 pub mod segments;
+pub mod step_size;
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
+
+pub use step_size::{Damping, StepSize};
 
 /// What happens at one layer. The discriminant is Dr.LLM's class index, and also the number of
 /// times the block is executed.
@@ -123,46 +128,87 @@ impl ProgramError {
 /// Layers that a model is taken to have while it is not known which one it will be.
 pub const MOST_LAYERS: usize = 4096;
 
-/// An ordered list of layer indices. The empty program is legal: embeddings go straight to the
-/// final norm. Prints and serialises in the text form.
+/// One application of a block, in a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Execution {
+    /// The layer whose block it is.
+    pub layer: usize,
+    /// Which of the layer's executions in this program, from 0. Every pair of layer and this has KV slots of its own.
+    pub n: usize,
+    /// How much of what the block does is kept.
+    pub step: StepSize,
+}
+
+/// An ordered list of layer indices, and of the steps that their executions take. The empty program is legal:
+/// embeddings go straight to the final norm. Prints and serialises in the text form.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Program(Vec<usize>);
+pub struct Program {
+    layers: Vec<usize>,
+    /// One for each layer; none where all are whole.
+    steps: Vec<StepSize>,
+}
 
 impl Program {
     /// The unmodified model: every one of `layers` once, in order.
     pub fn standard(layers: usize) -> Program {
-        Program((0..layers).collect())
+        Program::from_layers(0..layers)
     }
 
     /// A program from layer indices in execution order.
     pub fn from_layers(layers: impl IntoIterator<Item = usize>) -> Program {
-        Program(layers.into_iter().collect())
+        Program {
+            layers: layers.into_iter().collect(),
+            steps: Vec::new(),
+        }
     }
 
     /// Expands an action vector: layer `l` stands `actions[l].executions()` times in a row.
     pub fn from_actions(actions: &[Action]) -> Program {
-        Program(
-            actions
-                .iter()
-                .enumerate()
-                .flat_map(|(layer, a)| std::iter::repeat_n(layer, a.executions()))
-                .collect(),
-        )
+        let layers = actions.iter().enumerate();
+        Program::from_layers(layers.flat_map(|(layer, a)| std::iter::repeat_n(layer, a.executions())))
+    }
+
+    /// The standard program of `layers` layers, but for a block of neighbouring layers that runs twice in a row, the
+    /// second time damped.
+    pub fn repeating(layers: usize, block: RangeInclusive<usize>, damping: Damping) -> Program {
+        let mut program = Program::default();
+        program.extend(&(0..=*block.end()).collect::<Vec<_>>(), StepSize::WHOLE);
+        program.extend(&block.clone().collect::<Vec<_>>(), StepSize::new(damping, 1));
+        program.extend(&(block.end() + 1..layers).collect::<Vec<_>>(), StepSize::WHOLE);
+        program
+    }
+
+    /// Adds executions that take the same step.
+    fn extend(&mut self, layers: &[usize], step: StepSize) {
+        if layers.is_empty() {
+            return;
+        }
+        if !step.is_whole() || self.is_damped() {
+            self.steps.resize(self.layers.len(), StepSize::WHOLE);
+            self.steps.resize(self.layers.len() + layers.len(), step);
+        }
+        self.layers.extend(layers);
+    }
+
+    /// Whether an execution is not whole.
+    pub fn is_damped(&self) -> bool {
+        !self.steps.is_empty()
     }
 
     /// The action vector of length `layers`, if the program is one: layers in ascending order,
-    /// none more than twice.
+    /// none more than twice, none damped.
     pub fn to_actions(&self, layers: usize) -> Option<Vec<Action>> {
-        let ordered = self.0.windows(2).all(|w| w[0] <= w[1]);
+        let ordered = self.layers.windows(2).all(|w| w[0] <= w[1]);
         let counts = self.executions(layers);
-        (ordered && counts.iter().all(|&n| n <= 2) && self.0.iter().all(|&l| l < layers))
+        let once_or_twice = counts.iter().all(|&n| n <= 2) && self.layers.iter().all(|&l| l < layers);
+        (ordered && once_or_twice && !self.is_damped())
             .then(|| counts.into_iter().map(Action::from_executions).collect())
     }
 
     /// How often each of `layers` layers stands in the program.
     pub fn executions(&self, layers: usize) -> Vec<usize> {
         let mut counts = vec![0; layers];
-        for &layer in self.0.iter().filter(|&&l| l < layers) {
+        for &layer in self.layers.iter().filter(|&&l| l < layers) {
             counts[layer] += 1;
         }
         counts
@@ -170,32 +216,40 @@ impl Program {
 
     /// Layer indices in execution order.
     pub fn layers(&self) -> &[usize] {
-        &self.0
+        &self.layers
     }
 
     /// Depth: the number of block executions.
     pub fn depth(&self) -> usize {
-        self.0.len()
+        self.layers.len()
     }
 
     /// Whether nothing is run between embedding and head.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.layers.is_empty()
     }
 
-    /// `(layer, n)` for each execution: the n-th (from 0) time that layer is run in this program.
-    /// Every pair has KV slots of its own.
-    pub fn passes(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
-        let mut seen = vec![0; self.0.iter().max().map_or(0, |m| m + 1)];
-        self.0.iter().map(move |&layer| {
+    /// The executions in order.
+    pub fn passes(&self) -> impl Iterator<Item = Execution> + '_ {
+        let mut seen = vec![0; self.layers.iter().max().map_or(0, |m| m + 1)];
+        self.layers.iter().enumerate().map(move |(at, &layer)| {
             seen[layer] += 1;
-            (layer, seen[layer] - 1)
+            Execution {
+                layer,
+                n: seen[layer] - 1,
+                step: self.step(at),
+            }
         })
     }
 
+    /// The step of the execution at an index of [`Self::layers`].
+    fn step(&self, at: usize) -> StepSize {
+        self.steps.get(at).copied().unwrap_or(StepSize::WHOLE)
+    }
+
     /// Parses the text form: items separated by spaces or commas; `7` one layer, `3-9` an
-    /// inclusive range, `7x2` a layer twice in a row, `(4-6)x2` a segment twice. The empty text
-    /// is the empty program.
+    /// inclusive range, `7x2` a layer twice in a row, `(4-6)x2` a segment twice. `7x2~0.5` and `(4-6)x2~0.5` damp what
+    /// comes after the first time, `7x3~0.5` in two steps of half of that. The empty text is the empty program.
     ///
     /// # Errors
     /// Unknown layers, typos (with the column and what was expected) and programs longer than
@@ -209,8 +263,12 @@ impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut items = Vec::new();
         let mut at = 0;
-        while at < self.0.len() {
-            let (item, used) = next_item(&self.0[at..]);
+        while at < self.depth() {
+            let damped = self.next_damped(at);
+            let (item, used) = match &damped {
+                Some(damped) if damped.start == at => damped.item(&self.layers),
+                _ => next_item(&self.layers[at..damped.map_or(self.depth(), |d| d.start)]),
+            };
             items.push(item);
             at += used;
         }
@@ -218,12 +276,60 @@ impl fmt::Display for Program {
     }
 }
 
-/// The text of the first item of `rest` and how many executions it stands for.
-fn next_item(rest: &[usize]) -> (String, usize) {
-    let range = |run: &[usize]| match run {
+/// A segment that runs once whole and then damped.
+struct DampedRepeat {
+    /// Where it begins in the program.
+    start: usize,
+    length: usize,
+    damping: Damping,
+    /// How often it runs damped.
+    steps: usize,
+}
+
+impl DampedRepeat {
+    /// Its text and how many executions it stands for.
+    fn item(&self, layers: &[usize]) -> (String, usize) {
+        let (times, damping) = (self.steps + 1, self.damping);
+        let text = repeated(&layers[self.start..self.start + self.length], times);
+        (format!("{text}~{damping}"), times * self.length)
+    }
+}
+
+impl Program {
+    /// The first damped repeat that begins at `at` or later. Between two of them lies a whole execution, with which the
+    /// second begins, so damped executions that stand together are all of one.
+    fn next_damped(&self, at: usize) -> Option<DampedRepeat> {
+        let first = (at..self.steps.len()).find(|&i| !self.steps[i].is_whole())?;
+        let (damping, steps) = self.steps[first].parts();
+        let executions = self.steps[first..].iter().take_while(|step| !step.is_whole()).count();
+        let length = executions / steps;
+        Some(DampedRepeat {
+            start: first - length,
+            length,
+            damping,
+            steps,
+        })
+    }
+}
+
+/// Neighbouring layers as a range.
+fn range(run: &[usize]) -> String {
+    match run {
         [one] => one.to_string(),
         _ => format!("{}-{}", run[0], run[run.len() - 1]),
-    };
+    }
+}
+
+/// A segment that runs `times` times.
+fn repeated(segment: &[usize], times: usize) -> String {
+    match segment {
+        [layer] => format!("{layer}x{times}"),
+        _ => format!("({})x{times}", range(segment)),
+    }
+}
+
+/// The text of the first item of `rest` and how many executions it stands for.
+fn next_item(rest: &[usize]) -> (String, usize) {
     let ascending = rest.windows(2).take_while(|w| w[1] == w[0] + 1).count() + 1;
     let (run, after) = rest.split_at(ascending);
     // A run that goes back into itself may end in a repeated segment, which is an item of its own:
@@ -243,11 +349,7 @@ fn next_item(rest: &[usize]) -> (String, usize) {
         .chunks_exact(ascending)
         .take_while(|chunk| *chunk == segment)
         .count();
-    let text = match ascending {
-        1 => format!("{}x{times}", segment[0]),
-        _ => format!("({})x{times}", range(segment)),
-    };
-    (text, times * ascending)
+    (repeated(segment, times), times * ascending)
 }
 
 impl Serialize for Program {
@@ -281,21 +383,27 @@ impl<'a> Parser<'a> {
     }
 
     fn program(mut self) -> Result<Program, ProgramError> {
-        let mut out = Vec::new();
+        let mut out = Program::default();
         let limit = 2 * self.layers;
         self.separators();
         while self.peek().is_some() {
             let column = self.column();
             let (body, times) = self.item()?;
-            if out.len().saturating_add(body.len().saturating_mul(times)) > limit {
+            let damping = self.damping(times)?;
+            if out.depth().saturating_add(body.len().saturating_mul(times)) > limit {
                 return Err(ProgramError::TooLong { column, limit });
             }
-            out.extend(body.repeat(times));
+            out.extend(&body, StepSize::WHOLE);
+            let step = match damping {
+                Some(damping) => StepSize::new(damping, u16::try_from(times - 1).unwrap_or(u16::MAX)),
+                None => StepSize::WHOLE,
+            };
+            out.extend(&body.repeat(times - 1), step);
             if !self.separators() && self.peek().is_some() {
                 return Err(self.syntax("a space or comma between items"));
             }
         }
-        Ok(Program(out))
+        Ok(out)
     }
 
     /// One item: its layers and how often they run.
@@ -318,6 +426,31 @@ impl<'a> Parser<'a> {
         }
         let times = if self.eat('x') { self.times()? } else { 1 };
         Ok((range, times))
+    }
+
+    /// What stands behind `~`, after an item that runs `times` times.
+    fn damping(&mut self, times: usize) -> Result<Option<Damping>, ProgramError> {
+        if self.peek() == Some('~') && times < 2 {
+            return Err(self.syntax("'x' and a number of at least 2 before '~', like 7x2~0.5"));
+        }
+        if !self.eat('~') {
+            return Ok(None);
+        }
+        let column = self.column();
+        let mut text = String::new();
+        while let Some(c) = self.peek().filter(|&c| c != ',' && !c.is_whitespace()) {
+            text.push(c);
+            self.next();
+        }
+        let damping = text.parse().map_err(|_| ProgramError::Syntax {
+            column,
+            expected: step_size::EXPECTED,
+            found: match text.is_empty() {
+                true => "nothing".into(),
+                false => format!("'{}'", text.chars().take(12).collect::<String>().escape_default()),
+            },
+        })?;
+        Ok(Some(damping))
     }
 
     fn range(&mut self) -> Result<Vec<usize>, ProgramError> {
@@ -414,7 +547,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn layers(text: &str) -> Vec<usize> {
-        Program::parse(text, 30).unwrap().0
+        Program::parse(text, 30).unwrap().layers
     }
 
     #[test]
@@ -463,8 +596,57 @@ mod tests {
         assert_eq!(program.to_actions(3), Some(vec![Execute, Skip, Repeat]));
         assert_eq!(Program::from_layers([1, 0]).to_actions(2), None);
         assert_eq!(Program::from_layers([0, 0, 0]).to_actions(2), None);
-        let passes: Vec<_> = Program::from_layers([4, 5, 4, 5]).passes().collect();
+        let program = Program::from_layers([4, 5, 4, 5]);
+        let passes: Vec<_> = program.passes().map(|e| (e.layer, e.n)).collect();
         assert_eq!(passes, [(4, 0), (5, 0), (4, 1), (5, 1)]);
+    }
+
+    #[test]
+    fn damped_repeats_take_smaller_steps_after_the_first_time() {
+        let steps = |text: &str| -> Vec<(usize, usize, f64)> {
+            let program = Program::parse(text, 30).unwrap();
+            assert_eq!(program.to_string(), text);
+            program.passes().map(|e| (e.layer, e.n, e.step.size())).collect()
+        };
+        assert_eq!(
+            steps("6 7x2~0.5 8"),
+            [(6, 0, 1.0), (7, 0, 1.0), (7, 1, 0.5), (8, 0, 1.0)]
+        );
+        assert_eq!(steps("7x3~0.5"), [(7, 0, 1.0), (7, 1, 0.25), (7, 2, 0.25)]);
+        assert_eq!(
+            steps("(4-5)x2~-1 4"),
+            [(4, 0, 1.0), (5, 0, 1.0), (4, 1, -1.0), (5, 1, -1.0), (4, 2, 1.0)]
+        );
+        assert_eq!(steps("7x3~1"), [(7, 0, 1.0), (7, 1, 0.5), (7, 2, 0.5)]);
+        let whole = |text: &str| Program::parse(text, 30).unwrap();
+        assert_eq!(whole("7x2~1"), whole("7x2"), "one program has one form");
+        assert_eq!(whole("7x3~2"), whole("7x3"));
+        assert_ne!(whole("7x2~0.5"), whole("7x2"));
+        assert_eq!(whole("7x2~0.5").to_actions(30), None);
+        assert_eq!(
+            Program::repeating(8, 2..=4, "0.25".parse().unwrap()).to_string(),
+            "0-1 (2-4)x2~0.25 5-7"
+        );
+        assert_eq!(Program::repeating(3, 2..=2, Damping::NONE).to_string(), "0-1 2x2");
+    }
+
+    #[test]
+    fn dampings_are_refused_at_their_column() {
+        let error = |text: &str| Program::parse(text, 30).unwrap_err().to_string();
+        for refused in ["nan", "inf", "2.5", "-1.5", "1e3", "\u{1b}", "0.5x2"] {
+            let error = error(&format!("0-6 7x2~{refused}"));
+            assert!(
+                error.starts_with("column 9: expected a damping from -1 to 2"),
+                "{error}"
+            );
+            assert!(!error.contains('\u{1b}'));
+        }
+        assert!(error("7x2~").ends_with("found nothing"));
+        assert!(error("7x2~ 8").ends_with("found nothing"));
+        assert!(error("7~0.5").starts_with("column 2: expected 'x' and a number of at least 2 before '~'"));
+        assert!(error("7x1~0.5").starts_with("column 4"));
+        assert!(error("(4-6)~0.5").starts_with("column 6"));
+        assert!(error("7x2~0.5;8").starts_with("column 5"));
     }
 
     proptest! {
@@ -495,9 +677,27 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_parsed_or_refused(text in "\\PC{0,40}") {
+        fn damped_text_round_trips(items in proptest::collection::vec(
+            (0usize..8, 1usize..4, 1usize..5, -1000i32..=2000), 0..8,
+        )) {
+            let mut text = String::new();
+            for (from, length, times, thousandths) in items {
+                let to = from + length - 1;
+                let damping = f64::from(thousandths) / 1000.0;
+                text += &match times {
+                    1 => format!("{from}-{to} "),
+                    _ => format!("({from}-{to})x{times}~{damping} "),
+                };
+            }
+            let program = Program::parse(&text, 100).unwrap();
+            prop_assert_eq!(Program::parse(&program.to_string(), 100).unwrap(), program);
+        }
+
+        #[test]
+        fn any_text_is_parsed_or_refused(text in "\\PC{0,40}|[0-9x~().,-]{0,30}") {
             if let Ok(program) = Program::parse(&text, 30) {
                 prop_assert!(program.depth() <= 60);
+                prop_assert_eq!(Program::parse(&program.to_string(), 30).unwrap(), program);
             }
         }
     }

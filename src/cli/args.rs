@@ -58,7 +58,7 @@ pub struct DecideArgs {
     /// absent
     #[arg(long, value_enum)]
     pub kv: Option<KvArg>,
-    /// A fixed program, like '0-11 13-29', '0-6 7x2 8-29' or '0-3 (4-6)x2 7-29'
+    /// A fixed program, like '0-11 13-29', '0-6 7x2 8-29', '0-3 (4-6)x2 7-29' or, the second time damped, '0-6 7x2~0.5 8-29'
     #[arg(long)]
     program: Option<String>,
     /// -1 skip all, -0.5 the router itself, 0.5 execute all, 1 repeat all

@@ -57,7 +57,7 @@ impl<'a> DecisionPolicy<'a> {
                 Some(actions) => Kind::Fixed(actions),
                 None if settings.pins.is_empty() => Kind::Free(program.clone()),
                 None => bail!(
-                    "pins need a program that runs layers in order, none more than twice; '{program}' does not. \
+                    "pins need a program that runs layers in order, none more than twice, none damped; '{program}' does not. \
                      Clear the pins or change the program"
                 ),
             },

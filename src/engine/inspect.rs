@@ -12,7 +12,7 @@ use super::replay::ReplayChunk;
 use super::sequence::{LayerActions, Sequence};
 use super::trace::{LogitsReport, Trace};
 use crate::model::loopmoe::ExpertUse;
-use crate::program::Action;
+use crate::program::{Action, Execution, StepSize};
 
 /// One position of a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -298,8 +298,9 @@ fn states(sequence: &mut Sequence, replayed: &ReplayChunk, rows: &[usize]) -> Re
         });
         Ok(())
     };
-    for (layer, n, actions) in passes(replayed, sequence.layers()) {
+    for (execution, actions) in passes(replayed, sequence.layers()) {
         sequence.check_stop()?;
+        let Execution { layer, n, .. } = execution;
         let own = |row: &usize| actions.map_or(Action::Execute, |actions| actions.of_row(rows[*row]));
         let skips: Vec<usize> = (0..rows.len())
             .filter(|row| n == 0 && own(row) == Action::Skip)
@@ -312,7 +313,7 @@ fn states(sequence: &mut Sequence, replayed: &ReplayChunk, rows: &[usize]) -> Re
         }
         let after = match actions {
             Some(actions) => sequence.run_actions(layer, n, &hidden, &chunk, actions)?,
-            None => Some(sequence.run_pass(layer, n, &hidden, &chunk)?),
+            None => Some(sequence.run_execution(execution, &hidden, &chunk)?),
         };
         let Some(after) = after else { continue };
         for row in 0..rows.len() {
@@ -328,13 +329,13 @@ fn states(sequence: &mut Sequence, replayed: &ReplayChunk, rows: &[usize]) -> Re
 
 /// Executions that may be due, in order, and what each layer's tokens do; everyone does what has
 /// no actions.
-fn passes<'p>(replayed: &'p ReplayChunk, layers: usize) -> Vec<(usize, usize, Option<&'p LayerActions>)> {
-    match &replayed.actions {
-        Some(actions) => (0..layers)
-            .flat_map(|layer| [0, 1].map(|n| (layer, n, Some(&actions[layer]))))
-            .collect(),
-        None => replayed.program.passes().map(|(layer, n)| (layer, n, None)).collect(),
-    }
+fn passes<'p>(replayed: &'p ReplayChunk, layers: usize) -> Vec<(Execution, Option<&'p LayerActions>)> {
+    let Some(actions) = &replayed.actions else {
+        return replayed.program.passes().map(|execution| (execution, None)).collect();
+    };
+    let step = StepSize::WHOLE;
+    let both = |layer: usize| [0, 1].map(|n| (Execution { layer, n, step }, Some(&actions[layer])));
+    (0..layers).flat_map(both).collect()
 }
 
 /// What lies between two states (1, hidden_size).

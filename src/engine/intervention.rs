@@ -87,8 +87,8 @@ impl Inspector<'_, '_> {
         let others = pairs.filter(|(l, (a, b))| *l != layer && a.action != b.action);
         let Some(decision) = as_decided.decisions.get(layer) else {
             bail!(
-                "the program '{}' does not run layers in order, none more than twice, so no layer of it can be pinned: \
-                 change the program",
+                "the program '{}' does not run layers in order, none more than twice, none damped, so no layer of it can be \
+                 pinned: change the program",
                 as_decided.program
             );
         };

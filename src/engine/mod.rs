@@ -13,6 +13,7 @@ pub mod inspect;
 pub mod inspector;
 pub mod intervention;
 pub mod load;
+pub mod loop_map;
 pub mod notes;
 pub mod overrides;
 mod pause;

@@ -11,7 +11,7 @@ use crate::program::{Action, Program};
 pub struct ReplayChunk<'t> {
     pub ids: Vec<u32>,
     pub program: &'t Program,
-    /// What each layer's tokens do; `None` where the program runs layers in another order.
+    /// What each layer's tokens do; `None` where the program is no action vector.
     pub actions: Option<Vec<LayerActions>>,
 }
 
@@ -73,8 +73,8 @@ impl<'t> ReplayChunk<'t> {
     pub fn take_otherwise(&mut self, layer: usize, action: Action) -> Result<Program> {
         let Some(actions) = &mut self.actions else {
             bail!(
-                "the program '{}' does not run layers in order, none more than twice, so no single decision of it can \
-                 be taken otherwise: change the program",
+                "the program '{}' does not run layers in order, none more than twice, none damped, so no single decision \
+                 of it can be taken otherwise: change the program",
                 self.program
             );
         };

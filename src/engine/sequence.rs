@@ -9,8 +9,8 @@ use thiserror::Error;
 
 use crate::model::fused::{Overlapped, OverlappedTask};
 use crate::model::loopmoe::{ExpertUse, Seen};
-use crate::model::{Chunk, Decoder, KvCache, KvMode, PassKv};
-use crate::program::{Action, Program};
+use crate::model::{Chunk, Decoder, KvCache, KvMode, PassKv, stepped};
+use crate::program::{Action, Execution, Program};
 use crate::router::policy::Proposal;
 use crate::router::{Router, RouterQuery};
 
@@ -188,10 +188,10 @@ impl<'m> Sequence<'m> {
     pub fn run_program(&mut self, ids: &[u32], program: &Program) -> Result<Tensor> {
         let chunk = self.chunk(ids.len())?;
         let mut hidden = self.decoder.embed(ids)?;
-        for (done, (layer, n)) in program.passes().enumerate() {
+        for (done, execution) in program.passes().enumerate() {
             self.check_stop()?;
             self.tell(ids.len(), done, program.depth());
-            hidden = self.run_pass(layer, n, &hidden, &chunk)?;
+            hidden = self.run_execution(execution, &hidden, &chunk)?;
         }
         self.finish(ids.len(), &hidden)
     }
@@ -434,6 +434,12 @@ impl<'m> Sequence<'m> {
             Ok(())
         };
         Ok(decoder.run_block_observed(layer, hidden, chunk, kv, &mut observer)?)
+    }
+
+    /// An execution of a program by all tokens of the chunk.
+    pub(super) fn run_execution(&mut self, execution: Execution, hidden: &Tensor, chunk: &Chunk) -> Result<Tensor> {
+        let after = self.run_pass(execution.layer, execution.n, hidden, chunk)?;
+        Ok(stepped(hidden, after, execution.step)?)
     }
 
     /// The pass (layer, n) for all tokens of the chunk.

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::grading::letters::letter;
 use super::prompts;
 use super::tasks::{Answer, Question};
-use crate::model::{Chunk, Decoder, Model, logsumexp};
-use crate::program::Program;
+use crate::model::{Chunk, Decoder, Model, logsumexp, stepped};
+use crate::program::{Program, StepSize};
 use crate::text::escape_controls;
 
 /// How the log-likelihoods of a choice's tokens become its score.
@@ -241,6 +241,11 @@ impl<'a> ChoiceScorer<'a> {
         Ok(self.decoder.run_block(layer, hidden, &self.chunk, None)?)
     }
 
+    /// As [`Self::run_block`], as a step of some size.
+    pub fn take_step(&self, layer: usize, step: StepSize, hidden: &Tensor) -> Result<Tensor> {
+        Ok(stepped(hidden, self.run_block(layer, hidden)?, step)?)
+    }
+
     /// The log-probabilities of each choice's tokens by the hidden states after the last block.
     pub fn log_probs(&self, hidden: &Tensor) -> Result<Vec<Vec<f64>>> {
         let rows = Tensor::new(self.rows.as_slice(), hidden.device())?;
@@ -259,8 +264,8 @@ impl<'a> ChoiceScorer<'a> {
     /// The score under a program, from the embeddings on.
     pub fn run(&self, program: &Program, scoring: Scoring) -> Result<ChoiceScore> {
         let mut hidden = self.embed()?;
-        for &layer in program.layers() {
-            hidden = self.run_block(layer, &hidden)?;
+        for execution in program.passes() {
+            hidden = self.take_step(execution.layer, execution.step, &hidden)?;
         }
         self.finish(&hidden, scoring)
     }

@@ -2,7 +2,7 @@
 //!
 //! `config` and `weights` read a model, `block` is one layer as the papers have it, `decoder` runs
 //! one block at a time; `kv` keeps keys and values by pass, `linear` and `kernel` do the products,
-//! `fused` is the block through the CPU kernels alone.
+//! `step` damps an execution, `fused` is the block through the CPU kernels alone.
 
 pub mod apart;
 pub mod block;
@@ -27,6 +27,7 @@ pub mod loopmoe;
 mod pull;
 mod rope;
 mod split;
+mod step;
 pub mod summary;
 mod tensors;
 #[cfg(test)]
@@ -41,5 +42,6 @@ pub use info::{Loop, ModelInfo};
 pub use kernel::logsumexp;
 pub use kv::{KvCache, KvMode, PassKv};
 pub use loaded::{Model, device};
+pub use step::stepped;
 pub use tokenizer::{StreamDecoder, Tokenizer};
 pub use weights::{LoadOptions, WeightSource};

@@ -1,5 +1,6 @@
-//! Curves and marks over two axes, drawn in the terminal and as SVG.
+//! Curves and marks over two axes, drawn in the terminal and as SVG; squares over two axes as SVG.
 
+mod heat;
 mod svg;
 
 use ratatui::buffer::Buffer;
@@ -8,6 +9,7 @@ use ratatui::symbols::Marker;
 use ratatui::text::Line;
 use ratatui::widgets::{Axis, Chart, Dataset, GraphType, LegendPosition, Widget};
 
+pub use heat::{HeatCell, HeatMap};
 pub use svg::{PanelGrid, svg};
 
 /// One value, with its interval where it has one. With a note it has a mark in the SVG, which shows

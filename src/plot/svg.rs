@@ -203,7 +203,7 @@ fn tick_label(value: f64, ticks: &[f64]) -> String {
 }
 
 /// Text in XML. Control characters, which XML knows not, become visible forms.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let text = crate::text::escape_controls(text);
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     text.replace('"', "&quot;")

@@ -45,7 +45,7 @@ pub fn expand(segments: &[Segment]) -> Program {
 /// then more repeated ones, then the larger segments first.
 pub fn parse(program: &Program, layers: usize) -> Option<Vec<Segment>> {
     let run = program.layers();
-    if run.iter().any(|&layer| layer >= layers) {
+    if program.is_damped() || run.iter().any(|&layer| layer >= layers) {
         return None;
     }
     let executions = program.executions(layers);

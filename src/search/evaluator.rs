@@ -9,7 +9,7 @@ use super::mcts::{Evaluate, ProgramOutcome, SearchObserver, SearchResult, Search
 use crate::engine::sequence::Stopped;
 use crate::eval::{ChoiceScorer, EncodedQuestion, GenerationSettings, Question, Scoring, Variant, generation};
 use crate::model::Model;
-use crate::program::Program;
+use crate::program::{Execution, Program, StepSize};
 
 /// Bytes of hidden states kept for one question, where the user does not say. At two threads the
 /// search holds at most twice this.
@@ -29,12 +29,15 @@ pub struct ProgramEvaluator<'a> {
     pub stop: Option<&'a AtomicBool>,
 }
 
-/// Programs that begin with the layers on the way to this node.
+/// A block's layer and the step that it takes.
+type Taken = (usize, StepSize);
+
+/// Programs that begin with the executions on the way to this node.
 struct Prefix {
-    /// Hidden states of question and choices after those layers: (tokens, hidden_size).
+    /// Hidden states of question and choices after those: (tokens, hidden_size).
     hidden: Tensor,
-    /// (next layer, node)
-    next: Vec<(usize, usize)>,
+    /// What may come next, and its node.
+    next: Vec<(Taken, usize)>,
 }
 
 impl<'a> ProgramEvaluator<'a> {
@@ -57,8 +60,12 @@ impl<'a> ProgramEvaluator<'a> {
     /// The node of the longest prefix of `program` that is kept, and its length.
     fn longest_prefix(&self, program: &Program) -> (usize, usize) {
         let mut node = 0;
-        for (length, &layer) in program.layers().iter().enumerate() {
-            match self.prefixes[node].next.iter().find(|(l, _)| *l == layer) {
+        for (length, Execution { layer, step, .. }) in program.passes().enumerate() {
+            match self.prefixes[node]
+                .next
+                .iter()
+                .find(|(taken, _)| *taken == (layer, step))
+            {
                 Some(&(_, next)) => node = next,
                 None => return (node, length),
             }
@@ -66,8 +73,8 @@ impl<'a> ProgramEvaluator<'a> {
         (node, program.depth())
     }
 
-    /// Keeps `hidden` as what follows `node` by `layer`; the new node, if there is room.
-    fn keep(&mut self, node: usize, layer: usize, hidden: &Tensor) -> Option<usize> {
+    /// Keeps `hidden` as what follows `node` by `taken`; the new node, if there is room.
+    fn keep(&mut self, node: usize, taken: Taken, hidden: &Tensor) -> Option<usize> {
         let bytes = hidden.elem_count() * hidden.dtype().size_in_bytes();
         self.room = self.room.checked_sub(bytes)?;
         let new = self.prefixes.len();
@@ -75,7 +82,7 @@ impl<'a> ProgramEvaluator<'a> {
             hidden: hidden.clone(),
             next: Vec::new(),
         });
-        self.prefixes[node].next.push((layer, new));
+        self.prefixes[node].next.push((taken, new));
         Some(new)
     }
 }
@@ -85,13 +92,13 @@ impl Evaluate for ProgramEvaluator<'_> {
         let (node, length) = self.longest_prefix(program);
         let mut hidden = self.prefixes[node].hidden.clone();
         let mut kept = Some(node);
-        for &layer in &program.layers()[length..] {
+        for Execution { layer, step, .. } in program.passes().skip(length) {
             if self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
                 return Err(Stopped.into());
             }
-            hidden = self.scorer.run_block(layer, &hidden)?;
+            hidden = self.scorer.take_step(layer, step, &hidden)?;
             self.blocks_run += 1;
-            kept = kept.and_then(|node| self.keep(node, layer, &hidden));
+            kept = kept.and_then(|node| self.keep(node, (layer, step), &hidden));
         }
         let score = self.scorer.finish(&hidden, self.scoring)?;
         Ok(ProgramOutcome {
@@ -191,6 +198,14 @@ mod tests {
             let mut programs = vec![standard.clone(), Program::default()];
             programs.extend(Edits::Layers.of(&standard, LAYERS));
             programs.extend(Edits::Segments.of(&standard, LAYERS));
+            let damped = [
+                "0-1 1x2~0.5 2-3",
+                "0 1x2~0.5 2-3",
+                "0 1x3~0.5 2-3",
+                "0 1x3~0.25 2-3",
+                "(0-2)x2~-1 3",
+            ];
+            programs.extend(damped.map(|text| Program::parse(text, LAYERS).unwrap()));
             let mut from_scratch = 0;
             for program in &programs {
                 let shared = evaluator.evaluate(program).unwrap();

@@ -106,6 +106,21 @@ fn overrides_act_and_are_recorded() {
 
     let fixed = trace(&[&prompt[..], &["--program", "0-11 13-29"]].concat());
     assert_eq!(fixed.header.program.to_string(), "0-11 13-29");
+    let damped = ["--program", "0-6 7x2~0.50 8-29", "--logits", "1"];
+    let damped = trace(&[&prompt[..], &damped].concat());
+    assert_eq!(damped.header.program.to_string(), "0-6 7x2~0.5 8-29");
+    let [whole, repeated] = ["7x2~1", "7x2"].map(|item| {
+        let t = trace(
+            &[
+                &prompt[..],
+                &["--program", &format!("0-6 {item} 8-29"), "--logits", "1"],
+            ]
+            .concat(),
+        );
+        (t.header.program, t.header.logits)
+    });
+    assert_eq!(whole, repeated, "damped by 1 is not damped");
+    assert_ne!(damped.header.logits, repeated.1);
     assert!(
         fixed
             .steps
@@ -217,6 +232,11 @@ fn the_documented_example_is_a_trace() {
 fn mistakes_in_the_arguments_exit_with_2() {
     refused(&["x", "--program", "0-11 13-30"], 2, "column 9: there is no layer 30");
     refused(&["x", "--program", "0-5 7y2"], 2, "column 6");
+    refused(
+        &["x", "--program", "0-5 7x2~3"],
+        2,
+        "column 9: expected a damping from -1 to 2 of at most three decimals",
+    );
     refused(&["x", "--budget", "0"], 2, "the budget is 0");
     refused(&["x", "--budget", "61"], 2, "expected 1 to 60");
     refused(&["x", "--dial", "1.5"], 2, "the dial is 1.5");

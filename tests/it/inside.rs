@@ -103,6 +103,7 @@ fn a_look_inside_says_what_the_run_said() {
             },
             |s: &mut Settings| s.budget = Some(24),
             |s: &mut Settings| s.program = Some(Program::parse("0-11 (9-12)x2 20-29", 30).unwrap()),
+            |s: &mut Settings| s.program = Some(Program::parse("0-8 (9-12)x2~0.5 13x3~-0.25 14-29", 30).unwrap()),
         ] {
             let settings = settings(change);
             let mut kept = PrefixCache::default();

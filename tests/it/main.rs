@@ -35,6 +35,7 @@ mod eval;
 mod eval_text;
 
 // Searches and what is trained from them: whole, in shards, watched, and on a real Slurm where there is one.
+mod loop_map;
 mod predictor;
 mod search_pipeline;
 mod search_shards;

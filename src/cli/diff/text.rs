@@ -127,7 +127,11 @@ fn part(part: &PartChanges) -> String {
         n => format!("{n} of {} cells changed, at {}", part.cells, tokens(part.programs)),
     };
     if part.changed == 0 && part.programs > 0 {
-        let _ = write!(text, "; layers in another order at {}", tokens(part.programs));
+        let _ = write!(
+            text,
+            "; layers in another order, or damped otherwise, at {}",
+            tokens(part.programs)
+        );
     }
     if !part.kinds.is_empty() {
         let kind = |k: &ActionChange| format!("{} → {} {}", k.before, k.after, k.cells);

@@ -4,6 +4,7 @@ mod array;
 mod best;
 mod export;
 mod import;
+mod map;
 mod merge;
 mod run;
 
@@ -25,6 +26,7 @@ pub struct SearchArgs {
 #[derive(Subcommand, Debug)]
 enum SearchCommand {
     Best(best::BestArgs),
+    Map(Box<map::MapArgs>),
     Merge(merge::MergeArgs),
     Export(export::RecordsExportArgs),
     Import(import::ImportArgs),
@@ -38,6 +40,7 @@ enum SearchCommand {
 pub fn run(args: SearchArgs) -> Result<()> {
     match args.command {
         Some(SearchCommand::Best(args)) => best::run(&args),
+        Some(SearchCommand::Map(args)) => map::run(&args),
         Some(SearchCommand::Merge(args)) => merge::run(&args),
         Some(SearchCommand::Export(args)) => export::run(&args),
         Some(SearchCommand::Import(args)) => import::run(&args),

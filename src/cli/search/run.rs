@@ -149,7 +149,7 @@ fn read_programs(path: &Path, layers: usize) -> Result<Vec<Program>> {
         let program = Program::parse(line.trim(), layers).map_err(|e| anyhow!("{}: {e}", place()))?;
         ensure!(
             program.to_actions(layers).is_some(),
-            "{}: '{program}' is no action vector: each layer at most twice, in order",
+            "{}: '{program}' is no action vector: each layer at most twice, in order, none damped",
             place()
         );
         ensure!(

@@ -298,3 +298,88 @@ fn a_looped_model_without_kv_fill_forgets_what_was_skipped() {
         .fold(0.0, f32::max);
     assert!(far > 1e-3, "the second token sees what the first one left");
 }
+
+/// Decoders of packed kernels, plain blocks and the executions of a LoopMoE model.
+fn all_kinds() -> [Decoder; 3] {
+    [packed_decoder(LAYERS), tiny_decoder(), looped_decoder()]
+}
+
+/// `layer` of all rows of a chunk, h + size·(B(h) − h), by sums over the states' numbers.
+fn damped_by_hand(decoder: &Decoder, layer: usize, hidden: &Tensor, size: f32) -> Tensor {
+    let positions: Vec<u32> = (0..hidden.dims()[0] as u32).collect();
+    let chunk = decoder.chunk(&positions).unwrap();
+    let after = floats(decoder.run_block(layer, hidden, &chunk, None).unwrap());
+    let before = floats(hidden.clone());
+    let state: Vec<f32> = before.iter().zip(&after).map(|(h, b)| h + size * (b - h)).collect();
+    Tensor::from_vec(state, hidden.dims(), hidden.device()).unwrap()
+}
+
+#[test]
+fn a_damped_repeat_adds_a_part_of_what_the_block_adds() {
+    let ids = [3, 1, 4, 1, 5];
+    for decoder in &all_kinds() {
+        let layers = decoder.config().layers;
+        for (text, rest) in [
+            ("0-1 2x2~0.5", vec![(2, 0.5)]),
+            ("0-1 2x2~-1", vec![(2, -1.0)]),
+            ("0-1 2x2~2", vec![(2, 2.0)]),
+            ("0-1 2x2~0", vec![]),
+            ("0-1 2x4~0.75", vec![(2, 0.25); 3]),
+            ("0 (1-2)x2~0.3", vec![(1, 0.3), (2, 0.3)]),
+            ("0 (1-2)x3~0.3", vec![(1, 0.15), (2, 0.15), (1, 0.15), (2, 0.15)]),
+        ] {
+            let program = Program::parse(text, layers).unwrap();
+            let first = (0..3).map(|layer| (layer, 1.0));
+            let expected = first
+                .chain(rest)
+                .fold(decoder.embed(&ids).unwrap(), |hidden, (layer, size)| {
+                    damped_by_hand(decoder, layer, &hidden, size)
+                });
+            let expected = decoder.logits(&expected.narrow(0, ids.len() - 1, 1).unwrap()).unwrap();
+            let mut sequence = Sequence::new(decoder, &GO_ON);
+            let found = sequence.run_program(&ids, &program).unwrap();
+            for (found, expected) in floats(found).iter().zip(floats(expected)) {
+                assert!((found - expected).abs() < 2e-4, "{text}: {found} is not {expected}");
+            }
+        }
+    }
+}
+
+/// So every step of the second time, too, sees what the tokens before left in its own pass.
+#[test]
+fn damped_repeats_are_the_same_token_by_token() {
+    let ids = [3, 1, 4, 1, 5];
+    for (decoder, within) in all_kinds().iter().zip([2e-3, 1e-4, 1e-4]) {
+        let layers = decoder.config().layers;
+        let program = Program::parse("0 (1-2)x2~0.5 3x3~-0.5", layers).unwrap();
+        let whole = Sequence::new(decoder, &GO_ON).run_program(&ids, &program).unwrap();
+        let mut sequence = Sequence::new(decoder, &GO_ON);
+        let by_token = ids.map(|id| floats(sequence.run_program(&[id], &program).unwrap()));
+        for (found, expected) in by_token[4].iter().zip(floats(whole)) {
+            assert!((found - expected).abs() < within, "{found} is not {expected}");
+        }
+        assert_eq!(sequence.blocks_run(), ids.len() * program.depth());
+        for (layer, n, entries) in [(0, 1, 0), (1, 1, 5), (2, 1, 5), (2, 2, 0), (3, 2, 5)] {
+            assert_eq!(sequence.cache.pass(layer, n).len(), entries, "pass ({layer}, {n})");
+        }
+    }
+}
+
+#[test]
+fn a_repeat_damped_by_one_is_the_repeat_to_the_bit() {
+    let ids = [3, 1, 4, 1, 5];
+    for decoder in &all_kinds() {
+        let layers = decoder.config().layers;
+        let run = |text: &str| {
+            let program = Program::parse(text, layers).unwrap();
+            floats(Sequence::new(decoder, &GO_ON).run_program(&ids, &program).unwrap())
+        };
+        assert_eq!(run("0-1 2x2~1 3"), run("0-1 2x2 3"));
+        assert_eq!(run("0-1 2x3~2 3"), run("0-1 2x3 3"));
+        assert_eq!(run("0 (1-2)x2~1 3"), run("0 (1-2)x2 3"));
+        assert_ne!(run("0-1 2x2~0.999 3"), run("0-1 2x2 3"));
+        let standard = run("0-3");
+        let still = run("0-1 2x2~0 3");
+        assert_eq!(still, standard, "a step of 0 stays where it is");
+    }
+}
