@@ -14,13 +14,13 @@ use super::progress::CommandProgress;
 use super::run::stop_on_signals;
 use super::table::{self, Cell, Table};
 use crate::eval::parallel::default_threads;
+use crate::eval::problems::LmTask;
 use crate::eval::report::ReportFormat;
 use crate::model::loopmoe::MOST_ITERATIONS;
 use crate::model::loopmoe::file::{LoopMoeFile, load};
 use crate::progress::Progress as Step;
 use crate::train::lm::evaluate::{ProblemBatch, ProblemScore, ProblemSet, evaluate, problems};
 use crate::train::lm::inside::{Inside, Iteration, Pair};
-use crate::train::lm::tasks::LmTask;
 
 /// Problems a task whose inside is looked at, of its middle difficulty.
 const LOOKED_AT: usize = 50;

@@ -8,6 +8,7 @@ use super::divergence::Divergence;
 use super::flip::Flip;
 use super::inspect::Inspection;
 use super::intervention::Intervention;
+use super::loop_map::{LoopMapRequest, LoopMapStep};
 use super::search::{SearchEnd, SearchId, SearchRequest, SearchStep};
 use super::settings::Settings;
 use super::trace::{Header, ModelInfo, RouterInfo, Step, Summary, Trace};
@@ -117,6 +118,11 @@ pub enum Command {
     Search {
         search: SearchId,
         request: Box<SearchRequest>,
+    },
+    /// Runs every block of layers twice, one at a time, on questions; what is under way is abandoned.
+    LoopMap {
+        map: SearchId,
+        request: Box<LoopMapRequest>,
     },
     /// Holds the run under way, or the next one's start, before its next token.
     Pause,
@@ -239,6 +245,15 @@ pub enum WorkerEvent {
     },
     SearchEnded {
         search: SearchId,
+        end: SearchEnd,
+    },
+    /// A cell of a loop map is scored on one more question.
+    Mapped {
+        map: SearchId,
+        step: LoopMapStep,
+    },
+    LoopMapEnded {
+        map: SearchId,
         end: SearchEnd,
     },
     /// The run could not start or broke off.

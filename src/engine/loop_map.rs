@@ -12,7 +12,7 @@ use crate::program::Damping;
 /// What is to be mapped.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoopMapRequest {
-    /// A file of questions with choices; without one, the questions that ship.
+    /// A file of questions with choices; without one, those that come with the program.
     pub data: Option<PathBuf>,
     /// Questions, at most.
     pub limit: usize,

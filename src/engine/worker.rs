@@ -19,6 +19,7 @@ use super::events::{AskId, Command, InspectionRequest, LoadRequest, Prompt, Rout
 use super::generate::Generation;
 use super::inspector::Inspector;
 use super::load::{load_model, load_routers};
+use super::loop_map::{LoopMapRequest, Mapper};
 use super::pause::PausePoint;
 use super::prefix_cache::PrefixCache;
 use super::search::{SearchEnd, SearchId, SearchRequest, Searcher};
@@ -59,15 +60,15 @@ struct UnderWay {
 }
 
 impl Worker {
-    /// Starts the thread; searches are carried out by `searcher`.
-    pub fn spawn(searcher: Searcher) -> (Worker, UnboundedReceiver<WorkerEvent>) {
+    /// Starts the thread; searches are carried out by `searcher`, loop maps by `mapper`.
+    pub fn spawn(searcher: Searcher, mapper: Mapper) -> (Worker, UnboundedReceiver<WorkerEvent>) {
         let (commands, inbox) = mpsc::channel();
         let (events, outbox) = unbounded_channel();
         let pause_point = Arc::new(PausePoint::default());
         let held = pause_point.clone();
         let thread = thread::Builder::new()
             .name("model".into())
-            .spawn(move || work(&inbox, &events, held, searcher))
+            .spawn(move || work(&inbox, &events, held, (searcher, mapper)))
             .expect("the system can start one more thread");
         let worker = Worker {
             commands: Some(commands),
@@ -98,7 +99,9 @@ impl Worker {
                 under_way.load.store(true, Ordering::Relaxed);
                 under_way.load = stop.clone();
             }
-            Command::Generate { .. } | Command::Branch { .. } | Command::Search { .. } => under_way.run = stop.clone(),
+            Command::Generate { .. } | Command::Branch { .. } | Command::Search { .. } | Command::LoopMap { .. } => {
+                under_way.run = stop.clone();
+            }
             Command::Ask { .. } => under_way.ask = stop.clone(),
             Command::Routers(_) | Command::Stop | Command::Pause | Command::Resume | Command::Step => {}
         }
@@ -144,6 +147,7 @@ struct State {
     routers: Option<Box<dyn Router>>,
     kept: PrefixCache,
     searcher: Searcher,
+    mapper: Mapper,
 }
 
 /// Orders as they come, those that came during a run and wait for its end, and what holds a run.
@@ -175,13 +179,14 @@ fn work(
     orders: &Receiver<Order>,
     events: &UnboundedSender<WorkerEvent>,
     pause_point: Arc<PausePoint>,
-    searcher: Searcher,
+    (searcher, mapper): (Searcher, Mapper),
 ) {
     let mut state = State {
         model: None,
         routers: None,
         kept: PrefixCache::default(),
         searcher,
+        mapper,
     };
     let mut inbox = Inbox {
         orders,
@@ -218,12 +223,12 @@ fn perform(
             emit(answered(ask, answer));
         }
         Command::Search { search, request } => {
-            let end = match caught(|| state.search(search, &request, inbox, &emit, stop)) {
-                Ok(()) => SearchEnd::Done,
-                Err(e) if e.is::<Stopped>() => SearchEnd::Stopped,
-                Err(e) => SearchEnd::Failed(format!("{e:#}")),
-            };
+            let end = search_end(caught(|| state.search(search, &request, inbox, &emit, stop)));
             emit(WorkerEvent::SearchEnded { search, end });
+        }
+        Command::LoopMap { map, request } => {
+            let end = search_end(caught(|| state.map(map, &request, inbox, &emit, stop)));
+            emit(WorkerEvent::LoopMapEnded { map, end });
         }
         Command::Generate { run, prompt, settings } => {
             let start = Start::Prompt(&prompt);
@@ -244,6 +249,14 @@ fn perform(
                 caught(|| state.run(run, start, &settings, inbox, &emit, stop)),
             ));
         }
+    }
+}
+
+fn search_end(outcome: Result<()>) -> SearchEnd {
+    match outcome {
+        Ok(()) => SearchEnd::Done,
+        Err(e) if e.is::<Stopped>() => SearchEnd::Stopped,
+        Err(e) => SearchEnd::Failed(format!("{e:#}")),
     }
 }
 
@@ -353,6 +366,24 @@ impl State {
             answer_waiting(inbox, (model, routers), kept, None, emit);
         };
         (self.searcher)(model, request, &mut tell, stop)
+    }
+
+    /// Fills a loop map, answering questions between two cells.
+    fn map(
+        &mut self,
+        map: SearchId,
+        request: &LoopMapRequest,
+        inbox: &mut Inbox,
+        emit: &dyn Fn(WorkerEvent),
+        stop: &AtomicBool,
+    ) -> Result<()> {
+        let model = self.model.as_ref().ok_or_else(no_model)?;
+        let (routers, kept) = (self.routers.as_deref(), &mut self.kept);
+        let mut tell = |step| {
+            emit(WorkerEvent::Mapped { map, step });
+            answer_waiting(inbox, (model, routers), kept, None, emit);
+        };
+        (self.mapper)(model, request, &mut tell, stop)
     }
 }
 

@@ -15,6 +15,7 @@ pub mod grading;
 pub mod multiple_choice;
 pub mod outcomes;
 pub mod parallel;
+pub mod problems;
 pub mod prompts;
 pub mod report;
 pub mod scoring;

@@ -94,6 +94,7 @@ actions! {
         Freeze, "freeze", "freeze", "In the flips: everything else as it ran, or later layers decide anew";
         Candidates, "candidates", "candidates", "The programs that a predictor proposed: run one and compare";
         Search, "search", "search", "Watch a search: programs tried on a question, right ones, the shortest";
+        LoopMap, "loop-map", "loop map", "The loop map: every block of layers run twice on questions, which blocks gain";
         Intervene, "intervene", "next token", "While a run is held: skip, execute or repeat a layer at the next token, and see both ways first";
         Divergence, "divergence", "KL by token", "In a comparison: how far the next-token distributions lie apart";
     }
@@ -156,6 +157,8 @@ actions! {
         Add, "add", "add", "Type one more override";
         SearchExample, "search-example", "example", "In the search: the next example question";
         SearchSort, "search-sort", "sort", "In the search: another order of the programs";
+        LoopBest, "loop-best", "best", "In the loop map: the block of greatest gain, then the next one";
+        LoopMeasure, "loop-measure", "measure", "In the loop map: compare by margin, log-likelihood or accuracy";
         Remove, "remove", "remove", "Take the override out of the list";
         SaveOverrides, "save-overrides", "save", "Save the list of overrides to a file";
         LoadOverrides, "load-overrides", "load", "Load the list of overrides from a file";
@@ -182,7 +185,7 @@ mod tests {
     #[test]
     fn no_plain_letter_is_taken_from_who_types() {
         let keymap = Keymap::<UiAction>::with_defaults(&[]).unwrap();
-        for context in ["prompt", "command", "palette", "search-form"] {
+        for context in ["prompt", "command", "palette", "search-form", "loop-map-form"] {
             for (action, keys) in keymap.help(context) {
                 let typed = keys.iter().find(|key| key.chars().count() == 1 && key.is_ascii());
                 assert_eq!(typed, None, "{} in {context}", action.name());

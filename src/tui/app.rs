@@ -15,6 +15,7 @@ use super::lens::Lens;
 use super::lesson::{Guesses, Listed, Tour};
 use super::line_edit::LineEdit;
 use super::lines::LineStarts;
+use super::loop_map::LoopMap;
 use super::next_run::WantedRouters;
 use super::override_list::{Off, OverrideList};
 use super::overrides;
@@ -250,6 +251,8 @@ pub enum Overlay {
     Training,
     /// What is seen of [`App::search`].
     Search(SearchPage),
+    /// What is seen of [`App::loop_map`].
+    LoopMap(SearchPage),
     Stats(Box<StatsDialog>),
 }
 
@@ -323,6 +326,8 @@ pub struct App {
     pub lens: Lens,
     /// The search of programs, and what it is asked.
     pub search: Search,
+    /// The loop map, and what it is asked.
+    pub loop_map: LoopMap,
     /// The file of prompts that is run, or was run last.
     pub batch: Option<PromptBatch>,
     /// How far the runs lie apart that were compared last.
@@ -412,6 +417,7 @@ impl App {
             history: History::default(),
             lens: Lens::default(),
             search: Search::default(),
+            loop_map: LoopMap::default(),
             batch: None,
             apart: None,
             starting: None,
@@ -580,7 +586,12 @@ impl App {
         let fading = self.notice.as_ref().is_some_and(|n| n.level == Level::Info);
         fading
             || self.shown.as_ref().is_some_and(Run::is_playing)
-            || ((self.is_busy() || self.search.is_running()) && !self.held && !self.reduced_motion)
+            || ((self.is_busy() || self.is_searching()) && !self.held && !self.reduced_motion)
+    }
+
+    /// Whether the worker is searching programs or filling a loop map.
+    pub fn is_searching(&self) -> bool {
+        self.search.is_running() || self.loop_map.is_running()
     }
 
     /// The marked cells, or the cursor's layer at every token: layers, and positions if limited.
@@ -658,6 +669,8 @@ impl App {
             Some(Overlay::Overrides(_)) => "overrides",
             Some(Overlay::Search(SearchPage::Form)) => "search-form",
             Some(Overlay::Search(SearchPage::Watch)) => "search",
+            Some(Overlay::LoopMap(SearchPage::Form)) => "loop-map-form",
+            Some(Overlay::LoopMap(SearchPage::Watch)) => "loop-map",
             Some(Overlay::Stats(dialog)) if dialog.edit.is_some() => "command",
             Some(_) => "overlay",
             None => self.focus.context(),

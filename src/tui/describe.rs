@@ -1,6 +1,7 @@
 //! What is selected, in a line of words: for the clipboard and for screen readers.
 
 mod dialog;
+pub mod loop_map;
 
 use super::app::App;
 use super::run::Run;
@@ -176,6 +177,8 @@ mod tests {
             ("E", "save the run, the file to write: typed run.trace.jsonl"),
             ("Cj", "predicted program 2 of 5: score -1.20, depth 30, 0-29"),
             ("S", "search: "),
+            ("@", "loop map: start the map"),
+            ("Y", "training of depth routers, quick: 160 answers"),
             ("L", "lesson What a layer program is: "),
         ] {
             let mut app = fixture::empty(crate::tui::color::ColorTier::None);
@@ -213,7 +216,7 @@ mod tests {
         let text = opened(&mut app, " N");
         assert!(text.starts_with("the next token, layer 15 to skip, decided "), "{text}");
         kinds.insert(kind(app.overlay.as_ref().unwrap()));
-        assert_eq!(kinds.len(), 16, "a dialog is not told here");
+        assert_eq!(kinds.len(), 18, "a dialog is not told here");
     }
 
     /// A number for each kind: a new one must be told too.
@@ -237,6 +240,7 @@ mod tests {
             Next(_) => 14,
             Candidates { .. } => 15,
             Training => 16,
+            LoopMap(_) => 17,
         }
     }
 }

@@ -24,6 +24,7 @@ pub mod lens;
 pub mod lesson;
 pub mod line_edit;
 pub mod lines;
+pub mod loop_map;
 pub mod next_run;
 pub mod override_list;
 pub mod overrides;
@@ -121,7 +122,7 @@ pub struct TuiOptions {
 /// # Errors
 /// When there is no terminal, or when it goes away.
 pub async fn run(options: TuiOptions) -> anyhow::Result<u8> {
-    let (worker, events) = Worker::spawn(crate::search::watch::watch);
+    let (worker, events) = Worker::spawn(crate::search::watch::watch, crate::search::loop_map::watch::watch);
     worker.send(Command::Load(options.load.clone()));
     // Before the terminal is taken, so that no signal finds it taken and unwatched.
     let mut signals = Signals::new().context("cannot listen for signals")?;

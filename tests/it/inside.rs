@@ -600,7 +600,7 @@ fn a_plain_run_and_one_step_by_step_are_one() {
 
 #[test]
 fn the_worker_answers_while_it_runs_and_branches_afterwards() {
-    let (worker, mut events) = Worker::spawn(drllm::search::watch::watch);
+    let (worker, mut events) = Worker::spawn(drllm::search::watch::watch, drllm::search::loop_map::watch::watch);
     let mut next = move || events.blocking_recv().expect("the worker lives");
     worker.send(Command::Load(LoadRequest::default()));
     while !matches!(next(), WorkerEvent::Loaded { .. }) {}

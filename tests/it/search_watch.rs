@@ -2,12 +2,14 @@
 
 use std::sync::atomic::AtomicBool;
 
+use drllm::engine::loop_map::{LoopMapRequest, LoopMapStep};
 use drllm::engine::{
     Command, Expected, InspectionRequest, InspectionResult, LoadRequest, SearchEnd, SearchRequest, SearchStep, Trace,
     Worker, WorkerEvent, load_model,
 };
-use drllm::eval::{self, Question, Scoring};
+use drllm::eval::{self, Question, Scoring, Task};
 use drllm::search::evaluator::DEFAULT_CACHE_BYTES;
+use drllm::search::loop_map::{Cell, score_question};
 use drllm::search::{SearchSettings, search_question, watch};
 use drllm::testing::tiny_model;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -32,7 +34,7 @@ impl Watching {
             exact: true,
             ..LoadRequest::default()
         };
-        let (worker, events) = Worker::spawn(watch::watch);
+        let (worker, events) = Worker::spawn(watch::watch, drllm::search::loop_map::watch::watch);
         worker.send(Command::Load(load.clone()));
         let mut watching = Watching {
             worker,
@@ -56,6 +58,21 @@ impl Watching {
     fn search(&self, search: u64, request: SearchRequest) {
         let request = Box::new(request);
         self.worker.send(Command::Search { search, request });
+    }
+
+    /// What the cells of a loop map came to, and how it ended; `stop_after` that many it is stopped.
+    fn mapped(&mut self, map: u64, stop_after: usize) -> (Vec<LoopMapStep>, SearchEnd) {
+        let mut steps = Vec::new();
+        loop {
+            match self.next() {
+                WorkerEvent::Mapped { map: m, step } if m == map => steps.push(step),
+                WorkerEvent::LoopMapEnded { map: m, end } if m == map => return (steps, end),
+                other => panic!("{other:?}"),
+            }
+            if steps.len() == stop_after {
+                self.worker.send(Command::Stop);
+            }
+        }
     }
 
     /// What the search's simulations came to, and how it ended.
@@ -190,4 +207,68 @@ fn numbers_are_written() {
     let (steps, end) = watching.heard(1);
     assert_eq!((steps.len(), end), (3, SearchEnd::Done));
     assert!(steps.iter().filter_map(|s| s.tried.as_ref()).all(|t| t.margin == -1.0));
+}
+
+#[test]
+fn a_loop_map_is_told_cell_by_cell() {
+    let mut watching = Watching::start();
+    let stop = AtomicBool::new(false);
+    let model = load_model(&watching.load, &mut |_, _, _| {}, &mut |_| {}, &stop).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("q.jsonl");
+    let line = |i: usize| {
+        format!(
+            r#"{{"id": "q{i}", "question": "{i}?", "choices": ["a", "bc", "d"], "answer": {}}}"#,
+            i % 3
+        )
+    };
+    std::fs::write(&data, (0..5).map(line).collect::<Vec<_>>().join("\n")).unwrap();
+    let request = |data: &std::path::Path| LoopMapRequest {
+        data: Some(data.to_path_buf()),
+        limit: 4,
+        damping: "0.5".parse().unwrap(),
+    };
+    let begin = |watching: &Watching, map: u64, request: LoopMapRequest| {
+        let request = Box::new(request);
+        watching.worker.send(Command::LoopMap { map, request });
+    };
+    begin(&watching, 1, request(&data));
+    let (steps, end) = watching.mapped(1, usize::MAX);
+    assert_eq!(end, SearchEnd::Done);
+    let cells = Cell::all(model.info.layers, usize::MAX);
+    assert_eq!(steps.len(), 4 * (1 + cells.len()));
+    let task = Task::load(&data).unwrap();
+    for (index, (question, steps)) in task.questions.iter().zip(steps.chunks(1 + cells.len())).enumerate() {
+        let settings = (&cells[..], "0.5".parse().unwrap());
+        let expected = score_question(&model, question, (Scoring::Sum, None), settings, &stop, &mut |_, _| {});
+        let expected = expected.unwrap().unwrap();
+        let scores: Vec<_> = steps.iter().map(|s| (s.correct, s.margin, s.log_likelihood)).collect();
+        let all = std::iter::once(&expected.standard).chain(&expected.cells);
+        assert_eq!(
+            scores,
+            all.map(|s| (s.correct, s.margin, s.log_likelihood)).collect::<Vec<_>>()
+        );
+        assert!(steps.iter().all(|step| (step.question, step.questions) == (index, 4)));
+        assert_eq!(steps[0].cell, None);
+        let told: Vec<Cell> = steps[1..].iter().map(|step| step.cell.unwrap().into()).collect();
+        assert_eq!(told, cells);
+    }
+    begin(&watching, 2, request(&data));
+    let (some, end) = watching.mapped(2, 3);
+    assert_eq!(end, SearchEnd::Stopped);
+    assert!(some.len() >= 3 && some.len() < steps.len());
+    // What cannot be read is said, and the worker lives on.
+    begin(&watching, 3, request(&folder.path().join("none.jsonl")));
+    let (_, end) = watching.mapped(3, usize::MAX);
+    assert!(
+        matches!(&end, SearchEnd::Failed(why) if why.contains("none.jsonl")),
+        "{end:?}"
+    );
+    std::fs::write(&data, r#"{"question": "One and one?", "answer": "It is #### 2"}"#).unwrap();
+    begin(&watching, 4, request(&data));
+    let (_, end) = watching.mapped(4, usize::MAX);
+    assert!(
+        matches!(&end, SearchEnd::Failed(why) if why.contains("search map")),
+        "{end:?}"
+    );
 }

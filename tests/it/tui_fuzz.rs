@@ -74,6 +74,8 @@ struct Worked {
     run: u64,
     /// A search that has not ended.
     search: Option<u64>,
+    /// A loop map that has not ended.
+    map: Option<u64>,
     events: std::collections::VecDeque<Worker>,
 }
 
@@ -87,6 +89,13 @@ impl Worked {
             if let Some(search) = ended {
                 let end = fixture::search_ended(search, SearchEnd::Stopped);
                 self.events = vec![end].into();
+            }
+            let ended = match command {
+                Command::Ask { .. } => None,
+                _ => self.map.take(),
+            };
+            if let Some(map) = ended {
+                self.events.push_back(fixture::map_ended(map, SearchEnd::Stopped));
             }
             let (run, trace) = match command {
                 Command::Generate { run, settings, .. } => {
@@ -110,6 +119,13 @@ impl Worked {
                     self.events.extend(fixture::searched(search, &steps));
                     self.events.push_back(fixture::search_ended(search, SearchEnd::Done));
                     self.search = Some(search);
+                    continue;
+                }
+                Command::LoopMap { map, request } => {
+                    let steps = fixture::map_steps(&request);
+                    self.events.extend(fixture::mapped(map, &steps[..steps.len().min(500)]));
+                    self.events.push_back(fixture::map_ended(map, SearchEnd::Stopped));
+                    self.map = Some(map);
                     continue;
                 }
                 _ => continue,

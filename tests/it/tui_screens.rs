@@ -867,6 +867,54 @@ fn a_search_under_way_and_done() {
     snapshot_small("search_screen_reader", &mut app);
 }
 
+/// A loop map part of the way, then done.
+#[test]
+fn a_loop_map_under_way_and_done() {
+    let mut app = ready();
+    keys(&mut app, "@");
+    snapshot_small("loop_map_form", &mut app);
+    key(&mut app, KeyCode::Up);
+    keys(&mut app, "x");
+    key(&mut app, KeyCode::Enter);
+    snapshot_small("loop_map_mistake", &mut app);
+    for text in ["0.5", "6"] {
+        update(
+            &mut app,
+            UiEvent::Key(KeyEvent::new(KeyCode::Char('u'), KeyModifiers::CONTROL)),
+        );
+        keys(&mut app, text);
+        key(&mut app, KeyCode::Up);
+    }
+    let commands = key(&mut app, KeyCode::Enter);
+    hear(&mut app, fixture::answers(&commands));
+    snapshots("loop_map", &mut app);
+    let [Command::LoopMap { map, request }] = commands.as_slice() else {
+        panic!("{commands:?}")
+    };
+    let steps = fixture::map_steps(request);
+    hear(&mut app, fixture::mapped(*map, &steps[steps.len() * 5 / 8..]));
+    hear(&mut app, [fixture::map_ended(*map, SearchEnd::Done)]);
+    snapshots("loop_map_done", &mut app);
+    app.screen_reader = true;
+    snapshot_small("loop_map_screen_reader", &mut app);
+}
+
+#[test]
+fn a_loop_map_without_colours() {
+    let mut app = fixture::empty(ColorTier::None);
+    hear(&mut app, [fixture::loaded()]);
+    app.focus = drllm::tui::app::Focus::Map;
+    keys(&mut app, "@");
+    let commands = key(&mut app, KeyCode::Enter);
+    hear(&mut app, fixture::answers(&commands));
+    keys(&mut app, "jjl");
+    let buffer = draw(&mut app, SIZES[0]);
+    insta::assert_snapshot!(
+        "loop_map_monochrome_80x24",
+        format!("{}{}", text(&buffer), styles(&buffer))
+    );
+}
+
 /// A snapshot of one state at the smallest usual size.
 fn snapshot_small(name: &str, app: &mut App) {
     let screen = text(&draw(app, SIZES[0]));

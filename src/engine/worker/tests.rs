@@ -28,7 +28,7 @@ fn request() -> SearchRequest {
 
 #[test]
 fn every_command_is_answered_and_panics_are_caught() {
-    let (worker, mut events) = Worker::spawn(|_, _, _, _| Ok(()));
+    let (worker, mut events) = Worker::spawn(|_, _, _, _| Ok(()), |_, _, _, _| Ok(()));
     worker.send(generate(1));
     worker.send(Command::Stop);
     worker.send(Command::Routers(RouterChoice::None));
@@ -81,7 +81,7 @@ fn every_command_is_answered_and_panics_are_caught() {
 
 #[test]
 fn an_end_reaches_its_own_run_and_no_load() {
-    let (worker, _events) = Worker::spawn(|_, _, _, _| Ok(()));
+    let (worker, _events) = Worker::spawn(|_, _, _, _| Ok(()), |_, _, _, _| Ok(()));
     let flags = |worker: &Worker| {
         let under_way = worker.under_way.lock().unwrap();
         (under_way.run.clone(), under_way.load.clone())

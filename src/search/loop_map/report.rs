@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::records::{MapHeader, QuestionScores, TransferScores};
-use super::{Cell, CellScore, Measure};
+use super::{Cell, Measure};
 use crate::eval::statistics::{bootstrap_ratio, max_t};
 use crate::program::Program;
 
@@ -59,6 +59,13 @@ pub struct Halves {
     pub tested_on: f64,
     /// Of the second, corrected for the number of cells chosen.
     pub p: f64,
+}
+
+impl Halves {
+    /// Whether the cell is better on the half on which it was not chosen.
+    pub fn survive(&self) -> bool {
+        self.tested_on > 0.0 && self.p <= SMALL_P
+    }
 }
 
 /// One cell.
@@ -169,7 +176,7 @@ impl MapReport {
                 fixed: flips(true),
                 broken: flips(false),
                 p: p.get(index).copied().unwrap_or(1.0),
-                survives: halves.is_some_and(|h| h.tested_on > 0.0 && h.p <= SMALL_P),
+                survives: halves.is_some_and(|halves| halves.survive()),
                 halves,
             }
         };
@@ -266,7 +273,7 @@ pub fn shade(difference: Difference, greatest_loss: f64) -> Shade {
 
 /// Every second question is of the half on which cells are chosen, the others are of the half on which these are tested.
 /// Returns the cells chosen, by index.
-fn halves(scores: &[QuestionScores], settings: ReportSettings) -> Vec<(usize, Halves)> {
+pub fn halves(scores: &[QuestionScores], settings: ReportSettings) -> Vec<(usize, Halves)> {
     let ReportSettings { measure, best, seed } = settings;
     let [chosen_on, tested_on] = [0, 1].map(|half| rows(scores.iter().skip(half).step_by(2), measure));
     let columns = chosen_on.first().map_or(0, Vec::len);
@@ -291,16 +298,12 @@ fn halves(scores: &[QuestionScores], settings: ReportSettings) -> Vec<(usize, Ha
     halves.collect()
 }
 
-/// The differences of the cells of a question, for whoever counts as it goes.
-pub fn difference(score: CellScore, standard: CellScore, measure: Measure) -> f64 {
-    score.of(measure) - standard.of(measure)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::eval::Scoring;
     use crate::program::Damping;
+    use crate::search::loop_map::CellScore;
 
     const LAYERS: usize = 4;
 

@@ -4,7 +4,7 @@
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::tasks::{LmTask, Problem};
+use crate::eval::problems::{LmTask, Problem};
 use crate::model::loopmoe::WordList;
 use crate::model::loopmoe::words::START;
 

@@ -9,8 +9,8 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use super::corpus::HELD_OUT;
-use super::tasks::{LmTask, Problem};
 use crate::eval::parallel::for_each_ordered;
+use crate::eval::problems::{LmTask, Problem};
 use crate::eval::statistics::wilson;
 use crate::model::loopmoe::words::START;
 use crate::model::loopmoe::{Excluded, ExecutionObserver, LatentCache, LoopMoe, WordList};

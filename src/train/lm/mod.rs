@@ -10,9 +10,8 @@ pub mod evaluate;
 pub mod inside;
 pub mod settings;
 pub mod state;
-pub mod tasks;
 pub mod trainer;
 
+pub use crate::eval::problems::{LmTask, Problem};
 pub use settings::LmSettings;
-pub use tasks::{LmTask, Problem};
 pub use trainer::{LmStepReport, train};

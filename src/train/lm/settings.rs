@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::tasks::LmTask;
+use crate::eval::problems::LmTask;
 use crate::model::loopmoe::capacity::balance;
 use crate::model::loopmoe::{LoopMoeConfig, WordList};
 

@@ -40,6 +40,7 @@ pub(super) fn dialog(app: &App, overlay: &Overlay) -> String {
         Overlay::Candidates { row } => candidate(app, *row),
         Overlay::Training => training(app),
         Overlay::Search(page) => searched(app, *page),
+        Overlay::LoopMap(page) => super::loop_map::dialog(&app.loop_map, *page),
         Overlay::Stats(dialog) => stats(app, dialog),
     }
 }

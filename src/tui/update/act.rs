@@ -16,8 +16,8 @@ use super::super::settings::{SettingsDialog, SettingsField, other, step_budget, 
 use super::super::tape::Tape;
 use super::super::transcript::Transcript;
 use super::{
-    candidates, focus, grid, guess, inside, intervene, lens, lessons, palette, play, requests, search, select_token,
-    stats, tape, training, twin,
+    candidates, focus, grid, guess, inside, intervene, lens, lessons, loop_map, palette, play, requests, search,
+    select_token, stats, tape, training, twin,
 };
 use crate::engine::Command;
 use crate::program::Action;
@@ -45,6 +45,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Candidates => candidates::open(app),
         Runs => inside::open_runs(app),
         Search => search::open(app),
+        LoopMap => loop_map::open(app),
         Stats => stats::open(app),
         TrainRouters => training::open(app),
         SaveRun if app.shown.is_some() => app.overlay = Some(Overlay::Save(SaveDialog::default())),
@@ -146,8 +147,8 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Suspend => app.suspend = true,
         Quit => app.quit = true,
         // In dialogs only.
-        Accept | Toggle | Freeze | FollowNext | FollowTyped | Add | SearchExample | SearchSort | Remove
-        | SaveOverrides | LoadOverrides | LoadPrompts | Close => {}
+        Accept | Toggle | Freeze | FollowNext | FollowTyped | Add | SearchExample | SearchSort | LoopBest
+        | LoopMeasure | Remove | SaveOverrides | LoadOverrides | LoadPrompts | Close => {}
     }
     Vec::new()
 }

@@ -6,7 +6,8 @@ use super::super::line_edit::LineEdit;
 use super::super::next_run;
 use super::super::settings::{SettingsDialog, SettingsField};
 use super::{
-    act, candidates, inside, intervene, lessons, overrides, palette, play, requests, routers, search, stats, training,
+    act, candidates, inside, intervene, lessons, loop_map, overrides, palette, play, requests, routers, search, stats,
+    training,
 };
 use crate::engine::{Command, RouterChoice};
 
@@ -94,6 +95,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Overlay::Candidates { row } => kept(candidates::act(app, row, action), &mut commands),
         Overlay::Training => training::act(app, action),
         Overlay::Search(page) => kept(search::act(app, page, action), &mut commands),
+        Overlay::LoopMap(page) => kept(loop_map::act(app, page, action), &mut commands),
         other @ (Overlay::Palette(_)
         | Overlay::Jump(_)
         | Overlay::Next(_)

@@ -8,6 +8,7 @@ mod inside;
 mod intervene;
 mod lens;
 mod lessons;
+mod loop_map;
 mod mouse;
 mod overrides;
 mod palette;
@@ -216,6 +217,7 @@ fn type_key(app: &mut App, key: KeyEvent) {
             }
         }
         Some(Overlay::Search(SearchPage::Form)) => app.search.form.key(key),
+        Some(Overlay::LoopMap(SearchPage::Form)) => app.loop_map.form.key(key),
         Some(_) => {}
         None => type_prompt(app, key),
     }
@@ -271,6 +273,7 @@ fn paste(app: &mut App, text: &str) {
         Some(Overlay::Jump(edit)) => edit.insert(text),
         Some(Overlay::Save(dialog)) => dialog.edit.insert(text),
         Some(Overlay::Search(SearchPage::Form)) => app.search.form.paste(text),
+        Some(Overlay::LoopMap(SearchPage::Form)) => app.loop_map.form.paste(text),
         Some(Overlay::Overrides(list)) => {
             if let Some(edit) = &mut list.edit {
                 edit.insert(text);

@@ -32,6 +32,12 @@ pub(super) fn mouse(app: &mut App, event: MouseEvent) {
         }
         return;
     }
+    if let (Some(Overlay::LoopMap(SearchPage::Watch)), Some(watched)) = (&app.overlay, &mut app.loop_map.watched) {
+        if wheel != 0 {
+            watched.move_by(wheel.signum(), 0);
+        }
+        return;
+    }
     // What was dragged is let go by everything else.
     let dragged = app.drag.take();
     if let Some(overlay) = &mut app.overlay {
@@ -110,6 +116,7 @@ fn scroll_overlay(overlay: &mut Overlay, wheel: isize) {
         | Overlay::Candidates { .. }
         | Overlay::Training
         | Overlay::Search(_)
+        | Overlay::LoopMap(_)
         | Overlay::Jump(_)
         | Overlay::Save(_)
         | Overlay::Lessons { .. }

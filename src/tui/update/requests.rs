@@ -203,7 +203,7 @@ pub(super) fn stop(app: &mut App) -> Vec<Command> {
     if lens::stop(app) && !app.is_busy() {
         return vec![Command::Stop];
     }
-    match app.is_busy() || inside::is_asking(app) || app.search.is_running() {
+    match app.is_busy() || inside::is_asking(app) || app.is_searching() {
         true => {
             app.held = false;
             if let Some(batch) = &mut app.batch {

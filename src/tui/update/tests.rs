@@ -4,6 +4,7 @@ mod inside;
 mod intervene;
 mod lens;
 mod lessons;
+mod loop_map;
 mod mouse;
 mod palette;
 mod play;

@@ -35,7 +35,7 @@ pub(super) fn toggle(app: &mut App) {
 pub(super) fn ask(app: &mut App) -> Vec<Command> {
     let batch = app.batch.as_ref().is_some_and(|batch| batch.run.is_some());
     let wanted = app.twin && app.unmodified.is_none() && app.overlay.is_none() && !batch;
-    if !wanted || app.is_busy() || app.twin_waits().is_some() || app.search.is_running() {
+    if !wanted || app.is_busy() || app.twin_waits().is_some() || app.is_searching() {
         return Vec::new();
     }
     requests::run_unmodified(app)

@@ -6,7 +6,7 @@ use super::super::diff;
 use super::super::overrides::plural;
 use super::super::run::{Origin, Run, RunProgress};
 use super::super::training;
-use super::{inside, lens, requests, routers, search, stats};
+use super::{inside, lens, loop_map, requests, routers, search, stats};
 use crate::engine::notes::notes;
 use crate::engine::{Command, Header, RunId, Step, StopReason, Summary, WorkerEvent};
 
@@ -70,6 +70,12 @@ pub(super) fn hear(app: &mut App, event: WorkerEvent) -> Vec<Command> {
             }
         }
         WorkerEvent::SearchEnded { search: id, end } => search::ended(app, id, end),
+        WorkerEvent::Mapped { map, step } => {
+            if let Some(watched) = app.loop_map.expecting(map) {
+                watched.hear(step);
+            }
+        }
+        WorkerEvent::LoopMapEnded { map, end } => loop_map::ended(app, map, end),
     }
     Vec::new()
 }

@@ -22,7 +22,7 @@ const WHAT: &[&str] = &[
 ];
 
 /// Keymap contexts in the order of the help, and their headings.
-const CONTEXTS: [(&str, &str); 10] = [
+const CONTEXTS: [(&str, &str); 12] = [
     ("grid", "in map and detail"),
     ("prompt", "in the prompt"),
     ("answer", "in the answer"),
@@ -31,6 +31,8 @@ const CONTEXTS: [(&str, &str); 10] = [
     ("overrides", "in the list of overrides"),
     ("search", "in a search"),
     ("search-form", "in the question of a search"),
+    ("loop-map", "in a loop map"),
+    ("loop-map-form", "in the settings of a loop map"),
     ("command", "while typing a setting"),
     ("global", "everywhere"),
 ];

@@ -58,6 +58,37 @@ fn offered(app: &App) -> &'static [UiAction] {
             ];
         }
         Some(Overlay::Training) => return &[Accept, Up, Down, CopyProgram, Close, Help],
+        Some(Overlay::LoopMap(SearchPage::Form)) => return &[Accept, FocusNext, Close],
+        Some(Overlay::LoopMap(SearchPage::Watch)) if app.loop_map.is_running() => {
+            return &[
+                Stop,
+                Up,
+                Down,
+                Left,
+                Right,
+                LoopBest,
+                Accept,
+                LoopMeasure,
+                Follow,
+                Close,
+                Help,
+            ];
+        }
+        Some(Overlay::LoopMap(SearchPage::Watch)) => {
+            return &[
+                Accept,
+                LoopBest,
+                CopyProgram,
+                Up,
+                Down,
+                Left,
+                Right,
+                LoopMeasure,
+                LoopMap,
+                Close,
+                Help,
+            ];
+        }
         Some(Overlay::Candidates { .. }) => return &[Accept, Close, Up, Down, Help],
         Some(Overlay::Runs { .. }) => return &[Accept, Compare, Stats, Close, Up, Down, Help],
         Some(Overlay::Stats(dialog)) if dialog.edit.is_some() => return &[Accept, Close],

@@ -14,6 +14,7 @@ mod keybar;
 mod lens;
 mod lesson;
 mod line;
+mod loop_map;
 mod map;
 mod next;
 pub mod notice;
@@ -128,6 +129,7 @@ fn draw(app: &App, screen: &Screen, area: Rect, buffer: &mut Buffer) -> Option<P
             None
         }
         Some(Overlay::Search(page)) => search::draw(app, *page, below_lesson(screen, body), buffer),
+        Some(Overlay::LoopMap(page)) => loop_map::draw(app, *page, body, buffer),
         Some(Overlay::Runs { row }) => {
             runs::draw(app, *row, body, buffer);
             None
