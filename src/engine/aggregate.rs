@@ -89,7 +89,7 @@ impl Aggregate {
         }
     }
 
-    /// Counts a run.
+    /// Counts a run; of a branch what it computed itself: the prompt and the tokens before it are those of another run.
     ///
     /// # Errors
     /// [`OtherModel`]; nothing is counted then.
@@ -107,15 +107,21 @@ impl Aggregate {
         }
         let header = &trace.header;
         self.runs += 1;
-        self.prompt_tokens += header.prompt.len();
-        self.answer_tokens += trace.steps.len();
+        let kept = header
+            .branch
+            .map(|branch| branch.at.saturating_sub(header.prompt.len()));
+        let steps = &trace.steps[kept.unwrap_or(0).min(trace.steps.len())..];
+        self.answer_tokens += steps.len();
         let routers = header.routers.as_ref().map_or("none", |r| &r.name);
         *self.routers.entry(routers.to_owned()).or_default() += 1;
         *self.scopes.entry(header.settings.scope.name()).or_default() += 1;
-        count_actions(&mut self.at_prompts, &header.decisions);
-        self.count_confidence(&header.decisions);
-        self.programs.entry(header.program.clone()).or_default().0 += 1;
-        for step in &trace.steps {
+        if kept.is_none() {
+            self.prompt_tokens += header.prompt.len();
+            count_actions(&mut self.at_prompts, &header.decisions);
+            self.count_confidence(&header.decisions);
+            self.programs.entry(header.program.clone()).or_default().0 += 1;
+        }
+        for step in steps {
             count_actions(&mut self.at_answers, &step.decisions);
             self.count_confidence(&step.decisions);
             *self.depths.entry(step.depth).or_default() += 1;
@@ -125,7 +131,7 @@ impl Aggregate {
             }
         }
         let agreement = self.agreement.entry(header.settings.scope.name()).or_default();
-        for step in &trace.steps {
+        for step in steps {
             agreement.count(&header.decisions, &step.decisions);
         }
         Ok(())

@@ -14,10 +14,7 @@ pub fn cell(app: &App) -> Option<String> {
     let run = app.shown.as_ref()?;
     let (layer, token) = (app.cursor.layer, app.cursor.token);
     let (text, _) = run.token(token)?;
-    let place = match token.checked_sub(run.prompt_len()) {
-        None => format!("prompt token {}", token + 1),
-        Some(n) => format!("token {}", n + 1),
-    };
+    let place = run.place(token);
     let text = match text {
         "" => "part of a character".to_owned(),
         text => format!("\"{}\"", escape_controls(text)),

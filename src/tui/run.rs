@@ -233,6 +233,14 @@ impl Run {
         })
     }
 
+    /// Where a position is, in words: `token 3` of the answer, or `prompt token 5`; both count from 1.
+    pub fn place(&self, position: usize) -> String {
+        match position.checked_sub(self.prompt_len()) {
+            None => format!("prompt token {}", position + 1),
+            Some(n) => format!("token {}", n + 1),
+        }
+    }
+
     /// The likeliest tokens after the one at `position`, as far as the run says; none in the middle of the prompt.
     pub fn next(&self, position: usize) -> &[Candidate] {
         let header = &self.trace.header;
@@ -326,7 +334,7 @@ impl Run {
             },
         };
         match self.trace.header.branch {
-            Some(branch) => format!("from token {}: {what}", branch.at),
+            Some(branch) => format!("from {}: {what}", self.place(branch.at)),
             None => what,
         }
     }

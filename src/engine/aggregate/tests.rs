@@ -128,3 +128,19 @@ fn every_confidence_has_a_bin() {
     let bins = [0.0, 0.3333, 0.4, 0.95, 1.0, 2.0, f32::INFINITY].map(bin);
     assert_eq!(bins, [0, 0, 1, 6, 6, 6, 6]);
 }
+
+#[test]
+fn a_branch_is_counted_from_where_it_parts() {
+    let run = uniform(SURE, SURE);
+    let mut branch = run.clone();
+    branch.header.branch = Some(crate::engine::trace::BranchPoint {
+        at: branch.header.prompt.len() + 1,
+        forced: 0,
+    });
+    let report = of(&[run.clone(), branch.clone()]);
+    assert_eq!((report.runs, report.prompt_tokens, report.answer_tokens), (2, 12, 3));
+    // One that kept more than there is counts nothing.
+    branch.header.branch.as_mut().unwrap().at = usize::MAX;
+    let report = of(&[run, branch]);
+    assert_eq!((report.prompt_tokens, report.answer_tokens), (12, 2));
+}

@@ -197,10 +197,7 @@ fn token(run: Option<&Run>, position: usize) -> String {
     let text = run
         .token(position)
         .map_or(String::new(), |(text, _)| format!(" {}", quoted(text)));
-    match position.checked_sub(run.prompt_len()) {
-        None => format!("prompt token {}{text}", position + 1),
-        Some(n) => format!("token {}{text}", n + 1),
-    }
+    format!("{}{text}", run.place(position))
 }
 
 /// Why there is nothing to tell of an answer yet.

@@ -47,17 +47,7 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
         run.layer_name(cursor.layer),
         super::words::told(run, cursor.token).map_or(String::new(), |text| quoted(&text))
     );
-    pane::frame(
-        app,
-        area,
-        focused,
-        &title,
-        &match cursor.token.checked_sub(run.prompt_len()) {
-            Some(n) => format!("token {}", n + 1),
-            None => format!("prompt token {}", cursor.token + 1),
-        },
-        buffer,
-    );
+    pane::frame(app, area, focused, &title, &run.place(cursor.token), buffer);
     let area = layout::inner(area);
     let mut y = line(buffer, area, 0, &outcome(app, &decision));
     if app.map.lens {

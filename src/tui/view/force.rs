@@ -20,9 +20,13 @@ const BAR: u16 = 20;
 /// Draws the dialog; where the cursor is.
 pub(super) fn draw(app: &App, dialog: &ForceDialog, body: Rect, buffer: &mut Buffer) -> Option<Position> {
     let area = place(body, 78, TOP as u16 + 6);
-    let there = app.shown.as_ref().and_then(|run| run.token(dialog.position));
-    let there = there.map_or(String::new(), |(text, _)| quoted(text));
-    let title = format!("Another token at {} instead of {there}", dialog.position);
+    let there = app
+        .shown
+        .as_ref()
+        .and_then(|run| Some((run.place(dialog.position), run.token(dialog.position)?.0)));
+    let title = there.map_or("Another token".to_owned(), |(place, text)| {
+        format!("Another token for {place} {}", quoted(text))
+    });
     pane::dialog(app, area, &title, "Enter runs on from it", buffer);
     let area = inner(area);
     let typed = Rect {

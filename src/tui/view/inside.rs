@@ -51,9 +51,13 @@ type Piece = (String, Style);
 
 /// Draws the dialog; where the cursor of what is typed is.
 pub(super) fn draw(app: &App, dialog: &InsideDialog, body: Rect, buffer: &mut Buffer) -> Option<Position> {
-    let token = app.shown.as_ref().and_then(|run| run.token(dialog.position));
-    let token = token.map_or(String::new(), |(text, _)| quoted(text));
-    let title = format!("Inside token {} {token}", dialog.position);
+    let inside = app
+        .shown
+        .as_ref()
+        .and_then(|run| Some((run.place(dialog.position), run.token(dialog.position)?.0)));
+    let title = inside.map_or("Inside a token".to_owned(), |(place, text)| {
+        format!("Inside {place} {}", quoted(text))
+    });
     pane::dialog(app, body, &title, &closes(app), buffer);
     let area = inner(body);
     match &dialog.inspection {

@@ -99,10 +99,7 @@ fn caption(app: &App, run: &Run, grid: &Grid, pane: Rect, buffer: &mut Buffer) {
         return;
     };
     let text = told(run, app.cursor.token).unwrap_or_default();
-    let place = match app.cursor.token.checked_sub(run.prompt_len()) {
-        None => format!("prompt token {}", app.cursor.token + 1),
-        Some(n) => format!("token {}", n + 1),
-    };
+    let place = run.place(app.cursor.token);
     let special = if special { ", special" } else { "" };
     let words = format!("{} {place}{special}", quoted(&text));
     let depth = run.depth(app.cursor.token).map(|depth| format!("depth {depth}"));
