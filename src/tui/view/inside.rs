@@ -40,6 +40,8 @@ const MORE: usize = SAYS + 7;
 
 /// Columns of the token that is followed: a bar, its probability, its rank.
 const FOLLOW: usize = BAR + 7 + 6;
+/// Between it and how far the state moved.
+const GAP: &str = "  ";
 /// Columns of the experts of a looped model.
 const EXPERTS: usize = 26;
 
@@ -190,7 +192,7 @@ struct Columns {
 impl Columns {
     fn new(width: usize, follows: bool, experts: bool) -> Columns {
         let moved = BAR + NUMBER + 1 + LAST;
-        let follow = if follows { FOLLOW } else { 0 };
+        let follow = if follows { GAP.len() + FOLLOW } else { 0 };
         let all = LAYER + SAYS + P + 2 * (BAR + NUMBER + 1) + moved + follow;
         let needed = all + if experts { EXPERTS } else { 0 };
         Columns {
@@ -223,7 +225,7 @@ fn course(inspection: &Inspection, followed: &Followed) -> String {
             false => '·',
         })
         .collect();
-    let ends = carried().next().zip(carried().last());
+    let ends = carried().next().zip(carried().next_back());
     let ends = ends.map_or(String::new(), |((_, first), (_, last))| {
         format!(
             "{:.2} → {:.2}, rank {} → {}",
@@ -281,6 +283,7 @@ fn heading(app: &App, columns: &Columns, followed: Option<&Followed>) -> Vec<Pie
         text += &format!("{:<w$}{:<LAST$}", "turned", "moved", w = BAR + NUMBER + 1);
     }
     if let Some(followed) = followed {
+        text += if columns.moved { GAP } else { "" };
         let name = pad(&quoted(&followed.token.text), BAR + 7);
         text += &format!("{name}{:<w$}", "rank", w = FOLLOW - BAR - 7);
     }
@@ -350,6 +353,7 @@ fn row(
         None => pieces.push((" ".repeat(BAR + 1 + NUMBER + LAST), text)),
     }
     if let Some(standing) = followed {
+        pieces.push((if columns.moved { GAP } else { "" }.to_owned(), text));
         let fill = bar::horizontal(f64::from(standing.probability), BAR);
         pieces.push((fill, style(Role::Gauge)));
         pieces.push((format!(" {:<6.3}{:<6}", standing.probability, standing.rank), text));
