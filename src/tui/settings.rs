@@ -89,7 +89,7 @@ impl SettingsField {
                  mean depth: 26, 26.5 layers"
             }
             SettingsField::Budget => "the most block executions a token may take; empty for none",
-            SettingsField::Program => "fixed, instead of routers: 0-11 13-29, 7x2, (4-6)x2, 7x2~0.5; empty for none",
+            SettingsField::Program => "fixed, instead of routers: 0-11 13-29, 7x2, (4-6)x2, 7x2~0.5; empty: none",
             SettingsField::MaxTokens => "the answer ends after this many tokens",
             SettingsField::Temperature => "0 always takes the likeliest token",
             SettingsField::TopK => "draw among this many likeliest tokens; empty for all",

@@ -150,7 +150,7 @@ impl MapReport {
             .filter(|cell| cell.p <= SMALL_P && cell.difference.mean < 0.0);
         format!(
             "{survive} of {chosen} cells chosen on half A (every second question) are better on half B (the others), p \
-             corrected\nfor these {chosen}. On all questions, p corrected for all {} cells (max-T permutation): {} better, \
+             corrected\nfor those chosen. On all questions, p corrected for all {} cells (max-T permutation): {} better, \
              {} worse.",
             self.cells.len(),
             corrected.count(),
