@@ -136,4 +136,6 @@ fn what_is_wrong_says_what_to_do() {
         "written answers are mapped too"
     );
     assert_eq!(report["questions"], 1);
+    let none = &report["cells"][0]["difference"]["interval"];
+    assert!(none.is_null(), "one question has no interval");
 }

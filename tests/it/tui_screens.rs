@@ -877,7 +877,7 @@ fn a_loop_map_under_way_and_done() {
     keys(&mut app, "x");
     key(&mut app, KeyCode::Enter);
     snapshot_small("loop_map_mistake", &mut app);
-    for text in ["0.5", "6"] {
+    for text in ["0.5", "12"] {
         update(
             &mut app,
             UiEvent::Key(KeyEvent::new(KeyCode::Char('u'), KeyModifiers::CONTROL)),

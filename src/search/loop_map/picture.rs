@@ -34,15 +34,13 @@ pub fn block(cell: Cell) -> String {
     }
 }
 
-/// `+1.7 (-0.3 to +3.7)`.
+/// `+1.7 (-0.3 to +3.7)`, or the mean alone.
 pub fn interval(measure: Measure, difference: Difference) -> String {
-    let (low, high) = difference.interval;
-    format!(
-        "{} ({} to {})",
-        measure.signed(difference.mean),
-        measure.signed(low),
-        measure.signed(high)
-    )
+    let mean = measure.signed(difference.mean);
+    match difference.interval {
+        Some((low, high)) => format!("{mean} ({} to {})", measure.signed(low), measure.signed(high)),
+        None => mean,
+    }
 }
 
 /// The triangle: a row for each first layer, a column for each last one.

@@ -7,6 +7,9 @@ use super::{Cell, Measure};
 use crate::eval::statistics::{bootstrap_ratio, max_t};
 use crate::program::Program;
 
+/// Questions from which on a difference has an interval: fewer say nothing of others.
+pub const FEWEST: usize = 5;
+
 /// A p that is small enough.
 pub const SMALL_P: f64 = 0.05;
 
@@ -24,16 +27,19 @@ pub struct ReportSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Difference {
     pub mean: f64,
-    /// 95 %, by the bootstrap over questions.
-    pub interval: (f64, f64),
+    /// 95 %, by the bootstrap over questions; none of fewer than [`FEWEST`].
+    pub interval: Option<(f64, f64)>,
 }
 
 impl Difference {
     /// Of one number a question; none without questions.
     pub fn of(differences: &[f64], seed: u64) -> Option<Difference> {
-        let clusters: Vec<(f64, f64)> = differences.iter().map(|&d| (d, 1.0)).collect();
-        Some(Difference {
-            interval: bootstrap_ratio(&clusters, seed)?,
+        let interval = || {
+            let clusters: Vec<(f64, f64)> = differences.iter().map(|&d| (d, 1.0)).collect();
+            bootstrap_ratio(&clusters, seed)
+        };
+        (!differences.is_empty()).then(|| Difference {
+            interval: (differences.len() >= FEWEST).then(interval).flatten(),
             mean: mean(differences.iter().copied()),
         })
     }
@@ -46,7 +52,7 @@ pub enum Shade {
     Survives,
     /// The interval lies above 0.
     Gains,
-    /// The interval holds 0.
+    /// The interval holds 0, or there is none yet.
     Unclear,
     /// The interval lies below 0; by quarters of the greatest loss, from 0.
     Loses(usize),
@@ -163,7 +169,7 @@ impl MapReport {
             let difference = Difference::of(&column(&all, index), seed);
             let none = Difference {
                 mean: 0.0,
-                interval: (0.0, 0.0),
+                interval: None,
             };
             let halves = halves.iter().find(|(at, _)| *at == index).map(|(_, halves)| *halves);
             CellReport {
@@ -263,10 +269,9 @@ pub fn greatest_loss(means: impl Iterator<Item = f64>) -> f64 {
 
 /// Where a difference stands in the picture, with the greatest loss of all.
 pub fn shade(difference: Difference, greatest_loss: f64) -> Shade {
-    let (low, high) = difference.interval;
-    match (low > 0.0, high < 0.0) {
-        (true, _) => Shade::Gains,
-        (_, true) => Shade::Loses(((-4.0 * difference.mean / greatest_loss) as usize).min(3)),
+    match difference.interval {
+        Some((low, _)) if low > 0.0 => Shade::Gains,
+        Some((_, high)) if high < 0.0 => Shade::Loses(((-4.0 * difference.mean / greatest_loss) as usize).min(3)),
         _ => Shade::Unclear,
     }
 }
@@ -368,6 +373,15 @@ mod tests {
     }
 
     #[test]
+    fn few_questions_have_no_interval() {
+        assert_eq!(Difference::of(&[], 1), None);
+        let few = Difference::of(&[1.0; FEWEST - 1], 1).unwrap();
+        assert_eq!((few.mean, few.interval, shade(few, 1.0)), (1.0, None, Shade::Unclear));
+        let enough = Difference::of(&[1.0; FEWEST], 1).unwrap();
+        assert_eq!((enough.interval, shade(enough, 1.0)), (Some((1.0, 1.0)), Shade::Gains));
+    }
+
+    #[test]
     fn numbers_by_hand() {
         let report = report(Measure::Accuracy, 3);
         assert_eq!((report.questions, report.accuracy), (80, 0.25));
@@ -375,7 +389,7 @@ mod tests {
         let gain = &report.cells[3];
         assert_eq!((gain.fixed, gain.broken, gain.accuracy), (60, 0, 1.0));
         assert_eq!(gain.difference.mean, 0.75);
-        let (low, high) = gain.difference.interval;
+        let (low, high) = gain.difference.interval.unwrap();
         assert!(low > 0.6 && high < 0.9, "{low} {high}");
         assert_eq!((report.cells[8].fixed, report.cells[8].broken), (0, 20));
         assert!((report.cells[8].log_likelihood - report.log_likelihood + 2.0).abs() < 1e-9);

@@ -23,14 +23,20 @@ pub fn cell(watched: &Watched) -> String {
             let chance = (cells as f64 / 40.0).round().max(1.0);
             format!("the interval is above 0, as by chance about {chance} of {cells} are")
         }
+        Shade::Unclear if known.difference.interval.is_none() => "too few questions for an interval".to_owned(),
         Shade::Unclear => "not sure: the interval holds 0".to_owned(),
         Shade::Loses(_) => "worse".to_owned(),
     };
     format!(
-        "{block} twice: {} {} {} (95 %) on {} question{}, {} became right, {} wrong; {sure}; depth {}",
+        "{block} twice: {} {} {}{} on {} question{}, {} became right, {} wrong; {sure}; depth {}",
         measure.name(),
         interval(measure, known.difference),
         measure.unit(),
+        if known.difference.interval.is_some() {
+            " (95 %)"
+        } else {
+            ""
+        },
         known.questions,
         plural(known.questions),
         known.fixed,

@@ -196,6 +196,12 @@ impl Watched {
         self.differences.iter().enumerate().map(one).collect()
     }
 
+    /// By cell, whether its mean gains, known or sure or not.
+    pub fn gains(&self) -> impl Iterator<Item = bool> + '_ {
+        let gains = |difference: &Option<Difference>| difference.is_some_and(|d| d.mean > 0.0);
+        self.differences.iter().map(gains)
+    }
+
     /// The cell at the cursor, where something is known of it.
     pub fn selected(&self) -> Option<Selected> {
         let at = self.index(self.cursor)?;

@@ -239,10 +239,12 @@ fn first_in_sight(at: usize, total: usize, room: usize) -> usize {
     }
 }
 
-fn role(shade: Shade) -> Role {
+/// What gains stands out, also where that is not sure.
+fn role(shade: Shade, gains: bool) -> Role {
     match shade {
         Shade::Survives => Role::Pin,
         Shade::Gains => Role::Success,
+        Shade::Unclear if gains => Role::Accent,
         Shade::Unclear => Role::Muted,
         Shade::Loses(_) => Role::Warning,
     }
@@ -270,7 +272,7 @@ fn draw_triangle(app: &App, watched: &Watched, area: Rect, buffer: &mut Buffer) 
         };
         put(buffer, area, 0, y, &format!("{first:>10}"), style(here));
     }
-    for (cell, shade) in watched.cells().iter().zip(watched.shades()) {
+    for ((cell, shade), gains) in watched.cells().iter().zip(watched.shades()).zip(watched.gains()) {
         if cell.first < top || cell.first >= top + rows || !visible.contains(&cell.last) {
             continue;
         }
@@ -278,8 +280,8 @@ fn draw_triangle(app: &App, watched: &Watched, area: Rect, buffer: &mut Buffer) 
         let (text, role) = match shade {
             // Blocks say nothing to who hears the screen.
             Some(Shade::Loses(_)) if app.screen_reader => ('-', Role::Warning),
-            Some(Shade::Unclear) if app.screen_reader => ('o', Role::Muted),
-            Some(shade) => (symbol(shade), role(shade)),
+            Some(Shade::Unclear) if app.screen_reader => ('o', role(Shade::Unclear, gains)),
+            Some(shade) => (symbol(shade), role(shade, gains)),
             None => (' ', Role::Muted),
         };
         let role = if *cell == watched.cursor { Role::Selection } else { role };
