@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor};
 
-use super::config::Execution;
+use super::config::LoopExecution;
 use super::ops::causal_softmax;
 
 /// The n-th time that a token runs (layer, iteration): every one has slots of its own (spec §2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pass {
-    pub execution: Execution,
+    pub execution: LoopExecution,
     /// From 0; above it where a path names an execution more than once.
     pub occurrence: usize,
 }

@@ -58,7 +58,7 @@ pub const MOST_ITERATIONS: usize = 8;
 
 /// One run of a layer: what a row of the explorer's map is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Execution {
+pub struct LoopExecution {
     /// Among the layers with weights of their own: prefix, body, suffix.
     pub layer: usize,
     /// From 0; always 0 outside the body.
@@ -103,12 +103,12 @@ impl LoopMoeConfig {
     }
 
     /// What a token runs: the prefix, `iterations` times the body, the suffix.
-    pub fn standard_path(&self, iterations: usize) -> Vec<Execution> {
-        let once = |layer| Execution { layer, iteration: 0 };
+    pub fn standard_path(&self, iterations: usize) -> Vec<LoopExecution> {
+        let once = |layer| LoopExecution { layer, iteration: 0 };
         let body = self.prefix_layers..self.prefix_layers + self.body_layers;
-        let mut path: Vec<Execution> = (0..self.prefix_layers).map(once).collect();
+        let mut path: Vec<LoopExecution> = (0..self.prefix_layers).map(once).collect();
         for iteration in 0..iterations {
-            path.extend(body.clone().map(|layer| Execution { layer, iteration }));
+            path.extend(body.clone().map(|layer| LoopExecution { layer, iteration }));
         }
         path.extend((body.end..self.unique_layers()).map(once));
         path

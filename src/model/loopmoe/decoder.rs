@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use candle_core::{D, DType, Device, Result, Tensor, bail};
 
 use super::cache::{Context, LatentCache, Pass};
-use super::config::{Execution, LayerPart, LoopMoeConfig, MOST_ITERATIONS};
+use super::config::{LayerPart, LoopExecution, LoopMoeConfig, MOST_ITERATIONS};
 use super::experts::{Excluded, Experts, Routing};
 use super::ops::{add_bias, rms_norm, rms_normalise, silu_product};
 
@@ -461,7 +461,7 @@ impl LoopMoe {
     pub fn forward(
         &self,
         tokens: &Tensor,
-        path: &[Execution],
+        path: &[LoopExecution],
         cache: &mut LatentCache,
         excluded: &Excluded,
         observer: &mut dyn ExecutionObserver,
@@ -475,7 +475,7 @@ impl LoopMoe {
             excluded,
             observer,
         };
-        let mut occurrences: BTreeMap<Execution, usize> = BTreeMap::new();
+        let mut occurrences: BTreeMap<LoopExecution, usize> = BTreeMap::new();
         for (index, &execution) in path.iter().enumerate() {
             self.check(execution)?;
             let occurrence = occurrences.entry(execution).or_default();
@@ -499,7 +499,7 @@ impl LoopMoe {
         linear(&self.norm.forward(h)?, &self.lm_head)
     }
 
-    fn check(&self, execution: Execution) -> Result<()> {
+    fn check(&self, execution: LoopExecution) -> Result<()> {
         let (layers, layer) = (self.layers.len(), execution.layer);
         if layer >= layers {
             bail!("the path names layer {layer}: the model has {layers}, numbered from 0");
@@ -518,7 +518,7 @@ impl LoopMoe {
     }
 
     /// v_k = MLP_iter(PE(k)) (c), with k from 1; none for layers without IterAdaLN.
-    pub(super) fn iteration(&self, execution: Execution) -> Result<Option<Tensor>> {
+    pub(super) fn iteration(&self, execution: LoopExecution) -> Result<Option<Tensor>> {
         let Some([first, second]) = self
             .iter_mlp
             .as_ref()

@@ -7,7 +7,7 @@ use candle_core::{DType, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
 
 use super::cache::{Context, Pass};
-use super::config::Execution;
+use super::config::LoopExecution;
 use super::decoder::{ExecutionObserver, LoopMoe, Rope, Run};
 use super::experts::Excluded;
 use super::ops::causal_softmax;
@@ -20,7 +20,7 @@ use crate::model::kv::PassKv;
 /// The executions of a model at its own number of iterations.
 pub struct Executions {
     model: LoopMoe,
-    path: Vec<Execution>,
+    path: Vec<LoopExecution>,
     /// v_k of each execution whose norms are IterAdaLN.
     conditions: Vec<Option<Tensor>>,
     excluded: Excluded,
@@ -66,7 +66,7 @@ impl Executions {
     }
 
     /// Layer and iteration of an execution.
-    pub fn execution(&self, index: usize) -> Execution {
+    pub fn execution(&self, index: usize) -> LoopExecution {
         self.path[index]
     }
 

@@ -31,7 +31,7 @@ mod tests;
 pub mod words;
 
 pub use cache::{LatentCache, Pass};
-pub use config::{Execution, LayerPart, LoopMoeConfig, LoopMoeConfigError, MOST_ITERATIONS};
+pub use config::{LayerPart, LoopExecution, LoopMoeConfig, LoopMoeConfigError, MOST_ITERATIONS};
 pub use decoder::{ExecutionObserver, LoopMoe, Modulation, Seen};
 pub use expert_use::{ExpertUse, ModulationSize};
 pub use experts::{Excluded, Routing};

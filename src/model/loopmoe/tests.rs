@@ -10,7 +10,7 @@ fn floats(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-fn logits(model: &LoopMoe, tokens: &[u32], path: &[Execution], chunk: usize) -> Vec<f32> {
+fn logits(model: &LoopMoe, tokens: &[u32], path: &[LoopExecution], chunk: usize) -> Vec<f32> {
     let mut cache = LatentCache::default();
     let mut all = Vec::new();
     for part in tokens.chunks(chunk) {
@@ -35,7 +35,7 @@ fn chunks_and_single_tokens_give_what_the_whole_gives() {
     // An execution twice in a row, and one left out.
     odd.insert(3, odd[2]);
     odd.remove(5);
-    let mut paths: Vec<Vec<Execution>> = (1..=MOST_ITERATIONS).map(|k| config.standard_path(k)).collect();
+    let mut paths: Vec<Vec<LoopExecution>> = (1..=MOST_ITERATIONS).map(|k| config.standard_path(k)).collect();
     paths.push(odd);
     for path in &paths {
         let whole = logits(&model, &tokens, path, 7);
@@ -62,7 +62,7 @@ fn every_pass_has_latents_of_its_own_and_those_that_did_not_run_leave_none() {
     }
     let at = |layer, iteration| {
         cache.tokens_at(Pass {
-            execution: Execution { layer, iteration },
+            execution: LoopExecution { layer, iteration },
             occurrence: 0,
         })
     };
@@ -167,7 +167,7 @@ fn paths_that_the_model_lacks_are_refused() {
         (0, 1, "iteration 2 of layer 0: expected 1 to 1"),
         (2, 8, "iteration 9 of layer 2: expected 1 to 8"),
     ] {
-        let path = [Execution { layer, iteration }];
+        let path = [LoopExecution { layer, iteration }];
         let run = model.forward(
             &ids(&[1]),
             &path,

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use candle_core::{D, DType, Result, Tensor};
 use serde::Serialize;
 
-use crate::model::loopmoe::{Execution, ExecutionObserver, Seen};
+use crate::model::loopmoe::{ExecutionObserver, LoopExecution, Seen};
 
 /// Two iterations of a body layer, over tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -55,8 +55,8 @@ pub struct Inside {
     prefix: usize,
     body: usize,
     /// Of the forward pass that runs: by layer and iteration, router inputs of length 1 (tokens, d) and chosen experts.
-    running: BTreeMap<Execution, (Tensor, Vec<BTreeSet<u32>>)>,
-    sums: BTreeMap<Execution, Sums>,
+    running: BTreeMap<LoopExecution, (Tensor, Vec<BTreeSet<u32>>)>,
+    sums: BTreeMap<LoopExecution, Sums>,
     /// By layer and two iterations: tokens, cosines, Jaccard indices.
     pairs: BTreeMap<(usize, usize, usize), (f64, f64, f64)>,
 }
@@ -71,7 +71,7 @@ impl Inside {
         }
     }
 
-    fn compare(&mut self, at: Execution, input: &Tensor, chosen: &[BTreeSet<u32>]) -> Result<()> {
+    fn compare(&mut self, at: LoopExecution, input: &Tensor, chosen: &[BTreeSet<u32>]) -> Result<()> {
         for (before, (other, sets)) in self.running.iter().filter(|(e, _)| e.layer == at.layer) {
             let cosines = (other * input)?.sum_all()?.to_dtype(DType::F32)?.to_scalar::<f32>()?;
             let jaccard = |(a, b): (&BTreeSet<u32>, &BTreeSet<u32>)| {
@@ -91,7 +91,7 @@ impl Inside {
     /// What was seen: each execution of the body, and each pair of iterations.
     pub fn finish(&self) -> (Vec<Iteration>, Vec<Pair>) {
         let mean = |(count, sum): (f64, f64)| (count > 0.0).then(|| sum / count);
-        let iteration = |(at, sums): (&Execution, &Sums)| {
+        let iteration = |(at, sums): (&LoopExecution, &Sums)| {
             let (count, sum, squares) = sums.alpha;
             let alpha = mean((count, sum));
             Iteration {

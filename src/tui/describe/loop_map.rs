@@ -1,6 +1,6 @@
 //! A loop map, in words.
 
-use super::super::loop_map::{Field, LoopMap, SearchPage, Watched};
+use super::super::loop_map::{Field, LoopMap, SearchPage, WatchedLoopMap};
 use super::super::overrides::plural;
 use crate::program::Damping;
 use crate::search::loop_map::picture::{block, interval};
@@ -8,7 +8,7 @@ use crate::search::loop_map::report::Shade;
 use crate::text::escape_controls;
 
 /// The cell at the cursor: what it does, and how sure that is.
-pub fn cell(watched: &Watched) -> String {
+pub fn cell(watched: &WatchedLoopMap) -> String {
     let program = watched.program();
     let block = block(watched.cursor);
     let Some(known) = watched.selected() else {
@@ -46,7 +46,7 @@ pub fn cell(watched: &Watched) -> String {
 }
 
 /// What is asked, in a line.
-pub fn asked(watched: &Watched) -> String {
+pub fn asked(watched: &WatchedLoopMap) -> String {
     let request = &watched.request;
     let damped = match request.damping == Damping::NONE {
         true => String::new(),

@@ -30,7 +30,7 @@ impl Field {
 
 /// The form.
 #[derive(Clone, Debug)]
-pub struct Form {
+pub struct LoopMapForm {
     pub file: LineEdit,
     pub questions: LineEdit,
     pub damping: LineEdit,
@@ -39,9 +39,9 @@ pub struct Form {
     pub error: Option<String>,
 }
 
-impl Default for Form {
-    fn default() -> Form {
-        Form {
+impl Default for LoopMapForm {
+    fn default() -> LoopMapForm {
+        LoopMapForm {
             file: LineEdit::default(),
             questions: LineEdit::new(SHIPPED.to_string()),
             damping: LineEdit::new(Damping::NONE.to_string()),
@@ -51,7 +51,7 @@ impl Default for Form {
     }
 }
 
-impl Form {
+impl LoopMapForm {
     /// Goes `by` fields on.
     pub fn turn(&mut self, by: usize) {
         let at = Field::ALL.iter().position(|f| *f == self.field).unwrap_or(0);
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_says_what_to_do() {
-        let mut form = Form::default();
+        let mut form = LoopMapForm::default();
         let request = form.request().unwrap();
         assert_eq!((request.data, request.limit), (None, SHIPPED));
         assert_eq!(

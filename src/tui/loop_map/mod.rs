@@ -3,8 +3,8 @@
 mod form;
 mod watched;
 
-pub use form::{Field, Form};
-pub use watched::Watched;
+pub use form::{Field, LoopMapForm};
+pub use watched::WatchedLoopMap;
 
 pub use super::search::{SearchPage, SearchProgress};
 use crate::engine::SearchId;
@@ -12,8 +12,8 @@ use crate::engine::SearchId;
 /// The form and the map that was begun last.
 #[derive(Clone, Debug, Default)]
 pub struct LoopMap {
-    pub form: Form,
-    pub watched: Option<Watched>,
+    pub form: LoopMapForm,
+    pub watched: Option<WatchedLoopMap>,
     /// The last map that was asked for.
     pub last: SearchId,
 }
@@ -21,11 +21,11 @@ pub struct LoopMap {
 impl LoopMap {
     /// Whether the worker is mapping.
     pub fn is_running(&self) -> bool {
-        self.watched.as_ref().is_some_and(Watched::is_running)
+        self.watched.as_ref().is_some_and(WatchedLoopMap::is_running)
     }
 
     /// The map of this number, while it is expected to go on.
-    pub fn expecting(&mut self, id: SearchId) -> Option<&mut Watched> {
+    pub fn expecting(&mut self, id: SearchId) -> Option<&mut WatchedLoopMap> {
         self.watched.as_mut().filter(|w| w.id == id && w.is_running())
     }
 }

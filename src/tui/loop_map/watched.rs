@@ -13,7 +13,7 @@ const CHOSEN: usize = 10;
 
 /// The map.
 #[derive(Clone, Debug)]
-pub struct Watched {
+pub struct WatchedLoopMap {
     pub id: SearchId,
     pub request: LoopMapRequest,
     pub progress: SearchProgress,
@@ -39,11 +39,11 @@ pub struct Watched {
     survives: Vec<bool>,
 }
 
-impl Watched {
+impl WatchedLoopMap {
     /// Of a model of `layers` layers.
-    pub fn new(id: SearchId, request: LoopMapRequest, layers: usize, follow: bool) -> Watched {
+    pub fn new(id: SearchId, request: LoopMapRequest, layers: usize, follow: bool) -> WatchedLoopMap {
         let cells = Cell::all(layers, layers);
-        Watched {
+        WatchedLoopMap {
             id,
             request,
             progress: SearchProgress::Running,

@@ -2,7 +2,7 @@
 
 use super::super::action::UiAction;
 use super::super::app::{App, Focus, ModelState, Overlay};
-use super::super::loop_map::{SearchPage, Watched};
+use super::super::loop_map::{SearchPage, WatchedLoopMap};
 use super::super::override_list;
 use super::{focus, requests};
 use crate::engine::{Command, SearchEnd, SearchId};
@@ -67,7 +67,7 @@ fn begin(app: &mut App) -> Outcome {
     let map = &mut app.loop_map;
     map.last += 1;
     map.form.error = None;
-    map.watched = Some(Watched::new(map.last, request.clone(), layers, follow));
+    map.watched = Some(WatchedLoopMap::new(map.last, request.clone(), layers, follow));
     let command = Command::LoopMap {
         map: map.last,
         request: Box::new(request),
@@ -112,7 +112,7 @@ fn watch(app: &mut App, action: UiAction) -> Outcome {
 /// Makes the program of the cell at the cursor an override of the next run.
 fn take_over(app: &mut App) -> Option<Overlay> {
     let stays = Some(Overlay::LoopMap(SearchPage::Watch));
-    let program = app.loop_map.watched.as_ref().map(Watched::program)?;
+    let program = app.loop_map.watched.as_ref().map(WatchedLoopMap::program)?;
     let layers = app.model_layers();
     let text = format!("program {program}");
     if let Err(error) = override_list::accept(&mut app.settings, &mut app.off, None, &text, layers) {

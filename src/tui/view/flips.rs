@@ -88,7 +88,7 @@ fn draw_row(app: &App, run: &Run, row: &Flippable, i: usize, here: bool, area: R
         true => "the prompt".to_owned(),
         false => {
             let text = run.token(row.position).map_or(String::new(), |(text, _)| quoted(text));
-            format!("{} {text}", run.place(row.position))
+            format!("{:>4} {text}", row.position + 1 - run.prompt_len())
         }
     };
     let mark = if here { "▸ " } else { "  " };

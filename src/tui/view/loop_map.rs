@@ -20,7 +20,7 @@ use super::super::action::UiAction;
 use super::super::app::{App, Level};
 use super::super::describe;
 use super::super::layout::{dialog as place, inner};
-use super::super::loop_map::{Field, SearchPage, SearchProgress, Watched};
+use super::super::loop_map::{Field, SearchPage, SearchProgress, WatchedLoopMap};
 use super::super::theme::Role;
 use super::super::widgets::bar;
 use super::super::widgets::flow::flow;
@@ -153,7 +153,7 @@ fn paragraph(app: &App, text: &str, role: Role, area: Rect, buffer: &mut Buffer)
     rows
 }
 
-fn watch(app: &App, watched: &Watched, body: Rect, buffer: &mut Buffer) {
+fn watch(app: &App, watched: &WatchedLoopMap, body: Rect, buffer: &mut Buffer) {
     pane::dialog(app, body, "Loop map", &closes(app), buffer);
     let area = inner(body);
     if let SearchProgress::Failed(message) = &watched.progress {
@@ -188,7 +188,7 @@ fn watch(app: &App, watched: &Watched, body: Rect, buffer: &mut Buffer) {
     draw_foot(app, watched, foot, buffer);
 }
 
-fn draw_head(app: &App, watched: &Watched, area: Rect, buffer: &mut Buffer) {
+fn draw_head(app: &App, watched: &WatchedLoopMap, area: Rect, buffer: &mut Buffer) {
     let style = |role| app.theme.style(role);
     let measure = watched.measure;
     let (right, asked) = watched.right();
@@ -216,7 +216,7 @@ fn draw_head(app: &App, watched: &Watched, area: Rect, buffer: &mut Buffer) {
 }
 
 /// What goes on: a sign, how far it is, how fast.
-fn state(watched: &Watched) -> (String, Role) {
+fn state(watched: &WatchedLoopMap) -> (String, Role) {
     let rate = watched
         .rate()
         .map_or(String::new(), |rate| format!(", {rate:.0} cells a second"));
@@ -250,7 +250,7 @@ fn role(shade: Shade, gains: bool) -> Role {
     }
 }
 
-fn draw_triangle(app: &App, watched: &Watched, area: Rect, buffer: &mut Buffer) {
+fn draw_triangle(app: &App, watched: &WatchedLoopMap, area: Rect, buffer: &mut Buffer) {
     let style = |role| app.theme.style(role);
     let rows = usize::from(area.height.saturating_sub(1));
     let room = usize::from(area.width.saturating_sub(NUMBERS));
@@ -291,7 +291,7 @@ fn draw_triangle(app: &App, watched: &Watched, area: Rect, buffer: &mut Buffer) 
 }
 
 /// Without colours the cursor stands out by a sign beside the row.
-fn draw_cursor(app: &App, watched: &Watched, (area, x): (Rect, u16), top: usize, buffer: &mut Buffer) {
+fn draw_cursor(app: &App, watched: &WatchedLoopMap, (area, x): (Rect, u16), top: usize, buffer: &mut Buffer) {
     let y = (watched.cursor.first - top + 1) as u16;
     let style = app.theme.style(Role::Accent);
     if x > NUMBERS && y < area.height {
@@ -300,7 +300,7 @@ fn draw_cursor(app: &App, watched: &Watched, (area, x): (Rect, u16), top: usize,
 }
 
 /// The cells of greatest gain.
-fn draw_best(app: &App, watched: &Watched, area: Rect, buffer: &mut Buffer) {
+fn draw_best(app: &App, watched: &WatchedLoopMap, area: Rect, buffer: &mut Buffer) {
     let style = |role| app.theme.style(role);
     let measure = watched.measure;
     put(
@@ -336,7 +336,7 @@ fn hint(app: &App) -> String {
 }
 
 /// The cell at the cursor in words, what the signs mean, and what can be done.
-fn draw_foot(app: &App, watched: &Watched, area: Rect, buffer: &mut Buffer) {
+fn draw_foot(app: &App, watched: &WatchedLoopMap, area: Rect, buffer: &mut Buffer) {
     let style = |role| app.theme.style(role);
     let text = format!("▸ {}", describe::loop_map::cell(watched));
     let words = Rect {
