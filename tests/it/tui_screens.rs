@@ -244,7 +244,12 @@ fn depth_routers_for_a_model_of_ones_own() {
     }
     insta::assert_snapshot!("training_running_80x24", shown(&mut app, (80, 24)));
     key(&mut app, KeyCode::Esc);
-    assert!(text(&draw(&mut app, (200, 60))).contains("training routers: steps 7/80"));
+    for size in SIZES {
+        assert!(
+            text(&draw(&mut app, size)).contains("training routers: steps 7/80"),
+            "{size:?}"
+        );
+    }
 
     keys(&mut app, "Y");
     key(&mut app, KeyCode::Enter);

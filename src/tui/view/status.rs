@@ -155,17 +155,9 @@ fn parts(app: &App, width: u16) -> Vec<Part> {
         0 => {}
         n => parts.push(part(3, Role::Pin, format!("{n} pin{}", plural(n)))),
     }
-    if app.training.is_running() {
-        let progress = app
-            .training
-            .progress()
-            .map_or(String::new(), |progress| format!(": {progress}"));
-        parts.push(Part {
-            text: format!("training routers{}", escape_controls(&progress)),
-            short: Some("training".to_owned()),
-            role: Role::Accent,
-            rank: 2,
-        });
+    // Where nothing else goes on, the state says it.
+    if let Some(text) = training(app).filter(|_| app.is_busy() || app.search.is_running()) {
+        parts.push(part(6, Role::Accent, text));
     }
     if let Some(run) = run {
         let depth = format!("depth {:.1}/{}", run.mean_depth(), run.layers());
@@ -260,10 +252,23 @@ fn state(app: &App) -> (String, Role) {
         let text = format!("{spinner} searching {}/{}", watched.done, watched.request.simulations);
         return (text, Role::Accent);
     }
+    if let Some(text) = training(app) {
+        return (format!("{spinner} {text}"), Role::Accent);
+    }
     match &app.shown {
         Some(run) => run_state(run, spinner),
         None => ("○ nothing has run yet".into(), Role::Muted),
     }
+}
+
+/// How far the training of routers is that goes on beside the screen.
+fn training(app: &App) -> Option<String> {
+    let progress = app
+        .training
+        .progress()
+        .map_or(String::new(), |progress| format!(": {progress}"));
+    let text = format!("training routers{}", escape_controls(&progress));
+    app.training.is_running().then_some(text)
 }
 
 fn count(run: &Run) -> String {
