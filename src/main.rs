@@ -122,8 +122,7 @@ fn not_utf8(args: &[OsString]) -> String {
     let option = option.filter(|arg| arg.starts_with("--") && !words.starts_with('-'));
     let option = option.map(|option| format!(" of '{option}'")).unwrap_or_default();
     format!(
-        "'{}'{option} is not UTF-8, as a prompt, a number or the name of a model has to be; a file can be given another \
-         name, or a link that has one",
+        "'{}'{option} is not UTF-8, as it has to be; a file can be given another name, or a link that has one",
         drllm::text::escape_controls(&words)
     )
 }
@@ -239,5 +238,5 @@ fn set_threads(threads: Option<usize>) -> Result<()> {
     }
     // Started late, the pool would panic where the system refuses a thread.
     let started = rayon::ThreadPoolBuilder::new().build_global();
-    started.context("no memory for the threads of products; raise the limit, or ask for fewer with --threads")
+    started.context("the system refuses the threads that share the work; raise its limit on memory or on processes, or ask for fewer with --threads")
 }

@@ -58,7 +58,7 @@ impl Size {
     pub fn describe(self) -> &'static str {
         match self {
             Size::Quick => "160 answers of the model, 80 steps of 8",
-            Size::Full => "960 answers, 360 steps of 16: eight times as long, and closer to the model",
+            Size::Full => "960 answers, 360 steps of 16: six to nine times as long",
         }
     }
 

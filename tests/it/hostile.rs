@@ -738,3 +738,27 @@ fn memory_that_is_refused_is_told() {
     }
     assert!(refused > 0, "a limit of {starts} KiB is enough for a run");
 }
+
+#[test]
+fn arguments_that_are_no_text_are_named() {
+    use std::os::unix::ffi::OsStrExt;
+    let place = Place::new();
+    let odd = std::ffi::OsStr::from_bytes(b"m\xff\x1b.gguf");
+    for (before, named) in [
+        ("run hi --model", "of '--model'"),
+        ("--routers", "of '--routers'"),
+        ("run", "is not UTF-8"),
+    ] {
+        let mut command = place.command(before);
+        command.arg(odd);
+        let (code, _, err) = ended(command, Duration::from_secs(60));
+        assert!(
+            code == 2 && err.contains("is not UTF-8") && err.contains(named),
+            "{before}: {err}"
+        );
+        assert!(
+            err.contains("another name") && !err.contains('\u{1b}'),
+            "{before}: {err}"
+        );
+    }
+}

@@ -1,10 +1,9 @@
 //! Watching a loop map, by its keys.
 
 use super::super::action::UiAction;
-use super::super::app::{App, Focus, ModelState, Overlay};
+use super::super::app::{App, ModelState, Overlay};
 use super::super::loop_map::{SearchPage, WatchedLoopMap};
-use super::super::override_list;
-use super::{focus, requests};
+use super::{overrides, requests};
 use crate::engine::{Command, SearchEnd, SearchId};
 use crate::search::loop_map::Cell;
 
@@ -113,21 +112,13 @@ fn watch(app: &mut App, action: UiAction) -> Outcome {
 fn take_over(app: &mut App) -> Option<Overlay> {
     let stays = Some(Overlay::LoopMap(SearchPage::Watch));
     let program = app.loop_map.watched.as_ref().map(WatchedLoopMap::program)?;
-    let layers = app.model_layers();
-    let text = format!("program {program}");
-    if let Err(error) = override_list::accept(&mut app.settings, &mut app.off, None, &text, layers) {
-        app.error(error.message);
-        return stays;
+    match overrides::take_program(app, &program) {
+        true => {
+            overrides::say_taken(app, &program, "prompt");
+            None
+        }
+        false => stays,
     }
-    if app.focus == Focus::Prompt {
-        focus(app, Focus::Map);
-    }
-    let keys = app.keymap.keys_for(UiAction::Rerun, app.focus.context());
-    let rerun = keys
-        .first()
-        .map_or(String::new(), |key| format!(": {key} runs the prompt with it"));
-    app.info(format!("{program} is the program now{rerun}"));
-    None
 }
 
 /// What came of a map.

@@ -1,10 +1,12 @@
 //! The list of overrides, by its keys.
 
 use super::super::action::UiAction;
-use super::super::app::{App, Overlay};
+use super::super::app::{App, Focus, Overlay};
 use super::super::files::{FileReport, FileRequest};
 use super::super::line_edit::LineEdit;
 use super::super::override_list::{self, EditPurpose, OverrideList};
+use super::focus;
+use crate::program::Program;
 
 pub(super) fn act(app: &mut App, mut list: OverrideList, action: UiAction) {
     match list.edit.take() {
@@ -126,4 +128,28 @@ pub(super) fn hear(app: &mut App, report: FileReport) {
         }
         Err(message) => edit.refuse(message),
     }
+}
+
+/// Makes a program an override of the next run; whether it could be, else the reason is on the screen.
+pub(super) fn take_program(app: &mut App, program: &Program) -> bool {
+    let layers = app.model_layers();
+    let text = format!("program {program}");
+    match override_list::accept(&mut app.settings, &mut app.off, None, &text, layers) {
+        Ok(_) => true,
+        Err(error) => {
+            app.error(error.message);
+            false
+        }
+    }
+}
+
+/// Goes where the program can be run, and says by which key; `what` is the prompt or the question.
+pub(super) fn say_taken(app: &mut App, program: &Program, what: &str) {
+    if app.focus == Focus::Prompt {
+        focus(app, Focus::Map);
+    }
+    let keys = app.keymap.keys_for(UiAction::Rerun, app.focus.context());
+    let key = keys.first();
+    let rerun = key.map_or(String::new(), |key| format!(": {key} runs the {what} with it"));
+    app.info(format!("{program} is the program now{rerun}"));
 }

@@ -3,10 +3,9 @@
 use std::collections::VecDeque;
 
 use super::super::action::UiAction;
-use super::super::app::{App, Focus, ModelState, Overlay};
-use super::super::override_list;
+use super::super::app::{App, ModelState, Overlay};
 use super::super::search::{SearchField, SearchPage, SearchRecording, Watched, bare};
-use super::{focus, requests};
+use super::{overrides, requests};
 use crate::engine::{Command, SearchEnd, SearchId, SearchRequest, SearchStep};
 use crate::program::Program;
 
@@ -168,10 +167,7 @@ fn take_over(app: &mut App) -> Option<Overlay> {
         app.info("no program was tried yet");
         return stays;
     };
-    let layers = app.model_layers();
-    let text = format!("program {program}");
-    if let Err(error) = override_list::accept(&mut app.settings, &mut app.off, None, &text, layers) {
-        app.error(error.message);
+    if !overrides::take_program(app, &program) {
         return stays;
     }
     let question = app.search.watched.as_ref().map(|w| w.request.question.clone());
@@ -181,14 +177,7 @@ fn take_over(app: &mut App) -> Option<Overlay> {
         }
         app.prompt.set(&question);
     }
-    if app.focus == Focus::Prompt {
-        focus(app, Focus::Map);
-    }
-    let keys = app.keymap.keys_for(UiAction::Rerun, app.focus.context());
-    let rerun = keys
-        .first()
-        .map_or(String::new(), |key| format!(": {key} runs the question with it"));
-    app.info(format!("{program} is the program now{rerun}"));
+    overrides::say_taken(app, &program, "question");
     None
 }
 

@@ -23,7 +23,7 @@ use super::super::layout::{dialog as place, inner};
 use super::super::loop_map::{Field, SearchPage, SearchProgress, WatchedLoopMap};
 use super::super::theme::Role;
 use super::super::widgets::bar;
-use super::super::widgets::flow::flow;
+use super::super::widgets::flow::wrap;
 use super::inside::closes;
 use super::{line, pane, put};
 use crate::search::loop_map::picture::{interval, symbol};
@@ -144,13 +144,11 @@ fn form(app: &App, body: Rect, buffer: &mut Buffer) -> Option<Position> {
 
 /// Draws text on as many rows as it takes; how many those are.
 fn paragraph(app: &App, text: &str, role: Role, area: Rect, buffer: &mut Buffer) -> u16 {
-    let mut rows = 0;
-    for (y, line) in (0..area.height).zip(flow([(0, text)].into_iter(), area.width, None)) {
-        let text: String = line.iter().map(|g| g.text.as_ref()).collect();
-        put(buffer, area, 0, y, &text, app.theme.style(role));
-        rows = y + 1;
+    let lines = wrap(text, area.width);
+    for (y, line) in (0..area.height).zip(&lines) {
+        put(buffer, area, 0, y, line, app.theme.style(role));
     }
-    rows
+    area.height.min(lines.len() as u16)
 }
 
 fn watch(app: &App, watched: &WatchedLoopMap, body: Rect, buffer: &mut Buffer) {
