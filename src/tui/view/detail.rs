@@ -106,17 +106,20 @@ fn unasked(app: &App, area: Rect, y: u16, buffer: &mut Buffer) -> u16 {
     let text = match has_routers {
         true => "no router was asked here".to_owned(),
         false => format!(
-            "no router was asked: the run had none. {}{} chooses others; by hand: {} skips this layer, {} repeats it, {} \
-             types a program, {} searches one",
+            "no router was asked: the run had none. {}; by hand: {} skips this layer, {} repeats it, {} types a program, {} \
+             searches one",
             match app
                 .shown
                 .as_ref()
                 .is_some_and(|run| training::is_possible(&run.trace.header.model))
             {
-                true => format!("{} trains some, ", key(UiAction::TrainRouters)),
-                false => String::new(),
+                true => format!(
+                    "{} trains some, {} chooses others",
+                    key(UiAction::TrainRouters),
+                    key(UiAction::EditRouters)
+                ),
+                false => format!("{} chooses some", key(UiAction::EditRouters)),
             },
-            key(UiAction::EditRouters),
             key(UiAction::PinSkip),
             key(UiAction::PinRepeat),
             key(UiAction::EditProgram),
