@@ -168,6 +168,21 @@ impl Program {
         Program::from_layers(layers.flat_map(|(layer, a)| std::iter::repeat_n(layer, a.executions())))
     }
 
+    /// As [`Self::from_actions`], the second execution of each layer damped by what `damping` says of it.
+    pub fn from_damped_actions(actions: &[Action], damping: impl Fn(usize) -> Damping) -> Program {
+        let mut program = Program::default();
+        for (layer, action) in actions.iter().enumerate() {
+            for n in 0..action.executions() {
+                let step = match n {
+                    0 => StepSize::WHOLE,
+                    _ => StepSize::new(damping(layer), 1),
+                };
+                program.extend(&[layer], step);
+            }
+        }
+        program
+    }
+
     /// The standard program of `layers` layers, but for a block of neighbouring layers that runs twice in a row, the
     /// second time damped.
     pub fn repeating(layers: usize, block: RangeInclusive<usize>, damping: Damping) -> Program {
@@ -198,11 +213,24 @@ impl Program {
     /// The action vector of length `layers`, if the program is one: layers in ascending order,
     /// none more than twice, none damped.
     pub fn to_actions(&self, layers: usize) -> Option<Vec<Action>> {
+        let (actions, _) = self.to_damped_actions(layers).filter(|_| !self.is_damped())?;
+        Some(actions)
+    }
+
+    /// As [`Self::to_actions`], where second executions may be damped; with the dampings, one a layer.
+    pub fn to_damped_actions(&self, layers: usize) -> Option<(Vec<Action>, Vec<Damping>)> {
+        let mut dampings = vec![Damping::NONE; layers];
+        for execution in self.passes().filter(|execution| !execution.step.is_whole()) {
+            match (execution.n, execution.step.parts()) {
+                (1, (damping, 1)) => *dampings.get_mut(execution.layer)? = damping,
+                _ => return None,
+            }
+        }
         let ordered = self.layers.windows(2).all(|w| w[0] <= w[1]);
         let counts = self.executions(layers);
         let once_or_twice = counts.iter().all(|&n| n <= 2) && self.layers.iter().all(|&l| l < layers);
-        (ordered && once_or_twice && !self.is_damped())
-            .then(|| counts.into_iter().map(Action::from_executions).collect())
+        let actions = counts.into_iter().map(Action::from_executions).collect();
+        (ordered && once_or_twice).then_some((actions, dampings))
     }
 
     /// How often each of `layers` layers stands in the program.
@@ -599,6 +627,25 @@ mod tests {
         let program = Program::from_layers([4, 5, 4, 5]);
         let passes: Vec<_> = program.passes().map(|e| (e.layer, e.n)).collect();
         assert_eq!(passes, [(4, 0), (5, 0), (4, 1), (5, 1)]);
+    }
+
+    #[test]
+    fn damped_actions_are_programs_and_back() {
+        use Action::{Execute, Repeat, Skip};
+        let actions = [Execute, Repeat, Skip, Repeat];
+        let half: Damping = "0.5".parse().unwrap();
+        let damping = |layer| if layer == 1 { half } else { Damping::NONE };
+        let program = Program::from_damped_actions(&actions, damping);
+        assert_eq!(program.to_string(), "0 1x2~0.5 3x2");
+        let dampings = vec![Damping::NONE, half, Damping::NONE, Damping::NONE];
+        assert_eq!(program.to_damped_actions(4), Some((actions.to_vec(), dampings)));
+        assert_eq!(program.to_actions(4), None);
+        let whole = Program::from_damped_actions(&actions, |_| Damping::NONE);
+        assert_eq!(whole, Program::from_actions(&actions));
+        for text in ["0 1x3~0.5 3", "0 (1-2)x2~0.5 3"] {
+            let program = Program::parse(text, 4).unwrap();
+            assert_eq!(program.to_damped_actions(4), None, "{text}");
+        }
     }
 
     #[test]

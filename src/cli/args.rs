@@ -67,7 +67,7 @@ pub struct DecideArgs {
     /// Greatest number of block executions of a token
     #[arg(long)]
     pub budget: Option<usize>,
-    /// Pin a layer, everywhere (7=skip) or at token positions (7@12-14=repeat); may be repeated
+    /// Pin a layer, everywhere (7=skip) or at token positions (7@12-14=repeat, or damped: 7=repeat~0.5); may be repeated
     #[arg(long = "pin", value_name = "PIN")]
     pins: Vec<Pin>,
     /// In scope prompt, don't ask routers at generated tokens

@@ -62,8 +62,8 @@ mod tests {
         sequence.run_program(&[3, 1, 4], &Program::standard(layers)).unwrap();
         let answer = [1, 5, 9, 2, 6];
         let of = |layer: usize| LayerActions {
-            shared: Action::Execute,
             rows: Some((0..answer.len()).map(|row| actions(layer, row)).collect()),
+            ..Action::Execute.into()
         };
         let expected = sequence.run_branches(&[&answer], None, |layer, _| of(layer)).unwrap();
         let mut entering = Vec::new();

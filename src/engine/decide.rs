@@ -8,8 +8,10 @@ use candle_core::Tensor;
 use super::sequence::{LayerActions, Sequence};
 use super::settings::{Scope, Settings};
 use super::trace::Trace;
-use crate::program::{Action, Program};
-use crate::router::policy::{Expectation, LayerConstraint, Proposal, RunningBudget, pinned, within_budget};
+use crate::program::{Action, Damping, Program};
+use crate::router::policy::{
+    Expectation, LayerConstraint, Proposal, RunningBudget, pinned, pinned_damping, within_budget,
+};
 use crate::router::{CandidateProgram, DecidedBy, Decision, PromptRouting, Router, RouterInfo};
 use programs::Settled;
 
@@ -214,6 +216,7 @@ impl<'a> DecisionPolicy<'a> {
             let logits = sequence.run_program(ids, &settled.program)?;
             return Ok(settled.chunk(logits));
         }
+        self.check_damping(ids.len())?;
         let choices = self.choices(0, ids.len());
         let (asked, fixed) = match (&self.kind, self.leaves_prompt_whole()) {
             (Kind::Routers, true) => (None, Some(vec![Action::Execute; self.layers])),
@@ -238,7 +241,7 @@ impl<'a> DecisionPolicy<'a> {
             (0..self.layers).map(|l| self.decision(shared[l], choices[l].pinned.is_some(), self.proposal(l)));
         Ok(RoutedChunk {
             logits,
-            program: Program::from_actions(&shared),
+            program: Program::from_damped_actions(&shared, |layer| self.damping(layer, 0)),
             decisions: decisions.collect(),
         })
     }
@@ -260,10 +263,11 @@ impl<'a> DecisionPolicy<'a> {
             let wanted = settled.map(|s| s[layer]).or(proposal.map(|w| w.action()));
             let action = choices[layer].pinned.or(wanted).unwrap_or(Action::Execute);
             shared.push(action);
-            LayerActions {
-                shared: action,
+            let actions = LayerActions {
                 rows: self.rows(layer, action, 0, ids.len()),
-            }
+                ..action.into()
+            };
+            actions.damped((0..ids.len()).map(|position| self.damping(layer, position)).collect())
         })?;
         Ok((logits, shared, proposals))
     }
@@ -278,7 +282,8 @@ impl<'a> DecisionPolicy<'a> {
             return Ok(settled.later_chunk(logits));
         }
         let by_token = matches!(self.kind, Kind::Routers) && self.settings.scope == Scope::Token;
-        let choices = self.choices(sequence.len(), 1);
+        let position = sequence.len();
+        let choices = self.choices(position, 1);
         let choices = match by_token {
             true => with_proposals(&choices, &self.expected.proposals()),
             false => with_proposals(&choices, &self.proposals),
@@ -300,12 +305,14 @@ impl<'a> DecisionPolicy<'a> {
                     None => choice.pinned.unwrap_or(proposal.action()),
                 };
                 shared.push(action);
-                action.into()
+                self.at(layer, position, action)
             })?
         } else {
             shared = self.frozen(&choices);
             let asked = self.asked().filter(|_| self.settings.shadow);
-            let (logits, asked) = sequence.run_settled(id, &shared, asked)?;
+            let actions = shared.iter().enumerate();
+            let actions: Vec<LayerActions> = actions.map(|(l, action)| self.at(l, position, *action)).collect();
+            let (logits, asked) = sequence.run_settled(id, &actions, asked)?;
             proposals = asked;
             logits
         };
@@ -327,7 +334,7 @@ impl<'a> DecisionPolicy<'a> {
         });
         Ok(RoutedChunk {
             logits,
-            program: Program::from_actions(&shared),
+            program: Program::from_damped_actions(&shared, |layer| self.damping(layer, position)),
             decisions: decisions.collect(),
         })
     }
@@ -343,6 +350,7 @@ impl<'a> DecisionPolicy<'a> {
         let expected = self.expected.proposals();
         let positions = branches.iter().flat_map(|b| from..from + b.len());
         let choices: Vec<Vec<LayerConstraint>> = positions
+            .clone()
             .map(|position| with_proposals(&self.choices(position, 1), &expected))
             .collect();
         let budget = self.settings.budget;
@@ -359,10 +367,16 @@ impl<'a> DecisionPolicy<'a> {
                     None => choice.pinned.unwrap_or(proposal.action()),
                 });
             }
-            LayerActions {
-                shared: Action::Execute,
+            let rows = LayerActions {
                 rows: Some(actions.iter().map(|a| a[layer]).collect()),
-            }
+                ..Action::Execute.into()
+            };
+            rows.damped(
+                positions
+                    .clone()
+                    .map(|position| self.damping(layer, position))
+                    .collect(),
+            )
         })?;
         Ok((logits, actions))
     }
@@ -442,6 +456,30 @@ impl<'a> DecisionPolicy<'a> {
             }
         };
         (0..self.layers).map(choice).collect()
+    }
+
+    /// How a layer's second execution is damped at a position.
+    fn damping(&self, layer: usize, position: usize) -> Damping {
+        pinned_damping(&self.settings.pins, layer, position)
+    }
+
+    /// What one token does at a layer.
+    fn at(&self, layer: usize, position: usize, action: Action) -> LayerActions {
+        LayerActions::from(action).damped(vec![self.damping(layer, position)])
+    }
+
+    /// The tokens of a prompt share a program, which says how it is damped.
+    fn check_damping(&self, tokens: usize) -> Result<()> {
+        for layer in 0..self.layers {
+            let first = self.damping(layer, 0);
+            ensure!(
+                (0..tokens).all(|position| self.damping(layer, position) == first),
+                "layer {layer} is pinned to damped repeats at some tokens of the prompt: pin it for the whole prompt \
+                 (positions 0 to {}), or from the answer on (from {tokens})",
+                tokens.saturating_sub(1)
+            );
+        }
+        Ok(())
     }
 
     /// What each token of a chunk does at a layer, where pins make them differ.

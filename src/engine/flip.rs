@@ -11,7 +11,7 @@ use super::replay::ReplayChunk;
 use super::settings::{Pin, Scope, Settings};
 use super::trace::Trace;
 use crate::model::Model;
-use crate::program::{Action, Program};
+use crate::program::{Action, Damping, Program};
 use crate::router::{Decision, RouterInfo};
 
 /// What a decision taken otherwise changes.
@@ -69,6 +69,7 @@ pub fn pin(trace: &Trace, layer: usize, position: usize, action: Action) -> Pin 
         layer,
         positions,
         action,
+        damping: Damping::NONE,
     }
 }
 

@@ -12,7 +12,7 @@ use super::replay::ReplayChunk;
 use super::sampler::Sampler;
 use super::settings::{Pin, Settings};
 use super::trace::Trace;
-use crate::program::{Action, Program};
+use crate::program::{Action, Damping, Program};
 
 /// The next token both ways.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,6 +76,7 @@ impl Inspector<'_, '_> {
             layer,
             positions: Some((position, position)),
             action,
+            damping: Damping::NONE,
         };
         let mut pinned = settings.clone();
         pinned.pins.push(pin);

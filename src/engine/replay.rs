@@ -5,7 +5,7 @@ use candle_core::Tensor;
 
 use super::sequence::{LayerActions, Sequence};
 use super::trace::{PromptToken, Trace};
-use crate::program::{Action, Program};
+use crate::program::{Action, Damping, Program};
 
 /// What a chunk of a trace ran: the prompt as a whole, or one generated token.
 pub struct ReplayChunk<'t> {
@@ -43,26 +43,31 @@ impl<'t> ReplayChunk<'t> {
             let differs = prompt.iter().any(|token| of(token).is_some());
             differs.then(|| prompt.iter().map(|token| of(token).unwrap_or(shared)).collect())
         };
-        let layer = |(layer, shared): (usize, Action)| LayerActions {
-            shared,
-            rows: row(layer, shared),
+        let layer = |layer: usize, (shared, damping)| {
+            LayerActions {
+                shared,
+                rows: row(layer, shared),
+                dampings: Vec::new(),
+            }
+            .damped(vec![damping; prompt.len()])
         };
-        let actions = program.to_actions(trace.layers());
+        let actions = actions(trace, program);
         ReplayChunk {
             ids: prompt.iter().map(|token| token.id).collect(),
             program,
-            actions: actions.map(|actions| actions.into_iter().enumerate().map(layer).collect()),
+            actions: actions.map(|actions| actions.into_iter().enumerate().map(|(at, of)| layer(at, of)).collect()),
         }
     }
 
     /// The generated token of index `step`.
     pub fn step(trace: &'t Trace, step: usize) -> ReplayChunk<'t> {
         let step = &trace.steps[step];
-        let actions = step.program.to_actions(trace.layers());
+        let actions = actions(trace, &step.program);
+        let layer = |(action, damping)| LayerActions::from(action).damped(vec![damping]);
         ReplayChunk {
             ids: vec![step.id],
             program: &step.program,
-            actions: actions.map(|actions| actions.into_iter().map(LayerActions::from).collect()),
+            actions: actions.map(|actions| actions.into_iter().map(layer).collect()),
         }
     }
 
@@ -80,7 +85,8 @@ impl<'t> ReplayChunk<'t> {
         };
         actions[layer] = action.into();
         let shared: Vec<Action> = actions.iter().map(|actions| actions.shared).collect();
-        Ok(Program::from_actions(&shared))
+        let damping = |layer: usize| actions[layer].dampings.first().copied().unwrap_or_default();
+        Ok(Program::from_damped_actions(&shared, damping))
     }
 
     /// Runs the chunk; the last token's logits (vocab_size).
@@ -90,6 +96,16 @@ impl<'t> ReplayChunk<'t> {
             None => sequence.run_program(&self.ids, self.program),
         }
     }
+}
+
+/// What each layer does under a program of a trace, and how it is damped there; `None` where the program is no action
+/// vector, or a damped one that ran as a whole.
+fn actions(trace: &Trace, program: &Program) -> Option<Vec<(Action, Damping)>> {
+    if trace.header.settings.program.is_some() && program.is_damped() {
+        return None;
+    }
+    let (actions, dampings) = program.to_damped_actions(trace.layers())?;
+    Some(actions.into_iter().zip(dampings).collect())
 }
 
 /// Steps that two traces share from the beginning: the same tokens under the same programs, so that

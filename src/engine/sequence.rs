@@ -10,7 +10,7 @@ use thiserror::Error;
 use crate::model::fused::{Overlapped, OverlappedTask};
 use crate::model::loopmoe::{ExpertUse, Seen};
 use crate::model::{Chunk, Decoder, KvCache, KvMode, PassKv, stepped};
-use crate::program::{Action, Execution, Program};
+use crate::program::{Action, Damping, Execution, Program, StepSize};
 use crate::router::policy::Proposal;
 use crate::router::{Router, RouterQuery};
 
@@ -26,11 +26,17 @@ pub struct LayerActions {
     pub shared: Action,
     /// One a token, where they differ.
     pub rows: Option<Vec<Action>>,
+    /// The damping of the second execution, one a token; none where all are whole.
+    pub dampings: Vec<Damping>,
 }
 
 impl From<Action> for LayerActions {
     fn from(shared: Action) -> Self {
-        LayerActions { shared, rows: None }
+        LayerActions {
+            shared,
+            rows: None,
+            dampings: Vec::new(),
+        }
     }
 }
 
@@ -38,6 +44,28 @@ impl LayerActions {
     /// What the token of row `row` does.
     pub fn of_row(&self, row: usize) -> Action {
         self.rows.as_ref().map_or(self.shared, |rows| rows[row])
+    }
+
+    /// As it is, with these dampings, one a token.
+    pub fn damped(self, dampings: Vec<Damping>) -> LayerActions {
+        let whole = dampings.iter().all(|damping| *damping == Damping::NONE);
+        LayerActions {
+            dampings: if whole { Vec::new() } else { dampings },
+            ..self
+        }
+    }
+
+    /// What the rows become whose n-th (from 0) execution makes `after` of `before` (tokens, hidden_size).
+    fn stepped(&self, n: usize, before: &Tensor, after: Tensor) -> Result<Tensor> {
+        let Some(first) = self.dampings.first().filter(|_| n == 1) else {
+            return Ok(after);
+        };
+        if self.dampings.iter().all(|damping| damping == first) {
+            return Ok(stepped(before, after, StepSize::new(*first, 1))?);
+        }
+        let sizes: Vec<f32> = self.dampings.iter().map(|damping| damping.value() as f32).collect();
+        let sizes = Tensor::from_vec(sizes, (self.dampings.len(), 1), before.device())?.to_dtype(before.dtype())?;
+        Ok((before + (after - before)?.broadcast_mul(&sizes)?)?)
     }
 
     /// The rows that run the layer more than `n` times; `None` where all do.
@@ -246,7 +274,7 @@ impl<'m> Sequence<'m> {
     pub fn run_settled(
         &mut self,
         id: u32,
-        actions: &[Action],
+        actions: &[LayerActions],
         routers: Option<(&dyn Router, f64)>,
     ) -> Result<(Tensor, Vec<Proposal>)> {
         if let Some((set, _)) = routers
@@ -255,19 +283,19 @@ impl<'m> Sequence<'m> {
             let mut proposals = Vec::with_capacity(actions.len());
             let logits = self.run_layers(&[id], routers, |layer, proposal| {
                 proposals.extend(proposal);
-                actions[layer].into()
+                actions[layer].clone()
             })?;
             return Ok((logits, proposals));
         }
         let chunk = self.chunk(1)?;
         let mut hidden = self.decoder.embed(&[id])?;
         let mut entering = Vec::with_capacity(actions.len());
-        for (layer, &action) in actions.iter().enumerate() {
+        for (layer, actions) in actions.iter().enumerate() {
             self.check_stop()?;
             if routers.is_some() {
                 entering.push(hidden.clone());
             }
-            hidden = self.run_layer(layer, hidden, &chunk, &action.into())?;
+            hidden = self.run_layer(layer, hidden, &chunk, actions)?;
         }
         let logits = self.finish(1, &hidden)?;
         let proposals = match routers {
@@ -384,7 +412,7 @@ impl<'m> Sequence<'m> {
         actions: &LayerActions,
     ) -> Result<Option<Tensor>> {
         let fills = self.mode == KvMode::Fill && n == 0;
-        Ok(match actions.running(n) {
+        let after = match actions.running(n) {
             None => Some(self.run_pass(layer, n, hidden, chunk)?),
             Some(rows) if rows.is_empty() && fills => {
                 let kv = self.cache.pass(layer, n);
@@ -399,7 +427,8 @@ impl<'m> Sequence<'m> {
                 Some(with_rows(hidden, &rows, &all.index_select(&index, 0)?)?)
             }
             Some(rows) => Some(self.run_rows(layer, n, hidden, chunk, &rows)?),
-        })
+        };
+        after.map(|after| actions.stepped(n, hidden, after)).transpose()
     }
 
     /// What `layer` would make of the chunk, which does not run it: nothing is kept of it.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::engine::{BranchPoint, Decision, ModelInfo, RouterInfo, SCHEMA, Settings, Summary, Trace};
-use crate::program::{Action, Program};
+use crate::program::{Action, Damping, Program};
 use crate::text::escape_json_controls;
 
 #[derive(Serialize)]
@@ -68,7 +68,13 @@ fn token(trace: &Trace, position: usize) -> Option<Token<'_>> {
     let program = match (step, trace.header.prompt.get(position)) {
         (Some(step), _) => step.program.clone(),
         (None, Some(token)) if token.pinned.is_empty() => trace.header.program.clone(),
-        _ => Program::from_actions(&decisions.iter().map(|d| d.action).collect::<Vec<Action>>()),
+        _ => {
+            let actions: Vec<Action> = decisions.iter().map(|d| d.action).collect();
+            // The tokens of a prompt share their dampings.
+            let shared = trace.header.program.to_damped_actions(trace.layers());
+            let damping = |layer: usize| shared.as_ref().map_or(Damping::NONE, |(_, dampings)| dampings[layer]);
+            Program::from_damped_actions(&actions, damping)
+        }
     };
     Some(Token {
         position,

@@ -7,15 +7,18 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::program::Action;
+use crate::program::step_size::{self, Damping};
 
 /// A user's decision for a layer, everywhere or at some positions. Text form `7=skip`,
-/// `7@12-14=repeat`, `7@12=execute`.
+/// `7@12-14=repeat`, `7@12=execute`; `7=repeat~0.5` damps the second execution (spec §9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Pin {
     pub layer: usize,
     /// First and last position (from 0 at the prompt's first token), or every position.
     pub positions: Option<(usize, usize)>,
     pub action: Action,
+    /// Of the second execution of a repeat; [`Damping::NONE`] with every other action.
+    pub damping: Damping,
 }
 
 impl Pin {
@@ -34,9 +37,13 @@ impl Pin {
 impl fmt::Display for Pin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.positions {
-            None => write!(f, "{}={}", self.layer, self.action),
-            Some((from, to)) if from == to => write!(f, "{}@{from}={}", self.layer, self.action),
-            Some((from, to)) => write!(f, "{}@{from}-{to}={}", self.layer, self.action),
+            None => write!(f, "{}={}", self.layer, self.action)?,
+            Some((from, to)) if from == to => write!(f, "{}@{from}={}", self.layer, self.action)?,
+            Some((from, to)) => write!(f, "{}@{from}-{to}={}", self.layer, self.action)?,
+        }
+        match self.damping {
+            Damping::NONE => Ok(()),
+            damping => write!(f, "~{damping}"),
         }
     }
 }
@@ -52,7 +59,26 @@ impl FromStr for Pin {
             )
         };
         let (place, action) = text.split_once('=').ok_or_else(usage)?;
+        let (action, damping) = match action.split_once('~') {
+            None => (action, Damping::NONE),
+            Some((action, damping)) => (
+                action,
+                damping.trim().parse().map_err(|_| {
+                    format!(
+                        "'{}' is no damping: expected {}",
+                        damping.escape_default(),
+                        step_size::EXPECTED
+                    )
+                })?,
+            ),
+        };
         let action = action.trim().parse()?;
+        if damping != Damping::NONE && action != Action::Repeat {
+            return Err(format!(
+                "'{}' damps nothing: only a repeat has a second execution, like 7=repeat~0.5",
+                text.escape_default()
+            ));
+        }
         let number = |s: &str| s.trim().parse::<usize>().map_err(|_| usage());
         let (layer, positions) = match place.split_once('@') {
             None => (number(place)?, None),
@@ -67,6 +93,7 @@ impl FromStr for Pin {
                 layer,
                 positions,
                 action,
+                damping,
             }),
         }
     }
@@ -90,15 +117,25 @@ mod tests {
 
     #[test]
     fn pins_round_trip() {
-        for text in ["7=skip", "7@12-14=repeat", "0@3=execute"] {
+        for text in [
+            "7=skip",
+            "7@12-14=repeat",
+            "0@3=execute",
+            "7=repeat~0.5",
+            "7@3-9=repeat~-0.25",
+        ] {
             assert_eq!(text.parse::<Pin>().unwrap().to_string(), text);
         }
+        assert_eq!("7=repeat~1".parse(), "7=repeat".parse::<Pin>(), "a whole step");
         for (text, part) in [
             ("7", "is no pin"),
             ("7=jump", "unknown action"),
             ("x=skip", "is no pin"),
             ("7@9-3=skip", "run backwards"),
             ("7@-3=skip", "is no pin"),
+            ("7=skip~0.5", "damps nothing"),
+            ("7=repeat~3", "is no damping: expected a damping from -1 to 2"),
+            ("7=repeat~", "is no damping"),
         ] {
             assert!(text.parse::<Pin>().unwrap_err().contains(part), "{text}");
         }

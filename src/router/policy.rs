@@ -2,7 +2,7 @@
 
 use super::decision::{DecidedBy, Decision};
 use super::pin::Pin;
-use crate::program::Action;
+use crate::program::{Action, Damping};
 
 /// The dial's neutral position: the router's own distribution (spec §3).
 pub const NEUTRAL_DIAL: f64 = -0.5;
@@ -155,6 +155,12 @@ impl Expectation {
 pub fn pinned(pins: &[Pin], layer: usize, position: usize) -> Option<Action> {
     let holds = |pin: &&Pin| pin.layer == layer && pin.covers(position);
     pins.iter().rev().find(holds).map(|pin| pin.action)
+}
+
+/// The damping of what is pinned at a layer for the token at `position`.
+pub fn pinned_damping(pins: &[Pin], layer: usize, position: usize) -> Damping {
+    let holds = |pin: &&Pin| pin.layer == layer && pin.covers(position);
+    pins.iter().rev().find(holds).map_or(Damping::NONE, |pin| pin.damping)
 }
 
 /// What a layer may do under a budget, and what each choice costs.

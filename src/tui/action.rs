@@ -70,6 +70,7 @@ actions! {
         PinSkip, "pin-skip", "skip", "Pin the layer, or the marked cells, to skip";
         PinExecute, "pin-execute", "execute", "Pin the layer, or the marked cells, to execute";
         PinRepeat, "pin-repeat", "repeat", "Pin the layer, or the marked cells, to repeat";
+        PinDamped, "pin-damped", "damp", "Pin the layer, or the marked cells, to a damped repeat: by a half, by a quarter, whole again";
         PinAuto, "pin-auto", "auto", "Take pins off the layer, or the marked cells";
         EndLoop, "end-loop", "end loop", "In a looped model: end the loop after the iteration at the cursor, or run all of them";
         Mark, "mark", "mark", "Begin or end marking a range of tokens and layers";
@@ -136,6 +137,7 @@ actions! {
         Dismiss, "dismiss", "dismiss", "Dismiss a message, a mark, a dialog";
         Suspend, "suspend", "suspend", "Leave the terminal to the shell; fg comes back";
         Quit, "quit", "quit", "Quit";
+        Interrupt, "interrupt", "stop or quit", "Stop what runs; where nothing does, quit";
     }
     "Lessons" {
         Lessons, "lessons", "lessons", "Guided tours through the screen";

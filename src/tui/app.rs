@@ -6,33 +6,31 @@ use ratatui::layout::Rect;
 
 use super::action::UiAction;
 use super::code::Code;
+use super::dialogs::{Against, Overlay};
 use super::files::FileRequest;
 use super::history::{History, Parent};
-use super::inside::{Apart, FlipDialog, ForceDialog, InsideDialog, NextDialog};
+use super::inside::Apart;
 use super::job::JobRequest;
 use super::keymap::{Key, Keymap};
 use super::lens::Lens;
 use super::lesson::{Guesses, Listed, Tour};
-use super::line_edit::LineEdit;
 use super::lines::LineStarts;
 use super::loop_map::LoopMap;
 use super::next_run::WantedRouters;
-use super::override_list::{Off, OverrideList};
+use super::override_list::Off;
 use super::overrides;
-use super::palette::Palette;
 use super::panes::{Edge, Panes};
 use super::playback::Speed;
 use super::prompt::PromptEditor;
 use super::recordings::Recording;
 use super::run::{Run, RunProgress};
-use super::save::SaveDialog;
-use super::search::{Search, SearchPage};
-use super::settings::SettingsDialog;
-use super::stats::{PromptBatch, StatsDialog};
+use super::search::Search;
+use super::stats::PromptBatch;
 use super::theme::Theme;
 use super::training::RouterTraining;
 use crate::engine::{AskId, Header, Loop, ModelInfo, RouterChoice, RouterInfo, RunId, Settings, Trace};
 use crate::router::{CandidateProgram, Pin};
+use crate::text::escape_controls;
 
 /// How long a passing message stands.
 pub const NOTICE_TIME: Duration = Duration::from_secs(6);
@@ -127,7 +125,8 @@ pub struct MapState {
     pub mode: MapMode,
     /// Width of a column; chosen by the room there is if absent.
     pub zoom: Option<u16>,
-    /// Whether the prompt is folded to a strip; where it ran every layer while the answer is routed, if absent.
+    /// Whether the prompt, which one program holds for, is folded to a strip of the map or a line of the tape; so if
+    /// absent.
     pub fold: Option<bool>,
     /// The leftmost token.
     pub first_token: usize,
@@ -204,56 +203,6 @@ pub struct Notice {
     pub text: String,
     /// When it was said.
     pub since: Duration,
-}
-
-/// Two runs side by side; the second one is on the screen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Against {
-    Previous,
-    Unmodified,
-    /// One of the tree of runs.
-    Run(RunId),
-}
-
-/// What lies over the panes.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Overlay {
-    Help {
-        scroll: usize,
-    },
-    Settings(SettingsDialog),
-    Compare {
-        against: Against,
-        scroll: usize,
-    },
-    Palette(Palette),
-    Overrides(OverrideList),
-    /// The number of a token is typed.
-    Jump(LineEdit),
-    Save(SaveDialog),
-    /// The list of lessons.
-    Lessons {
-        row: usize,
-    },
-    Inside(InsideDialog),
-    Flips(FlipDialog),
-    Force(ForceDialog),
-    Next(NextDialog),
-    /// The tree of runs, and the row selected in it.
-    Runs {
-        row: usize,
-    },
-    /// The programs that a predictor proposed for the run on the screen, and the row selected.
-    Candidates {
-        row: usize,
-    },
-    /// What is seen of [`App::training`].
-    Training,
-    /// What is seen of [`App::search`].
-    Search(SearchPage),
-    /// What is seen of [`App::loop_map`].
-    LoopMap(SearchPage),
-    Stats(Box<StatsDialog>),
 }
 
 /// A run that was asked for and has not begun.
@@ -656,23 +605,23 @@ impl App {
         }
     }
 
+    /// Where a token of the run on the screen is, and its text.
+    pub fn place_of(&self, position: usize) -> String {
+        let Some(run) = &self.shown else {
+            return format!("position {position}");
+        };
+        let text = match run.token(position) {
+            None => String::new(),
+            Some(("", _)) => " part of a character".to_owned(),
+            Some((text, _)) => format!(" \"{}\"", escape_controls(text)),
+        };
+        format!("{}{text}", run.place(position))
+    }
+
     /// The keymap's context at present.
     pub fn context(&self) -> &'static str {
         match &self.overlay {
-            Some(Overlay::Settings(dialog)) if dialog.edit.is_some() => "command",
-            Some(Overlay::Force(_)) => "command",
-            Some(Overlay::Inside(dialog)) if dialog.edit.is_some() => "command",
-            Some(Overlay::Next(_)) => "intervene",
-            Some(Overlay::Palette(_)) => "palette",
-            Some(Overlay::Jump(_) | Overlay::Save(_)) => "command",
-            Some(Overlay::Overrides(list)) if list.edit.is_some() => "command",
-            Some(Overlay::Overrides(_)) => "overrides",
-            Some(Overlay::Search(SearchPage::Form)) => "search-form",
-            Some(Overlay::Search(SearchPage::Watch)) => "search",
-            Some(Overlay::LoopMap(SearchPage::Form)) => "loop-map-form",
-            Some(Overlay::LoopMap(SearchPage::Watch)) => "loop-map",
-            Some(Overlay::Stats(dialog)) if dialog.edit.is_some() => "command",
-            Some(_) => "overlay",
+            Some(overlay) => overlay.dialog().context(self),
             None => self.focus.context(),
         }
     }

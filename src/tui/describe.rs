@@ -1,6 +1,5 @@
 //! What is selected, in a line of words: for the clipboard and for screen readers.
 
-mod dialog;
 pub mod loop_map;
 
 use super::app::App;
@@ -81,7 +80,7 @@ fn depth(run: &Run, token: usize) -> String {
 pub fn selected(app: &App) -> Option<String> {
     match &app.overlay {
         None => cell(app),
-        Some(overlay) => Some(dialog::dialog(app, overlay)),
+        Some(overlay) => Some(overlay.dialog().words(app)),
     }
 }
 
@@ -137,9 +136,10 @@ mod tests {
 
     #[test]
     fn every_dialog_is_named_with_what_is_selected_in_it() {
-        use crate::tui::app::{Focus, Overlay};
+        use crate::tui::app::Focus;
+        use crate::tui::dialogs::{LessonsDialog, Overlay};
         use crate::tui::update::{UiEvent, update};
-        let mut kinds = std::collections::BTreeSet::new();
+        let mut kinds = std::collections::HashSet::new();
         for (keys, said) in [
             (
                 "?",
@@ -191,7 +191,7 @@ mod tests {
                 app.open("predicted".into(), None, fixture::predicted_trace(7, 20));
             }
             if keys == "L" {
-                app.overlay = Some(Overlay::Lessons { row: 0 });
+                app.overlay = Some(Overlay::Lessons(LessonsDialog { row: 0 }));
             }
             let text = opened(&mut app, keys.trim_start_matches('L'));
             assert!(text.starts_with(said), "{keys:?}: {text}");
@@ -203,7 +203,7 @@ mod tests {
                     "{text}"
                 );
             }
-            kinds.insert(kind(overlay));
+            kinds.insert(std::mem::discriminant(overlay));
         }
         let mut app = fixture::app();
         update(&mut app, UiEvent::Worker(fixture::loaded()));
@@ -212,32 +212,7 @@ mod tests {
         opened_run(&mut app);
         let text = opened(&mut app, " N");
         assert!(text.starts_with("the next token, layer 15 to skip, decided "), "{text}");
-        kinds.insert(kind(app.overlay.as_ref().unwrap()));
-        assert_eq!(kinds.len(), 18, "a dialog is not told here");
-    }
-
-    /// A number for each kind: a new one must be told too.
-    fn kind(overlay: &crate::tui::app::Overlay) -> usize {
-        use crate::tui::app::Overlay::*;
-        match overlay {
-            Help { .. } => 0,
-            Settings(_) => 1,
-            Compare { .. } => 2,
-            Palette(_) => 3,
-            Overrides(_) => 4,
-            Jump(_) => 5,
-            Lessons { .. } => 6,
-            Inside(_) => 7,
-            Flips(_) => 8,
-            Force(_) => 9,
-            Runs { .. } => 10,
-            Stats(_) => 11,
-            Search(_) => 12,
-            Save(_) => 13,
-            Next(_) => 14,
-            Candidates { .. } => 15,
-            Training => 16,
-            LoopMap(_) => 17,
-        }
+        kinds.insert(std::mem::discriminant(app.overlay.as_ref().unwrap()));
+        assert_eq!(kinds.len(), Overlay::KINDS, "a dialog is not told here");
     }
 }

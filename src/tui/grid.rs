@@ -11,7 +11,10 @@
 //!          ▲ " sky" token 2             the cursor's token
 //! ```
 //!
-//! A prompt that ran one program may be folded to a strip, which stays at the left.
+//! A prompt that ran one program may be folded to a strip, which stays at the left. Where a line a layer is too much for
+//! the pane, a line holds two: the even layer in its lower half, the next one in its upper half.
+
+use std::ops::Range;
 
 use ratatui::layout::{Position, Rect};
 
@@ -34,6 +37,9 @@ const WIDTH_WITH_SHARES: u16 = 40;
 /// From this height on columns of full width have words in any case.
 const WORDS_FROM: u16 = 12;
 
+/// Lines of a map beside those of its layers: the names of the sections, the cursor's token.
+const BARS: u16 = 2;
+
 /// Most rows of the depths, and of the tokens' texts by the width of a column less one.
 const MOST_DEPTH: u16 = 5;
 const MOST_WORDS: [u16; 3] = [6, 6, 3];
@@ -51,6 +57,8 @@ pub struct Grid {
     pub first_layer: usize,
     pub tokens: usize,
     pub layers: usize,
+    /// Layers of a line, 1 or 2.
+    pub stacked: usize,
     pub prompt_len: usize,
     /// Row of the section names, rows of the depths, rows of the tokens' texts, row of the cursor's token.
     pub sections: Option<u16>,
@@ -83,7 +91,7 @@ impl Grid {
         let width = area.width.saturating_sub(GUTTER + shares);
         let x = area.x + GUTTER.min(area.width);
         let prompt_len = run.prompt_len();
-        let folded = !lens && prompt_len > usize::from(STRIP) && app.map.fold.unwrap_or(run.leaves_prompt_whole());
+        let folded = !lens && prompt_len > usize::from(STRIP) && app.map.fold.unwrap_or(true);
         // The widest columns with which all the tokens there can be fit, so that nothing jumps later.
         let columns = |cell: usize| match folded {
             true => usize::from(STRIP) + (run.most_tokens() - prompt_len) * cell,
@@ -95,15 +103,26 @@ impl Grid {
             false => app.map.zoom.unwrap_or(widest.unwrap_or(1) as u16).clamp(1, 3),
         };
 
+        // A lens has words in its cells, which need a line each.
+        let lines = |stacked: usize| layers.div_ceil(stacked).min(usize::from(u16::MAX)) as u16;
+        let stacked = match lines(1).saturating_add(BARS) > area.height && !lens {
+            true => 2,
+            false => 1,
+        };
         // What is not layers, from the most to the least dispensable.
-        let spare = area.height.saturating_sub(layers.min(usize::from(u16::MAX)) as u16);
-        let (sections, caption) = (area.height >= 6, area.height >= 4);
+        let spare = area.height.saturating_sub(lines(stacked));
+        let (sections, caption) = match stacked == 2 && lines(stacked) <= area.height {
+            // Every layer before the names of the sections, and before the cursor's token.
+            true => (spare >= BARS, spare >= 1),
+            false => (area.height >= 6, area.height >= 4),
+        };
         let bars = u16::from(sections) + u16::from(caption);
         let (depth_rows, word_rows) = match spare.saturating_sub(bars) {
             _ if area.height < 8 => (0, 0),
             _ if lens => (0, 1),
             // Columns this wide are for the words, which cost layers where there is no other room.
-            s @ 0..4 if cell == 3 && area.height >= WORDS_FROM => (1, s.saturating_sub(1).max(2)),
+            s @ 0..4 if cell == 3 && stacked == 1 && area.height >= WORDS_FROM => (1, s.saturating_sub(1).max(2)),
+            0 if stacked == 2 => (0, 0),
             s @ 0..4 => (s.max(1), 0),
             s => {
                 let words = MOST_WORDS[usize::from(cell - 1)].min(3.max(s - 2));
@@ -112,7 +131,11 @@ impl Grid {
         };
         let top = area.y + u16::from(sections);
         let room = area.height.saturating_sub(bars + depth_rows + word_rows);
-        let rows = usize::from(room).min(layers) as u16;
+        let rows = room.min(lines(stacked));
+        let first_layer = app
+            .map
+            .first_layer
+            .min(layers.saturating_sub(usize::from(rows) * stacked));
         let cells = Rect::new(x, top + depth_rows, width, rows);
         let first = if folded { prompt_len } else { 0 };
         let last = run.tokens().saturating_sub(1).max(first);
@@ -121,9 +144,10 @@ impl Grid {
             cell,
             folded,
             first_token: app.map.first_token.clamp(first, last),
-            first_layer: app.map.first_layer.min(layers.saturating_sub(usize::from(rows))),
+            first_layer: first_layer.next_multiple_of(stacked),
             tokens: run.tokens(),
             layers,
+            stacked,
             prompt_len,
             sections: sections.then_some(area.y),
             depth: Rect::new(x, top, width, depth_rows),
@@ -160,6 +184,7 @@ impl Grid {
     pub fn y(&self, layer: usize) -> Option<u16> {
         let up = layer
             .checked_sub(self.first_layer)
+            .map(|up| up / self.stacked)
             .filter(|up| *up < usize::from(self.cells.height))?;
         (layer < self.layers).then(|| self.cells.bottom() - 1 - up as u16)
     }
@@ -184,6 +209,12 @@ impl Grid {
         (self.first_layer..self.layers).map_while(|l| Some((l, self.y(l)?)))
     }
 
+    /// The lines of layers in sight, from the lowest, and where they are. A line's first layer is its lower one.
+    pub fn lines(&self) -> impl Iterator<Item = (Range<usize>, u16)> + '_ {
+        let firsts = (self.first_layer..self.layers).step_by(self.stacked);
+        firsts.map_while(|l| Some((l..(l + self.stacked).min(self.layers), self.y(l)?)))
+    }
+
     /// The column of the line between prompt and answer, if it is in sight.
     pub fn separator(&self) -> Option<u16> {
         if self.folded {
@@ -196,7 +227,7 @@ impl Grid {
             .map(|x| x - 1)
     }
 
-    /// The cell at a place on the screen. A strip is the prompt's last token.
+    /// The cell at a place on the screen: the lower one of two. A strip is the prompt's last token.
     pub fn cell_at(&self, at: Position) -> Option<Cursor> {
         let (layer, _) = self.rows().find(|(_, y)| *y == at.y)?;
         let holds = |column: &Column| (column.x..column.x + column.width).contains(&at.x);
@@ -236,8 +267,8 @@ impl Grid {
 
     /// As [`Grid::scroll_to_token`], for layers.
     pub fn scroll_to_layer(&self, layer: usize) -> usize {
-        let rows = usize::from(self.cells.height).max(1);
-        let lowest = (layer + 1).saturating_sub(rows);
+        let rows = usize::from(self.cells.height).max(1) * self.stacked;
+        let lowest = (layer + 1).saturating_sub(rows).next_multiple_of(self.stacked);
         self.first_layer.clamp(lowest, layer.max(lowest))
     }
 }
@@ -250,7 +281,7 @@ mod tests {
 
     fn grid(width: u16, height: u16, first_token: usize) -> Grid {
         let mut app = fixture::app();
-        app.map.first_token = first_token;
+        (app.map.fold, app.map.first_token) = (Some(false), first_token);
         Grid::new(&app, app.shown.as_ref().unwrap(), Rect::new(3, 5, width, height))
     }
 
@@ -266,6 +297,22 @@ mod tests {
         assert_eq!(grid.cell_at(Position::new(separator, grid.cells.y)), None);
         assert_eq!(grid.y(0), Some(grid.cells.bottom() - 1));
         assert_eq!(grid.rows().count(), 30);
+    }
+
+    #[test]
+    fn lines_of_two_layers_where_one_each_has_no_room() {
+        let grid = grid(60, 19, 0);
+        assert_eq!((grid.stacked, grid.cells.height), (2, 15));
+        let lines: Vec<_> = grid.lines().map(|(line, _)| line).collect();
+        assert_eq!((lines.len(), &lines[0], &lines[14]), (15, &(0..2), &(28..30)));
+        assert_eq!(grid.y(28), grid.y(29));
+        let top = Position::new(grid.cells.x, grid.cells.y);
+        assert_eq!(grid.cell_at(top).unwrap().layer, 28);
+        // The names of the sections go before a layer does.
+        let lower = super::tests::grid(60, 18, 0);
+        assert_eq!((lower.cells.height, lower.sections), (15, None));
+        let lowest = super::tests::grid(60, 17, 0);
+        assert_eq!((lowest.cells.height, lowest.caption), (15, None));
     }
 
     /// A prompt that ran whole, folded to its strip.

@@ -3,9 +3,10 @@
 
 use super::line_edit::LineEdit;
 use super::run::Run;
-use crate::engine::{AskId, Decision, Divergence, Flip, Followed, Inspection, Intervention, RunId};
+use crate::engine::{AskId, Decision, Divergence, Flip, Followed, Inspection, InspectionResult, Intervention, RunId};
 use crate::program::Action;
 use crate::router::DecidedBy;
+use crate::text::escape_controls;
 
 /// Tokens named at each stage, and in a list of what comes next.
 pub const TOP: usize = 12;
@@ -26,6 +27,14 @@ pub enum PendingQuestion<T> {
 }
 
 impl<T> PendingQuestion<T> {
+    /// Why there is nothing to tell of an answer yet.
+    pub fn told(&self) -> String {
+        match self {
+            PendingQuestion::Refused(why) => escape_controls(why),
+            PendingQuestion::Waiting(_) | PendingQuestion::Here(_) => "computing".to_owned(),
+        }
+    }
+
     pub fn here(&self) -> Option<&T> {
         match self {
             PendingQuestion::Here(answer) => Some(answer),
@@ -52,6 +61,17 @@ pub struct InsideDialog {
     pub follow: Follow,
     /// The text of a token to follow, while it is typed.
     pub edit: Option<LineEdit>,
+}
+
+impl PendingQuestion<Box<Inspection>> {
+    /// Takes the answer to a look inside a token.
+    pub fn inspected(&mut self, answer: InspectionResult) {
+        *self = match answer {
+            InspectionResult::Inspected(inspection) => PendingQuestion::Here(inspection),
+            InspectionResult::Refused(why) => PendingQuestion::Refused(why),
+            _ => return,
+        };
+    }
 }
 
 /// Which next token is followed over the layers.

@@ -27,8 +27,15 @@ pub const MIN_HEIGHT: u16 = 12;
 const TWO_COLUMNS: (u16, u16) = (100, 26);
 const THREE_COLUMNS: (u16, u16) = (160, 30);
 
+/// Rows of a pane's border.
+const BORDER: u16 = 2;
+
 /// Rows that a map keeps that has the newest words under it.
 const LEAST_MAP: u16 = 9;
+
+/// Columns of a tape of 30 layers with all its parts, borders included, and the least that prompt and answer keep for it.
+const TAPE_WIDTH: u16 = 76;
+const LEAST_LEFT: u16 = 38;
 
 /// Rows that the detail needs, borders included.
 const DETAIL_HEIGHT: u16 = 14;
@@ -112,10 +119,8 @@ impl Screen {
             LEAST_WIDTH,
             body.width - 2 * LEAST_WIDTH,
         );
-        let left = match app.panes.left {
-            None => Constraint::Percentage(34),
-            Some(width) => Constraint::Length(within(width, LEAST_WIDTH, body.width - detail - LEAST_WIDTH)),
-        };
+        let left = app.panes.left.unwrap_or(left_width(body.width, 34, detail));
+        let left = Constraint::Length(within(left, LEAST_WIDTH, body.width - detail - LEAST_WIDTH));
         let [left, map, detail] =
             Layout::horizontal([left, Constraint::Fill(1), Constraint::Length(detail)]).areas(body);
         let prompt = prompt_height(app, left.width, left.height / 3);
@@ -132,10 +137,8 @@ impl Screen {
     }
 
     fn two_columns(self, app: &App, body: Rect) -> Screen {
-        let left = match app.panes.left {
-            None => Constraint::Percentage(42),
-            Some(width) => Constraint::Length(within(width, LEAST_WIDTH, body.width - LEAST_WIDTH)),
-        };
+        let left = app.panes.left.unwrap_or(left_width(body.width, 42, 0));
+        let left = Constraint::Length(within(left, LEAST_WIDTH, body.width - LEAST_WIDTH));
         let [left, map] = Layout::horizontal([left, Constraint::Fill(1)]).areas(body);
         let detail = DETAIL_HEIGHT.min(left.height / 2);
         let detail = app.panes.detail_height.unwrap_or(detail);
@@ -175,8 +178,8 @@ impl Screen {
         match app.folded {
             Focus::Answer => screen.answer = Some(pane),
             Focus::Detail => screen.detail = Some(pane),
-            // The newest words stay in sight under the map.
-            Focus::Map | Focus::Prompt if pane.height >= 14 && !app.map.lens => {
+            // The newest words stay in sight under the map, where they do not hide its layers or were asked for.
+            Focus::Map | Focus::Prompt if words_under_map(app, pane.height) => {
                 let least = if app.twin { 2 * LEAST_HEIGHT } else { LEAST_HEIGHT };
                 let words = app.panes.words.unwrap_or(3).max(least);
                 let words = within(words, LEAST_HEIGHT, pane.height - LEAST_MAP.min(pane.height - least));
@@ -214,6 +217,24 @@ impl Screen {
             at.x < x
         })
     }
+}
+
+/// Columns of prompt and answer in `width`, `detail` of which are the detail's: a share of them, less where the tape
+/// would have no room for its next tokens.
+fn left_width(width: u16, percent: u16, detail: u16) -> u16 {
+    let share = (u32::from(width) * u32::from(percent) / 100) as u16;
+    let rest = width.saturating_sub(detail + TAPE_WIDTH);
+    share.min(rest.max(LEAST_LEFT))
+}
+
+/// Whether the map of a folded screen keeps the newest words under it, in a pane of `height` lines.
+fn words_under_map(app: &App, height: u16) -> bool {
+    let asked = app.panes.words.is_some() || app.twin || app.map.shows_tape();
+    let layers = app.shown.as_ref().map_or(0, Run::layers);
+    let lines = layers.div_ceil(2).min(usize::from(u16::MAX)) as u16;
+    let is_whole = |height: u16| lines.saturating_add(BORDER) <= height;
+    let keeps = is_whole(height.saturating_sub(LEAST_HEIGHT + 1)) || !is_whole(height);
+    height >= 14 && !app.map.lens && (asked || keeps)
 }
 
 /// The panes that have a tab.

@@ -9,6 +9,7 @@ pub mod code;
 pub mod color;
 pub mod describe;
 pub mod dial;
+pub mod dialogs;
 pub mod diff;
 pub mod files;
 #[cfg(test)]

@@ -1,22 +1,24 @@
 //! The user's overrides: pins by layer and range, and what they change about the next run.
 
 use crate::engine::{NEUTRAL_DIAL, Settings};
-use crate::program::Action;
+use crate::program::{Action, Damping};
 use crate::router::Pin;
-use crate::router::policy::pinned;
+use crate::router::policy::{pinned, pinned_damping};
 
 /// What a cell's pin will be in the next run, where it is not what it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PinChange {
-    To(Action),
+    /// Its second execution is damped, if it is a repeat.
+    To(Action, Damping),
     /// Nothing is pinned there any more.
     Off,
 }
 
 /// See [`PinChange`]; `None` where nothing changes.
 pub fn pin_change(before: &[Pin], after: &[Pin], layer: usize, position: usize) -> Option<PinChange> {
-    let (before, after) = (pinned(before, layer, position), pinned(after, layer, position));
-    (before != after).then(|| after.map_or(PinChange::Off, PinChange::To))
+    let of = |pins| pinned(pins, layer, position).map(|action| (action, pinned_damping(pins, layer, position)));
+    let (before, after) = (of(before), of(after));
+    (before != after).then(|| after.map_or(PinChange::Off, |(action, damping)| PinChange::To(action, damping)))
 }
 
 /// Pins `layer` at `positions` (everywhere if absent) to `action`, or takes the pins there off.
@@ -35,6 +37,7 @@ pub fn set(
             layer,
             positions: None,
             action,
+            damping: Damping::NONE,
         }));
         return;
     };
@@ -46,6 +49,7 @@ pub fn set(
                 layer,
                 positions: Some((from, to)),
                 action,
+                damping: Damping::NONE,
             });
         }
         None => {
@@ -56,6 +60,32 @@ pub fn set(
             *pins = pins.iter().flat_map(cut).collect();
         }
     }
+}
+
+/// As [`set`], to a repeat whose second execution is damped.
+pub fn set_damped(
+    pins: &mut Vec<Pin>,
+    layer: usize,
+    positions: Option<(usize, usize)>,
+    damping: Damping,
+    context: usize,
+) {
+    set(pins, layer, positions, Some(Action::Repeat), context);
+    if let Some(pin) = pins.last_mut() {
+        pin.damping = damping;
+    }
+}
+
+/// The damping that follows on one, from none over a half to a quarter and back.
+pub fn next_damping(damping: Option<Damping>) -> Damping {
+    let damping = damping.map(|damping| damping.value());
+    let next = match damping {
+        None => "0.5",
+        Some(a) if a > 0.5 => "0.5",
+        Some(a) if a > 0.25 => "0.25",
+        Some(_) => "1",
+    };
+    next.parse().expect("a damping")
 }
 
 /// Whether a pin holds nowhere outside the range.

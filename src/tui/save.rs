@@ -43,7 +43,7 @@ impl SaveDialog {
     }
 
     /// What came of it: where the file is, when it was written.
-    pub fn hear(&mut self, report: FileReport) -> Option<String> {
+    pub fn reported(&mut self, report: FileReport) -> Option<String> {
         match report {
             FileReport::Saved(path) => return Some(path),
             FileReport::Exists(path) => {

@@ -213,6 +213,11 @@ impl SettingsField {
         Ok(())
     }
 
+    /// Whether it has two values.
+    pub fn is_switch(self) -> bool {
+        self.toggle(&mut Settings::default())
+    }
+
     /// Switches a setting that has two values; whether it is one.
     pub fn toggle(self, settings: &mut Settings) -> bool {
         match self {

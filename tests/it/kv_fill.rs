@@ -112,8 +112,8 @@ fn programs_that_change_at_every_token_agree_with_numpy() {
     let goldens: Goldens = serde_json::from_str(include_str!("../data/kv_fill.json")).unwrap();
     let action = |layer: usize, token: usize| Action::from_executions(goldens.actions[token][layer]);
     let rows = |layer: usize, tokens: std::ops::Range<usize>| LayerActions {
-        shared: Action::Execute,
         rows: Some(tokens.map(|token| action(layer, token)).collect()),
+        ..Action::Execute.into()
     };
     let tokens = goldens.ids.len();
     for case in &goldens.cases {
@@ -132,8 +132,8 @@ fn programs_that_change_at_every_token_agree_with_numpy() {
         close(&logits, &case.logits[2], &format!("{name}, prompt"));
         let branches = [rest, &rest[..2]];
         let logits = sequence.run_branches(&branches, None, |layer, _| LayerActions {
-            shared: Action::Execute,
             rows: Some((3..tokens).chain(3..5).map(|token| action(layer, token)).collect()),
+            ..Action::Execute.into()
         });
         let logits = logits.unwrap();
         for (row, token) in (3..tokens).chain(3..5).enumerate() {

@@ -5,8 +5,9 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent,
 use drllm::engine::{Command, SearchEnd, WorkerEvent as Worker};
 use drllm::testing::fixture;
 use drllm::tui::action::UiAction;
-use drllm::tui::app::{App, Overlay};
+use drllm::tui::app::App;
 use drllm::tui::color::ColorTier;
+use drllm::tui::dialogs::Overlay;
 use drllm::tui::files::{FileReport, FileRequest};
 use drllm::tui::keymap::KeyAction;
 use drllm::tui::session::Session;
@@ -226,7 +227,7 @@ fn assert_valid(app: &App) {
     app.settings.check_alone().unwrap();
     match &app.overlay {
         Some(Overlay::Palette(palette)) => assert!(palette.row < palette.found.len().max(1)),
-        Some(Overlay::Lessons { row }) => assert!(*row < app.lessons.len().max(1)),
+        Some(Overlay::Lessons(dialog)) => assert!(dialog.row < app.lessons.len().max(1)),
         Some(Overlay::Overrides(list)) => {
             let rows = drllm::tui::override_list::rows(&app.settings, &app.off);
             assert!(list.row < rows.len().max(1));
@@ -248,8 +249,8 @@ fn assert_valid(app: &App) {
             let counted = dialog.counted.as_ref();
             assert!(counted.is_none_or(|counted| counted.report.runs > 0));
         }
-        Some(Overlay::Candidates { row }) => assert!(*row < app.candidates().len().max(1)),
-        Some(Overlay::Runs { row }) => assert!(*row < app.runs().count().max(1)),
+        Some(Overlay::Candidates(dialog)) => assert!(dialog.row < app.candidates().len().max(1)),
+        Some(Overlay::Runs(dialog)) => assert!(dialog.row < app.runs().count().max(1)),
         Some(Overlay::Settings(dialog)) => assert!(dialog.row < drllm::tui::settings::SettingsField::ALL.len()),
         _ => {}
     }

@@ -1,12 +1,13 @@
 //! What the screens look like, at several sizes, with and without colours. Texts are snapshots of
 //! the whole screen; one is of styles.
 
+use drllm::tui::dialogs::Overlay;
 use std::time::Duration;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use drllm::engine::{Command, RouterChoice, SearchEnd, WorkerEvent as Worker};
 use drllm::testing::fixture;
-use drllm::tui::app::{App, Focus, Overlay};
+use drllm::tui::app::{App, Focus};
 use drllm::tui::color::ColorTier;
 use drllm::tui::files::FileReport;
 use drllm::tui::job::{JobEvent, JobRequest};
@@ -172,7 +173,7 @@ fn programs_that_a_predictor_proposed() {
     let mut other = fixture::trace(9, 20);
     other.header.settings.program = Some(drllm::program::Program::standard(30));
     hear(&mut app, fixture::events(run, &other));
-    assert!(matches!(app.overlay, Some(Overlay::Compare { .. })));
+    assert!(matches!(app.overlay, Some(Overlay::Compare(_))));
     insta::assert_snapshot!("candidates_compared_80x24", text(&draw(&mut app, (80, 24))));
     key(&mut app, KeyCode::Esc);
     keys(&mut app, "C");

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 
 use super::RoutedChunk;
 use crate::engine::settings::{NEUTRAL_DIAL, Scope, Settings};
-use crate::program::{Action, Program};
+use crate::program::{Action, Damping, Program};
 use crate::router::policy::{LayerConstraint, Proposal, pinned, within_budget};
 use crate::router::programs::with_pins;
 use crate::router::{CandidateProgram, DecidedBy, Decision, ProposedPrograms, RouterInfo};
@@ -50,6 +50,12 @@ pub(super) fn check(predictor: &RouterInfo, settings: &Settings) -> Result<()> {
         bail!(
             "the pin {pin} is for some tokens, and the predictor {name} names one program for all: pin the layer at every \
              token, or clear the pin"
+        );
+    }
+    if let Some(pin) = settings.pins.iter().find(|pin| pin.damping != Damping::NONE) {
+        bail!(
+            "the pin {pin} damps a repeat, and the predictor {name} names whole programs: type a program like 0-6 7x2~0.5 \
+             8-29, or clear the pin"
         );
     }
     Ok(())

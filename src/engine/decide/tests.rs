@@ -179,3 +179,59 @@ fn another_kind_of_router_is_one_implementation() {
         assert!(dialled.program.depth() > chunk.program.depth());
     }
 }
+
+/// A damped repeat that is pinned is the program that has it: at the prompt, at its tokens, in branches.
+#[test]
+fn a_pinned_damped_repeat_is_its_program() {
+    let decoder = tiny_decoder();
+    let program = Program::parse("0 1x2~0.5 2-3", LAYERS).unwrap();
+    let pinned = settings(|s| s.pins = vec!["1=repeat~0.5".parse().unwrap()]);
+    let given = settings(|s| s.program = Some(program.clone()));
+    let run = |settings: &Settings| {
+        let mut policy = DecisionPolicy::new(settings, None, LAYERS).unwrap();
+        let mut sequence = Sequence::new(&decoder, &GO_ON);
+        let mut chunks = vec![policy.prompt(&mut sequence, &PROMPT).unwrap()];
+        chunks.extend([5, 6].map(|id| policy.token(&mut sequence, id).unwrap()));
+        (chunks, sequence)
+    };
+    let floats = |chunk: &RoutedChunk| chunk.logits.to_vec1::<f32>().unwrap();
+    let ((pins, mut sequence), (programs, _)) = (run(&pinned), run(&given));
+    let whole = run(&settings(|s| s.pins = vec!["1=repeat".parse().unwrap()])).0;
+    for ((by_pin, by_program), whole) in pins.iter().zip(&programs).zip(&whole) {
+        assert_eq!(by_pin.program, program);
+        assert_eq!(by_pin.decisions[1].by, DecidedBy::Pin);
+        for (a, b) in floats(by_pin).iter().zip(floats(by_program)) {
+            assert!((a - b).abs() < 1e-5, "{a} is not {b}");
+        }
+        assert_ne!(floats(by_pin), floats(whole));
+    }
+    // A branch whose second token alone has the pin.
+    let from = sequence.len();
+    let one = settings(|s| s.pins = vec![format!("1@{}=repeat~0.5", from + 1).parse().unwrap()]);
+    let policy = DecisionPolicy::new(&one, None, LAYERS).unwrap();
+    let (logits, actions) = policy.branches(&mut sequence, &[&[7, 8]]).unwrap();
+    assert_eq!(actions[0][1], Action::Execute);
+    let expected = {
+        sequence.run_program(&[7], &Program::standard(LAYERS)).unwrap();
+        sequence.run_program(&[8], &program).unwrap().to_vec1::<f32>().unwrap()
+    };
+    for (a, b) in logits.to_vec2::<f32>().unwrap()[1].iter().zip(expected) {
+        assert!((a - b).abs() < 1e-4, "{a} is not {b}");
+    }
+}
+
+#[test]
+fn a_damped_repeat_of_a_part_of_the_prompt_is_refused() {
+    let decoder = tiny_decoder();
+    let settings = settings(|s| s.pins = vec!["1@0-2=repeat~0.5".parse().unwrap()]);
+    let mut policy = DecisionPolicy::new(&settings, None, LAYERS).unwrap();
+    let refused = policy
+        .prompt(&mut Sequence::new(&decoder, &GO_ON), &PROMPT)
+        .err()
+        .unwrap();
+    assert_eq!(
+        refused.to_string(),
+        "layer 1 is pinned to damped repeats at some tokens of the prompt: pin it for the whole prompt (positions 0 to 3), \
+         or from the answer on (from 4)"
+    );
+}

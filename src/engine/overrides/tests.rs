@@ -1,5 +1,5 @@
 use super::*;
-use crate::program::Action;
+use crate::program::{Action, Damping};
 use proptest::prelude::*;
 
 const FILE: &str = "\
@@ -102,6 +102,7 @@ fn any_override() -> impl Strategy<Value = Override> {
             layer,
             positions: range.map(|(a, b)| (a.min(b).into(), a.max(b).into())),
             action: Action::ALL[action],
+            damping: Damping::NONE,
         })
     });
     prop_oneof![

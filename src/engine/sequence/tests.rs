@@ -55,7 +55,9 @@ fn settled_tokens_run_as_those_settled_layer_by_layer() {
                 expected.extend(wish);
                 actions[layer].into()
             });
-            let (found, wishes) = settled.run_settled(id, &actions, asked).unwrap();
+            let (found, wishes) = settled
+                .run_settled(id, &actions.map(LayerActions::from), asked)
+                .unwrap();
             assert_eq!(floats(found), floats(logits.unwrap()), "token {id}");
             assert_eq!(wishes.len(), expected.len());
             for (found, expected) in wishes.iter().zip(&expected) {
@@ -204,8 +206,8 @@ fn rows_of_a_chunk_see_what_those_before_them_left() {
             let expected: Vec<Vec<f32>> = (0..ids.len()).map(|token| run(&mut one_by_one, token)).collect();
             let rows = |from: usize, to: usize| {
                 move |layer: usize| LayerActions {
-                    shared: Action::Execute,
                     rows: Some((from..to).map(|token| changing(layer, token)).collect()),
+                    ..Action::Execute.into()
                 }
             };
             let mut chunk = Sequence::new(&decoder, &GO_ON).with_kv(mode);
@@ -284,11 +286,13 @@ fn a_looped_model_runs_its_executions_as_layers() {
 fn a_looped_model_without_kv_fill_forgets_what_was_skipped() {
     use Action::{Execute, Skip};
     let decoder = looped_decoder();
-    let actions: Vec<Action> = (0..9).map(|layer| if layer == 4 { Skip } else { Execute }).collect();
+    let actions = [0, 1, 2, 3, 4, 5, 6, 7, 8].map(|layer| if layer == 4 { Skip } else { Execute }.into());
     let logits = [KvMode::Ragged, KvMode::Fill].map(|mode| {
         let mut sequence = Sequence::new(&decoder, &GO_ON).with_kv(mode);
         sequence.run_settled(3, &actions, None).unwrap();
-        let (logits, _) = sequence.run_settled(5, &[Execute; 9], None).unwrap();
+        let (logits, _) = sequence
+            .run_settled(5, &[Execute; 9].map(LayerActions::from), None)
+            .unwrap();
         logits.to_vec1::<f32>().unwrap()
     });
     let far = logits[0]

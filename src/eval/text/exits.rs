@@ -86,8 +86,8 @@ impl<'a> ExitRule<'a> {
         }
         let action = |end: &Option<usize>| if end.is_some() { Action::Skip } else { Action::Execute };
         Ok(LayerActions {
-            shared: Action::Execute,
             rows: Some(self.ended.iter().map(action).collect()),
+            ..Action::Execute.into()
         })
     }
 

@@ -148,8 +148,8 @@ impl<'a> Reference<'a> {
 /// What the tokens of some programs do at a layer.
 fn rows_of(programs: &[Vec<Action>], layer: usize) -> LayerActions {
     LayerActions {
-        shared: Action::Execute,
         rows: Some(programs.iter().map(|actions| actions[layer]).collect()),
+        ..Action::Execute.into()
     }
 }
 

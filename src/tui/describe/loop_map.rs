@@ -59,7 +59,7 @@ pub fn asked(watched: &WatchedLoopMap) -> String {
     format!("{questions}: every block of layers twice{damped}")
 }
 
-pub(super) fn dialog(map: &LoopMap, page: SearchPage) -> String {
+pub fn dialog(map: &LoopMap, page: SearchPage) -> String {
     match (page, &map.watched) {
         (SearchPage::Watch, Some(watched)) => {
             let (_, asked) = watched.right();

@@ -100,12 +100,12 @@ fn wait_for_signal() -> i32 {
     })
 }
 
-struct Outcome {
+struct Handled {
     code: u32,
     bytes: Vec<u8>,
 }
 
-impl Outcome {
+impl Handled {
     /// The screen as it was just before the terminal was given back.
     fn before_leaving(&self) -> vt100::Parser {
         // The first of what `restore` sends.
@@ -135,7 +135,7 @@ fn parsed(bytes: &[u8]) -> vt100::Parser {
     parser
 }
 
-fn run(scenario: &str, signals: &[&str]) -> Outcome {
+fn run(scenario: &str, signals: &[&str]) -> Handled {
     let pty = native_pty_system()
         .openpty(PtySize {
             rows: 24,
@@ -171,7 +171,7 @@ fn run(scenario: &str, signals: &[&str]) -> Outcome {
     }
     let code = child.wait().unwrap().exit_code();
     drop(pty.master);
-    Outcome {
+    Handled {
         code,
         bytes: output.join().unwrap(),
     }

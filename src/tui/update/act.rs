@@ -1,9 +1,10 @@
 //! What every action does while no dialog is open.
 
 use super::super::action::UiAction;
-use super::super::app::{Against, App, Cursor, Focus, Overlay};
+use super::super::app::{App, Cursor, Focus};
 use super::super::clipboard;
 use super::super::dial;
+use super::super::dialogs::{Against, CompareDialog, HelpDialog, Overlay};
 use super::super::files::FileRequest;
 use super::super::keymap::KeyAction;
 use super::super::layout::{Screen, TABS};
@@ -19,13 +20,14 @@ use super::{
     candidates, focus, grid, guess, inside, intervene, lens, lessons, loop_map, palette, play, requests, search,
     select_token, stats, tape, training, twin,
 };
-use crate::engine::Command;
-use crate::program::Action;
+use crate::engine::{Command, NEUTRAL_DIAL};
+use crate::program::{Action, Damping};
+use crate::router::policy::{pinned, pinned_damping};
 
 /// Tokens that a page moves in the answer.
 const ANSWER_PAGE: usize = 20;
 
-pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
+pub(in crate::tui) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
     use UiAction::*;
     if action.group() == "Decide" || action == Settings {
         app.leave_recording();
@@ -57,7 +59,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Compare => compare(app),
         Divergence => {
             compare(app);
-            if let Some(Overlay::Compare { against, .. }) = app.overlay {
+            if let Some(Overlay::Compare(CompareDialog { against, .. })) = app.overlay {
                 return inside::diverge(app, against);
             }
         }
@@ -68,6 +70,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         PinSkip => pin(app, Some(Action::Skip)),
         PinExecute => pin(app, Some(Action::Execute)),
         PinRepeat => pin(app, Some(Action::Repeat)),
+        PinDamped => pin_damped(app),
         PinAuto => pin(app, None),
         EndLoop => end_loop(app),
         Mark => app.mark = if app.mark.is_some() { None } else { Some(app.cursor) },
@@ -138,7 +141,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
             }
             Err(message) => app.info(message),
         },
-        Help => app.overlay = Some(Overlay::Help { scroll: 0 }),
+        Help => app.overlay = Some(Overlay::Help(HelpDialog { scroll: 0 })),
         Dismiss => dismiss(app),
         NewLine => app.prompt.new_line(),
         HistoryPrevious => app.prompt.browse(true),
@@ -146,6 +149,7 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         ClearPrompt => app.prompt.clear(),
         Suspend => app.suspend = true,
         Quit => app.quit = true,
+        Interrupt => return requests::interrupt(app),
         // In dialogs only.
         Accept | Toggle | Freeze | FollowNext | FollowTyped | Add | SearchExample | SearchSort | LoopBest
         | LoopMeasure | Remove | SaveOverrides | LoadOverrides | LoadPrompts | Close => {}
@@ -156,10 +160,10 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
 fn compare(app: &mut App) {
     match (&app.previous, &app.shown) {
         (Some(_), Some(_)) => {
-            app.overlay = Some(Overlay::Compare {
+            app.overlay = Some(Overlay::Compare(CompareDialog {
                 against: Against::Previous,
                 scroll: 0,
-            });
+            }));
         }
         _ => app.info("there is one run only: change something and rerun, then compare"),
     }
@@ -175,6 +179,27 @@ fn pin(app: &mut App, action: Option<Action>) {
         overrides::set(&mut app.settings.pins, layer, positions, action, context);
     }
     app.mark = None;
+}
+
+/// Pins the layer, or the marked cells, to a damped repeat: by a half, then by a quarter, then to a whole one.
+fn pin_damped(app: &mut App) {
+    if app.layers() == 0 {
+        return app.info("there is no layer to pin yet: run a prompt first");
+    }
+    let (layers, positions) = app.selection();
+    let context = app.ready().map_or(usize::MAX / 2, |m| m.context);
+    let (layer, token) = (app.cursor.layer, app.cursor.token);
+    let repeated = pinned(app.next_pins(), layer, token) == Some(Action::Repeat);
+    let damping = repeated.then(|| pinned_damping(app.next_pins(), layer, token));
+    let damping = overrides::next_damping(damping);
+    for layer in layers {
+        overrides::set_damped(&mut app.settings.pins, layer, positions, damping, context);
+    }
+    app.mark = None;
+    app.info(match damping {
+        Damping::NONE => "the next run: the second execution whole".to_owned(),
+        damping => format!("the next run: of what the second execution adds, {damping} times as much"),
+    });
 }
 
 /// Pins the iterations behind the cursor's to be skipped, of all tokens or the marked ones; at the last iteration it takes
@@ -208,20 +233,27 @@ fn end_loop(app: &mut App) {
 }
 
 /// One step of the dial: half a layer where its positions were measured.
-pub(super) fn turn_dial(app: &mut App, up: bool) {
+pub(in crate::tui) fn turn_dial(app: &mut App, up: bool) {
     let stepped = match app.calibration() {
         Some(table) => dial::step(table, app.settings.dial, up),
         None => Ok(step_dial(app.settings.dial, up)),
     };
     match stepped {
         Ok(dial) => app.settings.dial = dial,
-        Err(message) => app.info(message),
+        Err(message) => return app.info(message),
+    }
+    if app.calibration().is_none() && app.settings.dial != NEUTRAL_DIAL {
+        let dial = app.settings.dial;
+        app.info(format!(
+            "the next run: dial {dial:.2}; what that comes to was not measured for these routers in this scope, and one step \
+             may do nothing or break the answer: rerun, then compare with the unmodified model"
+        ));
     }
 }
 
 /// One step of the budget. The first step down is one below the deepest token of the run on the screen, so that it
 /// changes something.
-pub(super) fn turn_budget(app: &mut App, up: bool) {
+pub(in crate::tui) fn turn_budget(app: &mut App, up: bool) {
     let layers = app.model_layers().unwrap_or(0);
     let before = app.settings.budget;
     let deepest = app

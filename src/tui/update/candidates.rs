@@ -1,12 +1,13 @@
 //! The programs that a predictor proposed: choosing one, and running it beside the run on the screen.
 
-use super::super::action::UiAction;
-use super::super::app::{Against, App, Overlay};
+use super::super::app::App;
+use super::super::dialogs::Overlay;
+use super::super::dialogs::{Against, CandidatesDialog, CompareDialog};
 use super::requests;
 use crate::engine::{Command, Settings};
 
 /// Opens the list at the program that ran.
-pub(super) fn open(app: &mut App) {
+pub(in crate::tui) fn open(app: &mut App) {
     let candidates = app.candidates();
     if candidates.is_empty() {
         app.info(
@@ -17,38 +18,22 @@ pub(super) fn open(app: &mut App) {
     }
     let ran = app.shown.as_ref().map(|run| &run.trace.header.program);
     let row = candidates.iter().position(|c| Some(&c.program) == ran).unwrap_or(0);
-    app.overlay = Some(Overlay::Candidates { row });
-}
-
-/// The overlay that stays, and what is asked of the worker.
-pub(super) fn act(app: &mut App, row: usize, action: UiAction) -> (Option<Overlay>, Vec<Command>) {
-    let last = app.candidates().len().saturating_sub(1);
-    let row = match action {
-        UiAction::Close | UiAction::Dismiss | UiAction::Candidates => return (None, Vec::new()),
-        UiAction::Help => return (Some(Overlay::Help { scroll: 0 }), Vec::new()),
-        UiAction::Accept => return run(app, row.min(last)),
-        UiAction::Up => row.saturating_sub(1),
-        UiAction::Down => row + 1,
-        UiAction::TopLayer | UiAction::PageLeft => 0,
-        UiAction::BottomLayer | UiAction::PageRight => last,
-        _ => row,
-    };
-    (Some(Overlay::Candidates { row: row.min(last) }), Vec::new())
+    app.overlay = Some(CandidatesDialog { row }.into());
 }
 
 /// Runs a program on the prompt of the run on the screen, and shows both beside each other.
-fn run(app: &mut App, row: usize) -> (Option<Overlay>, Vec<Command>) {
+pub(in crate::tui) fn run(app: &mut App, row: usize) -> (Option<Overlay>, Vec<Command>) {
     let (Some(shown), Some(candidate)) = (&app.shown, app.candidates().get(row)) else {
         return (None, Vec::new());
     };
     let (program, against) = (candidate.program.clone(), Against::Run(shown.id));
     if program == shown.trace.header.program {
         app.info("this program is the one on the screen: choose another one to compare it with");
-        return (Some(Overlay::Candidates { row }), Vec::new());
+        return (Some(CandidatesDialog { row }.into()), Vec::new());
     }
     if shown.is_running() {
         app.info("wait for the run to end, or stop it, then run another program");
-        return (Some(Overlay::Candidates { row }), Vec::new());
+        return (Some(CandidatesDialog { row }.into()), Vec::new());
     }
     let settings = Settings {
         program: Some(program),
@@ -58,6 +43,6 @@ fn run(app: &mut App, row: usize) -> (Option<Overlay>, Vec<Command>) {
     };
     let commands = requests::rerun_with(app, settings);
     // Where it could not be asked for, the reason is on the screen.
-    let overlay = (!commands.is_empty()).then_some(Overlay::Compare { against, scroll: 0 });
+    let overlay = (!commands.is_empty()).then(|| CompareDialog { against, scroll: 0 }.into());
     (overlay, commands)
 }

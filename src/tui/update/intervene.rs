@@ -1,7 +1,8 @@
 //! Intervening in a run that is held: its next token both ways, and going on with either.
 
 use super::super::action::UiAction;
-use super::super::app::{App, Overlay};
+use super::super::app::App;
+use super::super::dialogs::Overlay;
 use super::super::inside::{NextDialog, PendingQuestion};
 use super::inside::{ask, refusal};
 use super::requests::{self, Branch};
@@ -12,7 +13,7 @@ use crate::program::Action;
 const TOP: usize = 5;
 
 /// Opens the choice for the next token, or says why there is none.
-pub(super) fn open(app: &mut App) -> Vec<Command> {
+pub(in crate::tui) fn open(app: &mut App) -> Vec<Command> {
     if let Some(problem) = problem(app) {
         app.info(problem);
         return Vec::new();
@@ -52,7 +53,7 @@ fn problem(app: &App) -> Option<String> {
 }
 
 /// Asks for the next token with the cursor's layer pinned.
-fn compute(app: &mut App, action: Action) -> Vec<Command> {
+pub(in crate::tui) fn compute(app: &mut App, action: Action) -> Vec<Command> {
     let Some(run) = app.shown.as_ref().map(|run| run.id) else {
         return Vec::new();
     };
@@ -67,53 +68,17 @@ fn compute(app: &mut App, action: Action) -> Vec<Command> {
     commands
 }
 
-pub(super) fn act(app: &mut App, dialog: NextDialog, action: UiAction) -> Vec<Command> {
-    let layer = app.cursor.layer;
-    let last = app.layers().saturating_sub(1);
-    let at = Action::ALL.iter().position(|a| *a == dialog.action).unwrap_or(0);
-    let turned = |by: usize| Action::ALL[(at + by) % Action::ALL.len()];
-    match action {
-        UiAction::Close | UiAction::Dismiss | UiAction::Intervene => return Vec::new(),
-        UiAction::Help => {
-            app.overlay = Some(Overlay::Help { scroll: 0 });
-            return Vec::new();
-        }
-        UiAction::Accept => return go_on_with(app, dialog),
-        UiAction::StepToken => return vec![Command::Step],
-        UiAction::PlayPause => {
-            app.held = false;
-            return vec![Command::Resume];
-        }
-        UiAction::Up => app.cursor.layer = (layer + 1).min(last),
-        UiAction::Down => app.cursor.layer = layer.saturating_sub(1),
-        UiAction::TopLayer => app.cursor.layer = last,
-        UiAction::BottomLayer => app.cursor.layer = 0,
-        UiAction::PinSkip => return compute(app, Action::Skip),
-        UiAction::PinExecute => return compute(app, Action::Execute),
-        UiAction::PinRepeat => return compute(app, Action::Repeat),
-        UiAction::Right | UiAction::Toggle => return compute(app, turned(1)),
-        UiAction::Left => return compute(app, turned(Action::ALL.len() - 1)),
-        _ => {}
-    }
-    match app.cursor.layer == layer {
-        true => {
-            app.overlay = Some(Overlay::Next(dialog));
-            Vec::new()
-        }
-        false => compute(app, dialog.action),
-    }
-}
-
 /// A branch at the next token with the pin; held again behind that token.
-fn go_on_with(app: &mut App, dialog: NextDialog) -> Vec<Command> {
+pub(in crate::tui) fn go_on_with(app: &mut App, dialog: NextDialog) -> (Option<Overlay>, Vec<Command>) {
     let PendingQuestion::Here(intervention) = &dialog.intervention else {
-        app.overlay = Some(Overlay::Next(dialog));
-        return Vec::new();
+        return (Some(dialog.into()), Vec::new());
     };
-    let Some(run) = &app.shown else { return Vec::new() };
+    let Some(run) = &app.shown else {
+        return (None, Vec::new());
+    };
     if let Some(why) = refusal(app, run) {
         app.error(why);
-        return Vec::new();
+        return (None, Vec::new());
     }
     let pin = intervention.flip.pin;
     let mut settings = run.settings().clone();
@@ -131,5 +96,5 @@ fn go_on_with(app: &mut App, dialog: NextDialog) -> Vec<Command> {
         app.held = true;
         commands.extend([Command::Pause, Command::Step]);
     }
-    commands
+    (app.overlay.take(), commands)
 }

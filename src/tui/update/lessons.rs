@@ -1,17 +1,18 @@
 //! Lessons: opening them, going through their steps, and noticing that a task is done.
 
 use super::super::action::UiAction;
-use super::super::app::{App, Overlay};
+use super::super::app::App;
+use super::super::dialogs::LessonsDialog;
 use super::super::lesson::{self, Listed, Show, Tour};
 use super::super::overrides;
 use super::{focus, requests, select_token};
 use crate::engine::{Command, Trace};
 
-pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
+pub(in crate::tui) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
     match action {
         UiAction::Lessons => {
             let row = app.tour.as_ref().map_or(0, |tour| tour.lesson);
-            app.overlay = Some(Overlay::Lessons { row });
+            app.overlay = Some(LessonsDialog { row }.into());
             Vec::new()
         }
         UiAction::LessonNext => turn(app, true),
@@ -25,24 +26,8 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
     }
 }
 
-/// The list of lessons while it is open.
-pub(super) fn list(app: &mut App, row: usize, action: UiAction) -> Vec<Command> {
-    let last = app.lessons.len().saturating_sub(1);
-    let row = match action {
-        UiAction::Close | UiAction::Dismiss | UiAction::Lessons => return Vec::new(),
-        UiAction::Accept => return begin(app, row),
-        UiAction::Up => row.saturating_sub(1),
-        UiAction::Down => (row + 1).min(last),
-        UiAction::TopLayer => 0,
-        UiAction::BottomLayer => last,
-        _ => row,
-    };
-    app.overlay = Some(Overlay::Lessons { row });
-    Vec::new()
-}
-
 /// Begins a lesson.
-pub(super) fn begin(app: &mut App, lesson: usize) -> Vec<Command> {
+pub(in crate::tui) fn begin(app: &mut App, lesson: usize) -> Vec<Command> {
     match app.lessons.get(lesson) {
         Some(Listed::Usable(_)) => enter(app, lesson, 0),
         Some(Listed::Broken { message, .. }) => {
@@ -144,7 +129,7 @@ fn open(app: &mut App, show: Show) -> Vec<Command> {
 }
 
 /// Remembers that an action was carried out.
-pub(super) fn note(app: &mut App, action: UiAction) {
+pub(in crate::tui) fn note(app: &mut App, action: UiAction) {
     let asked = |tour: &Tour, app: &App| {
         let (_, step) = tour.of(app)?;
         step.task.as_ref()?.check.action
@@ -157,7 +142,7 @@ pub(super) fn note(app: &mut App, action: UiAction) {
 }
 
 /// Notices that the task is done.
-pub(super) fn check(app: &mut App) {
+pub(in crate::tui) fn check(app: &mut App) {
     let Some(tour) = app.tour.as_ref().filter(|tour| tour.touched && !tour.done) else {
         return;
     };

@@ -1,25 +1,24 @@
 //! Watching a loop map, by its keys.
 
 use super::super::action::UiAction;
-use super::super::app::{App, ModelState, Overlay};
+use super::super::app::{App, ModelState};
+use super::super::dialogs::Overlay;
+use super::super::dialogs::{Handled, HelpDialog, LoopMapDialog};
 use super::super::loop_map::{SearchPage, WatchedLoopMap};
 use super::{overrides, requests};
 use crate::engine::{Command, SearchEnd, SearchId};
 use crate::search::loop_map::Cell;
 
-/// The dialog, if it stays, and what is asked.
-type Outcome = (Option<Overlay>, Vec<Command>);
-
 /// Opens the map under way or done, or else the form.
-pub(super) fn open(app: &mut App) {
+pub(in crate::tui) fn open(app: &mut App) {
     let page = match app.loop_map.watched {
         Some(_) => SearchPage::Watch,
         None => SearchPage::Form,
     };
-    app.overlay = Some(Overlay::LoopMap(page));
+    app.overlay = Some(LoopMapDialog(page).into());
 }
 
-pub(super) fn act(app: &mut App, page: SearchPage, action: UiAction) -> Outcome {
+pub(in crate::tui) fn act(app: &mut App, page: SearchPage, action: UiAction) -> Handled {
     match (page, action) {
         (_, UiAction::Close | UiAction::Dismiss) => (None, Vec::new()),
         (SearchPage::Form, _) => type_form(app, action),
@@ -28,7 +27,7 @@ pub(super) fn act(app: &mut App, page: SearchPage, action: UiAction) -> Outcome 
 }
 
 /// While it is typed what is to be mapped.
-fn type_form(app: &mut App, action: UiAction) -> Outcome {
+fn type_form(app: &mut App, action: UiAction) -> Handled {
     let form = &mut app.loop_map.form;
     match action {
         UiAction::FocusNext => form.turn(1),
@@ -42,11 +41,11 @@ fn type_form(app: &mut App, action: UiAction) -> Outcome {
         UiAction::Accept | UiAction::LoopMap => return begin(app),
         _ => {}
     }
-    (Some(Overlay::LoopMap(SearchPage::Form)), Vec::new())
+    (Some(LoopMapDialog(SearchPage::Form).into()), Vec::new())
 }
 
 /// Begins the map, or says what is in the way.
-fn begin(app: &mut App) -> Outcome {
+fn begin(app: &mut App) -> Handled {
     let request = match app.loop_map.form.request() {
         Ok(request) => request,
         Err((field, why)) => {
@@ -71,16 +70,16 @@ fn begin(app: &mut App) -> Outcome {
         map: map.last,
         request: Box::new(request),
     };
-    (Some(Overlay::LoopMap(SearchPage::Watch)), vec![command])
+    (Some(LoopMapDialog(SearchPage::Watch).into()), vec![command])
 }
 
-fn refuse(app: &mut App, why: &str) -> Outcome {
+fn refuse(app: &mut App, why: &str) -> Handled {
     app.loop_map.form.error = Some(why.to_owned());
-    (Some(Overlay::LoopMap(SearchPage::Form)), Vec::new())
+    (Some(LoopMapDialog(SearchPage::Form).into()), Vec::new())
 }
 
 /// While the map is looked at.
-fn watch(app: &mut App, action: UiAction) -> Outcome {
+fn watch(app: &mut App, action: UiAction) -> Handled {
     let Some(watched) = &mut app.loop_map.watched else {
         return (None, Vec::new());
     };
@@ -101,16 +100,16 @@ fn watch(app: &mut App, action: UiAction) -> Outcome {
             app.info(format!("{program} went to the terminal's clipboard"));
             app.clipboard = Some(program.to_string());
         }
-        UiAction::LoopMap => return (Some(Overlay::LoopMap(SearchPage::Form)), Vec::new()),
-        UiAction::Help => return (Some(Overlay::Help { scroll: 0 }), Vec::new()),
+        UiAction::LoopMap => return (Some(LoopMapDialog(SearchPage::Form).into()), Vec::new()),
+        UiAction::Help => return (Some(HelpDialog { scroll: 0 }.into()), Vec::new()),
         _ => {}
     }
-    (Some(Overlay::LoopMap(SearchPage::Watch)), Vec::new())
+    (Some(LoopMapDialog(SearchPage::Watch).into()), Vec::new())
 }
 
 /// Makes the program of the cell at the cursor an override of the next run.
 fn take_over(app: &mut App) -> Option<Overlay> {
-    let stays = Some(Overlay::LoopMap(SearchPage::Watch));
+    let stays = Some(LoopMapDialog(SearchPage::Watch).into());
     let program = app.loop_map.watched.as_ref().map(WatchedLoopMap::program)?;
     match overrides::take_program(app, &program) {
         true => {
@@ -122,8 +121,8 @@ fn take_over(app: &mut App) -> Option<Overlay> {
 }
 
 /// What came of a map.
-pub(super) fn ended(app: &mut App, id: SearchId, end: SearchEnd) {
-    let watching = matches!(app.overlay, Some(Overlay::LoopMap(SearchPage::Watch)));
+pub(in crate::tui) fn ended(app: &mut App, id: SearchId, end: SearchEnd) {
+    let watching = app.overlay == Some(LoopMapDialog(SearchPage::Watch).into());
     let Some(watched) = app.loop_map.expecting(id) else {
         return;
     };

@@ -1,23 +1,23 @@
 //! Event → state. No terminal, no model and no clock in here: time comes in ticks.
 
-mod act;
-mod candidates;
+pub(super) mod act;
+pub(super) mod candidates;
 mod dialog;
 mod guess;
-mod inside;
-mod intervene;
+pub(super) mod inside;
+pub(super) mod intervene;
 mod lens;
-mod lessons;
-mod loop_map;
+pub(super) mod lessons;
+pub(super) mod loop_map;
 mod mouse;
 mod overrides;
-mod palette;
-mod play;
-mod requests;
-mod routers;
-mod search;
-mod stats;
-mod training;
+pub(super) mod palette;
+pub(super) mod play;
+pub(super) mod requests;
+pub(super) mod routers;
+pub(super) mod search;
+pub(super) mod stats;
+pub(super) mod training;
 mod twin;
 mod worker;
 
@@ -27,14 +27,13 @@ use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseEvent
 use ratatui::layout::{Position, Rect};
 
 use super::action::UiAction;
-use super::app::{App, Cursor, Focus, Level, NOTICE_TIME, Overlay};
+use super::app::{App, Cursor, Focus, Level, NOTICE_TIME};
 use super::files::FileReport;
 use super::grid::Grid;
 use super::job::JobEvent;
 use super::keymap::Lookup;
 use super::layout::{self, Screen};
 use super::overrides::plural;
-use super::search::SearchPage;
 use super::session::Session;
 use super::tape::Tape;
 use crate::engine::{self, Command};
@@ -123,18 +122,16 @@ pub fn open_stats(app: &mut App) {
 
 /// What came of a file goes to the dialog that asked for it.
 fn file(app: &mut App, report: FileReport) -> Vec<Command> {
-    match (report, &mut app.overlay) {
-        (FileReport::Session(session), _) => restore(app, session.map(|session| *session)),
-        (report, Some(Overlay::Stats(_))) => return stats::hear(app, report),
-        (report, Some(Overlay::Save(dialog))) => {
-            if let Some(path) = dialog.hear(report) {
-                app.overlay = None;
-                app.info(format!("the run is in {path}"));
-            }
-        }
-        (report, _) => overrides::hear(app, report),
+    if let FileReport::Session(session) = report {
+        restore(app, session.map(|session| *session));
+        return Vec::new();
     }
-    Vec::new()
+    let Some(overlay) = app.overlay.take() else {
+        return Vec::new();
+    };
+    let (overlay, commands) = overlay.report(app, report);
+    app.overlay = overlay;
+    commands
 }
 
 /// Puts back a session that was kept.
@@ -165,7 +162,7 @@ fn press(app: &mut App, key: KeyEvent) -> Vec<Command> {
     let lookup = app.keymap.press(&mut pending, context, key);
     app.pending_key = pending;
     match lookup {
-        Lookup::Action(action @ (UiAction::Quit | UiAction::Suspend)) => act::act(app, action),
+        Lookup::Action(action @ (UiAction::Quit | UiAction::Interrupt | UiAction::Suspend)) => act::act(app, action),
         Lookup::Action(action) => {
             let commands = match app.overlay {
                 Some(_) => dialog::act(app, action),
@@ -188,37 +185,11 @@ fn press(app: &mut App, key: KeyEvent) -> Vec<Command> {
 
 /// A key without an action is typed, where there is something to type into.
 fn type_key(app: &mut App, key: KeyEvent) {
-    match &mut app.overlay {
-        Some(Overlay::Settings(dialog)) => {
-            if let Some(edit) = &mut dialog.edit {
-                edit.key(key);
-            }
+    match app.overlay.take() {
+        Some(mut overlay) => {
+            overlay.dialog_mut().key(app, key);
+            app.overlay = Some(overlay);
         }
-        Some(Overlay::Jump(edit)) => edit.key(key),
-        Some(Overlay::Save(dialog)) => dialog.edit.key(key),
-        Some(Overlay::Overrides(list)) => {
-            if let Some(edit) = &mut list.edit {
-                edit.key(key);
-            }
-        }
-        Some(Overlay::Stats(dialog)) => {
-            if let Some(edit) = &mut dialog.edit {
-                edit.key(key);
-            }
-        }
-        Some(Overlay::Palette(palette)) => {
-            palette.edit.key(key);
-            palette.search();
-        }
-        Some(Overlay::Force(dialog)) => inside::type_force(dialog, key),
-        Some(Overlay::Inside(dialog)) => {
-            if let Some(edit) = &mut dialog.edit {
-                edit.key(key);
-            }
-        }
-        Some(Overlay::Search(SearchPage::Form)) => app.search.form.key(key),
-        Some(Overlay::LoopMap(SearchPage::Form)) => app.loop_map.form.key(key),
-        Some(_) => {}
         None => type_prompt(app, key),
     }
 }
@@ -258,43 +229,14 @@ fn type_prompt(app: &mut App, key: KeyEvent) {
 }
 
 fn paste(app: &mut App, text: &str) {
-    match &mut app.overlay {
-        Some(Overlay::Settings(dialog)) => {
-            if let Some(edit) = &mut dialog.edit {
-                edit.insert(text);
-            }
-        }
-        Some(Overlay::Force(dialog)) => dialog.edit.insert(text),
-        Some(Overlay::Inside(dialog)) => {
-            if let Some(edit) = &mut dialog.edit {
-                edit.insert(text);
-            }
-        }
-        Some(Overlay::Jump(edit)) => edit.insert(text),
-        Some(Overlay::Save(dialog)) => dialog.edit.insert(text),
-        Some(Overlay::Search(SearchPage::Form)) => app.search.form.paste(text),
-        Some(Overlay::LoopMap(SearchPage::Form)) => app.loop_map.form.paste(text),
-        Some(Overlay::Overrides(list)) => {
-            if let Some(edit) = &mut list.edit {
-                edit.insert(text);
-            }
-        }
-        Some(Overlay::Stats(dialog)) => {
-            if let Some(edit) = &mut dialog.edit {
-                edit.insert(text);
-            }
-        }
-        Some(Overlay::Palette(palette)) => {
-            palette.edit.insert(text);
-            palette.search();
-        }
-        Some(_) => {}
-        None => {
-            focus(app, Focus::Prompt);
-            if let Err(message) = app.prompt.paste(text) {
-                app.error(message);
-            }
-        }
+    if let Some(mut overlay) = app.overlay.take() {
+        overlay.dialog_mut().paste(app, text);
+        app.overlay = Some(overlay);
+        return;
+    }
+    focus(app, Focus::Prompt);
+    if let Err(message) = app.prompt.paste(text) {
+        app.error(message);
     }
 }
 
@@ -320,7 +262,7 @@ fn focus(app: &mut App, pane: Focus) {
 }
 
 /// Moves the cursor to a token and stays there, but for the newest one, which is followed.
-fn select_token(app: &mut App, token: usize) {
+pub(super) fn select_token(app: &mut App, token: usize) {
     app.cursor.token = token.min(app.last_token());
     app.follow = app.cursor.token == app.last_token();
     app.answer_scroll = 0;

@@ -5,11 +5,10 @@ use std::time::Duration;
 use crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::Position;
 
-use super::super::app::{App, Focus, Overlay};
+use super::super::app::{App, Focus};
 use super::super::layout::Screen;
 use super::super::panes::{self, Edge};
 use super::super::playback;
-use super::super::search::SearchPage;
 use super::super::transcript::Transcript;
 use super::{cell_at, focus, play, select_token};
 
@@ -26,22 +25,14 @@ pub(super) fn mouse(app: &mut App, event: MouseEvent) {
         MouseEventKind::ScrollUp | MouseEventKind::ScrollLeft => -NOTCH,
         _ => 0,
     };
-    if let (Some(Overlay::Search(SearchPage::Watch)), Some(watched)) = (&app.overlay, &mut app.search.watched) {
-        if wheel != 0 {
-            watched.move_by(wheel.signum());
-        }
-        return;
-    }
-    if let (Some(Overlay::LoopMap(SearchPage::Watch)), Some(watched)) = (&app.overlay, &mut app.loop_map.watched) {
-        if wheel != 0 {
-            watched.move_by(wheel.signum(), 0);
-        }
-        return;
-    }
     // What was dragged is let go by everything else.
     let dragged = app.drag.take();
-    if let Some(overlay) = &mut app.overlay {
-        return scroll_overlay(overlay, wheel);
+    if let Some(mut overlay) = app.overlay.take() {
+        if wheel != 0 {
+            overlay.dialog_mut().scroll(app, wheel);
+        }
+        app.overlay = Some(overlay);
+        return;
     }
     let Some(screen) = Screen::new(app, app.area) else {
         return;
@@ -94,34 +85,6 @@ fn grab(app: &mut App, edge: Edge) {
     }
     app.drag = Some(edge);
     app.clicked = Some((edge, app.now));
-}
-
-fn scroll_overlay(overlay: &mut Overlay, wheel: isize) {
-    match overlay {
-        Overlay::Help { scroll } | Overlay::Compare { scroll, .. } => *scroll = scroll.saturating_add_signed(wheel),
-        Overlay::Flips(dialog) => {
-            let last = dialog.rows.len().saturating_sub(1);
-            let row = dialog.row.saturating_add_signed(wheel.signum()).min(last);
-            if row != dialog.row {
-                (dialog.row, dialog.flip) = (row, None);
-            }
-        }
-        Overlay::Stats(dialog) => dialog.scroll = dialog.scroll.saturating_add_signed(wheel),
-        Overlay::Force(dialog) => dialog.move_by(wheel.signum()),
-        Overlay::Palette(palette) => palette.move_by(wheel),
-        Overlay::Settings(_)
-        | Overlay::Inside(_)
-        | Overlay::Next(_)
-        | Overlay::Runs { .. }
-        | Overlay::Candidates { .. }
-        | Overlay::Training
-        | Overlay::Search(_)
-        | Overlay::LoopMap(_)
-        | Overlay::Jump(_)
-        | Overlay::Save(_)
-        | Overlay::Lessons { .. }
-        | Overlay::Overrides(_) => {}
-    }
 }
 
 /// Goes to the place of the position bar that was clicked.

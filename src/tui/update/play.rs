@@ -1,14 +1,13 @@
 //! Playing traces, and holding a run that is computed.
 
 use super::super::action::UiAction;
-use super::super::app::{App, Overlay};
-use super::super::line_edit::LineEdit;
+use super::super::app::App;
+use super::super::dialogs::JumpDialog;
 use super::super::playback;
-use super::super::settings::FieldError;
 use super::select_token;
 use crate::engine::Command;
 
-pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
+pub(in crate::tui) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
     match action {
         UiAction::PlaySlower | UiAction::PlayFaster => {
             app.speed = app.speed.changed(action == UiAction::PlayFaster);
@@ -59,7 +58,7 @@ fn recorded(app: &mut App, action: UiAction) {
         UiAction::StepBack => playback.step_token(end, false),
         UiAction::StepLayer => playback.step_layer(end, layers, true),
         UiAction::StepLayerBack => playback.step_layer(end, layers, false),
-        UiAction::JumpToken => app.overlay = Some(Overlay::Jump(LineEdit::default())),
+        UiAction::JumpToken => app.overlay = Some(JumpDialog::default().into()),
         _ => {}
     }
     match action {
@@ -74,7 +73,7 @@ fn recorded(app: &mut App, action: UiAction) {
 }
 
 /// Shows `shown` tokens of a trace that is played.
-pub(super) fn seek(app: &mut App, shown: usize) {
+pub(in crate::tui) fn seek(app: &mut App, shown: usize) {
     if let Some(run) = &mut app.shown {
         let (playback, end) = run.playback_mut();
         playback.seek(shown, end);
@@ -83,14 +82,14 @@ pub(super) fn seek(app: &mut App, shown: usize) {
 }
 
 /// Goes where was typed: the playback where a trace is played, else the cursor.
-pub(super) fn jump(app: &mut App, mut edit: LineEdit) {
-    let Some(run) = &app.shown else { return };
-    match playback::place(&edit.text, run.trace.steps.len()) {
-        Ok(shown) if run.is_partway() => seek(app, shown),
-        Ok(shown) => select_token(app, (run.prompt_len() + shown).saturating_sub(1)),
-        Err(message) => {
-            edit.error = Some(FieldError { column: None, message });
-            app.overlay = Some(Overlay::Jump(edit));
-        }
+///
+/// # Errors
+/// What was typed is no place; the message says what is expected.
+pub(in crate::tui) fn jump(app: &mut App, text: &str) -> Result<(), String> {
+    let Some(run) = &app.shown else { return Ok(()) };
+    match playback::place(text, run.trace.steps.len())? {
+        shown if run.is_partway() => seek(app, shown),
+        shown => select_token(app, (run.prompt_len() + shown).saturating_sub(1)),
     }
+    Ok(())
 }

@@ -1,6 +1,8 @@
 //! Actions that ask the worker for something.
 
-use super::super::app::{Against, App, Focus, ModelState, Overlay, Starting};
+use super::super::action::UiAction;
+use super::super::app::{App, Focus, ModelState, Starting};
+use super::super::dialogs::{Against, CompareDialog, Overlay};
 use super::super::history::Parent;
 use super::super::overrides;
 use super::super::run::{Run, RunProgress};
@@ -9,7 +11,7 @@ use crate::engine::{Command, Prompt, RunId, Settings, Trace};
 
 /// Runs what stands in the prompt editor. `again`: an empty editor means the prompt of the run on
 /// the screen.
-pub(super) fn run(app: &mut App, again: bool) -> Vec<Command> {
+pub(in crate::tui) fn run(app: &mut App, again: bool) -> Vec<Command> {
     let Some((prompt, text)) = prompt(app, again) else {
         app.error("the prompt is empty: type a question, then press Enter");
         focus(app, Focus::Prompt);
@@ -84,7 +86,7 @@ fn ids(run: &Run) -> Vec<u32> {
 }
 
 /// Runs the next prompt of a file; nothing is under way then.
-pub(super) fn next_prompt(app: &mut App, text: String, settings: Settings) -> (RunId, Command) {
+pub(in crate::tui) fn next_prompt(app: &mut App, text: String, settings: Settings) -> (RunId, Command) {
     let command = start(app, Prompt::Text(text.clone()), Some(text), settings, false);
     (app.last_run, command)
 }
@@ -108,7 +110,7 @@ fn start(app: &mut App, prompt: Prompt, text: Option<String>, settings: Settings
 }
 
 /// A run that goes on from the one on the screen.
-pub(super) struct Branch {
+pub(in crate::tui) struct Branch {
     /// The first position that is computed anew.
     pub at: usize,
     /// What is put there; the token that is there already, if absent.
@@ -117,7 +119,7 @@ pub(super) struct Branch {
 }
 
 /// Starts a branch, or says why it cannot be.
-pub(super) fn branch(app: &mut App, branch: Branch) -> Vec<Command> {
+pub(in crate::tui) fn branch(app: &mut App, branch: Branch) -> Vec<Command> {
     let Some(run) = &app.shown else {
         app.info("there is nothing to branch from yet: run a prompt first");
         return Vec::new();
@@ -158,7 +160,7 @@ pub(super) fn branch(app: &mut App, branch: Branch) -> Vec<Command> {
 }
 
 /// Runs the prompt of the run on the screen again under `settings`.
-pub(super) fn rerun_with(app: &mut App, settings: Settings) -> Vec<Command> {
+pub(in crate::tui) fn rerun_with(app: &mut App, settings: Settings) -> Vec<Command> {
     let Some(run) = &app.shown else { return Vec::new() };
     let problem = inside::refusal(app, run).or(settings.check(run.layers()).err());
     if let Some(problem) = problem {
@@ -174,7 +176,7 @@ pub(super) fn rerun_with(app: &mut App, settings: Settings) -> Vec<Command> {
 }
 
 /// Runs under way get nothing more: the worker is asked for another one.
-pub(super) fn abandon(app: &mut App) {
+pub(in crate::tui) fn abandon(app: &mut App) {
     if let Some(batch) = &mut app.batch {
         batch.run = None;
     }
@@ -186,8 +188,23 @@ pub(super) fn abandon(app: &mut App) {
     }
     app.unmodified = app.unmodified.take().filter(|run| !run.is_running());
 }
+/// Stops what runs; where nothing does, the explorer ends.
+pub(in crate::tui) fn interrupt(app: &mut App) -> Vec<Command> {
+    let runs = app.is_busy() || app.queued || app.is_searching() || app.search.is_running() || app.wanted.is_some();
+    app.quit = !runs;
+    let commands = if runs { stop(app) } else { Vec::new() };
+    if runs && app.notice.is_none() {
+        let keys = app.keymap.keys_for(UiAction::Interrupt, app.context());
+        let key = keys
+            .first()
+            .map_or(String::new(), |key| format!(": {key} once more quits"));
+        app.info(format!("stopped{key}"));
+    }
+    commands
+}
 
-pub(super) fn stop(app: &mut App) -> Vec<Command> {
+/// Stops the run, the search or the question under way.
+pub(in crate::tui) fn stop(app: &mut App) -> Vec<Command> {
     if std::mem::take(&mut app.queued) {
         app.info("the prompt is no longer waiting for the model");
         return Vec::new();
@@ -220,15 +237,15 @@ pub(super) fn stop(app: &mut App) -> Vec<Command> {
 
 /// Shows the run on the screen beside the unmodified model on the same prompt with the same seed;
 /// runs it first, unless that was done.
-pub(super) fn unmodified(app: &mut App) -> Vec<Command> {
+pub(in crate::tui) fn unmodified(app: &mut App) -> Vec<Command> {
     let Some(run) = &app.shown else {
         app.info("there is nothing to compare yet: run a prompt first");
         return Vec::new();
     };
-    let compare = Some(Overlay::Compare {
+    let compare = Some(Overlay::Compare(CompareDialog {
         against: Against::Unmodified,
         scroll: 0,
-    });
+    }));
     if app
         .unmodified
         .as_ref()
@@ -262,7 +279,7 @@ pub(super) fn unmodified(app: &mut App) -> Vec<Command> {
 }
 
 /// Runs the prompt of the run on the screen with every layer executed once.
-pub(super) fn run_unmodified(app: &mut App) -> Vec<Command> {
+pub(in crate::tui) fn run_unmodified(app: &mut App) -> Vec<Command> {
     let Some(run) = &app.shown else { return Vec::new() };
     let settings = overrides::unmodified(run.settings(), run.layers());
     let prompt = Prompt::Ids(ids(run));
@@ -271,7 +288,7 @@ pub(super) fn run_unmodified(app: &mut App) -> Vec<Command> {
 }
 
 /// Opens the recordings one after another; a run under way is stopped.
-pub(super) fn next_recording(app: &mut App) -> Vec<Command> {
+pub(in crate::tui) fn next_recording(app: &mut App) -> Vec<Command> {
     if app.recordings.is_empty() {
         app.info("there are no recordings in this build");
         return Vec::new();
@@ -284,7 +301,7 @@ pub(super) fn next_recording(app: &mut App) -> Vec<Command> {
 }
 
 /// Opens the recording `at`; a run under way is stopped.
-pub(super) fn recording(app: &mut App, at: usize) -> Vec<Command> {
+pub(in crate::tui) fn recording(app: &mut App, at: usize) -> Vec<Command> {
     let commands = make_room(app);
     app.recording = at;
     app.open_recording();
@@ -292,7 +309,7 @@ pub(super) fn recording(app: &mut App, at: usize) -> Vec<Command> {
 }
 
 /// Opens a trace; a run under way is stopped.
-pub(super) fn trace(app: &mut App, title: String, trace: Trace) -> Vec<Command> {
+pub(in crate::tui) fn trace(app: &mut App, title: String, trace: Trace) -> Vec<Command> {
     let commands = make_room(app);
     app.open(title, None, trace);
     app.propose_prompt();

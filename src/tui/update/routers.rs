@@ -6,7 +6,7 @@ use super::inside;
 use crate::engine::{Command, InspectionResult, RouterChoice, RouterInfo};
 
 /// Sends `commands` once the routers are loaded with which a run was made: at once where they are.
-pub(super) fn bring(app: &mut App, routers: Option<RouterInfo>, commands: Vec<Command>) -> Vec<Command> {
+pub(in crate::tui) fn bring(app: &mut App, routers: Option<RouterInfo>, commands: Vec<Command>) -> Vec<Command> {
     let ModelState::Ready { routers: loaded, .. } = &app.model else {
         return commands;
     };
@@ -28,7 +28,7 @@ pub(super) fn bring(app: &mut App, routers: Option<RouterInfo>, commands: Vec<Co
 }
 
 /// Loads the routers that the user asks for.
-pub(super) fn choose(app: &mut App, choice: RouterChoice) -> Vec<Command> {
+pub(in crate::tui) fn choose(app: &mut App, choice: RouterChoice) -> Vec<Command> {
     if app.ready().is_none() {
         app.info("routers can be chosen once the model is loaded");
         return Vec::new();
@@ -42,7 +42,7 @@ pub(super) fn choose(app: &mut App, choice: RouterChoice) -> Vec<Command> {
 }
 
 /// Routers were loaded.
-pub(super) fn changed(app: &mut App, routers: Option<RouterInfo>) -> Vec<Command> {
+pub(in crate::tui) fn changed(app: &mut App, routers: Option<RouterInfo>) -> Vec<Command> {
     if let ModelState::Ready { routers: loaded, .. } = &mut app.model {
         *loaded = routers.clone();
     }
@@ -74,7 +74,7 @@ pub(super) fn changed(app: &mut App, routers: Option<RouterInfo>) -> Vec<Command
 }
 
 /// Routers could not be loaded.
-pub(super) fn failed(app: &mut App, message: String) -> Vec<Command> {
+pub(in crate::tui) fn failed(app: &mut App, message: String) -> Vec<Command> {
     match app.wanted.take() {
         Some(wanted) => next(app, wanted),
         None => {

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 
 use super::super::action::UiAction;
-use super::super::app::{App, ModelState, Overlay};
+use super::super::app::{App, ModelState};
+use super::super::dialogs::Overlay;
+use super::super::dialogs::{Handled, HelpDialog, SearchDialog};
 use super::super::search::{SearchField, SearchPage, SearchRecording, Watched, bare};
 use super::{overrides, requests};
 use crate::engine::{Command, SearchEnd, SearchId, SearchRequest, SearchStep};
@@ -12,13 +14,10 @@ use crate::program::Program;
 /// Lines that a page moves.
 const PAGE: isize = 10;
 
-/// The dialog, if it stays, and what is asked.
-type Outcome = (Option<Overlay>, Vec<Command>);
-
 /// Opens the search under way or done, or else the form.
-pub(super) fn open(app: &mut App) {
+pub(in crate::tui) fn open(app: &mut App) {
     match app.search.watched {
-        Some(_) => app.overlay = Some(Overlay::Search(SearchPage::Watch)),
+        Some(_) => app.overlay = Some(SearchDialog(SearchPage::Watch).into()),
         None => open_form(app),
     }
 }
@@ -30,10 +29,10 @@ fn open_form(app: &mut App) {
         false => app.prompt.text(),
     };
     app.search.form.fill(&prompt);
-    app.overlay = Some(Overlay::Search(SearchPage::Form));
+    app.overlay = Some(SearchDialog(SearchPage::Form).into());
 }
 
-pub(super) fn act(app: &mut App, page: SearchPage, action: UiAction) -> Outcome {
+pub(in crate::tui) fn act(app: &mut App, page: SearchPage, action: UiAction) -> Handled {
     match (page, action) {
         (_, UiAction::Close | UiAction::Dismiss) => (None, Vec::new()),
         (SearchPage::Form, _) => type_form(app, action),
@@ -42,7 +41,7 @@ pub(super) fn act(app: &mut App, page: SearchPage, action: UiAction) -> Outcome 
 }
 
 /// While the question is typed.
-fn type_form(app: &mut App, action: UiAction) -> Outcome {
+fn type_form(app: &mut App, action: UiAction) -> Handled {
     let form = &mut app.search.form;
     match action {
         UiAction::FocusNext => form.turn(1),
@@ -55,18 +54,18 @@ fn type_form(app: &mut App, action: UiAction) -> Outcome {
         UiAction::Accept | UiAction::Search => return begin(app),
         _ => {}
     }
-    (Some(Overlay::Search(SearchPage::Form)), Vec::new())
+    (Some(SearchDialog(SearchPage::Form).into()), Vec::new())
 }
 
 /// Begins the search, or says what is in the way.
-fn begin(app: &mut App) -> Outcome {
+fn begin(app: &mut App) -> Handled {
     let form = &mut app.search.form;
     let request = match form.request() {
         Ok(request) => request,
         Err((field, why)) => {
             form.field = field;
             form.error = Some(why);
-            return (Some(Overlay::Search(SearchPage::Form)), Vec::new());
+            return (Some(SearchDialog(SearchPage::Form).into()), Vec::new());
         }
     };
     let recorded = form.recorded();
@@ -90,12 +89,12 @@ fn begin(app: &mut App) -> Outcome {
         }
     };
     watch_new(app, request);
-    (Some(Overlay::Search(SearchPage::Watch)), commands)
+    (Some(SearchDialog(SearchPage::Watch).into()), commands)
 }
 
-fn refuse(app: &mut App, why: &str) -> Outcome {
+fn refuse(app: &mut App, why: &str) -> Handled {
     app.search.form.error = Some(why.to_owned());
-    (Some(Overlay::Search(SearchPage::Form)), Vec::new())
+    (Some(SearchDialog(SearchPage::Form).into()), Vec::new())
 }
 
 fn watch_new(app: &mut App, request: SearchRequest) -> &mut Watched {
@@ -115,11 +114,11 @@ fn replay(app: &mut App, request: SearchRequest, steps: VecDeque<SearchStep>) ->
     let watched = watch_new(app, request);
     watched.recording = Some(SearchRecording { steps, since });
     watched.play(now);
-    Some(Overlay::Search(SearchPage::Watch))
+    Some(SearchDialog(SearchPage::Watch).into())
 }
 
 /// While the search is looked at.
-fn watch(app: &mut App, action: UiAction) -> Outcome {
+fn watch(app: &mut App, action: UiAction) -> Handled {
     let Some(watched) = &mut app.search.watched else {
         return (None, Vec::new());
     };
@@ -142,10 +141,10 @@ fn watch(app: &mut App, action: UiAction) -> Outcome {
             open_form(app);
             return (app.overlay.take(), Vec::new());
         }
-        UiAction::Help => return (Some(Overlay::Help { scroll: 0 }), Vec::new()),
+        UiAction::Help => return (Some(HelpDialog { scroll: 0 }.into()), Vec::new()),
         _ => {}
     }
-    (Some(Overlay::Search(SearchPage::Watch)), Vec::new())
+    (Some(SearchDialog(SearchPage::Watch).into()), Vec::new())
 }
 
 fn selected(app: &App) -> Option<Program> {
@@ -162,7 +161,7 @@ fn copy(app: &mut App) {
 
 /// Makes the selected program an override of the next run, which runs the question it was found for.
 fn take_over(app: &mut App) -> Option<Overlay> {
-    let stays = Some(Overlay::Search(SearchPage::Watch));
+    let stays = Some(SearchDialog(SearchPage::Watch).into());
     let Some(program) = selected(app) else {
         app.info("no program was tried yet");
         return stays;
@@ -182,8 +181,8 @@ fn take_over(app: &mut App) -> Option<Overlay> {
 }
 
 /// What came of a search.
-pub(super) fn ended(app: &mut App, id: SearchId, end: SearchEnd) {
-    let watching = matches!(app.overlay, Some(Overlay::Search(SearchPage::Watch)));
+pub(in crate::tui) fn ended(app: &mut App, id: SearchId, end: SearchEnd) {
+    let watching = app.overlay == Some(SearchDialog(SearchPage::Watch).into());
     let Some(watched) = app.search.expecting(id) else {
         return;
     };

@@ -13,6 +13,7 @@ use super::super::run::{Origin, Run};
 use super::super::tally::Tally;
 use super::super::theme::Role;
 use super::super::transcript::Transcript;
+use super::pane::InSight;
 use super::{pane, put, twin};
 use crate::text::escape_controls;
 
@@ -34,6 +35,12 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let transcript = Transcript::new(app, run, area);
     let remark = remark(app, run, &transcript);
     pane::frame_line(app, area, focused, &title(app, run), remark, buffer);
+    let at = InSight {
+        first: transcript.top,
+        seen: transcript.visible().count(),
+        all: transcript.len,
+    };
+    pane::position_mark(app, area, true, at, buffer);
     let styles = TokenStyles::new(app, run);
     let base = app.unmodified.as_ref().filter(|_| app.twin);
     let parts = base.and_then(|base| first_difference(base, run));

@@ -13,7 +13,7 @@ use super::{pane, put};
 /// Columns before the program.
 const BEFORE: u16 = 27;
 
-pub(super) fn draw(app: &App, row: usize, body: Rect, buffer: &mut Buffer) {
+pub(in crate::tui) fn draw(app: &App, row: usize, body: Rect, buffer: &mut Buffer) {
     let key = |action| {
         app.keymap
             .keys_for(action, "overlay")

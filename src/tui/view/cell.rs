@@ -112,7 +112,7 @@ fn on(field: &Style, sign: Style) -> Style {
 
 fn pending(change: PinChange) -> char {
     match change {
-        PinChange::To(action) => letter(action, false),
+        PinChange::To(action, _) => letter(action, false),
         PinChange::Off => UNPINNED,
     }
 }

@@ -6,7 +6,8 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 
 use super::super::action::UiAction;
-use super::super::app::{Against, App};
+use super::super::app::App;
+use super::super::dialogs::Against;
 use super::super::diff::{Comparison, Totals, asked_otherwise, equal_tokens, speeds_compare};
 use super::super::inside::PendingQuestion;
 use super::super::layout::inner;
@@ -26,7 +27,7 @@ const NUMBER: u16 = 18;
 
 type Piece = (String, Style);
 
-pub(super) fn draw(app: &App, against: Against, scroll: usize, body: Rect, buffer: &mut Buffer) {
+pub(in crate::tui) fn draw(app: &App, against: Against, scroll: usize, body: Rect, buffer: &mut Buffer) {
     let title = match against {
         Against::Previous => "Compare: the run before and this run",
         Against::Unmodified => "Compare: the unmodified model and this run",

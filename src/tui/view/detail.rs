@@ -18,8 +18,9 @@ use super::super::widgets::bar;
 use super::super::widgets::flow::{flow, wrap};
 use super::map::quoted;
 use super::{cell, pane, put};
-use crate::engine::{DecidedBy, Decision, Scope};
-use crate::program::Action;
+use crate::engine::{DecidedBy, Decision, NEUTRAL_DIAL, Scope};
+use crate::program::{Action, Damping};
+use crate::router::policy::Proposal;
 use crate::text::escape_controls;
 
 /// Columns before and after a probability's bar.
@@ -171,7 +172,8 @@ fn facts(app: &App, run: &Run, decision: &Decision, width: u16) -> Vec<Vec<Piece
     }
     if let Some(change) = app.pin_change(app.cursor.layer, app.cursor.token) {
         let to = match change {
-            PinChange::To(action) => format!("pinned to {action}"),
+            PinChange::To(action, Damping::NONE) => format!("pinned to {action}"),
+            PinChange::To(action, damping) => format!("pinned to {action}, damped by {damping}"),
             PinChange::Off => "no longer pinned".to_owned(),
         };
         rows.push(vec![(format!("next run: {to}"), cell::waiting(theme))]);
@@ -226,6 +228,11 @@ fn program(app: &App, run: &Run, area: Rect, mut y: u16, buffer: &mut Buffer) ->
 fn shadow(app: &App, run: &Run, decision: &Decision) -> Option<Vec<Piece>> {
     let shadow = decision.shadow?;
     let theme = &app.theme;
+    if let (DecidedBy::Dial, Some(probs)) = (decision.by, decision.probs) {
+        let alone = Proposal::new(probs, NEUTRAL_DIAL).action();
+        let text = format!("≠ the router alone says {alone}: the dial turned it");
+        return Some(vec![(text, theme.style(Role::Dial))]);
+    }
     if decision.disagrees() {
         let why = match decision.by {
             DecidedBy::Pin => "your pin overruled it",

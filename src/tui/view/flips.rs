@@ -28,7 +28,7 @@ const HEAD: u16 = 3;
 const TOKEN: usize = 18;
 const BAR: usize = 14;
 
-pub(super) fn draw(app: &App, dialog: &FlipDialog, body: Rect, buffer: &mut Buffer) {
+pub(in crate::tui) fn draw(app: &App, dialog: &FlipDialog, body: Rect, buffer: &mut Buffer) {
     pane::dialog(
         app,
         body,

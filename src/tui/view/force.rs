@@ -18,7 +18,7 @@ const TOKEN: u16 = 24;
 const BAR: u16 = 20;
 
 /// Draws the dialog; where the cursor is.
-pub(super) fn draw(app: &App, dialog: &ForceDialog, body: Rect, buffer: &mut Buffer) -> Option<Position> {
+pub(in crate::tui) fn draw(app: &App, dialog: &ForceDialog, body: Rect, buffer: &mut Buffer) -> Option<Position> {
     let area = place(body, 78, TOP as u16 + 6);
     let there = app
         .shown

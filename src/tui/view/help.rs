@@ -43,7 +43,7 @@ const KEYS: usize = 16;
 
 type Piece = (String, Style);
 
-pub(super) fn draw(app: &App, scroll: usize, body: Rect, buffer: &mut Buffer) {
+pub(in crate::tui) fn draw(app: &App, scroll: usize, body: Rect, buffer: &mut Buffer) {
     let columns = if body.width >= 2 * COLUMN + 8 { 2 } else { 1 };
     let wide = COLUMN * columns + 2 * (columns - 1) + 4;
     let room = place(body, wide, body.height);

@@ -52,7 +52,7 @@ const FOOT: u16 = 3;
 type Piece = (String, Style);
 
 /// Draws the dialog; where the cursor of what is typed is.
-pub(super) fn draw(app: &App, dialog: &InsideDialog, body: Rect, buffer: &mut Buffer) -> Option<Position> {
+pub(in crate::tui) fn draw(app: &App, dialog: &InsideDialog, body: Rect, buffer: &mut Buffer) -> Option<Position> {
     let inside = app
         .shown
         .as_ref()

@@ -13,7 +13,7 @@ use super::super::widgets::flow::{fit, flow};
 use super::{pane, put};
 
 /// The pane over the others: what to read, and what to do.
-pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
+pub(in crate::tui) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let Some(tour) = &app.tour else { return };
     let (Some((lesson, _)), Some(page)) = (tour.of(app), page(app, area.width, app.area.height)) else {
         return;
@@ -39,7 +39,7 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
 }
 
 /// The list: a lesson a row, and what the selected one is about.
-pub(super) fn draw_list(app: &App, row: usize, body: Rect, buffer: &mut Buffer) {
+pub(in crate::tui) fn draw_list(app: &App, row: usize, body: Rect, buffer: &mut Buffer) {
     let rows = app.lessons.len().max(1) as u16;
     let area = place(body, 90, rows + 6);
     pane::dialog(app, area, "Lessons", "Enter begins one", buffer);

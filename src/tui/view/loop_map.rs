@@ -58,7 +58,7 @@ const LEGEND: [&str; 2] = [
 ];
 
 /// Draws the page; where what is typed goes.
-pub(super) fn draw(app: &App, page: SearchPage, body: Rect, buffer: &mut Buffer) -> Option<Position> {
+pub(in crate::tui) fn draw(app: &App, page: SearchPage, body: Rect, buffer: &mut Buffer) -> Option<Position> {
     match (page, &app.loop_map.watched) {
         (SearchPage::Watch, Some(watched)) => {
             watch(app, watched, body, buffer);

@@ -1,6 +1,8 @@
 //! The map: layers × tokens, with the depth of every token above and the shares of every layer
 //! beside it. Only what is in sight is computed.
 
+use std::ops::Range;
+
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
@@ -12,7 +14,8 @@ use super::super::grid::{Column, GUTTER, Grid, SHARES};
 use super::super::run::Run;
 use super::super::theme::Role;
 use super::super::widgets::bar;
-use super::{cell, depths, lens, pane, put, tape, words};
+use super::pane::InSight;
+use super::{cell, depths, lens, pane, put, stacked, tape, words};
 use crate::engine::{KvMode, Scope};
 use crate::program::Action;
 use crate::router::Pin;
@@ -32,6 +35,14 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
         false => ("Layers × tokens", remark(app, run, &grid)),
     };
     pane::frame(app, area, focused, title, &remark, buffer);
+    let in_answer = |token: &usize| !grid.folded || *token >= grid.prompt_len;
+    let tokens = grid.columns(app.cursor.token).map(|column| column.token);
+    let at = InSight {
+        first: grid.first_token - if grid.folded { grid.prompt_len } else { 0 },
+        seen: tokens.filter(in_answer).count(),
+        all: grid.tokens - if grid.folded { grid.prompt_len } else { 0 },
+    };
+    pane::position_mark(app, area, false, at, buffer);
     sections(app, run, &grid, buffer);
     depths::draw(app, run, &grid, buffer);
     gutter(app, run, &grid, buffer);
@@ -48,7 +59,9 @@ fn remark(app: &App, run: &Run, grid: &Grid) -> String {
     let rows = grid.rows().count();
     let last = (grid.first_layer + rows).saturating_sub(1);
     let layers = (rows < grid.layers).then(|| format!("layers {}-{last}", grid.first_layer));
-    let parts: Vec<String> = layers.into_iter().chain(how_decided(app, run)).collect();
+    let stacked = (grid.stacked > 1).then(|| "two layers a line".to_owned());
+    let parts = layers.into_iter().chain(stacked).chain(how_decided(app, run));
+    let parts: Vec<String> = parts.collect();
     parts.join(" · ")
 }
 
@@ -122,40 +135,49 @@ fn sections(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
     }
 }
 
-/// Layer numbers, those of a loop's iterations bracketed, with the letter of a pin of the whole layer.
+/// Layer numbers, those of a loop's iterations bracketed, with the letter of a pin of the whole layer. A line of two
+/// layers has the number of its lower one, or of the cursor's.
 fn gutter(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
-    for (layer, y) in grid.rows() {
+    for (line, y) in grid.lines() {
         let area = Rect::new(grid.cells.x.saturating_sub(GUTTER), y, GUTTER, 1);
-        let here = layer == app.cursor.layer;
+        let here = line.contains(&app.cursor.layer);
+        let layer = if here { app.cursor.layer } else { line.start };
         let number = app.theme.style(if here { Role::Accent } else { Role::Muted });
-        let label = match bracket(run, layer).filter(|_| layer < 100) {
+        let label = match bracket(run, line.clone()).filter(|_| layer < 100) {
             Some(sign) => format!("{sign}{layer:>2}"),
             None => format!("{layer:>3}"),
         };
         put(buffer, area, 0, 0, &label, number);
-        let whole = |p: &&Pin| p.layer == layer && p.positions.is_none();
-        let settled = app.settled().pins.iter().rev().find(whole);
-        let (sign, style) = match (app.layer_pin(layer), settled) {
-            (Some(pin), Some(was)) if pin.action == was.action => {
-                (cell::letter(pin.action, true), app.theme.style(Role::Pin))
-            }
-            (Some(pin), _) => (cell::letter(pin.action, false), cell::waiting(&app.theme)),
-            (None, _) if here => ('▸', number),
-            (None, _) => (' ', number),
+        let (sign, style) = match line.rev().find_map(|layer| layer_pin(app, layer)) {
+            Some(pin) => pin,
+            None if here => ('▸', number),
+            None => (' ', number),
         };
         put(buffer, area, 3, 0, &sign.to_string(), style);
     }
 }
 
-/// The part of the bracket around a loop's iteration that stands before a layer; later layers stand above.
-fn bracket(run: &Run, layer: usize) -> Option<char> {
+/// The letter of a layer's pin for all tokens, as the next run will have it.
+fn layer_pin(app: &App, layer: usize) -> Option<(char, Style)> {
+    let whole = |p: &&Pin| p.layer == layer && p.positions.is_none();
+    let settled = app.settled().pins.iter().rev().find(whole);
+    let pin = app.layer_pin(layer)?;
+    Some(match settled.is_some_and(|was| was.action == pin.action) {
+        true => (cell::letter(pin.action, true), app.theme.style(Role::Pin)),
+        false => (cell::letter(pin.action, false), cell::waiting(&app.theme)),
+    })
+}
+
+/// The part of the bracket around a loop's iteration that stands before a line of layers; later layers stand above.
+fn bracket(run: &Run, line: Range<usize>) -> Option<char> {
     let looped = run.looped()?;
-    let iteration = looped.iteration(looped.execution(layer).1?);
-    Some(match layer {
-        _ if iteration.len() == 1 => '╶',
-        l if l == iteration.start => '╰',
-        l if l + 1 == iteration.end => '╭',
-        _ => '│',
+    let inside = |layer: usize| Some(looped.iteration(looped.execution(layer).1?));
+    let (first, last) = (inside(line.start)?, inside(line.end - 1)?);
+    Some(match (first.start == line.start, last.end == line.end) {
+        (true, true) => '╶',
+        (true, false) => '╰',
+        (false, true) => '╭',
+        (false, false) => '│',
     })
 }
 
@@ -165,15 +187,17 @@ fn cells(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
         let range = positions.filter(|_| app.mark.is_some());
         layers.contains(&layer) && range.is_some_and(|(from, to)| (from..=to).contains(&token))
     };
-    for (layer, y) in grid.rows() {
+    for (line, y) in grid.lines() {
         for Column { token, x, width } in grid.columns(app.cursor.token) {
-            let here = layer == app.cursor.layer && token == app.cursor.token;
-            let over = match here {
+            let over = |layer: usize| match layer == app.cursor.layer && token == app.cursor.token {
                 true => app.theme.style(Role::Cursor),
                 false if marked(layer, token) => app.theme.style(Role::Selection),
                 false => Style::new(),
             };
-            let look = cell::look(app, run, layer, token);
+            let (look, over) = match grid.stacked {
+                1 => (cell::look(app, run, line.start, token), over(line.start)),
+                _ => (stacked::look(app, run, line.clone(), token, over), Style::new()),
+            };
             for (x, (glyph, style)) in (x..).zip(look.columns(width)) {
                 buffer[(x, y)].set_char(glyph).set_style(style.patch(over));
             }
@@ -190,9 +214,16 @@ fn cells(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
 fn shares(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
     let Some(x) = grid.shares else { return };
     let counts = run.layer_counts();
-    for (layer, y) in grid.rows() {
-        let Some(counts) = counts.get(layer) else { continue };
-        let widths = bar::split(Run::shares(*counts), usize::from(SHARES));
+    for (line, y) in grid.lines() {
+        let of_layers = counts.get(line).unwrap_or_default();
+        let Some(counts) = of_layers
+            .iter()
+            .copied()
+            .reduce(|a, b| std::array::from_fn(|i| a[i] + b[i]))
+        else {
+            continue;
+        };
+        let widths = bar::split(Run::shares(counts), usize::from(SHARES));
         let area = Rect::new(x, y, SHARES, 1);
         let mut at = 0;
         for action in Action::ALL {

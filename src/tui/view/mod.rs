@@ -1,38 +1,39 @@
 //! State → screen. Nothing in here changes anything.
 
 mod answer;
-mod candidates;
+pub mod candidates;
 mod cell;
-mod compare;
+pub mod compare;
 mod depths;
 mod detail;
-mod flips;
-mod force;
-mod help;
-mod inside;
+pub mod flips;
+pub mod force;
+pub mod help;
+pub mod inside;
 mod keybar;
 mod lens;
-mod lesson;
+pub mod lesson;
 mod line;
-mod loop_map;
+pub mod loop_map;
 mod map;
-mod next;
+pub mod next;
 pub mod notice;
-mod overrides;
-mod palette;
+pub mod overrides;
+pub mod palette;
 mod pane;
-mod playback;
+pub mod playback;
 mod prompt;
-mod runs;
+pub mod runs;
 pub mod save;
-mod search;
-mod settings;
+pub mod search;
+pub mod settings;
 pub mod spoken;
+mod stacked;
 pub mod stats;
 mod status;
 mod tabs;
 mod tape;
-mod training;
+pub mod training;
 mod twin;
 mod words;
 
@@ -41,7 +42,8 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 use ratatui::style::Style;
 
-use super::app::{App, Overlay};
+use super::app::App;
+use super::dialogs::DialogArea;
 use super::layout::{MIN_HEIGHT, MIN_WIDTH, Screen};
 use super::theme::Role;
 use super::widgets::flow::fit;
@@ -100,61 +102,7 @@ fn draw(app: &App, screen: &Screen, area: Rect, buffer: &mut Buffer) -> Option<P
     };
     match &app.overlay {
         None => cursor,
-        Some(Overlay::Help { scroll }) => {
-            help::draw(app, *scroll, body, buffer);
-            None
-        }
-        Some(Overlay::Settings(dialog)) => settings::draw(app, dialog, body, buffer),
-        Some(Overlay::Jump(edit)) => Some(playback::draw_jump(app, edit, body, buffer)),
-        Some(Overlay::Save(dialog)) => Some(save::draw(app, dialog, body, buffer)),
-        Some(Overlay::Overrides(list)) => overrides::draw(app, list, body, buffer),
-        Some(Overlay::Lessons { row }) => {
-            lesson::draw_list(app, *row, body, buffer);
-            None
-        }
-        Some(Overlay::Palette(found)) => palette::draw(app, found, body, buffer),
-        Some(Overlay::Compare { against, scroll }) => {
-            compare::draw(app, *against, *scroll, body, buffer);
-            None
-        }
-        Some(Overlay::Force(dialog)) => force::draw(app, dialog, body, buffer),
-        Some(Overlay::Stats(dialog)) => stats::draw(app, dialog, body, buffer),
-        Some(Overlay::Inside(dialog)) => inside::draw(app, dialog, body, buffer),
-        Some(Overlay::Next(dialog)) => {
-            next::draw(app, dialog, body, buffer);
-            None
-        }
-        Some(Overlay::Flips(dialog)) => {
-            flips::draw(app, dialog, body, buffer);
-            None
-        }
-        Some(Overlay::Search(page)) => search::draw(app, *page, below_lesson(screen, body), buffer),
-        Some(Overlay::LoopMap(page)) => loop_map::draw(app, *page, body, buffer),
-        Some(Overlay::Runs { row }) => {
-            runs::draw(app, *row, body, buffer);
-            None
-        }
-        Some(Overlay::Training) => {
-            training::draw(app, body, buffer);
-            None
-        }
-        Some(Overlay::Candidates { row }) => {
-            candidates::draw(app, *row, body, buffer);
-            None
-        }
-    }
-}
-
-/// Rows that a search needs at least to leave the lesson in sight.
-const SEARCH_ROWS: u16 = 18;
-
-/// `body` without the lesson's pane, where there is room for both.
-fn below_lesson(screen: &Screen, body: Rect) -> Rect {
-    let top = screen.lesson.map_or(body.y, Rect::bottom);
-    let height = body.bottom().saturating_sub(top);
-    match height >= SEARCH_ROWS {
-        true => Rect { y: top, height, ..body },
-        false => body,
+        Some(overlay) => overlay.dialog().draw(app, DialogArea { screen, body }, buffer),
     }
 }
 

@@ -33,7 +33,7 @@ const NAME: u16 = 20;
 const SIDE: u16 = 24;
 const BAR: usize = 16;
 
-pub(super) fn draw(app: &App, dialog: &NextDialog, body: Rect, buffer: &mut Buffer) {
+pub(in crate::tui) fn draw(app: &App, dialog: &NextDialog, body: Rect, buffer: &mut Buffer) {
     let area = place(body, 78, ROWS + 13);
     let layer = app.cursor.layer;
     let title = format!("The next token: layer {layer} to {}", dialog.action);

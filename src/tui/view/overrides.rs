@@ -17,7 +17,7 @@ const FOOT: u16 = 5;
 const TEXT: u16 = 8;
 
 /// Draws the list; where the cursor is while something is typed.
-pub(super) fn draw(app: &App, list: &OverrideList, body: Rect, buffer: &mut Buffer) -> Option<Position> {
+pub(in crate::tui) fn draw(app: &App, list: &OverrideList, body: Rect, buffer: &mut Buffer) -> Option<Position> {
     let rows = rows(&app.settings, &app.off);
     let area = place(body, 78, rows.len().clamp(1, 40) as u16 + FOOT + 2);
     pane::dialog(app, area, "Overrides", "of the next run", buffer);

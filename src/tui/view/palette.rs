@@ -23,7 +23,7 @@ const KEYS: usize = 14;
 const SIGN: &str = "› ";
 
 /// Draws the palette; where what is typed goes.
-pub(super) fn draw(app: &App, palette: &Palette, body: Rect, buffer: &mut Buffer) -> Option<Position> {
+pub(in crate::tui) fn draw(app: &App, palette: &Palette, body: Rect, buffer: &mut Buffer) -> Option<Position> {
     let area = place(body, WIDTH, HEIGHT);
     let remark = format!("{} of {}", palette.found.len(), palette.entries.len());
     pane::dialog(app, area, "What do you want to do?", &remark, buffer);

@@ -1,9 +1,11 @@
 //! The border around a pane.
 
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Margin, Rect};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, BorderType, Clear, Widget};
+use ratatui::widgets::{
+    Block, BorderType, Clear, Scrollbar, ScrollbarOrientation, ScrollbarState, StatefulWidget, Widget,
+};
 
 use super::super::app::App;
 use super::super::theme::Role;
@@ -44,6 +46,41 @@ pub(super) fn frame_line(app: &App, area: Rect, focused: bool, title: &str, rema
         block = block.title_top(remark.right_aligned());
     }
     block.render(area.intersection(buffer.area), buffer);
+}
+
+/// What of a pane's content is in sight: `seen` of `all` from `first` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct InSight {
+    pub first: usize,
+    pub seen: usize,
+    pub all: usize,
+}
+
+/// A mark on the border of a pane for what is in sight: on the right one of lines, on the lower one of columns. None where
+/// all is.
+pub(super) fn position_mark(app: &App, pane: Rect, lines: bool, at: InSight, buffer: &mut Buffer) {
+    let pane = pane.intersection(buffer.area);
+    if at.seen >= at.all || at.seen == 0 || pane.width < 3 || pane.height < 3 {
+        return;
+    }
+    let (orientation, thumb, border) = match lines {
+        true => (ScrollbarOrientation::VerticalRight, "▐", pane.inner(Margin::new(0, 1))),
+        false => (
+            ScrollbarOrientation::HorizontalBottom,
+            "▂",
+            pane.inner(Margin::new(1, 0)),
+        ),
+    };
+    let mut state = ScrollbarState::new(at.all - at.seen + 1)
+        .position(at.first)
+        .viewport_content_length(at.seen);
+    Scrollbar::new(orientation)
+        .begin_symbol(None)
+        .end_symbol(None)
+        .track_symbol(None)
+        .thumb_symbol(thumb)
+        .thumb_style(app.theme.style(Role::Accent))
+        .render(border, buffer, &mut state);
 }
 
 /// Clears a dialog's place and draws its border.

@@ -17,7 +17,7 @@ use super::super::theme::Role;
 use super::super::widgets::flow::flow;
 use super::{line, pane, put};
 
-pub(super) fn draw(app: &App, row: Rect, buffer: &mut Buffer) {
+pub(in crate::tui) fn draw(app: &App, row: Rect, buffer: &mut Buffer) {
     let style = |role| app.theme.style(role);
     let Some(run) = app.shown.as_ref().filter(|run| run.is_partway() && !app.held) else {
         put(buffer, row, 1, 0, &held(app), style(Role::Accent));
@@ -56,7 +56,7 @@ fn held(app: &App) -> String {
 }
 
 /// The dialog that asks for a token; where its cursor is.
-pub(super) fn draw_jump(app: &App, edit: &LineEdit, body: Rect, buffer: &mut Buffer) -> Position {
+pub(in crate::tui) fn draw_jump(app: &App, edit: &LineEdit, body: Rect, buffer: &mut Buffer) -> Position {
     let end = app.shown.as_ref().map_or(0, |run| run.trace.steps.len());
     let hint = "the number of a token of the answer, or a share of the trace like 50%";
     asking(app, "Jump to token", &format!("1 to {end}"), edit, hint, body, buffer)

@@ -21,7 +21,7 @@ const PROMPT: usize = 40;
 /// Deepest indentation, in steps of two columns.
 const DEEPEST: usize = 8;
 
-pub(super) fn draw(app: &App, row: usize, body: Rect, buffer: &mut Buffer) {
+pub(in crate::tui) fn draw(app: &App, row: usize, body: Rect, buffer: &mut Buffer) {
     let tree = history::tree(app.runs());
     let key = |action| {
         app.keymap

@@ -8,7 +8,7 @@ use super::super::save::SaveDialog;
 use super::playback::asking;
 
 /// Draws it; where its cursor is.
-pub(super) fn draw(app: &App, dialog: &SaveDialog, body: Rect, buffer: &mut Buffer) -> Position {
+pub(in crate::tui) fn draw(app: &App, dialog: &SaveDialog, body: Rect, buffer: &mut Buffer) -> Position {
     let hint = "the ending decides: .jsonl is the trace, which opens again; .svg .html .csv .json .txt what the map \
                 shows; .overrides what was changed";
     asking(app, "Save the run", "", &dialog.edit, hint, body, buffer)

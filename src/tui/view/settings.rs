@@ -20,7 +20,7 @@ const VALUES: u16 = 22;
 const FOOT: u16 = 5;
 
 /// Draws the dialog; where the cursor is while something is typed.
-pub(super) fn draw(app: &App, dialog: &SettingsDialog, body: Rect, buffer: &mut Buffer) -> Option<Position> {
+pub(in crate::tui) fn draw(app: &App, dialog: &SettingsDialog, body: Rect, buffer: &mut Buffer) -> Option<Position> {
     match &dialog.edit {
         Some(edit) if dialog.single => Some(draw_field(app, dialog.field(), edit, body, buffer)),
         _ => draw_list(app, dialog, body, buffer),

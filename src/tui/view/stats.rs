@@ -16,6 +16,7 @@ use ratatui::style::Style;
 use super::super::action::UiAction;
 use super::super::app::App;
 use super::super::layout::inner;
+use super::super::override_list;
 use super::super::overrides::plural;
 use super::super::stats::{Counted, Of, PromptBatch, StatsDialog};
 use super::super::theme::Role;
@@ -44,7 +45,7 @@ const FOOT: u16 = 4;
 type Line = Vec<(String, Style)>;
 
 /// Draws the dialog; where the cursor is while a name is typed.
-pub(super) fn draw(app: &App, dialog: &StatsDialog, body: Rect, buffer: &mut Buffer) -> Option<Position> {
+pub(in crate::tui) fn draw(app: &App, dialog: &StatsDialog, body: Rect, buffer: &mut Buffer) -> Option<Position> {
     pane::dialog(app, body, &title(app, dialog), &keys(app), buffer);
     let area = inner(body);
     let foot = if dialog.edit.is_some() {
@@ -85,11 +86,18 @@ pub(super) fn draw(app: &App, dialog: &StatsDialog, body: Rect, buffer: &mut Buf
         ..foot
     };
     let cursor = line::draw(app, edit, typed, buffer);
-    let hint =
-        "a file of prompts, one a line, or JSON lines with a prompt or question; they run under the present settings";
+    let changed: Vec<String> = override_list::active(&app.settings)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let under = match changed.is_empty() {
+        true => "under the present settings".to_owned(),
+        false => format!("under the overrides that are on: {}", changed.join(", ")),
+    };
+    let hint = format!("a file of prompts, one a line, or JSON lines with a prompt or question; they run {under}");
     let (text, role) = match &edit.error {
         Some(error) => (error.message.as_str(), Role::Error),
-        None => (hint, Role::Muted),
+        None => (hint.as_str(), Role::Muted),
     };
     for (y, glyphs) in (2..foot.height).zip(flow([(0, text)].into_iter(), foot.width, None)) {
         let text: String = glyphs.iter().map(|g| g.text.as_ref()).collect();

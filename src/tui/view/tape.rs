@@ -11,6 +11,7 @@ use super::super::run::Run;
 use super::super::tape::{DEPTH, Tape, TapeRow};
 use super::super::theme::Role;
 use super::answer::TokenStyles;
+use super::pane::InSight;
 use super::{cell, pane, put, words};
 use crate::engine::Candidate;
 use crate::text::escape_controls;
@@ -26,6 +27,12 @@ pub(super) fn draw(app: &App, run: &Run, area: Rect, remark: &str, buffer: &mut 
     let focused = app.focus == Focus::Map;
     pane::frame(app, area, focused, "Tape: tokens × layers", remark, buffer);
     let tape = Tape::new(app, run, area);
+    let at = InSight {
+        first: tape.top,
+        seen: tape.rows().count(),
+        all: tape.lines(),
+    };
+    pane::position_mark(app, area, true, at, buffer);
     let says_next = run.steps().last().is_some_and(|step| !step.next.is_empty());
     scale(app, run, &tape, says_next, buffer);
     let styles = TokenStyles::new(app, run);

@@ -22,7 +22,7 @@ const ABOUT: &str = "a small network at each layer learns which tokens can do wi
 const MEANWHILE: &str = "The model can be used meanwhile, more slowly: both share the cores. Leaving the explorer stops \
     the training; it goes on from there when it is started again.";
 
-pub(super) fn draw(app: &App, body: Rect, buffer: &mut Buffer) {
+pub(in crate::tui) fn draw(app: &App, body: Rect, buffer: &mut Buffer) {
     let training = &app.training;
     let name = app.ready().map_or(String::new(), |model| escape_controls(&model.name));
     let key = |action| {

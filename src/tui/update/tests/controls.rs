@@ -4,6 +4,7 @@ use super::*;
 use crate::engine::{NEUTRAL_DIAL, Scope};
 use crate::program::Program;
 use crate::tui::app::{Cursor, MapMode};
+use crate::tui::dialogs::{HelpDialog, Overlay};
 use crate::tui::files::{FileReport, FileRequest};
 use crate::tui::settings::SettingsField;
 
@@ -145,6 +146,7 @@ fn the_settings_dialog_edits_and_switches() {
 #[test]
 fn the_cursor_moves_and_stays_on_the_map() {
     let mut app = ready();
+    app.map.fold = Some(false);
     app.cursor = Cursor { layer: 3, token: 20 };
     keys(&mut app, "hkkl");
     assert_eq!(app.cursor, Cursor { layer: 5, token: 20 });
@@ -203,9 +205,9 @@ fn views_change_without_changing_the_run() {
     keys(&mut app, "i");
     assert!(app.template);
     keys(&mut app, "?");
-    assert_eq!(app.overlay, Some(Overlay::Help { scroll: 0 }));
+    assert_eq!(app.overlay, Some(Overlay::Help(HelpDialog { scroll: 0 })));
     keys(&mut app, "jjk");
-    assert_eq!(app.overlay, Some(Overlay::Help { scroll: 1 }));
+    assert_eq!(app.overlay, Some(Overlay::Help(HelpDialog { scroll: 1 })));
     keys(&mut app, "?");
     assert_eq!(app.overlay, None);
     assert!(app.pending().is_empty());
@@ -447,4 +449,36 @@ fn overrides_are_saved_and_loaded_by_name() {
     key(&mut app, KeyCode::Enter);
     assert!(mistake(&app).unwrap().contains("the name of a file"));
     assert_eq!(app.file, None);
+}
+
+#[test]
+fn a_dial_without_a_table_says_that_nothing_was_measured() {
+    let mut app = ready();
+    keys(&mut app, "[");
+    let said = app.notice.take().unwrap().text;
+    assert!(
+        said.starts_with("the next run: dial -0.55; what that comes to was not measured"),
+        "{said}"
+    );
+    keys(&mut app, "]");
+    assert_eq!((app.notice, app.settings.dial), (None, NEUTRAL_DIAL));
+}
+
+#[test]
+fn a_repeat_is_pinned_damped() {
+    let mut app = ready();
+    app.cursor = Cursor { layer: 7, token: 20 };
+    let pins = |app: &App| app.settings.pins.iter().map(ToString::to_string).collect::<Vec<_>>();
+    keys(&mut app, "~");
+    assert_eq!(pins(&app), ["7=repeat~0.5"]);
+    keys(&mut app, "~");
+    assert_eq!(pins(&app), ["7=repeat~0.25"]);
+    keys(&mut app, "~");
+    assert_eq!(pins(&app), ["7=repeat"]);
+    let change = app.pin_change(7, 20);
+    keys(&mut app, "vl~");
+    assert_eq!(pins(&app), ["7=repeat", "7@20-21=repeat~0.5"]);
+    assert_ne!(app.pin_change(7, 20), change, "a change of the damping is one");
+    keys(&mut app, "s");
+    assert_eq!(pins(&app), ["7=skip"], "nothing of it is left");
 }

@@ -3,7 +3,8 @@
 use super::*;
 use crate::engine::{AskId, InspectionRequest, InspectionResult, Trace};
 use crate::program::Action;
-use crate::tui::app::{Against, Cursor};
+use crate::tui::app::Cursor;
+use crate::tui::dialogs::{Against, CompareDialog, Overlay, RunsDialog};
 use crate::tui::history::Parent;
 use crate::tui::inside::{FOLLOWED, PendingQuestion};
 use crate::tui::run::RunProgress;
@@ -344,7 +345,7 @@ fn any_run_is_opened_and_any_two_are_compared() {
     let ids: Vec<u64> = app.runs().map(|r| r.id).collect();
     assert_eq!(ids, [recording, first, branch, third]);
     keys(&mut app, "w");
-    assert!(matches!(app.overlay, Some(Overlay::Runs { row: 3 })));
+    assert!(matches!(app.overlay, Some(Overlay::Runs(RunsDialog { row: 3 }))));
     keys(&mut app, "kk");
     key(&mut app, KeyCode::Enter);
     assert_eq!((app.shown.as_ref().unwrap().id, &app.overlay), (first, &None));
@@ -352,7 +353,10 @@ fn any_run_is_opened_and_any_two_are_compared() {
     assert_eq!(app.runs().count(), 4);
     keys(&mut app, "wjc");
     let against = Against::Run(branch);
-    assert_eq!(app.overlay, Some(Overlay::Compare { against, scroll: 0 }));
+    assert_eq!(
+        app.overlay,
+        Some(Overlay::Compare(CompareDialog { against, scroll: 0 }))
+    );
     assert_eq!(app.against(against).unwrap().id, branch);
     // How far they lie apart is asked for by a key.
     let commands = keys(&mut app, "K");
@@ -370,7 +374,7 @@ fn any_run_is_opened_and_any_two_are_compared() {
     key(&mut app, KeyCode::Esc);
     // The run on the screen is not compared with itself.
     keys(&mut app, "wc");
-    assert!(matches!(app.overlay, Some(Overlay::Runs { .. })));
+    assert!(matches!(app.overlay, Some(Overlay::Runs(_))));
     assert!(app.notice.as_ref().unwrap().text.contains("select another"));
 }
 
@@ -409,7 +413,10 @@ fn the_palette_reaches_the_comparison_and_loses_neither_text_nor_run() {
     let commands = key(&mut app, KeyCode::Enter);
     assert!(matches!(question(&commands).1, InspectionRequest::Divergence { .. }));
     let against = Against::Previous;
-    assert_eq!(app.overlay, Some(Overlay::Compare { against, scroll: 0 }));
+    assert_eq!(
+        app.overlay,
+        Some(Overlay::Compare(CompareDialog { against, scroll: 0 }))
+    );
     key(&mut app, KeyCode::Esc);
     // Not over a token that is being typed.
     asks(&mut app, "T");

@@ -3,6 +3,7 @@
 use super::*;
 use crate::engine::{InspectionRequest, InspectionResult};
 use crate::program::Action;
+use crate::tui::dialogs::Overlay;
 use crate::tui::inside::PendingQuestion;
 
 /// A run of which seven tokens are there, held.

@@ -1,6 +1,7 @@
 //! Lessons: their steps, their tasks, and that the shipped ones can be gone through.
 
 use super::*;
+use crate::tui::dialogs::{LessonsDialog, Overlay};
 use crate::tui::lesson::{self, Listed};
 use crate::tui::run::Origin;
 
@@ -29,7 +30,7 @@ fn step(app: &App) -> usize {
 fn the_first_lesson_is_gone_through_without_a_model() {
     let mut app = school();
     key(&mut app, KeyCode::F(9));
-    assert_eq!(app.overlay, Some(Overlay::Lessons { row: 0 }));
+    assert_eq!(app.overlay, Some(Overlay::Lessons(LessonsDialog { row: 0 })));
     key(&mut app, KeyCode::Enter);
     let Origin::Recording(title) = &app.shown.as_ref().unwrap().origin else {
         panic!("no recording")

@@ -6,10 +6,11 @@ use crate::engine::loop_map::LoopMapRequest;
 use crate::search::loop_map::report::Shade;
 use crate::search::loop_map::{Cell, Measure};
 use crate::tui::app::ModelState;
+use crate::tui::dialogs::{LoopMapDialog, Overlay};
 use crate::tui::loop_map::{Field, SearchPage, SearchProgress, WatchedLoopMap};
 
-const FORM: Option<Overlay> = Some(Overlay::LoopMap(SearchPage::Form));
-const WATCH: Option<Overlay> = Some(Overlay::LoopMap(SearchPage::Watch));
+const FORM: Option<Overlay> = Some(Overlay::LoopMap(LoopMapDialog(SearchPage::Form)));
+const WATCH: Option<Overlay> = Some(Overlay::LoopMap(LoopMapDialog(SearchPage::Watch)));
 
 fn watched(app: &App) -> &WatchedLoopMap {
     app.loop_map.watched.as_ref().expect("a map was begun")

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::tui::app::MapMode;
+use crate::tui::dialogs::Overlay;
 use crate::tui::palette::Target;
 use crate::tui::run::Origin;
 
@@ -82,7 +83,7 @@ fn recordings_opened_by_name_are_compared_whole() {
     let kept = app.previous.as_ref().unwrap();
     assert_eq!((kept.id, kept.steps().len()), (before.id, before.trace.steps.len()));
     keys(&mut app, "c");
-    assert!(matches!(app.overlay, Some(Overlay::Compare { .. })));
+    assert!(matches!(app.overlay, Some(Overlay::Compare(_))));
 }
 
 #[test]

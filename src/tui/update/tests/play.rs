@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::tui::app::Cursor;
+use crate::tui::dialogs::{JumpDialog, Overlay};
 use crate::tui::run::RunProgress;
 
 fn shown(app: &App) -> usize {
@@ -76,7 +77,7 @@ fn jumping_moves_the_cursor_and_scrubs_what_is_played() {
     assert_eq!(app.context(), "command");
     keys(&mut app, "999");
     key(&mut app, KeyCode::Enter);
-    let Some(Overlay::Jump(edit)) = &app.overlay else {
+    let Some(Overlay::Jump(JumpDialog { edit })) = &app.overlay else {
         panic!("a place that is not there was taken")
     };
     assert!(edit.error.as_ref().unwrap().message.contains("0 to 60"));

@@ -3,6 +3,7 @@
 use super::*;
 use crate::engine::{KvMode, RouterChoice, RouterInfo, Scope};
 use crate::tui::color::ColorTier;
+use crate::tui::dialogs::Overlay;
 
 /// A recording under depth routers is on the screen; the model is there with `routers`.
 fn with(routers: RouterInfo) -> App {
@@ -177,7 +178,7 @@ fn routers_are_chosen_without_a_new_start() {
 }
 
 #[test]
-fn a_whole_prompt_is_folded_until_it_is_unfolded() {
+fn a_prompt_is_folded_until_it_is_unfolded() {
     let mut app = with(fixture::depth_routers());
     let folded = |app: &App| grid(app).unwrap().folded;
     assert!(folded(&app));
@@ -186,7 +187,7 @@ fn a_whole_prompt_is_folded_until_it_is_unfolded() {
     keys(&mut app, "P0");
     assert!(folded(&app) && app.cursor.token == 0);
     let mut app = ready();
-    assert!(!folded(&app));
+    assert!(folded(&app), "in scope prompt too");
     keys(&mut app, "P");
-    assert!(folded(&app));
+    assert!(!folded(&app));
 }

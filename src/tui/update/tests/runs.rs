@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::engine::NEUTRAL_DIAL;
-use crate::program::{Action, Program};
-use crate::tui::app::{Against, ModelState};
+use crate::program::{Action, Damping, Program};
+use crate::tui::app::ModelState;
+use crate::tui::dialogs::{Against, CompareDialog, Overlay};
 use crate::tui::history::Parent;
 use crate::tui::run::{Origin, RunProgress};
 
@@ -122,6 +123,23 @@ fn stop_asks_the_worker_only_while_something_runs() {
 }
 
 #[test]
+fn ctrl_c_stops_what_runs_before_it_quits() {
+    let mut app = ready();
+    let (run, ..) = asked(&keys(&mut app, "r"));
+    assert_eq!(ctrl(&mut app, 'c'), [Command::Stop]);
+    assert!(!app.quit);
+    let said = app.notice.take().unwrap().text;
+    assert_eq!(said, "stopped: Ctrl-c once more quits");
+    hear(&mut app, fixture::events(run, &fixture::trace(1, 3)));
+    assert_eq!(ctrl(&mut app, 'c'), []);
+    assert!(app.quit);
+    let mut app = ready();
+    keys(&mut app, "r");
+    ctrl(&mut app, 'q');
+    assert!(app.quit, "the other key does not ask");
+}
+
+#[test]
 fn a_failed_run_says_why_and_keeps_the_prompt() {
     let mut app = ready();
     let (run, ..) = asked(&keys(&mut app, "r"));
@@ -142,7 +160,10 @@ fn pins_are_pending_until_they_run() {
     app.cursor.layer = 7;
     keys(&mut app, "s");
     let change = app.pin_change(7, 3);
-    assert_eq!(change, Some(crate::tui::overrides::PinChange::To(Action::Skip)));
+    assert_eq!(
+        change,
+        Some(crate::tui::overrides::PinChange::To(Action::Skip, Damping::NONE))
+    );
     ran(&mut app, 3, 5);
     assert!(app.pending().is_empty());
     assert_eq!(app.pin_change(7, 3), None);
@@ -172,7 +193,10 @@ fn the_last_two_runs_are_compared() {
     ran(&mut app, 2, 6);
     keys(&mut app, "c");
     let against = Against::Previous;
-    assert_eq!(app.overlay, Some(Overlay::Compare { against, scroll: 0 }));
+    assert_eq!(
+        app.overlay,
+        Some(Overlay::Compare(CompareDialog { against, scroll: 0 }))
+    );
     assert_eq!(app.against(against).unwrap().steps().len(), 5);
     key(&mut app, KeyCode::Esc);
     assert_eq!(app.overlay, None);
@@ -192,10 +216,10 @@ fn the_unmodified_model_runs_beside_and_only_once() {
     );
     assert!(matches!(
         app.overlay,
-        Some(Overlay::Compare {
+        Some(Overlay::Compare(CompareDialog {
             against: Against::Unmodified,
             ..
-        })
+        }))
     ));
     hear(&mut app, fixture::events(run, &fixture::trace(5, 8)));
     assert_eq!(app.shown.as_ref().unwrap().id, shown);
@@ -245,7 +269,7 @@ fn recordings_follow_one_another() {
     assert_eq!(previous.origin, Origin::Recording("two".into()));
     assert_eq!(previous.steps().len(), 4, "compared whole, wherever it was left");
     keys(&mut app, "c");
-    assert!(matches!(app.overlay, Some(Overlay::Compare { .. })));
+    assert!(matches!(app.overlay, Some(Overlay::Compare(_))));
     key(&mut app, KeyCode::Esc);
     // The prompt is that of the answer beneath it; what the user typed is remembered.
     assert_eq!(app.prompt.text(), "prompt of one");

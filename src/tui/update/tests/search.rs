@@ -3,10 +3,11 @@
 use super::*;
 use crate::engine::{SearchEnd, SearchRequest};
 use crate::tui::app::ModelState;
+use crate::tui::dialogs::{Overlay, SearchDialog};
 use crate::tui::search::{Pane, SearchField, SearchPage, SearchProgress, Sort, Watched};
 
-const FORM: Option<Overlay> = Some(Overlay::Search(SearchPage::Form));
-const WATCH: Option<Overlay> = Some(Overlay::Search(SearchPage::Watch));
+const FORM: Option<Overlay> = Some(Overlay::Search(SearchDialog(SearchPage::Form)));
+const WATCH: Option<Overlay> = Some(Overlay::Search(SearchDialog(SearchPage::Watch)));
 
 fn watched(app: &App) -> &Watched {
     app.search.watched.as_ref().expect("a search was begun")

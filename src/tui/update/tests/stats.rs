@@ -1,6 +1,7 @@
 //! Statistics of the open runs, and of a file of prompts that runs one after the other.
 
 use super::*;
+use crate::tui::dialogs::Overlay;
 use crate::tui::files::FileRequest;
 use crate::tui::recordings::{Recording, built_in};
 use crate::tui::stats::{Of, StatsDialog};

@@ -41,7 +41,7 @@ const HEAD: u16 = 5;
 const FOOT: u16 = 4;
 
 /// Draws the page; where what is typed goes.
-pub(super) fn draw(app: &App, page: SearchPage, body: Rect, buffer: &mut Buffer) -> Option<Position> {
+pub(in crate::tui) fn draw(app: &App, page: SearchPage, body: Rect, buffer: &mut Buffer) -> Option<Position> {
     match (page, &app.search.watched) {
         (SearchPage::Watch, Some(watched)) => {
             watch(app, watched, body, buffer);
