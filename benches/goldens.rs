@@ -9,9 +9,10 @@ use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
 use drllm::engine::decide::DecisionPolicy;
 use drllm::engine::sequence::Sequence;
-use drllm::engine::{LoadRequest, Scope, Settings, load_model};
+use drllm::engine::{LoadRequest, load_model};
 use drllm::program::Program;
 use drllm::router::RouterSet;
+use drllm::trace::{Scope, Settings};
 use serde_json::Value;
 
 #[derive(Default)]

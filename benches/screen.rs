@@ -6,10 +6,9 @@
 use std::time::{Duration, Instant};
 
 use crossterm::event::{KeyCode, KeyEvent};
-use drllm::engine::{
-    DecidedBy, Decision, Header, ModelInfo, PromptToken, SCHEMA, Settings, Step, Trace, WorkerEvent as Worker,
-};
+use drllm::engine::WorkerEvent as Worker;
 use drllm::program::{Action, Program};
+use drllm::trace::{DecidedBy, Decision, Header, ModelInfo, PromptToken, SCHEMA, Settings, Step, Trace};
 use drllm::tui::action::UiAction;
 use drllm::tui::app::App;
 use drllm::tui::color::ColorTier;

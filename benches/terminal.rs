@@ -24,7 +24,7 @@ mod linux {
     use std::time::{Duration, Instant};
 
     use anyhow::{Context, Result, bail, ensure};
-    use drllm::engine::Trace;
+    use drllm::trace::Trace;
     use drllm::tui::session;
     use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use crossterm::event::{KeyCode, KeyEvent};
-use drllm::engine::Trace;
 use drllm::export::{ExportFormat, export};
+use drllm::trace::Trace;
 use drllm::tui::app::App;
 use drllm::tui::color::ColorTier;
 use drllm::tui::keymap::Keymap;

@@ -8,7 +8,8 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::DeTable;
 
-use crate::engine::{KvMode, LoadRequest, NEUTRAL_DIAL, RouterChoice, Sampling, Scope, Settings, kv_of, scope_of};
+use crate::engine::{LoadRequest, RouterChoice, kv_of, scope_of};
+use crate::trace::{KvMode, NEUTRAL_DIAL, Sampling, Scope, Settings};
 pub use source::{ConfigError, ConfigSource, Place};
 
 /// The annotated default config, as `drllm-tui config` prints it.

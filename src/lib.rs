@@ -1,13 +1,14 @@
 //! Run a frozen LLM whose layers are skipped, executed or repeated by small routers, and see why.
 //!
 //! A model runs under a fixed program, under routers, or under both with pins; what comes is a stream of
-//! [`engine::Step`]s, one a token:
+//! [`trace::Step`]s, one a token:
 //!
 //! ```
 //! use std::sync::atomic::AtomicBool;
 //!
-//! use drllm::engine::{LoadRequest, Output, Prompt, Settings, generate, load_model};
+//! use drllm::engine::{LoadRequest, Output, Prompt, generate, load_model};
 //! use drllm::program::Program;
+//! use drllm::trace::Settings;
 //!
 //! # let folder = tempfile::tempdir()?;
 //! # drllm::testing::tiny_model::write(folder.path(), 7);
@@ -36,10 +37,10 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! A run that was recorded (`drllm-tui run --json`, [`engine::Trace::to_json_lines`]) is read without its model:
+//! A run that was recorded (`drllm-tui run --json`, [`trace::Trace::to_json_lines`]) is read without its model:
 //!
 //! ```
-//! use drllm::engine::{DecidedBy, Trace};
+//! use drllm::trace::{DecidedBy, Trace};
 //!
 //! let trace = Trace::from_json_lines(include_str!("../tests/data/example.trace.jsonl"))?;
 //! assert_eq!(trace.text(), "The answer to");
@@ -54,12 +55,12 @@
 //! How data flows: the command line or the screen sends [`engine::Command::Generate`] to the
 //! worker thread that owns the model. The engine tokenises the prompt and, for every layer, asks
 //! the router, lets the policy settle the action (proposal < dial < budget < pin) and runs the block
-//! 0, 1 or 2 times on its KV passes. Each token becomes one [`engine::Step`], which goes out as an
-//! event and onto the [`engine::Trace`]; the screen folds it into its state and draws it,
+//! 0, 1 or 2 times on its KV passes. Each token becomes one [`trace::Step`], which goes out as an
+//! event and onto the [`trace::Trace`]; the screen folds it into its state and draws it,
 //! `run --json` prints it.
 //!
-//! Modules import only downwards: `tui`, `cli` → `export`, `search`, `eval`, `train` → `engine`, `plot` →
-//! `router` → `model` → `program`.
+//! Modules import only downwards: `cli` → `tui` → `train` → `search` → `eval` → `engine` → `router` → `model` → `export` →
+//! `trace` → `program`.
 
 // What is printed goes through [`say`] and [`cli::output`], where a reader that is gone is no panic.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
@@ -93,5 +94,7 @@ pub mod search;
 pub mod testing;
 #[warn(missing_docs)]
 pub mod text;
+#[warn(missing_docs)]
+pub mod trace;
 pub mod train;
 pub mod tui;

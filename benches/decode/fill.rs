@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use anyhow::Result;
-use drllm::engine::KvMode;
 use drllm::engine::sequence::Sequence;
 use drllm::program::Action;
-use drllm::router::{InputNorm, MlpRouter, RouterInfo, RouterSet};
+use drllm::router::{InputNorm, MlpRouter, RouterSet};
+use drllm::trace::{KvMode, RouterInfo};
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 

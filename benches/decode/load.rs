@@ -4,8 +4,9 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use drllm::engine::{Generation, Prompt, Settings};
+use drllm::engine::{Generation, Prompt};
 use drllm::model::catalog::{self, ModelLocation};
+use drllm::trace::Settings;
 
 use super::{GO_ON, built_in_routers, endless, median, model, request, text};
 

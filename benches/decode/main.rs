@@ -23,9 +23,10 @@ mod skipping;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Result, bail};
-use drllm::engine::{LoadRequest, RouterChoice, Settings, load_model};
+use drllm::engine::{LoadRequest, RouterChoice, load_model};
 use drllm::model::Model;
 use drllm::router::{Router, RouterSet};
+use drllm::trace::Settings;
 
 /// Never set: nobody stops a benchmark.
 pub static GO_ON: AtomicBool = AtomicBool::new(false);

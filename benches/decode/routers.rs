@@ -1,10 +1,10 @@
 //! What it costs to ask every router, settle every decision and write it down.
 
 use anyhow::Result;
-use drllm::engine::{Generation, Prompt, Scope, Settings};
+use drllm::engine::{Generation, Prompt};
 use drllm::model::Model;
-use drllm::router::policy::argmax;
 use drllm::router::{MlpRouter, Router, RouterSet};
+use drllm::trace::{Scope, Settings, argmax};
 use rand::{Rng, SeedableRng};
 
 use super::{GO_ON, built_in_routers, endless, median, model, ratio, text};

@@ -4,10 +4,10 @@ use std::io::{BufRead, Write};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use drllm::engine::Settings;
 use drllm::engine::decide::DecisionPolicy;
 use drllm::engine::sequence::Sequence;
 use drllm::model::catalog;
+use drllm::trace::Settings;
 
 use super::{GO_ON, model, request};
 

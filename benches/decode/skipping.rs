@@ -1,8 +1,9 @@
 //! Whether a skipped layer is a layer's time saved.
 
 use anyhow::Result;
-use drllm::engine::{Generation, Prompt, Settings};
+use drllm::engine::{Generation, Prompt};
 use drllm::program::Program;
+use drllm::trace::Settings;
 
 use super::{GO_ON, endless, median, model, ratio, text};
 

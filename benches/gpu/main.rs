@@ -19,9 +19,10 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device};
 use drllm::engine::decide::{DecisionPolicy, RoutedChunk};
 use drllm::engine::sequence::Sequence;
-use drllm::engine::{LoadRequest, Scope, Settings, load_model};
+use drllm::engine::{LoadRequest, load_model};
 use drllm::model::{self, Decoder, LoadOptions, WeightSource};
-use drllm::router::{FastRouters, InputNorm, MlpRouter, Router, RouterInfo, RouterSet};
+use drllm::router::{FastRouters, InputNorm, MlpRouter, Router, RouterSet};
+use drllm::trace::{RouterInfo, Scope, Settings};
 use rand::{Rng, SeedableRng};
 
 use limits::{Limits, timed};

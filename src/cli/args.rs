@@ -6,9 +6,10 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use super::UsageError;
-use crate::engine::{KvMode, LoadRequest, Overrides, Pin, Sampling, Scope, Settings};
+use crate::engine::LoadRequest;
 use crate::files;
 use crate::program::Program;
+use crate::trace::{KvMode, Overrides, Pin, Sampling, Scope, Settings};
 
 /// Which model, routers and device; shared by the screen and the commands.
 #[derive(Args, Clone, Debug, Default)]

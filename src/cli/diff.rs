@@ -10,11 +10,11 @@ use serde::Serialize;
 
 use super::output;
 use super::trace_file::read_trace;
-use crate::engine::diff::cells::Decisions;
-use crate::engine::diff::fields::{FieldDifference, changed_fields};
-use crate::engine::diff::{Comparison, Cost, Totals};
-use crate::engine::{StopReason, Trace};
 use crate::program::Program;
+use crate::trace::diff::cells::Decisions;
+use crate::trace::diff::fields::{FieldDifference, changed_fields};
+use crate::trace::diff::{Comparison, Cost, Totals};
+use crate::trace::{StopReason, Trace};
 
 /// Compare two traces: where their texts part, changed decisions, depth, cost and settings.
 ///

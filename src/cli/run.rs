@@ -14,14 +14,13 @@ use super::progress::CommandProgress;
 use crate::config::Config;
 use crate::engine::decide::DecisionPolicy;
 use crate::engine::notes::{dial_for_depth, notes};
-use crate::engine::{
-    Generation, KvMode, LoadRequest, Prompt, Record, Scope, Settings, load_model, load_routers, trace_io,
-};
+use crate::engine::{Generation, LoadRequest, Prompt, load_model, load_routers};
 use crate::files;
 use crate::model::Model;
 use crate::program::MOST_LAYERS;
 use crate::router::Router;
 use crate::text::escape_controls_multiline;
+use crate::trace::{self, KvMode, Record, Scope, Settings};
 
 /// Run one prompt and print the answer as it comes; with --json, every token's layer program.
 #[derive(Args, Debug)]
@@ -203,7 +202,7 @@ impl Printer {
 
     fn print(&mut self, record: &Record) -> std::io::Result<()> {
         match record {
-            _ if self.json => self.out.write_all(trace_io::line(record).as_bytes())?,
+            _ if self.json => self.out.write_all(trace::line(record).as_bytes())?,
             Record::Header(_) => {}
             Record::Token(step) if step.special => {}
             Record::Token(step) => {

@@ -17,15 +17,15 @@ use super::run::{load, stop_on_signals};
 use super::table;
 use super::trace_file::read_trace;
 use crate::config::Config;
-use crate::engine::aggregate::{Aggregate, TraceStatistics};
 use crate::engine::decide::DecisionPolicy;
-use crate::engine::prompt_file;
 use crate::engine::sequence::Stopped;
-use crate::engine::{Output, Prompt, Settings, Trace, generate};
+use crate::engine::{Output, Prompt, generate, prompt_file};
 use crate::model::Model;
 use crate::program::MOST_LAYERS;
 use crate::progress::Progress as Step;
 use crate::router::Router;
+use crate::trace::aggregate::{Aggregate, TraceStatistics};
+use crate::trace::{Settings, Trace};
 
 /// Count over traces, or over a file of prompts: rates a layer, depths, confidences, programs.
 #[derive(Args, Debug)]

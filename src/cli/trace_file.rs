@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::engine::Trace;
 use crate::files;
+use crate::trace::Trace;
 
 /// Reads a trace; `-` is standard input.
 ///

@@ -1,5 +1,5 @@
 use super::*;
-use crate::engine::KvMode;
+use crate::trace::KvMode;
 use proptest::prelude::*;
 
 fn refused(text: &str) -> String {

@@ -36,11 +36,11 @@ mod tests {
     use std::sync::atomic::AtomicBool;
 
     use super::*;
-    use crate::engine::KvMode;
     use crate::eval::testing::tiny_decoder;
     use crate::model::testing::packed_decoder;
     use crate::model::{Decoder, loopmoe};
     use crate::program::{Action, Program};
+    use crate::trace::KvMode;
 
     static GO_ON: AtomicBool = AtomicBool::new(false);
 

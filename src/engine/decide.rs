@@ -6,13 +6,12 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 
 use super::sequence::{LayerActions, Sequence};
-use super::settings::{Scope, Settings};
-use super::trace::Trace;
 use crate::program::{Action, Damping, Program};
-use crate::router::policy::{
-    Expectation, LayerConstraint, Proposal, RunningBudget, pinned, pinned_damping, within_budget,
+use crate::router::Router;
+use crate::router::policy::{Expectation, LayerConstraint, Proposal, RunningBudget, within_budget};
+use crate::trace::{
+    CandidateProgram, DecidedBy, Decision, PromptRouting, RouterInfo, Scope, Settings, Trace, pinned, pinned_damping,
 };
-use crate::router::{CandidateProgram, DecidedBy, Decision, PromptRouting, Router, RouterInfo};
 use programs::Settled;
 
 /// What a chunk ran, and the logits (vocab_size) after its last token.

@@ -2,21 +2,10 @@
 
 use anyhow::Result;
 use candle_core::{DType, Tensor};
-use serde::{Deserialize, Serialize};
 
 use super::sampler::report;
-use super::trace::LogitsReport;
 use crate::model::Tokenizer;
-
-/// A token that may come next.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Candidate {
-    pub id: u32,
-    /// Its text, unescaped; a part of a character as its bytes, `<E2 80>`.
-    pub text: String,
-    /// 0 to 1, over the whole vocabulary, before temperature and penalties.
-    pub probability: f32,
-}
+use crate::trace::{Candidate, LogitsReport};
 
 /// What the model says comes next.
 #[derive(Clone, Debug, PartialEq)]

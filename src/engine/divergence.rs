@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use super::distribution::{kl, log_probs};
 use super::inspector::Inspector;
 use super::replay::{ReplayChunk, common_steps};
-use super::trace::Trace;
+use crate::trace::Trace;
 
 /// KL(A ‖ B) in nats between what two runs say comes next.
 #[derive(Clone, Debug, PartialEq)]

@@ -10,9 +10,8 @@ use super::inspect::Inspection;
 use super::intervention::Intervention;
 use super::loop_map::{LoopMapRequest, LoopMapStep};
 use super::search::{SearchEnd, SearchId, SearchRequest, SearchStep};
-use super::settings::Settings;
-use super::trace::{Header, ModelInfo, RouterInfo, Step, Summary, Trace};
 use crate::program::Action;
+use crate::trace::{Header, ModelInfo, RouterInfo, Settings, Step, Summary, Trace};
 
 /// Identifies a run; events of an abandoned run carry an older number and are dropped.
 pub type RunId = u64;

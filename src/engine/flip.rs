@@ -8,11 +8,9 @@ use super::distribution::{Distribution, greatest, kl, log_probs};
 use super::generate::are_same;
 use super::inspector::Inspector;
 use super::replay::ReplayChunk;
-use super::settings::{Pin, Scope, Settings};
-use super::trace::Trace;
 use crate::model::Model;
 use crate::program::{Action, Damping, Program};
-use crate::router::{Decision, RouterInfo};
+use crate::trace::{Decision, Pin, RouterInfo, Scope, Settings, Trace};
 
 /// What a decision taken otherwise changes.
 #[derive(Clone, Debug, PartialEq)]

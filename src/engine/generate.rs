@@ -8,16 +8,16 @@ use anyhow::{Result, bail, ensure};
 use candle_core::{DType, Tensor};
 
 use super::decide::{DecisionPolicy, RoutedChunk};
-use super::distribution::{Candidate, likeliest};
+use super::distribution::likeliest;
 use super::events::Prompt;
 use super::sampler::{Sampler, report};
 use super::sequence::{LayerProgress, Sequence, Stopped};
-use super::settings::Settings;
-use super::trace::{BranchPoint, Header, PromptToken, RouterInfo, SCHEMA, Step, StopReason, Summary, Trace};
 use crate::model::{Model, StreamDecoder};
 use crate::program::Action;
 use crate::router::Router;
-use crate::router::policy::pinned;
+use crate::trace::{
+    BranchPoint, Candidate, Header, PromptToken, RouterInfo, SCHEMA, Settings, Step, StopReason, Summary, Trace, pinned,
+};
 
 /// What a run tells while it goes on.
 pub enum Output {

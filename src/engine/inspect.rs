@@ -6,13 +6,13 @@ use std::ops::Range;
 use anyhow::{Result, ensure};
 use candle_core::{DType, Tensor};
 
-use super::distribution::{Candidate, Distribution, as_reported, greatest, kl, log_probs};
+use super::distribution::{Distribution, as_reported, greatest, kl, log_probs};
 use super::inspector::Inspector;
 use super::replay::ReplayChunk;
 use super::sequence::{LayerActions, Sequence};
-use super::trace::{LogitsReport, Trace};
 use crate::model::loopmoe::ExpertUse;
 use crate::program::{Action, Execution, StepSize};
+use crate::trace::{Candidate, LogitsReport, Trace};
 
 /// One position of a run.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,9 +6,9 @@ use anyhow::{Result, ensure};
 
 use super::prefix_cache::PrefixCache;
 use super::sequence::Sequence;
-use super::trace::Trace;
 use crate::model::{KvCache, Model};
 use crate::router::Router;
+use crate::trace::Trace;
 
 /// Answers questions about runs that a trace tells of, whoever ran them: see
 /// [`Self::inspect`], [`Self::flip`] and [`Self::divergence`].

@@ -5,14 +5,13 @@ use anyhow::{Result, bail, ensure};
 use candle_core::Tensor;
 
 use super::decide::{DecisionPolicy, RoutedChunk};
-use super::distribution::{Candidate, Distribution, kl, log_probs};
+use super::distribution::{Distribution, kl, log_probs};
 use super::flip::{Flip, shifts};
 use super::inspector::Inspector;
 use super::replay::ReplayChunk;
 use super::sampler::Sampler;
-use super::settings::{Pin, Settings};
-use super::trace::Trace;
 use crate::program::{Action, Damping, Program};
+use crate::trace::{Candidate, Pin, Settings, Trace};
 
 /// The next token both ways.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,11 +7,11 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, Result, bail};
 
 use super::events::{LoadRequest, RouterChoice};
-use super::settings::{KvMode, Scope};
 use crate::model::catalog::{ModelLocation, PullProgress};
-use crate::model::{self, Model, ModelInfo, gguf};
+use crate::model::{self, Model, gguf};
 use crate::router::checkpoint::{KV, SCOPE};
 use crate::router::{Router, load_router, metadata_entry, read_router};
+use crate::trace::{KvMode, ModelInfo, Scope};
 use crate::{files, paths};
 
 /// Routers that ship inside the program for one model.

@@ -1,9 +1,7 @@
 //! One run: prompt in, tokens and a [`Trace`] out.
 
-pub mod aggregate;
 mod continuation;
 pub mod decide;
-pub mod diff;
 pub mod distribution;
 pub mod divergence;
 pub mod events;
@@ -15,7 +13,6 @@ pub mod intervention;
 pub mod load;
 pub mod loop_map;
 pub mod notes;
-pub mod overrides;
 mod pause;
 pub mod prefix_cache;
 pub mod prompt_file;
@@ -23,14 +20,11 @@ pub mod replay;
 pub mod sampler;
 pub mod search;
 pub mod sequence;
-pub mod settings;
-pub mod trace;
-pub mod trace_io;
 pub mod worker;
 
 pub use crate::model::loopmoe::{ExpertUse, ModulationSize};
 pub use crate::router::checkpoint::{KV, SCOPE};
-pub use distribution::{Candidate, Distribution};
+pub use distribution::Distribution;
 pub use divergence::Divergence;
 pub use events::{
     AskId, Command, ENDED, InspectionRequest, InspectionResult, LoadRequest, Prompt, RouterChoice, RunId, WorkerEvent,
@@ -42,12 +36,6 @@ pub use inspector::Inspector;
 pub use intervention::Intervention;
 pub use load::{kv_of, load_model, load_routers, scope_of, trained_routers};
 pub use notes::notes;
-pub use overrides::Overrides;
 pub use prefix_cache::PrefixCache;
 pub use search::{Expected, SearchEnd, SearchId, SearchRequest, SearchStep};
-pub use settings::{KvMode, NEUTRAL_DIAL, Pin, Sampling, Scope, Settings};
-pub use trace::{
-    BranchPoint, DecidedBy, Decision, Header, LogitsReport, Loop, ModelInfo, PromptToken, Record, RouterInfo, SCHEMA,
-    Step, StopReason, Summary, Trace,
-};
 pub use worker::Worker;

@@ -1,7 +1,6 @@
 //! What a user should know of a run that is allowed and yet not what its routers were made for.
 
-use super::settings::{Scope, Settings};
-use super::trace::RouterInfo;
+use crate::trace::{RouterInfo, Scope, Settings};
 
 /// Sentences about routers and settings that do not go together as they were measured; none where a program decides.
 pub fn notes(routers: Option<&RouterInfo>, settings: &Settings) -> Vec<String> {
@@ -63,8 +62,7 @@ pub fn dial_for_depth(routers: Option<&RouterInfo>, depth: f64) -> Result<f64, S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::KvMode;
-    use crate::router::Calibration;
+    use crate::trace::{Calibration, KvMode};
 
     fn depth_routers() -> RouterInfo {
         let table = r#"{"texts": 1, "tokens": 9, "points": [

@@ -6,8 +6,8 @@ use anyhow::Result;
 
 use super::replay::{ReplayChunk, common_steps};
 use super::sequence::Sequence;
-use super::trace::Trace;
 use crate::model::{Decoder, KvCache};
+use crate::trace::Trace;
 
 /// Most bytes of keys and values that are kept.
 pub const PREFIX_CACHE_BYTES: usize = 256 << 20;

@@ -4,8 +4,8 @@ use anyhow::{Result, bail, ensure};
 use candle_core::Tensor;
 
 use super::sequence::{LayerActions, Sequence};
-use super::trace::{PromptToken, Trace};
 use crate::program::{Action, Damping, Program};
+use crate::trace::{PromptToken, Trace};
 
 /// What a chunk of a trace ran: the prompt as a whole, or one generated token.
 pub struct ReplayChunk<'t> {

@@ -8,8 +8,7 @@ use rand::distr::Distribution;
 use rand::distr::weighted::WeightedIndex;
 use rand::rngs::StdRng;
 
-use super::settings::Sampling;
-use super::trace::LogitsReport;
+use crate::trace::{LogitsReport, Sampling};
 
 /// Tokens that the repetition penalty looks back on.
 const PENALTY_WINDOW: usize = 64;

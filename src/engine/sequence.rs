@@ -9,10 +9,11 @@ use thiserror::Error;
 
 use crate::model::fused::{Overlapped, OverlappedTask};
 use crate::model::loopmoe::{ExpertUse, Seen};
-use crate::model::{Chunk, Decoder, KvCache, KvMode, PassKv, stepped};
+use crate::model::{Chunk, Decoder, KvCache, PassKv, stepped};
 use crate::program::{Action, Damping, Execution, Program, StepSize};
 use crate::router::policy::Proposal;
 use crate::router::{Router, RouterQuery};
+use crate::trace::KvMode;
 
 /// The user stopped the run in the middle of a forward pass.
 #[derive(Debug, Error)]

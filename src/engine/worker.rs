@@ -24,11 +24,10 @@ use super::pause::PausePoint;
 use super::prefix_cache::PrefixCache;
 use super::search::{SearchEnd, SearchId, SearchRequest, Searcher};
 use super::sequence::Stopped;
-use super::settings::Settings;
-use super::trace::{Summary, Trace};
 use crate::guard;
 use crate::model::Model;
 use crate::router::Router;
+use crate::trace::{Settings, Summary, Trace};
 
 /// The likeliest next tokens that go with every token of a run.
 const NEXT: usize = 3;

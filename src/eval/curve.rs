@@ -3,11 +3,11 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use crate::engine::Scope;
 use crate::eval::report::{EvaluationReport, EvaluationRow};
 use crate::eval::{Control, Pick, Series};
 use crate::plot::{self, Curve, Joined, Panel, PanelGrid, PlotPoint, Scale};
 use crate::text::escape_controls;
+use crate::trace::Scope;
 
 /// Of a panel in the terminal.
 const COLUMNS: u16 = 78;

@@ -12,11 +12,10 @@ use super::variants::Outcome;
 use crate::engine::events::Prompt;
 use crate::engine::generate::{Output, generate};
 use crate::engine::sequence::Stopped;
-use crate::engine::trace::StopReason;
-use crate::engine::{Sampling, Settings};
 use crate::model::Model;
 use crate::router::Router;
 use crate::text::escape_controls;
+use crate::trace::{Sampling, Settings, StopReason};
 
 /// How the model is made to write its answers: greedily, until an end token, a stop string or
 /// `max_new_tokens`.

@@ -316,7 +316,7 @@ fn csv_text(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Scope;
+    use crate::trace::Scope;
 
     fn outcomes(correct: &[u8]) -> Vec<Outcome> {
         let outcome = |&c: &u8| Outcome {

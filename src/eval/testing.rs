@@ -7,9 +7,10 @@ use candle_core::{DType, Device};
 use super::multiple_choice::EncodedQuestion;
 use super::tasks::{Answer, Question};
 use crate::model::{Decoder, LoadOptions, ModelConfig, WeightSource};
-use crate::router::{FastRouters, InputNorm, MlpRouter, RouterInfo, RouterSet};
+use crate::router::{FastRouters, InputNorm, MlpRouter, RouterSet};
 use crate::testing::tiny_model;
 pub use crate::testing::tiny_model::{HIDDEN, LAYERS};
+use crate::trace::RouterInfo;
 
 /// A Llama of [`LAYERS`] layers; the same one at every call.
 pub fn tiny_decoder() -> Decoder {

@@ -14,11 +14,11 @@ use super::report::EvaluationRow;
 use super::tasks::Question;
 use crate::engine::decide::DecisionPolicy;
 use crate::engine::sequence::Sequence;
-use crate::engine::{KvMode, NEUTRAL_DIAL, Scope, Settings};
 use crate::model::{Decoder, Model, logsumexp};
 use crate::program::Program;
 use crate::router::Router;
 use crate::router::predictor::decode::BEAM;
+use crate::trace::{KvMode, NEUTRAL_DIAL, Scope, Settings};
 
 /// What a row is an example of, apart from its figures: rows of one series make a curve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use crate::engine::Trace;
 use crate::text::{csv_field, escape_json_controls};
+use crate::trace::Trace;
 
 const HEADINGS: &str =
     "position,part,id,token,special,depth,layer,action,by,p_skip,p_execute,p_repeat,confidence,shadow\n";

@@ -10,8 +10,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{asked, outcome};
-use crate::engine::{Candidate, DecidedBy, Decision, Loop, Trace};
 use crate::text::{escape_controls_multiline, escape_markup};
+use crate::trace::{Candidate, DecidedBy, Decision, Loop, Trace};
 
 const STYLE: &str = include_str!("replay/page.css");
 

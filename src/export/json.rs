@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use crate::engine::{BranchPoint, Decision, ModelInfo, RouterInfo, SCHEMA, Settings, Summary, Trace};
 use crate::program::{Action, Damping, Program};
 use crate::text::escape_json_controls;
+use crate::trace::{BranchPoint, Decision, ModelInfo, RouterInfo, SCHEMA, Settings, Summary, Trace};
 
 #[derive(Serialize)]
 struct Document<'a> {

@@ -7,8 +7,8 @@ mod svg;
 mod tape;
 mod text;
 
-use crate::engine::{BranchPoint, DecidedBy, Decision, Header, NEUTRAL_DIAL, Overrides, Trace};
 use crate::program::Action;
+use crate::trace::{BranchPoint, DecidedBy, Decision, Header, NEUTRAL_DIAL, Overrides, Trace};
 
 /// How a run is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

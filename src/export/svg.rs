@@ -11,9 +11,9 @@
 use std::fmt::Write;
 
 use super::{asked, describe, foot, outcome, saved};
-use crate::engine::{DecidedBy, Decision, Trace};
 use crate::program::Action;
 use crate::text::escape_markup;
+use crate::trace::{DecidedBy, Decision, Trace};
 
 /// Width and height of a cell, in pixels like everything here.
 const CELL: (usize, usize) = (12, 10);

@@ -4,9 +4,9 @@
 use std::fmt::Write;
 
 use super::{asked, outcome};
-use crate::engine::Trace;
 use crate::program::Action;
 use crate::text::{escape_controls, escape_markup};
+use crate::trace::Trace;
 
 /// In pixels: a line, a layer's cell, a column of letters.
 const LINE: usize = 20;

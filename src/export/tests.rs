@@ -1,7 +1,7 @@
 use super::*;
-use crate::engine::{Candidate, Loop, trace::CandidateProgram};
 use crate::program::Program;
 use crate::testing::fixture;
+use crate::trace::{Candidate, CandidateProgram, Loop};
 
 /// A run whose texts would like to be obeyed.
 fn hostile() -> Trace {

@@ -1,8 +1,8 @@
 //! The map in characters, as the screen shows it: a row for each layer, a column for each token.
 
 use super::{asked, depth_range, glyph, outcome};
-use crate::engine::{Decision, Trace};
 use crate::text::{escape_controls, escape_controls_multiline};
+use crate::trace::{Decision, Trace};
 
 /// Tokens beside each other; a longer run is cut into bands.
 const BAND: usize = 100;

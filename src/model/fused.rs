@@ -11,9 +11,10 @@ use super::block::{Attention, Block, Mlp, RmsNorm};
 use super::chunk::Chunk;
 pub use super::kernel::OverlappedTask;
 use super::kernel::{self, Activations, KeyValues, PackedMatrix};
-use super::kv::{KvMode, PassKv};
+use super::kv::PassKv;
 use super::linear::Linear;
 use super::rope::Rope;
+use crate::trace::KvMode;
 
 /// The floats of a contiguous f32 tensor on the CPU.
 ///

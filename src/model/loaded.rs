@@ -9,8 +9,9 @@ use super::decoder::Decoder;
 use super::loopmoe::{self, file::LoopMoeFile};
 use super::tokenizer::Tokenizer;
 use super::weights::{LoadOptions, WeightSource};
-use super::{Loop, ModelConfig, ModelInfo, gguf};
+use super::{ModelConfig, gguf};
 use crate::guard;
+use crate::trace::{Loop, ModelInfo};
 
 /// Everything that runs a prompt but the routers.
 pub struct Model {

@@ -10,16 +10,13 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
 
-use super::calibration::Calibration;
-use super::decision::RouterInfo;
 use super::fast::FastRouters;
 use super::input_norm::InputNorm;
 use super::mlp::MlpRouter;
 use super::predictor::Predictor;
 use super::router::Router;
-use super::scope::{PromptRouting, Scope};
 use crate::files::{self, Readers};
-use crate::model::KvMode;
+use crate::trace::{Calibration, KvMode, PromptRouting, RouterInfo, Scope};
 
 /// Windows of the pooling where a checkpoint does not say: the authors' 8.
 pub const DEFAULT_WINDOWS: usize = 8;

@@ -11,7 +11,6 @@ use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 
 use super::checkpoint::{RouterSet, check_fit};
-use super::decision::RouterInfo;
 use super::device::DeviceRouters;
 use super::input_norm::InputNorm;
 use super::mlp::{MlpRouter, dot, gelu, softmax};
@@ -19,6 +18,7 @@ use super::pooling::{pool_rows, pool_windows};
 use super::router::Router;
 use crate::model::fused::floats;
 use crate::model::kernel::{self, Activations, Arena, PackedMatrix};
+use crate::trace::RouterInfo;
 
 /// The routers of a set in the forms that are asked: for the CPU kernels, and on a GPU. Each is made when the first
 /// router is asked there. A clone makes its own, so clone a set before changing its routers.

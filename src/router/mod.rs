@@ -1,31 +1,23 @@
 //! Who decides: the routers, and the policy that settles every decision.
 
-pub mod calibration;
 pub mod checkpoint;
-pub mod decision;
 mod device;
 mod fast;
 pub mod input_norm;
 pub mod mlp;
-pub mod pin;
 pub mod policy;
 pub mod pooling;
 pub mod predictor;
 pub mod programs;
 #[expect(clippy::module_inception, reason = "the trait that the folder is about")]
 mod router;
-pub mod scope;
 
-pub use calibration::Calibration;
 pub use checkpoint::{RouterSet, load_router, metadata_entry, read_router};
-pub use decision::{DecidedBy, Decision, RouterInfo};
 pub use fast::FastRouters;
 pub use fast::RouterQuery;
 pub use input_norm::InputNorm;
 pub use mlp::MlpRouter;
-pub use pin::Pin;
 pub use pooling::pool_windows;
 pub use predictor::Predictor;
-pub use programs::{CandidateProgram, ProposedPrograms};
+pub use programs::ProposedPrograms;
 pub use router::Router;
-pub use scope::{PromptRouting, Scope};

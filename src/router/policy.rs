@@ -1,11 +1,7 @@
 //! The one place where decisions are settled: router < dial < budget < pin.
 
-use super::decision::{DecidedBy, Decision};
-use super::pin::Pin;
-use crate::program::{Action, Damping};
-
-/// The dial's neutral position: the router's own distribution (spec §3).
-pub const NEUTRAL_DIAL: f64 = -0.5;
+use crate::program::Action;
+use crate::trace::{DecidedBy, Decision, argmax};
 
 /// Mixes the router's distribution with pure skip, execute or repeat, as Dr.LLM's code does
 /// (spec §3). `dial` in −1..=1; −0.5 is the router itself, 0.5 always execute.
@@ -46,18 +42,6 @@ pub fn dial_of_offset(offset: f64) -> f64 {
     } else {
         -offset.exp() / 2.0
     }
-}
-
-/// The likeliest action; of equals the first in class order.
-pub fn argmax(probs: [f32; 3]) -> Action {
-    let better = |best: Action, a: Action| {
-        if probs[a as usize] > probs[best as usize] {
-            a
-        } else {
-            best
-        }
-    };
-    Action::ALL.into_iter().fold(Action::Skip, better)
 }
 
 /// What router and dial want at a layer.
@@ -149,18 +133,6 @@ impl Expectation {
         };
         self.sums.iter().map(mean).map(proposal).collect()
     }
-}
-
-/// The action pinned at a layer for the token at `position`; of several pins the last one holds.
-pub fn pinned(pins: &[Pin], layer: usize, position: usize) -> Option<Action> {
-    let holds = |pin: &&Pin| pin.layer == layer && pin.covers(position);
-    pins.iter().rev().find(holds).map(|pin| pin.action)
-}
-
-/// The damping of what is pinned at a layer for the token at `position`.
-pub fn pinned_damping(pins: &[Pin], layer: usize, position: usize) -> Damping {
-    let holds = |pin: &&Pin| pin.layer == layer && pin.covers(position);
-    pins.iter().rev().find(holds).map_or(Damping::NONE, |pin| pin.damping)
 }
 
 /// What a layer may do under a budget, and what each choice costs.
@@ -339,17 +311,6 @@ mod tests {
         assert_eq!(decided(0.2, Action::Execute, false), DecidedBy::Dial);
         assert_eq!(decided(-0.5, Action::Execute, false), DecidedBy::Budget);
         assert_eq!(decided(-0.5, Action::Skip, true), DecidedBy::Pin);
-    }
-
-    #[test]
-    fn the_last_pin_holds() {
-        let pins: Vec<Pin> = ["7=skip", "7@3-5=repeat", "7@5=execute"]
-            .map(|p| p.parse().unwrap())
-            .into();
-        assert_eq!(pinned(&pins, 7, 2), Some(Action::Skip));
-        assert_eq!(pinned(&pins, 7, 4), Some(Action::Repeat));
-        assert_eq!(pinned(&pins, 7, 5), Some(Action::Execute));
-        assert_eq!(pinned(&pins, 8, 5), None);
     }
 
     fn choices() -> impl Strategy<Value = Vec<LayerConstraint>> {

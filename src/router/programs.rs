@@ -1,18 +1,7 @@
 //! Whole programs that are proposed before layer 0, and what pins make of a program.
 
-use serde::{Deserialize, Serialize};
-
-use super::pin::Pin;
-use super::policy::pinned;
 use crate::program::{Action, Program};
-
-/// A program that was proposed for a prompt.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CandidateProgram {
-    pub program: Program,
-    /// The sum of the log-probabilities of its segments' actions, after the dial: the greater, the better.
-    pub score: f64,
-}
+use crate::trace::{CandidateProgram, Pin, pinned};
 
 /// What is proposed for one prompt.
 #[derive(Clone, Debug, Default, PartialEq)]

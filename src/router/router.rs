@@ -3,11 +3,11 @@
 use anyhow::{Result, bail};
 use candle_core::{Device, Tensor};
 
-use super::decision::RouterInfo;
 use super::fast::RouterQuery;
 use super::programs::ProposedPrograms;
 use crate::model::Decoder;
 use crate::text::escape_controls;
+use crate::trace::RouterInfo;
 
 /// Who decides which layers run, in one of two ways: by programs for a whole prompt, proposed before layer 0, or layer by
 /// layer, by the probabilities of actions for the hidden states that enter it. What of it is carried out is settled by

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use crate::model::Model;
-use crate::router::{FastRouters, InputNorm, MlpRouter, RouterInfo, RouterSet};
+use crate::router::{FastRouters, InputNorm, MlpRouter, RouterSet};
+use crate::trace::RouterInfo;
 
 /// What a checkpoint's metadata say of the model that its routers belong to.
 pub fn base_model(model: &Model) -> [(String, String); 3] {

@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use anyhow::{Result, ensure};
 use sha2::{Digest, Sha256};
 
-use crate::model::ModelInfo;
 use crate::program::{Action, Program};
 use crate::router::checkpoint::hex;
 use crate::search::records::RecordFile;
 use crate::text::escape_controls;
+use crate::trace::ModelInfo;
 
 /// A question and the actions its routers should take.
 #[derive(Clone, Debug, PartialEq)]

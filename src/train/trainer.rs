@@ -25,7 +25,7 @@ use super::settings::{TrainPlan, TrainSettings};
 use super::state::{LayerState, StateKey, TrainState};
 use crate::program::Action;
 use crate::router::MlpRouter;
-use crate::router::policy::argmax;
+use crate::trace::argmax;
 
 /// Examples whose decisions are computed together where no gradient is needed.
 const EVALUATION_BATCH: usize = 64;

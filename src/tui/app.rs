@@ -28,9 +28,9 @@ use super::search::Search;
 use super::stats::PromptBatch;
 use super::theme::Theme;
 use super::training::RouterTraining;
-use crate::engine::{AskId, Header, Loop, ModelInfo, RouterChoice, RouterInfo, RunId, Settings, Trace};
-use crate::router::{CandidateProgram, Pin};
+use crate::engine::{AskId, RouterChoice, RunId};
 use crate::text::escape_controls;
+use crate::trace::{CandidateProgram, Header, Loop, ModelInfo, Pin, RouterInfo, Settings, Trace};
 
 /// How long a passing message stands.
 pub const NOTICE_TIME: Duration = Duration::from_secs(6);

@@ -4,9 +4,9 @@ pub mod loop_map;
 
 use super::app::App;
 use super::run::Run;
-use crate::engine::{DecidedBy, Decision};
 use crate::program::Action;
 use crate::text::escape_controls;
+use crate::trace::{DecidedBy, Decision};
 
 /// The cell at the cursor: where it is, what was done, who decided, what the router said.
 pub fn cell(app: &App) -> Option<String> {

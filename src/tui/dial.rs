@@ -2,9 +2,7 @@
 //! a slider.
 
 use super::run::Run;
-use crate::engine::{RouterInfo, Scope, Settings};
-use crate::router::Calibration;
-use crate::router::calibration::CalibrationPoint;
+use crate::trace::{Calibration, CalibrationPoint, RouterInfo, Scope, Settings};
 
 /// A step of the dial, in layers of the mean depth.
 const STEP: f64 = 0.5;

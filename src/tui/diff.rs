@@ -1,13 +1,13 @@
-//! Two runs of the screen held against each other, see [`crate::engine::diff`].
+//! Two runs of the screen held against each other, see [`crate::trace::diff`].
 
 use super::dial;
 use super::next_run;
 use super::overrides::plural;
 use super::run::Run;
 use super::settings::rounded;
-use crate::engine::Header;
-pub use crate::engine::diff::{Comparison, LayerChange, Side, Totals};
 use crate::program::Program;
+use crate::trace::Header;
+pub use crate::trace::diff::{Comparison, LayerChange, Side, Totals};
 
 /// Of a run as much as is shown.
 impl<'a> From<&'a Run> for Side<'a> {

@@ -3,10 +3,10 @@
 
 use super::line_edit::LineEdit;
 use super::run::Run;
-use crate::engine::{AskId, Decision, Divergence, Flip, Followed, Inspection, InspectionResult, Intervention, RunId};
+use crate::engine::{AskId, Divergence, Flip, Followed, Inspection, InspectionResult, Intervention, RunId};
 use crate::program::Action;
-use crate::router::DecidedBy;
 use crate::text::escape_controls;
+use crate::trace::{DecidedBy, Decision};
 
 /// Tokens named at each stage, and in a list of what comes next.
 pub const TOP: usize = 12;
@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn pins_and_what_was_kept_are_left_out() {
         let mut run = run();
-        run.trace.header.branch = Some(crate::engine::BranchPoint { at: 30, forced: 1 });
+        run.trace.header.branch = Some(crate::trace::BranchPoint { at: 30, forced: 1 });
         for step in &mut run.trace.steps {
             step.decisions[7].by = DecidedBy::Pin;
         }

@@ -71,7 +71,8 @@ use self::term::{Interrupt, Signals};
 use self::theme::Theme;
 use self::update::{UiEvent, update};
 use crate::engine::worker::Worker;
-use crate::engine::{self, Command, LoadRequest, Overrides, Settings, Trace};
+use crate::engine::{self, Command, LoadRequest};
+use crate::trace::{Overrides, Settings, Trace};
 
 /// Time between two frames at least: about 20 a second.
 const FRAME: Duration = Duration::from_millis(50);

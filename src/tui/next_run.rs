@@ -8,8 +8,8 @@ use super::app::{App, ModelState};
 use super::dial;
 use super::overrides;
 use super::run::Run;
-use crate::engine::{Command, NEUTRAL_DIAL, RouterChoice, RouterInfo, Settings};
-use crate::router::{Calibration, Pin};
+use crate::engine::{Command, RouterChoice};
+use crate::trace::{Calibration, NEUTRAL_DIAL, Pin, RouterInfo, Settings};
 
 /// Routers that are to be loaded before something is done.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,9 +3,9 @@
 use super::line_edit::LineEdit;
 use super::overrides;
 use super::settings::{FieldError, column};
-use crate::engine::overrides::{Override, OverrideItem, OverrideLine, OverridesError};
-use crate::engine::{KvMode, NEUTRAL_DIAL, Overrides, Sampling, Scope, Settings};
 use crate::program::MOST_LAYERS;
+use crate::trace::overrides::{Override, OverrideItem, OverrideLine, OverridesError};
+use crate::trace::{KvMode, NEUTRAL_DIAL, Overrides, Sampling, Scope, Settings};
 
 /// Layers that pass every check, while the model's are not known.
 const ANY_LAYERS: usize = usize::MAX / 4;

@@ -1,9 +1,7 @@
 //! The user's overrides: pins by layer and range, and what they change about the next run.
 
-use crate::engine::{NEUTRAL_DIAL, Settings};
 use crate::program::{Action, Damping};
-use crate::router::Pin;
-use crate::router::policy::{pinned, pinned_damping};
+use crate::trace::{NEUTRAL_DIAL, Pin, Settings, pinned, pinned_damping};
 
 /// What a cell's pin will be in the next run, where it is not what it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

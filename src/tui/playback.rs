@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ratatui::layout::Rect;
 
-use crate::engine::Step;
+use crate::trace::Step;
 
 /// Shortest and longest time a token stands before the next one, at speed 1.
 const PACE: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(160));

@@ -3,8 +3,8 @@
 
 use anyhow::Context;
 
-use crate::engine::Trace;
 use crate::model::catalog::BUILT_IN as BUILT_IN_MODEL;
+use crate::trace::Trace;
 
 /// A recorded trace.
 #[derive(Clone, Debug, PartialEq)]

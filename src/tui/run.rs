@@ -7,10 +7,10 @@ use super::history::Parent;
 use super::overrides;
 use super::playback::{Playback, Speed};
 use super::tally::{self, Tally};
-use crate::engine::{Candidate, Decision, Header, Loop, RunId, Scope, Settings, Step, Trace};
+use crate::engine::RunId;
 use crate::program::Action;
-use crate::router::{CandidateProgram, PromptRouting};
 use crate::text::{bytes_in_words, escape_controls};
+use crate::trace::{Candidate, CandidateProgram, Decision, Header, Loop, PromptRouting, Scope, Settings, Step, Trace};
 
 /// Steps whose times make the speed shown while a run is under way.
 const RECENT: usize = 16;

@@ -89,7 +89,7 @@ mod tests {
         let run = app.shown.as_ref().unwrap();
         let begins = |path: &str| text(run, path).unwrap().chars().take(6).collect::<String>();
         assert_eq!(
-            crate::engine::Trace::from_json_lines(&text(run, "a.trace.jsonl").unwrap()).unwrap(),
+            crate::trace::Trace::from_json_lines(&text(run, "a.trace.jsonl").unwrap()).unwrap(),
             run.trace
         );
         assert_eq!(begins("a.svg"), "<?xml ");

@@ -3,7 +3,7 @@
 //!
 //! The file is JSON lines: a head with the version, the state, then a line for every run and every
 //! opened trace, which hold the trace as `run --json` writes it. It is read back with the same checks
-//! as a trace that is opened, see [`crate::engine::trace_io`].
+//! as a trace that is opened, see [`crate::trace::io`].
 
 mod file;
 
@@ -15,8 +15,9 @@ use super::override_list;
 use super::panes::Panes;
 use super::recordings::{Recording, RecordingSource};
 use super::run::{Origin, Run};
-use crate::engine::{Overrides, RunId, Settings, Trace};
+use crate::engine::RunId;
 use crate::program::MOST_LAYERS;
+use crate::trace::{Overrides, Settings, Trace};
 
 pub use file::{SessionError, path, read, write};
 

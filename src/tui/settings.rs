@@ -4,9 +4,8 @@ use super::app::App;
 use super::dial;
 use super::line_edit::LineEdit;
 use super::next_run;
-use crate::engine::{KvMode, NEUTRAL_DIAL, Scope, Settings};
 use crate::program::{Program, ProgramError};
-use crate::router::Calibration;
+use crate::trace::{Calibration, KvMode, NEUTRAL_DIAL, Scope, Settings};
 
 /// One setting of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

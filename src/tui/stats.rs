@@ -1,5 +1,5 @@
 //! What the runs that are open have in common, and a file of prompts that are run one after the
-//! other. The numbers are those of `drllm-tui stats`, see [`crate::engine::aggregate`].
+//! other. The numbers are those of `drllm-tui stats`, see [`crate::trace::aggregate`].
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -8,8 +8,9 @@ use super::app::App;
 use super::line_edit::LineEdit;
 use super::recordings::RecordingSource;
 use super::run::{Run, RunProgress};
-use crate::engine::aggregate::{Aggregate, TraceStatistics};
-use crate::engine::{ModelInfo, RunId, Settings, Trace};
+use crate::engine::RunId;
+use crate::trace::aggregate::{Aggregate, TraceStatistics};
+use crate::trace::{ModelInfo, Settings, Trace};
 
 /// How many of the most common programs are shown.
 const PROGRAMS: usize = 20;

@@ -1,6 +1,6 @@
 //! Sums over the tokens of a run, kept with it so that a frame costs what is in sight.
 
-use crate::engine::{Decision, Header, Step};
+use crate::trace::{Decision, Header, Step};
 
 /// What is known of a run's tokens together.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use super::job::{JobEvent, JobRequest};
-use crate::engine::{ModelInfo, trained_routers};
+use crate::engine::trained_routers;
+use crate::trace::ModelInfo;
 
 /// Lines of the command that are kept.
 const LINES: usize = 12;

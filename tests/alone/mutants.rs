@@ -13,15 +13,14 @@ use std::time::{Duration, Instant};
 use candle_core::quantized::gguf_file::Value as Gguf;
 use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
 use candle_core::{Device, Tensor};
-use drllm::engine::{
-    LoadRequest, Overrides, Prompt, RouterChoice, Settings, Trace, generate, load_model, load_routers,
-};
+use drllm::engine::{LoadRequest, Prompt, RouterChoice, generate, load_model, load_routers};
 use drllm::eval::Task;
 use drllm::guard;
 use drllm::model::chat::{ChatRole, ChatTemplate, Message};
 use drllm::router::RouterSet;
 use drllm::search::records::{read_records, read_records_skipping};
 use drllm::testing::tiny_model;
+use drllm::trace::{Overrides, Settings, Trace};
 use drllm::tui::color::ColorTier;
 use drllm::tui::theme::Theme;
 use drllm::tui::{lesson, session};

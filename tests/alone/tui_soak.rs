@@ -4,8 +4,9 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use drllm::engine::{Step, Trace, WorkerEvent as Worker};
+use drllm::engine::WorkerEvent as Worker;
 use drllm::testing::fixture;
+use drllm::trace::{Step, Trace};
 use drllm::tui::app::App;
 use drllm::tui::color::ColorTier;
 use drllm::tui::update::{UiEvent, update};

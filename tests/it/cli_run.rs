@@ -1,8 +1,8 @@
 //! `drllm-tui run` as its user sees it, on the default model and the routers that ship.
 
 use crate::common::drllm;
-use drllm::engine::{DecidedBy, Trace};
 use drllm::program::{Action, Program};
+use drllm::trace::{DecidedBy, Trace};
 use predicates::str::contains;
 
 /// Runs with `--json` and returns the trace.
@@ -160,7 +160,7 @@ fn a_file_of_overrides_is_replayed_and_flags_win_over_it() {
     let flags = ["--overrides", path, "--scope", "prompt", "--pin", "7=repeat"];
     let over = trace(&[&prompt[..], &flags].concat());
     assert_eq!(over.header.settings.budget, Some(24));
-    assert_eq!(over.header.settings.scope, drllm::engine::Scope::Prompt);
+    assert_eq!(over.header.settings.scope, drllm::trace::Scope::Prompt);
     assert_eq!(
         over.header.decisions[7].action,
         Action::Repeat,
@@ -214,7 +214,7 @@ fn the_same_seed_gives_the_same_trace() {
 fn stop_strings_end_the_answer() {
     let stopped = trace(&["What is the capital of France?", "--routers", "none", "--stop", "Paris"]);
     assert_eq!(stopped.text(), "The capital of France is ");
-    assert_eq!(stopped.summary.unwrap().stop, drllm::engine::StopReason::StopString);
+    assert_eq!(stopped.summary.unwrap().stop, drllm::trace::StopReason::StopString);
 }
 
 #[test]

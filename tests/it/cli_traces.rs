@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::common::drllm;
-use drllm::engine::Trace;
 use drllm::program::Action;
 use drllm::testing::fixture;
+use drllm::trace::Trace;
 use predicates::str::contains;
 
 /// A folder with traces in it, where commands run so that only file names are printed.

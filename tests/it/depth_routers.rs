@@ -5,10 +5,10 @@ use std::collections::HashMap;
 
 use crate::common::ModelFolder;
 use assert_cmd::Command;
-use drllm::engine::{DecidedBy, KvMode, Scope, Trace};
 use drllm::program::Program;
-use drllm::router::{InputNorm, MlpRouter, PromptRouting, RouterInfo, RouterSet};
+use drllm::router::{InputNorm, MlpRouter, RouterSet};
 use drllm::testing::tiny_model::{HIDDEN, LAYERS};
+use drllm::trace::{DecidedBy, KvMode, PromptRouting, RouterInfo, Scope, Trace};
 
 const TABLE: &str = r#"{"texts": 2, "tokens": 90, "points": [
     {"dial": -0.7, "depth": 2.2, "kl": 0.4, "agreement": 0.6},

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use crate::common::ModelFolder;
-use drllm::router::{FastRouters, InputNorm, MlpRouter, RouterInfo, RouterSet};
+use drllm::router::{FastRouters, InputNorm, MlpRouter, RouterSet};
 use drllm::testing::tiny_model::{HIDDEN, LAYERS};
+use drllm::trace::RouterInfo;
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
 

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The floors, the highest first. Modules of one floor may use each other where they share a line.
-const FLOORS: [&[&str]; 12] = [
+const FLOORS: [&[&str]; 13] = [
     &["main"],
     &["cli"],
     &["tui"],
-    &["export"],
     &["train"],
     &["search"],
     &["eval"],
@@ -16,6 +15,8 @@ const FLOORS: [&[&str]; 12] = [
     &["engine"],
     &["router"],
     &["model"],
+    &["export"],
+    &["trace"],
     &[
         "files",
         "guard",

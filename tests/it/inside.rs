@@ -7,12 +7,12 @@ use drllm::engine::inspector::Inspector;
 use drllm::engine::sequence::Stopped;
 use drllm::engine::worker::Worker;
 use drllm::engine::{
-    Command, Generation, InspectionRequest, InspectionResult, KvMode, LoadRequest, PrefixCache, Prompt, Sampling,
-    Scope, Settings, StopReason, Trace, WorkerEvent, generate,
+    Command, Generation, InspectionRequest, InspectionResult, LoadRequest, PrefixCache, Prompt, WorkerEvent, generate,
 };
 use drllm::model::Model;
 use drllm::program::{Action, Program};
 use drllm::router::Router;
+use drllm::trace::{KvMode, Sampling, Scope, Settings, StopReason, Trace};
 
 static GO: AtomicBool = AtomicBool::new(false);
 

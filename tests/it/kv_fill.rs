@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use candle_core::{DType, Device, Tensor};
-use drllm::engine::KvMode;
 use drllm::engine::sequence::{LayerActions, Sequence};
 use drllm::model::{Decoder, LoadOptions, ModelConfig, WeightSource};
 use drllm::program::Action;
+use drllm::trace::KvMode;
 use serde::Deserialize;
 use serde_json::Value;
 

@@ -4,14 +4,15 @@ use std::sync::atomic::AtomicBool;
 
 use drllm::engine::loop_map::{LoopMapRequest, LoopMapStep};
 use drllm::engine::{
-    Command, Expected, InspectionRequest, InspectionResult, LoadRequest, SearchEnd, SearchRequest, SearchStep, Trace,
-    Worker, WorkerEvent, load_model,
+    Command, Expected, InspectionRequest, InspectionResult, LoadRequest, SearchEnd, SearchRequest, SearchStep, Worker,
+    WorkerEvent, load_model,
 };
 use drllm::eval::{self, Question, Scoring, Task};
 use drllm::search::evaluator::DEFAULT_CACHE_BYTES;
 use drllm::search::loop_map::{Cell, score_question};
 use drllm::search::{SearchSettings, search_question, watch};
 use drllm::testing::tiny_model;
+use drllm::trace::Trace;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 const CHOICES: [&str; 3] = ["ab", "cde", "f"];

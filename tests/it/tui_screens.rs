@@ -81,7 +81,7 @@ fn ready() -> App {
 }
 
 /// Runs `trace` to its end.
-fn ran(app: &mut App, trace: &drllm::engine::Trace) {
+fn ran(app: &mut App, trace: &drllm::trace::Trace) {
     keys(app, "r");
     let run = app.starting.as_ref().expect("a run was asked for").id;
     hear(app, fixture::events(run, trace));

@@ -10,8 +10,7 @@ use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
 use drllm::engine::sequence::Sequence;
-use drllm::model::gguf;
-use drllm::model::{Decoder, LoadOptions, ModelConfig, WeightSource};
+use drllm::model::{Decoder, LoadOptions, ModelConfig, WeightSource, gguf};
 use drllm::program::Program;
 use serde::Deserialize;
 

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use super::{Divergence, Report, Run, Token};
-use crate::engine::StopReason;
-use crate::engine::diff::cells::{ActionChange, ChangedCell, Decisions, PartChanges, SequencePart};
 use crate::text::escape_controls;
+use crate::trace::StopReason;
+use crate::trace::diff::cells::{ActionChange, ChangedCell, Decisions, PartChanges, SequencePart};
 
 /// The report as lines; ends with a newline.
 pub(super) fn print(report: &Report) -> String {

@@ -17,7 +17,7 @@ use super::progress::CommandProgress;
 use super::run::stop_on_signals;
 use super::scoring::ScoringArgs;
 use crate::engine::notes::{dial_for_depth, notes};
-use crate::engine::{KvMode, NEUTRAL_DIAL, RouterChoice, RouterInfo, Scope, Settings, kv_of, load_routers};
+use crate::engine::{RouterChoice, kv_of, load_routers};
 use crate::eval::evaluation::{Controls, Interrupted};
 use crate::eval::outcomes::OutcomeFile;
 use crate::eval::report::{EvaluationReport, ReportFormat, StaticChoice};
@@ -25,6 +25,7 @@ use crate::eval::{Evaluation, Pick, Task, Variant, Variants, curve};
 use crate::line_file::Existing;
 use crate::program::Program;
 use crate::search::static_baseline::{self, StaticBaseline};
+use crate::trace::{KvMode, NEUTRAL_DIAL, RouterInfo, Scope, Settings};
 use text::TextArgs;
 
 /// Measure accuracy and depth on questions: the base model beside routers and fixed programs.

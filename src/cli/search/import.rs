@@ -11,12 +11,12 @@ use crate::cli::output::{locate, refuse_existing, write_whole};
 use crate::cli::progress::CommandProgress;
 use crate::eval::Task;
 use crate::files;
-use crate::model::ModelInfo;
 use crate::model::summary::ModelSummary;
 use crate::search::Edits;
 use crate::search::exchange::{self, Imported, Layout};
 use crate::search::records::write_records;
 use crate::text::{escape_controls, without_mark};
+use crate::trace::ModelInfo;
 
 /// Make records of a file in the layout of Dr.LLM's or PoLar's code.
 #[derive(Args, Debug)]

@@ -1,8 +1,8 @@
 //! A report as tables. Shares are in per cent.
 
 use crate::cli::table::{Cell, Table};
-use crate::engine::aggregate::{AgreementReport, NamedCount, TraceStatistics};
 use crate::text::escape_controls;
+use crate::trace::aggregate::{AgreementReport, NamedCount, TraceStatistics};
 
 /// What was counted, in a paragraph.
 pub(super) fn caption(report: &TraceStatistics) -> String {
@@ -154,7 +154,7 @@ fn agreement(report: &AgreementReport) -> Table {
 }
 
 fn programs(report: &TraceStatistics) -> Table {
-    let row = |p: &crate::engine::aggregate::ProgramCount| {
+    let row = |p: &crate::trace::aggregate::ProgramCount| {
         let program = match p.program.is_empty() {
             true => "(no layer)".to_owned(),
             false => p.program.to_string(),

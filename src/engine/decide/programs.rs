@@ -4,12 +4,12 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 
 use super::RoutedChunk;
-use crate::engine::settings::{NEUTRAL_DIAL, Scope, Settings};
 use crate::program::{Action, Damping, Program};
-use crate::router::policy::{LayerConstraint, Proposal, pinned, within_budget};
+use crate::router::ProposedPrograms;
+use crate::router::policy::{LayerConstraint, Proposal, within_budget};
 use crate::router::programs::with_pins;
-use crate::router::{CandidateProgram, DecidedBy, Decision, ProposedPrograms, RouterInfo};
 use crate::text::escape_controls;
+use crate::trace::{CandidateProgram, DecidedBy, Decision, NEUTRAL_DIAL, RouterInfo, Scope, Settings, pinned};
 
 /// The program of a run, and how it came about.
 pub(super) struct Settled {

@@ -111,7 +111,7 @@ fn a_branch_of_several_rows_keeps_to_the_budget_under_fill() {
     let (decoder, routers) = (tiny_decoder(), depth_routers([0.0, 0.2, 0.3, 0.0]));
     let settings = settings(|s| s.budget = Some(3));
     let mut policy = DecisionPolicy::new(&settings, Some(&routers), LAYERS).unwrap();
-    let mut sequence = Sequence::new(&decoder, &GO_ON).with_kv(crate::model::KvMode::Fill);
+    let mut sequence = Sequence::new(&decoder, &GO_ON).with_kv(crate::trace::KvMode::Fill);
     policy.prompt(&mut sequence, &PROMPT).unwrap();
     let (_, actions) = policy.branches(&mut sequence, &[&[5, 6, 7], &[8]]).unwrap();
     assert_eq!(actions.len(), 4);

@@ -83,7 +83,7 @@ fn routers_asked_beside_their_layer_decide_as_those_asked_before() {
 }
 
 fn asked_beside_as_before(mode: KvMode) {
-    use crate::router::policy::argmax;
+    use crate::trace::argmax;
 
     let decoder = packed_decoder(LAYERS);
     assert!(decoder.by_kernels());

@@ -7,9 +7,9 @@ use crate::engine::events::{AskId, ENDED, InspectionRequest, InspectionResult, W
 use crate::engine::inspector::Inspector;
 use crate::engine::prefix_cache::PrefixCache;
 use crate::engine::sequence::Stopped;
-use crate::engine::trace::Trace;
 use crate::model::{KvCache, Model};
 use crate::router::Router;
+use crate::trace::Trace;
 
 /// Answers every question that has come meanwhile; `live` is the run under way and what it left so far.
 pub(super) fn answer_waiting(

@@ -13,11 +13,11 @@ use sha2::{Digest, Sha256};
 
 use crate::engine::sampler::Sampler;
 use crate::engine::sequence::Sequence;
-use crate::engine::settings::Sampling;
 use crate::files;
 use crate::model::Model;
 use crate::program::Program;
 use crate::router::checkpoint::hex;
+use crate::trace::Sampling;
 
 /// Answers of fewer tokens say too little.
 pub const LEAST_ANSWER: usize = 4;

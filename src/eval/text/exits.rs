@@ -190,9 +190,9 @@ pub fn lens<'a>(decoder: &'a Decoder, text: &'a Text, stop: &'a std::sync::atomi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::KvMode;
     use crate::eval::testing::{LAYERS, tiny_decoder};
     use crate::eval::text::reading::tests::{GO_ON, text};
+    use crate::trace::KvMode;
 
     #[test]
     fn entropy_follows_its_formula() {

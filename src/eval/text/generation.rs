@@ -11,13 +11,14 @@ use super::answers::sampling;
 use super::reading::Reference;
 use super::sweep::{DialPosition, TextSweep, each};
 use super::texts::{HeldOut, Limits};
+use crate::engine::Generation;
 use crate::engine::events::Prompt;
 use crate::engine::sequence::Stopped;
-use crate::engine::{Generation, Scope, Settings};
 use crate::eval::statistics::bootstrap_ratio;
 use crate::model::Model;
 use crate::progress::Tell;
 use crate::router::Router;
+use crate::trace::{Scope, Settings};
 
 /// Tokens of the runs whose repetition is counted.
 const GRAM: usize = 4;

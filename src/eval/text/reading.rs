@@ -9,11 +9,11 @@ use super::exits::{Exit, ExitRule};
 use super::{Reading, Text};
 use crate::engine::decide::DecisionPolicy;
 use crate::engine::sequence::{LayerActions, Sequence};
-use crate::engine::{KvMode, Scope, Settings};
 use crate::model::gradient::likeliest;
 use crate::model::{Decoder, kernel, logsumexp};
 use crate::program::{Action, Program};
 use crate::router::Router;
+use crate::trace::{KvMode, Scope, Settings};
 
 /// What the whole model makes of a text.
 pub struct Reference<'a> {

@@ -127,11 +127,11 @@ pub fn observe(job: &TextSweep, texts: &[Text], tell: Tell) -> Result<Option<Obs
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::KvMode;
     use crate::eval::testing::{LAYERS, tiny_decoder};
     use crate::eval::text::reading::tests::{GO_ON, text};
     use crate::model::Decoder;
     use crate::model::testing::packed_decoder;
+    use crate::trace::KvMode;
 
     fn job(decoder: &Decoder) -> TextSweep<'_> {
         TextSweep {

@@ -8,9 +8,8 @@ use super::removal::RemovalOrder;
 use super::sweep::{DialPosition, Sweep};
 use super::texts::TextOrigin;
 use super::{PolicyPoint, TextMethod};
-use crate::engine::KvMode;
 use crate::eval::statistics::{bootstrap_ratio, sign_flip};
-use crate::router::calibration;
+use crate::trace::{CalibrationPoint, KvMode};
 
 /// One policy on all texts. Means are over the counted tokens, intervals of 95 % by the bootstrap over texts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -25,7 +24,7 @@ pub struct TextRow {
     pub asked: Option<f64>,
     /// What the routers' calibration says of the dial.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub expected: Option<calibration::CalibrationPoint>,
+    pub expected: Option<CalibrationPoint>,
     /// Executed layers of a token: mean, standard deviation, least and most.
     pub depth: f64,
     pub depth_sd: f64,

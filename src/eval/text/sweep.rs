@@ -10,13 +10,12 @@ use super::reading::Reference;
 use super::removal::{RemovalOrder, observe, remove};
 use super::{PolicyPoint, TextMethod};
 use super::{Reading, Text, routed};
-use crate::engine::KvMode;
 use crate::engine::sequence::Stopped;
 use crate::eval::parallel::for_each_ordered;
 use crate::model::Decoder;
 use crate::progress::{Progress, Tell};
 use crate::router::Router;
-use crate::router::calibration;
+use crate::trace::{CalibrationPoint, KvMode};
 
 /// Tokens of the answers that the static controls are chosen on: each candidate layer costs a pass over all.
 const STATIC_TOKENS: usize = 64;
@@ -44,7 +43,7 @@ pub struct DialPosition {
     /// The mean depth that it was chosen for, if it was.
     pub depth: Option<f64>,
     /// What the routers' calibration says of it; absent where nothing was measured.
-    pub expected: Option<calibration::CalibrationPoint>,
+    pub expected: Option<CalibrationPoint>,
 }
 
 /// What all policies came to.

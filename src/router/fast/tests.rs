@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor};
 use rand::{Rng, SeedableRng};
 
 use super::*;
-use crate::router::RouterInfo;
+use crate::trace::RouterInfo;
 
 /// Routers of hidden states whose columns differ by 10⁴ in size, as those of real models do.
 fn routers(count: usize, width: usize) -> RouterSet {

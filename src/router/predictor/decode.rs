@@ -3,8 +3,9 @@
 use crate::program::segments::{LONGEST, Segment, expand};
 use crate::program::{Action, Program};
 use crate::router::mlp::softmax;
-use crate::router::policy::{NEUTRAL_DIAL, dial};
-use crate::router::programs::{CandidateProgram, ProposedPrograms};
+use crate::router::policy::dial;
+use crate::router::programs::ProposedPrograms;
+use crate::trace::{CandidateProgram, NEUTRAL_DIAL};
 
 /// Candidates that are kept at every segment, and so in the end.
 pub const BEAM: usize = 5;

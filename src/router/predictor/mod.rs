@@ -14,11 +14,10 @@ use anyhow::Result;
 use candle_core::Tensor;
 
 use super::checkpoint::check_fit;
-use super::decision::RouterInfo;
 use super::programs::ProposedPrograms;
 use super::router::Router;
-use super::scope::Scope;
 use crate::model::Decoder;
+use crate::trace::{RouterInfo, Scope};
 pub use decode::Logits;
 pub use network::{Network, PredictorShape};
 
@@ -26,7 +25,7 @@ pub use network::{Network, PredictorShape};
 pub const FEATURE_LAYER: &str = "feature_layer";
 
 /// What the metadata call the method.
-pub const METHOD: &str = "polar";
+pub const METHOD: &str = crate::trace::PREDICTOR;
 
 /// A trained predictor.
 #[derive(Clone, Debug)]

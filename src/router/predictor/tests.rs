@@ -7,8 +7,9 @@ use super::*;
 use crate::program::segments::{self, Segment};
 use crate::program::{Action, Program};
 use crate::router::mlp::softmax;
-use crate::router::policy::{NEUTRAL_DIAL, dial};
-use crate::router::{CandidateProgram, RouterSet, load_router, read_router};
+use crate::router::policy::dial;
+use crate::router::{RouterSet, load_router, read_router};
+use crate::trace::{CandidateProgram, NEUTRAL_DIAL};
 
 const SMALL: PredictorShape = PredictorShape {
     layers: 6,

@@ -9,12 +9,12 @@ use crate::eval::generation::default_new_tokens;
 use crate::eval::grading::is_right;
 use crate::eval::grading::letters::letter;
 use crate::eval::{Answer, AnswerKind, GenerationSettings, Question, Scoring, Task};
-use crate::model::ModelInfo;
 use crate::program::Program;
 use crate::search::mcts::target;
 use crate::search::records::{ExampleRecord, FORMAT, Gold, RecordHeader, ScoredProgram};
 use crate::search::{Edits, SearchSettings};
 use crate::text::escape_controls;
+use crate::trace::ModelInfo;
 
 /// Characters of a question that a message quotes.
 const QUOTED: usize = 60;

@@ -2,10 +2,10 @@ use serde_json::json;
 
 use super::*;
 use crate::eval::{Answer, Question, Task};
-use crate::model::ModelInfo;
 use crate::program::Program;
 use crate::search::records::tests::{header, questions, record};
 use crate::search::records::{ExampleRecord, RecordFile, ScoredProgram};
+use crate::trace::ModelInfo;
 
 fn task(questions: Vec<Question>) -> Task {
     Task {

@@ -10,12 +10,13 @@ use super::routers::DepthShape;
 use super::state::DepthKey;
 use super::trainer::ThresholdMeasures;
 use super::{DepthSettings, TrainedDepth};
-use crate::engine::{SCOPE, Scope};
+use crate::engine::SCOPE;
 use crate::eval::text::Text;
 use crate::model::Model;
 use crate::model::gradient::FrozenModel;
 use crate::progress::{Progress, Tell};
 use crate::router::{InputNorm, Router, RouterSet};
+use crate::trace::Scope;
 use crate::train::checkpoint;
 use crate::train::trainer::TRAINING;
 

@@ -9,11 +9,11 @@ use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
 use super::PolarSettings;
-use crate::model::ModelInfo;
 use crate::program::Program;
 use crate::program::segments::{self, Segment};
 use crate::router::checkpoint::hex;
 use crate::search::records::RecordFile;
+use crate::trace::ModelInfo;
 use crate::train::dataset::{check_file, id_hash};
 
 /// A question with the programs that answer it rightly.

@@ -7,12 +7,13 @@ use anyhow::Result;
 use sha2::{Digest, Sha256};
 
 use super::{EffectTable, Fitted, VerifierSettings, fit};
-use crate::engine::{SCOPE, Scope};
+use crate::engine::SCOPE;
 use crate::eval::{Question, Task};
 use crate::model::Model;
 use crate::progress::{Progress, Tell};
 use crate::router::checkpoint::hex;
 use crate::router::{InputNorm, RouterSet};
+use crate::trace::Scope;
 use crate::train::checkpoint;
 use crate::train::dataset::is_held_out;
 

@@ -11,10 +11,10 @@ use super::VerifierSettings;
 use super::effects::{LATER, some_rows};
 use crate::engine::sampler::Sampler;
 use crate::engine::sequence::Sequence;
-use crate::engine::settings::Sampling;
 use crate::eval::parallel::for_each_ordered;
 use crate::model::Model;
 use crate::program::Program;
+use crate::trace::Sampling;
 
 /// Most tokens of a question, and of what the model writes to it.
 const QUESTION: usize = 32;

@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{SavedRun, Session, SessionState};
-use crate::engine::{Overrides, Trace};
 use crate::files::{self, Readers};
 use crate::paths::{self, NoHome};
 use crate::program::MOST_LAYERS;
 use crate::text::escape_controls;
+use crate::trace::{Overrides, Trace};
 
 /// What is written now; a file of a later one is refused.
 const VERSION: u32 = 1;

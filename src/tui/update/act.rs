@@ -20,9 +20,9 @@ use super::{
     candidates, focus, grid, guess, inside, intervene, lens, lessons, loop_map, palette, play, requests, search,
     select_token, stats, tape, training, twin,
 };
-use crate::engine::{Command, NEUTRAL_DIAL};
+use crate::engine::Command;
 use crate::program::{Action, Damping};
-use crate::router::policy::{pinned, pinned_damping};
+use crate::trace::{NEUTRAL_DIAL, pinned, pinned_damping};
 
 /// Tokens that a page moves in the answer.
 const ANSWER_PAGE: usize = 20;

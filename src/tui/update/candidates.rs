@@ -4,7 +4,8 @@ use super::super::app::App;
 use super::super::dialogs::Overlay;
 use super::super::dialogs::{Against, CandidatesDialog, CompareDialog};
 use super::requests;
-use crate::engine::{Command, Settings};
+use crate::engine::Command;
+use crate::trace::Settings;
 
 /// Opens the list at the program that ran.
 pub(in crate::tui) fn open(app: &mut App) {

@@ -6,7 +6,8 @@ use super::super::dialogs::LessonsDialog;
 use super::super::lesson::{self, Listed, Show, Tour};
 use super::super::overrides;
 use super::{focus, requests, select_token};
-use crate::engine::{Command, Trace};
+use crate::engine::Command;
+use crate::trace::Trace;
 
 pub(in crate::tui) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
     match action {

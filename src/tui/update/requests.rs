@@ -7,7 +7,8 @@ use super::super::history::Parent;
 use super::super::overrides;
 use super::super::run::{Run, RunProgress};
 use super::{focus, inside, lens, routers};
-use crate::engine::{Command, Prompt, RunId, Settings, Trace};
+use crate::engine::{Command, Prompt, RunId};
+use crate::trace::{Settings, Trace};
 
 /// Runs what stands in the prompt editor. `again`: an empty editor means the prompt of the run on
 /// the screen.

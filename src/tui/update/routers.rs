@@ -3,7 +3,8 @@
 use super::super::app::{App, ModelState};
 use super::super::next_run::{WantedRouters, name, same};
 use super::inside;
-use crate::engine::{Command, InspectionResult, RouterChoice, RouterInfo};
+use crate::engine::{Command, InspectionResult, RouterChoice};
+use crate::trace::RouterInfo;
 
 /// Sends `commands` once the routers are loaded with which a run was made: at once where they are.
 pub(in crate::tui) fn bring(app: &mut App, routers: Option<RouterInfo>, commands: Vec<Command>) -> Vec<Command> {

@@ -5,9 +5,10 @@ use super::super::dialogs::Overlay;
 use super::super::overrides::plural;
 use super::super::stats::{PromptBatch, StatsDialog};
 use super::{requests, routers};
-use crate::engine::aggregate::Aggregate;
-use crate::engine::{Command, RunId, StopReason, prompt_file};
+use crate::engine::{Command, RunId, prompt_file};
 use crate::text::escape_controls;
+use crate::trace::StopReason;
+use crate::trace::aggregate::Aggregate;
 
 /// Opens the statistics.
 pub(in crate::tui) fn open(app: &mut App) {

@@ -19,7 +19,8 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::super::fixture;
 use super::*;
-use crate::engine::{Prompt, Settings};
+use crate::engine::Prompt;
+use crate::trace::Settings;
 
 pub(super) fn key(app: &mut App, code: KeyCode) -> Vec<Command> {
     update(app, UiEvent::Key(KeyEvent::new(code, KeyModifiers::NONE)))

@@ -8,7 +8,8 @@ use super::super::run::{Origin, Run, RunProgress};
 use super::super::training;
 use super::{inside, lens, loop_map, requests, routers, search, stats};
 use crate::engine::notes::notes;
-use crate::engine::{Command, Header, RunId, Step, StopReason, Summary, WorkerEvent};
+use crate::engine::{Command, RunId, WorkerEvent};
+use crate::trace::{Header, Step, StopReason, Summary};
 
 pub(super) fn hear(app: &mut App, event: WorkerEvent) -> Vec<Command> {
     match event {

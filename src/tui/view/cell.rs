@@ -9,8 +9,8 @@ use super::super::app::{App, MapMode};
 use super::super::overrides::PinChange;
 use super::super::run::Run;
 use super::super::theme::{Role, Theme};
-use crate::engine::{DecidedBy, Decision, NEUTRAL_DIAL};
 use crate::program::Action;
+use crate::trace::{DecidedBy, Decision, NEUTRAL_DIAL};
 
 /// The role of an action.
 pub(super) fn role(action: Action) -> Role {

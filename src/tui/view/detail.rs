@@ -18,10 +18,10 @@ use super::super::widgets::bar;
 use super::super::widgets::flow::{flow, wrap};
 use super::map::quoted;
 use super::{cell, pane, put};
-use crate::engine::{DecidedBy, Decision, NEUTRAL_DIAL, Scope};
 use crate::program::{Action, Damping};
 use crate::router::policy::Proposal;
 use crate::text::escape_controls;
+use crate::trace::{DecidedBy, Decision, NEUTRAL_DIAL, Scope};
 
 /// Columns before and after a probability's bar.
 const NAME: u16 = 9;

@@ -24,8 +24,9 @@ use super::super::widgets::bar;
 use super::super::widgets::flow::{fit, flow};
 use super::map::quoted;
 use super::{cell, pane, put};
-use crate::engine::{Candidate, ExpertUse, Followed, Inspection, Stage, Standing};
+use crate::engine::{ExpertUse, Followed, Inspection, Stage, Standing};
 use crate::program::Action;
+use crate::trace::Candidate;
 
 /// Columns: layer and action, what the lens says, its probability.
 const LAYER: usize = 8;

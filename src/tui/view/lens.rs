@@ -190,7 +190,8 @@ pub(super) fn stage_name(stage: &Stage) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Candidate, Distribution};
+    use crate::engine::Distribution;
+    use crate::trace::Candidate;
 
     fn stage(text: &str) -> Stage {
         Stage {

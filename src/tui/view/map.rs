@@ -16,9 +16,8 @@ use super::super::theme::Role;
 use super::super::widgets::bar;
 use super::pane::InSight;
 use super::{cell, depths, lens, pane, put, stacked, tape, words};
-use crate::engine::{KvMode, Scope};
 use crate::program::Action;
-use crate::router::Pin;
+use crate::trace::{KvMode, Pin, Scope};
 
 pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let focused = app.focus == Focus::Map;

@@ -16,8 +16,8 @@ use super::super::app::{App, MapMode};
 use super::super::run::Run;
 use super::super::theme::{Role, Theme};
 use super::cell::{self, Look};
-use crate::engine::DecidedBy;
 use crate::program::Action;
+use crate::trace::DecidedBy;
 
 /// What one layer's half is drawn from.
 struct Half {

@@ -23,9 +23,9 @@ use super::super::theme::Role;
 use super::super::widgets::bar;
 use super::super::widgets::flow::{flow, wrap};
 use super::{cell, line, pane, put};
-use crate::engine::aggregate::{AgreementReport, TraceStatistics};
 use crate::program::Action;
 use crate::text::escape_controls;
+use crate::trace::aggregate::{AgreementReport, TraceStatistics};
 
 /// From this inner width on there are two columns.
 const TWO_COLUMNS: u16 = 120;
@@ -320,7 +320,7 @@ fn depths(app: &App, report: &TraceStatistics, width: u16) -> Vec<Line> {
     );
     let most = depth.histogram.iter().map(|d| d.tokens).max().unwrap_or(1);
     let mut lines = heading(app, &title, width);
-    let row = |d: &crate::engine::aggregate::DepthCount| {
+    let row = |d: &crate::trace::aggregate::DepthCount| {
         counted(app, &d.depth.to_string(), d.tokens, report.answer_tokens, most)
     };
     lines.extend(depth.histogram.iter().map(row));
@@ -334,7 +334,7 @@ fn confidence(app: &App, report: &TraceStatistics) -> Vec<Line> {
     }
     let most = report.confidence.iter().map(|b| b.decisions).max().unwrap_or(1);
     let mut lines = heading(app, "Confidence of the routers", u16::MAX);
-    let row = |b: &crate::engine::aggregate::ConfidenceBin| {
+    let row = |b: &crate::trace::aggregate::ConfidenceBin| {
         counted(app, &format!("{:.1}-{:.1}", b.from, b.to), b.decisions, all, most)
     };
     lines.extend(report.confidence.iter().map(row));

@@ -15,8 +15,8 @@ use super::super::overrides::{self, dial_meaning, plural};
 use super::super::run::{Origin, Run, RunProgress};
 use super::super::theme::Role;
 use super::put;
-use crate::engine::{KvMode, NEUTRAL_DIAL, StopReason};
 use crate::text::escape_controls;
+use crate::trace::{KvMode, NEUTRAL_DIAL, StopReason};
 
 /// Frames of the sign that something goes on, and how long one stands.
 const SPINNER: [&str; 4] = ["◐", "◓", "◑", "◒"];

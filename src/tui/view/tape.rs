@@ -13,8 +13,8 @@ use super::super::theme::Role;
 use super::answer::TokenStyles;
 use super::pane::InSight;
 use super::{cell, pane, put, words};
-use crate::engine::Candidate;
 use crate::text::escape_controls;
+use crate::trace::Candidate;
 
 /// Most candidates for the next token, and columns of a candidate's text.
 const NEXT: usize = 3;

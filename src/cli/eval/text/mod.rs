@@ -18,7 +18,7 @@ use crate::cli::progress::CommandProgress;
 use crate::cli::run::stop_on_signals;
 use crate::cli::table;
 use crate::engine::notes::{dial_for_depth, notes};
-use crate::engine::{KvMode, RouterInfo, Scope, Settings, kv_of, load_routers};
+use crate::engine::{kv_of, load_routers};
 use crate::eval::report::ReportFormat;
 use crate::eval::text::generation::generate;
 use crate::eval::text::report::MeasuredTexts;
@@ -29,6 +29,7 @@ use crate::eval::text::{Prompts, Text};
 use crate::model::Model;
 use crate::progress::Tell;
 use crate::router::Router;
+use crate::trace::{KvMode, RouterInfo, Scope, Settings};
 
 /// Texts that the static controls are chosen on.
 const STATIC_TEXTS: usize = 16;

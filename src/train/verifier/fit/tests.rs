@@ -1,7 +1,7 @@
 use super::*;
 use crate::program::Action;
 use crate::router::mlp::softmax;
-use crate::router::policy::argmax;
+use crate::trace::argmax;
 
 const SIZE: usize = 6;
 

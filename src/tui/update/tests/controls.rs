@@ -1,8 +1,8 @@
 //! Keys that change overrides, views and settings.
 
 use super::*;
-use crate::engine::{NEUTRAL_DIAL, Scope};
 use crate::program::Program;
+use crate::trace::{NEUTRAL_DIAL, Scope};
 use crate::tui::app::{Cursor, MapMode};
 use crate::tui::dialogs::{HelpDialog, Overlay};
 use crate::tui::files::{FileReport, FileRequest};
@@ -120,7 +120,7 @@ fn the_settings_dialog_edits_and_switches() {
     assert_eq!(app.settings.scope, Scope::Token);
     key(&mut app, KeyCode::Down);
     keys(&mut app, " ");
-    assert_eq!(app.settings.kv, crate::engine::KvMode::Fill);
+    assert_eq!(app.settings.kv, crate::trace::KvMode::Fill);
     for _ in 0..4 {
         key(&mut app, KeyCode::Down);
     }

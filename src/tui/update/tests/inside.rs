@@ -1,8 +1,9 @@
 //! Looks inside, flips, branches and the tree of runs.
 
 use super::*;
-use crate::engine::{AskId, InspectionRequest, InspectionResult, Trace};
+use crate::engine::{AskId, InspectionRequest, InspectionResult};
 use crate::program::Action;
+use crate::trace::Trace;
 use crate::tui::app::Cursor;
 use crate::tui::dialogs::{Against, CompareDialog, Overlay, RunsDialog};
 use crate::tui::history::Parent;

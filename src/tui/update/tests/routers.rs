@@ -1,7 +1,8 @@
 //! Depth routers and their dial, routers that are loaded without a new start, recordings that are gone on with.
 
 use super::*;
-use crate::engine::{KvMode, RouterChoice, RouterInfo, Scope};
+use crate::engine::RouterChoice;
+use crate::trace::{KvMode, RouterInfo, Scope};
 use crate::tui::color::ColorTier;
 use crate::tui::dialogs::Overlay;
 

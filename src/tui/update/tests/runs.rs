@@ -1,8 +1,8 @@
 //! Runs, recordings and what the worker says.
 
 use super::*;
-use crate::engine::NEUTRAL_DIAL;
 use crate::program::{Action, Damping, Program};
+use crate::trace::NEUTRAL_DIAL;
 use crate::tui::app::ModelState;
 use crate::tui::dialogs::{Against, CompareDialog, Overlay};
 use crate::tui::history::Parent;

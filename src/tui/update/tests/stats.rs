@@ -160,7 +160,7 @@ fn a_file_of_prompts_is_stopped_by_a_key_another_run_or_a_failure() {
     let (run, ..) = asked(&first);
     assert_eq!(keys(&mut app, "x"), [Command::Stop]);
     let mut trace = fixture::trace(1, 2);
-    trace.summary.as_mut().unwrap().stop = engine::StopReason::Stopped;
+    trace.summary.as_mut().unwrap().stop = crate::trace::StopReason::Stopped;
     hear(&mut app, fixture::events(run, &trace));
     assert!(!app.is_busy());
     assert_eq!(

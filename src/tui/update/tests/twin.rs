@@ -1,7 +1,7 @@
 //! The unmodified answer under the routed one, and what a rerun says it changed.
 
 use super::*;
-use crate::engine::Trace;
+use crate::trace::Trace;
 
 /// The run of the unmodified model that was asked for, to its end.
 fn base(app: &mut App, commands: &[Command], change: impl FnOnce(&mut Trace)) -> u64 {

@@ -2,10 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::model::KvMode;
+use super::kv_mode::KvMode;
+use super::pin::Pin;
+use super::scope::Scope;
 use crate::program::Program;
-pub use crate::router::policy::NEUTRAL_DIAL;
-pub use crate::router::{Pin, Scope};
+
+/// The dial's neutral position: the router's own distribution (spec §3).
+pub const NEUTRAL_DIAL: f64 = -0.5;
 
 /// The least temperature but 0.
 const LEAST_TEMPERATURE: f64 = 1e-6;
@@ -16,10 +19,13 @@ const LEAST_TEMPERATURE: f64 = 1e-6;
 pub struct Sampling {
     /// 0 is greedy.
     pub temperature: f64,
+    /// Only so many of the likeliest tokens are drawn from.
     pub top_k: Option<usize>,
+    /// Only the likeliest tokens that together have this probability are drawn from.
     pub top_p: Option<f64>,
     /// 1 leaves the logits as they are.
     pub repetition_penalty: f32,
+    /// Of the random draws.
     pub seed: u64,
 }
 
@@ -39,6 +45,7 @@ impl Default for Sampling {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Settings {
+    /// When routers decide.
     pub scope: Scope,
     /// What tokens leave in layers that they do not run.
     pub kv: KvMode,
@@ -46,17 +53,21 @@ pub struct Settings {
     pub dial: f64,
     /// Greatest depth of a token, if any.
     pub budget: Option<usize>,
+    /// The user's decisions; of several on a cell the last one holds.
     pub pins: Vec<Pin>,
     /// A program in the place of routers.
     pub program: Option<Program>,
     /// In scope `prompt`, ask the routers at every generated token too and record what they would do.
     pub shadow: bool,
+    /// Most tokens of the answer.
     pub max_tokens: usize,
+    /// Goes on after an end token.
     pub ignore_eos: bool,
     /// Texts that end the generation.
     pub stop: Vec<String>,
     /// The prompt as it is, without the chat template.
     pub raw: bool,
+    /// How tokens are drawn.
     #[serde(flatten)]
     pub sampling: Sampling,
     /// Report this many greatest logits with every step.

@@ -1,6 +1,6 @@
 use super::*;
-use crate::engine::Scope;
 use crate::program::Action;
+use crate::trace::Scope;
 use crate::tui::fixture;
 
 fn of(traces: &[Trace]) -> TraceStatistics {
@@ -133,7 +133,7 @@ fn every_confidence_has_a_bin() {
 fn a_branch_is_counted_from_where_it_parts() {
     let run = uniform(SURE, SURE);
     let mut branch = run.clone();
-    branch.header.branch = Some(crate::engine::trace::BranchPoint {
+    branch.header.branch = Some(crate::trace::BranchPoint {
         at: branch.header.prompt.len() + 1,
         forced: 0,
     });

@@ -13,9 +13,11 @@ use crate::program::step_size::{self, Damping};
 /// `7@12-14=repeat`, `7@12=execute`; `7=repeat~0.5` damps the second execution (spec §9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Pin {
+    /// From 0 at the lowest.
     pub layer: usize,
     /// First and last position (from 0 at the prompt's first token), or every position.
     pub positions: Option<(usize, usize)>,
+    /// What it does there.
     pub action: Action,
     /// Of the second execution of a repeat; [`Damping::NONE`] with every other action.
     pub damping: Damping,
@@ -111,6 +113,18 @@ impl<'de> Deserialize<'de> for Pin {
     }
 }
 
+/// The action pinned at a layer for the token at `position`; of several pins the last one holds.
+pub fn pinned(pins: &[Pin], layer: usize, position: usize) -> Option<Action> {
+    let holds = |pin: &&Pin| pin.layer == layer && pin.covers(position);
+    pins.iter().rev().find(holds).map(|pin| pin.action)
+}
+
+/// The damping of what is pinned at a layer for the token at `position`.
+pub fn pinned_damping(pins: &[Pin], layer: usize, position: usize) -> Damping {
+    let holds = |pin: &&Pin| pin.layer == layer && pin.covers(position);
+    pins.iter().rev().find(holds).map_or(Damping::NONE, |pin| pin.damping)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,5 +153,16 @@ mod tests {
         ] {
             assert!(text.parse::<Pin>().unwrap_err().contains(part), "{text}");
         }
+    }
+
+    #[test]
+    fn the_last_pin_holds() {
+        let pins: Vec<Pin> = ["7=skip", "7@3-5=repeat", "7@5=execute"]
+            .map(|p| p.parse().unwrap())
+            .into();
+        assert_eq!(pinned(&pins, 7, 2), Some(Action::Skip));
+        assert_eq!(pinned(&pins, 7, 4), Some(Action::Repeat));
+        assert_eq!(pinned(&pins, 7, 5), Some(Action::Execute));
+        assert_eq!(pinned(&pins, 8, 5), None);
     }
 }

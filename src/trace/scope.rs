@@ -16,8 +16,10 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// Both of them.
     pub const ALL: [Scope; 2] = [Scope::Prompt, Scope::Token];
 
+    /// As in settings and traces.
     pub fn name(self) -> &'static str {
         match self {
             Scope::Prompt => "prompt",
@@ -44,8 +46,10 @@ pub enum PromptRouting {
 }
 
 impl PromptRouting {
+    /// Both of them.
     pub const ALL: [PromptRouting; 2] = [PromptRouting::Routed, PromptRouting::Full];
 
+    /// As in the metadata of routers.
     pub fn name(self) -> &'static str {
         match self {
             PromptRouting::Routed => "routed",

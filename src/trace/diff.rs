@@ -6,13 +6,15 @@ pub mod fields;
 
 use serde::Serialize;
 
-use super::trace::{Decision, Header, Step, Trace};
 use crate::program::Action;
+use crate::trace::{Decision, Header, Step, Trace};
 
 /// A run, as much of it as is compared.
 #[derive(Clone, Copy, Debug)]
 pub struct Side<'a> {
+    /// What was settled before the first token.
     pub header: &'a Header,
+    /// The generated tokens so far.
     pub steps: &'a [Step],
     /// Whether no more steps will come.
     pub ended: bool,
@@ -35,6 +37,7 @@ impl<'a> From<&'a Trace> for Side<'a> {
 }
 
 impl Side<'_> {
+    /// Number of layers of the model.
     pub fn layers(&self) -> usize {
         self.header.model.layers
     }
@@ -50,12 +53,14 @@ impl Side<'_> {
 pub struct LayerChange {
     /// At the prompt.
     pub before: Action,
+    /// See `before`.
     pub after: Action,
     /// Share of the tokens both runs have at which the layer's action differs, 0 to 1.
     pub share: f64,
 }
 
 impl LayerChange {
+    /// Whether the action at the prompt differs.
     pub fn at_prompt(&self) -> bool {
         self.before != self.after
     }
@@ -66,7 +71,9 @@ impl LayerChange {
 pub struct Totals {
     /// Of the answer.
     pub tokens: usize,
+    /// Block executions a token.
     pub mean_depth: f64,
+    /// As measured, of the answer.
     pub tokens_per_second: Option<f64>,
     /// Shares of skip, execute and repeat over the answer; over the prompt where there is none.
     pub shares: [f64; 3],
@@ -77,14 +84,18 @@ pub struct Totals {
 pub struct Comparison {
     /// The first generated token that differs, counted from 0; also where one run ends earlier.
     pub diverges: Option<usize>,
+    /// Whether both prompts have the same tokens.
     pub same_prompt: bool,
     /// One a layer; none where the models have different numbers of layers.
     pub layers: Vec<LayerChange>,
+    /// The earlier run.
     pub before: Totals,
+    /// The later run.
     pub after: Totals,
 }
 
 impl Comparison {
+    /// Compares two runs, which may still be under way.
     pub fn new<'a>(before: impl Into<Side<'a>>, after: impl Into<Side<'a>>) -> Comparison {
         let (before, after) = (before.into(), after.into());
         Comparison {
@@ -164,13 +175,16 @@ fn totals(side: Side) -> Totals {
 pub struct Cost {
     /// Block executions of all prompt tokens, of all answer tokens.
     pub prompt_blocks: usize,
+    /// See `prompt_blocks`.
     pub answer_blocks: usize,
+    /// Milliseconds of reading the prompt.
     pub prompt_ms: f64,
     /// Sum over the steps.
     pub answer_ms: f64,
 }
 
 impl Cost {
+    /// What a run cost so far.
     pub fn of<'a>(side: impl Into<Side<'a>>) -> Cost {
         let side = side.into();
         let sum = |depths: &mut dyn Iterator<Item = usize>| depths.fold(0, usize::saturating_add);

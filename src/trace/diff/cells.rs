@@ -3,36 +3,47 @@
 
 use serde::Serialize;
 
-use super::{Side, diverges};
-use crate::engine::trace::{DecidedBy, Decision};
 use crate::program::{Action, Program};
+use crate::trace::diff::{Side, diverges};
+use crate::trace::{DecidedBy, Decision};
 
 /// A part of the sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SequencePart {
+    /// What was asked.
     Prompt,
+    /// What was generated.
     Answer,
 }
 
 /// A cell that both runs have and carried out differently.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ChangedCell {
+    /// Where the token is.
     pub part: SequencePart,
     /// From 0 at the part's first token.
     pub token: usize,
+    /// From 0 at the lowest.
     pub layer: usize,
+    /// Carried out in the earlier run.
     pub before: Action,
+    /// Carried out in the later run.
     pub after: Action,
+    /// Who settled it in the earlier run.
     pub before_by: DecidedBy,
+    /// Who settled it in the later run.
     pub after_by: DecidedBy,
 }
 
 /// How many cells went from one action to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct ActionChange {
+    /// In the earlier run.
     pub before: Action,
+    /// In the later run.
     pub after: Action,
+    /// How many.
     pub cells: usize,
 }
 
@@ -47,7 +58,9 @@ pub struct PartChanges {
     pub programs: usize,
     /// Cells that both runs have, those carried out differently, and how.
     pub cells: usize,
+    /// See `cells`.
     pub changed: usize,
+    /// See `cells`.
     pub kinds: Vec<ActionChange>,
     /// Cells carried out alike and settled by somebody else.
     pub settled_otherwise: usize,
@@ -58,10 +71,12 @@ pub struct PartChanges {
 pub struct Decisions {
     /// The prompt's one decision counts at each of its tokens.
     pub prompt: PartChanges,
+    /// The generated tokens.
     pub answer: PartChanges,
     /// The greatest difference between the routers' probabilities at the prompt and at the answer
     /// up to where the texts part; absent where routers were not asked in both.
     pub probability_difference: Option<f32>,
+    /// Every cell that was carried out differently.
     pub cells: Vec<ChangedCell>,
 }
 
@@ -200,7 +215,7 @@ fn kinds(cells: &[ChangedCell]) -> Vec<ActionChange> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Trace;
+    use crate::trace::Trace;
     use crate::tui::fixture;
 
     fn other(action: Action) -> Action {

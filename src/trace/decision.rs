@@ -2,9 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::calibration::Calibration;
-use super::scope::{PromptRouting, Scope};
-use crate::model::KvMode;
 use crate::program::Action;
 
 /// Who settled a decision. Later ones win over earlier ones.
@@ -26,6 +23,7 @@ pub enum DecidedBy {
 }
 
 impl DecidedBy {
+    /// In the order of the least to the strongest word.
     pub const ALL: [DecidedBy; 6] = [
         DecidedBy::Program,
         DecidedBy::Router,
@@ -35,6 +33,7 @@ impl DecidedBy {
         DecidedBy::Pin,
     ];
 
+    /// As in traces and tables.
     pub fn name(self) -> &'static str {
         match self {
             DecidedBy::Program => "program",
@@ -53,6 +52,7 @@ pub struct Decision {
     /// What was carried out. Under a fixed program that is no action vector, by how often the
     /// layer ran (twice or more reads as repeat).
     pub action: Action,
+    /// Whose word it was.
     pub by: DecidedBy,
     /// The router's p(skip), p(execute), p(repeat) at this chunk, before the dial; absent when no
     /// router was asked.
@@ -90,42 +90,14 @@ impl Decision {
     }
 }
 
-/// The routers that decided.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct RouterInfo {
-    /// `built-in` or the file's name.
-    pub name: String,
-    pub sha256: String,
-    /// Windows of the pooling, W.
-    pub windows: usize,
-    /// Width of the hidden layer, r.
-    pub width: usize,
-    /// How they were made, where they say: `depth` (spec §8), `polar` (§6).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub method: Option<String>,
-    /// The scope they were made for, where they say.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scope: Option<Scope>,
-    /// What becomes of the prompt in scope `token`, where they say; routed otherwise.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prompt: Option<PromptRouting>,
-    /// What skipped layers were left with when they were made, where they say; nothing otherwise.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kv: Option<KvMode>,
-    /// What each position of the dial came to on held-out texts, where it was measured.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub calibration: Option<Calibration>,
-}
-
-impl RouterInfo {
-    /// Whether it is a predictor, which names whole programs, rather than a router a layer.
-    pub fn is_predictor(&self) -> bool {
-        self.method.as_deref() == Some(super::predictor::METHOD)
-    }
-
-    /// Whether both are the same routers, whatever their file is called and whichever version of this program wrote
-    /// down what they say of themselves.
-    pub fn is_same(&self, other: &RouterInfo) -> bool {
-        self.sha256 == other.sha256
-    }
+/// The likeliest action; of equals the first in class order.
+pub fn argmax(probs: [f32; 3]) -> Action {
+    let better = |best: Action, a: Action| {
+        if probs[a as usize] > probs[best as usize] {
+            a
+        } else {
+            best
+        }
+    };
+    Action::ALL.into_iter().fold(Action::Skip, better)
 }

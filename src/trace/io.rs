@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::text::escape_json_controls;
 
-use super::trace::{Decision, Record, SCHEMA, Trace};
+use crate::trace::{Decision, Record, SCHEMA, Trace};
 
 /// See [`Trace::from_json_lines`].
 pub(super) fn read(text: &str) -> Result<Trace> {

@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Serialize;
 use thiserror::Error;
 
-use super::trace::{DecidedBy, Decision, ModelInfo, Trace};
 use crate::program::Program;
-use crate::router::policy::argmax;
+use crate::trace::{DecidedBy, Decision, ModelInfo, Trace, argmax};
 
 /// Bins of the confidence, a tenth wide: a greatest of three probabilities is 1/3 at least.
 pub const BINS: usize = 7;
@@ -20,11 +19,17 @@ const LOWEST_BIN: usize = 3;
      sha256 {expected_sha256}): statistics are those of one model, take its runs alone"
 )]
 pub struct OtherModel {
+    /// The model of the runs before.
     pub expected: String,
+    /// Its number of layers.
     pub expected_layers: usize,
+    /// The sha256 of its file.
     pub expected_sha256: String,
+    /// The model of this run.
     pub found: String,
+    /// Its number of layers.
     pub found_layers: usize,
+    /// The sha256 of its file.
     pub found_sha256: String,
 }
 
@@ -268,38 +273,53 @@ fn rates(counts: [usize; 3]) -> Option<[f64; 3]> {
 /// nothing was counted. Defined in docs/headless.md.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TraceStatistics {
+    /// The model of all runs.
     pub model: String,
+    /// The sha256 of its file.
     pub model_sha256: String,
+    /// Runs counted.
     pub runs: usize,
+    /// Tokens of all prompts.
     pub prompt_tokens: usize,
+    /// Tokens of all answers; of a branch those that it computed.
     pub answer_tokens: usize,
     /// Runs by router and by scope.
     pub routers: Vec<NamedCount>,
+    /// See `routers`.
     pub scopes: Vec<NamedCount>,
     /// Cells of answer tokens by who settled them.
     pub decided_by: Vec<NamedCount>,
+    /// One a layer.
     pub layers: Vec<LayerRates>,
     /// Over all layers.
     pub all_prompts: Option<[f64; 3]>,
+    /// See `all_prompts`.
     pub all_answers: Option<[f64; 3]>,
+    /// Absent where there are no answer tokens.
     pub depth: Option<Depths>,
     /// Of all decisions that routers made, at prompts and at answer tokens.
     pub confidence: Vec<ConfidenceBin>,
+    /// One a scope that was met.
     pub agreement: Vec<AgreementReport>,
+    /// Programs that differ, of prompts and answer tokens.
     pub distinct_programs: usize,
+    /// The commonest ones, the commonest first.
     pub programs: Vec<ProgramCount>,
 }
 
 /// Something counted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NamedCount {
+    /// What was counted.
     pub name: String,
+    /// How often it was met.
     pub count: usize,
 }
 
 /// How often a layer's actions were carried out.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LayerRates {
+    /// From 0 at the lowest.
     pub layer: usize,
     /// Over runs.
     pub prompts: Option<[f64; 3]>,
@@ -310,9 +330,13 @@ pub struct LayerRates {
 /// Depths of answer tokens.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Depths {
+    /// Block executions a token.
     pub mean: f64,
+    /// Block executions.
     pub median: f64,
+    /// Block executions.
     pub least: usize,
+    /// Block executions.
     pub greatest: usize,
     /// Ascending.
     pub histogram: Vec<DepthCount>,
@@ -321,7 +345,9 @@ pub struct Depths {
 /// Tokens of one depth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct DepthCount {
+    /// Block executions.
     pub depth: usize,
+    /// Answer tokens of that depth.
     pub tokens: usize,
 }
 
@@ -354,14 +380,18 @@ impl Depths {
 /// Decisions whose confidence is in [from, to); the last bin has its upper edge too.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ConfidenceBin {
+    /// Lower edge, a probability.
     pub from: f64,
+    /// Upper edge.
     pub to: f64,
+    /// How many lie between.
     pub decisions: usize,
 }
 
 /// How far the routers' prompt-time decisions are what they say later, in runs of one scope.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AgreementReport {
+    /// The scope of these runs.
     pub scope: &'static str,
     /// Layers × answer tokens at which the layer's router was asked at the prompt and at the token.
     pub pairs: usize,
@@ -374,27 +404,37 @@ pub struct AgreementReport {
     /// Cells of answer tokens where a router was asked, and of those the ones where router and dial
     /// would have done something else than was carried out.
     pub cells_asked: usize,
+    /// See `cells_asked`.
     pub cells_otherwise: usize,
+    /// Ascending, [`BINS`] of them.
     pub bins: Vec<AgreementBin>,
 }
 
 /// Pairs by the confidence at the prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct AgreementBin {
+    /// Lower edge, a probability.
     pub from: f64,
+    /// Upper edge.
     pub to: f64,
+    /// How many lie between.
     pub pairs: usize,
+    /// Mean confidence at the prompt; absent without pairs.
     pub confidence: Option<f64>,
+    /// Share where the likeliest action is the same; absent without pairs.
     pub agreement: Option<f64>,
 }
 
 /// How often a program ran.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ProgramCount {
+    /// The program.
     pub program: Program,
+    /// Its block executions.
     pub depth: usize,
     /// Prompts and answer tokens that ran it.
     pub prompts: usize,
+    /// See `prompts`.
     pub tokens: usize,
 }
 

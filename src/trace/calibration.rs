@@ -16,6 +16,7 @@ pub struct Calibration {
 /// What one position of the dial came to, as means over the counted tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CalibrationPoint {
+    /// Position of the dial, −1 to 1.
     pub dial: f64,
     /// Block executions of a token.
     pub depth: f64,

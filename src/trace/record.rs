@@ -5,11 +5,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::distribution::Candidate;
+use super::decision::{DecidedBy, Decision};
+use super::model::ModelInfo;
+use super::routers::RouterInfo;
 use super::settings::Settings;
-pub use crate::model::{Loop, ModelInfo};
 use crate::program::{Action, Program};
-pub use crate::router::{CandidateProgram, DecidedBy, Decision, RouterInfo};
 
 /// Version of the JSON lines schema, in every header.
 pub const SCHEMA: u32 = 1;
@@ -26,9 +26,30 @@ pub struct LogitsReport {
     pub probe: Vec<(u32, f32)>,
 }
 
+/// A token that may come next.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Its number in the vocabulary.
+    pub id: u32,
+    /// Its text, unescaped; a part of a character as its bytes, `<E2 80>`.
+    pub text: String,
+    /// 0 to 1, over the whole vocabulary, before temperature and penalties.
+    pub probability: f32,
+}
+
+/// A program that was proposed for a prompt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CandidateProgram {
+    /// The layers in the order of their executions.
+    pub program: Program,
+    /// The sum of the log-probabilities of its segments' actions, after the dial: the greater, the better.
+    pub score: f64,
+}
+
 /// One token of the prompt.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PromptToken {
+    /// Its number in the vocabulary.
     pub id: u32,
     /// Its text; unescaped, so escape it before it reaches a terminal. Bytes that are no
     /// character by themselves read as U+FFFD.
@@ -48,14 +69,19 @@ pub struct PromptToken {
 /// What was settled before the first token.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Header {
+    /// See [`SCHEMA`].
     pub schema: u32,
     /// Version of the program that wrote this.
     pub version: String,
+    /// The model that ran.
     pub model: ModelInfo,
     /// Where it was computed: `cpu`, `cuda:0`, `metal`.
     pub device: String,
+    /// The routers that were asked; absent where there were none.
     pub routers: Option<RouterInfo>,
+    /// What the run was asked to do.
     pub settings: Settings,
+    /// The tokens of the prompt, with those of the chat template.
     pub prompt: Vec<PromptToken>,
     /// The program of the prompt (all of its tokens, but for `PromptToken::pinned`).
     pub program: Program,
@@ -71,6 +97,7 @@ pub struct Header {
     pub budget_exact: Option<bool>,
     /// Milliseconds of the prompt's forward passes.
     pub prefill_ms: f64,
+    /// For the position after the prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logits: Option<LogitsReport>,
     /// As [`Step::next`], after the prompt.
@@ -121,6 +148,7 @@ impl Header {
 /// One generated token: the program that this token itself ran at its position.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
+    /// Its number in the vocabulary.
     pub id: u32,
     /// The text that became complete with this token; empty while a character is still missing
     /// bytes. Unescaped.
@@ -128,10 +156,12 @@ pub struct Step {
     /// The token's bytes, where they are not whole characters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bytes: Vec<u8>,
+    /// A control token of the model.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub special: bool,
     /// Position in the sequence, from 0 at the prompt's first token.
     pub position: usize,
+    /// The layers in the order of their executions.
     pub program: Program,
     /// One a layer.
     pub decisions: Vec<Decision>,
@@ -153,7 +183,9 @@ pub struct Step {
 pub enum StopReason {
     /// The model produced an end token.
     EndToken,
+    /// As many tokens as were asked for.
     MaxTokens,
+    /// The text ended in one of the stop strings.
     StopString,
     /// The model's context is full.
     ContextFull,
@@ -166,13 +198,17 @@ pub enum StopReason {
 pub struct Summary {
     /// Generated tokens, an end token included.
     pub tokens: usize,
+    /// Tokens of the prompt.
     pub prompt_tokens: usize,
+    /// Why generation ended.
     pub stop: StopReason,
     /// Block executions per generated token; of the prompt, if none was generated.
     pub mean_depth: f64,
     /// L − mean depth.
     pub layers_saved: f64,
+    /// Of the prompt, as measured.
     pub prefill_tokens_per_second: f64,
+    /// Of the answer, as measured.
     pub decode_tokens_per_second: f64,
 }
 
@@ -180,21 +216,27 @@ pub struct Summary {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Record {
+    /// The first line.
     Header(Box<Header>),
+    /// One a generated token.
     Token(Box<Step>),
+    /// The last line of a run that ended.
     Summary(Summary),
 }
 
 /// A whole run, finished or under way.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trace {
+    /// What was settled before the first token.
     pub header: Header,
+    /// The generated tokens so far.
     pub steps: Vec<Step>,
     /// Absent while the run goes on, and in a trace cut off by a kill.
     pub summary: Option<Summary>,
 }
 
 impl Trace {
+    /// A run that begins.
     pub fn new(header: Header) -> Trace {
         Trace {
             header,
@@ -224,12 +266,12 @@ impl Trace {
     /// Names the line that is damaged, of another schema, out of order or inconsistent with the
     /// header's number of layers.
     pub fn from_json_lines(text: &str) -> anyhow::Result<Trace> {
-        super::trace_io::read(text)
+        super::io::read(text)
     }
 
     /// The whole trace as JSON lines.
     pub fn to_json_lines(&self) -> String {
-        super::trace_io::write(self)
+        super::io::write(self)
     }
 
     /// Mean depth over generated tokens so far; of the prompt's program before the first one.

@@ -15,21 +15,26 @@ use std::fmt;
 
 use thiserror::Error;
 
-use super::settings::{KvMode, Pin, Scope, Settings};
 use crate::program::{Program, ProgramError};
 use crate::text::escape_controls;
+use crate::trace::{KvMode, Pin, Scope, Settings};
 
 /// One thing that is decided otherwise.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Override {
+    /// When routers decide.
     Scope(Scope),
+    /// What a token leaves in a layer that it skips.
     Kv(KvMode),
     /// −1 to 1.
     Dial(f64),
     /// Greatest depth of a token, at least 1.
     Budget(usize),
+    /// A fixed program.
     Program(Program),
+    /// Of the sampling.
     Seed(u64),
+    /// One layer, at all tokens or some.
     Pin(Pin),
 }
 
@@ -39,6 +44,7 @@ const KEYWORDS: &str = "scope, kv, dial, budget, program, seed or pin";
 /// An override in the list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OverrideItem {
+    /// What is decided otherwise.
     pub what: Override,
     /// Whether it is carried out.
     pub on: bool,
@@ -49,27 +55,40 @@ pub struct OverrideItem {
 /// A line of the file. Blank lines are not kept.
 #[derive(Clone, Debug, PartialEq)]
 pub enum OverrideLine {
+    /// A line of its own, without its sign.
     Comment(String),
+    /// An override.
     Item(OverrideItem),
 }
 
 /// A list of overrides, in the file's order. Of several pins on a cell the last one holds.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
+    /// As they stand in the file.
     pub lines: Vec<OverrideLine>,
 }
 
 /// Why a file was refused. Lines and columns count from 1, columns in characters.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum OverridesError {
+    /// A line that is no override.
     #[error("line {line}, column {column}: {message}")]
     Item {
+        /// Where it is.
         line: usize,
+        /// Where in the line.
         column: usize,
+        /// What was expected.
         message: String,
     },
+    /// A program that is none.
     #[error("line {line}, {error}")]
-    Program { line: usize, error: ProgramError },
+    Program {
+        /// Where it is.
+        line: usize,
+        /// Where in the line, and what was expected.
+        error: ProgramError,
+    },
 }
 
 impl Overrides {

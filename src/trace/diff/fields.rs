@@ -5,14 +5,16 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::engine::trace::Header;
+use crate::trace::Header;
 
 /// A field that differs, in both runs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FieldDifference {
     /// `settings.budget`, `model.sha256`, `device` …
     pub name: String,
+    /// In the earlier run.
     pub before: Value,
+    /// In the later run.
     pub after: Value,
 }
 
@@ -69,7 +71,7 @@ fn changed(name: &str, before: &Value, after: &Value) -> Option<FieldDifference>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::trace::BranchPoint;
+    use crate::trace::BranchPoint;
     use crate::tui::fixture;
 
     #[test]
@@ -81,7 +83,7 @@ mod tests {
         after.routers.as_mut().unwrap().method = Some("depth".into());
         assert_eq!(changed_fields(&before, &after), []);
         after.settings.budget = Some(24);
-        after.settings.kv = crate::engine::KvMode::Fill;
+        after.settings.kv = crate::trace::KvMode::Fill;
         after.settings.pins = vec!["7=skip".parse().unwrap()];
         after.settings.sampling.seed = 1;
         after.model.sha256 = "ff".into();

@@ -11,8 +11,11 @@ pub struct ModelInfo {
     pub sha256: String,
     /// `llama`, `qwen2`, `qwen3`, `gemma3` or `loopmoe`.
     pub architecture: String,
+    /// L; of a looped model its executions.
     pub layers: usize,
+    /// Width of the hidden state, d.
     pub hidden_size: usize,
+    /// Tokens it knows.
     pub vocab_size: usize,
     /// Greatest number of positions.
     pub context: usize,
@@ -31,6 +34,7 @@ pub struct Loop {
     pub first: usize,
     /// Layers that are looped.
     pub layers: usize,
+    /// How often they run.
     pub iterations: usize,
 }
 
