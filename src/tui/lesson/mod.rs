@@ -10,7 +10,7 @@ use super::app::Focus;
 use crate::config::ConfigError;
 use crate::config::source::{read_text, suggestion};
 use crate::program::Action;
-use crate::router::DecidedBy;
+use crate::trace::DecidedBy;
 pub use file::parse;
 pub use tour::{Guesses, Tour, height, is_own, page, pages};
 
@@ -18,7 +18,7 @@ pub use tour::{Guesses, Tour, height, is_own, page, pages};
 pub const LESSONS_DIR: &str = "lessons";
 
 /// The lessons inside the binary: name and TOML.
-pub const SHIPPED: [(&str, &str); 6] = [
+pub const SHIPPED: [(&str, &str); 7] = [
     ("1-program", include_str!("../../../assets/lessons/1-program.toml")),
     (
         "2-easy-and-hard",
@@ -28,6 +28,7 @@ pub const SHIPPED: [(&str, &str); 6] = [
     ("4-budget", include_str!("../../../assets/lessons/4-budget.toml")),
     ("5-training", include_str!("../../../assets/lessons/5-training.toml")),
     ("6-guess", include_str!("../../../assets/lessons/6-guess.toml")),
+    ("7-loops", include_str!("../../../assets/lessons/7-loops.toml")),
 ];
 
 /// A guided tour.

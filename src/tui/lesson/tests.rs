@@ -11,7 +11,7 @@ const HEAD: &str = "title = 'T'\nsummary = 'S'\n";
 #[test]
 fn shipped_lessons_are_whole() {
     let lessons = list(None);
-    assert_eq!(lessons.len(), 6);
+    assert_eq!(lessons.len(), 7);
     for lesson in &lessons {
         let Listed::Usable(lesson) = lesson else {
             panic!("{} is broken", lesson.name())
@@ -129,6 +129,7 @@ fn users_lessons_replace_shipped_ones_and_broken_ones_are_listed() {
             "4-budget",
             "5-training",
             "6-guess",
+            "7-loops",
             "1-program",
             "bad",
             "cut",
@@ -145,7 +146,7 @@ fn users_lessons_replace_shipped_ones_and_broken_ones_are_listed() {
         "{}",
         message("cut")
     );
-    let Listed::Usable(own) = &lessons[8] else {
+    let Listed::Usable(own) = &lessons[9] else {
         panic!("own is broken")
     };
     let name = "mine.jsonl".to_owned();
