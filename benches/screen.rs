@@ -35,7 +35,7 @@ fn main() -> anyhow::Result<()> {
         keymap,
         Settings::default(),
     );
-    app.reduced_motion = true;
+    app.ui.reduced_motion = true;
     update(&mut app, UiEvent::Resize(200, 60));
     app.open("long".into(), Some("Go on.".into()), trace.clone());
     update(&mut app, UiEvent::Key(KeyEvent::from(KeyCode::Esc)));
@@ -58,7 +58,7 @@ fn main() -> anyhow::Result<()> {
         Keymap::<UiAction>::with_defaults(&[])?,
         Settings::default(),
     );
-    live.reduced_motion = true;
+    live.ui.reduced_motion = true;
     update(&mut live, UiEvent::Resize(200, 60));
     live.open("long".into(), None, Trace::new(trace.header.clone()));
     let run = live.shown.as_mut().expect("it was opened");

@@ -114,14 +114,14 @@ pub fn draw_picture(picture: &Picture) -> Result<String> {
     }
     let mut terminal = Terminal::new(TestBackend::new(width, height))?;
     terminal.draw(|frame| view(&app, frame))?;
-    svg(terminal.backend().buffer(), app.theme.base().bg)
+    svg(terminal.backend().buffer(), app.ui.theme.base().bg)
 }
 
 /// An empty screen on which the model of `trace` is loaded.
 fn screen(theme: &Theme, trace: &Trace, (width, height): (u16, u16)) -> Result<App> {
     let settings = trace.header.settings.clone();
     let mut app = App::new(theme.clone(), Keymap::with_defaults(&[])?, settings);
-    app.reduced_motion = true;
+    app.ui.reduced_motion = true;
     update(&mut app, UiEvent::Resize(width, height));
     let loaded = drllm::engine::WorkerEvent::Loaded {
         model: Box::new(trace.header.model.clone()),
@@ -131,7 +131,7 @@ fn screen(theme: &Theme, trace: &Trace, (width, height): (u16, u16)) -> Result<A
         note: None,
     };
     update(&mut app, UiEvent::Worker(loaded));
-    app.notice = None;
+    app.ui.notice = None;
     Ok(app)
 }
 

@@ -1,26 +1,18 @@
 //! The state of the screen. [`mod@super::update`] changes it, [`super::view`] draws it.
 
-use std::time::Duration;
-
-use ratatui::layout::Rect;
-
 use super::action::UiAction;
-use super::code::Code;
-use super::dialogs::{Against, Overlay};
+use super::dialogs::Against;
 use super::files::FileRequest;
 use super::history::{History, Parent};
 use super::inside::Apart;
 use super::job::JobRequest;
-use super::keymap::{Key, Keymap};
+use super::keymap::Keymap;
 use super::lens::Lens;
 use super::lesson::{Guesses, Listed, Tour};
-use super::lines::LineStarts;
 use super::loop_map::LoopMap;
 use super::next_run::WantedRouters;
 use super::override_list::Off;
 use super::overrides;
-use super::panes::{Edge, Panes};
-use super::playback::Speed;
 use super::prompt::PromptEditor;
 use super::recordings::Recording;
 use super::run::{Run, RunProgress};
@@ -28,146 +20,10 @@ use super::search::Search;
 use super::stats::PromptBatch;
 use super::theme::Theme;
 use super::training::RouterTraining;
+use super::ui::{Focus, Level, Notice, Ui};
 use crate::engine::{AskId, RouterChoice, RunId};
 use crate::text::escape_controls;
 use crate::trace::{CandidateProgram, Header, Loop, ModelInfo, Pin, RouterInfo, Settings, Trace};
-
-/// How long a passing message stands.
-pub const NOTICE_TIME: Duration = Duration::from_secs(6);
-
-/// Which pane hears the keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Focus {
-    Prompt,
-    Answer,
-    Map,
-    Detail,
-}
-
-impl Focus {
-    /// In the order of the Tab key, where they stand beside each other.
-    pub const ALL: [Focus; 4] = [Focus::Prompt, Focus::Answer, Focus::Map, Focus::Detail];
-
-    pub fn title(self) -> &'static str {
-        match self {
-            Focus::Prompt => "Prompt",
-            Focus::Answer => "Answer",
-            Focus::Map => "Map",
-            Focus::Detail => "Detail",
-        }
-    }
-
-    /// What lesson files call it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Focus::Prompt => "prompt",
-            Focus::Answer => "answer",
-            Focus::Map => "map",
-            Focus::Detail => "detail",
-        }
-    }
-
-    /// The keymap's context.
-    pub fn context(self) -> &'static str {
-        match self {
-            Focus::Prompt => "prompt",
-            Focus::Answer => "answer",
-            Focus::Map | Focus::Detail => "grid",
-        }
-    }
-}
-
-/// A cell of the map.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cursor {
-    pub layer: usize,
-    /// Position of the token, from 0 at the prompt's first one.
-    pub token: usize,
-}
-
-/// What the map's cells show.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MapMode {
-    #[default]
-    Decisions,
-    /// Deciles of the greatest probability.
-    Confidence,
-    DecidedBy,
-}
-
-impl MapMode {
-    pub fn next(self) -> MapMode {
-        match self {
-            MapMode::Decisions => MapMode::Confidence,
-            MapMode::Confidence => MapMode::DecidedBy,
-            MapMode::DecidedBy => MapMode::Decisions,
-        }
-    }
-
-    pub fn title(self) -> &'static str {
-        match self {
-            MapMode::Decisions => "decisions",
-            MapMode::Confidence => "confidence",
-            MapMode::DecidedBy => "decided by",
-        }
-    }
-}
-
-/// What part of the map is shown, and how.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MapState {
-    /// Whether the tape stands in the place of the map: a line a token.
-    pub tape: bool,
-    /// Whether the map shows what the logit lens says; it goes before the tape.
-    pub lens: bool,
-    /// Width of the lens' columns: narrow, middle or wide.
-    pub lens_zoom: LensZoom,
-    pub mode: MapMode,
-    /// Width of a column; chosen by the room there is if absent.
-    pub zoom: Option<u16>,
-    /// Whether the prompt, which one program holds for, is folded to a strip of the map or a line of the tape; so if
-    /// absent.
-    pub fold: Option<bool>,
-    /// The leftmost token.
-    pub first_token: usize,
-    /// The lowest layer.
-    pub first_layer: usize,
-}
-
-impl MapState {
-    /// Whether the tape is on the screen.
-    pub fn shows_tape(&self) -> bool {
-        self.tape && !self.lens
-    }
-}
-
-/// Width of a column of the lens map.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LensZoom {
-    #[default]
-    Narrow,
-    Middle,
-    Wide,
-}
-
-impl LensZoom {
-    pub fn next(self) -> LensZoom {
-        match self {
-            LensZoom::Narrow => LensZoom::Middle,
-            LensZoom::Middle => LensZoom::Wide,
-            LensZoom::Wide => LensZoom::Narrow,
-        }
-    }
-
-    /// Columns of the screen.
-    pub fn width(self) -> u16 {
-        match self {
-            LensZoom::Narrow => 9,
-            LensZoom::Middle => 13,
-            LensZoom::Wide => 20,
-        }
-    }
-}
 
 /// The model as far as the screen knows.
 #[derive(Clone, Debug, PartialEq)]
@@ -187,24 +43,6 @@ pub enum ModelState {
     Missing(String),
 }
 
-/// How serious a message is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
-    /// Goes away by itself.
-    Info,
-    /// Stays until dismissed.
-    Error,
-}
-
-/// A message to the user.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
-    pub level: Level,
-    pub text: String,
-    /// When it was said.
-    pub since: Duration,
-}
-
 /// A run that was asked for and has not begun.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Starting {
@@ -220,24 +58,9 @@ pub struct Starting {
     pub parent: Option<Parent>,
 }
 
-/// Everything the screen shows.
+/// What is known: the model, the runs, what is asked of the next one. [`Ui`] is how it is looked at.
 pub struct App {
-    /// The terminal's size.
-    pub area: Rect,
-    /// Time since the start, as the last tick said.
-    pub now: Duration,
-    pub theme: Theme,
-    pub keymap: Keymap<UiAction>,
-    /// Colours of the code in the answer and in the prompt.
-    pub answer_code: Code,
-    pub prompt_code: Code,
-    /// The first of two keys.
-    pub pending_key: Option<Key>,
-    pub reduced_motion: bool,
-    /// The selection in words, no borders and block characters.
-    pub screen_reader: bool,
-    /// How fast traces are played.
-    pub speed: Speed,
+    pub ui: Ui,
     /// The worker holds the run under way before its next token.
     pub held: bool,
     pub model: ModelState,
@@ -267,8 +90,6 @@ pub struct App {
     pub previous: Option<Run>,
     /// The unmodified model on the prompt of `shown`.
     pub unmodified: Option<Run>,
-    /// Whether the unmodified answer stands under the one on the screen.
-    pub twin: bool,
     /// The other runs of this session.
     pub history: History,
     /// What the logit lens has said.
@@ -286,35 +107,11 @@ pub struct App {
     pub queued: bool,
     pub last_run: RunId,
     pub last_ask: AskId,
-    pub focus: Focus,
-    /// The pane shown where there is room for one.
-    pub folded: Focus,
-    pub cursor: Cursor,
-    /// The other corner of the marked cells.
-    pub mark: Option<Cursor>,
-    pub follow: bool,
-    /// How many less confident decisions were visited at the cursor's token.
-    pub unsure: usize,
-    pub map: MapState,
-    /// Sizes the user gave the panes.
-    pub panes: Panes,
-    /// The edge between panes that is being dragged.
-    pub drag: Option<Edge>,
-    /// The edge that was clicked last, and when.
-    pub clicked: Option<(Edge, Duration)>,
-    /// Lines by which the answer is scrolled from where the selected token puts it.
-    pub answer_scroll: isize,
-    /// Show the prompt and special tokens with the answer.
-    pub template: bool,
-    /// Where the lines of the answer begin.
-    pub lines: LineStarts,
-    pub overlay: Option<Overlay>,
     pub lessons: Vec<Listed>,
     /// The lesson under way.
     pub tour: Option<Tour>,
     /// What was guessed of the run on the screen.
     pub guesses: Guesses,
-    pub notice: Option<Notice>,
     /// The training of depth routers, and what is asked of it.
     pub training: RouterTraining,
     /// A command to be started or ended.
@@ -332,16 +129,7 @@ impl App {
     /// An empty screen that waits for its model.
     pub fn new(theme: Theme, keymap: Keymap<UiAction>, settings: Settings) -> App {
         App {
-            area: Rect::new(0, 0, 80, 24),
-            now: Duration::ZERO,
-            answer_code: Code::new(&theme),
-            prompt_code: Code::new(&theme),
-            theme,
-            keymap,
-            pending_key: None,
-            reduced_motion: false,
-            screen_reader: false,
-            speed: Speed::default(),
+            ui: Ui::new(theme, keymap),
             held: false,
             model: ModelState::Loading {
                 what: "looking for the model".to_owned(),
@@ -362,7 +150,6 @@ impl App {
             shown: None,
             previous: None,
             unmodified: None,
-            twin: false,
             history: History::default(),
             lens: Lens::default(),
             search: Search::default(),
@@ -373,24 +160,9 @@ impl App {
             queued: false,
             last_run: 0,
             last_ask: 0,
-            focus: Focus::Prompt,
-            folded: Focus::Map,
-            cursor: Cursor::default(),
-            mark: None,
-            follow: true,
-            unsure: 0,
-            map: MapState::default(),
-            panes: Panes::default(),
-            drag: None,
-            clicked: None,
-            answer_scroll: 0,
-            template: false,
-            lines: LineStarts::default(),
-            overlay: None,
             lessons: Vec::new(),
             tour: None,
             guesses: Guesses::default(),
-            notice: None,
             training: RouterTraining::default(),
             job: None,
             file: None,
@@ -402,7 +174,7 @@ impl App {
 
     /// Opens a recorded trace.
     pub fn open(&mut self, title: String, prompt: Option<String>, trace: Trace) {
-        let now = (!self.reduced_motion).then_some(self.now);
+        let now = (!self.ui.reduced_motion).then_some(self.ui.now);
         let mut run = Run::recording(title, prompt, trace, now);
         self.last_run += 1;
         run.id = self.last_run;
@@ -414,7 +186,7 @@ impl App {
         self.take_over();
         self.begin_view();
         // Half-way up there is most to see.
-        self.cursor.layer = self.layers() / 2;
+        self.ui.cursor.layer = self.layers() / 2;
     }
 
     /// Opens the recording that is next, and proposes its prompt.
@@ -445,12 +217,12 @@ impl App {
 
     /// Puts the cursor where a new run begins.
     pub fn begin_view(&mut self) {
-        self.mark = None;
+        self.ui.mark = None;
         self.unmodified = self.unmodified.take().filter(|base| self.is_twin(base));
-        self.follow = true;
-        self.answer_scroll = 0;
-        self.map.first_token = 0;
-        self.cursor.token = self.last_token();
+        self.ui.follow = true;
+        self.ui.answer_scroll = 0;
+        self.ui.map.first_token = 0;
+        self.ui.cursor.token = self.last_token();
     }
 
     /// Whether a run of the unmodified model is that of the run on the screen: the same prompt, drawn in the same way.
@@ -485,8 +257,8 @@ impl App {
     /// What a pane shows at present, for its tab.
     pub fn tab_title(&self, pane: Focus) -> &'static str {
         match pane {
-            Focus::Map if self.map.lens => "Lens",
-            Focus::Map if self.map.tape => "Tape",
+            Focus::Map if self.ui.map.lens => "Lens",
+            Focus::Map if self.ui.map.tape => "Tape",
             pane => pane.title(),
         }
     }
@@ -532,10 +304,10 @@ impl App {
 
     /// Whether time must pass for the screen to be right.
     pub fn is_animated(&self) -> bool {
-        let fading = self.notice.as_ref().is_some_and(|n| n.level == Level::Info);
+        let fading = self.ui.notice.as_ref().is_some_and(|n| n.level == Level::Info);
         fading
             || self.shown.as_ref().is_some_and(Run::is_playing)
-            || ((self.is_busy() || self.is_searching()) && !self.held && !self.reduced_motion)
+            || ((self.is_busy() || self.is_searching()) && !self.held && !self.ui.reduced_motion)
     }
 
     /// Whether the worker is searching programs or filling a loop map.
@@ -545,8 +317,8 @@ impl App {
 
     /// The marked cells, or the cursor's layer at every token: layers, and positions if limited.
     pub fn selection(&self) -> (std::ops::RangeInclusive<usize>, Option<(usize, usize)>) {
-        let here = self.cursor;
-        match self.mark {
+        let here = self.ui.cursor;
+        match self.ui.mark {
             None => (here.layer..=here.layer, None),
             Some(mark) => {
                 let positions = (here.token.min(mark.token), here.token.max(mark.token));
@@ -575,10 +347,10 @@ impl App {
     }
 
     fn notify(&mut self, level: Level, text: String) {
-        self.notice = Some(Notice {
+        self.ui.notice = Some(Notice {
             level,
             text,
-            since: self.now,
+            since: self.ui.now,
         });
     }
 
@@ -620,9 +392,9 @@ impl App {
 
     /// The keymap's context at present.
     pub fn context(&self) -> &'static str {
-        match &self.overlay {
+        match &self.ui.overlay {
             Some(overlay) => overlay.dialog().context(self),
-            None => self.focus.context(),
+            None => self.ui.focus.context(),
         }
     }
 }

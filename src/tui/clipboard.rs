@@ -31,7 +31,7 @@ pub fn copy(app: &App, action: UiAction) -> Result<Copied, &'static str> {
             ("the answer", plain.map(|s| s.text.as_str()).collect())
         }
         UiAction::CopyProgram => {
-            let own = run.step(app.cursor.token).map(|s| &s.program);
+            let own = run.step(app.ui.cursor.token).map(|s| &s.program);
             (
                 "the token's program",
                 own.unwrap_or(&run.trace.header.program).to_string(),
@@ -66,7 +66,7 @@ mod tests {
         let answer = copy(&app, UiAction::CopyAnswer).unwrap();
         assert!(answer.text.starts_with("The sky appears blue") && answer.text.contains('\n'));
         assert!(!answer.text.contains('\u{1b}'));
-        app.cursor.token = 20;
+        app.ui.cursor.token = 20;
         let program = copy(&app, UiAction::CopyProgram).unwrap();
         assert_eq!(
             program.text,

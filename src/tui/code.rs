@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn fences_are_found_by_byte_and_forgotten_with_their_text() {
-        let mut code = Code::new(&fixture::app().theme);
+        let mut code = Code::new(&fixture::app().ui.theme);
         let text = "héllo\n```\nx\n```\nend";
         code.follow(text, false);
         let fence = text.find("```").unwrap();
@@ -134,9 +134,9 @@ mod tests {
         app.open("t".into(), None, fixture::trace(1, 150));
         let run = app.shown.as_mut().unwrap();
         let text: String = run.trace.steps.iter().map(|s| s.text.as_str()).collect();
-        let mut whole = Code::new(&app.theme);
+        let mut whole = Code::new(&app.ui.theme);
         whole.follow(&text, false);
-        let mut grown = Code::new(&app.theme);
+        let mut grown = Code::new(&app.ui.theme);
         for shown in (0..=150).chain([70, 71, 30, 150]) {
             run.playback = Some(Playback::at(shown));
             grown.follow_run(run, false);

@@ -11,7 +11,7 @@ use crate::trace::{DecidedBy, Decision};
 /// The cell at the cursor: where it is, what was done, who decided, what the router said.
 pub fn cell(app: &App) -> Option<String> {
     let run = app.shown.as_ref()?;
-    let (layer, token) = (app.cursor.layer, app.cursor.token);
+    let (layer, token) = (app.ui.cursor.layer, app.ui.cursor.token);
     let (text, _) = run.token(token)?;
     let place = run.place(token);
     let text = match text {
@@ -22,7 +22,7 @@ pub fn cell(app: &App) -> Option<String> {
         Some(decision) => outcome(&decision),
         None => "not reached yet".to_owned(),
     };
-    let lens = if app.map.lens { lens(app) } else { String::new() };
+    let lens = if app.ui.map.lens { lens(app) } else { String::new() };
     Some(format!(
         "layer {layer}, {place} {text}: {what}{}{lens}",
         depth(run, token)
@@ -31,12 +31,12 @@ pub fn cell(app: &App) -> Option<String> {
 
 /// What the lens says at the cursor.
 fn lens(app: &App) -> String {
-    let Some(said) = app.lens_at(app.cursor.token) else {
+    let Some(said) = app.lens_at(app.ui.cursor.token) else {
         let why = app.lens_waits().unwrap_or_else(|| "not computed yet".to_owned());
         return format!("; lens: {}", escape_controls(&why));
     };
     let said_by = |at: usize| said.stages[at].lens.top.first();
-    let words = said.of_layer(app.cursor.layer).filter_map(said_by);
+    let words = said.of_layer(app.ui.cursor.layer).filter_map(said_by);
     let words: Vec<String> = words
         .map(|top| format!("\"{}\" {:.2}", escape_controls(&top.text), top.probability))
         .collect();
@@ -78,7 +78,7 @@ fn depth(run: &Run, token: usize) -> String {
 /// What has the user's attention: the dialog that is open and what is selected in it, else the cell at
 /// the cursor.
 pub fn selected(app: &App) -> Option<String> {
-    match &app.overlay {
+    match &app.ui.overlay {
         None => cell(app),
         Some(overlay) => Some(overlay.dialog().words(app)),
     }
@@ -92,14 +92,14 @@ mod tests {
     #[test]
     fn the_cell_is_told_in_words() {
         let mut app = fixture::app();
-        (app.cursor.layer, app.cursor.token) = (8, 13);
+        (app.ui.cursor.layer, app.ui.cursor.token) = (8, 13);
         let text = cell(&app).unwrap();
         assert!(
             text.starts_with("layer 8, token 2 \" sky\": executed twice by the router; router: skip 0."),
             "{text}"
         );
         assert!(text.contains("the router here would execute; depth 31 of 30"), "{text}");
-        app.cursor.token = 6;
+        app.ui.cursor.token = 6;
         assert!(cell(&app).unwrap().contains("prompt token 7 \" sky\""));
         app.shown = None;
         assert_eq!(cell(&app), None);
@@ -136,8 +136,8 @@ mod tests {
 
     #[test]
     fn every_dialog_is_named_with_what_is_selected_in_it() {
-        use crate::tui::app::Focus;
         use crate::tui::dialogs::{LessonsDialog, Overlay};
+        use crate::tui::ui::Focus;
         use crate::tui::update::{UiEvent, update};
         let mut kinds = std::collections::HashSet::new();
         for (keys, said) in [
@@ -186,16 +186,16 @@ mod tests {
                 app.open(title.into(), None, fixture::trace(7, tokens));
             }
             update(&mut app, UiEvent::Worker(fixture::loaded()));
-            app.focus = Focus::Map;
+            app.ui.focus = Focus::Map;
             if keys.starts_with('C') {
                 app.open("predicted".into(), None, fixture::predicted_trace(7, 20));
             }
             if keys == "L" {
-                app.overlay = Some(Overlay::Lessons(LessonsDialog { row: 0 }));
+                app.ui.overlay = Some(Overlay::Lessons(LessonsDialog { row: 0 }));
             }
             let text = opened(&mut app, keys.trim_start_matches('L'));
             assert!(text.starts_with(said), "{keys:?}: {text}");
-            let overlay = app.overlay.as_ref().unwrap();
+            let overlay = app.ui.overlay.as_ref().unwrap();
             if let Overlay::Flips(dialog) = overlay {
                 assert_eq!(
                     text.contains("; flipped: KL 0.1345 nats"),
@@ -207,12 +207,12 @@ mod tests {
         }
         let mut app = fixture::app();
         update(&mut app, UiEvent::Worker(fixture::loaded()));
-        app.focus = Focus::Map;
+        app.ui.focus = Focus::Map;
         app.prompt.set("Hello");
         opened_run(&mut app);
         let text = opened(&mut app, " N");
         assert!(text.starts_with("the next token, layer 15 to skip, decided "), "{text}");
-        kinds.insert(std::mem::discriminant(app.overlay.as_ref().unwrap()));
+        kinds.insert(std::mem::discriminant(app.ui.overlay.as_ref().unwrap()));
         assert_eq!(kinds.len(), Overlay::KINDS, "a dialog is not told here");
     }
 }

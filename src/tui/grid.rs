@@ -18,9 +18,10 @@ use std::ops::Range;
 
 use ratatui::layout::{Position, Rect};
 
-use super::app::{App, Cursor};
+use super::app::App;
 use super::layout;
 use super::run::Run;
+use super::ui::Cursor;
 
 /// Columns left of the cells: a layer's number, its pin, a space.
 pub const GUTTER: u16 = 5;
@@ -82,7 +83,7 @@ impl Grid {
     pub fn new(app: &App, run: &Run, pane: Rect) -> Grid {
         let area = layout::inner(pane);
         let layers = run.layers();
-        let lens = app.map.lens;
+        let lens = app.ui.map.lens;
         let shares = if area.width >= WIDTH_WITH_SHARES && !lens {
             SHARES + 1
         } else {
@@ -91,7 +92,7 @@ impl Grid {
         let width = area.width.saturating_sub(GUTTER + shares);
         let x = area.x + GUTTER.min(area.width);
         let prompt_len = run.prompt_len();
-        let folded = !lens && prompt_len > usize::from(STRIP) && app.map.fold.unwrap_or(true);
+        let folded = !lens && prompt_len > usize::from(STRIP) && app.ui.map.fold.unwrap_or(true);
         // The widest columns with which all the tokens there can be fit, so that nothing jumps later.
         let columns = |cell: usize| match folded {
             true => usize::from(STRIP) + (run.most_tokens() - prompt_len) * cell,
@@ -99,8 +100,8 @@ impl Grid {
         };
         let widest = [3, 2].into_iter().find(|cell| columns(*cell) < usize::from(width));
         let cell = match lens {
-            true => app.map.lens_zoom.width(),
-            false => app.map.zoom.unwrap_or(widest.unwrap_or(1) as u16).clamp(1, 3),
+            true => app.ui.map.lens_zoom.width(),
+            false => app.ui.map.zoom.unwrap_or(widest.unwrap_or(1) as u16).clamp(1, 3),
         };
 
         // A lens has words in its cells, which need a line each.
@@ -133,6 +134,7 @@ impl Grid {
         let room = area.height.saturating_sub(bars + depth_rows + word_rows);
         let rows = room.min(lines(stacked));
         let first_layer = app
+            .ui
             .map
             .first_layer
             .min(layers.saturating_sub(usize::from(rows) * stacked));
@@ -143,7 +145,7 @@ impl Grid {
             cells,
             cell,
             folded,
-            first_token: app.map.first_token.clamp(first, last),
+            first_token: app.ui.map.first_token.clamp(first, last),
             first_layer: first_layer.next_multiple_of(stacked),
             tokens: run.tokens(),
             layers,
@@ -281,7 +283,7 @@ mod tests {
 
     fn grid(width: u16, height: u16, first_token: usize) -> Grid {
         let mut app = fixture::app();
-        (app.map.fold, app.map.first_token) = (Some(false), first_token);
+        (app.ui.map.fold, app.ui.map.first_token) = (Some(false), first_token);
         Grid::new(&app, app.shown.as_ref().unwrap(), Rect::new(3, 5, width, height))
     }
 
@@ -319,7 +321,7 @@ mod tests {
     fn folded(width: u16, height: u16, first_token: usize) -> Grid {
         let mut app = fixture::app();
         app.open("depths".into(), None, fixture::depth_trace(60));
-        app.map.first_token = first_token;
+        app.ui.map.first_token = first_token;
         Grid::new(&app, app.shown.as_ref().unwrap(), Rect::new(3, 5, width, height))
     }
 

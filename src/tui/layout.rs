@@ -13,10 +13,11 @@
 
 use ratatui::layout::{Constraint, Layout, Position, Rect};
 
-use super::app::{App, Focus};
+use super::app::App;
 use super::lesson;
 use super::panes::{LEAST_HEIGHT, LEAST_WIDTH, within};
 use super::run::Run;
+use super::ui::Focus;
 use super::view::{notice, spoken};
 
 /// The smallest terminal there is a screen for.
@@ -96,7 +97,7 @@ impl Screen {
             () if fits(TWO_COLUMNS) => bars.two_columns(app, body),
             () => bars.folded(app, body),
         };
-        Some(if app.twin { screen.with_twin() } else { screen })
+        Some(if app.ui.twin { screen.with_twin() } else { screen })
     }
 
     /// Gives the lower half of the answer to the unmodified one, where there is room for both.
@@ -115,16 +116,16 @@ impl Screen {
 
     fn three_columns(self, app: &App, body: Rect) -> Screen {
         let detail = within(
-            app.panes.detail_width.unwrap_or(44),
+            app.ui.panes.detail_width.unwrap_or(44),
             LEAST_WIDTH,
             body.width - 2 * LEAST_WIDTH,
         );
-        let left = app.panes.left.unwrap_or(left_width(body.width, 34, detail));
+        let left = app.ui.panes.left.unwrap_or(left_width(body.width, 34, detail));
         let left = Constraint::Length(within(left, LEAST_WIDTH, body.width - detail - LEAST_WIDTH));
         let [left, map, detail] =
             Layout::horizontal([left, Constraint::Fill(1), Constraint::Length(detail)]).areas(body);
         let prompt = prompt_height(app, left.width, left.height / 3);
-        let prompt = app.panes.prompt.unwrap_or(prompt);
+        let prompt = app.ui.panes.prompt.unwrap_or(prompt);
         let prompt = within(prompt, LEAST_HEIGHT, left.height.saturating_sub(LEAST_HEIGHT));
         let [prompt, answer] = Layout::vertical([Constraint::Length(prompt), Constraint::Fill(1)]).areas(left);
         Screen {
@@ -137,14 +138,14 @@ impl Screen {
     }
 
     fn two_columns(self, app: &App, body: Rect) -> Screen {
-        let left = app.panes.left.unwrap_or(left_width(body.width, 42, 0));
+        let left = app.ui.panes.left.unwrap_or(left_width(body.width, 42, 0));
         let left = Constraint::Length(within(left, LEAST_WIDTH, body.width - LEAST_WIDTH));
         let [left, map] = Layout::horizontal([left, Constraint::Fill(1)]).areas(body);
         let detail = DETAIL_HEIGHT.min(left.height / 2);
-        let detail = app.panes.detail_height.unwrap_or(detail);
+        let detail = app.ui.panes.detail_height.unwrap_or(detail);
         let detail = within(detail, LEAST_HEIGHT, left.height.saturating_sub(2 * LEAST_HEIGHT));
         let prompt = prompt_height(app, left.width, left.height / 4);
-        let prompt = app.panes.prompt.unwrap_or(prompt);
+        let prompt = app.ui.panes.prompt.unwrap_or(prompt);
         let most = left.height.saturating_sub(detail + LEAST_HEIGHT);
         let prompt = within(prompt, LEAST_HEIGHT, most);
         let [prompt, answer, detail] = Layout::vertical([
@@ -164,7 +165,7 @@ impl Screen {
 
     fn folded(self, app: &App, body: Rect) -> Screen {
         // The prompt is a line without a border unless it is edited.
-        let room = match app.focus {
+        let room = match app.ui.focus {
             Focus::Prompt => prompt_height(app, body.width, (body.height / 2).min(8)),
             _ => 1,
         };
@@ -175,13 +176,13 @@ impl Screen {
             tabs: Some(tabs),
             ..self
         };
-        match app.folded {
+        match app.ui.folded {
             Focus::Answer => screen.answer = Some(pane),
             Focus::Detail => screen.detail = Some(pane),
             // The newest words stay in sight under the map, where they do not hide its layers or were asked for.
             Focus::Map | Focus::Prompt if words_under_map(app, pane.height) => {
-                let least = if app.twin { 2 * LEAST_HEIGHT } else { LEAST_HEIGHT };
-                let words = app.panes.words.unwrap_or(3).max(least);
+                let least = if app.ui.twin { 2 * LEAST_HEIGHT } else { LEAST_HEIGHT };
+                let words = app.ui.panes.words.unwrap_or(3).max(least);
                 let words = within(words, LEAST_HEIGHT, pane.height - LEAST_MAP.min(pane.height - least));
                 let [map, answer] = Layout::vertical([Constraint::Fill(1), Constraint::Length(words)]).areas(pane);
                 screen.map = Some(map);
@@ -229,12 +230,12 @@ fn left_width(width: u16, percent: u16, detail: u16) -> u16 {
 
 /// Whether the map of a folded screen keeps the newest words under it, in a pane of `height` lines.
 fn words_under_map(app: &App, height: u16) -> bool {
-    let asked = app.panes.words.is_some() || app.twin || app.map.shows_tape();
+    let asked = app.ui.panes.words.is_some() || app.ui.twin || app.ui.map.shows_tape();
     let layers = app.shown.as_ref().map_or(0, Run::layers);
     let lines = layers.div_ceil(2).min(usize::from(u16::MAX)) as u16;
     let is_whole = |height: u16| lines.saturating_add(BORDER) <= height;
     let keeps = is_whole(height.saturating_sub(LEAST_HEIGHT + 1)) || !is_whole(height);
-    height >= 14 && !app.map.lens && (asked || keeps)
+    height >= 14 && !app.ui.map.lens && (asked || keeps)
 }
 
 /// The panes that have a tab.
@@ -294,9 +295,9 @@ mod tests {
         ] {
             let sizes = [None, Some(0), Some(9), Some(70), Some(u16::MAX)];
             for (focus, size) in Focus::ALL.into_iter().flat_map(|f| sizes.map(|s| (f, s))) {
-                app.focus = focus;
+                app.ui.focus = focus;
                 for edge in Edge::ALL {
-                    *app.panes.size(edge) = size;
+                    *app.ui.panes.size(edge) = size;
                 }
                 let area = Rect::new(0, 0, width, height);
                 let screen = Screen::new(&app, area).unwrap();

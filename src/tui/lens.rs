@@ -71,9 +71,9 @@ impl App {
 
     /// The tokens of the map that are in sight.
     fn in_sight(&self) -> Option<Range<usize>> {
-        let pane = Screen::new(self, self.area)?.map?;
+        let pane = Screen::new(self, self.ui.area)?.map?;
         let grid = Grid::new(self, self.shown.as_ref()?, pane);
-        let mut tokens = grid.columns(self.cursor.token).map(|column| column.token);
+        let mut tokens = grid.columns(self.ui.cursor.token).map(|column| column.token);
         let first = tokens.next()?;
         Some(first..tokens.last().unwrap_or(first) + 1)
     }
@@ -90,7 +90,7 @@ impl App {
         let sight = self.in_sight()?;
         let prompt = self.shown.as_ref()?.prompt_len();
         let wanted = |token: &usize| self.lens_at(*token).is_none();
-        let here = Some(self.cursor.token).filter(|token| sight.contains(token) && wanted(token));
+        let here = Some(self.ui.cursor.token).filter(|token| sight.contains(token) && wanted(token));
         let first = here.or_else(|| sight.clone().find(wanted))?;
         let (most, end) = match first < prompt {
             true => (AT_ONCE.0, prompt),

@@ -47,6 +47,7 @@ pub mod term;
 pub mod theme;
 pub mod training;
 pub mod transcript;
+pub mod ui;
 pub mod update;
 pub mod view;
 pub mod widgets;
@@ -200,9 +201,9 @@ fn open(options: TuiOptions) -> App {
     let mut app = App::new(options.theme, options.keymap, options.settings.clone());
     app.training.model = options.load.model.clone();
     app.routers = options.load.routers;
-    app.reduced_motion = options.reduced_motion || options.screen_reader;
-    app.screen_reader = options.screen_reader;
-    app.map.tape = options.tape;
+    app.ui.reduced_motion = options.reduced_motion || options.screen_reader;
+    app.ui.screen_reader = options.screen_reader;
+    app.ui.map.tape = options.tape;
     app.lessons = options.lessons;
     let opened = options
         .traces

@@ -182,9 +182,9 @@ fn entries(app: &App, context: &str) -> Vec<PaletteEntry> {
 
 /// The keys of an action where the palette was opened, else in the map.
 fn keys(app: &App, action: UiAction, context: &str) -> String {
-    let here = app.keymap.keys_for(action, context);
+    let here = app.ui.keymap.keys_for(action, context);
     let found = if here.is_empty() {
-        app.keymap.keys_for(action, "grid")
+        app.ui.keymap.keys_for(action, "grid")
     } else {
         here
     };

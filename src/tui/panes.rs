@@ -3,8 +3,9 @@
 use ratatui::layout::{Position, Rect};
 use serde::{Deserialize, Serialize};
 
-use super::app::{App, Focus};
+use super::app::App;
 use super::layout::Screen;
+use super::ui::Focus;
 
 /// The smallest width and height of a pane, borders included.
 pub const LEAST_WIDTH: u16 = 24;
@@ -121,25 +122,25 @@ impl Screen {
 
 /// Puts an edge at a place, or as near as the screen allows.
 pub fn drag(app: &mut App, edge: Edge, at: Position) {
-    if let Some(size) = Screen::new(app, app.area).and_then(|screen| screen.size_to(edge, at)) {
+    if let Some(size) = Screen::new(app, app.ui.area).and_then(|screen| screen.size_to(edge, at)) {
         set(app, edge, size);
     }
 }
 
 /// Gives an edge a size, and remembers what became of it: no key is pressed in vain later.
 fn set(app: &mut App, edge: Edge, size: u16) {
-    *app.panes.size(edge) = Some(size);
-    let became = Screen::new(app, app.area).and_then(|screen| screen.size(edge));
-    *app.panes.size(edge) = became.or(Some(size));
+    *app.ui.panes.size(edge) = Some(size);
+    let became = Screen::new(app, app.ui.area).and_then(|screen| screen.size(edge));
+    *app.ui.panes.size(edge) = became.or(Some(size));
 }
 
 /// Makes the focused pane larger, or smaller, by a step; whether there was anything to take it from.
 pub fn grow(app: &mut App, wide: bool, larger: bool) -> bool {
-    let Some(screen) = Screen::new(app, app.area) else {
+    let Some(screen) = Screen::new(app, app.ui.area) else {
         return false;
     };
     // The edge that moves, and whether its size is the pane's own.
-    let edges: &[(Edge, bool)] = match (app.focus, wide) {
+    let edges: &[(Edge, bool)] = match (app.ui.focus, wide) {
         (Focus::Prompt | Focus::Answer, true) => &[(Edge::Left, true)],
         (Focus::Map, true) => &[(Edge::Left, false)],
         (Focus::Detail, true) => &[(Edge::DetailWidth, true), (Edge::Left, true)],
@@ -154,5 +155,5 @@ pub fn grow(app: &mut App, wide: bool, larger: bool) -> bool {
     let Some((edge, own, size)) = there else { return false };
     let by = if own == larger { STEP } else { -STEP };
     set(app, edge, (i32::from(size) + by).clamp(0, i32::from(u16::MAX)) as u16);
-    *app.panes.size(edge) != Some(size)
+    *app.ui.panes.size(edge) != Some(size)
 }

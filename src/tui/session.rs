@@ -9,12 +9,13 @@ mod file;
 
 use serde::{Deserialize, Serialize};
 
-use super::app::{App, Cursor, Focus, MapMode};
+use super::app::App;
 use super::history::Parent;
 use super::override_list;
 use super::panes::Panes;
 use super::recordings::{Recording, RecordingSource};
 use super::run::{Origin, Run};
+use super::ui::{Cursor, Focus, MapMode};
 use crate::engine::RunId;
 use crate::program::MOST_LAYERS;
 use crate::trace::{Overrides, Settings, Trace};
@@ -93,16 +94,16 @@ impl Session {
             history: app.prompt.history().map(str::to_owned).collect(),
             shown: id(&app.shown),
             previous: id(&app.previous),
-            layer: app.cursor.layer,
-            token: app.cursor.token,
-            follow: app.follow,
-            focus: app.focus.name().to_owned(),
-            folded: app.folded.name().to_owned(),
-            map: app.map.mode.title().to_owned(),
-            zoom: app.map.zoom,
-            fold: app.map.fold,
-            template: app.template,
-            panes: app.panes,
+            layer: app.ui.cursor.layer,
+            token: app.ui.cursor.token,
+            follow: app.ui.follow,
+            focus: app.ui.focus.name().to_owned(),
+            folded: app.ui.folded.name().to_owned(),
+            map: app.ui.map.mode.title().to_owned(),
+            zoom: app.ui.map.zoom,
+            fold: app.ui.map.fold,
+            template: app.ui.template,
+            panes: app.ui.panes,
         };
         let saved = |run: &&Run| {
             let saved = SavedRun {
@@ -193,23 +194,23 @@ impl SessionState {
         app.overrides_path = self.overrides_path;
         app.prompt.restore(&self.prompt, self.history);
         app.begin_view();
-        app.follow = self.follow;
-        app.cursor = Cursor {
+        app.ui.follow = self.follow;
+        app.ui.cursor = Cursor {
             layer: self.layer.min(app.layers().saturating_sub(1)),
             token: self.token.min(app.last_token()),
         };
         let pane = |name: &str| Focus::ALL.into_iter().find(|focus| focus.name() == name);
-        app.focus = pane(&self.focus).unwrap_or(app.focus);
-        app.folded = pane(&self.folded)
+        app.ui.focus = pane(&self.focus).unwrap_or(app.ui.focus);
+        app.ui.folded = pane(&self.folded)
             .filter(|pane| *pane != Focus::Prompt)
-            .unwrap_or(app.folded);
+            .unwrap_or(app.ui.folded);
         let modes = [MapMode::Decisions, MapMode::Confidence, MapMode::DecidedBy];
         let mode = modes.into_iter().find(|mode| mode.title() == self.map);
-        app.map.mode = mode.unwrap_or_default();
-        app.map.zoom = self.zoom.map(|zoom| zoom.clamp(1, 3));
-        app.map.fold = self.fold;
-        app.template = self.template;
-        app.panes = self.panes;
+        app.ui.map.mode = mode.unwrap_or_default();
+        app.ui.map.zoom = self.zoom.map(|zoom| zoom.clamp(1, 3));
+        app.ui.map.fold = self.fold;
+        app.ui.template = self.template;
+        app.ui.panes = self.panes;
     }
 }
 

@@ -9,9 +9,10 @@
 
 use ratatui::layout::{Position, Rect};
 
-use super::app::{App, Cursor};
+use super::app::App;
 use super::layout;
 use super::run::Run;
+use super::ui::Cursor;
 
 /// Columns of a token's text, at least and at most.
 const LEAST_TEXT: u16 = 8;
@@ -85,10 +86,10 @@ impl Tape {
         };
         let bar = if bar >= 3 { bar } else { 0 };
         let first_layer = match layers < all {
-            true => app.cursor.layer.saturating_sub(layers / 2).min(all - layers),
+            true => app.ui.cursor.layer.saturating_sub(layers / 2).min(all - layers),
             false => 0,
         };
-        let folded = app.map.fold.unwrap_or(true) && run.prompt_len() > 0;
+        let folded = app.ui.map.fold.unwrap_or(true) && run.prompt_len() > 0;
         let mut tape = Tape {
             area,
             scale: scale.then_some(inside.y),
@@ -104,7 +105,7 @@ impl Tape {
             prompt: run.prompt_len(),
             tokens: run.tokens(),
         };
-        let (height, here) = (usize::from(area.height), tape.line_of(app.cursor.token));
+        let (height, here) = (usize::from(area.height), tape.line_of(app.ui.cursor.token));
         let most = tape.lines().saturating_sub(height);
         tape.top = here.saturating_sub(height / 2).min(most);
         tape
@@ -222,7 +223,7 @@ mod tests {
         assert_eq!(folded.rows().next().map(|(row, _)| row), Some(TapeRow::Prompt));
         assert_eq!(folded.line_away(prompt, false), prompt - 1);
         assert_eq!(folded.line_away(0, true), prompt);
-        app.map.fold = Some(false);
+        app.ui.map.fold = Some(false);
         let unfolded = Tape::new(&app, &run, pane);
         assert_eq!(unfolded.rows().next().map(|(row, _)| row), Some(TapeRow::Token(0)));
         assert_eq!(unfolded.lines(), run.tokens());

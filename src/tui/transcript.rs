@@ -33,32 +33,32 @@ impl<'a> Transcript<'a> {
     /// user scrolled away; where it is near the end, so is the end.
     pub fn new(app: &'a App, run: &'a Run, pane: Rect) -> Transcript<'a> {
         let area = layout::inner(pane);
-        let starts = match app.lines.fits(run, app.template, area.width) {
-            true => Cow::Borrowed(&app.lines),
-            false => Cow::Owned(LineStarts::of(run, app.template, area.width)),
+        let starts = match app.ui.lines.fits(run, app.ui.template, area.width) {
+            true => Cow::Borrowed(&app.ui.lines),
+            false => Cow::Owned(LineStarts::of(run, app.ui.template, area.width)),
         };
         let height = usize::from(area.height).max(1);
-        let selected = starts.row_of(run, app.cursor.token);
+        let selected = starts.row_of(run, app.ui.cursor.token);
         let place = |len: usize, selected: usize| {
             let end = len.saturating_sub(height);
             let base = match selected >= end {
                 true => end,
                 false => selected.saturating_sub(height / 2),
             };
-            base.saturating_add_signed(app.answer_scroll).min(end)
+            base.saturating_add_signed(app.ui.answer_scroll).min(end)
         };
         let mut top = place(starts.len(), selected);
         let first = top.saturating_sub(MARGIN);
         let from = starts.start(first);
         let most = height + 2 * MARGIN;
-        let marked = Some(app.cursor.token);
-        let laid = lay(pieces(run, app.template, from.0), area.width, marked, from, most);
+        let marked = Some(app.ui.cursor.token);
+        let laid = lay(pieces(run, app.ui.template, from.0), area.width, marked, from, most);
         // The sign of the selected token may have made one line more.
         let len = match laid.whole {
             true => first + laid.lines.len(),
             false => starts.len(),
         };
-        let on_line = |line: &Vec<Glyph>| line.iter().any(|g| g.key == app.cursor.token);
+        let on_line = |line: &Vec<Glyph>| line.iter().any(|g| g.key == app.ui.cursor.token);
         if let Some(row) = laid.lines.iter().rposition(on_line) {
             top = place(len, first + row).max(first);
         }
@@ -75,7 +75,7 @@ impl<'a> Transcript<'a> {
 
     /// The transcript where it is on the screen.
     pub fn on_screen(app: &'a App) -> Option<Transcript<'a>> {
-        let pane = Screen::new(app, app.area)?.answer?;
+        let pane = Screen::new(app, app.ui.area)?.answer?;
         Some(Transcript::new(app, app.shown.as_ref()?, pane))
     }
 

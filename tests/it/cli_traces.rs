@@ -178,8 +178,8 @@ fn screen_rows(trace: &Trace) -> Vec<String> {
     let mut app = fixture::empty(drllm::tui::color::ColorTier::Truecolor);
     drllm::tui::update::update(&mut app, drllm::tui::update::UiEvent::Resize(width, height));
     app.open("t".into(), None, trace.clone());
-    app.map.zoom = Some(1);
-    app.map.fold = Some(false);
+    app.ui.map.zoom = Some(1);
+    app.ui.map.fold = Some(false);
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     terminal.draw(|frame| drllm::tui::view::view(&app, frame)).unwrap();
     let buffer = terminal.backend().buffer().clone();

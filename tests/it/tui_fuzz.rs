@@ -148,11 +148,11 @@ fn perform(app: &mut App, worker: &mut Worked, deed: Deed) {
             modifiers: KeyModifiers::NONE,
         }),
         Deed::Resize(width, height) => UiEvent::Resize(width, height),
-        Deed::Tick(ms) => UiEvent::Tick(app.now + std::time::Duration::from_millis(ms)),
+        Deed::Tick(ms) => UiEvent::Tick(app.ui.now + std::time::Duration::from_millis(ms)),
         Deed::Action(at) => {
             let name = UiAction::ALL[at].name();
             let control = KeyEvent::new(KeyCode::Char('p'), KeyModifiers::CONTROL);
-            let open = |app: &App| matches!(app.overlay, Some(Overlay::Palette(_)));
+            let open = |app: &App| matches!(app.ui.overlay, Some(Overlay::Palette(_)));
             if !open(app) {
                 update(app, UiEvent::Key(control));
             }
@@ -213,11 +213,11 @@ fn answered(app: &App, request: FileRequest) -> FileReport {
 fn assert_valid(app: &App) {
     let (layers, tokens) = (app.layers(), app.shown.as_ref().map_or(0, |run| run.tokens()));
     assert!(
-        app.cursor.layer < layers.max(1) && app.cursor.token < tokens.max(1),
+        app.ui.cursor.layer < layers.max(1) && app.ui.cursor.token < tokens.max(1),
         "{:?}",
-        app.cursor
+        app.ui.cursor
     );
-    assert!(app.map.first_token <= app.cursor.token.max(tokens) && app.map.first_layer <= layers);
+    assert!(app.ui.map.first_token <= app.ui.cursor.token.max(tokens) && app.ui.map.first_layer <= layers);
     for run in [&app.shown, &app.previous, &app.unmodified].into_iter().flatten() {
         assert!(run.steps().len() <= run.trace.steps.len());
         assert!(run.layers_shown().is_none_or(|n| (1..run.layers()).contains(&n)));
@@ -225,7 +225,7 @@ fn assert_valid(app: &App) {
     }
     assert!(app.held <= app.is_busy(), "nothing runs that could be held");
     app.settings.check_alone().unwrap();
-    match &app.overlay {
+    match &app.ui.overlay {
         Some(Overlay::Palette(palette)) => assert!(palette.row < palette.found.len().max(1)),
         Some(Overlay::Lessons(dialog)) => assert!(dialog.row < app.lessons.len().max(1)),
         Some(Overlay::Overrides(list)) => {
@@ -292,7 +292,7 @@ proptest! {
         for deed in deeds {
             perform(&mut app, &mut worker, deed);
             assert_valid(&app);
-            draw(&app, app.area.width, app.area.height);
+            draw(&app, app.ui.area.width, app.ui.area.height);
             (app.quit, app.suspend, app.clipboard) = (false, false, None);
         }
     }
@@ -301,7 +301,7 @@ proptest! {
 #[test]
 fn every_small_size_is_drawn() {
     let mut app = fixture::app();
-    app.screen_reader = true;
+    app.ui.screen_reader = true;
     update(&mut app, UiEvent::Worker(fixture::loaded()));
     let overlays = [
         "", "?", "o", ":", "c", "I", "F", "T", "w", "p", ",J", ",}}", "O", "On", "ya", "S", "S5", "S65", "S\t", "A",
@@ -344,5 +344,5 @@ fn long_traces_are_drawn() {
         update(&mut app, UiEvent::Resize(width, height));
         draw(&app, width, height);
     }
-    assert_eq!(app.cursor.token, 2011);
+    assert_eq!(app.ui.cursor.token, 2011);
 }

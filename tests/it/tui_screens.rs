@@ -7,12 +7,13 @@ use std::time::Duration;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use drllm::engine::{Command, RouterChoice, SearchEnd, WorkerEvent as Worker};
 use drllm::testing::fixture;
-use drllm::tui::app::{App, Focus};
+use drllm::tui::app::App;
 use drllm::tui::color::ColorTier;
 use drllm::tui::files::FileReport;
 use drllm::tui::job::{JobEvent, JobRequest};
 use drllm::tui::recordings;
 use drllm::tui::training::Size;
+use drllm::tui::ui::Focus;
 use drllm::tui::update::{UiEvent, update};
 use drllm::tui::view::view;
 use ratatui::Terminal;
@@ -156,7 +157,7 @@ fn programs_that_a_predictor_proposed() {
     let mut app = ready();
     app.prompt.set("Why is the sky blue?");
     keys(&mut app, "C");
-    assert!(app.overlay.is_none(), "nothing was proposed for a recording");
+    assert!(app.ui.overlay.is_none(), "nothing was proposed for a recording");
     ran(&mut app, &fixture::predicted_trace(7, 24));
     insta::assert_snapshot!("predicted_80x24", text(&draw(&mut app, (80, 24))));
     keys(&mut app, "Cj");
@@ -173,12 +174,12 @@ fn programs_that_a_predictor_proposed() {
     let mut other = fixture::trace(9, 20);
     other.header.settings.program = Some(drllm::program::Program::standard(30));
     hear(&mut app, fixture::events(run, &other));
-    assert!(matches!(app.overlay, Some(Overlay::Compare(_))));
+    assert!(matches!(app.ui.overlay, Some(Overlay::Compare(_))));
     insta::assert_snapshot!("candidates_compared_80x24", text(&draw(&mut app, (80, 24))));
     key(&mut app, KeyCode::Esc);
     keys(&mut app, "C");
     assert!(
-        app.overlay.is_some(),
+        app.ui.overlay.is_some(),
         "the candidates of the run before are still at hand"
     );
 }
@@ -193,7 +194,7 @@ fn depth_routers_for_a_model_of_ones_own() {
         model.sha256 = "0123456789abcdef".into();
         *routers = None;
     }
-    app.notice = None;
+    app.ui.notice = None;
     hear(&mut app, [model.clone()]);
     let said = text(&draw(&mut app, (200, 60)));
     assert!(
@@ -272,7 +273,8 @@ fn depth_routers_for_a_model_of_ones_own() {
         "{said}"
     );
     assert!(
-        app.notice
+        app.ui
+            .notice
             .as_ref()
             .unwrap()
             .text
@@ -284,7 +286,7 @@ fn depth_routers_for_a_model_of_ones_own() {
         panic!("{commands:?}");
     };
     assert!(path.ends_with("my-model-Q4_K_M-0123456789ab.quick.depth.safetensors"));
-    assert!(app.overlay.is_none());
+    assert!(app.ui.overlay.is_none());
 }
 
 /// Presses keys; the worker answers what they ask.
@@ -316,7 +318,7 @@ fn branches(app: &mut App, typed: &str, seed: u64) {
 #[test]
 fn inside_a_token() {
     let mut app = ready();
-    app.cursor.token = 26;
+    app.ui.cursor.token = 26;
     asks(&mut app, "I");
     snapshots("inside", &mut app);
     // The wheel of layers turns under the cursor, and tokens pass.
@@ -333,9 +335,9 @@ fn positions_of_three_digits_are_not_cut() {
     ran(&mut app, &fixture::token_trace(3, 1100));
     for size in SIZES {
         for token in [150, 1050] {
-            app.cursor.token = token;
-            app.focus = Focus::Detail;
-            app.folded = Focus::Detail;
+            app.ui.cursor.token = token;
+            app.ui.focus = Focus::Detail;
+            app.ui.folded = Focus::Detail;
             let screen = text(&draw(&mut app, size));
             assert!(screen.contains(&format!("position {token}")), "{size:?}\n{screen}");
         }
@@ -345,8 +347,8 @@ fn positions_of_three_digits_are_not_cut() {
 #[test]
 fn a_token_followed_over_the_layers() {
     let mut app = ready();
-    app.cursor.token = 26;
-    app.cursor.layer = 20;
+    app.ui.cursor.token = 26;
+    app.ui.cursor.layer = 20;
     asks(&mut app, "In");
     snapshots("inside_follow", &mut app);
     keys(&mut app, "/ moon");
@@ -371,7 +373,7 @@ fn asks_on(app: &mut App, typed: &str) {
 #[test]
 fn the_map_as_a_logit_lens() {
     let mut app = ready();
-    app.cursor.token = 26;
+    app.ui.cursor.token = 26;
     let first = keys(&mut app, "V");
     assert_eq!(first.len(), 1);
     key(&mut app, KeyCode::Esc);
@@ -401,7 +403,7 @@ fn the_next_token_of_a_held_run_both_ways() {
     let run = app.starting.as_ref().unwrap().id;
     let events = fixture::events(run, &fixture::token_trace(3, 60));
     hear(&mut app, events.into_iter().take(34));
-    app.cursor.layer = 12;
+    app.ui.cursor.layer = 12;
     keys(&mut app, " ");
     let asked = keys(&mut app, "N");
     insta::assert_snapshot!("next_waiting_80x24", text(&draw(&mut app, (80, 24))));
@@ -428,7 +430,7 @@ fn the_unmodified_answer_under_the_routed_one() {
     base.steps[14].id = 7;
     base.steps[14].text = "青".into();
     hear(&mut app, fixture::events(*run, &base));
-    app.cursor.token = 26;
+    app.ui.cursor.token = 26;
     key(&mut app, KeyCode::Esc);
     for (width, height) in [(80, 24), (200, 60)] {
         let screen = text(&draw(&mut app, (width, height)));
@@ -449,7 +451,7 @@ fn the_tape_says_what_comes_next_and_names_bytes() {
     ran(&mut app, &fixture::with_next(fixture::token_trace(9, 48)));
     keys(&mut app, "Z");
     key(&mut app, KeyCode::Esc);
-    app.cursor.token = 12 + 36;
+    app.ui.cursor.token = 12 + 36;
     for (width, height) in [(80, 24), (200, 60)] {
         let screen = text(&draw(&mut app, (width, height)));
         assert!(screen.contains("<F0 9F>"), "{screen}");
@@ -478,7 +480,7 @@ fn inside_without_colours() {
 #[test]
 fn a_flip_before_and_after_it_is_tried() {
     let mut app = ready();
-    app.cursor.token = 26;
+    app.ui.cursor.token = 26;
     keys(&mut app, "F");
     insta::assert_snapshot!("flips_80x24", text(&draw(&mut app, (80, 24))));
     keys(&mut app, "jjj");
@@ -490,7 +492,7 @@ fn a_flip_before_and_after_it_is_tried() {
 #[test]
 fn another_token_is_chosen() {
     let mut app = ready();
-    app.cursor.token = 26;
+    app.ui.cursor.token = 26;
     asks(&mut app, "T");
     key(&mut app, KeyCode::Down);
     snapshots("force", &mut app);
@@ -501,10 +503,10 @@ fn runs_and_their_branches() {
     let mut app = ready();
     app.prompt.set("Why is the sky blue?");
     ran(&mut app, &fixture::trace(3, 40));
-    app.cursor.token = 20;
+    app.ui.cursor.token = 20;
     keys(&mut app, "s");
     branches(&mut app, "R", 5);
-    app.cursor.token = 24;
+    app.ui.cursor.token = 24;
     keys(&mut app, "d");
     branches(&mut app, "R", 6);
     ran(&mut app, &fixture::token_trace(9, 30));
@@ -617,7 +619,7 @@ fn an_error_stays_until_dismissed_and_the_prompt_is_kept() {
     );
     snapshots("error", &mut app);
     key(&mut app, KeyCode::Esc);
-    assert!(app.notice.is_none());
+    assert!(app.ui.notice.is_none());
     assert!(app.prompt.text().starts_with("def f(x):\n\treturn"));
 }
 
@@ -794,7 +796,7 @@ fn the_list_of_overrides() {
 #[test]
 fn a_screen_for_screen_readers() {
     let mut app = ready();
-    app.screen_reader = true;
+    app.ui.screen_reader = true;
     keys(&mut app, "hhh");
     for size in SIZES {
         let mut terminal = Terminal::new(TestBackend::new(size.0, size.1)).unwrap();
@@ -830,7 +832,7 @@ fn a_trace_that_is_stepped_by_layer() {
 #[test]
 fn a_recording_is_played_step_by_step() {
     let mut app = fixture::empty(ColorTier::Truecolor);
-    app.reduced_motion = false;
+    app.ui.reduced_motion = false;
     app.open("why the sky is blue".into(), None, fixture::trace(7, 60));
     assert_eq!(app.shown.as_ref().unwrap().steps().len(), 0);
     assert!(app.is_animated());
@@ -869,7 +871,7 @@ fn a_search_under_way_and_done() {
     hear(&mut app, fixture::searched(*search, &steps[request.simulations / 2..]));
     hear(&mut app, [fixture::search_ended(*search, SearchEnd::Done)]);
     snapshots("search_done", &mut app);
-    app.screen_reader = true;
+    app.ui.screen_reader = true;
     snapshot_small("search_screen_reader", &mut app);
 }
 
@@ -901,7 +903,7 @@ fn a_loop_map_under_way_and_done() {
     hear(&mut app, fixture::mapped(*map, &steps[steps.len() * 5 / 8..]));
     hear(&mut app, [fixture::map_ended(*map, SearchEnd::Done)]);
     snapshots("loop_map_done", &mut app);
-    app.screen_reader = true;
+    app.ui.screen_reader = true;
     snapshot_small("loop_map_screen_reader", &mut app);
 }
 
@@ -909,7 +911,7 @@ fn a_loop_map_under_way_and_done() {
 fn a_loop_map_without_colours() {
     let mut app = fixture::empty(ColorTier::None);
     hear(&mut app, [fixture::loaded()]);
-    app.focus = drllm::tui::app::Focus::Map;
+    app.ui.focus = drllm::tui::ui::Focus::Map;
     keys(&mut app, "@");
     let commands = key(&mut app, KeyCode::Enter);
     hear(&mut app, fixture::answers(&commands));
@@ -945,7 +947,7 @@ fn a_search_without_colours() {
 fn tape() {
     let mut app = ready();
     app.open("a story".into(), None, fixture::depth_trace(40));
-    app.map.tape = true;
+    app.ui.map.tape = true;
     snapshots("tape", &mut app);
 }
 
@@ -953,12 +955,12 @@ fn tape() {
 fn a_looped_model_has_its_iterations_bracketed() {
     let mut app = fixture::app();
     app.open("looped".into(), None, fixture::looped_trace(3, 12));
-    app.cursor.layer = 24;
-    app.map.tape = true;
+    app.ui.cursor.layer = 24;
+    app.ui.map.tape = true;
     let tape = text(&draw(&mut app, (200, 60)));
     assert!(tape.contains("0 1─2─3─4─5─6─7─8─9─10"), "{tape}");
     assert!(tape.contains("Layer 2, iteration 12 of 13"), "{tape}");
-    app.map.tape = false;
+    app.ui.map.tape = false;
     let map = text(&draw(&mut app, (200, 60)));
     assert!(
         map.contains("╰24") && map.contains("╭25") && map.contains(" 28"),
@@ -975,6 +977,6 @@ fn the_looped_model_by_itself() {
         recording.prompt.clone(),
         recording.trace().unwrap(),
     );
-    app.map.tape = true;
+    app.ui.map.tape = true;
     snapshots("looped", &mut app);
 }

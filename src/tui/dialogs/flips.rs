@@ -131,7 +131,7 @@ impl FlipDialog {
         }
         (self.row, self.flip) = (row, None);
         if let Some(&selected) = self.selected() {
-            app.cursor.layer = selected.layer;
+            app.ui.cursor.layer = selected.layer;
             update::select_token(app, selected.position);
         }
     }

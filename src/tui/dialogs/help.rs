@@ -37,7 +37,7 @@ impl Dialog for HelpDialog {
     }
 
     fn words(&self, app: &App) -> String {
-        let key = |action| app.keymap.keys_for(action, "overlay").into_iter().next();
+        let key = |action| app.ui.keymap.keys_for(action, "overlay").into_iter().next();
         let key = |action| key(action).unwrap_or_else(|| "no key".to_owned());
         let (down, close) = (key(Down), key(Close));
         let place = match self.scroll {

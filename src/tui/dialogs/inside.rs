@@ -42,7 +42,7 @@ impl Dialog for InsideDialog {
     }
 
     fn handle(mut self, app: &mut App, action: UiAction) -> Handled {
-        let before = app.cursor.token;
+        let before = app.ui.cursor.token;
         if let Some(edit) = self.edit.take() {
             match action {
                 Accept => {
@@ -63,16 +63,16 @@ impl Dialog for InsideDialog {
             Flips => return opened(app, update::inside::open_flips),
             Force => return opened(app, update::inside::open_force),
             Branch => return opened(app, update::inside::branch),
-            Up => app.cursor.layer = (app.cursor.layer + 1).min(app.layers().saturating_sub(1)),
-            Down => app.cursor.layer = app.cursor.layer.saturating_sub(1),
-            TopLayer => app.cursor.layer = app.layers().saturating_sub(1),
-            BottomLayer => app.cursor.layer = 0,
+            Up => app.ui.cursor.layer = (app.ui.cursor.layer + 1).min(app.layers().saturating_sub(1)),
+            Down => app.ui.cursor.layer = app.ui.cursor.layer.saturating_sub(1),
+            TopLayer => app.ui.cursor.layer = app.layers().saturating_sub(1),
+            BottomLayer => app.ui.cursor.layer = 0,
             Left => update::select_token(app, before.saturating_sub(1)),
             Right => update::select_token(app, before + 1),
             _ => {}
         }
         match self.inspection {
-            PendingQuestion::Here(_) | PendingQuestion::Waiting(_) if app.cursor.token == before => stays(self),
+            PendingQuestion::Here(_) | PendingQuestion::Waiting(_) if app.ui.cursor.token == before => stays(self),
             _ => opened(app, |app| update::inside::open_following(app, self.follow)),
         }
     }
@@ -103,7 +103,7 @@ impl Dialog for InsideDialog {
         let Some(inspection) = self.inspection.here() else {
             return format!("inside {token}: {}", self.inspection.told());
         };
-        let layer = app.cursor.layer;
+        let layer = app.ui.cursor.layer;
         let of_layer = |stage: &&Stage| stage.block.is_some_and(|(l, _)| l == layer);
         let Some(stage) = inspection.stages.iter().rfind(of_layer) else {
             return format!("inside {token}: layer {layer} is not in the program");

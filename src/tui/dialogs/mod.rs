@@ -207,9 +207,9 @@ fn help() -> Handled {
 
 /// What `open` makes of the screen when a dialog calls it.
 fn opened(app: &mut App, open: impl FnOnce(&mut App) -> Vec<Command>) -> Handled {
-    app.overlay = None;
+    app.ui.overlay = None;
     let commands = open(app);
-    (app.overlay.take(), commands)
+    (app.ui.overlay.take(), commands)
 }
 
 /// The new row of a list whose last one is `last`, by the keys that move in it.

@@ -35,7 +35,7 @@ impl Dialog for NextDialog {
     }
 
     fn handle(self, app: &mut App, action: UiAction) -> Handled {
-        let layer = app.cursor.layer;
+        let layer = app.ui.cursor.layer;
         let last = app.layers().saturating_sub(1);
         let at = Action::ALL.iter().position(|a| *a == self.action).unwrap_or(0);
         let turned = |by: usize| Action::ALL[(at + by) % Action::ALL.len()];
@@ -50,10 +50,10 @@ impl Dialog for NextDialog {
                 return (None, vec![Command::Resume]);
             }
             // Layer 0 is the lowest.
-            Up => app.cursor.layer = moved(layer, last, Down),
-            Down => app.cursor.layer = moved(layer, last, Up),
-            TopLayer => app.cursor.layer = last,
-            BottomLayer => app.cursor.layer = 0,
+            Up => app.ui.cursor.layer = moved(layer, last, Down),
+            Down => app.ui.cursor.layer = moved(layer, last, Up),
+            TopLayer => app.ui.cursor.layer = last,
+            BottomLayer => app.ui.cursor.layer = 0,
             PinSkip => return computed(app, Action::Skip),
             PinExecute => return computed(app, Action::Execute),
             PinRepeat => return computed(app, Action::Repeat),
@@ -61,7 +61,7 @@ impl Dialog for NextDialog {
             Left => return computed(app, turned(Action::ALL.len() - 1)),
             _ => {}
         }
-        match app.cursor.layer == layer {
+        match app.ui.cursor.layer == layer {
             true => stays(self),
             false => computed(app, self.action),
         }
@@ -88,7 +88,7 @@ impl Dialog for NextDialog {
     }
 
     fn words(&self, app: &App) -> String {
-        let place = format!("the next token, layer {} to {}", app.cursor.layer, self.action);
+        let place = format!("the next token, layer {} to {}", app.ui.cursor.layer, self.action);
         let Some(intervention) = self.intervention.here() else {
             return format!("{place}: {}", self.intervention.told());
         };

@@ -12,9 +12,9 @@ use crate::config::{ConfigError, ConfigSource};
 use crate::program::Action;
 use crate::trace::{DecidedBy, Trace};
 use crate::tui::action::UiAction;
-use crate::tui::app::Focus;
 use crate::tui::keymap::KeyAction;
 use crate::tui::recordings;
+use crate::tui::ui::Focus;
 
 /// Traces over this many bytes are refused: the screen opens before they are read.
 const MAX_TRACE: u64 = 16 << 20;

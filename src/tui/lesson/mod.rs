@@ -6,7 +6,7 @@ mod tour;
 use std::path::Path;
 
 use super::action::UiAction;
-use super::app::Focus;
+use super::ui::Focus;
 use crate::config::ConfigError;
 use crate::config::source::{read_text, suggestion};
 use crate::program::Action;

@@ -74,7 +74,7 @@ impl Tour {
 
     /// Whether the check of the step's task holds.
     pub fn holds(&self, app: &App, check: &Check) -> bool {
-        let cursor = app.cursor;
+        let cursor = app.ui.cursor;
         let run = app.shown.as_ref();
         let decision = run.and_then(|run| run.decision(cursor.layer, cursor.token));
         let token = run.and_then(|run| (cursor.token + 1).checked_sub(run.prompt_len()));
@@ -184,7 +184,7 @@ fn score(app: &App, task: &LessonTask) -> String {
 fn with_keys(app: &App, text: &str) -> String {
     file::with_keys(text, |action| {
         let contexts = ["grid", "prompt", "global", "search-form", "overlay"];
-        let keys = contexts.iter().map(|context| app.keymap.keys_for(action, context));
+        let keys = contexts.iter().map(|context| app.ui.keymap.keys_for(action, context));
         let key = keys.into_iter().find_map(|keys| keys.into_iter().next());
         key.unwrap_or_else(|| format!("\"{}\" in the palette", action.label()))
     })
@@ -192,8 +192,8 @@ fn with_keys(app: &App, text: &str) -> String {
 
 /// Pages of the step on the screen as it is.
 pub fn pages(app: &App) -> usize {
-    match layout::Screen::new(app, app.area) {
-        Some(_) => page(app, app.area.width, app.area.height).map_or(1, |page| page.pages),
+    match layout::Screen::new(app, app.ui.area) {
+        Some(_) => page(app, app.ui.area.width, app.ui.area.height).map_or(1, |page| page.pages),
         None => 1,
     }
 }

@@ -17,7 +17,7 @@ fn used() -> App {
     update(&mut app, UiEvent::Resize(120, 40));
     update(&mut app, UiEvent::Worker(fixture::loaded()));
     app.recordings = vec![Recording::opened("mine.jsonl".into(), fixture::trace(3, 9))];
-    app.focus = Focus::Map;
+    app.ui.focus = Focus::Map;
     app.prompt.set("Why is the sky blue?");
     app.prompt.remember();
     app.prompt.set("And at night?\nReally?");
@@ -33,7 +33,7 @@ fn used() -> App {
             update(&mut app, UiEvent::Worker(event));
         }
     }
-    app.cursor = Cursor { layer: 7, token: 20 };
+    app.ui.cursor = Cursor { layer: 7, token: 20 };
     let branch = keys(&mut app, "R");
     let [
         Command::Branch {
@@ -52,8 +52,8 @@ fn used() -> App {
     keys(&mut app, "+++O ");
     update(&mut app, UiEvent::Key(KeyEvent::from(KeyCode::Esc)));
     keys(&mut app, "mmi");
-    (app.cursor, app.follow) = (Cursor { layer: 4, token: 18 }, false);
-    app.panes.left = Some(40);
+    (app.ui.cursor, app.ui.follow) = (Cursor { layer: 4, token: 18 }, false);
+    app.ui.panes.left = Some(40);
     app
 }
 
@@ -79,15 +79,15 @@ fn told(app: &App) -> String {
             &app.settings,
             app.settled(),
             app.off.len(),
-            app.cursor,
-            app.follow,
-            app.focus,
-            app.map.mode
+            app.ui.cursor,
+            app.ui.follow,
+            app.ui.focus,
+            app.ui.map.mode
         ),
         (
             app.prompt.text(),
-            app.template,
-            app.panes,
+            app.ui.template,
+            app.ui.panes,
             &app.previous.as_ref().map(of)
         )
     )
@@ -126,6 +126,7 @@ fn a_session_comes_back_as_it_was() {
     assert_eq!(again.runs().filter(|run| !run.is_recording()).count(), 6);
     assert!(
         again
+            .ui
             .notice
             .as_ref()
             .unwrap()
@@ -149,7 +150,7 @@ fn a_run_under_way_is_kept_as_far_as_it_is_and_not_disturbed() {
     }
     keys(&mut app, "W");
     assert_eq!(app.file, None);
-    assert!(app.notice.as_ref().unwrap().text.contains("a run is under way"));
+    assert!(app.ui.notice.as_ref().unwrap().text.contains("a run is under way"));
     let (_folder, path) = kept(&app);
     let mut again = fixture::empty(crate::tui::color::ColorTier::None);
     read(&path).unwrap().restore(&mut again);
@@ -161,7 +162,7 @@ fn a_run_under_way_is_kept_as_far_as_it_is_and_not_disturbed() {
         message: "late".into(),
     };
     update(&mut again, UiEvent::Worker(failed));
-    assert_eq!(again.notice, None);
+    assert_eq!(again.ui.notice, None);
 }
 
 #[test]
@@ -187,7 +188,7 @@ fn a_damaged_run_costs_no_other() {
         assert!(damaged.contains(said), "{damaged}");
         let mut again = fixture::empty(crate::tui::color::ColorTier::None);
         update(&mut again, UiEvent::File(FileReport::Session(Ok(Box::new(session)))));
-        let notice = again.notice.unwrap().text;
+        let notice = again.ui.notice.unwrap().text;
         assert!(
             notice.contains("1 of the session's runs and traces are damaged"),
             "{notice}"
@@ -270,5 +271,5 @@ fn a_session_that_cannot_come_back_is_refused_with_what_to_do() {
     assert!(folder.contains("not a regular file"), "{folder}");
     let mut app = fixture::app();
     update(&mut app, UiEvent::File(FileReport::Session(Err(absent.to_string()))));
-    assert!(app.notice.as_ref().unwrap().text.contains("no session yet"));
+    assert!(app.ui.notice.as_ref().unwrap().text.contains("no session yet"));
 }

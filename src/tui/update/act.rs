@@ -1,7 +1,7 @@
 //! What every action does while no dialog is open.
 
 use super::super::action::UiAction;
-use super::super::app::{App, Cursor, Focus};
+use super::super::app::App;
 use super::super::clipboard;
 use super::super::dial;
 use super::super::dialogs::{Against, CompareDialog, HelpDialog, Overlay};
@@ -16,6 +16,7 @@ use super::super::save::SaveDialog;
 use super::super::settings::{SettingsDialog, SettingsField, other, step_budget, step_dial};
 use super::super::tape::Tape;
 use super::super::transcript::Transcript;
+use super::super::ui::{Cursor, Focus};
 use super::{
     candidates, focus, grid, guess, inside, intervene, lens, lessons, loop_map, palette, play, requests, search,
     select_token, stats, tape, training, twin,
@@ -50,7 +51,7 @@ pub(in crate::tui) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         LoopMap => loop_map::open(app),
         Stats => stats::open(app),
         TrainRouters => training::open(app),
-        SaveRun if app.shown.is_some() => app.overlay = Some(Overlay::Save(SaveDialog::default())),
+        SaveRun if app.shown.is_some() => app.ui.overlay = Some(Overlay::Save(SaveDialog::default())),
         SaveRun => app.info("there is no run to save yet"),
         RestoreSession if app.is_busy() => {
             app.info("a run is under way: wait for its end, or stop it, then bring the session back");
@@ -59,11 +60,11 @@ pub(in crate::tui) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Compare => compare(app),
         Divergence => {
             compare(app);
-            if let Some(Overlay::Compare(CompareDialog { against, .. })) = app.overlay {
+            if let Some(Overlay::Compare(CompareDialog { against, .. })) = app.ui.overlay {
                 return inside::diverge(app, against);
             }
         }
-        Settings => app.overlay = Some(Overlay::Settings(SettingsDialog::default())),
+        Settings => app.ui.overlay = Some(Overlay::Settings(SettingsDialog::default())),
         PlayPause | StepToken | StepBack | StepLayer | StepLayerBack | PlaySlower | PlayFaster | JumpToken => {
             return play::act(app, action);
         }
@@ -73,8 +74,14 @@ pub(in crate::tui) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         PinDamped => pin_damped(app),
         PinAuto => pin(app, None),
         EndLoop => end_loop(app),
-        Mark => app.mark = if app.mark.is_some() { None } else { Some(app.cursor) },
-        Overrides => app.overlay = Some(Overlay::Overrides(OverrideList::default())),
+        Mark => {
+            app.ui.mark = if app.ui.mark.is_some() {
+                None
+            } else {
+                Some(app.ui.cursor)
+            }
+        }
+        Overrides => app.ui.overlay = Some(Overlay::Overrides(OverrideList::default())),
         ClearPins => {
             app.clear_overrides();
             app.info(format!(
@@ -96,8 +103,8 @@ pub(in crate::tui) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         }
         NextUncertain => next_uncertain(app),
         Follow => {
-            app.follow = !app.follow;
-            if app.follow {
+            app.ui.follow = !app.ui.follow;
+            if app.ui.follow {
                 select_token(app, usize::MAX);
             }
         }
@@ -105,33 +112,33 @@ pub(in crate::tui) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         FocusPrevious => turn_focus(app, Focus::ALL.len() - 1),
         FocusPrompt => focus(app, Focus::Prompt),
         PaneWider | PaneNarrower | PaneTaller | PaneShorter => resize(app, action),
-        PanesReset => app.panes = panes::Panes::default(),
-        MapMode if app.map.lens => {
-            app.map.lens = false;
-            app.info(format!("the map shows {} again", app.map.mode.title()));
+        PanesReset => app.ui.panes = panes::Panes::default(),
+        MapMode if app.ui.map.lens => {
+            app.ui.map.lens = false;
+            app.info(format!("the map shows {} again", app.ui.map.mode.title()));
         }
-        MapMode => app.map.mode = app.map.mode.next(),
+        MapMode => app.ui.map.mode = app.ui.map.mode.next(),
         Tape => {
-            app.map.tape = !app.map.tape || app.map.lens;
-            app.map.lens = false;
-            app.info(match app.map.tape {
+            app.ui.map.tape = !app.ui.map.tape || app.ui.map.lens;
+            app.ui.map.lens = false;
+            app.info(match app.ui.map.tape {
                 true => "the tape: a line a token, its layers from left to right",
                 false => "the map: a column a token, its layers from bottom to top",
             });
         }
-        Zoom if app.map.lens => app.map.lens_zoom = app.map.lens_zoom.next(),
-        Zoom => app.map.zoom = Some(grid(app).map_or(1, |g| g.cell) % 3 + 1),
-        FoldPrompt if app.map.lens => app.info("the lens shows every token of the prompt: only the map folds them"),
+        Zoom if app.ui.map.lens => app.ui.map.lens_zoom = app.ui.map.lens_zoom.next(),
+        Zoom => app.ui.map.zoom = Some(grid(app).map_or(1, |g| g.cell) % 3 + 1),
+        FoldPrompt if app.ui.map.lens => app.info("the lens shows every token of the prompt: only the map folds them"),
         FoldPrompt => match grid(app) {
             Some(grid) => {
-                app.map.fold = Some(!grid.folded);
-                app.map.first_token = 0;
+                app.ui.map.fold = Some(!grid.folded);
+                app.ui.map.first_token = 0;
             }
             None => app.info("the prompt is folded where the map is: go there with Tab"),
         },
         Twin => twin::toggle(app),
         GuessShallow | GuessDeep => guess::guess(app, action == GuessDeep),
-        Template => app.template = !app.template,
+        Template => app.ui.template = !app.ui.template,
         Palette => palette::open(app),
         Lessons | LessonNext | LessonPrevious | LessonLeave => return lessons::act(app, action),
         CopyAnswer | CopyProgram | CopyCell => match clipboard::copy(app, action) {
@@ -141,7 +148,7 @@ pub(in crate::tui) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
             }
             Err(message) => app.info(message),
         },
-        Help => app.overlay = Some(Overlay::Help(HelpDialog { scroll: 0 })),
+        Help => app.ui.overlay = Some(Overlay::Help(HelpDialog { scroll: 0 })),
         Dismiss => dismiss(app),
         NewLine => app.prompt.new_line(),
         HistoryPrevious => app.prompt.browse(true),
@@ -160,7 +167,7 @@ pub(in crate::tui) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
 fn compare(app: &mut App) {
     match (&app.previous, &app.shown) {
         (Some(_), Some(_)) => {
-            app.overlay = Some(Overlay::Compare(CompareDialog {
+            app.ui.overlay = Some(Overlay::Compare(CompareDialog {
                 against: Against::Previous,
                 scroll: 0,
             }));
@@ -178,7 +185,7 @@ fn pin(app: &mut App, action: Option<Action>) {
     for layer in layers {
         overrides::set(&mut app.settings.pins, layer, positions, action, context);
     }
-    app.mark = None;
+    app.ui.mark = None;
 }
 
 /// Pins the layer, or the marked cells, to a damped repeat: by a half, then by a quarter, then to a whole one.
@@ -188,14 +195,14 @@ fn pin_damped(app: &mut App) {
     }
     let (layers, positions) = app.selection();
     let context = app.ready().map_or(usize::MAX / 2, |m| m.context);
-    let (layer, token) = (app.cursor.layer, app.cursor.token);
+    let (layer, token) = (app.ui.cursor.layer, app.ui.cursor.token);
     let repeated = pinned(app.next_pins(), layer, token) == Some(Action::Repeat);
     let damping = repeated.then(|| pinned_damping(app.next_pins(), layer, token));
     let damping = overrides::next_damping(damping);
     for layer in layers {
         overrides::set_damped(&mut app.settings.pins, layer, positions, damping, context);
     }
-    app.mark = None;
+    app.ui.mark = None;
     app.info(match damping {
         Damping::NONE => "the next run: the second execution whole".to_owned(),
         damping => format!("the next run: of what the second execution adds, {damping} times as much"),
@@ -208,17 +215,17 @@ fn end_loop(app: &mut App) {
     let Some(looped) = app.looped() else {
         return app.info("no loop to end: only a looped model has one (--model loopmoe)");
     };
-    let Some(iteration) = looped.execution(app.cursor.layer).1 else {
+    let Some(iteration) = looped.execution(app.ui.cursor.layer).1 else {
         return app.info("move to a layer of the loop first: it ends after the iteration at the cursor");
     };
-    let positions = app.mark.and(app.selection().1);
+    let positions = app.ui.mark.and(app.selection().1);
     let context = app.ready().map_or(usize::MAX / 2, |m| m.context);
     let end = looped.iteration(iteration).end;
     for layer in looped.first..looped.end() {
         let action = (layer >= end).then_some(Action::Skip);
         overrides::set(&mut app.settings.pins, layer, positions, action, context);
     }
-    app.mark = None;
+    app.ui.mark = None;
     let all = looped.iterations;
     let count = match iteration == all {
         true => format!("all {all}"),
@@ -275,32 +282,32 @@ pub(in crate::tui) fn turn_budget(app: &mut App, up: bool) {
 }
 
 fn edit(app: &mut App, field: SettingsField) {
-    app.overlay = Some(Overlay::Settings(SettingsDialog::editing(field, field.shown(app))));
+    app.ui.overlay = Some(Overlay::Settings(SettingsDialog::editing(field, field.shown(app))));
 }
 
 /// As [`move_cursor`]: tokens lie below each other, layers beside each other.
 fn move_on_tape(app: &mut App, action: UiAction, tape: &Tape) {
-    let Cursor { layer, token } = app.cursor;
+    let Cursor { layer, token } = app.ui.cursor;
     match action {
         UiAction::Up | UiAction::Down => select_token(app, tape.line_away(token, action == UiAction::Down)),
-        UiAction::Left => app.cursor.layer = layer.saturating_sub(1),
-        UiAction::Right => app.cursor.layer = layer + 1,
+        UiAction::Left => app.ui.cursor.layer = layer.saturating_sub(1),
+        UiAction::Right => app.ui.cursor.layer = layer + 1,
         UiAction::PageLeft => select_token(app, token.saturating_sub(tape.capacity())),
         UiAction::PageRight => select_token(app, token + tape.capacity()),
         UiAction::FirstToken => select_token(app, 0),
         UiAction::LastToken => select_token(app, usize::MAX),
-        UiAction::TopLayer => app.cursor.layer = app.layers().saturating_sub(1),
-        UiAction::BottomLayer => app.cursor.layer = 0,
+        UiAction::TopLayer => app.ui.cursor.layer = app.layers().saturating_sub(1),
+        UiAction::BottomLayer => app.ui.cursor.layer = 0,
         _ => {}
     }
 }
 
 fn move_cursor(app: &mut App, action: UiAction) {
-    let in_answer = app.focus == Focus::Answer;
+    let in_answer = app.ui.focus == Focus::Answer;
     if let Some(tape) = tape(app).filter(|_| !in_answer) {
         return move_on_tape(app, action, &tape);
     }
-    let Cursor { layer, token } = app.cursor;
+    let Cursor { layer, token } = app.ui.cursor;
     let page = match grid(app) {
         Some(grid) if !in_answer => grid.capacity(),
         _ => ANSWER_PAGE,
@@ -317,10 +324,10 @@ fn move_cursor(app: &mut App, action: UiAction) {
                 select_token(app, token);
             }
         }
-        UiAction::Up => app.cursor.layer = layer + 1,
-        UiAction::Down => app.cursor.layer = layer.saturating_sub(1),
-        UiAction::TopLayer => app.cursor.layer = app.layers().saturating_sub(1),
-        UiAction::BottomLayer => app.cursor.layer = 0,
+        UiAction::Up => app.ui.cursor.layer = layer + 1,
+        UiAction::Down => app.ui.cursor.layer = layer.saturating_sub(1),
+        UiAction::TopLayer => app.ui.cursor.layer = app.layers().saturating_sub(1),
+        UiAction::BottomLayer => app.ui.cursor.layer = 0,
         _ => {}
     }
 }
@@ -328,17 +335,17 @@ fn move_cursor(app: &mut App, action: UiAction) {
 /// Goes to the least confident decision at the cursor's token, from there to the next one.
 fn next_uncertain(app: &mut App) {
     let Some(run) = &app.shown else { return };
-    let margin = |layer| Some((layer, run.decision(layer, app.cursor.token)?.margin()?));
+    let margin = |layer| Some((layer, run.decision(layer, app.ui.cursor.token)?.margin()?));
     let mut layers: Vec<(usize, f32)> = (0..run.layers()).filter_map(margin).collect();
     layers.sort_by(|a, b| a.1.total_cmp(&b.1));
     if layers.is_empty() {
         return app.info("no router was asked here, so there is no confidence to compare");
     }
     let visited = layers
-        .get(app.unsure)
-        .is_some_and(|(layer, _)| *layer == app.cursor.layer);
-    app.unsure = if visited { (app.unsure + 1) % layers.len() } else { 0 };
-    app.cursor.layer = layers[app.unsure].0;
+        .get(app.ui.unsure)
+        .is_some_and(|(layer, _)| *layer == app.ui.cursor.layer);
+    app.ui.unsure = if visited { (app.ui.unsure + 1) % layers.len() } else { 0 };
+    app.ui.cursor.layer = layers[app.ui.unsure].0;
 }
 
 fn resize(app: &mut App, action: UiAction) {
@@ -352,22 +359,22 @@ fn resize(app: &mut App, action: UiAction) {
 
 fn turn_focus(app: &mut App, by: usize) {
     // Where there are tabs, in their order.
-    let has_tabs = Screen::new(app, app.area).is_some_and(|screen| screen.tabs.is_some());
+    let has_tabs = Screen::new(app, app.ui.area).is_some_and(|screen| screen.tabs.is_some());
     let [map, answer, detail] = TABS;
     let order = match has_tabs {
         true => [Focus::Prompt, map, answer, detail],
         false => Focus::ALL,
     };
-    let at = order.iter().position(|f| *f == app.focus).unwrap_or(0);
+    let at = order.iter().position(|f| *f == app.ui.focus).unwrap_or(0);
     focus(app, order[(at + by) % order.len()]);
 }
 
 /// One thing at a time: a message, the mark; from the prompt it leads to the map.
 fn dismiss(app: &mut App) {
-    if app.notice.take().is_some() || app.mark.take().is_some() {
+    if app.ui.notice.take().is_some() || app.ui.mark.take().is_some() {
         return;
     }
-    if app.focus == Focus::Prompt && app.shown.as_ref().is_some_and(|run: &Run| run.layers() > 0) {
+    if app.ui.focus == Focus::Prompt && app.shown.as_ref().is_some_and(|run: &Run| run.layers() > 0) {
         focus(app, Focus::Map);
     }
 }

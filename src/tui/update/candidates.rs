@@ -19,7 +19,7 @@ pub(in crate::tui) fn open(app: &mut App) {
     }
     let ran = app.shown.as_ref().map(|run| &run.trace.header.program);
     let row = candidates.iter().position(|c| Some(&c.program) == ran).unwrap_or(0);
-    app.overlay = Some(CandidatesDialog { row }.into());
+    app.ui.overlay = Some(CandidatesDialog { row }.into());
 }
 
 /// Runs a program on the prompt of the run on the screen, and shows both beside each other.

@@ -8,7 +8,7 @@ use crate::engine::Command;
 pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
     match action {
         UiAction::Rerun => {
-            app.overlay = None;
+            app.ui.overlay = None;
             return requests::run(app, true);
         }
         UiAction::Stop => return requests::stop(app),
@@ -20,10 +20,10 @@ pub(super) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         }
         _ => {}
     }
-    let Some(overlay) = app.overlay.take() else {
+    let Some(overlay) = app.ui.overlay.take() else {
         return Vec::new();
     };
     let (overlay, commands) = overlay.handle(app, action);
-    app.overlay = overlay;
+    app.ui.overlay = overlay;
     commands
 }

@@ -10,6 +10,7 @@ use crate::text::escape_controls;
 pub(super) fn guess(app: &mut App, deep: bool) {
     let busy = app.is_busy();
     let back = app
+        .ui
         .keymap
         .keys_for(UiAction::StepBack, "grid")
         .into_iter()

@@ -69,9 +69,9 @@ pub(in crate::tui) fn open(app: &mut App) -> Vec<Command> {
 
 pub(in crate::tui) fn open_following(app: &mut App, follow: Follow) -> Vec<Command> {
     let Some(run) = shown(app) else { return Vec::new() };
-    let position = app.cursor.token;
+    let position = app.ui.cursor.token;
     let (inspection, commands) = inspect(app, run, position, &follow);
-    app.overlay = Some(Overlay::Inside(InsideDialog {
+    app.ui.overlay = Some(Overlay::Inside(InsideDialog {
         position,
         inspection,
         follow,
@@ -82,7 +82,7 @@ pub(in crate::tui) fn open_following(app: &mut App, follow: Follow) -> Vec<Comma
 
 /// Opens the list of decisions to flip.
 pub(in crate::tui) fn open_flips(app: &mut App) -> Vec<Command> {
-    let (layer, token) = (app.cursor.layer, app.cursor.token);
+    let (layer, token) = (app.ui.cursor.layer, app.ui.cursor.token);
     let Some(run) = &app.shown else {
         shown(app);
         return Vec::new();
@@ -90,7 +90,7 @@ pub(in crate::tui) fn open_flips(app: &mut App) -> Vec<Command> {
     let dialog = FlipDialog::new(run, layer, token);
     match dialog.rows.is_empty() {
         true => app.info("nothing was decided here by this run that could be flipped"),
-        false => app.overlay = Some(Overlay::Flips(dialog)),
+        false => app.ui.overlay = Some(Overlay::Flips(dialog)),
     }
     Vec::new()
 }
@@ -122,7 +122,7 @@ pub(in crate::tui) fn commit(app: &mut App, dialog: &FlipDialog) -> Vec<Command>
 
 /// Goes on from the cursor's token with what was changed.
 pub(in crate::tui) fn branch(app: &mut App) -> Vec<Command> {
-    let (at, settings) = (app.cursor.token, app.next_settings());
+    let (at, settings) = (app.ui.cursor.token, app.next_settings());
     requests::branch(
         app,
         Branch {
@@ -135,14 +135,14 @@ pub(in crate::tui) fn branch(app: &mut App) -> Vec<Command> {
 
 /// Opens the choice of another token at the cursor.
 pub(in crate::tui) fn open_force(app: &mut App) -> Vec<Command> {
-    let position = app.cursor.token;
+    let position = app.ui.cursor.token;
     let Some(run) = shown(app) else { return Vec::new() };
     if position < app.shown.as_ref().map_or(0, Run::prompt_len) {
         app.info("a token of the prompt is changed by editing the prompt; choose one of the answer");
         return Vec::new();
     }
     let (before, commands) = inspect(app, run, position - 1, &Follow::default());
-    app.overlay = Some(Overlay::Force(ForceDialog {
+    app.ui.overlay = Some(Overlay::Force(ForceDialog {
         position,
         edit: LineEdit::default(),
         row: 0,
@@ -158,7 +158,7 @@ pub(in crate::tui) fn open_runs(app: &mut App) {
     let row = tree.iter().position(|(_, run)| Some(run.id) == here);
     match tree.is_empty() {
         true => app.info("there are no runs yet: run a prompt first"),
-        false => app.overlay = Some(RunsDialog { row: row.unwrap_or(0) }.into()),
+        false => app.ui.overlay = Some(RunsDialog { row: row.unwrap_or(0) }.into()),
     }
 }
 
@@ -191,15 +191,15 @@ pub(in crate::tui) fn hear(app: &mut App, ask: AskId, answer: InspectionResult) 
         };
         return;
     }
-    if let Some(mut overlay) = app.overlay.take() {
+    if let Some(mut overlay) = app.ui.overlay.take() {
         overlay.dialog_mut().answer(app, ask, answer);
-        app.overlay = Some(overlay);
+        app.ui.overlay = Some(overlay);
     }
 }
 
 /// Whether an answer is waited for.
 pub(in crate::tui) fn is_asking(app: &App) -> bool {
-    let dialog = app.overlay.as_ref().is_some_and(|open| open.dialog().is_asking());
+    let dialog = app.ui.overlay.as_ref().is_some_and(|open| open.dialog().is_asking());
     dialog || app.apart.as_ref().is_some_and(|apart| apart.divergence.is_waiting())
 }
 

@@ -18,14 +18,15 @@ pub(in crate::tui) fn open(app: &mut App) -> Vec<Command> {
         app.info(problem);
         return Vec::new();
     }
-    let layer = app.cursor.layer;
+    let layer = app.ui.cursor.layer;
     let action = app.layer_pin(layer).map_or(Action::Skip, |pin| pin.action);
     compute(app, action)
 }
 
 fn problem(app: &App) -> Option<String> {
     let key = |action| {
-        app.keymap
+        app.ui
+            .keymap
             .keys_for(action, "grid")
             .into_iter()
             .next()
@@ -57,14 +58,14 @@ pub(in crate::tui) fn compute(app: &mut App, action: Action) -> Vec<Command> {
     let Some(run) = app.shown.as_ref().map(|run| run.id) else {
         return Vec::new();
     };
-    let layer = app.cursor.layer;
+    let layer = app.ui.cursor.layer;
     let (intervention, commands) = ask(app, run, |run| InspectionRequest::Intervene {
         trace: Box::new(run.trace.clone()),
         layer,
         action,
         top: TOP,
     });
-    app.overlay = Some(Overlay::Next(NextDialog { action, intervention }));
+    app.ui.overlay = Some(Overlay::Next(NextDialog { action, intervention }));
     commands
 }
 
@@ -96,5 +97,5 @@ pub(in crate::tui) fn go_on_with(app: &mut App, dialog: NextDialog) -> (Option<O
         app.held = true;
         commands.extend([Command::Pause, Command::Step]);
     }
-    (app.overlay.take(), commands)
+    (app.ui.overlay.take(), commands)
 }

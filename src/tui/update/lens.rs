@@ -1,27 +1,28 @@
 //! The lens map: switching it on, and asking the worker for what is in sight.
 
 use super::super::action::UiAction;
-use super::super::app::{App, Focus, ModelState};
+use super::super::app::{App, ModelState};
 use super::super::lens::TOP;
+use super::super::ui::Focus;
 use super::{focus, inside};
 use crate::engine::{AskId, Command, ENDED, InspectionRequest, InspectionResult};
 
 /// Switches the lens map on or off; one that was stopped goes on.
 pub(super) fn toggle(app: &mut App) {
-    if app.map.lens && (app.lens.stopped || app.lens.refused.is_some()) {
+    if app.ui.map.lens && (app.lens.stopped || app.lens.refused.is_some()) {
         (app.lens.stopped, app.lens.refused) = (false, None);
         return;
     }
     if app.shown.is_none() {
         return app.info("there is nothing to look into yet: run a prompt, or open a recording");
     }
-    app.map.lens = !app.map.lens;
-    app.map.first_token = 0;
+    app.ui.map.lens = !app.ui.map.lens;
+    app.ui.map.first_token = 0;
     (app.lens.stopped, app.lens.refused) = (false, None);
-    if !app.map.lens {
+    if !app.ui.map.lens {
         return;
     }
-    if app.focus != Focus::Detail {
+    if app.ui.focus != Focus::Detail {
         focus(app, Focus::Map);
     }
     let problem = app.shown.as_ref().and_then(|run| inside::refusal(app, run));
@@ -39,13 +40,13 @@ pub(super) fn toggle(app: &mut App) {
 }
 
 fn key(app: &App, action: UiAction) -> String {
-    let keys = app.keymap.keys_for(action, "grid");
+    let keys = app.ui.keymap.keys_for(action, "grid");
     keys.into_iter().next().unwrap_or_default()
 }
 
 /// Stops filling; whether there was something to stop.
 pub(super) fn stop(app: &mut App) -> bool {
-    let filling = app.map.lens && app.lens.is_asking();
+    let filling = app.ui.map.lens && app.lens.is_asking();
     if filling {
         app.lens.stopped = true;
         let key = key(app, UiAction::Lens);
@@ -56,7 +57,7 @@ pub(super) fn stop(app: &mut App) -> bool {
 
 /// Asks for what is missing, where nothing else is asked.
 pub(super) fn ask(app: &mut App) -> Vec<Command> {
-    let asks = app.map.lens && app.overlay.is_none() && !app.lens.is_asking() && !inside::is_asking(app);
+    let asks = app.ui.map.lens && app.ui.overlay.is_none() && !app.lens.is_asking() && !inside::is_asking(app);
     if !asks || app.lens_waits().is_some() {
         return Vec::new();
     }

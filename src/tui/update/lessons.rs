@@ -13,7 +13,7 @@ pub(in crate::tui) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
     match action {
         UiAction::Lessons => {
             let row = app.tour.as_ref().map_or(0, |tour| tour.lesson);
-            app.overlay = Some(LessonsDialog { row }.into());
+            app.ui.overlay = Some(LessonsDialog { row }.into());
             Vec::new()
         }
         UiAction::LessonNext => turn(app, true),
@@ -75,8 +75,8 @@ fn enter(app: &mut App, lesson: usize, at: usize) -> Vec<Command> {
         return Vec::new();
     };
     let step = step.clone();
-    app.overlay = None;
-    app.notice = None;
+    app.ui.overlay = None;
+    app.ui.notice = None;
     app.tour = Some(tour);
     if step.clear {
         overrides::clear(&mut app.settings);
@@ -86,7 +86,7 @@ fn enter(app: &mut App, lesson: usize, at: usize) -> Vec<Command> {
         app.prompt.set(prompt);
     }
     if let Some(layer) = step.layer {
-        app.cursor.layer = layer;
+        app.ui.cursor.layer = layer;
     }
     if let (Some(shown), Some(run)) = (step.shown, &mut app.shown) {
         let (playback, end) = run.playback_mut();
@@ -100,7 +100,7 @@ fn enter(app: &mut App, lesson: usize, at: usize) -> Vec<Command> {
     }
     if let Some(pane) = step.focus {
         // A lesson speaks of the map unless it says otherwise.
-        (app.map.tape, app.map.lens) = (step.tape, false);
+        (app.ui.map.tape, app.ui.map.lens) = (step.tape, false);
         focus(app, pane);
     }
     commands

@@ -15,7 +15,7 @@ pub(in crate::tui) fn open(app: &mut App) {
         Some(_) => SearchPage::Watch,
         None => SearchPage::Form,
     };
-    app.overlay = Some(LoopMapDialog(page).into());
+    app.ui.overlay = Some(LoopMapDialog(page).into());
 }
 
 pub(in crate::tui) fn act(app: &mut App, page: SearchPage, action: UiAction) -> Handled {
@@ -60,8 +60,8 @@ fn begin(app: &mut App) -> Handled {
     };
     // What runs is ended by the worker.
     requests::abandon(app);
-    app.notice = None;
-    let follow = !app.reduced_motion;
+    app.ui.notice = None;
+    let follow = !app.ui.reduced_motion;
     let map = &mut app.loop_map;
     map.last += 1;
     map.form.error = None;
@@ -122,7 +122,7 @@ fn take_over(app: &mut App) -> Option<Overlay> {
 
 /// What came of a map.
 pub(in crate::tui) fn ended(app: &mut App, id: SearchId, end: SearchEnd) {
-    let watching = app.overlay == Some(LoopMapDialog(SearchPage::Watch).into());
+    let watching = app.ui.overlay == Some(LoopMapDialog(SearchPage::Watch).into());
     let Some(watched) = app.loop_map.expecting(id) else {
         return;
     };

@@ -27,7 +27,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseEvent
 use ratatui::layout::{Position, Rect};
 
 use super::action::UiAction;
-use super::app::{App, Cursor, Focus, Level, NOTICE_TIME};
+use super::app::App;
 use super::files::FileReport;
 use super::grid::Grid;
 use super::job::JobEvent;
@@ -36,6 +36,7 @@ use super::layout::{self, Screen};
 use super::overrides::plural;
 use super::session::Session;
 use super::tape::Tape;
+use super::ui::{Cursor, Focus, Level, NOTICE_TIME};
 use crate::engine::{self, Command};
 use crate::text::escape_controls;
 
@@ -73,7 +74,7 @@ pub fn update(app: &mut App, event: UiEvent) -> Vec<Command> {
             Vec::new()
         }
         UiEvent::Resize(width, height) => {
-            app.area = Rect::new(0, 0, width, height);
+            app.ui.area = Rect::new(0, 0, width, height);
             Vec::new()
         }
         UiEvent::Tick(now) => {
@@ -126,11 +127,11 @@ fn file(app: &mut App, report: FileReport) -> Vec<Command> {
         restore(app, session.map(|session| *session));
         return Vec::new();
     }
-    let Some(overlay) = app.overlay.take() else {
+    let Some(overlay) = app.ui.overlay.take() else {
         return Vec::new();
     };
     let (overlay, commands) = overlay.report(app, report);
-    app.overlay = overlay;
+    app.ui.overlay = overlay;
     commands
 }
 
@@ -139,7 +140,7 @@ fn restore(app: &mut App, session: Result<Session, String>) {
     match session {
         Ok(session) => {
             let n = session.runs.len();
-            app.overlay = None;
+            app.ui.overlay = None;
             app.settings = session.state.settings.clone();
             (app.own, app.continues) = (None, false);
             let whole = session.damaged.is_empty();
@@ -157,14 +158,14 @@ fn press(app: &mut App, key: KeyEvent) -> Vec<Command> {
         return Vec::new();
     }
     let context = app.context();
-    let mut pending = app.pending_key.take();
+    let mut pending = app.ui.pending_key.take();
     let is_first = pending.is_none();
-    let lookup = app.keymap.press(&mut pending, context, key);
-    app.pending_key = pending;
+    let lookup = app.ui.keymap.press(&mut pending, context, key);
+    app.ui.pending_key = pending;
     match lookup {
         Lookup::Action(action @ (UiAction::Quit | UiAction::Interrupt | UiAction::Suspend)) => act::act(app, action),
         Lookup::Action(action) => {
-            let commands = match app.overlay {
+            let commands = match app.ui.overlay {
                 Some(_) => dialog::act(app, action),
                 None => act::act(app, action),
             };
@@ -173,7 +174,7 @@ fn press(app: &mut App, key: KeyEvent) -> Vec<Command> {
         }
         Lookup::Prefix => Vec::new(),
         Lookup::Nothing => {
-            match app.overlay.is_none() && app.focus != Focus::Prompt {
+            match app.ui.overlay.is_none() && app.ui.focus != Focus::Prompt {
                 true if is_first => say_unknown(app, key),
                 true => {}
                 false => type_key(app, key),
@@ -185,10 +186,10 @@ fn press(app: &mut App, key: KeyEvent) -> Vec<Command> {
 
 /// A key without an action is typed, where there is something to type into.
 fn type_key(app: &mut App, key: KeyEvent) {
-    match app.overlay.take() {
+    match app.ui.overlay.take() {
         Some(mut overlay) => {
             overlay.dialog_mut().key(app, key);
-            app.overlay = Some(overlay);
+            app.ui.overlay = Some(overlay);
         }
         None => type_prompt(app, key),
     }
@@ -201,11 +202,11 @@ fn say_unknown(app: &mut App, key: KeyEvent) {
         return;
     }
     let letter = escape_controls(&letter.to_string());
-    let keys = app.keymap.keys_for(UiAction::Help, app.context());
+    let keys = app.ui.keymap.keys_for(UiAction::Help, app.context());
     let help = keys.into_iter().next().unwrap_or_default();
     let map = app.tab_title(Focus::Map).to_lowercase();
-    app.info(match app.keymap.lookup(Focus::Map.context(), key) {
-        Some(action) if app.focus == Focus::Answer => {
+    app.info(match app.ui.keymap.lookup(Focus::Map.context(), key) {
+        Some(action) if app.ui.focus == Focus::Answer => {
             format!("{letter} ({}) is a key of the {map}: Tab goes there", action.label())
         }
         _ => format!("{letter} does nothing here: {help} shows the keys"),
@@ -229,9 +230,9 @@ fn type_prompt(app: &mut App, key: KeyEvent) {
 }
 
 fn paste(app: &mut App, text: &str) {
-    if let Some(mut overlay) = app.overlay.take() {
+    if let Some(mut overlay) = app.ui.overlay.take() {
         overlay.dialog_mut().paste(app, text);
-        app.overlay = Some(overlay);
+        app.ui.overlay = Some(overlay);
         return;
     }
     focus(app, Focus::Prompt);
@@ -241,76 +242,76 @@ fn paste(app: &mut App, text: &str) {
 }
 
 fn tick(app: &mut App, now: Duration) {
-    app.now = now;
+    app.ui.now = now;
     let over = |level, since: Duration| level == Level::Info && now.saturating_sub(since) > NOTICE_TIME;
-    if app.notice.as_ref().is_some_and(|n| over(n.level, n.since)) {
-        app.notice = None;
+    if app.ui.notice.as_ref().is_some_and(|n| over(n.level, n.since)) {
+        app.ui.notice = None;
     }
     app.search.play(now);
-    let speed = app.speed;
-    if app.shown.as_mut().is_some_and(|run| run.advance(now, speed)) && app.follow {
-        app.cursor.token = app.last_token();
+    let speed = app.ui.speed;
+    if app.shown.as_mut().is_some_and(|run| run.advance(now, speed)) && app.ui.follow {
+        app.ui.cursor.token = app.last_token();
     }
 }
 
 /// Gives a pane the keys.
 fn focus(app: &mut App, pane: Focus) {
-    app.focus = pane;
+    app.ui.focus = pane;
     if pane != Focus::Prompt {
-        app.folded = pane;
+        app.ui.folded = pane;
     }
 }
 
 /// Moves the cursor to a token and stays there, but for the newest one, which is followed.
 pub(super) fn select_token(app: &mut App, token: usize) {
-    app.cursor.token = token.min(app.last_token());
-    app.follow = app.cursor.token == app.last_token();
-    app.answer_scroll = 0;
+    app.ui.cursor.token = token.min(app.last_token());
+    app.ui.follow = app.ui.cursor.token == app.last_token();
+    app.ui.answer_scroll = 0;
 }
 
 /// The map's geometry, if the map is on the screen.
 fn tape(app: &App) -> Option<Tape> {
-    let pane = Screen::new(app, app.area)?.map.filter(|_| app.map.shows_tape())?;
+    let pane = Screen::new(app, app.ui.area)?.map.filter(|_| app.ui.map.shows_tape())?;
     Some(Tape::new(app, app.shown.as_ref()?, pane))
 }
 
 /// The cell of the map or the tape at a place on the screen.
 fn cell_at(app: &App, at: Position) -> Option<Cursor> {
-    match app.map.shows_tape() {
-        true => tape(app)?.cell_at(at, app.cursor),
+    match app.ui.map.shows_tape() {
+        true => tape(app)?.cell_at(at, app.ui.cursor),
         false => grid(app)?.cell_at(at),
     }
 }
 
 fn grid(app: &App) -> Option<Grid> {
-    let pane = Screen::new(app, app.area)?.map?;
+    let pane = Screen::new(app, app.ui.area)?.map?;
     Some(Grid::new(app, app.shown.as_ref()?, pane))
 }
 
 /// Keeps the colours of code up with the texts.
 fn highlight(app: &mut App, anew: bool) {
     match &app.shown {
-        Some(run) => app.answer_code.follow_run(run, anew),
-        None => app.answer_code.follow("", anew),
+        Some(run) => app.ui.answer_code.follow_run(run, anew),
+        None => app.ui.answer_code.follow("", anew),
     }
-    app.prompt_code.follow(&app.prompt.text(), anew);
+    app.ui.prompt_code.follow(&app.prompt.text(), anew);
 }
 
 /// Keeps the answer's lines up with it.
 fn lay_out(app: &mut App) {
-    let pane = Screen::new(app, app.area).and_then(|screen| screen.answer);
+    let pane = Screen::new(app, app.ui.area).and_then(|screen| screen.answer);
     if let (Some(pane), Some(run)) = (pane, &app.shown) {
-        app.lines.follow(run, app.template, layout::inner(pane).width);
+        app.ui.lines.follow(run, app.ui.template, layout::inner(pane).width);
     }
 }
 
 /// Keeps the cursor on the map and the map where the cursor is.
 fn scroll_into_view(app: &mut App) {
-    app.cursor.layer = app.cursor.layer.min(app.layers().saturating_sub(1));
-    app.cursor.token = app.cursor.token.min(app.last_token());
+    app.ui.cursor.layer = app.ui.cursor.layer.min(app.layers().saturating_sub(1));
+    app.ui.cursor.token = app.ui.cursor.token.min(app.last_token());
     if let Some(grid) = grid(app) {
-        app.map.first_token = grid.scroll_to_token(app.cursor.token);
-        app.map.first_layer = grid.scroll_to_layer(app.cursor.layer);
+        app.ui.map.first_token = grid.scroll_to_token(app.ui.cursor.token);
+        app.ui.map.first_layer = grid.scroll_to_layer(app.ui.cursor.layer);
     }
 }
 

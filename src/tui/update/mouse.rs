@@ -5,11 +5,12 @@ use std::time::Duration;
 use crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::Position;
 
-use super::super::app::{App, Focus};
+use super::super::app::App;
 use super::super::layout::Screen;
 use super::super::panes::{self, Edge};
 use super::super::playback;
 use super::super::transcript::Transcript;
+use super::super::ui::Focus;
 use super::{cell_at, focus, play, select_token};
 
 /// Lines, or tokens, of one notch of the wheel.
@@ -26,15 +27,15 @@ pub(super) fn mouse(app: &mut App, event: MouseEvent) {
         _ => 0,
     };
     // What was dragged is let go by everything else.
-    let dragged = app.drag.take();
-    if let Some(mut overlay) = app.overlay.take() {
+    let dragged = app.ui.drag.take();
+    if let Some(mut overlay) = app.ui.overlay.take() {
         if wheel != 0 {
             overlay.dialog_mut().scroll(app, wheel);
         }
-        app.overlay = Some(overlay);
+        app.ui.overlay = Some(overlay);
         return;
     }
-    let Some(screen) = Screen::new(app, app.area) else {
+    let Some(screen) = Screen::new(app, app.ui.area) else {
         return;
     };
     match event.kind {
@@ -44,13 +45,13 @@ pub(super) fn mouse(app: &mut App, event: MouseEvent) {
             scrub(app, &screen, at);
         }
         MouseEventKind::Drag(MouseButton::Left) if dragged.is_some() => {
-            app.drag = dragged;
+            app.ui.drag = dragged;
             // A border that was moved is not clicked twice.
-            app.clicked = None;
+            app.ui.clicked = None;
             dragged.into_iter().for_each(|edge| panes::drag(app, edge, at));
         }
         MouseEventKind::Down(MouseButton::Left) => {
-            app.mark = None;
+            app.ui.mark = None;
             if let Some(pane) = screen.tab_at(app, at).or(screen.pane_at(at)) {
                 focus(app, pane);
             }
@@ -59,17 +60,17 @@ pub(super) fn mouse(app: &mut App, event: MouseEvent) {
                 None => click(app, &screen, at),
             }
         }
-        MouseEventKind::Drag(MouseButton::Left) if app.focus == Focus::Map => {
-            if let Some(cell) = cell_at(app, at).filter(|c| *c != app.cursor) {
-                app.mark.get_or_insert(app.cursor);
-                app.cursor.layer = cell.layer;
+        MouseEventKind::Drag(MouseButton::Left) if app.ui.focus == Focus::Map => {
+            if let Some(cell) = cell_at(app, at).filter(|c| *c != app.ui.cursor) {
+                app.ui.mark.get_or_insert(app.ui.cursor);
+                app.ui.cursor.layer = cell.layer;
                 select_token(app, cell.token);
             }
         }
         _ if wheel != 0 => match screen.pane_at(at) {
             Some(Focus::Answer) => scroll_answer(app, wheel),
-            Some(Focus::Map) => select_token(app, app.cursor.token.saturating_add_signed(wheel)),
-            Some(Focus::Detail) => app.cursor.layer = app.cursor.layer.saturating_add_signed(-wheel.signum()),
+            Some(Focus::Map) => select_token(app, app.ui.cursor.token.saturating_add_signed(wheel)),
+            Some(Focus::Detail) => app.ui.cursor.layer = app.ui.cursor.layer.saturating_add_signed(-wheel.signum()),
             _ => {}
         },
         _ => {}
@@ -78,13 +79,13 @@ pub(super) fn mouse(app: &mut App, event: MouseEvent) {
 
 /// Takes hold of a border; two clicks give it back its own place.
 fn grab(app: &mut App, edge: Edge) {
-    let twice = |(clicked, at): (Edge, Duration)| clicked == edge && app.now.saturating_sub(at) <= DOUBLE_CLICK;
-    if app.clicked.take().is_some_and(twice) {
-        *app.panes.size(edge) = None;
+    let twice = |(clicked, at): (Edge, Duration)| clicked == edge && app.ui.now.saturating_sub(at) <= DOUBLE_CLICK;
+    if app.ui.clicked.take().is_some_and(twice) {
+        *app.ui.panes.size(edge) = None;
         return;
     }
-    app.drag = Some(edge);
-    app.clicked = Some((edge, app.now));
+    app.ui.drag = Some(edge);
+    app.ui.clicked = Some((edge, app.ui.now));
 }
 
 /// Goes to the place of the position bar that was clicked.
@@ -102,17 +103,17 @@ fn scrub(app: &mut App, screen: &Screen, at: Position) {
 
 fn click(app: &mut App, screen: &Screen, at: Position) {
     if let Some(cell) = cell_at(app, at) {
-        app.cursor.layer = cell.layer;
+        app.ui.cursor.layer = cell.layer;
         select_token(app, cell.token);
     } else if screen.answer.is_some_and(|r| r.contains(at))
         && let Some(token) = Transcript::on_screen(app).and_then(|t| t.token_at(at))
     {
         // A click must not move what was clicked.
-        let scroll = app.answer_scroll;
+        let scroll = app.ui.answer_scroll;
         let top = Transcript::on_screen(app).map(|t| t.top);
         select_token(app, token);
         let moved = Transcript::on_screen(app).map(|t| t.top);
-        app.answer_scroll = match (top, moved) {
+        app.ui.answer_scroll = match (top, moved) {
             (Some(top), Some(moved)) => top as isize - moved as isize,
             _ => scroll,
         };
@@ -121,6 +122,6 @@ fn click(app: &mut App, screen: &Screen, at: Position) {
 
 fn scroll_answer(app: &mut App, wheel: isize) {
     if let Some(transcript) = Transcript::on_screen(app) {
-        app.answer_scroll += transcript.scrollable(wheel);
+        app.ui.answer_scroll += transcript.scrollable(wheel);
     }
 }

@@ -1,8 +1,9 @@
 //! Programs that become an override of the next run.
 
 use super::super::action::UiAction;
-use super::super::app::{App, Focus};
+use super::super::app::App;
 use super::super::override_list;
+use super::super::ui::Focus;
 use super::focus;
 use crate::program::Program;
 
@@ -21,10 +22,10 @@ pub(super) fn take_program(app: &mut App, program: &Program) -> bool {
 
 /// Goes where the program can be run, and says by which key; `what` is the prompt or the question.
 pub(super) fn say_taken(app: &mut App, program: &Program, what: &str) {
-    if app.focus == Focus::Prompt {
+    if app.ui.focus == Focus::Prompt {
         focus(app, Focus::Map);
     }
-    let keys = app.keymap.keys_for(UiAction::Rerun, app.focus.context());
+    let keys = app.ui.keymap.keys_for(UiAction::Rerun, app.ui.focus.context());
     let key = keys.first();
     let rerun = key.map_or(String::new(), |key| format!(": {key} runs the {what} with it"));
     app.info(format!("{program} is the program now{rerun}"));

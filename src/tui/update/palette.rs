@@ -1,14 +1,15 @@
 //! The command palette: opening it, and doing what was chosen.
 
-use super::super::app::{App, Focus};
+use super::super::app::App;
 use super::super::palette::{Palette, Target};
+use super::super::ui::Focus;
 use super::{act, focus, lessons, requests, routers};
 use crate::engine::Command;
 
 /// Opens the palette over whatever is there.
 pub(in crate::tui) fn open(app: &mut App) {
     let palette = Palette::new(app, app.context());
-    app.overlay = Some(palette.into());
+    app.ui.overlay = Some(palette.into());
 }
 
 /// Does what an entry stands for.

@@ -10,8 +10,8 @@ use crate::engine::Command;
 pub(in crate::tui) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
     match action {
         UiAction::PlaySlower | UiAction::PlayFaster => {
-            app.speed = app.speed.changed(action == UiAction::PlayFaster);
-            app.info(format!("traces play at {} their speed", app.speed));
+            app.ui.speed = app.ui.speed.changed(action == UiAction::PlayFaster);
+            app.info(format!("traces play at {} their speed", app.ui.speed));
             Vec::new()
         }
         _ if app.is_busy() => live(app, action),
@@ -42,7 +42,7 @@ fn live(app: &mut App, action: UiAction) -> Vec<Command> {
 }
 
 fn recorded(app: &mut App, action: UiAction) {
-    let (now, layers) = (app.now, app.layers());
+    let (now, layers) = (app.ui.now, app.layers());
     let Some(run) = app.shown.as_mut().filter(|run| !run.trace.steps.is_empty()) else {
         return app.info("there is no trace to play: run a prompt, or open a recording");
     };
@@ -58,13 +58,13 @@ fn recorded(app: &mut App, action: UiAction) {
         UiAction::StepBack => playback.step_token(end, false),
         UiAction::StepLayer => playback.step_layer(end, layers, true),
         UiAction::StepLayerBack => playback.step_layer(end, layers, false),
-        UiAction::JumpToken => app.overlay = Some(JumpDialog::default().into()),
+        UiAction::JumpToken => app.ui.overlay = Some(JumpDialog::default().into()),
         _ => {}
     }
     match action {
         UiAction::StepLayer | UiAction::StepLayerBack => {
             let newest = app.shown.as_ref().and_then(|run| run.layers_shown());
-            app.cursor.layer = newest.unwrap_or(layers).saturating_sub(1);
+            app.ui.cursor.layer = newest.unwrap_or(layers).saturating_sub(1);
             select_token(app, usize::MAX);
         }
         UiAction::StepToken | UiAction::StepBack => select_token(app, usize::MAX),

@@ -1,11 +1,12 @@
 //! Actions that ask the worker for something.
 
 use super::super::action::UiAction;
-use super::super::app::{App, Focus, ModelState, Starting};
+use super::super::app::{App, ModelState, Starting};
 use super::super::dialogs::{Against, CompareDialog, Overlay};
 use super::super::history::Parent;
 use super::super::overrides;
 use super::super::run::{Run, RunProgress};
+use super::super::ui::Focus;
 use super::{focus, inside, lens, routers};
 use crate::engine::{Command, Prompt, RunId};
 use crate::trace::{Settings, Trace};
@@ -45,14 +46,14 @@ pub(in crate::tui) fn run(app: &mut App, again: bool) -> Vec<Command> {
     }
     abandon(app);
     app.queued = false;
-    app.notice = None;
-    app.overlay = None;
+    app.ui.notice = None;
+    app.ui.overlay = None;
     focus(
         app,
-        if app.focus == Focus::Prompt {
+        if app.ui.focus == Focus::Prompt {
             Focus::Map
         } else {
-            app.focus
+            app.ui.focus
         },
     );
     let command = start(app, prompt, text, settings, false);
@@ -141,7 +142,7 @@ pub(in crate::tui) fn branch(app: &mut App, branch: Branch) -> Vec<Command> {
     let parent = Some(Parent { run: run.id, at });
     let (text, routers) = (run.prompt.clone(), run.trace.header.routers.clone());
     abandon(app);
-    app.notice = None;
+    app.ui.notice = None;
     app.last_run += 1;
     app.starting = Some(Starting {
         id: app.last_run,
@@ -171,7 +172,7 @@ pub(in crate::tui) fn rerun_with(app: &mut App, settings: Settings) -> Vec<Comma
     let (prompt, text) = (Prompt::Ids(ids(run)), run.prompt.clone());
     let routers = run.trace.header.routers.clone();
     abandon(app);
-    app.notice = None;
+    app.ui.notice = None;
     let command = start(app, prompt, text, settings, false);
     routers::bring(app, routers, vec![command])
 }
@@ -194,8 +195,8 @@ pub(in crate::tui) fn interrupt(app: &mut App) -> Vec<Command> {
     let runs = app.is_busy() || app.queued || app.is_searching() || app.search.is_running() || app.wanted.is_some();
     app.quit = !runs;
     let commands = if runs { stop(app) } else { Vec::new() };
-    if runs && app.notice.is_none() {
-        let keys = app.keymap.keys_for(UiAction::Interrupt, app.context());
+    if runs && app.ui.notice.is_none() {
+        let keys = app.ui.keymap.keys_for(UiAction::Interrupt, app.context());
         let key = keys
             .first()
             .map_or(String::new(), |key| format!(": {key} once more quits"));
@@ -252,7 +253,7 @@ pub(in crate::tui) fn unmodified(app: &mut App) -> Vec<Command> {
         .as_ref()
         .is_some_and(|run| run.progress == RunProgress::Finished)
     {
-        app.overlay = compare;
+        app.ui.overlay = compare;
         return Vec::new();
     }
     let model = &run.trace.header.model;
@@ -275,7 +276,7 @@ pub(in crate::tui) fn unmodified(app: &mut App) -> Vec<Command> {
         true => Vec::new(),
         false => run_unmodified(app),
     };
-    app.overlay = compare;
+    app.ui.overlay = compare;
     commands
 }
 

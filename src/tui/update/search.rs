@@ -17,7 +17,7 @@ const PAGE: isize = 10;
 /// Opens the search under way or done, or else the form.
 pub(in crate::tui) fn open(app: &mut App) {
     match app.search.watched {
-        Some(_) => app.overlay = Some(SearchDialog(SearchPage::Watch).into()),
+        Some(_) => app.ui.overlay = Some(SearchDialog(SearchPage::Watch).into()),
         None => open_form(app),
     }
 }
@@ -29,7 +29,7 @@ fn open_form(app: &mut App) {
         false => app.prompt.text(),
     };
     app.search.form.fill(&prompt);
-    app.overlay = Some(SearchDialog(SearchPage::Form).into());
+    app.ui.overlay = Some(SearchDialog(SearchPage::Form).into());
 }
 
 pub(in crate::tui) fn act(app: &mut App, page: SearchPage, action: UiAction) -> Handled {
@@ -102,15 +102,15 @@ fn watch_new(app: &mut App, request: SearchRequest) -> &mut Watched {
     search.last += 1;
     search.form.error = None;
     // Messages stand in the dialog from now on: those of before are not about it.
-    app.notice = None;
-    let watched = Watched::new(search.last, request, !app.reduced_motion);
+    app.ui.notice = None;
+    let watched = Watched::new(search.last, request, !app.ui.reduced_motion);
     search.watched.insert(watched)
 }
 
 /// Plays the search as it was recorded.
 fn replay(app: &mut App, request: SearchRequest, steps: VecDeque<SearchStep>) -> Option<Overlay> {
-    let since = (!app.reduced_motion).then_some(app.now);
-    let now = app.now;
+    let since = (!app.ui.reduced_motion).then_some(app.ui.now);
+    let now = app.ui.now;
     let watched = watch_new(app, request);
     watched.recording = Some(SearchRecording { steps, since });
     watched.play(now);
@@ -139,7 +139,7 @@ fn watch(app: &mut App, action: UiAction) -> Handled {
         UiAction::CopyProgram => copy(app),
         UiAction::Search => {
             open_form(app);
-            return (app.overlay.take(), Vec::new());
+            return (app.ui.overlay.take(), Vec::new());
         }
         UiAction::Help => return (Some(HelpDialog { scroll: 0 }.into()), Vec::new()),
         _ => {}
@@ -182,7 +182,7 @@ fn take_over(app: &mut App) -> Option<Overlay> {
 
 /// What came of a search.
 pub(in crate::tui) fn ended(app: &mut App, id: SearchId, end: SearchEnd) {
-    let watching = app.overlay == Some(SearchDialog(SearchPage::Watch).into());
+    let watching = app.ui.overlay == Some(SearchDialog(SearchPage::Watch).into());
     let Some(watched) = app.search.expecting(id) else {
         return;
     };

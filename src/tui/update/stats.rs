@@ -12,7 +12,7 @@ use crate::trace::aggregate::Aggregate;
 
 /// Opens the statistics.
 pub(in crate::tui) fn open(app: &mut App) {
-    app.overlay = Some(StatsDialog::new(app).into());
+    app.ui.overlay = Some(StatsDialog::new(app).into());
 }
 
 /// Takes the prompts in and asks for the first run.
@@ -24,7 +24,7 @@ pub(in crate::tui) fn begin(app: &mut App, name: String, text: &str) -> Result<V
     let made = app.continued().map(|run| run.trace.header.routers.clone());
     requests::abandon(app);
     app.queued = false;
-    app.notice = None;
+    app.ui.notice = None;
     app.batch = Some(PromptBatch {
         name,
         prompts,
@@ -59,9 +59,9 @@ fn next(app: &mut App) -> Vec<Command> {
 /// Keeps the statistics up with a run that has ended.
 pub(in crate::tui) fn finished(app: &mut App, id: RunId) -> Vec<Command> {
     let commands = advance(app, id);
-    if let Some(Overlay::Stats(mut dialog)) = app.overlay.take_if(|open| matches!(open, Overlay::Stats(_))) {
+    if let Some(Overlay::Stats(mut dialog)) = app.ui.overlay.take_if(|open| matches!(open, Overlay::Stats(_))) {
         dialog.count(app);
-        app.overlay = Some(Overlay::Stats(dialog));
+        app.ui.overlay = Some(Overlay::Stats(dialog));
     }
     commands
 }

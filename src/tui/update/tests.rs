@@ -52,7 +52,7 @@ pub(super) fn ready() -> App {
     let mut app = fixture::app();
     update(&mut app, UiEvent::Resize(120, 40));
     hear(&mut app, [fixture::loaded()]);
-    app.notice = None;
+    app.ui.notice = None;
     focus(&mut app, Focus::Map);
     app.prompt.set("Hello");
     app

@@ -10,7 +10,7 @@ use crate::engine::{Command, RouterChoice};
 
 pub(in crate::tui) fn open(app: &mut App) {
     match app.ready() {
-        Some(_) => app.overlay = Some(TrainingDialog.into()),
+        Some(_) => app.ui.overlay = Some(TrainingDialog.into()),
         None => app.info("routers are trained for a model that is loaded: wait for it, or choose one with --model"),
     }
 }
@@ -74,8 +74,8 @@ fn trained(app: &mut App) -> Vec<Command> {
     };
     let same = app.ready().is_some_and(|model| model.sha256 == sha256);
     if same && !app.is_busy() && !app.search.is_running() {
-        if matches!(app.overlay, Some(Overlay::Training(_))) {
-            app.overlay = None;
+        if matches!(app.ui.overlay, Some(Overlay::Training(_))) {
+            app.ui.overlay = None;
         }
         return routers::choose(app, RouterChoice::File(path));
     }

@@ -7,14 +7,15 @@ use crate::engine::Command;
 
 /// Switches the twin view.
 pub(super) fn toggle(app: &mut App) {
-    app.twin = !app.twin;
+    app.ui.twin = !app.ui.twin;
     let Some(run) = &app.shown else {
         return app.info("the unmodified answer will stand under the routed one: run a prompt");
     };
-    if !app.twin {
+    if !app.ui.twin {
         return;
     }
     let key = app
+        .ui
         .keymap
         .keys_for(UiAction::Twin, "grid")
         .into_iter()
@@ -34,7 +35,7 @@ pub(super) fn toggle(app: &mut App) {
 /// Runs the unmodified model where the twin view lacks it and nothing else runs.
 pub(super) fn ask(app: &mut App) -> Vec<Command> {
     let batch = app.batch.as_ref().is_some_and(|batch| batch.run.is_some());
-    let wanted = app.twin && app.unmodified.is_none() && app.overlay.is_none() && !batch;
+    let wanted = app.ui.twin && app.unmodified.is_none() && app.ui.overlay.is_none() && !batch;
     if !wanted || app.is_busy() || app.twin_waits().is_some() || app.is_searching() {
         return Vec::new();
     }

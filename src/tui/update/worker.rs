@@ -1,11 +1,12 @@
 //! What the worker says.
 
 use super::super::action::UiAction;
-use super::super::app::{App, Focus, ModelState};
+use super::super::app::{App, ModelState};
 use super::super::diff;
 use super::super::overrides::plural;
 use super::super::run::{Origin, Run, RunProgress};
 use super::super::training;
+use super::super::ui::Focus;
 use super::{inside, lens, loop_map, requests, routers, search, stats};
 use crate::engine::notes::notes;
 use crate::engine::{Command, RunId, WorkerEvent};
@@ -94,7 +95,7 @@ fn loaded(app: &mut App, note: Option<String>, without_routers: bool) -> Vec<Com
         false => {
             app.info(match without_routers {
                 true if app.ready().is_some_and(training::is_possible) => {
-                    let keys = app.keymap.keys_for(UiAction::TrainRouters, Focus::Map.context());
+                    let keys = app.ui.keymap.keys_for(UiAction::TrainRouters, Focus::Map.context());
                     let train = keys.first().map_or("the palette", String::as_str);
                     format!(
                         "the model is ready, without routers: every layer is executed. Enter runs the prompt; {train} in the \
@@ -126,7 +127,7 @@ fn started(app: &mut App, id: RunId, header: Header) {
     run.parent = starting.parent;
     if app.shown.is_none() {
         // Half-way up there is most to see.
-        app.cursor.layer = run.layers() / 2;
+        app.ui.cursor.layer = run.layers() / 2;
     }
     let notes = notes(run.trace.header.routers.as_ref(), run.settings());
     app.show(run);
@@ -146,8 +147,8 @@ fn expecting(app: &mut App, id: RunId) -> Option<&mut Run> {
 fn stepped(app: &mut App, id: RunId, step: Step) {
     if let Some(run) = expecting(app, id) {
         run.trace.steps.push(step);
-        if app.follow {
-            app.cursor.token = app.last_token();
+        if app.ui.follow {
+            app.ui.cursor.token = app.last_token();
         }
     }
 }
@@ -193,7 +194,7 @@ fn failed(app: &mut App, id: RunId, message: String) {
     if starting || running {
         app.held = false;
         // Not once more for the twin view.
-        app.twin &= !unmodified;
+        app.ui.twin &= !unmodified;
         app.error(message);
     }
 }

@@ -7,18 +7,19 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use super::super::app::{App, Focus};
+use super::super::app::App;
 use super::super::diff::first_difference;
 use super::super::run::{Origin, Run};
 use super::super::tally::Tally;
 use super::super::theme::Role;
 use super::super::transcript::Transcript;
+use super::super::ui::Focus;
 use super::pane::InSight;
 use super::{pane, put, twin};
 use crate::text::escape_controls;
 
 pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
-    let focused = app.focus == Focus::Answer;
+    let focused = app.ui.focus == Focus::Answer;
     let Some(run) = &app.shown else {
         pane::frame(app, area, focused, "Answer", "", buffer);
         let hint = "the answer appears here, token by token";
@@ -28,7 +29,7 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
             0,
             0,
             hint,
-            app.theme.style(Role::Muted),
+            app.ui.theme.style(Role::Muted),
         );
         return;
     };
@@ -42,7 +43,7 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     };
     pane::position_mark(app, area, true, at, buffer);
     let styles = TokenStyles::new(app, run);
-    let base = app.unmodified.as_ref().filter(|_| app.twin);
+    let base = app.unmodified.as_ref().filter(|_| app.ui.twin);
     let parts = base.and_then(|base| first_difference(base, run));
     let parts = parts.map(|n| run.prompt_len() + n);
     for (y, line) in transcript.visible() {
@@ -63,7 +64,7 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
 }
 
 fn title(app: &App, run: &Run) -> String {
-    let name = if app.template { "Prompt and answer" } else { "Answer" };
+    let name = if app.ui.template { "Prompt and answer" } else { "Answer" };
     match &run.origin {
         Origin::Recording(title) => format!("{name} · recording: {}", escape_controls(title)),
         _ => name.to_owned(),
@@ -72,7 +73,7 @@ fn title(app: &App, run: &Run) -> String {
 
 /// What the tint means, in its own colours, and what is out of sight.
 fn remark(app: &App, run: &Run, transcript: &Transcript) -> Line<'static> {
-    let muted = app.theme.style(Role::Muted);
+    let muted = app.ui.theme.style(Role::Muted);
     let below = transcript
         .len
         .saturating_sub(transcript.top + usize::from(transcript.area.height));
@@ -85,9 +86,9 @@ fn remark(app: &App, run: &Run, transcript: &Transcript) -> Line<'static> {
     let mut spans = Vec::new();
     if let Some((low, high)) = run.answer_range().filter(|(low, high)| low < high) {
         spans.push(Span::styled("tint: ", muted));
-        spans.push(Span::styled(format!("{low}"), app.theme.depth(0.0)));
+        spans.push(Span::styled(format!("{low}"), app.ui.theme.depth(0.0)));
         spans.push(Span::styled(" to ", muted));
-        spans.push(Span::styled(format!("{high} layers"), app.theme.depth(1.0)));
+        spans.push(Span::styled(format!("{high} layers"), app.ui.theme.depth(1.0)));
     }
     if !spans.is_empty() && !hidden.is_empty() {
         spans.push(Span::styled(" · ", muted));
@@ -112,7 +113,7 @@ fn write_caret(app: &App, transcript: &Transcript, buffer: &mut Buffer) {
             x - transcript.area.x,
             y - transcript.area.y,
             "▌",
-            app.theme.style(Role::Accent),
+            app.ui.theme.style(Role::Accent),
         );
     }
 }
@@ -142,17 +143,17 @@ impl<'a> TokenStyles<'a> {
     fn of(&self, token: usize, at: usize) -> Style {
         let at_step = token.checked_sub(self.run.prompt_len());
         let start = at_step.and_then(|n| self.tally.starts.get(n));
-        let code = start.and_then(|start| self.app.answer_code.style(start + at));
+        let code = start.and_then(|start| self.app.ui.answer_code.style(start + at));
         let style = self.plain(token).patch(code.unwrap_or_default());
-        match token == self.app.cursor.token {
-            true => style.patch(self.app.theme.style(Role::Cursor)),
+        match token == self.app.ui.cursor.token {
+            true => style.patch(self.app.ui.theme.style(Role::Cursor)),
             false => style,
         }
     }
 
     /// Without selection and code: the tint of the token's depth.
     pub(super) fn plain(&self, token: usize) -> Style {
-        let theme = &self.app.theme;
+        let theme = &self.app.ui.theme;
         if self.run.token(token).is_some_and(|(_, special)| special) {
             return theme.style(Role::SpecialToken);
         }

@@ -15,7 +15,8 @@ const BEFORE: u16 = 27;
 
 pub(in crate::tui) fn draw(app: &App, row: usize, body: Rect, buffer: &mut Buffer) {
     let key = |action| {
-        app.keymap
+        app.ui
+            .keymap
             .keys_for(action, "overlay")
             .into_iter()
             .next()
@@ -24,7 +25,7 @@ pub(in crate::tui) fn draw(app: &App, row: usize, body: Rect, buffer: &mut Buffe
     let remark = format!("{} runs and compares", key(UiAction::Accept));
     pane::dialog(app, body, "Programs that the predictor proposed", &remark, buffer);
     let area = inner(body);
-    let style = |role| app.theme.style(role);
+    let style = |role| app.ui.theme.style(role);
     put(buffer, area, 3, 0, " #   score  depth  program", style(Role::Muted));
     let ran = app.shown.as_ref().map(|run| &run.trace.header.program);
     for (y, (index, candidate)) in (1..area.height).zip(app.candidates().iter().enumerate()) {

@@ -5,10 +5,11 @@
 
 use ratatui::style::{Color, Modifier, Style};
 
-use super::super::app::{App, MapMode};
+use super::super::app::App;
 use super::super::overrides::PinChange;
 use super::super::run::Run;
 use super::super::theme::{Role, Theme};
+use super::super::ui::MapMode;
 use crate::program::Action;
 use crate::trace::{DecidedBy, Decision, NEUTRAL_DIAL};
 
@@ -94,11 +95,11 @@ pub(super) fn look(app: &App, run: &Run, layer: usize, token: usize) -> Look {
     let Some(decision) = run.decision(layer, token) else {
         return Look::NONE;
     };
-    let cell = settled(&app.theme, app.map.mode, &decision);
+    let cell = settled(&app.ui.theme, app.ui.map.mode, &decision);
     match app.pin_change(layer, token) {
         Some(change) => Look {
             glyph: pending(change),
-            style: on(&cell.field_style, waiting(&app.theme)),
+            style: on(&cell.field_style, waiting(&app.ui.theme)),
             ..cell
         },
         None => cell,
@@ -191,17 +192,17 @@ fn who(by: DecidedBy) -> char {
 
 /// Glyph, style and meaning of what the map shows in its present mode.
 pub(super) fn legend(app: &App) -> Vec<(String, Style, &'static str)> {
-    if app.map.lens {
+    if app.ui.map.lens {
         return super::lens::legend(app);
     }
-    let theme = &app.theme;
+    let theme = &app.ui.theme;
     let action = |a| match a {
         Action::Execute => (glyph(a).to_string(), theme.fill(Role::Execute, 1.0)),
         a => (glyph(a).to_string(), theme.confidence(role(a), 1.0)),
     };
     let entry = |(glyph, style): (String, Style), meaning| (glyph, style, meaning);
     let by = |by, role, meaning| (who(by).to_string(), theme.style(role), meaning);
-    match app.map.mode {
+    match app.ui.map.mode {
         MapMode::Decisions => {
             let mut entries = vec![
                 entry(action(Action::Skip), "skipped"),

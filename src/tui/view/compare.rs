@@ -33,13 +33,13 @@ pub(in crate::tui) fn draw(app: &App, against: Against, scroll: usize, body: Rec
         Against::Unmodified => "Compare: the unmodified model and this run",
         Against::Run(_) => "Compare: another run of the session and this run",
     };
-    let keys = app.keymap.keys_for(UiAction::Close, "overlay");
+    let keys = app.ui.keymap.keys_for(UiAction::Close, "overlay");
     let closes = keys.first().map_or(String::new(), |key| format!("{key} closes"));
     pane::dialog(app, body, title, &closes, buffer);
     let area = inner(body);
     let (Some(before), Some(after)) = (app.against(against), app.shown.as_ref()) else {
         let text = "the unmodified model is reading the prompt…";
-        put(buffer, area, 0, 0, text, app.theme.style(Role::Muted));
+        put(buffer, area, 0, 0, text, app.ui.theme.style(Role::Muted));
         return;
     };
     let comparison = Comparison::new(before, after);
@@ -54,7 +54,7 @@ pub(in crate::tui) fn draw(app: &App, against: Against, scroll: usize, body: Rec
     };
     draw_texts(app, [before, after], &comparison, scroll, texts, buffer);
     let rule = "─".repeat(usize::from(area.width));
-    put(buffer, area, 0, texts_height, &rule, app.theme.style(Role::Border));
+    put(buffer, area, 0, texts_height, &rule, app.ui.theme.style(Role::Border));
     for (y, line) in (texts_height + 1..area.height).zip(&foot) {
         let mut x = 0;
         for (text, style) in line {
@@ -88,7 +88,7 @@ fn draw_texts(app: &App, runs: [&Run; 2], comparison: &Comparison, scroll: usize
             0,
             0,
             &name(runs[i], ["A", "B"][i]),
-            app.theme.style(Role::Title),
+            app.ui.theme.style(Role::Title),
         );
         let diverges = comparison.diverges.map(|d| d + runs[i].prompt_len());
         let styles = TokenStyles::new(app, runs[i]);
@@ -96,7 +96,7 @@ fn draw_texts(app: &App, runs: [&Run; 2], comparison: &Comparison, scroll: usize
             let mut x = 0;
             for glyph in line {
                 let style = match diverges == Some(glyph.key) {
-                    true => app.theme.style(role).patch(app.theme.style(Role::Cursor)),
+                    true => app.ui.theme.style(role).patch(app.ui.theme.style(Role::Cursor)),
                     false => styles.plain(glyph.key),
                 };
                 x += put(buffer, column, x, y, &glyph.text, style);
@@ -106,7 +106,7 @@ fn draw_texts(app: &App, runs: [&Run; 2], comparison: &Comparison, scroll: usize
     for y in area.top()..area.bottom() {
         let x = area.x + half + 1;
         if x < area.right() {
-            buffer[(x, y)].set_char('│').set_style(app.theme.style(Role::Border));
+            buffer[(x, y)].set_char('│').set_style(app.ui.theme.style(Role::Border));
         }
     }
 }
@@ -148,7 +148,7 @@ const OTHERWISE: usize = 3;
 
 /// What was asked otherwise: it comes first, for it is what the rest follows from.
 fn otherwise(app: &App, before: &Run, after: &Run, width: u16) -> Vec<Vec<Piece>> {
-    let style = |role| app.theme.style(role);
+    let style = |role| app.ui.theme.style(role);
     let asked = asked_otherwise(before, after);
     let text = match asked.is_empty() {
         true => "nothing: both were asked the same".to_owned(),
@@ -181,12 +181,12 @@ fn parting(app: &App, comparison: &Comparison, before: &Run, after: &Run) -> Vec
             text(after, at)
         ),
     };
-    vec![(sentence, app.theme.style(Role::Accent))]
+    vec![(sentence, app.ui.theme.style(Role::Accent))]
 }
 
 fn numbers(app: &App, comparison: &Comparison, before: &Run, after: &Run) -> Vec<Vec<Piece>> {
     let (a, b) = (&comparison.before, &comparison.after);
-    let style = |role| app.theme.style(role);
+    let style = |role| app.ui.theme.style(role);
     let row = |name: &str, before: String, after: String, change: String| {
         vec![
             (format!("{name:<w$}", w = usize::from(NAME)), style(Role::Muted)),
@@ -250,7 +250,7 @@ fn numbers(app: &App, comparison: &Comparison, before: &Run, after: &Run) -> Vec
 /// How far the next-token distributions lie apart, a bar a token; where that was not asked for, how
 /// to ask.
 fn apart(app: &App, before: &Run, after: &Run, width: u16) -> Vec<Piece> {
-    let style = |role| app.theme.style(role);
+    let style = |role| app.ui.theme.style(role);
     let name = (
         format!("{:<w$}", "KL by token", w = usize::from(NAME)),
         style(Role::Muted),
@@ -261,7 +261,7 @@ fn apart(app: &App, before: &Run, after: &Run, width: u16) -> Vec<Piece> {
         Some(PendingQuestion::Waiting(_)) => return vec![name, ("running both again…".to_owned(), style(Role::Muted))],
         Some(PendingQuestion::Refused(why)) => return vec![name, (why.clone(), style(Role::Error))],
         None => {
-            let keys = app.keymap.keys_for(UiAction::Divergence, "overlay");
+            let keys = app.ui.keymap.keys_for(UiAction::Divergence, "overlay");
             let hint = keys.first().map_or(String::new(), |key| format!("{key} computes it"));
             return vec![name, (hint, style(Role::Muted))];
         }
@@ -296,7 +296,7 @@ fn apart(app: &App, before: &Run, after: &Run, width: u16) -> Vec<Piece> {
 
 /// The prompt's programs layer by layer, and how often each layer was decided otherwise later.
 fn changes(app: &App, comparison: &Comparison, width: u16) -> Vec<Vec<Piece>> {
-    let style = |role| app.theme.style(role);
+    let style = |role| app.ui.theme.style(role);
     let name = |text: &str| (format!("{text:<w$}", w = usize::from(NAME)), style(Role::Muted));
     if comparison.layers.is_empty() {
         return vec![vec![(
@@ -309,7 +309,10 @@ fn changes(app: &App, comparison: &Comparison, width: u16) -> Vec<Vec<Piece>> {
     let cells = |action: fn(&super::super::diff::LayerChange) -> Action| {
         let piece = move |l| {
             let action = action(l);
-            (cell::glyph(action).to_string(), cell::glyph_style(&app.theme, action))
+            (
+                cell::glyph(action).to_string(),
+                cell::glyph_style(&app.ui.theme, action),
+            )
         };
         layers.iter().map(piece)
     };

@@ -20,20 +20,21 @@ pub(super) fn draw(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
     let rows = usize::from(grid.depth.height);
     axis(app, grid, lowest, buffer);
     let (shallow, deep) = run.answer_range().unwrap_or_default();
-    for Column { token, x, width } in grid.columns(app.cursor.token) {
+    for Column { token, x, width } in grid.columns(app.ui.cursor.token) {
         let Some(depth) = run.depth(token) else { continue };
         let saved = grid.layers.saturating_sub(depth) as f64 / (grid.layers - lowest).max(1) as f64;
         let tint = match token < grid.prompt_len || shallow == deep {
-            true => app.theme.style(Role::Muted),
+            true => app.ui.theme.style(Role::Muted),
             false => app
+                .ui
                 .theme
                 .depth(depth.saturating_sub(shallow) as f32 / (deep - shallow) as f32),
         };
         for row in 0..rows {
             let y = grid.depth.y + row as u16;
             let (glyph, style) = match row {
-                0 if depth > grid.layers => ('+', app.theme.style(Role::Repeat)),
-                0 if depth == grid.layers => ('▔', app.theme.style(Role::Muted)),
+                0 if depth > grid.layers => ('+', app.ui.theme.style(Role::Repeat)),
+                0 if depth == grid.layers => ('▔', app.ui.theme.style(Role::Muted)),
                 _ => hanging(app, bar::hanging(saved, row, rows), tint),
             };
             for x in x..x + width {
@@ -52,7 +53,7 @@ fn foot(run: &Run) -> Option<usize> {
 
 /// What the line and the foot stand for: beside the bars, away from the numbers of the layers.
 fn axis(app: &App, grid: &Grid, lowest: usize, buffer: &mut Buffer) {
-    let muted = app.theme.style(Role::Muted);
+    let muted = app.ui.theme.style(Role::Muted);
     let gutter = Rect {
         x: grid.depth.x.saturating_sub(GUTTER),
         width: GUTTER,
@@ -78,11 +79,11 @@ fn axis(app: &App, grid: &Grid, lowest: usize, buffer: &mut Buffer) {
 /// A cell filled from above by eighths. There are no glyphs for that, so where the background is known the lower part
 /// of a filled cell is painted over with it; elsewhere it is none, half or all.
 fn hanging(app: &App, eighths: usize, tint: Style) -> (char, Style) {
-    let ground = app.theme.ground();
+    let ground = app.ui.theme.ground();
     match (eighths, tint.fg) {
         (0, _) => (' ', tint),
         (8, _) => ('█', tint),
-        (n, Some(fill)) if app.theme.tier() > ColorTier::Ansi16 && ground != Color::Reset => {
+        (n, Some(fill)) if app.ui.theme.tier() > ColorTier::Ansi16 && ground != Color::Reset => {
             (bar::lower(8 - n), tint.fg(ground).bg(fill))
         }
         (1..=2, _) => ('▔', tint),

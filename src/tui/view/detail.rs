@@ -6,7 +6,7 @@ use ratatui::style::Style;
 use unicode_width::UnicodeWidthStr;
 
 use super::super::action::UiAction;
-use super::super::app::{App, Focus};
+use super::super::app::App;
 use super::super::dial;
 use super::super::layout;
 use super::super::next_run;
@@ -14,6 +14,7 @@ use super::super::overrides::PinChange;
 use super::super::run::Run;
 use super::super::theme::Role;
 use super::super::training;
+use super::super::ui::Focus;
 use super::super::widgets::bar;
 use super::super::widgets::flow::{flow, wrap};
 use super::map::quoted;
@@ -33,8 +34,8 @@ const PROGRAM: &str = "program ";
 type Piece = (String, Style);
 
 pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
-    let focused = app.focus == Focus::Detail;
-    let cursor = app.cursor;
+    let focused = app.ui.focus == Focus::Detail;
+    let cursor = app.ui.cursor;
     let Some((run, decision)) = app
         .shown
         .as_ref()
@@ -51,9 +52,9 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     pane::frame(app, area, focused, &title, &run.place(cursor.token), buffer);
     let area = layout::inner(area);
     let mut y = line(buffer, area, 0, &outcome(app, &decision));
-    if app.map.lens {
+    if app.ui.map.lens {
         for (text, role) in super::lens::facts(app) {
-            y = line(buffer, area, y, &[(text, app.theme.style(role))]);
+            y = line(buffer, area, y, &[(text, app.ui.theme.style(role))]);
         }
     } else {
         y = probabilities(app, &decision, area, y, buffer);
@@ -76,7 +77,7 @@ fn line(buffer: &mut Buffer, area: Rect, y: u16, pieces: &[Piece]) -> u16 {
 
 /// `▓ executed by the router`.
 fn outcome(app: &App, decision: &Decision) -> Vec<Piece> {
-    let theme = &app.theme;
+    let theme = &app.ui.theme;
     let did = match decision.action {
         Action::Skip => "skipped",
         Action::Execute => "executed",
@@ -101,7 +102,7 @@ fn outcome(app: &App, decision: &Decision) -> Vec<Piece> {
 fn unasked(app: &App, area: Rect, y: u16, buffer: &mut Buffer) -> u16 {
     let has_routers = app.shown.as_ref().is_some_and(|run| run.trace.header.routers.is_some());
     let key = |action| {
-        let keys = app.keymap.keys_for(action, Focus::Map.context());
+        let keys = app.ui.keymap.keys_for(action, Focus::Map.context());
         keys.into_iter().next().unwrap_or_else(|| "-".to_owned())
     };
     let text = match has_routers {
@@ -129,14 +130,14 @@ fn unasked(app: &App, area: Rect, y: u16, buffer: &mut Buffer) -> u16 {
     };
     let lines = wrap(&text, area.width);
     for (row, line) in (y..).zip(&lines) {
-        put(buffer, area, 0, row, line, app.theme.style(Role::Muted));
+        put(buffer, area, 0, row, line, app.ui.theme.style(Role::Muted));
     }
     y + lines.len() as u16
 }
 
 /// A bar for each action, the largest probability full.
 fn probabilities(app: &App, decision: &Decision, area: Rect, y: u16, buffer: &mut Buffer) -> u16 {
-    let theme = &app.theme;
+    let theme = &app.ui.theme;
     let Some(probs) = decision.probs else {
         return unasked(app, area, y, buffer);
     };
@@ -156,7 +157,7 @@ fn probabilities(app: &App, decision: &Decision, area: Rect, y: u16, buffer: &mu
 }
 
 fn facts(app: &App, run: &Run, decision: &Decision, width: u16) -> Vec<Vec<Piece>> {
-    let theme = &app.theme;
+    let theme = &app.ui.theme;
     let (text, muted) = (theme.style(Role::Text), theme.style(Role::Muted));
     let pair = |name: &str, value: String| vec![(format!("{name} "), muted), (value, text)];
     let mut rows = Vec::new();
@@ -166,11 +167,11 @@ fn facts(app: &App, run: &Run, decision: &Decision, width: u16) -> Vec<Vec<Piece
         rows.push(row);
     }
     rows.extend(shadow(app, run, decision));
-    let next: Vec<String> = run.next(app.cursor.token).iter().map(super::inside::named).collect();
-    if !next.is_empty() && !app.map.lens {
+    let next: Vec<String> = run.next(app.ui.cursor.token).iter().map(super::inside::named).collect();
+    if !next.is_empty() && !app.ui.map.lens {
         rows.push(pair("next", next.join(" ")));
     }
-    if let Some(change) = app.pin_change(app.cursor.layer, app.cursor.token) {
+    if let Some(change) = app.pin_change(app.ui.cursor.layer, app.ui.cursor.token) {
         let to = match change {
             PinChange::To(action, Damping::NONE) => format!("pinned to {action}"),
             PinChange::To(action, damping) => format!("pinned to {action}, damped by {damping}"),
@@ -178,16 +179,16 @@ fn facts(app: &App, run: &Run, decision: &Decision, width: u16) -> Vec<Vec<Piece
         };
         rows.push(vec![(format!("next run: {to}"), cell::waiting(theme))]);
     }
-    let mut row = match run.depth(app.cursor.token) {
+    let mut row = match run.depth(app.ui.cursor.token) {
         Some(depth) => pair("depth", format!("{depth} of {}  ", run.layers())),
         // Its column is still being filled.
         None => pair("depth", "not yet known  ".to_owned()),
     };
-    row.extend(match run.step(app.cursor.token) {
+    row.extend(match run.step(app.ui.cursor.token) {
         Some(step) => pair("time", format!("{:.1} ms", step.ms)),
         None => pair("prefill", format!("{:.0} ms", run.trace.header.prefill_ms)),
     });
-    let position = pair("  position", app.cursor.token.to_string());
+    let position = pair("  position", app.ui.cursor.token.to_string());
     let pieces = row.iter().chain(&position);
     let all: usize = pieces.map(|(text, _)| text.as_str().width()).sum();
     match all <= usize::from(width) {
@@ -196,14 +197,14 @@ fn facts(app: &App, run: &Run, decision: &Decision, width: u16) -> Vec<Vec<Piece
             rows.push(row);
         }
         // A number is not cut.
-        false => rows.extend([row, pair("position", app.cursor.token.to_string())]),
+        false => rows.extend([row, pair("position", app.ui.cursor.token.to_string())]),
     }
     rows
 }
 
 /// The token's program, on as many lines as it takes; the next row.
 fn program(app: &App, run: &Run, area: Rect, mut y: u16, buffer: &mut Buffer) -> u16 {
-    let (program, remark) = match run.step(app.cursor.token) {
+    let (program, remark) = match run.step(app.ui.cursor.token) {
         Some(step) => (&step.program, ""),
         None => (&run.trace.header.program, " · shared by all prompt tokens"),
     };
@@ -217,7 +218,7 @@ fn program(app: &App, run: &Run, area: Rect, mut y: u16, buffer: &mut Buffer) ->
         for glyph in &row {
             let value = (PROGRAM.len()..text.len() - remark.len()).contains(&glyph.at);
             let role = if value { Role::Text } else { Role::Muted };
-            x += put(buffer, area, x, y, &glyph.text, app.theme.style(role));
+            x += put(buffer, area, x, y, &glyph.text, app.ui.theme.style(role));
         }
         y += 1;
     }
@@ -227,7 +228,7 @@ fn program(app: &App, run: &Run, area: Rect, mut y: u16, buffer: &mut Buffer) ->
 /// What the router would have done here, where that is another question than what was done.
 fn shadow(app: &App, run: &Run, decision: &Decision) -> Option<Vec<Piece>> {
     let shadow = decision.shadow?;
-    let theme = &app.theme;
+    let theme = &app.ui.theme;
     if let (DecidedBy::Dial, Some(probs)) = (decision.by, decision.probs) {
         let alone = Proposal::new(probs, NEUTRAL_DIAL).action();
         let text = format!("≠ the router alone says {alone}: the dial turned it");
@@ -244,7 +245,7 @@ fn shadow(app: &App, run: &Run, decision: &Decision) -> Option<Vec<Piece>> {
         return Some(vec![(text, theme.style(Role::Disagree))]);
     }
     // Where every token is routed by itself, and at the prompt, there is nothing to agree with.
-    let frozen = run.settings().scope == Scope::Prompt && run.step(app.cursor.token).is_some();
+    let frozen = run.settings().scope == Scope::Prompt && run.step(app.ui.cursor.token).is_some();
     frozen.then(|| vec![("= the router at this token agrees".to_owned(), theme.style(Role::Muted))])
 }
 
@@ -259,7 +260,7 @@ fn decides(run: &Run) -> String {
 
 /// The run as a whole, where there is room.
 fn overview(app: &App, run: &Run, area: Rect, y: u16, buffer: &mut Buffer) {
-    let theme = &app.theme;
+    let theme = &app.ui.theme;
     let (text, muted) = (theme.style(Role::Text), theme.style(Role::Muted));
     let pair = |name: &str, value: String| vec![(format!("{name:<14}"), muted), (value, text)];
     let share = |action| format!("{:.1} %", 100.0 * run.share_of(action));

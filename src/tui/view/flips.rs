@@ -45,18 +45,32 @@ pub(in crate::tui) fn draw(app: &App, dialog: &FlipDialog, body: Rect, buffer: &
     };
     let height = usize::from(list.height.saturating_sub(1)).max(1);
     let top = (dialog.row + 1).saturating_sub(height);
-    put(buffer, list, 2, 0, "margin  layer  token", app.theme.style(Role::Muted));
+    put(
+        buffer,
+        list,
+        2,
+        0,
+        "margin  layer  token",
+        app.ui.theme.style(Role::Muted),
+    );
     for (y, (i, flippable)) in (1..list.height).zip(dialog.rows.iter().enumerate().skip(top)) {
         draw_row(app, run, flippable, i, i == dialog.row, list, y, buffer);
     }
     let rule = "─".repeat(usize::from(area.width));
-    put(buffer, area, 0, list.height, &rule, app.theme.style(Role::Border));
+    put(buffer, area, 0, list.height, &rule, app.ui.theme.style(Role::Border));
     let area = Rect {
         y: list.bottom() + 1,
         height: result.saturating_sub(1),
         ..area
     };
-    put(buffer, area, 0, 0, &all_else(app, dialog), app.theme.style(Role::Muted));
+    put(
+        buffer,
+        area,
+        0,
+        0,
+        &all_else(app, dialog),
+        app.ui.theme.style(Role::Muted),
+    );
     let area = Rect {
         y: area.y + 1,
         height: area.height.saturating_sub(1),
@@ -71,7 +85,7 @@ pub(in crate::tui) fn draw(app: &App, dialog: &FlipDialog, body: Rect, buffer: &
                 0,
                 0,
                 "running this token otherwise…",
-                app.theme.style(Role::Muted),
+                app.ui.theme.style(Role::Muted),
             );
         }
         Some(PendingQuestion::Refused(why)) => refused(app, why, area, buffer),
@@ -81,7 +95,7 @@ pub(in crate::tui) fn draw(app: &App, dialog: &FlipDialog, body: Rect, buffer: &
 
 #[allow(clippy::too_many_arguments)]
 fn draw_row(app: &App, run: &Run, row: &Flippable, i: usize, here: bool, area: Rect, y: u16, buffer: &mut Buffer) {
-    let style = |role| app.theme.style(role);
+    let style = |role| app.ui.theme.style(role);
     let role = if here { Role::Accent } else { Role::Text };
     let margin = row.margin.map_or("  -  ".to_owned(), |m| format!("{m:.3}"));
     let place = match row.position < run.prompt_len() {
@@ -100,7 +114,7 @@ fn draw_row(app: &App, run: &Run, row: &Flippable, i: usize, here: bool, area: R
         if i > 0 {
             x += put(buffer, area, x, y, " → ", style(Role::Muted));
         }
-        let look = app.theme.confidence(cell::role(action), 1.0);
+        let look = app.ui.theme.confidence(cell::role(action), 1.0);
         x += put(buffer, area, x, y, &format!("{} {action}", cell::glyph(action)), look);
     }
     if i == 0 {
@@ -115,7 +129,7 @@ fn all_else(app: &App, dialog: &FlipDialog) -> String {
     if let Some(note) = flip.and_then(|flip| flip.note.as_deref()) {
         return format!("{now}: {}", escape_controls(note));
     }
-    let keys = app.keymap.keys_for(UiAction::Freeze, "overlay");
+    let keys = app.ui.keymap.keys_for(UiAction::Freeze, "overlay");
     match keys.first() {
         Some(key) => format!("{now}   ({key}: {})", all_else_of(!dialog.frozen)),
         None => now.to_owned(),
@@ -125,7 +139,8 @@ fn all_else(app: &App, dialog: &FlipDialog) -> String {
 /// The keys that do something here.
 fn hint(app: &App, area: Rect, buffer: &mut Buffer) {
     let key = |action| {
-        app.keymap
+        app.ui
+            .keymap
             .keys_for(action, "overlay")
             .into_iter()
             .next()
@@ -139,12 +154,12 @@ fn hint(app: &App, area: Rect, buffer: &mut Buffer) {
     );
     for (y, line) in (0..area.height).zip(flow([(0, text.as_str())].into_iter(), area.width, None)) {
         let text: String = line.iter().map(|g| g.text.as_ref()).collect();
-        put(buffer, area, 0, y, &text, app.theme.style(Role::Muted));
+        put(buffer, area, 0, y, &text, app.ui.theme.style(Role::Muted));
     }
 }
 
 fn draw_flip(app: &App, run: &Run, flip: &Flip, area: Rect, buffer: &mut Buffer) {
-    let style = |role| app.theme.style(role);
+    let style = |role| app.ui.theme.style(role);
     let others = match flip.others {
         _ if flip.frozen => String::new(),
         0 => "no other layer changes".to_owned(),
@@ -185,7 +200,7 @@ fn draw_flip(app: &App, run: &Run, flip: &Flip, area: Rect, buffer: &mut Buffer)
 
 /// A role's colour without what would hide a bar's end.
 pub(super) fn bars(app: &App, role: Role) -> Style {
-    let style = app.theme.style(role);
+    let style = app.ui.theme.style(role);
     Style {
         add_modifier: ratatui::style::Modifier::empty(),
         ..style

@@ -39,7 +39,7 @@ pub(in crate::tui) fn draw(app: &App, dialog: &ForceDialog, body: Rect, buffer: 
         height: area.height.saturating_sub(1),
         ..area
     };
-    let style = |role| app.theme.style(role);
+    let style = |role| app.ui.theme.style(role);
     let (hint, role) = match &dialog.edit.error {
         Some(error) => (format!("✗ {}", error.message), Role::Error),
         None => (

@@ -77,7 +77,7 @@ pub(in crate::tui) fn draw(app: &App, scroll: usize, body: Rect, buffer: &mut Bu
 }
 
 fn lines(app: &App, width: u16) -> Vec<Vec<Piece>> {
-    let style = |role| app.theme.style(role);
+    let style = |role| app.ui.theme.style(role);
     let mut lines = vec![vec![("What am I seeing?".to_owned(), style(Role::Title))]];
     for paragraph in WHAT {
         for line in flow([(0, *paragraph)].into_iter(), width, None) {
@@ -125,7 +125,7 @@ fn pad(text: &str, width: usize) -> String {
 
 /// The keys of an action: those of the first context that has any.
 fn keys(app: &App, action: UiAction) -> String {
-    let of = |context: &str| app.keymap.keys_for(action, context);
+    let of = |context: &str| app.ui.keymap.keys_for(action, context);
     let found = CONTEXTS
         .iter()
         .map(|(context, _)| of(context))

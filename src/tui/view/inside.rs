@@ -65,7 +65,7 @@ pub(in crate::tui) fn draw(app: &App, dialog: &InsideDialog, body: Rect, buffer:
     let area = inner(body);
     match &dialog.inspection {
         PendingQuestion::Waiting(_) => {
-            put(buffer, area, 0, 0, "looking inside…", app.theme.style(Role::Muted));
+            put(buffer, area, 0, 0, "looking inside…", app.ui.theme.style(Role::Muted));
         }
         PendingQuestion::Refused(why) => refused(app, why, area, buffer),
         PendingQuestion::Here(inspection) => table(app, inspection, dialog.followed(), area, buffer),
@@ -75,7 +75,7 @@ pub(in crate::tui) fn draw(app: &App, dialog: &InsideDialog, body: Rect, buffer:
     let name = "follow the next token, with its space before it: ";
     buffer.set_style(line.intersection(buffer.area), Style::reset());
     put(buffer, line, 0, 0, &" ".repeat(usize::from(line.width)), Style::new());
-    let x = put(buffer, line, 0, 0, name, app.theme.style(Role::Muted));
+    let x = put(buffer, line, 0, 0, name, app.ui.theme.style(Role::Muted));
     let typed = Rect {
         x: line.x + x,
         width: line.width.saturating_sub(x),
@@ -86,7 +86,7 @@ pub(in crate::tui) fn draw(app: &App, dialog: &InsideDialog, body: Rect, buffer:
 
 /// `Esc closes`, with the key as it is.
 pub(super) fn closes(app: &App) -> String {
-    let keys = app.keymap.keys_for(UiAction::Close, "overlay");
+    let keys = app.ui.keymap.keys_for(UiAction::Close, "overlay");
     keys.first().map_or(String::new(), |key| format!("{key} closes"))
 }
 
@@ -95,7 +95,7 @@ pub(super) fn refused(app: &App, why: &str, area: Rect, buffer: &mut Buffer) {
     let text = format!("✗ {why}");
     for (y, line) in (0..area.height).zip(flow([(0, text.as_str())].into_iter(), area.width, None)) {
         let text: String = line.iter().map(|g| g.text.as_ref()).collect();
-        put(buffer, area, 0, y, &text, app.theme.style(Role::Error));
+        put(buffer, area, 0, y, &text, app.ui.theme.style(Role::Error));
     }
 }
 
@@ -105,7 +105,7 @@ pub(super) fn named(candidate: &Candidate) -> String {
 }
 
 fn table(app: &App, inspection: &Inspection, followed: Option<&Followed>, area: Rect, buffer: &mut Buffer) {
-    let style = |role| app.theme.style(role);
+    let style = |role| app.ui.theme.style(role);
     let next: Vec<String> = inspection.next.top.iter().map(named).collect();
     let x = put(buffer, area, 0, 0, "next ", style(Role::Muted));
     let entropy = format!("  entropy {:.2} nats", inspection.next.entropy);
@@ -134,7 +134,7 @@ fn table(app: &App, inspection: &Inspection, followed: Option<&Followed>, area: 
     };
     let scales = Scales::new(inspection);
     let rows: Vec<(usize, &Stage)> = inspection.stages.iter().enumerate().rev().collect();
-    let here = |stage: &Stage| stage.block.is_some_and(|(layer, _)| layer == app.cursor.layer);
+    let here = |stage: &Stage| stage.block.is_some_and(|(layer, _)| layer == app.ui.cursor.layer);
     let at = rows.iter().position(|(_, stage)| here(stage)).unwrap_or(0);
     let height = usize::from(table.height).max(1);
     let top = at.saturating_sub(height / 2).min(rows.len().saturating_sub(height));
@@ -293,7 +293,7 @@ fn heading(app: &App, columns: &Columns, followed: Option<&Followed>) -> Vec<Pie
         (false, 0) => {}
         (false, _) => text += "  or",
     }
-    vec![(text, app.theme.style(Role::Muted))]
+    vec![(text, app.ui.theme.style(Role::Muted))]
 }
 
 /// What fills a bar.
@@ -322,7 +322,7 @@ fn row(
     columns: &Columns,
     followed: Option<Standing>,
 ) -> Vec<Piece> {
-    let style = |role| app.theme.style(role);
+    let style = |role| app.ui.theme.style(role);
     let text = match stage.carried_out {
         true => style(Role::Text),
         false => style(Role::Muted),
@@ -369,7 +369,7 @@ fn row(
 /// ` 12 ▓ `, ` 12 █ 2` for a second execution, `embed`.
 fn name(app: &App, stage: &Stage) -> Vec<Piece> {
     let Some((layer, n)) = stage.block else {
-        return vec![(format!("{:<LAYER$}", " embed"), app.theme.style(Role::Text))];
+        return vec![(format!("{:<LAYER$}", " embed"), app.ui.theme.style(Role::Text))];
     };
     let action = match (stage.carried_out, n) {
         (false, _) => Action::Skip,
@@ -378,12 +378,12 @@ fn name(app: &App, stage: &Stage) -> Vec<Piece> {
     };
     let again = if n > 0 { format!("×{}", n + 1) } else { String::new() };
     vec![
-        (format!("{layer:>3} "), app.theme.style(Role::Text)),
+        (format!("{layer:>3} "), app.ui.theme.style(Role::Text)),
         (
             cell::glyph(action).to_string(),
-            app.theme.confidence(cell::role(action), 1.0),
+            app.ui.theme.confidence(cell::role(action), 1.0),
         ),
-        (format!("{again:<w$}", w = LAYER - 5), app.theme.style(Role::Text)),
+        (format!("{again:<w$}", w = LAYER - 5), app.ui.theme.style(Role::Text)),
     ]
 }
 

@@ -4,14 +4,15 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::super::action::UiAction::{self, *};
-use super::super::app::{App, Focus};
+use super::super::app::App;
 use super::super::theme::Role;
+use super::super::ui::Focus;
 use super::put;
 
 /// What is offered in the panes, the most useful first.
 fn offered(app: &App) -> &'static [UiAction] {
     let playing = app.shown.as_ref().is_some_and(|run| run.is_partway());
-    match (app.focus, app.is_busy() || app.queued) {
+    match (app.ui.focus, app.is_busy() || app.queued) {
         (Focus::Prompt, true) => &[Stop, FocusNext, Help, Palette, NewLine, Settings, HistoryPrevious, Quit],
         (Focus::Prompt, false) => &[
             Run,
@@ -98,12 +99,12 @@ fn offered(app: &App) -> &'static [UiAction] {
 pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let context = app.context();
     let mut groups: Vec<(Vec<String>, &str)> = Vec::new();
-    let offers = match &app.overlay {
+    let offers = match &app.ui.overlay {
         Some(overlay) => overlay.dialog().keys(app),
         None => offered(app).iter().map(|action| (*action, action.label())).collect(),
     };
     for (action, what) in offers {
-        let Some(key) = app.keymap.keys_for(action, context).into_iter().next() else {
+        let Some(key) = app.ui.keymap.keys_for(action, context).into_iter().next() else {
             continue;
         };
         // Neighbours that do the same stand together.
@@ -112,7 +113,10 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
             _ => groups.push((vec![key], what)),
         }
     }
-    let (key_style, text_style) = (app.theme.style(Role::KeyBarKey), app.theme.style(Role::KeyBarText));
+    let (key_style, text_style) = (
+        app.ui.theme.style(Role::KeyBarKey),
+        app.ui.theme.style(Role::KeyBarText),
+    );
     let mut x = 1;
     for (keys, label) in groups {
         let keys = keys.join("/");

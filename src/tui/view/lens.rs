@@ -36,35 +36,35 @@ pub(super) fn remark(app: &App) -> String {
 pub(super) fn legend(app: &App) -> Vec<(String, Style, &'static str)> {
     vec![
         (SETTLES.to_string(), settles(app), "final token from here on"),
-        (SETTLED.to_string(), app.theme.style(Role::Execute), "and above"),
-        (format!("{SKIPPED}a"), app.theme.style(Role::Muted), "skipped"),
-        ("a→b".to_owned(), app.theme.style(Role::Text), "1st, 2nd run"),
+        (SETTLED.to_string(), app.ui.theme.style(Role::Execute), "and above"),
+        (format!("{SKIPPED}a"), app.ui.theme.style(Role::Muted), "skipped"),
+        ("a→b".to_owned(), app.ui.theme.style(Role::Text), "1st, 2nd run"),
     ]
 }
 
 fn settles(app: &App) -> Style {
-    app.theme.style(Role::Accent).add_modifier(Modifier::BOLD)
+    app.ui.theme.style(Role::Accent).add_modifier(Modifier::BOLD)
 }
 
 pub(super) fn cells(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
     let (layers, positions) = app.selection();
     let marked = |layer: usize, token: usize| {
-        let range = positions.filter(|_| app.mark.is_some());
+        let range = positions.filter(|_| app.ui.mark.is_some());
         layers.contains(&layer) && range.is_some_and(|(from, to)| (from..=to).contains(&token))
     };
-    for Column { token, x, width } in grid.columns(app.cursor.token) {
+    for Column { token, x, width } in grid.columns(app.ui.cursor.token) {
         let said = app.lens.of(run.id, token);
         let from = said.and_then(Inspection::settles);
         for (layer, y) in grid.rows() {
             let area = Rect::new(x, y, width.saturating_sub(1), 1);
-            let over = match layer == app.cursor.layer && token == app.cursor.token {
-                true => app.theme.style(Role::Cursor),
-                false if marked(layer, token) => app.theme.style(Role::Selection),
+            let over = match layer == app.ui.cursor.layer && token == app.ui.cursor.token {
+                true => app.ui.theme.style(Role::Cursor),
+                false if marked(layer, token) => app.ui.theme.style(Role::Selection),
                 false => Style::new(),
             };
             let (sign, text, style) = match said {
                 Some(said) => said_by(app, said, from, layer, usize::from(area.width.saturating_sub(1))),
-                None => (' ', unknown(app, run, layer, token), app.theme.style(Role::Muted)),
+                None => (' ', unknown(app, run, layer, token), app.ui.theme.style(Role::Muted)),
             };
             buffer.set_style(area.intersection(buffer.area), over);
             put(buffer, area, 0, 0, &sign.to_string(), style.patch(over));
@@ -73,7 +73,7 @@ pub(super) fn cells(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
     }
     if let Some(x) = grid.separator() {
         for y in grid.cells.top()..grid.cells.bottom() {
-            buffer[(x, y)].set_char('│').set_style(app.theme.style(Role::Border));
+            buffer[(x, y)].set_char('│').set_style(app.ui.theme.style(Role::Border));
         }
     }
 }
@@ -98,10 +98,10 @@ fn said_by(app: &App, said: &Inspection, from: Option<usize>, layer: usize, widt
     };
     let carried_out = said.stages[last].carried_out;
     let (sign, style) = match from {
-        _ if !carried_out => (SKIPPED, app.theme.style(Role::Muted)),
+        _ if !carried_out => (SKIPPED, app.ui.theme.style(Role::Muted)),
         Some(from) if at.contains(&from) => (SETTLES, settles(app)),
-        Some(from) if last > from => (SETTLED, app.theme.style(Role::Execute)),
-        _ => (' ', app.theme.style(Role::Text)),
+        Some(from) if last > from => (SETTLED, app.ui.theme.style(Role::Execute)),
+        _ => (' ', app.ui.theme.style(Role::Text)),
     };
     (sign, texts(&stages, width), style)
 }
@@ -131,12 +131,12 @@ fn word(stage: &Stage) -> String {
 
 /// What the lens says at the cursor, for the detail: a text and its role.
 pub(super) fn facts(app: &App) -> Vec<(String, Role)> {
-    let Some(said) = app.lens_at(app.cursor.token) else {
+    let Some(said) = app.lens_at(app.ui.cursor.token) else {
         let why = app.lens_waits().map(|why| format!("lens: {}", escape_controls(&why)));
         return vec![(why.unwrap_or_else(|| "lens: not computed yet".to_owned()), Role::Muted)];
     };
     let mut rows = Vec::new();
-    let at: Vec<usize> = said.of_layer(app.cursor.layer).collect();
+    let at: Vec<usize> = said.of_layer(app.ui.cursor.layer).collect();
     for &at in &at {
         let stage = &said.stages[at];
         let top: Vec<String> = stage.lens.top.iter().map(super::inside::named).collect();

@@ -15,11 +15,11 @@ use super::{pane, put};
 /// The pane over the others: what to read, and what to do.
 pub(in crate::tui) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let Some(tour) = &app.tour else { return };
-    let (Some((lesson, _)), Some(page)) = (tour.of(app), page(app, area.width, app.area.height)) else {
+    let (Some((lesson, _)), Some(page)) = (tour.of(app), page(app, area.width, app.ui.area.height)) else {
         return;
     };
     let title = format!("Lesson: {} · {} of {}", lesson.title, tour.step + 1, lesson.steps.len());
-    let key = |action| app.keymap.keys_for(action, "global").into_iter().next();
+    let key = |action| app.ui.keymap.keys_for(action, "global").into_iter().next();
     let turn = |action, word| key(action).map(|key| format!("{key} {word}"));
     let more = (page.page + 1 < page.pages).then(|| format!("page {} of {}", page.page + 1, page.pages));
     let remark = [
@@ -34,7 +34,7 @@ pub(in crate::tui) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let role = if page.done { Role::Success } else { Role::Accent };
     let task = page.task.iter().map(|line| (line, role));
     for (y, (line, role)) in (0..area.height).zip(text.chain(task)) {
-        put(buffer, area, 0, y, line, app.theme.style(role));
+        put(buffer, area, 0, y, line, app.ui.theme.style(role));
     }
 }
 
@@ -45,7 +45,14 @@ pub(in crate::tui) fn draw_list(app: &App, row: usize, body: Rect, buffer: &mut 
     pane::dialog(app, area, "Lessons", "Enter begins one", buffer);
     let area = inner(area);
     if app.lessons.is_empty() {
-        put(buffer, area, 0, 0, "there are no lessons", app.theme.style(Role::Muted));
+        put(
+            buffer,
+            area,
+            0,
+            0,
+            "there are no lessons",
+            app.ui.theme.style(Role::Muted),
+        );
         return;
     }
     let list = area.height.saturating_sub(4).max(1);
@@ -53,14 +60,14 @@ pub(in crate::tui) fn draw_list(app: &App, row: usize, body: Rect, buffer: &mut 
     let names = app.lessons.iter().map(|l| l.name().width()).max().unwrap_or(0).min(30) as u16;
     for (y, (at, lesson)) in (0..list).zip(app.lessons.iter().enumerate().skip(top)) {
         let here = at == row;
-        let name = app.theme.style(if here { Role::Accent } else { Role::Text });
+        let name = app.ui.theme.style(if here { Role::Accent } else { Role::Text });
         put(buffer, area, 0, y, if here { "▸" } else { " " }, name);
         put(buffer, area, 2, y, &fit(lesson.name(), usize::from(names)), name);
         let (text, role) = match lesson {
             Listed::Usable(lesson) => (lesson.title.as_str(), Role::Text),
             Listed::Broken { .. } => ("cannot be used", Role::Error),
         };
-        put(buffer, area, names + 4, y, text, app.theme.style(role));
+        put(buffer, area, names + 4, y, text, app.ui.theme.style(role));
     }
     let about = match app.lessons.get(row) {
         Some(Listed::Usable(lesson)) => lesson.summary.as_str(),
@@ -70,6 +77,6 @@ pub(in crate::tui) fn draw_list(app: &App, row: usize, body: Rect, buffer: &mut 
     let lines = flow([(0, about)].into_iter(), area.width, None);
     for (y, line) in (list + 1..area.height).zip(&lines) {
         let text: String = line.iter().map(|g| g.text.as_ref()).collect();
-        put(buffer, area, 0, y, &text, app.theme.style(Role::Muted));
+        put(buffer, area, 0, y, &text, app.ui.theme.style(Role::Muted));
     }
 }

@@ -11,7 +11,7 @@ use super::put;
 
 /// Draws the line over the whole of `area`; where its cursor is.
 pub(super) fn draw(app: &App, edit: &LineEdit, area: Rect, buffer: &mut Buffer) -> Position {
-    let style = app.theme.style(Role::Selection);
+    let style = app.ui.theme.style(Role::Selection);
     buffer.set_style(area.intersection(buffer.area), style);
     let (text, cursor) = scrolled(edit, area.width);
     put(buffer, area, 0, 0, &text, style);

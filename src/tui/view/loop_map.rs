@@ -17,11 +17,12 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 
 use super::super::action::UiAction;
-use super::super::app::{App, Level};
+use super::super::app::App;
 use super::super::describe;
 use super::super::layout::{dialog as place, inner};
 use super::super::loop_map::{Field, SearchPage, SearchProgress, WatchedLoopMap};
 use super::super::theme::Role;
+use super::super::ui::Level;
 use super::super::widgets::bar;
 use super::super::widgets::flow::wrap;
 use super::inside::closes;
@@ -73,7 +74,7 @@ fn form(app: &App, body: Rect, buffer: &mut Buffer) -> Option<Position> {
     let area = place(body, FORM.0, FORM.1);
     pane::dialog(app, area, "Loop map", &closes(app), buffer);
     let area = inner(area);
-    let style = |role| app.theme.style(role);
+    let style = |role| app.ui.theme.style(role);
     let (text, role) = match &form.error {
         Some(error) => (format!("✗ {error}"), Role::Error),
         None => (WHAT.to_owned(), Role::Muted),
@@ -146,7 +147,7 @@ fn form(app: &App, body: Rect, buffer: &mut Buffer) -> Option<Position> {
 fn paragraph(app: &App, text: &str, role: Role, area: Rect, buffer: &mut Buffer) -> u16 {
     let lines = wrap(text, area.width);
     for (y, line) in (0..area.height).zip(&lines) {
-        put(buffer, area, 0, y, line, app.theme.style(role));
+        put(buffer, area, 0, y, line, app.ui.theme.style(role));
     }
     area.height.min(lines.len() as u16)
 }
@@ -187,7 +188,7 @@ fn watch(app: &App, watched: &WatchedLoopMap, body: Rect, buffer: &mut Buffer) {
 }
 
 fn draw_head(app: &App, watched: &WatchedLoopMap, area: Rect, buffer: &mut Buffer) {
-    let style = |role| app.theme.style(role);
+    let style = |role| app.ui.theme.style(role);
     let measure = watched.measure;
     let (right, asked) = watched.right();
     let standard = match watched.standard() {
@@ -249,7 +250,7 @@ fn role(shade: Shade, gains: bool) -> Role {
 }
 
 fn draw_triangle(app: &App, watched: &WatchedLoopMap, area: Rect, buffer: &mut Buffer) {
-    let style = |role| app.theme.style(role);
+    let style = |role| app.ui.theme.style(role);
     let rows = usize::from(area.height.saturating_sub(1));
     let room = usize::from(area.width.saturating_sub(NUMBERS));
     let step = if 2 * watched.layers <= room { 2 } else { 1 };
@@ -277,8 +278,8 @@ fn draw_triangle(app: &App, watched: &WatchedLoopMap, area: Rect, buffer: &mut B
         let y = (cell.first - top + 1) as u16;
         let (text, role) = match shade {
             // Blocks say nothing to who hears the screen.
-            Some(Shade::Loses(_)) if app.screen_reader => ('-', Role::Warning),
-            Some(Shade::Unclear) if app.screen_reader => ('o', role(Shade::Unclear, gains)),
+            Some(Shade::Loses(_)) if app.ui.screen_reader => ('-', Role::Warning),
+            Some(Shade::Unclear) if app.ui.screen_reader => ('o', role(Shade::Unclear, gains)),
             Some(shade) => (symbol(shade), role(shade, gains)),
             None => (' ', Role::Muted),
         };
@@ -291,7 +292,7 @@ fn draw_triangle(app: &App, watched: &WatchedLoopMap, area: Rect, buffer: &mut B
 /// Without colours the cursor stands out by a sign beside the row.
 fn draw_cursor(app: &App, watched: &WatchedLoopMap, (area, x): (Rect, u16), top: usize, buffer: &mut Buffer) {
     let y = (watched.cursor.first - top + 1) as u16;
-    let style = app.theme.style(Role::Accent);
+    let style = app.ui.theme.style(Role::Accent);
     if x > NUMBERS && y < area.height {
         put(buffer, area, x - 1, y, "▸", style);
     }
@@ -299,7 +300,7 @@ fn draw_cursor(app: &App, watched: &WatchedLoopMap, (area, x): (Rect, u16), top:
 
 /// The cells of greatest gain.
 fn draw_best(app: &App, watched: &WatchedLoopMap, area: Rect, buffer: &mut Buffer) {
-    let style = |role| app.theme.style(role);
+    let style = |role| app.ui.theme.style(role);
     let measure = watched.measure;
     put(
         buffer,
@@ -322,7 +323,7 @@ fn draw_best(app: &App, watched: &WatchedLoopMap, area: Rect, buffer: &mut Buffe
 
 /// What can be done with the cell.
 fn hint(app: &App) -> String {
-    let key = |action| app.keymap.keys_for(action, "loop-map").into_iter().next();
+    let key = |action| app.ui.keymap.keys_for(action, "loop-map").into_iter().next();
     let does = |action, what| key(action).map(|key| format!("{key} {what}"));
     let hints = [
         does(UiAction::Accept, "makes it the next run's program"),
@@ -335,14 +336,14 @@ fn hint(app: &App) -> String {
 
 /// The cell at the cursor in words, what the signs mean, and what can be done.
 fn draw_foot(app: &App, watched: &WatchedLoopMap, area: Rect, buffer: &mut Buffer) {
-    let style = |role| app.theme.style(role);
+    let style = |role| app.ui.theme.style(role);
     let text = format!("▸ {}", describe::loop_map::cell(watched));
     let words = Rect {
         height: area.height.saturating_sub(2).min(3),
         ..area
     };
     paragraph(app, &text, Role::Accent, words, buffer);
-    let legend = LEGEND[usize::from(app.screen_reader)];
+    let legend = LEGEND[usize::from(app.ui.screen_reader)];
     put(
         buffer,
         area,
@@ -352,7 +353,7 @@ fn draw_foot(app: &App, watched: &WatchedLoopMap, area: Rect, buffer: &mut Buffe
         style(Role::Muted),
     );
     // Messages are under the dialog, so they stand here too.
-    let (text, role) = match &app.notice {
+    let (text, role) = match &app.ui.notice {
         Some(notice) if notice.level == Level::Error => (notice.text.clone(), Role::Error),
         Some(notice) => (notice.text.clone(), Role::Accent),
         None => (hint(app), Role::Muted),

@@ -8,11 +8,12 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 
 use super::super::action::UiAction;
-use super::super::app::{App, Focus, MapMode};
+use super::super::app::App;
 use super::super::diff::first_difference;
 use super::super::grid::{Column, GUTTER, Grid, SHARES};
 use super::super::run::Run;
 use super::super::theme::Role;
+use super::super::ui::{Focus, MapMode};
 use super::super::widgets::bar;
 use super::pane::InSight;
 use super::{cell, depths, lens, pane, put, stacked, tape, words};
@@ -20,22 +21,22 @@ use crate::program::Action;
 use crate::trace::{KvMode, Pin, Scope};
 
 pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
-    let focused = app.focus == Focus::Map;
+    let focused = app.ui.focus == Focus::Map;
     let Some(run) = &app.shown else {
         pane::frame(app, area, focused, "Layers × tokens", "", buffer);
         return;
     };
-    if app.map.shows_tape() {
+    if app.ui.map.shows_tape() {
         return tape::draw(app, run, area, &how_decided(app, run).join(" · "), buffer);
     }
     let grid = Grid::new(app, run, area);
-    let (title, remark) = match app.map.lens {
+    let (title, remark) = match app.ui.map.lens {
         true => ("Logit lens: layers × tokens", lens::remark(app)),
         false => ("Layers × tokens", remark(app, run, &grid)),
     };
     pane::frame(app, area, focused, title, &remark, buffer);
     let in_answer = |token: &usize| !grid.folded || *token >= grid.prompt_len;
-    let tokens = grid.columns(app.cursor.token).map(|column| column.token);
+    let tokens = grid.columns(app.ui.cursor.token).map(|column| column.token);
     let at = InSight {
         first: grid.first_token - if grid.folded { grid.prompt_len } else { 0 },
         seen: tokens.filter(in_answer).count(),
@@ -45,7 +46,7 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     sections(app, run, &grid, buffer);
     depths::draw(app, run, &grid, buffer);
     gutter(app, run, &grid, buffer);
-    match app.map.lens {
+    match app.ui.map.lens {
         true => lens::cells(app, run, &grid, buffer),
         false => cells(app, run, &grid, buffer),
     }
@@ -72,7 +73,7 @@ fn how_decided(app: &App, run: &Run) -> Vec<String> {
         (false, Scope::Prompt) => "scope prompt: decided once",
         (false, Scope::Token) => "scope token: decided at every token",
     };
-    let mode = (app.map.mode != MapMode::Decisions).then(|| app.map.mode.title().to_owned());
+    let mode = (app.ui.map.mode != MapMode::Decisions).then(|| app.ui.map.mode.title().to_owned());
     let kv = run.settings().kv;
     let kv = (kv != KvMode::default()).then(|| format!("kv {kv}"));
     mode.into_iter().chain([scope.to_owned()]).chain(kv).collect()
@@ -81,9 +82,9 @@ fn how_decided(app: &App, run: &Run) -> Vec<String> {
 /// `prompt` and `answer` over their columns, as many words as there is room for.
 fn sections(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
     let Some(y) = grid.sections else { return };
-    let style = app.theme.style(Role::Muted);
+    let style = app.ui.theme.style(Role::Muted);
     // Where the unmodified answer parts from this one.
-    let base = app.unmodified.as_ref().filter(|_| app.twin);
+    let base = app.unmodified.as_ref().filter(|_| app.ui.twin);
     let parts = base.and_then(|base| first_difference(base, run));
     let mut label = |from: u16, to: u16, variants: &[&str]| {
         let area = Rect::new(from, y, to.saturating_sub(from), 1);
@@ -93,7 +94,7 @@ fn sections(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
         }
     };
     let answer: Vec<Column> = grid
-        .columns(app.cursor.token)
+        .columns(app.ui.cursor.token)
         .filter(|c| c.token >= grid.prompt_len)
         .collect();
     let end = grid.cells.right();
@@ -119,7 +120,10 @@ fn sections(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
             Some(at) => format!("{shown} · ≠ from token {}", at + 1),
             None => shown,
         };
-        let unfold = match (grid.folded, app.keymap.keys_for(UiAction::FoldPrompt, "grid").first()) {
+        let unfold = match (
+            grid.folded,
+            app.ui.keymap.keys_for(UiAction::FoldPrompt, "grid").first(),
+        ) {
             (true, Some(key)) => format!("{shown} · {key} unfolds the prompt's {n}"),
             _ => shown.clone(),
         };
@@ -130,7 +134,9 @@ fn sections(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
     }
     let free = |x: &u16| buffer[(*x, y)].symbol() == " ";
     if let Some(x) = parts.and_then(|first| grid.x(n + first)).filter(free) {
-        buffer[(x, y)].set_char('≠').set_style(app.theme.style(Role::Disagree));
+        buffer[(x, y)]
+            .set_char('≠')
+            .set_style(app.ui.theme.style(Role::Disagree));
     }
 }
 
@@ -139,9 +145,9 @@ fn sections(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
 fn gutter(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
     for (line, y) in grid.lines() {
         let area = Rect::new(grid.cells.x.saturating_sub(GUTTER), y, GUTTER, 1);
-        let here = line.contains(&app.cursor.layer);
-        let layer = if here { app.cursor.layer } else { line.start };
-        let number = app.theme.style(if here { Role::Accent } else { Role::Muted });
+        let here = line.contains(&app.ui.cursor.layer);
+        let layer = if here { app.ui.cursor.layer } else { line.start };
+        let number = app.ui.theme.style(if here { Role::Accent } else { Role::Muted });
         let label = match bracket(run, line.clone()).filter(|_| layer < 100) {
             Some(sign) => format!("{sign}{layer:>2}"),
             None => format!("{layer:>3}"),
@@ -162,8 +168,8 @@ fn layer_pin(app: &App, layer: usize) -> Option<(char, Style)> {
     let settled = app.settled().pins.iter().rev().find(whole);
     let pin = app.layer_pin(layer)?;
     Some(match settled.is_some_and(|was| was.action == pin.action) {
-        true => (cell::letter(pin.action, true), app.theme.style(Role::Pin)),
-        false => (cell::letter(pin.action, false), cell::waiting(&app.theme)),
+        true => (cell::letter(pin.action, true), app.ui.theme.style(Role::Pin)),
+        false => (cell::letter(pin.action, false), cell::waiting(&app.ui.theme)),
     })
 }
 
@@ -183,14 +189,14 @@ fn bracket(run: &Run, line: Range<usize>) -> Option<char> {
 fn cells(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
     let (layers, positions) = app.selection();
     let marked = |layer: usize, token: usize| {
-        let range = positions.filter(|_| app.mark.is_some());
+        let range = positions.filter(|_| app.ui.mark.is_some());
         layers.contains(&layer) && range.is_some_and(|(from, to)| (from..=to).contains(&token))
     };
     for (line, y) in grid.lines() {
-        for Column { token, x, width } in grid.columns(app.cursor.token) {
-            let over = |layer: usize| match layer == app.cursor.layer && token == app.cursor.token {
-                true => app.theme.style(Role::Cursor),
-                false if marked(layer, token) => app.theme.style(Role::Selection),
+        for Column { token, x, width } in grid.columns(app.ui.cursor.token) {
+            let over = |layer: usize| match layer == app.ui.cursor.layer && token == app.ui.cursor.token {
+                true => app.ui.theme.style(Role::Cursor),
+                false if marked(layer, token) => app.ui.theme.style(Role::Selection),
                 false => Style::new(),
             };
             let (look, over) = match grid.stacked {
@@ -204,7 +210,7 @@ fn cells(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
     }
     if let Some(x) = grid.separator() {
         for y in grid.depth.top()..grid.cells.bottom() {
-            buffer[(x, y)].set_char('│').set_style(app.theme.style(Role::Border));
+            buffer[(x, y)].set_char('│').set_style(app.ui.theme.style(Role::Border));
         }
     }
 }
@@ -227,7 +233,7 @@ fn shares(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
         let mut at = 0;
         for action in Action::ALL {
             let text = cell::glyph(action).to_string().repeat(widths[action.executions()]);
-            at += put(buffer, area, at, 0, &text, cell::glyph_style(&app.theme, action));
+            at += put(buffer, area, at, 0, &text, cell::glyph_style(&app.ui.theme, action));
         }
     }
 }

@@ -52,13 +52,13 @@ use super::widgets::flow::fit;
 pub fn view(app: &App, frame: &mut Frame) {
     let area = frame.area();
     let buffer = frame.buffer_mut();
-    buffer.set_style(area, app.theme.base());
+    buffer.set_style(area, app.ui.theme.base());
     let Some(screen) = Screen::new(app, area) else {
         too_small(app, area, buffer);
         return;
     };
     let mut cursor = draw(app, &screen, area, buffer);
-    if app.screen_reader {
+    if app.ui.screen_reader {
         spoken::draw(app, &screen, buffer);
         let words = screen.spoken.map(Rect::as_position);
         cursor = cursor.or(words);
@@ -100,7 +100,7 @@ fn draw(app: &App, screen: &Screen, area: Rect, buffer: &mut Buffer) -> Option<P
         height: area.height.saturating_sub(screen.status.height + screen.keys.height),
         ..area
     };
-    match &app.overlay {
+    match &app.ui.overlay {
         None => cursor,
         Some(overlay) => overlay.dialog().draw(app, DialogArea { screen, body }, buffer),
     }
@@ -116,7 +116,7 @@ fn too_small(app: &App, area: Rect, buffer: &mut Buffer) {
         true => long,
         false => format!("needs {MIN_WIDTH}×{MIN_HEIGHT}"),
     };
-    put(buffer, area, 0, 0, &text, app.theme.style(Role::Warning));
+    put(buffer, area, 0, 0, &text, app.ui.theme.style(Role::Warning));
 }
 
 /// Writes one line of text at (`x`, `y`) from the area's corner, cut to the area. Columns used.

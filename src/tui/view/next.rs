@@ -35,11 +35,11 @@ const BAR: usize = 16;
 
 pub(in crate::tui) fn draw(app: &App, dialog: &NextDialog, body: Rect, buffer: &mut Buffer) {
     let area = place(body, 78, ROWS + 13);
-    let layer = app.cursor.layer;
+    let layer = app.ui.cursor.layer;
     let title = format!("The next token: layer {layer} to {}", dialog.action);
     pane::dialog(app, area, &title, "the run is held", buffer);
     let area = inner(area);
-    let style = |role| app.theme.style(role);
+    let style = |role| app.ui.theme.style(role);
     match &dialog.intervention {
         PendingQuestion::Waiting(_) => {
             put(
@@ -55,7 +55,8 @@ pub(in crate::tui) fn draw(app: &App, dialog: &NextDialog, body: Rect, buffer: &
         PendingQuestion::Here(intervention) => both_ways(app, dialog, intervention, area, buffer),
     }
     let keys = |action| {
-        app.keymap
+        app.ui
+            .keymap
             .keys_for(action, "intervene")
             .into_iter()
             .next()
@@ -91,7 +92,7 @@ pub(in crate::tui) fn draw(app: &App, dialog: &NextDialog, body: Rect, buffer: &
 }
 
 fn both_ways(app: &App, dialog: &NextDialog, intervention: &Intervention, area: Rect, buffer: &mut Buffer) {
-    let style = |role| app.theme.style(role);
+    let style = |role| app.ui.theme.style(role);
     let flip = &intervention.flip;
     let prompt = app.shown.as_ref().map_or(0, |run| run.prompt_len());
     let head = format!(
@@ -113,7 +114,7 @@ fn both_ways(app: &App, dialog: &NextDialog, intervention: &Intervention, area: 
         style(Role::Muted),
     );
     let mut action = |x: u16, action: Action| {
-        let look = app.theme.confidence(cell::role(action), 1.0);
+        let look = app.ui.theme.confidence(cell::role(action), 1.0);
         put(buffer, area, x, 3, &format!("{} {action}", cell::glyph(action)), look);
     };
     action(NAME, flip.from);

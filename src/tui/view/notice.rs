@@ -5,8 +5,9 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 
 use super::super::action::UiAction;
-use super::super::app::{App, Level, MapMode, ModelState};
+use super::super::app::{App, ModelState};
 use super::super::theme::Role;
+use super::super::ui::{Level, MapMode};
 use super::super::widgets::bar;
 use super::super::widgets::flow;
 use super::{cell, put};
@@ -31,12 +32,12 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     if let Some((sign, lines, role)) = message(app, area.width) {
         for (i, line) in lines.iter().enumerate() {
             let sign = if i == 0 { sign } else { " " };
-            put(buffer, area, 1, y, &format!("{sign} {line}"), app.theme.style(role));
+            put(buffer, area, 1, y, &format!("{sign} {line}"), app.ui.theme.style(role));
             y += 1;
         }
     }
     for (line, role) in model_lines(app, area.width) {
-        put(buffer, area, 1, y, &line, app.theme.style(role));
+        put(buffer, area, 1, y, &line, app.ui.theme.style(role));
         y += 1;
     }
     let mut x = 1;
@@ -47,8 +48,8 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
 
 /// Sign, lines and look of the message.
 fn message(app: &App, width: u16) -> Option<(&'static str, Vec<String>, Role)> {
-    let notice = app.notice.as_ref()?;
-    let dismiss = app.keymap.keys_for(UiAction::Dismiss, app.focus.context());
+    let notice = app.ui.notice.as_ref()?;
+    let dismiss = app.ui.keymap.keys_for(UiAction::Dismiss, app.ui.focus.context());
     Some(match notice.level {
         Level::Info => ("›", wrap(&notice.text, width, 1), Role::Accent),
         Level::Error => {
@@ -93,7 +94,7 @@ fn model_lines(app: &App, width: u16) -> Vec<(String, Role)> {
 
 /// What can be done without a model.
 fn meanwhile(app: &App) -> String {
-    let keys = app.keymap.keys_for(UiAction::NextRecording, "global");
+    let keys = app.ui.keymap.keys_for(UiAction::NextRecording, "global");
     match (&app.shown, keys.first()) {
         (Some(_), Some(key)) if app.recordings.len() > 1 => {
             format!(". The recording can be explored; {key} opens the next one")
@@ -122,10 +123,10 @@ fn progress(bytes: Option<(u64, Option<u64>)>, cells: usize) -> String {
 
 /// What the map's glyphs mean, as many as there is room for.
 fn legend(app: &App, width: u16) -> Vec<(String, Style)> {
-    let muted = app.theme.style(Role::Muted);
+    let muted = app.ui.theme.style(Role::Muted);
     let mut parts = Vec::new();
     if width >= 112 {
-        let what = match app.map.shows_tape() {
+        let what = match app.ui.map.shows_tape() {
             true => "row: token, column: layer   ",
             false => "column: token, row: layer   ",
         };
@@ -138,7 +139,7 @@ fn legend(app: &App, width: u16) -> Vec<(String, Style)> {
         parts.push((glyph, style));
         parts.push((format!(" {meaning}"), muted));
     }
-    if app.map.mode == MapMode::Decisions && !app.map.lens && width >= 160 {
+    if app.ui.map.mode == MapMode::Decisions && !app.ui.map.lens && width >= 160 {
         parts.push(("  ·  the brighter, the surer the router".to_owned(), muted));
     }
     parts

@@ -22,7 +22,7 @@ pub(in crate::tui) fn draw(app: &App, list: &OverrideList, body: Rect, buffer: &
     let area = place(body, 78, rows.len().clamp(1, 40) as u16 + FOOT + 2);
     pane::dialog(app, area, "Overrides", "of the next run", buffer);
     let area = inner(area);
-    let style = |role| app.theme.style(role);
+    let style = |role| app.ui.theme.style(role);
     let height = area.height.saturating_sub(FOOT).max(1);
     if rows.is_empty() {
         let none = "none: the routers decide. Pins, a program, a budget, a dial can be typed here";

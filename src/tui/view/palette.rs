@@ -28,7 +28,7 @@ pub(in crate::tui) fn draw(app: &App, palette: &Palette, body: Rect, buffer: &mu
     let remark = format!("{} of {}", palette.found.len(), palette.entries.len());
     pane::dialog(app, area, "What do you want to do?", &remark, buffer);
     let area = inner(area);
-    let x = put(buffer, area, 0, 0, SIGN, app.theme.style(Role::Accent));
+    let x = put(buffer, area, 0, 0, SIGN, app.ui.theme.style(Role::Accent));
     let typed = Rect {
         x: area.x + x,
         width: area.width.saturating_sub(x),
@@ -38,7 +38,7 @@ pub(in crate::tui) fn draw(app: &App, palette: &Palette, body: Rect, buffer: &mu
     let cursor = line::draw(app, &palette.edit, typed, buffer);
     if palette.edit.text.is_empty() {
         let hint = "type a part of it: a name, a key, words of a prompt";
-        put(buffer, typed, 0, 0, hint, app.theme.style(Role::Muted));
+        put(buffer, typed, 0, 0, hint, app.ui.theme.style(Role::Muted));
     }
     let list = Rect {
         y: area.y + 2,
@@ -47,7 +47,7 @@ pub(in crate::tui) fn draw(app: &App, palette: &Palette, body: Rect, buffer: &mu
     };
     if palette.found.is_empty() {
         let none = "nothing is called that: try fewer letters";
-        put(buffer, list, 0, 0, none, app.theme.style(Role::Muted));
+        put(buffer, list, 0, 0, none, app.ui.theme.style(Role::Muted));
     }
     let top = (palette.row + 1).saturating_sub(usize::from(list.height));
     for (y, (row, found)) in (0..list.height).zip(palette.found.iter().enumerate().skip(top)) {
@@ -67,7 +67,7 @@ fn draw_row(
     y: u16,
     buffer: &mut Buffer,
 ) {
-    let style = |role| app.theme.style(role);
+    let style = |role| app.ui.theme.style(role);
     let keys_at = list.width.saturating_sub(KEYS as u16);
     let text = entry.text.graphemes(true).count() as u32;
     let name = entry.name.graphemes(true).count() as u32;

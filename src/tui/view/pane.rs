@@ -14,13 +14,13 @@ use super::super::widgets::flow::fit;
 /// Draws a pane's border with a title at the left and a remark at the right; thick where the pane
 /// has the keys, so that it can be told without colours.
 pub(super) fn frame(app: &App, area: Rect, focused: bool, title: &str, remark: &str, buffer: &mut Buffer) {
-    let remark = Span::styled(remark, app.theme.style(Role::Muted));
+    let remark = Span::styled(remark, app.ui.theme.style(Role::Muted));
     frame_line(app, area, focused, title, Line::from(remark), buffer);
 }
 
 /// As [`frame`], with a remark of several styles.
 pub(super) fn frame_line(app: &App, area: Rect, focused: bool, title: &str, remark: Line, buffer: &mut Buffer) {
-    let style = |role| app.theme.style(role);
+    let style = |role| app.ui.theme.style(role);
     let room = usize::from(area.width.saturating_sub(4));
     let title = fit(title, room);
     let left = room.saturating_sub(Line::raw(title.as_str()).width() + 4);
@@ -79,7 +79,7 @@ pub(super) fn position_mark(app: &App, pane: Rect, lines: bool, at: InSight, buf
         .end_symbol(None)
         .track_symbol(None)
         .thumb_symbol(thumb)
-        .thumb_style(app.theme.style(Role::Accent))
+        .thumb_style(app.ui.theme.style(Role::Accent))
         .render(border, buffer, &mut state);
 }
 
@@ -87,6 +87,6 @@ pub(super) fn position_mark(app: &App, pane: Rect, lines: bool, at: InSight, buf
 pub(super) fn dialog(app: &App, area: Rect, title: &str, remark: &str, buffer: &mut Buffer) {
     let area = area.intersection(buffer.area);
     Clear.render(area, buffer);
-    buffer.set_style(area, app.theme.base());
+    buffer.set_style(area, app.ui.theme.base());
     frame(app, area, true, title, remark, buffer);
 }

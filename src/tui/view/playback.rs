@@ -18,7 +18,7 @@ use super::super::widgets::flow::flow;
 use super::{line, pane, put};
 
 pub(in crate::tui) fn draw(app: &App, row: Rect, buffer: &mut Buffer) {
-    let style = |role| app.theme.style(role);
+    let style = |role| app.ui.theme.style(role);
     let Some(run) = app.shown.as_ref().filter(|run| run.is_partway() && !app.held) else {
         put(buffer, row, 1, 0, &held(app), style(Role::Accent));
         return;
@@ -30,7 +30,7 @@ pub(in crate::tui) fn draw(app: &App, row: Rect, buffer: &mut Buffer) {
     put(buffer, bar, 0, 0, &"━".repeat(filled), style(Role::Gauge));
     let rest = "─".repeat(usize::from(bar.width) - filled);
     put(buffer, bar, filled as u16, 0, &rest, style(Role::Border));
-    let speed = app.speed.to_string();
+    let speed = app.ui.speed.to_string();
     let at = (bar.right() - row.x).saturating_add(2);
     put(buffer, row, at, 0, &speed, style(Role::Text));
 }
@@ -47,7 +47,7 @@ fn position(run: &Run, shown: usize, end: usize) -> String {
 /// The run under way waits in the worker.
 fn held(app: &App) -> String {
     let key = |action| {
-        let keys = app.keymap.keys_for(action, "grid");
+        let keys = app.ui.keymap.keys_for(action, "grid");
         keys.into_iter().next().unwrap_or_default()
     };
     let (step, go) = (key(UiAction::StepToken), key(UiAction::PlayPause));
@@ -87,7 +87,7 @@ pub(super) fn asking(
     let lines = flow([(0, text)].into_iter(), area.width, None);
     for (y, glyphs) in (2..area.height).zip(&lines) {
         let text: String = glyphs.iter().map(|g| g.text.as_ref()).collect();
-        put(buffer, area, 0, y, &text, app.theme.style(role));
+        put(buffer, area, 0, y, &text, app.ui.theme.style(role));
     }
     cursor
 }

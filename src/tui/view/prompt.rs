@@ -4,14 +4,15 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 
 use super::super::action::UiAction;
-use super::super::app::{App, Focus};
+use super::super::app::App;
 use super::super::layout;
 use super::super::theme::Role;
+use super::super::ui::Focus;
 use super::{pane, put};
 
 /// Draws the editor; where its cursor is, while it has the keys.
 pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) -> Option<Position> {
-    let focused = app.focus == Focus::Prompt;
+    let focused = app.ui.focus == Focus::Prompt;
     if area.height < 3 {
         folded(app, area, buffer);
         return None;
@@ -22,21 +23,28 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) -> Option<Positio
         return None;
     }
     if app.prompt.is_blank() && !focused {
-        put(buffer, area, 0, 0, "type a question here", app.theme.style(Role::Muted));
+        put(
+            buffer,
+            area,
+            0,
+            0,
+            "type a question here",
+            app.ui.theme.style(Role::Muted),
+        );
         return None;
     }
     let drawn = app.prompt.draw(area.width);
     let height = usize::from(area.height);
     let top = (drawn.cursor.0 + 1).saturating_sub(height);
-    let mut style = app.theme.style(Role::Text);
+    let mut style = app.ui.theme.style(Role::Text);
     if focused && app.prompt.is_selected() {
-        style = style.patch(app.theme.style(Role::Selection));
+        style = style.patch(app.ui.theme.style(Role::Selection));
     }
     for (y, line) in (area.top()..area.bottom()).zip(drawn.lines.iter().skip(top)) {
         let mut x = area.x;
         for glyph in line {
             let room = usize::from(area.right().saturating_sub(x));
-            let code = app.prompt_code.style(glyph.key).unwrap_or_default();
+            let code = app.ui.prompt_code.style(glyph.key).unwrap_or_default();
             buffer.set_stringn(x, y, &glyph.text, room, style.patch(code));
             x = x.saturating_add(glyph.width).min(area.right());
         }
@@ -47,7 +55,7 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) -> Option<Positio
 
 /// The prompt as one line, where there is no room for a pane.
 fn folded(app: &App, area: Rect, buffer: &mut Buffer) {
-    let (muted, text) = (app.theme.style(Role::Muted), app.theme.style(Role::Text));
+    let (muted, text) = (app.ui.theme.style(Role::Muted), app.ui.theme.style(Role::Text));
     let x = 1 + put(buffer, area, 1, 0, "Prompt › ", muted);
     let remark = remark(app, false);
     let width = (remark.chars().count() as u16 + 1).min(area.width);
@@ -64,10 +72,10 @@ fn folded(app: &App, area: Rect, buffer: &mut Buffer) {
 
 /// The key that matters here.
 fn remark(app: &App, focused: bool) -> String {
-    let key = |action, context| app.keymap.keys_for(action, context).into_iter().next();
+    let key = |action, context| app.ui.keymap.keys_for(action, context).into_iter().next();
     match focused {
         true if app.prompt.is_selected() => "an example: type to replace it, or run it".to_owned(),
         true => key(UiAction::Run, "prompt").map_or(String::new(), |k| format!("{k} runs")),
-        false => key(UiAction::FocusPrompt, app.focus.context()).map_or(String::new(), |k| format!("{k} edits")),
+        false => key(UiAction::FocusPrompt, app.ui.focus.context()).map_or(String::new(), |k| format!("{k} edits")),
     }
 }

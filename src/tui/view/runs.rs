@@ -24,7 +24,8 @@ const DEEPEST: usize = 8;
 pub(in crate::tui) fn draw(app: &App, row: usize, body: Rect, buffer: &mut Buffer) {
     let tree = history::tree(app.runs());
     let key = |action| {
-        app.keymap
+        app.ui
+            .keymap
             .keys_for(action, "overlay")
             .into_iter()
             .next()
@@ -48,7 +49,7 @@ pub(in crate::tui) fn draw(app: &App, row: usize, body: Rect, buffer: &mut Buffe
 }
 
 fn draw_run(app: &App, run: &Run, depth: usize, here: bool, area: Rect, buffer: &mut Buffer) {
-    let style = |role| app.theme.style(role);
+    let style = |role| app.ui.theme.style(role);
     let on_screen = app.shown.as_ref().is_some_and(|shown| shown.id == run.id);
     let role = if here { Role::Accent } else { Role::Text };
     let mark = match (here, on_screen) {

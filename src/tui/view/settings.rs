@@ -44,7 +44,7 @@ fn draw_field(app: &App, field: SettingsField, edit: &LineEdit, body: Rect, buff
     };
     let cursor = line::draw(app, edit, typed, buffer);
     if edit.error.as_ref().is_some_and(|e| e.column.is_some()) {
-        put(buffer, area, cursor.x - area.x, 1, "▲", app.theme.style(Role::Error));
+        put(buffer, area, cursor.x - area.x, 1, "▲", app.ui.theme.style(Role::Error));
     }
     let foot = Rect {
         y: area.y + 2,
@@ -80,7 +80,7 @@ fn draw_list(app: &App, dialog: &SettingsDialog, body: Rect, buffer: &mut Buffer
 }
 
 fn draw_row(app: &App, dialog: &SettingsDialog, row: usize, area: Rect, y: u16, buffer: &mut Buffer) {
-    let theme = &app.theme;
+    let theme = &app.ui.theme;
     let field = SettingsField::ALL[row];
     let here = row == dialog.row;
     let name = theme.style(if here { Role::Accent } else { Role::Text });
@@ -129,12 +129,12 @@ fn explain(app: &App, field: SettingsField, edit: Option<&LineEdit>, area: Rect,
     };
     let slider = slider(app, field, edit, area.width);
     if let Some(text) = &slider {
-        put(buffer, area, 0, 0, text, app.theme.style(Role::Dial));
+        put(buffer, area, 0, 0, text, app.ui.theme.style(Role::Dial));
     }
     let from = u16::from(slider.is_some());
     let lines = flow([(0, text.as_str())].into_iter(), area.width, None);
     for (y, line) in (from..area.height).zip(lines) {
         let text: String = line.iter().map(|g| g.text.as_ref()).collect();
-        put(buffer, area, 0, y, &text, app.theme.style(role));
+        put(buffer, area, 0, y, &text, app.ui.theme.style(role));
     }
 }

@@ -17,7 +17,7 @@ const LINES: usize = 3;
 
 /// Rows that the words take.
 pub fn height(app: &App, width: u16) -> u16 {
-    match app.screen_reader {
+    match app.ui.screen_reader {
         true => lines(app, width).len() as u16,
         false => 0,
     }
@@ -44,14 +44,14 @@ pub(super) fn draw(app: &App, screen: &Screen, buffer: &mut Buffer) {
     }
     let Some(area) = screen.spoken else { return };
     for (y, line) in (0..area.height).zip(lines(app, area.width)) {
-        put(buffer, area, 0, y, &line, app.theme.style(Role::Text));
+        put(buffer, area, 0, y, &line, app.ui.theme.style(Role::Text));
     }
 }
 
 /// Where glyphs are decisions.
 fn map_cells(app: &App, screen: &Screen) -> Option<Rect> {
     let (run, pane) = (app.shown.as_ref()?, screen.map?);
-    (app.overlay.is_none() && !app.map.lens).then(|| Grid::new(app, run, pane).cells)
+    (app.ui.overlay.is_none() && !app.ui.map.lens).then(|| Grid::new(app, run, pane).cells)
 }
 
 /// What stands for a drawn character. Executions are digits in the map and the legend; colons are

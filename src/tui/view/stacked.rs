@@ -12,9 +12,10 @@ use std::ops::Range;
 
 use ratatui::style::{Color, Style};
 
-use super::super::app::{App, MapMode};
+use super::super::app::App;
 use super::super::run::Run;
 use super::super::theme::{Role, Theme};
+use super::super::ui::MapMode;
 use super::cell::{self, Look};
 use crate::program::Action;
 use crate::trace::DecidedBy;
@@ -33,7 +34,7 @@ impl Half {
         let decision = run.decision(layer, token);
         let asked = decision
             .as_ref()
-            .filter(|d| app.map.mode == MapMode::Decisions && d.by != DecidedBy::Pin);
+            .filter(|d| app.ui.map.mode == MapMode::Decisions && d.by != DecidedBy::Pin);
         Half {
             look: cell::look(app, run, layer, token),
             action: decision.as_ref().map(|d| d.action),
@@ -68,7 +69,7 @@ pub(super) fn look(app: &App, run: &Run, layers: Range<usize>, token: usize, ove
     let own = |style: Style| if same { None } else { style.bg };
     let lower = Half::new(app, run, layers.start, token, own(styles[0]));
     let upper = (layers.len() > 1).then(|| Half::new(app, run, layers.start + 1, token, own(styles[1])));
-    let look = pair(&app.theme, app.map.mode, upper, lower);
+    let look = pair(&app.ui.theme, app.ui.map.mode, upper, lower);
     let patch = match same {
         true => styles[0],
         false => styles

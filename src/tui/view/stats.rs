@@ -63,7 +63,7 @@ pub(in crate::tui) fn draw(app: &App, dialog: &StatsDialog, body: Rect, buffer: 
             let none = "nothing to count yet: run a prompt, open traces, or run a file of prompts";
             let waiting = "the first prompt is under way…";
             let text_line = if batch(app, dialog).is_some() { waiting } else { none };
-            put(buffer, text, 0, 0, text_line, app.theme.style(Role::Muted));
+            put(buffer, text, 0, 0, text_line, app.ui.theme.style(Role::Muted));
         }
     }
     let edit = dialog.edit.as_ref()?;
@@ -78,7 +78,7 @@ pub(in crate::tui) fn draw(app: &App, dialog: &StatsDialog, body: Rect, buffer: 
         0,
         0,
         &"─".repeat(usize::from(area.width)),
-        app.theme.style(Role::Border),
+        app.ui.theme.style(Role::Border),
     );
     let typed = Rect {
         y: foot.y + 1.min(foot.height),
@@ -101,7 +101,7 @@ pub(in crate::tui) fn draw(app: &App, dialog: &StatsDialog, body: Rect, buffer: 
     };
     for (y, glyphs) in (2..foot.height).zip(flow([(0, text)].into_iter(), foot.width, None)) {
         let text: String = glyphs.iter().map(|g| g.text.as_ref()).collect();
-        put(buffer, foot, 0, y, &text, app.theme.style(role));
+        put(buffer, foot, 0, y, &text, app.ui.theme.style(role));
     }
     Some(cursor)
 }
@@ -133,7 +133,7 @@ fn title(app: &App, dialog: &StatsDialog) -> String {
 }
 
 fn keys(app: &App) -> String {
-    let key = |action| app.keymap.keys_for(action, "overlay").into_iter().next();
+    let key = |action| app.ui.keymap.keys_for(action, "overlay").into_iter().next();
     let said = |action, what: &str| key(action).map(|key| format!("{key} {what}"));
     let turn = match app.batch {
         Some(_) => said(UiAction::Toggle, "all runs or the file's"),
@@ -146,7 +146,7 @@ fn keys(app: &App) -> String {
 
 /// The lines where sections begin, in the column at the left, on the whole of the screen.
 pub fn starts(app: &App, counted: &Counted) -> Vec<usize> {
-    let width = inner(app.area).width;
+    let width = inner(app.ui.area).width;
     let (left, _) = sections(app, counted, width);
     // A blank line stands before each.
     let starts = (1..).zip(&left).filter(|(_, line)| line.is_empty());
@@ -213,7 +213,7 @@ fn wrapped(text: &str, width: u16, style: Style) -> Vec<Line> {
 
 fn heading(app: &App, text: &str, width: u16) -> Vec<Line> {
     let mut lines = vec![Vec::new()];
-    lines.extend(wrapped(text, width, app.theme.style(Role::Title)));
+    lines.extend(wrapped(text, width, app.ui.theme.style(Role::Title)));
     lines
 }
 
@@ -229,7 +229,7 @@ fn caption(app: &App, counted: &Counted, width: u16) -> Vec<Line> {
         let n = counted.left_out;
         text += &format!("; {n} run{} of other models left out", plural(n));
     }
-    wrapped(&text, width, app.theme.style(Role::Text))
+    wrapped(&text, width, app.ui.theme.style(Role::Text))
 }
 
 /// A layer a row, the last one at the top as in the map; how its bar is filled says how often it was
@@ -242,7 +242,7 @@ fn layers(app: &App, report: &TraceStatistics, width: u16) -> Vec<Line> {
     } else {
         (room, 0)
     };
-    let muted = app.theme.style(Role::Muted);
+    let muted = app.ui.theme.style(Role::Muted);
     let mut lines = heading(app, "Layers: how often each was skipped and repeated, in %", width);
     let mut names = format!("layer    skip  repeat  {:answers$}", "answer tokens");
     if prompts > 0 {
@@ -255,7 +255,7 @@ fn layers(app: &App, report: &TraceStatistics, width: u16) -> Vec<Line> {
             None => format!("{:>6}", "-"),
         };
         let numbers = format!("{name:>5}  {}  {}  ", percent(|r| r[0]), percent(|r| r[2]));
-        let mut line = vec![(numbers, app.theme.style(Role::Text))];
+        let mut line = vec![(numbers, app.ui.theme.style(Role::Text))];
         line.extend(stacked(app, at_answers, answers));
         if prompts > 0 {
             line.push(("  ".to_owned(), muted));
@@ -272,12 +272,12 @@ fn layers(app: &App, report: &TraceStatistics, width: u16) -> Vec<Line> {
 /// Shares of skip, execute and repeat in the glyphs of the map's cells: they need no colours.
 fn stacked(app: &App, rates: Option<[f64; 3]>, width: usize) -> Line {
     let Some(rates) = rates else {
-        return vec![(" ".repeat(width), app.theme.style(Role::Text))];
+        return vec![(" ".repeat(width), app.ui.theme.style(Role::Text))];
     };
     let widths = bar::split(rates, width);
     let part = |action: Action| {
         let text = cell::glyph(action).to_string().repeat(widths[action.executions()]);
-        (text, cell::glyph_style(&app.theme, action))
+        (text, cell::glyph_style(&app.ui.theme, action))
     };
     Action::ALL.into_iter().map(part).collect()
 }
@@ -289,9 +289,9 @@ fn counted(app: &App, name: &str, count: usize, all: usize, most: usize) -> Line
     vec![
         (
             format!("{name:>8}  {count:>8}  {share:>5.1} %  "),
-            app.theme.style(Role::Text),
+            app.ui.theme.style(Role::Text),
         ),
-        (bar, app.theme.style(Role::Accent)),
+        (bar, app.ui.theme.style(Role::Accent)),
     ]
 }
 
@@ -350,24 +350,24 @@ fn calibration(app: &App, report: &AgreementReport, width: u16) -> Vec<Line> {
         "Calibration, scope {}: how often a router says at answer tokens what it said at the prompt; error {error:.3}",
         report.scope
     );
-    let text = app.theme.style(Role::Text);
+    let text = app.ui.theme.style(Role::Text);
     let mut lines = heading(app, &title, width);
     let names = format!("{:>8}  {:>8}  {:>9}  agreement", "", "pairs", "confident");
-    lines.push(vec![(names, app.theme.style(Role::Muted))]);
+    lines.push(vec![(names, app.ui.theme.style(Role::Muted))]);
     for bin in report.bins.iter().filter(|bin| bin.pairs > 0) {
         let (confidence, agreement) = (bin.confidence.unwrap_or(0.0), bin.agreement.unwrap_or(0.0));
         let name = format!("{:.1}-{:.1}", bin.from, bin.to);
         let numbers = format!("{name:>8}  {:>8}  {confidence:>9.3}  {agreement:.3}  ", bin.pairs);
         lines.push(vec![
             (numbers, text),
-            (bar::horizontal(agreement, BAR), app.theme.style(Role::Accent)),
+            (bar::horizontal(agreement, BAR), app.ui.theme.style(Role::Accent)),
         ]);
     }
     let otherwise = format!(
         "{} of {} cells would be otherwise by their own router",
         report.cells_otherwise, report.cells_asked
     );
-    lines.push(vec![(otherwise, app.theme.style(Role::Muted))]);
+    lines.push(vec![(otherwise, app.ui.theme.style(Role::Muted))]);
     lines
 }
 
@@ -379,7 +379,7 @@ fn programs(app: &App, report: &TraceStatistics, width: u16) -> Vec<Line> {
     );
     let mut lines = heading(app, &title, width);
     let names = format!("{:>8}  {:>8}  {:>5}  program", "tokens", "prompts", "depth");
-    lines.push(vec![(names, app.theme.style(Role::Muted))]);
+    lines.push(vec![(names, app.ui.theme.style(Role::Muted))]);
     for program in &report.programs {
         let text = match program.program.is_empty() {
             true => "(no layer)".to_owned(),
@@ -389,7 +389,7 @@ fn programs(app: &App, report: &TraceStatistics, width: u16) -> Vec<Line> {
             "{:>8}  {:>8}  {:>5}  {text}",
             program.tokens, program.prompts, program.depth
         );
-        lines.push(vec![(line, app.theme.style(Role::Text))]);
+        lines.push(vec![(line, app.ui.theme.style(Role::Text))]);
     }
     lines
 }

@@ -8,12 +8,13 @@ use ratatui::style::Style;
 use ratatui::text::Line;
 
 use super::super::action::UiAction;
-use super::super::app::{App, Focus, ModelState};
+use super::super::app::{App, ModelState};
 use super::super::dial;
 use super::super::next_run;
 use super::super::overrides::{self, dial_meaning, plural};
 use super::super::run::{Origin, Run, RunProgress};
 use super::super::theme::Role;
+use super::super::ui::Focus;
 use super::put;
 use crate::text::escape_controls;
 use crate::trace::{KvMode, NEUTRAL_DIAL, StopReason};
@@ -44,7 +45,7 @@ struct Part {
 const KEPT: u8 = 1;
 
 pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
-    let bar = app.theme.style(Role::StatusBar);
+    let bar = app.ui.theme.style(Role::StatusBar);
     buffer.set_style(area, bar);
     let parts = fitting(parts(app, area.width), usize::from(area.width));
     let mut x = 1;
@@ -58,7 +59,7 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
 
 /// A role's foreground and modifiers: the bar's background stays.
 fn on_bar(app: &App, role: Role) -> Style {
-    let mut style = app.theme.style(role);
+    let mut style = app.ui.theme.style(role);
     style.bg = None;
     if style.fg == Some(ratatui::style::Color::Reset) {
         style.fg = None;
@@ -185,7 +186,7 @@ fn next(app: &App, width: u16) -> Option<Part> {
     if pending.is_empty() {
         return None;
     }
-    let keys = app.keymap.keys_for(UiAction::Rerun, Focus::Map.context());
+    let keys = app.ui.keymap.keys_for(UiAction::Rerun, Focus::Map.context());
     let rerun = keys.first().map_or(String::new(), |key| format!(" · {key} reruns"));
     let (table, at) = (app.calibration(), app.next_settings().dial);
     let dialled = |short: bool| {
@@ -227,10 +228,10 @@ fn model(app: &App, run: Option<&Run>) -> String {
 
 /// A sign and words for what goes on.
 fn state(app: &App) -> (String, Role) {
-    let spinner = match app.reduced_motion {
+    let spinner = match app.ui.reduced_motion {
         _ if app.held => "‖",
         true => "●",
-        false => SPINNER[(app.now.as_millis() / FRAME.as_millis()) as usize % SPINNER.len()],
+        false => SPINNER[(app.ui.now.as_millis() / FRAME.as_millis()) as usize % SPINNER.len()],
     };
     if let Some(wanted) = &app.wanted {
         let name = escape_controls(next_run::name(wanted.routers.as_ref()));

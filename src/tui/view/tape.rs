@@ -6,10 +6,11 @@ use ratatui::style::Style;
 use ratatui::text::Line;
 use ratatui::widgets::Widget;
 
-use super::super::app::{App, Focus};
+use super::super::app::App;
 use super::super::run::Run;
 use super::super::tape::{DEPTH, Tape, TapeRow};
 use super::super::theme::Role;
+use super::super::ui::Focus;
 use super::answer::TokenStyles;
 use super::pane::InSight;
 use super::{cell, pane, put, words};
@@ -24,7 +25,7 @@ const WORD: usize = 9;
 const SCALE: usize = 5;
 
 pub(super) fn draw(app: &App, run: &Run, area: Rect, remark: &str, buffer: &mut Buffer) {
-    let focused = app.focus == Focus::Map;
+    let focused = app.ui.focus == Focus::Map;
     pane::frame(app, area, focused, "Tape: tokens × layers", remark, buffer);
     let tape = Tape::new(app, run, area);
     let at = InSight {
@@ -42,8 +43,8 @@ pub(super) fn draw(app: &App, run: &Run, area: Rect, remark: &str, buffer: &mut 
             TapeRow::Token(position) => position,
         };
         let here = match row {
-            TapeRow::Prompt => app.cursor.token < run.prompt_len(),
-            TapeRow::Token(position) => app.cursor.token == position,
+            TapeRow::Prompt => app.ui.cursor.token < run.prompt_len(),
+            TapeRow::Token(position) => app.ui.cursor.token == position,
         };
         let text = match row {
             TapeRow::Prompt => format!("prompt ×{}", run.prompt_len()),
@@ -51,7 +52,7 @@ pub(super) fn draw(app: &App, run: &Run, area: Rect, remark: &str, buffer: &mut 
         };
         let label = Rect::new(tape.area.x, y, tape.text, 1);
         let style = match here {
-            true => app.theme.style(Role::Cursor),
+            true => app.ui.theme.style(Role::Cursor),
             false => styles.plain(token),
         };
         Line::styled(super::fit(&text, usize::from(tape.text)), style)
@@ -61,7 +62,7 @@ pub(super) fn draw(app: &App, run: &Run, area: Rect, remark: &str, buffer: &mut 
         depth(app, run, &tape, token, y, buffer);
         if tape.next > 0 {
             let area = Rect::new(tape.end() + DEPTH + tape.bar, y, tape.next, 1);
-            match app.twin {
+            match app.ui.twin {
                 true => unmodified(app, run, token, area, buffer),
                 false => next(app, run, token, area, buffer),
             }
@@ -86,8 +87,8 @@ fn next(app: &App, run: &Run, token: usize, area: Rect, buffer: &mut Buffer) {
     let word = |candidate: &Candidate, width: usize| super::fit(&one_line(&candidate.text), width);
     let room = usize::from(area.width);
     let width = WORD.min(room.saturating_sub(6));
-    put(buffer, area, 1, 0, &word(first, width), app.theme.style(Role::Text));
-    let muted = app.theme.style(Role::Muted);
+    put(buffer, area, 1, 0, &word(first, width), app.ui.theme.style(Role::Text));
+    let muted = app.ui.theme.style(Role::Muted);
     put(
         buffer,
         area,
@@ -117,16 +118,16 @@ fn unmodified(app: &App, run: &Run, token: usize, area: Rect, buffer: &mut Buffe
     };
     let Some(there) = base.steps().get(n) else { return };
     if run.step(token).is_some_and(|step| step.id == there.id) {
-        put(buffer, area, 1, 0, "=", app.theme.style(Role::Muted));
+        put(buffer, area, 1, 0, "=", app.ui.theme.style(Role::Muted));
         return;
     }
     let first = super::super::diff::first_difference(base, run) == Some(n);
     let style = match first {
         true => super::twin::marked(app, Role::Removed),
-        false => app.theme.style(Role::Removed),
+        false => app.ui.theme.style(Role::Removed),
     };
     let sign = if first { "≠ " } else { "  " };
-    let x = 1 + put(buffer, area, 1, 0, sign, app.theme.style(Role::Disagree));
+    let x = 1 + put(buffer, area, 1, 0, sign, app.ui.theme.style(Role::Disagree));
     put(buffer, area, x, 0, &word(base, base.prompt_len() + n), style);
 }
 
@@ -160,16 +161,16 @@ fn scale(app: &App, run: &Run, tape: &Tape, says_next: bool, buffer: &mut Buffer
                 x - row.x,
                 0,
                 &layer.to_string(),
-                app.theme.style(Role::Muted),
+                app.ui.theme.style(Role::Muted),
             );
         }
     }
-    let selected = tape.columns().find(|(layer, _)| *layer == app.cursor.layer);
+    let selected = tape.columns().find(|(layer, _)| *layer == app.ui.cursor.layer);
     match selected {
         // The number there is the iteration's.
         Some((layer, x)) if in_loop(layer) => {
             let here = Rect::new(x, y, tape.cell, 1).intersection(buffer.area);
-            buffer.set_style(here, app.theme.style(Role::Accent));
+            buffer.set_style(here, app.ui.theme.style(Role::Accent));
         }
         Some((layer, x)) => {
             put(
@@ -178,13 +179,13 @@ fn scale(app: &App, run: &Run, tape: &Tape, says_next: bool, buffer: &mut Buffer
                 x - row.x,
                 0,
                 &layer.to_string(),
-                app.theme.style(Role::Accent),
+                app.ui.theme.style(Role::Accent),
             );
         }
         None => {}
     }
     let end = tape.end();
-    let style = app.theme.style(Role::Muted);
+    let style = app.ui.theme.style(Role::Muted);
     put(
         buffer,
         row,
@@ -193,7 +194,7 @@ fn scale(app: &App, run: &Run, tape: &Tape, says_next: bool, buffer: &mut Buffer
         if tape.bar >= 6 { "ran saved" } else { "" },
         style,
     );
-    let heading = match (app.twin, says_next) {
+    let heading = match (app.ui.twin, says_next) {
         (true, _) => "unmodified",
         (false, true) => "next",
         (false, false) => "",
@@ -206,7 +207,7 @@ fn scale(app: &App, run: &Run, tape: &Tape, says_next: bool, buffer: &mut Buffer
 /// `├1──├2──├3──├4──┤` over the executions of a loop.
 fn loop_scale(app: &App, run: &Run, tape: &Tape, row: Rect, buffer: &mut Buffer) {
     let Some(looped) = run.looped() else { return };
-    let style = app.theme.style(Role::Muted);
+    let style = app.ui.theme.style(Role::Muted);
     let width = usize::from(tape.cell);
     let iteration = |layer: usize| Some((layer, looped.execution(layer).1?));
     let inside: Vec<_> = tape
@@ -232,13 +233,13 @@ fn loop_scale(app: &App, run: &Run, tape: &Tape, row: Rect, buffer: &mut Buffer)
 fn layers(app: &App, run: &Run, tape: &Tape, token: usize, y: u16, buffer: &mut Buffer) {
     let (marked_layers, positions) = app.selection();
     let marked = |layer: usize| {
-        let range = positions.filter(|_| app.mark.is_some());
+        let range = positions.filter(|_| app.ui.mark.is_some());
         marked_layers.contains(&layer) && range.is_some_and(|(from, to)| (from..=to).contains(&token))
     };
     for (layer, x) in tape.columns() {
-        let over = match layer == app.cursor.layer && token == app.cursor.token {
-            true => app.theme.style(Role::Cursor),
-            false if marked(layer) => app.theme.style(Role::Selection),
+        let over = match layer == app.ui.cursor.layer && token == app.ui.cursor.token {
+            true => app.ui.theme.style(Role::Cursor),
+            false if marked(layer) => app.ui.theme.style(Role::Selection),
             false => Style::new(),
         };
         let look = cell::look(app, run, layer, token);
@@ -253,7 +254,7 @@ fn depth(app: &App, run: &Run, tape: &Tape, token: usize, y: u16, buffer: &mut B
     let Some(depth) = run.depth(token) else { return };
     let all = run.layers();
     let area = Rect::new(tape.end(), y, DEPTH + tape.bar, 1);
-    let style = app.theme.style(if depth == all { Role::Muted } else { Role::Text });
+    let style = app.ui.theme.style(if depth == all { Role::Muted } else { Role::Text });
     put(buffer, area, 0, 0, &format!("{depth:>3}"), style);
     if tape.bar == 0 || depth == all {
         return;
@@ -264,5 +265,5 @@ fn depth(app: &App, run: &Run, tape: &Tape, token: usize, y: u16, buffer: &mut B
     };
     let width = usize::from(tape.bar.saturating_sub(1));
     let text: String = std::iter::repeat_n(sign, count.min(width)).collect();
-    put(buffer, area, DEPTH, 0, &text, app.theme.style(role));
+    put(buffer, area, DEPTH, 0, &text, app.ui.theme.style(role));
 }

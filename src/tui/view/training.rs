@@ -26,7 +26,8 @@ pub(in crate::tui) fn draw(app: &App, body: Rect, buffer: &mut Buffer) {
     let training = &app.training;
     let name = app.ready().map_or(String::new(), |model| escape_controls(&model.name));
     let key = |action| {
-        app.keymap
+        app.ui
+            .keymap
             .keys_for(action, "overlay")
             .into_iter()
             .next()
@@ -41,7 +42,7 @@ pub(in crate::tui) fn draw(app: &App, body: Rect, buffer: &mut Buffer) {
     };
     pane::dialog(app, body, "Train depth routers", &remark, buffer);
     let area = inner(body);
-    let style = |role| app.theme.style(role);
+    let style = |role| app.ui.theme.style(role);
     let mut page = Page { area, y: 0, buffer };
     if training.is_running() {
         page.text(

@@ -22,7 +22,7 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let Some(base) = base else { return };
     let parts = first_difference(base, shown);
     // The token at the cursor's place in the answer.
-    let here = app.cursor.token.checked_sub(shown.prompt_len());
+    let here = app.ui.cursor.token.checked_sub(shown.prompt_len());
     let key = |n: usize| base.prompt_len() + n;
     let lines = flow(pieces(base, false, base.prompt_len()), area.width, None);
     let wanted = here.map_or(0, key).min(base.tokens().saturating_sub(1));
@@ -39,11 +39,11 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
             let n = glyph.key - base.prompt_len();
             let style = match parts {
                 Some(first) if n == first => marked(app, Role::Removed),
-                Some(first) if n > first => app.theme.style(Role::Text),
-                _ => app.theme.style(Role::Muted),
+                Some(first) if n > first => app.ui.theme.style(Role::Text),
+                _ => app.ui.theme.style(Role::Muted),
             };
             let style = match Some(n) == here {
-                true => style.patch(app.theme.style(Role::Selection)),
+                true => style.patch(app.ui.theme.style(Role::Selection)),
                 false => style,
             };
             x += put(buffer, area, x, y, &glyph.text, style);
@@ -53,7 +53,8 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
 
 /// The first token that differs; told by a line under it where there are no colours.
 pub(super) fn marked(app: &App, role: Role) -> Style {
-    app.theme
+    app.ui
+        .theme
         .style(role)
         .add_modifier(Modifier::UNDERLINED | Modifier::BOLD)
 }

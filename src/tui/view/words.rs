@@ -26,19 +26,19 @@ fn texts(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
         return;
     }
     let styles = TokenStyles::new(app, run);
-    let base = app.unmodified.as_ref().filter(|_| app.twin);
+    let base = app.unmodified.as_ref().filter(|_| app.ui.twin);
     let other: std::collections::HashSet<usize> = base.map_or_else(Default::default, |base| {
         let pairs = base.steps().iter().zip(run.steps()).enumerate();
         pairs.filter(|(_, (a, b))| a.id != b.id).map(|(n, _)| n).collect()
     });
-    for Column { token, x, width } in grid.columns(app.cursor.token) {
+    for Column { token, x, width } in grid.columns(app.ui.cursor.token) {
         let Some(text) = told(run, token).filter(|_| !grid.folded || token >= grid.prompt_len) else {
             continue;
         };
         let differs = token.checked_sub(grid.prompt_len).is_some_and(|n| other.contains(&n));
-        let style = match token == app.cursor.token {
-            true => app.theme.style(Role::Accent),
-            false if differs => app.theme.style(Role::Disagree),
+        let style = match token == app.ui.cursor.token {
+            true => app.ui.theme.style(Role::Accent),
+            false if differs => app.ui.theme.style(Role::Disagree),
             false => styles.plain(token),
         };
         let room = width.saturating_sub(1).max(1);
@@ -95,22 +95,22 @@ fn upright(text: &str, width: usize, rows: u16) -> Vec<String> {
 /// The cursor's token under its column: its text, its number, its depth and how that ranks.
 fn caption(app: &App, run: &Run, grid: &Grid, pane: Rect, buffer: &mut Buffer) {
     let Some(y) = grid.caption else { return };
-    let Some((_, special)) = run.token(app.cursor.token) else {
+    let Some((_, special)) = run.token(app.ui.cursor.token) else {
         return;
     };
-    let text = told(run, app.cursor.token).unwrap_or_default();
-    let place = run.place(app.cursor.token);
+    let text = told(run, app.ui.cursor.token).unwrap_or_default();
+    let place = run.place(app.ui.cursor.token);
     let special = if special { ", special" } else { "" };
     let words = format!("{} {place}{special}", quoted(&text));
-    let depth = run.depth(app.cursor.token).map(|depth| format!("depth {depth}"));
+    let depth = run.depth(app.ui.cursor.token).map(|depth| format!("depth {depth}"));
     let depth = depth.unwrap_or_default();
-    let ranked = match run.rank(app.cursor.token) {
+    let ranked = match run.rank(app.ui.cursor.token) {
         Some(rank) => format!("{depth}, {rank}"),
         None => depth.clone(),
     };
     let row = Rect::new(grid.cells.x, y, pane.right().saturating_sub(grid.cells.x + 2), 1);
-    let x = grid.x(app.cursor.token).map_or(0, |x| x - grid.cells.x);
-    let style: Style = app.theme.style(Role::Accent);
+    let x = grid.x(app.ui.cursor.token).map_or(0, |x| x - grid.cells.x);
+    let style: Style = app.ui.theme.style(Role::Accent);
     // Around the sign that points to the column: all to its right, to its left, or the words left and the depth right.
     let fits = |left: &str, right: &str| {
         let (left, right) = (left.width() as u16, right.width() as u16);

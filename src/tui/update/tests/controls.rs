@@ -3,22 +3,22 @@
 use super::*;
 use crate::program::Program;
 use crate::trace::{NEUTRAL_DIAL, Scope};
-use crate::tui::app::{Cursor, MapMode};
 use crate::tui::dialogs::{HelpDialog, Overlay};
 use crate::tui::files::{FileReport, FileRequest};
 use crate::tui::settings::SettingsField;
+use crate::tui::ui::{Cursor, MapMode};
 
 #[test]
 fn pins_hold_for_a_layer_or_for_marked_cells() {
     let mut app = ready();
-    app.cursor = Cursor { layer: 7, token: 20 };
+    app.ui.cursor = Cursor { layer: 7, token: 20 };
     keys(&mut app, "s");
     assert_eq!(app.settings.pins, ["7=skip".parse().unwrap()]);
     assert_eq!(app.pending(), ["1 pin"]);
     keys(&mut app, "vkllld");
     let expected = ["7=skip", "7@20-23=repeat", "8@20-23=repeat"].map(|p| p.parse().unwrap());
     assert_eq!(app.settings.pins, expected);
-    assert_eq!(app.mark, None);
+    assert_eq!(app.ui.mark, None);
     keys(&mut app, "je");
     assert_eq!(app.settings.pins.last().unwrap().to_string(), "7=execute");
     assert_eq!(app.settings.pins.len(), 2);
@@ -33,15 +33,16 @@ fn a_loop_ends_after_the_iteration_at_the_cursor() {
     let mut app = ready();
     keys(&mut app, "K");
     assert!(
-        app.notice.as_ref().unwrap().text.contains("no loop to end"),
+        app.ui.notice.as_ref().unwrap().text.contains("no loop to end"),
         "{}",
-        app.notice.as_ref().unwrap().text
+        app.ui.notice.as_ref().unwrap().text
     );
     app.open("looped".into(), None, fixture::looped_trace(3, 8));
-    app.cursor = Cursor { layer: 1, token: 20 };
+    app.ui.cursor = Cursor { layer: 1, token: 20 };
     keys(&mut app, "K");
     assert!(
-        app.notice
+        app.ui
+            .notice
             .as_ref()
             .unwrap()
             .text
@@ -49,20 +50,20 @@ fn a_loop_ends_after_the_iteration_at_the_cursor() {
     );
     assert_eq!(app.settings.pins, []);
     // Layer 25 is the second of iteration 12; 26 and 27 are iteration 13, 28 comes after the loop.
-    app.cursor.layer = 25;
+    app.ui.cursor.layer = 25;
     keys(&mut app, "K");
     assert_eq!(app.settings.pins, ["26=skip", "27=skip"].map(|p| p.parse().unwrap()));
-    assert!(app.notice.as_ref().unwrap().text.contains("12 of 13 iterations"));
-    app.cursor.layer = 26;
+    assert!(app.ui.notice.as_ref().unwrap().text.contains("12 of 13 iterations"));
+    app.ui.cursor.layer = 26;
     keys(&mut app, "K");
     assert_eq!(app.settings.pins, [], "the last iteration runs them all");
-    app.cursor.layer = 23;
-    app.cursor.token = 16;
+    app.ui.cursor.layer = 23;
+    app.ui.cursor.token = 16;
     keys(&mut app, "vlK");
     assert_eq!(app.settings.pins.len(), 4);
     assert_eq!(app.settings.pins[0].to_string(), "24@16-17=skip");
     assert_eq!(
-        app.notice.as_ref().unwrap().text,
+        app.ui.notice.as_ref().unwrap().text,
         "the next run: 11 of 13 iterations at the marked tokens"
     );
 }
@@ -87,7 +88,7 @@ fn programs_budgets_and_dials_are_typed() {
     let mut app = ready();
     keys(&mut app, ":0-11 13-99");
     key(&mut app, KeyCode::Enter);
-    let Some(Overlay::Settings(dialog)) = &app.overlay else {
+    let Some(Overlay::Settings(dialog)) = &app.ui.overlay else {
         panic!("a mistake closed the dialog")
     };
     let edit = dialog.edit.as_ref().unwrap();
@@ -98,7 +99,7 @@ fn programs_budgets_and_dials_are_typed() {
     key(&mut app, KeyCode::Backspace);
     keys(&mut app, "29");
     key(&mut app, KeyCode::Enter);
-    assert_eq!(app.overlay, None);
+    assert_eq!(app.ui.overlay, None);
     assert_eq!(app.settings.program, Some(Program::parse("0-11 13-29", 30).unwrap()));
     keys(&mut app, "B31");
     key(&mut app, KeyCode::Enter);
@@ -110,7 +111,7 @@ fn programs_budgets_and_dials_are_typed() {
     assert_eq!(app.settings.dial, 0.25);
     keys(&mut app, "D9");
     key(&mut app, KeyCode::Esc);
-    assert_eq!((app.settings.dial, &app.overlay), (0.25, &None));
+    assert_eq!((app.settings.dial, &app.ui.overlay), (0.25, &None));
 }
 
 #[test]
@@ -134,41 +135,41 @@ fn the_settings_dialog_edits_and_switches() {
     key(&mut app, KeyCode::Enter);
     assert!(app.settings.ignore_eos);
     keys(&mut app, "gjjj");
-    let Some(Overlay::Settings(dialog)) = &app.overlay else {
+    let Some(Overlay::Settings(dialog)) = &app.ui.overlay else {
         panic!("closed")
     };
     assert_eq!(dialog.field(), SettingsField::Dial);
     keys(&mut app, "q");
-    assert_eq!(app.overlay, None);
+    assert_eq!(app.ui.overlay, None);
     assert!(!app.quit);
 }
 
 #[test]
 fn the_cursor_moves_and_stays_on_the_map() {
     let mut app = ready();
-    app.map.fold = Some(false);
-    app.cursor = Cursor { layer: 3, token: 20 };
+    app.ui.map.fold = Some(false);
+    app.ui.cursor = Cursor { layer: 3, token: 20 };
     keys(&mut app, "hkkl");
-    assert_eq!(app.cursor, Cursor { layer: 5, token: 20 });
-    assert!(!app.follow);
+    assert_eq!(app.ui.cursor, Cursor { layer: 5, token: 20 });
+    assert!(!app.ui.follow);
     keys(&mut app, "g");
-    assert_eq!(app.cursor.layer, 29);
+    assert_eq!(app.ui.cursor.layer, 29);
     keys(&mut app, "kG");
-    assert_eq!(app.cursor.layer, 0);
+    assert_eq!(app.ui.cursor.layer, 0);
     keys(&mut app, "j0");
-    assert_eq!(app.cursor, Cursor { layer: 0, token: 0 });
-    assert_eq!(app.map.first_token, 0);
+    assert_eq!(app.ui.cursor, Cursor { layer: 0, token: 0 });
+    assert_eq!(app.ui.map.first_token, 0);
     keys(&mut app, "h$");
-    assert_eq!(app.cursor.token, 71);
-    assert!(app.follow);
+    assert_eq!(app.ui.cursor.token, 71);
+    assert!(app.ui.follow);
     keys(&mut app, "H");
-    assert!(app.cursor.token < 40);
+    assert!(app.ui.cursor.token < 40);
     keys(&mut app, "LL");
-    assert_eq!(app.cursor.token, 71);
+    assert_eq!(app.ui.cursor.token, 71);
     keys(&mut app, "hhf");
-    assert!(app.follow && app.cursor.token == 71);
+    assert!(app.ui.follow && app.ui.cursor.token == 71);
     keys(&mut app, "f");
-    assert!(!app.follow);
+    assert!(!app.ui.follow);
 }
 
 #[test]
@@ -177,7 +178,7 @@ fn unsure_decisions_come_first() {
     keys(&mut app, "u");
     let margin = |app: &App| {
         let run = app.shown.as_ref().unwrap();
-        run.decision(app.cursor.layer, app.cursor.token)
+        run.decision(app.ui.cursor.layer, app.ui.cursor.token)
             .unwrap()
             .margin()
             .unwrap()
@@ -187,7 +188,7 @@ fn unsure_decisions_come_first() {
     let second = margin(&app);
     assert!(first <= second);
     let run = app.shown.as_ref().unwrap();
-    let least = (0..30).map(|l| run.decision(l, app.cursor.token).unwrap().margin().unwrap());
+    let least = (0..30).map(|l| run.decision(l, app.ui.cursor.token).unwrap().margin().unwrap());
     assert_eq!(first, least.fold(1.0, f32::min));
 }
 
@@ -195,21 +196,21 @@ fn unsure_decisions_come_first() {
 fn views_change_without_changing_the_run() {
     let mut app = ready();
     keys(&mut app, "m");
-    assert_eq!(app.map.mode, MapMode::Confidence);
+    assert_eq!(app.ui.map.mode, MapMode::Confidence);
     keys(&mut app, "mm");
-    assert_eq!(app.map.mode, MapMode::Decisions);
+    assert_eq!(app.ui.map.mode, MapMode::Decisions);
     keys(&mut app, "z");
-    assert_eq!(app.map.zoom, Some(2));
+    assert_eq!(app.ui.map.zoom, Some(2));
     keys(&mut app, "zz");
-    assert_eq!(app.map.zoom, Some(1));
+    assert_eq!(app.ui.map.zoom, Some(1));
     keys(&mut app, "i");
-    assert!(app.template);
+    assert!(app.ui.template);
     keys(&mut app, "?");
-    assert_eq!(app.overlay, Some(Overlay::Help(HelpDialog { scroll: 0 })));
+    assert_eq!(app.ui.overlay, Some(Overlay::Help(HelpDialog { scroll: 0 })));
     keys(&mut app, "jjk");
-    assert_eq!(app.overlay, Some(Overlay::Help(HelpDialog { scroll: 1 })));
+    assert_eq!(app.ui.overlay, Some(Overlay::Help(HelpDialog { scroll: 1 })));
     keys(&mut app, "?");
-    assert_eq!(app.overlay, None);
+    assert_eq!(app.ui.overlay, None);
     assert!(app.pending().is_empty());
 }
 
@@ -217,9 +218,9 @@ fn views_change_without_changing_the_run() {
 fn a_letter_without_a_meaning_is_told() {
     let mut app = ready();
     let told = |app: &mut App, letter: &str| {
-        app.notice = None;
+        app.ui.notice = None;
         keys(app, letter);
-        app.notice.as_ref().map(|notice| notice.text.clone())
+        app.ui.notice.as_ref().map(|notice| notice.text.clone())
     };
     assert_eq!(
         told(&mut app, "Q").as_deref(),
@@ -240,27 +241,27 @@ fn tab_goes_around_and_q_is_typed_in_the_prompt() {
     let mut seen = Vec::new();
     for _ in 0..4 {
         key(&mut app, KeyCode::Tab);
-        seen.push(app.focus);
+        seen.push(app.ui.focus);
     }
     assert_eq!(seen, [Focus::Detail, Focus::Prompt, Focus::Answer, Focus::Map]);
     key(&mut app, KeyCode::BackTab);
-    assert_eq!(app.focus, Focus::Answer);
+    assert_eq!(app.ui.focus, Focus::Answer);
     // On a narrow screen in the order of its tabs.
     update(&mut app, UiEvent::Resize(80, 24));
     focus(&mut app, Focus::Prompt);
     for pane in [Focus::Map, Focus::Answer, Focus::Detail, Focus::Prompt] {
         key(&mut app, KeyCode::Tab);
-        assert_eq!(app.focus, pane);
+        assert_eq!(app.ui.focus, pane);
     }
     update(&mut app, UiEvent::Resize(120, 40));
     focus(&mut app, Focus::Answer);
     keys(&mut app, "/q");
     assert_eq!(
-        (app.focus, app.prompt.text().as_str(), app.quit),
+        (app.ui.focus, app.prompt.text().as_str(), app.quit),
         (Focus::Prompt, "Helloq", false)
     );
     key(&mut app, KeyCode::Esc);
-    assert_eq!(app.focus, Focus::Map);
+    assert_eq!(app.ui.focus, Focus::Map);
     keys(&mut app, "q");
     assert!(app.quit);
     let mut app = ready();
@@ -289,7 +290,7 @@ fn the_prompt_is_edited_and_remembered() {
     key(&mut app, KeyCode::Up);
     assert_eq!(app.prompt.text(), "Hello");
     update(&mut app, UiEvent::Paste("x".repeat(1 << 20)));
-    assert!(app.notice.as_ref().unwrap().text.contains("too long"));
+    assert!(app.ui.notice.as_ref().unwrap().text.contains("too long"));
     assert!(app.prompt.text().starts_with("Hellox"));
 }
 
@@ -299,7 +300,7 @@ fn nothing_can_be_done_wrong_without_a_run() {
         let mut app = fixture::empty(crate::tui::color::ColorTier::None);
         act::act(&mut app, *action);
         scroll_into_view(&mut app);
-        if app.overlay.is_some() {
+        if app.ui.overlay.is_some() {
             UiAction::ALL.iter().for_each(|a| drop(dialog::act(&mut app, *a)));
         }
     }
@@ -315,19 +316,19 @@ fn copies_are_on_their_way_and_said() {
     ] {
         keys(&mut app, typed);
         assert!(!app.clipboard.take().unwrap().is_empty(), "{what}");
-        assert!(app.notice.as_ref().unwrap().text.starts_with(what));
+        assert!(app.ui.notice.as_ref().unwrap().text.starts_with(what));
     }
     app.shown = None;
     keys(&mut app, "ya");
     assert_eq!(app.clipboard, None);
-    assert!(app.notice.as_ref().unwrap().text.contains("nothing to copy"));
+    assert!(app.ui.notice.as_ref().unwrap().text.contains("nothing to copy"));
 }
 
 #[test]
 fn a_screen_reader_hears_what_is_selected() {
     let mut app = ready();
-    app.screen_reader = true;
-    let screen = Screen::new(&app, app.area).unwrap();
+    app.ui.screen_reader = true;
+    let screen = Screen::new(&app, app.ui.area).unwrap();
     assert!(screen.spoken.is_some_and(|row| row.y == 1 && row.height >= 1));
     keys(&mut app, "o");
     let said = crate::tui::describe::selected(&app).unwrap();
@@ -355,7 +356,7 @@ fn overrides_are_switched_edited_added_and_taken_out() {
     ctrl(&mut app, 'u');
     keys(&mut app, "pin 99=skip");
     key(&mut app, KeyCode::Enter);
-    let Some(Overlay::Overrides(list)) = &app.overlay else {
+    let Some(Overlay::Overrides(list)) = &app.ui.overlay else {
         panic!("closed")
     };
     assert!(list.edit.as_ref().unwrap().error.is_some());
@@ -372,7 +373,7 @@ fn overrides_are_switched_edited_added_and_taken_out() {
     key(&mut app, KeyCode::Esc);
     assert_eq!(app.context(), "overrides");
     keys(&mut app, "q");
-    assert_eq!((app.overlay.clone(), app.quit), (None, false));
+    assert_eq!((app.ui.overlay.clone(), app.quit), (None, false));
     keys(&mut app, "O ");
     keys(&mut app, "qX");
     assert_eq!((app.settings.clone(), app.off.len()), (Settings::default(), 0));
@@ -396,7 +397,7 @@ fn overrides_are_saved_and_loaded_by_name() {
     };
     assert_eq!(app.file.take(), save(false));
     let exists = || UiEvent::File(FileReport::Exists("/x/half.overrides".into()));
-    let mistake = |app: &App| match &app.overlay {
+    let mistake = |app: &App| match &app.ui.overlay {
         Some(Overlay::Overrides(list)) => list.edit.as_ref().and_then(|e| e.error.clone()).map(|e| e.message),
         other => panic!("{other:?}"),
     };
@@ -418,7 +419,7 @@ fn overrides_are_saved_and_loaded_by_name() {
     assert_eq!(app.file.take(), save(true));
     update(&mut app, UiEvent::File(FileReport::Saved("/x/half.overrides".into())));
     assert_eq!((app.context(), mistake(&app)), ("overrides", None));
-    assert!(app.notice.as_ref().unwrap().text.contains("/x/half.overrides"));
+    assert!(app.ui.notice.as_ref().unwrap().text.contains("/x/half.overrides"));
 
     keys(&mut app, "qXOl");
     key(&mut app, KeyCode::Enter);
@@ -455,19 +456,19 @@ fn overrides_are_saved_and_loaded_by_name() {
 fn a_dial_without_a_table_says_that_nothing_was_measured() {
     let mut app = ready();
     keys(&mut app, "[");
-    let said = app.notice.take().unwrap().text;
+    let said = app.ui.notice.take().unwrap().text;
     assert!(
         said.starts_with("the next run: dial -0.55; what that comes to was not measured"),
         "{said}"
     );
     keys(&mut app, "]");
-    assert_eq!((app.notice, app.settings.dial), (None, NEUTRAL_DIAL));
+    assert_eq!((app.ui.notice, app.settings.dial), (None, NEUTRAL_DIAL));
 }
 
 #[test]
 fn a_repeat_is_pinned_damped() {
     let mut app = ready();
-    app.cursor = Cursor { layer: 7, token: 20 };
+    app.ui.cursor = Cursor { layer: 7, token: 20 };
     let pins = |app: &App| app.settings.pins.iter().map(ToString::to_string).collect::<Vec<_>>();
     keys(&mut app, "~");
     assert_eq!(pins(&app), ["7=repeat~0.5"]);

@@ -4,7 +4,10 @@ use super::*;
 use crate::tui::lesson;
 
 fn said(app: &App) -> String {
-    app.notice.as_ref().map_or(String::new(), |notice| notice.text.clone())
+    app.ui
+        .notice
+        .as_ref()
+        .map_or(String::new(), |notice| notice.text.clone())
 }
 
 fn done(app: &App) -> bool {
@@ -66,7 +69,7 @@ fn the_sixth_lesson_hides_what_is_guessed_and_counts() {
     keys(&mut app, "kkkkk");
     assert!(!done(&app));
     let shallowest = app.shown.as_ref().unwrap().prompt_len() + 55;
-    while app.cursor.token > shallowest {
+    while app.ui.cursor.token > shallowest {
         assert!(!done(&app));
         keys(&mut app, "k");
     }

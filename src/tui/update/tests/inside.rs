@@ -4,11 +4,11 @@ use super::*;
 use crate::engine::{AskId, InspectionRequest, InspectionResult};
 use crate::program::Action;
 use crate::trace::Trace;
-use crate::tui::app::Cursor;
 use crate::tui::dialogs::{Against, CompareDialog, Overlay, RunsDialog};
 use crate::tui::history::Parent;
 use crate::tui::inside::{FOLLOWED, PendingQuestion};
 use crate::tui::run::RunProgress;
+use crate::tui::ui::Cursor;
 
 /// The one question that was asked.
 fn question(commands: &[Command]) -> (AskId, InspectionRequest) {
@@ -51,7 +51,7 @@ fn branched(app: &mut App, commands: &[Command]) -> u64 {
 
 fn at(layer: usize, token: usize) -> App {
     let mut app = ready();
-    app.cursor = Cursor { layer, token };
+    app.ui.cursor = Cursor { layer, token };
     app
 }
 
@@ -66,11 +66,11 @@ fn inside_asks_about_the_token_at_the_cursor_and_follows_it() {
     assert_eq!((*position, trace.steps.len()), (20, 9));
     // Another layer asks nothing anew; another token does, and the answer to the first is dropped.
     assert_eq!(keys(&mut app, "k"), []);
-    assert_eq!(app.cursor.layer, 6);
+    assert_eq!(app.ui.cursor.layer, 6);
     let (second, _) = question(&keys(&mut app, "l"));
-    assert_eq!(app.cursor.token, 21);
+    assert_eq!(app.ui.cursor.token, 21);
     hear(&mut app, [fixture::answered(ask, fixture::answer(&asked))]);
-    let waiting = |app: &App| match &app.overlay {
+    let waiting = |app: &App| match &app.ui.overlay {
         Some(Overlay::Inside(dialog)) => matches!(dialog.inspection, PendingQuestion::Waiting(_)),
         other => panic!("{other:?}"),
     };
@@ -81,13 +81,13 @@ fn inside_asks_about_the_token_at_the_cursor_and_follows_it() {
     question(&keys(&mut app, "l"));
     assert_eq!(keys(&mut app, "x"), [Command::Stop]);
     key(&mut app, KeyCode::Esc);
-    assert_eq!(app.overlay, None);
+    assert_eq!(app.ui.overlay, None);
     assert_eq!(keys(&mut app, "x"), []);
 }
 
 #[test]
 fn a_token_is_followed_from_token_to_token() {
-    let dialog = |app: &App| match &app.overlay {
+    let dialog = |app: &App| match &app.ui.overlay {
         Some(Overlay::Inside(dialog)) => dialog.clone(),
         other => panic!("{other:?}"),
     };
@@ -143,7 +143,7 @@ fn a_token_is_followed_from_token_to_token() {
 fn what_cannot_be_asked_is_said_and_nothing_is_sent() {
     let refused = |app: &mut App| {
         assert_eq!(keys(app, "I"), []);
-        match app.overlay.take() {
+        match app.ui.overlay.take() {
             Some(Overlay::Inside(dialog)) => match dialog.inspection {
                 PendingQuestion::Refused(why) => why,
                 other => panic!("{other:?}"),
@@ -155,16 +155,16 @@ fn what_cannot_be_asked_is_said_and_nothing_is_sent() {
     app.shown.as_mut().unwrap().trace.header.model.sha256 = "other".into();
     assert!(refused(&mut app).contains("load the former"));
     assert_eq!(keys(&mut app, "R"), []);
-    assert!(app.notice.as_ref().unwrap().text.contains("load the former"));
+    assert!(app.ui.notice.as_ref().unwrap().text.contains("load the former"));
     let mut app = fixture::app();
     focus(&mut app, Focus::Map);
     assert!(refused(&mut app).contains("on its way"));
     let mut app = fixture::empty(crate::tui::color::ColorTier::None);
     focus(&mut app, Focus::Map);
     for asking in ["I", "F", "T", "R", "w"] {
-        app.notice = None;
+        app.ui.notice = None;
         assert_eq!(keys(&mut app, asking), []);
-        assert!(app.notice.is_some() && app.overlay.is_none(), "{asking}");
+        assert!(app.ui.notice.is_some() && app.ui.overlay.is_none(), "{asking}");
     }
     // The worker's refusal stands in the dialog.
     let mut app = at(5, 20);
@@ -174,7 +174,7 @@ fn what_cannot_be_asked_is_said_and_nothing_is_sent() {
         [fixture::answered(ask, InspectionResult::Refused("stopped".into()))],
     );
     assert!(
-        matches!(&app.overlay, Some(Overlay::Inside(d)) if d.inspection == PendingQuestion::Refused("stopped".into()))
+        matches!(&app.ui.overlay, Some(Overlay::Inside(d)) if d.inspection == PendingQuestion::Refused("stopped".into()))
     );
 }
 
@@ -207,14 +207,14 @@ fn a_branch_keeps_what_stands_before_the_cursor() {
     assert_eq!(app.previous.as_ref().unwrap().id, parent);
     assert!(app.pending().is_empty(), "{:?}", app.pending());
     // The prompt is one piece.
-    app.cursor.token = 3;
+    app.ui.cursor.token = 3;
     assert_eq!(keys(&mut app, "R"), []);
-    assert!(app.notice.as_ref().unwrap().text.contains("token of the answer"));
+    assert!(app.ui.notice.as_ref().unwrap().text.contains("token of the answer"));
     // What the settings do not allow is not sent.
-    app.cursor.token = 20;
+    app.ui.cursor.token = 20;
     app.settings.budget = Some(999);
     assert_eq!(keys(&mut app, "R"), []);
-    assert!(app.notice.as_ref().unwrap().text.contains("budget is 999"));
+    assert!(app.ui.notice.as_ref().unwrap().text.contains("budget is 999"));
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn a_branch_that_cannot_start_leaves_the_run_on_the_screen() {
     hear(&mut app, [engine::WorkerEvent::Failed { run, message }]);
     assert!(!app.is_busy());
     assert_eq!(app.shown.as_ref().unwrap().id, before);
-    assert!(app.notice.as_ref().unwrap().text.contains("branch begins"));
+    assert!(app.ui.notice.as_ref().unwrap().text.contains("branch begins"));
 }
 
 #[test]
@@ -240,20 +240,20 @@ fn another_token_is_chosen_or_typed() {
     ));
     // Nothing to choose from yet.
     assert_eq!(key(&mut app, KeyCode::Enter), []);
-    assert!(matches!(&app.overlay, Some(Overlay::Force(d)) if d.edit.error.is_some()));
+    assert!(matches!(&app.ui.overlay, Some(Overlay::Force(d)) if d.edit.error.is_some()));
     hear(&mut app, fixture::answers(&commands));
     key(&mut app, KeyCode::Down);
     key(&mut app, KeyCode::Down);
     key(&mut app, KeyCode::Up);
-    let Some(Overlay::Force(dialog)) = &app.overlay else {
+    let Some(Overlay::Force(dialog)) = &app.ui.overlay else {
         panic!("the dialog stays open")
     };
     let chosen = dialog.before.here().unwrap().next.top[dialog.row].id;
     let commands = key(&mut app, KeyCode::Enter);
     assert_eq!(branch(&commands).2, Prompt::Ids(vec![chosen]));
-    assert_eq!(app.overlay, None);
+    assert_eq!(app.ui.overlay, None);
     branched(&mut app, &commands);
-    app.cursor.token = 22;
+    app.ui.cursor.token = 22;
     asks(&mut app, "T");
     keys(&mut app, " Rlex");
     key(&mut app, KeyCode::Backspace);
@@ -263,14 +263,14 @@ fn another_token_is_chosen_or_typed() {
     // The prompt's tokens are edited, not forced.
     let mut app = at(7, 4);
     assert_eq!(keys(&mut app, "T"), []);
-    assert!(app.notice.as_ref().unwrap().text.contains("editing the prompt"));
+    assert!(app.ui.notice.as_ref().unwrap().text.contains("editing the prompt"));
 }
 
 #[test]
 fn flips_are_tried_turned_and_carried_out() {
     let mut app = at(7, 20);
     keys(&mut app, "F");
-    let selected = |app: &App| match &app.overlay {
+    let selected = |app: &App| match &app.ui.overlay {
         Some(Overlay::Flips(dialog)) => (dialog.rows[dialog.row], dialog.flip.clone()),
         other => panic!("{other:?}"),
     };
@@ -307,7 +307,7 @@ fn flips_are_tried_turned_and_carried_out() {
     keys(&mut app, "jj");
     let (row, _) = selected(&app);
     assert_eq!(
-        app.cursor,
+        app.ui.cursor,
         Cursor {
             layer: row.layer,
             token: row.position
@@ -321,7 +321,7 @@ fn flips_are_tried_turned_and_carried_out() {
         [format!("{}@{}={}", row.layer, row.position, row.to).parse().unwrap()]
     );
     branched(&mut app, &commands);
-    assert!(app.overlay.is_none() && app.pending().is_empty());
+    assert!(app.ui.overlay.is_none() && app.pending().is_empty());
 }
 
 #[test]
@@ -339,23 +339,23 @@ fn any_run_is_opened_and_any_two_are_compared() {
     let mut app = ready();
     let recording = app.shown.as_ref().unwrap().id;
     let first = ran(&mut app, 1, 20);
-    app.cursor.token = 16;
+    app.ui.cursor.token = 16;
     let commands = keys(&mut app, "sR");
     let branch = branched(&mut app, &commands);
     let third = ran(&mut app, 2, 10);
     let ids: Vec<u64> = app.runs().map(|r| r.id).collect();
     assert_eq!(ids, [recording, first, branch, third]);
     keys(&mut app, "w");
-    assert!(matches!(app.overlay, Some(Overlay::Runs(RunsDialog { row: 3 }))));
+    assert!(matches!(app.ui.overlay, Some(Overlay::Runs(RunsDialog { row: 3 }))));
     keys(&mut app, "kk");
     key(&mut app, KeyCode::Enter);
-    assert_eq!((app.shown.as_ref().unwrap().id, &app.overlay), (first, &None));
+    assert_eq!((app.shown.as_ref().unwrap().id, &app.ui.overlay), (first, &None));
     assert_eq!(app.previous.as_ref().unwrap().id, third);
     assert_eq!(app.runs().count(), 4);
     keys(&mut app, "wjc");
     let against = Against::Run(branch);
     assert_eq!(
-        app.overlay,
+        app.ui.overlay,
         Some(Overlay::Compare(CompareDialog { against, scroll: 0 }))
     );
     assert_eq!(app.against(against).unwrap().id, branch);
@@ -375,8 +375,8 @@ fn any_run_is_opened_and_any_two_are_compared() {
     key(&mut app, KeyCode::Esc);
     // The run on the screen is not compared with itself.
     keys(&mut app, "wc");
-    assert!(matches!(app.overlay, Some(Overlay::Runs(_))));
-    assert!(app.notice.as_ref().unwrap().text.contains("select another"));
+    assert!(matches!(app.ui.overlay, Some(Overlay::Runs(_))));
+    assert!(app.ui.notice.as_ref().unwrap().text.contains("select another"));
 }
 
 #[test]
@@ -388,7 +388,7 @@ fn no_run_is_opened_while_one_is_under_way() {
     keys(&mut app, "wk");
     key(&mut app, KeyCode::Enter);
     assert_eq!(app.shown.as_ref().unwrap().id, second);
-    assert!(app.notice.as_ref().unwrap().text.contains("under way"));
+    assert!(app.ui.notice.as_ref().unwrap().text.contains("under way"));
 }
 
 #[test]
@@ -415,7 +415,7 @@ fn the_palette_reaches_the_comparison_and_loses_neither_text_nor_run() {
     assert!(matches!(question(&commands).1, InspectionRequest::Divergence { .. }));
     let against = Against::Previous;
     assert_eq!(
-        app.overlay,
+        app.ui.overlay,
         Some(Overlay::Compare(CompareDialog { against, scroll: 0 }))
     );
     key(&mut app, KeyCode::Esc);
@@ -423,7 +423,7 @@ fn the_palette_reaches_the_comparison_and_loses_neither_text_nor_run() {
     asks(&mut app, "T");
     keys(&mut app, " Purple");
     ctrl(&mut app, 'p');
-    assert!(matches!(&app.overlay, Some(Overlay::Force(dialog)) if dialog.edit.text == " Purple"));
+    assert!(matches!(&app.ui.overlay, Some(Overlay::Force(dialog)) if dialog.edit.text == " Purple"));
     key(&mut app, KeyCode::Esc);
     app.recordings = crate::tui::recordings::built_in();
     ctrl(&mut app, 'p');

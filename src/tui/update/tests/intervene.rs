@@ -34,8 +34,8 @@ fn tried(app: &mut App, commands: Vec<Command>) -> (usize, Action) {
     assert_eq!(trace.steps.len(), 7);
     let tried = (*layer, *action);
     hear(app, fixture::answers(&commands));
-    let Some(Overlay::Next(dialog)) = &app.overlay else {
-        panic!("{:?}", app.overlay)
+    let Some(Overlay::Next(dialog)) = &app.ui.overlay else {
+        panic!("{:?}", app.ui.overlay)
     };
     assert!(matches!(dialog.intervention, PendingQuestion::Here(_)));
     tried
@@ -44,7 +44,7 @@ fn tried(app: &mut App, commands: Vec<Command>) -> (usize, Action) {
 #[test]
 fn the_next_token_is_tried_for_any_layer_and_action() {
     let mut app = held();
-    app.cursor.layer = 12;
+    app.ui.cursor.layer = 12;
     let commands = keys(&mut app, "N");
     assert_eq!(tried(&mut app, commands), (12, Action::Skip));
     let commands = keys(&mut app, "d");
@@ -55,16 +55,16 @@ fn the_next_token_is_tried_for_any_layer_and_action() {
     assert_eq!(tried(&mut app, commands), (13, Action::Skip));
     // Keys that mean nothing here leave it as it is.
     assert_eq!(keys(&mut app, "zwT"), []);
-    assert!(matches!(app.overlay, Some(Overlay::Next(_))));
+    assert!(matches!(app.ui.overlay, Some(Overlay::Next(_))));
     assert!(app.settings.pins.is_empty(), "nothing is pinned by trying");
     key(&mut app, KeyCode::Esc);
-    assert!(app.overlay.is_none() && app.held);
+    assert!(app.ui.overlay.is_none() && app.held);
 }
 
 #[test]
 fn the_run_goes_on_with_the_choice_or_without_it() {
     let mut app = held();
-    app.cursor.layer = 12;
+    app.ui.cursor.layer = 12;
     let parent = app.shown.as_ref().unwrap().id;
     let commands = keys(&mut app, "N");
     tried(&mut app, commands);
@@ -84,7 +84,7 @@ fn the_run_goes_on_with_the_choice_or_without_it() {
     };
     assert_eq!((kept.steps.len(), forced), (7, &Prompt::Ids(vec![77])));
     assert_eq!(settings.pins, ["12@19=skip".parse().unwrap()]);
-    assert!(app.held && app.overlay.is_none());
+    assert!(app.held && app.ui.overlay.is_none());
     let branch = fixture::branched(kept, forced, settings, 5);
     hear(&mut app, fixture::events(*run, &branch).into_iter().take(9));
     let shown = app.shown.as_ref().unwrap();
@@ -95,16 +95,16 @@ fn the_run_goes_on_with_the_choice_or_without_it() {
     let commands = keys(&mut app, "N");
     tried(&mut app, commands);
     assert_eq!(keys(&mut app, "."), [Command::Step]);
-    assert!(app.held && app.overlay.is_none());
+    assert!(app.held && app.ui.overlay.is_none());
 }
 
 #[test]
 fn where_no_token_is_next_it_says_what_to_do() {
     let refused = |app: &mut App, why: &str| {
-        app.notice = None;
+        app.ui.notice = None;
         assert_eq!(keys(app, "N"), []);
-        assert!(app.overlay.is_none());
-        let said = app.notice.as_ref().unwrap().text.clone();
+        assert!(app.ui.overlay.is_none());
+        let said = app.ui.notice.as_ref().unwrap().text.clone();
         assert!(said.contains(why), "{said}");
     };
     let mut app = fixture::empty(crate::tui::color::ColorTier::None);
@@ -132,5 +132,5 @@ fn where_no_token_is_next_it_says_what_to_do() {
     );
     // There is nothing to go on with.
     assert_eq!(key(&mut app, KeyCode::Enter), []);
-    assert!(matches!(app.overlay, Some(Overlay::Next(_))));
+    assert!(matches!(app.ui.overlay, Some(Overlay::Next(_))));
 }

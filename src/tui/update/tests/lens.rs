@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::engine::{AskId, ENDED, InspectionRequest, InspectionResult};
-use crate::tui::app::Focus;
+use crate::tui::ui::Focus;
 
 /// The question that was asked, and its positions.
 fn asked(commands: &[Command]) -> (AskId, std::ops::Range<usize>) {
@@ -49,7 +49,7 @@ fn the_lens_asks_for_what_is_in_sight_and_nothing_twice() {
     let mut app = ready();
     let commands = keys(&mut app, "V");
     let (_, positions) = asked(&commands);
-    assert_eq!(positions.start, app.cursor.token, "the cursor's token comes first");
+    assert_eq!(positions.start, app.ui.cursor.token, "the cursor's token comes first");
     let (_, all) = app.lens_progress().unwrap();
     assert!(all > 3);
     let questions = fill(&mut app, commands);
@@ -66,7 +66,7 @@ fn the_lens_asks_for_what_is_in_sight_and_nothing_twice() {
     // Another run is another matter.
     app.open("another".into(), None, fixture::trace(3, 20));
     filled(&mut app, "k");
-    assert!(app.lens_at(app.cursor.token).is_some());
+    assert!(app.lens_at(app.ui.cursor.token).is_some());
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn the_lens_is_stopped_goes_on_and_gives_way_to_other_questions() {
 
 #[test]
 fn where_the_lens_cannot_look_it_says_what_to_do() {
-    let said = |app: &App| app.notice.as_ref().unwrap().text.clone();
+    let said = |app: &App| app.ui.notice.as_ref().unwrap().text.clone();
     let mut app = fixture::app();
     focus(&mut app, Focus::Map);
     assert_eq!(keys(&mut app, "V"), []);
@@ -124,7 +124,7 @@ fn where_the_lens_cannot_look_it_says_what_to_do() {
     let mut app = fixture::empty(crate::tui::color::ColorTier::None);
     focus(&mut app, Focus::Map);
     assert_eq!(keys(&mut app, "V"), []);
-    assert!(said(&app).contains("run a prompt") && !app.map.lens);
+    assert!(said(&app).contains("run a prompt") && !app.ui.map.lens);
 }
 
 #[test]
@@ -143,16 +143,16 @@ fn a_run_under_way_is_left_alone_until_it_is_held() {
 fn the_lens_leaves_the_tape_and_the_cells_where_they_were() {
     let mut app = ready();
     keys(&mut app, "Z");
-    assert!(app.map.shows_tape());
+    assert!(app.ui.map.shows_tape());
     filled(&mut app, "V");
-    assert!(!app.map.shows_tape());
+    assert!(!app.ui.map.shows_tape());
     filled(&mut app, "zz");
     keys(&mut app, "V");
-    assert!(app.map.shows_tape() && app.map.zoom.is_none());
+    assert!(app.ui.map.shows_tape() && app.ui.map.zoom.is_none());
     filled(&mut app, "VZ");
-    assert!(app.map.shows_tape() && !app.map.lens);
+    assert!(app.ui.map.shows_tape() && !app.ui.map.lens);
     filled(&mut app, "V");
-    let mode = app.map.mode;
+    let mode = app.ui.map.mode;
     keys(&mut app, "m");
-    assert_eq!((app.map.lens, app.map.mode), (false, mode));
+    assert_eq!((app.ui.map.lens, app.ui.map.mode), (false, mode));
 }

@@ -30,13 +30,13 @@ fn step(app: &App) -> usize {
 fn the_first_lesson_is_gone_through_without_a_model() {
     let mut app = school();
     key(&mut app, KeyCode::F(9));
-    assert_eq!(app.overlay, Some(Overlay::Lessons(LessonsDialog { row: 0 })));
+    assert_eq!(app.ui.overlay, Some(Overlay::Lessons(LessonsDialog { row: 0 })));
     key(&mut app, KeyCode::Enter);
     let Origin::Recording(title) = &app.shown.as_ref().unwrap().origin else {
         panic!("no recording")
     };
     assert_eq!(
-        (title.as_str(), app.focus, app.cursor.layer),
+        (title.as_str(), app.ui.focus, app.ui.cursor.layer),
         ("the paper's routers, and a budget of 27 layers", Focus::Map, 15)
     );
     keys(&mut app, "kkkk");
@@ -54,7 +54,7 @@ fn the_first_lesson_is_gone_through_without_a_model() {
     keys(&mut app, "0");
     assert!(done(&app));
     next(&mut app);
-    assert_eq!(app.cursor.token, app.shown.as_ref().unwrap().prompt_len());
+    assert_eq!(app.ui.cursor.token, app.shown.as_ref().unwrap().prompt_len());
     keys(&mut app, "lllllll");
     assert!(done(&app));
     next(&mut app);
@@ -68,7 +68,7 @@ fn the_first_lesson_is_gone_through_without_a_model() {
     assert!(done(&app));
     next(&mut app);
     assert_eq!(app.tour, None);
-    assert!(app.notice.as_ref().unwrap().text.contains("over"));
+    assert!(app.ui.notice.as_ref().unwrap().text.contains("over"));
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn every_step_can_be_entered() {
         while let Some(tour) = app.tour.clone() {
             let (of, now) = tour.of(&app).unwrap();
             let (name, task, model) = (of.name.clone(), now.task.clone(), now.model);
-            assert_eq!(app.notice, None, "{name} {}", tour.step);
+            assert_eq!(app.ui.notice, None, "{name} {}", tour.step);
             if let Some(task) = task.filter(|_| !model) {
                 assert!(
                     !tour.holds(&app, &task.check),
@@ -165,7 +165,7 @@ fn a_broken_lesson_says_why_and_long_texts_have_pages() {
     key(&mut app, KeyCode::F(9));
     keys(&mut app, "G");
     key(&mut app, KeyCode::Enter);
-    assert!(app.notice.as_ref().unwrap().text.contains("mine.toml:3:8"));
+    assert!(app.ui.notice.as_ref().unwrap().text.contains("mine.toml:3:8"));
     let text = format!("title = 'T'\nsummary = 'S'\n[[step]]\ntext = '{}'", "word ".repeat(300));
     app.lessons = vec![Listed::Usable(lesson::parse("long", "long.toml", &text, None).unwrap())];
     update(&mut app, UiEvent::Resize(80, 24));

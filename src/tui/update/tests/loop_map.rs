@@ -37,9 +37,9 @@ fn done() -> App {
 #[test]
 fn a_map_is_asked_for_and_fills() {
     let mut app = ready();
-    app.reduced_motion = false;
+    app.ui.reduced_motion = false;
     keys(&mut app, "@");
-    assert_eq!((&app.overlay, app.context()), (&FORM, "loop-map-form"));
+    assert_eq!((&app.ui.overlay, app.context()), (&FORM, "loop-map-form"));
     key(&mut app, KeyCode::Tab);
     assert_eq!(app.loop_map.form.field, Field::File);
     // Letters that are keys elsewhere are typed here.
@@ -53,7 +53,7 @@ fn a_map_is_asked_for_and_fills() {
     let (id, request) = asked(&key(&mut app, KeyCode::Enter));
     assert_eq!(request.data.as_deref(), Some(std::path::Path::new("my @q.jsonl")));
     assert_eq!((request.limit, request.damping.to_string()), (3, "0.5".to_owned()));
-    assert_eq!((&app.overlay, app.context()), (&WATCH, "loop-map"));
+    assert_eq!((&app.ui.overlay, app.context()), (&WATCH, "loop-map"));
     assert!(app.is_animated() && watched(&app).shades().iter().all(Option::is_none));
     let steps = fixture::map_steps(&request);
     hear(&mut app, fixture::mapped(id, &steps[..8]));
@@ -69,9 +69,9 @@ fn a_map_is_asked_for_and_fills() {
     assert_eq!(watched(&app).done(), 7);
     // It stays when the dialog is closed, and the form when another one is asked for.
     key(&mut app, KeyCode::Esc);
-    assert_eq!(app.overlay, None);
+    assert_eq!(app.ui.overlay, None);
     keys(&mut app, "@n");
-    assert_eq!(app.overlay, FORM);
+    assert_eq!(app.ui.overlay, FORM);
     assert_eq!(app.loop_map.form.damping.text, "0.5");
     let (second, _) = asked(&key(&mut app, KeyCode::Enter));
     assert_eq!(second, id + 1);
@@ -134,9 +134,9 @@ fn a_program_is_taken_over_and_copied() {
     keys(&mut app, "y");
     assert_eq!(app.clipboard.as_deref(), Some("0-3 (4-6)x2 7-29"));
     key(&mut app, KeyCode::Enter);
-    assert_eq!(app.overlay, None);
+    assert_eq!(app.ui.overlay, None);
     assert_eq!(app.settings.program.as_ref().unwrap().to_string(), "0-3 (4-6)x2 7-29");
-    assert!(app.notice.as_ref().unwrap().text.contains("is the program now"));
+    assert!(app.ui.notice.as_ref().unwrap().text.contains("is the program now"));
     // Damped, it is taken over damped.
     keys(&mut app, "@n");
     app.loop_map.form.damping = crate::tui::line_edit::LineEdit::new("-0.25".into());
@@ -155,7 +155,7 @@ fn what_cannot_be_mapped_says_what_to_do() {
     assert!(app.loop_map.form.error.as_ref().unwrap().contains("search map"));
     let mut app = fixture::app();
     app.model = ModelState::Missing("none".into());
-    app.focus = Focus::Map;
+    app.ui.focus = Focus::Map;
     keys(&mut app, "@");
     assert_eq!(key(&mut app, KeyCode::Enter), []);
     assert!(app.loop_map.form.error.as_ref().unwrap().contains("there is no model"));
@@ -166,7 +166,8 @@ fn what_cannot_be_mapped_says_what_to_do() {
     key(&mut app, KeyCode::Esc);
     hear(&mut app, [fixture::map_ended(id, SearchEnd::Failed("no file".into()))]);
     assert!(
-        app.notice
+        app.ui
+            .notice
             .as_ref()
             .unwrap()
             .text

@@ -4,8 +4,8 @@ use crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::Position;
 
 use super::*;
-use crate::tui::app::Cursor;
 use crate::tui::transcript::Transcript;
+use crate::tui::ui::Cursor;
 
 fn mouse_at(app: &mut App, kind: MouseEventKind, at: Position) {
     update(
@@ -28,12 +28,15 @@ fn a_click_selects_a_cell_and_a_drag_marks_a_range() {
     let map = grid(&app).unwrap();
     let at = |layer, token| Position::new(map.x(token).unwrap(), map.y(layer).unwrap());
     mouse_at(&mut app, LEFT, at(5, 30));
-    assert_eq!((app.focus, app.cursor), (Focus::Map, Cursor { layer: 5, token: 30 }));
+    assert_eq!(
+        (app.ui.focus, app.ui.cursor),
+        (Focus::Map, Cursor { layer: 5, token: 30 })
+    );
     assert_eq!(grid(&app).unwrap().first_token, map.first_token);
     mouse_at(&mut app, MouseEventKind::Drag(MouseButton::Left), at(6, 33));
     assert_eq!(app.selection(), (5..=6, Some((30, 33))));
     mouse_at(&mut app, MouseEventKind::ScrollUp, at(6, 33));
-    assert_eq!(app.cursor.token, 30);
+    assert_eq!(app.ui.cursor.token, 30);
 }
 
 #[test]
@@ -46,16 +49,16 @@ fn a_click_selects_a_token_and_the_wheel_scrolls() {
         (transcript.area.x, y, line[0].key)
     };
     mouse_at(&mut app, LEFT, Position::new(x, y));
-    assert_eq!((app.focus, app.cursor.token), (Focus::Answer, token));
+    assert_eq!((app.ui.focus, app.ui.cursor.token), (Focus::Answer, token));
     let top = |app: &App| Transcript::on_screen(app).unwrap().top;
     mouse_at(&mut app, MouseEventKind::ScrollUp, Position::new(x, y));
     assert_eq!(top(&app), 0);
     mouse_at(&mut app, MouseEventKind::ScrollDown, Position::new(x, y));
     assert!(top(&app) > 0);
     keys(&mut app, "j");
-    assert!(app.cursor.token > token);
+    assert!(app.ui.cursor.token > token);
     keys(&mut app, "k");
-    assert_eq!(app.cursor.token, token);
+    assert_eq!(app.ui.cursor.token, token);
 }
 
 /// Drags from one place to another.
@@ -66,7 +69,7 @@ fn drag(app: &mut App, from: (u16, u16), to: (u16, u16)) {
 }
 
 fn screen(app: &App) -> Screen {
-    Screen::new(app, app.area).unwrap()
+    Screen::new(app, app.ui.area).unwrap()
 }
 
 #[test]
@@ -84,7 +87,7 @@ fn a_border_is_dragged_and_two_clicks_put_it_back() {
     assert_eq!(screen(&app).map.unwrap().x, left);
     drag(&mut app, (5, answer.y - 1), (5, answer.y + 3));
     assert_eq!(screen(&app).answer.unwrap().y, answer.y + 4);
-    assert_eq!(app.mark, None, "no cells are marked by that");
+    assert_eq!(app.ui.mark, None, "no cells are marked by that");
     // Let go: what follows is no drag of the border.
     mouse_at(&mut app, MouseEventKind::Drag(MouseButton::Left), Position::new(60, 30));
     assert_eq!(screen(&app).map.unwrap().x, left);
@@ -93,10 +96,10 @@ fn a_border_is_dragged_and_two_clicks_put_it_back() {
         let at = Position::new(screen(app).map.unwrap().x, 20);
         mouse_at(app, LEFT, at);
         mouse_at(app, MouseEventKind::Up(MouseButton::Left), at);
-        update(app, UiEvent::Tick(app.now + Duration::from_millis(between)));
+        update(app, UiEvent::Tick(app.ui.now + Duration::from_millis(between)));
         mouse_at(app, LEFT, at);
         mouse_at(app, MouseEventKind::Up(MouseButton::Left), at);
-        update(app, UiEvent::Tick(app.now + Duration::from_secs(1)));
+        update(app, UiEvent::Tick(app.ui.now + Duration::from_secs(1)));
     };
     twice(&mut app, 900);
     assert_eq!(screen(&app).map.unwrap().x, left, "two clicks are no double click");
@@ -118,11 +121,11 @@ fn panes_grow_by_keys_where_there_is_room() {
         for pane in Focus::ALL {
             focus(&mut app, pane);
             alt(&mut app, '0');
-            app.notice = None;
+            app.ui.notice = None;
             let before = screen(&app).pane(pane).unwrap();
             press(&mut app, KeyCode::Right);
             let wider = screen(&app).pane(pane).unwrap();
-            assert_eq!(app.notice.is_some(), width == 80, "{pane:?} at {width}");
+            assert_eq!(app.ui.notice.is_some(), width == 80, "{pane:?} at {width}");
             // The map gives way or takes; the line of the message may take a row.
             assert_eq!(
                 wider.width,
@@ -131,12 +134,12 @@ fn panes_grow_by_keys_where_there_is_room() {
             );
             press(&mut app, KeyCode::Left);
             assert_eq!(screen(&app).pane(pane).unwrap().width, before.width);
-            app.notice = None;
+            app.ui.notice = None;
             press(&mut app, KeyCode::Up);
             let taller = screen(&app).pane(pane).unwrap();
             let grew = taller.height == before.height + 2;
             assert!(
-                grew != app.notice.is_some(),
+                grew != app.ui.notice.is_some(),
                 "{pane:?} at {width}: {before:?} {taller:?}"
             );
         }
@@ -144,7 +147,7 @@ fn panes_grow_by_keys_where_there_is_room() {
     // However often it is pressed, every pane stays, and one press the other way is felt.
     update(&mut app, UiEvent::Resize(120, 40));
     focus(&mut app, Focus::Map);
-    app.notice = None;
+    app.ui.notice = None;
     (0..100).for_each(|_| press(&mut app, KeyCode::Right));
     assert_eq!(screen(&app).answer.unwrap().width, crate::tui::panes::LEAST_WIDTH);
     press(&mut app, KeyCode::Left);

@@ -1,13 +1,13 @@
 //! The command palette, by its keys.
 
 use super::*;
-use crate::tui::app::MapMode;
 use crate::tui::dialogs::Overlay;
 use crate::tui::palette::Target;
 use crate::tui::run::Origin;
+use crate::tui::ui::MapMode;
 
 fn palette(app: &App) -> &crate::tui::palette::Palette {
-    match &app.overlay {
+    match &app.ui.overlay {
         Some(Overlay::Palette(palette)) => palette,
         other => panic!("the palette is not open: {other:?}"),
     }
@@ -23,12 +23,12 @@ fn what_is_typed_is_found_and_carried_out() {
     assert_eq!(palette(&app).edit.text, "map shows qj");
     assert!(!app.quit && palette(&app).found.is_empty());
     assert_eq!(key(&mut app, KeyCode::Enter), []);
-    assert!(app.overlay.is_some(), "there was nothing to carry out");
+    assert!(app.ui.overlay.is_some(), "there was nothing to carry out");
     ctrl(&mut app, 'u');
     update(&mut app, UiEvent::Paste("map-mode\n".into()));
     assert_eq!(palette(&app).target(), Some(&Target::Action(UiAction::MapMode)));
     key(&mut app, KeyCode::Enter);
-    assert_eq!((app.overlay, app.map.mode), (None, MapMode::Confidence));
+    assert_eq!((app.ui.overlay, app.ui.map.mode), (None, MapMode::Confidence));
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn it_opens_everywhere_and_runs_what_asks_the_worker() {
     ctrl(&mut app, 'p');
     assert_eq!(app.context(), "palette");
     ctrl(&mut app, 'p');
-    assert_eq!(app.overlay, None);
+    assert_eq!(app.ui.overlay, None);
     // Not while a setting is typed: that would be lost.
     keys(&mut app, ":0-3");
     ctrl(&mut app, 'p');
@@ -59,7 +59,7 @@ fn prompts_come_into_the_editor_and_recordings_open() {
     keys(&mut app, "p");
     keys(&mut app, "hello earlier");
     key(&mut app, KeyCode::Enter);
-    assert_eq!((app.prompt.text().as_str(), app.focus), ("Hello", Focus::Prompt));
+    assert_eq!((app.prompt.text().as_str(), app.ui.focus), ("Hello", Focus::Prompt));
     ctrl(&mut app, 'p');
     keys(&mut app, "two pins recording");
     key(&mut app, KeyCode::Enter);
@@ -83,7 +83,7 @@ fn recordings_opened_by_name_are_compared_whole() {
     let kept = app.previous.as_ref().unwrap();
     assert_eq!((kept.id, kept.steps().len()), (before.id, before.trace.steps.len()));
     keys(&mut app, "c");
-    assert!(matches!(app.overlay, Some(Overlay::Compare(_))));
+    assert!(matches!(app.ui.overlay, Some(Overlay::Compare(_))));
 }
 
 #[test]

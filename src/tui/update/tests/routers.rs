@@ -17,7 +17,7 @@ fn with(routers: RouterInfo) -> App {
     );
     app.propose_prompt();
     hear(&mut app, [fixture::loaded_with(Some(routers))]);
-    app.notice = None;
+    app.ui.notice = None;
     focus(&mut app, Focus::Map);
     app
 }
@@ -27,7 +27,7 @@ fn expected(app: &App) -> f64 {
 }
 
 fn said(app: &App) -> &str {
-    app.notice.as_ref().map_or("", |notice| &notice.text)
+    app.ui.notice.as_ref().map_or("", |notice| &notice.text)
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn a_mean_depth_is_typed_for_the_dial() {
     ctrl(&mut app, 'u');
     keys(&mut app, "12");
     key(&mut app, KeyCode::Enter);
-    let Some(Overlay::Settings(dialog)) = &app.overlay else {
+    let Some(Overlay::Settings(dialog)) = &app.ui.overlay else {
         panic!("a mistake closed the dialog")
     };
     let error = dialog.edit.as_ref().unwrap().error.as_ref().unwrap();
@@ -165,7 +165,7 @@ fn routers_are_chosen_without_a_new_start() {
         [engine::WorkerEvent::RoutersChanged(Some(fixture::depth_routers()))],
     );
     assert_eq!((app.settings.scope, app.settings.kv), (Scope::Token, KvMode::Fill));
-    assert_eq!((&app.routers, app.overlay.is_none()), (&file, true));
+    assert_eq!((&app.routers, app.ui.overlay.is_none()), (&file, true));
     assert!(app.calibration().is_some());
     // Clearing the overrides keeps what the routers were made for.
     keys(&mut app, "t-X");
@@ -186,7 +186,7 @@ fn a_prompt_is_folded_until_it_is_unfolded() {
     keys(&mut app, "P");
     assert!(!folded(&app));
     keys(&mut app, "P0");
-    assert!(folded(&app) && app.cursor.token == 0);
+    assert!(folded(&app) && app.ui.cursor.token == 0);
     let mut app = ready();
     assert!(folded(&app), "in scope prompt too");
     keys(&mut app, "P");

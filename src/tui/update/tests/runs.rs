@@ -16,7 +16,7 @@ fn enter_runs_the_prompt_and_moves_on_to_the_map() {
     assert_eq!(prompt, Prompt::Text("Hello".into()));
     assert_ne!(run, app.shown.as_ref().unwrap().id);
     assert_eq!(settings, Settings::default());
-    assert_eq!(app.focus, Focus::Map);
+    assert_eq!(app.ui.focus, Focus::Map);
     assert!(app.is_busy());
     // What was on the screen stays until the new run has something to show.
     assert!(app.shown.as_ref().unwrap().is_recording());
@@ -26,7 +26,7 @@ fn enter_runs_the_prompt_and_moves_on_to_the_map() {
     );
     let shown = app.shown.as_ref().unwrap();
     assert_eq!((shown.steps().len(), &shown.origin), (2, &Origin::Live));
-    assert_eq!(app.cursor.token, app.last_token());
+    assert_eq!(app.ui.cursor.token, app.last_token());
     assert!(app.previous.as_ref().unwrap().is_recording());
 }
 
@@ -36,7 +36,7 @@ fn an_empty_prompt_is_not_run() {
     focus(&mut app, Focus::Prompt);
     app.prompt.set(" \n ");
     assert_eq!(key(&mut app, KeyCode::Enter), []);
-    assert!(app.notice.as_ref().unwrap().text.contains("the prompt is empty"));
+    assert!(app.ui.notice.as_ref().unwrap().text.contains("the prompt is empty"));
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_prompt_waits_for_the_model() {
     assert!(!app.queued);
     assert_eq!(app.model, ModelState::Missing("no network".into()));
     assert_eq!(key(&mut app, KeyCode::Enter), []);
-    assert!(app.notice.as_ref().unwrap().text.contains("no model"));
+    assert!(app.ui.notice.as_ref().unwrap().text.contains("no model"));
     assert_eq!(app.prompt.text(), "Hello");
 }
 
@@ -81,7 +81,7 @@ fn settings_out_of_range_do_not_reach_the_worker() {
     let mut app = ready();
     app.settings.budget = Some(999);
     assert_eq!(keys(&mut app, "r"), []);
-    assert!(app.notice.as_ref().unwrap().text.contains("budget is 999"));
+    assert!(app.ui.notice.as_ref().unwrap().text.contains("budget is 999"));
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn events_of_an_abandoned_run_are_dropped() {
         message: "late".into(),
     };
     hear(&mut app, [failed(old)]);
-    assert_eq!(app.notice, None);
+    assert_eq!(app.ui.notice, None);
     hear(&mut app, fixture::events(new, &fixture::trace(2, 4)));
     hear(&mut app, events);
     let shown = app.shown.as_ref().unwrap();
@@ -128,7 +128,7 @@ fn ctrl_c_stops_what_runs_before_it_quits() {
     let (run, ..) = asked(&keys(&mut app, "r"));
     assert_eq!(ctrl(&mut app, 'c'), [Command::Stop]);
     assert!(!app.quit);
-    let said = app.notice.take().unwrap().text;
+    let said = app.ui.notice.take().unwrap().text;
     assert_eq!(said, "stopped: Ctrl-c once more quits");
     hear(&mut app, fixture::events(run, &fixture::trace(1, 3)));
     assert_eq!(ctrl(&mut app, 'c'), []);
@@ -148,16 +148,16 @@ fn a_failed_run_says_why_and_keeps_the_prompt() {
     let message = "the context is full".to_owned();
     hear(&mut app, [engine::WorkerEvent::Failed { run, message }]);
     assert!(matches!(app.shown.as_ref().unwrap().progress, RunProgress::Failed(_)));
-    assert_eq!(app.notice.as_ref().unwrap().level, Level::Error);
+    assert_eq!(app.ui.notice.as_ref().unwrap().level, Level::Error);
     assert_eq!(app.prompt.text(), "Hello");
     key(&mut app, KeyCode::Esc);
-    assert_eq!(app.notice, None);
+    assert_eq!(app.ui.notice, None);
 }
 
 #[test]
 fn pins_are_pending_until_they_run() {
     let mut app = ready();
-    app.cursor.layer = 7;
+    app.ui.cursor.layer = 7;
     keys(&mut app, "s");
     let change = app.pin_change(7, 3);
     assert_eq!(
@@ -176,10 +176,10 @@ fn the_newest_token_is_followed_unless_another_is_selected() {
     let (run, ..) = asked(&keys(&mut app, "r"));
     let events = fixture::events(run, &fixture::trace(1, 60));
     hear(&mut app, events[..30].iter().cloned());
-    assert_eq!(app.cursor.token, 40);
+    assert_eq!(app.ui.cursor.token, 40);
     keys(&mut app, "hh");
     hear(&mut app, events[30..].iter().cloned());
-    assert_eq!(app.cursor.token, 38);
+    assert_eq!(app.ui.cursor.token, 38);
 }
 
 #[test]
@@ -187,19 +187,19 @@ fn the_last_two_runs_are_compared() {
     let mut app = ready();
     app.shown = None;
     keys(&mut app, "c");
-    assert_eq!(app.overlay, None);
+    assert_eq!(app.ui.overlay, None);
     ran(&mut app, 1, 5);
     keys(&mut app, "s");
     ran(&mut app, 2, 6);
     keys(&mut app, "c");
     let against = Against::Previous;
     assert_eq!(
-        app.overlay,
+        app.ui.overlay,
         Some(Overlay::Compare(CompareDialog { against, scroll: 0 }))
     );
     assert_eq!(app.against(against).unwrap().steps().len(), 5);
     key(&mut app, KeyCode::Esc);
-    assert_eq!(app.overlay, None);
+    assert_eq!(app.ui.overlay, None);
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn the_unmodified_model_runs_beside_and_only_once() {
         (0, None, NEUTRAL_DIAL)
     );
     assert!(matches!(
-        app.overlay,
+        app.ui.overlay,
         Some(Overlay::Compare(CompareDialog {
             against: Against::Unmodified,
             ..
@@ -226,7 +226,7 @@ fn the_unmodified_model_runs_beside_and_only_once() {
     assert_eq!(app.against(Against::Unmodified).unwrap().steps().len(), 8);
     key(&mut app, KeyCode::Esc);
     assert_eq!(keys(&mut app, "b"), []);
-    assert!(app.overlay.is_some());
+    assert!(app.ui.overlay.is_some());
     // Another run needs another comparison, and the pins are still there for it.
     key(&mut app, KeyCode::Esc);
     assert_eq!(app.settings.pins.len(), 1);
@@ -240,7 +240,8 @@ fn a_recording_of_another_model_is_not_compared() {
     app.shown.as_mut().unwrap().trace.header.model.sha256 = "other".into();
     assert_eq!(keys(&mut app, "b"), []);
     assert!(
-        app.notice
+        app.ui
+            .notice
             .as_ref()
             .unwrap()
             .text
@@ -252,7 +253,7 @@ fn a_recording_of_another_model_is_not_compared() {
 fn recordings_follow_one_another() {
     let mut app = ready();
     assert_eq!(keys(&mut app, "n"), []);
-    assert!(app.notice.as_ref().unwrap().text.contains("no recordings"));
+    assert!(app.ui.notice.as_ref().unwrap().text.contains("no recordings"));
     let recording = |title: &str, seed| crate::tui::recordings::Recording {
         name: title.into(),
         title: title.into(),
@@ -269,7 +270,7 @@ fn recordings_follow_one_another() {
     assert_eq!(previous.origin, Origin::Recording("two".into()));
     assert_eq!(previous.steps().len(), 4, "compared whole, wherever it was left");
     keys(&mut app, "c");
-    assert!(matches!(app.overlay, Some(Overlay::Compare(_))));
+    assert!(matches!(app.ui.overlay, Some(Overlay::Compare(_))));
     key(&mut app, KeyCode::Esc);
     // The prompt is that of the answer beneath it; what the user typed is remembered.
     assert_eq!(app.prompt.text(), "prompt of one");
@@ -320,7 +321,7 @@ fn recordings_are_paused_and_replayed() {
     update(&mut app, UiEvent::Tick(Duration::from_millis(500)));
     let shown = app.shown.as_ref().unwrap().steps().len();
     assert!(shown > 3, "{shown}");
-    assert_eq!(app.cursor.token, app.last_token());
+    assert_eq!(app.ui.cursor.token, app.last_token());
     keys(&mut app, " ");
     update(&mut app, UiEvent::Tick(Duration::from_secs(50)));
     assert_eq!(app.shown.as_ref().unwrap().steps().len(), shown);
@@ -332,12 +333,12 @@ fn passing_messages_pass_and_errors_stay() {
     app.info("for a while");
     assert!(app.is_animated());
     update(&mut app, UiEvent::Tick(Duration::from_secs(5)));
-    assert!(app.notice.is_some());
+    assert!(app.ui.notice.is_some());
     update(&mut app, UiEvent::Tick(Duration::from_secs(20)));
-    assert_eq!(app.notice, None);
+    assert_eq!(app.ui.notice, None);
     app.error("for good");
     update(&mut app, UiEvent::Tick(Duration::from_secs(200)));
-    assert!(app.notice.is_some());
+    assert!(app.ui.notice.is_some());
 }
 
 #[test]
@@ -364,11 +365,11 @@ fn the_model_and_its_routers_are_told() {
         &mut app,
         [engine::WorkerEvent::Loading("reading".into()), fixture::loaded()],
     );
-    assert!(app.notice.as_ref().unwrap().text.contains("ready"));
+    assert!(app.ui.notice.as_ref().unwrap().text.contains("ready"));
     hear(&mut app, [engine::WorkerEvent::RoutersChanged(None)]);
     assert!(matches!(&app.model, ModelState::Ready { routers: None, .. }));
     hear(&mut app, [engine::WorkerEvent::RoutersFailed("wrong shape".into())]);
-    assert_eq!(app.notice.as_ref().unwrap().text, "wrong shape");
+    assert_eq!(app.ui.notice.as_ref().unwrap().text, "wrong shape");
     // A second model that cannot be loaded leaves the first one.
     hear(&mut app, [engine::WorkerEvent::LoadFailed("gone".into())]);
     assert!(app.ready().is_some());
@@ -390,7 +391,7 @@ fn what_the_user_should_know_about_the_model_stays() {
         note: Some("the routers are of another model".into()),
     };
     asked(&update(&mut app, UiEvent::Worker(loaded)));
-    let notice = app.notice.as_ref().unwrap();
+    let notice = app.ui.notice.as_ref().unwrap();
     assert_eq!(
         (notice.level, notice.text.as_str()),
         (Level::Error, "the routers are of another model")
@@ -404,5 +405,5 @@ fn the_first_run_begins_half_way_up() {
     app.prompt.set("Hello");
     let (run, ..) = asked(&key(&mut app, KeyCode::Enter));
     hear(&mut app, fixture::events(run, &fixture::trace(1, 3)));
-    assert_eq!(app.cursor.layer, 15);
+    assert_eq!(app.ui.cursor.layer, 15);
 }

@@ -37,7 +37,7 @@ fn done() -> App {
 fn a_question_is_typed_and_searched() {
     let mut app = ready();
     keys(&mut app, "S");
-    assert_eq!((&app.overlay, app.context()), (&FORM, "search-form"));
+    assert_eq!((&app.ui.overlay, app.context()), (&FORM, "search-form"));
     assert_eq!(app.search.form.question.text(), "Hello");
     // Letters that are keys elsewhere are typed here; Enter goes to the next line.
     keys(&mut app, "* joy");
@@ -57,7 +57,7 @@ fn a_question_is_typed_and_searched() {
         ("Hello", 12, 7)
     );
     assert_eq!(request.expected.text(), "joy");
-    assert_eq!((&app.overlay, app.context()), (&WATCH, "search"));
+    assert_eq!((&app.ui.overlay, app.context()), (&WATCH, "search"));
     assert!(watched(&app).is_running());
     let steps = fixture::search_steps(&request);
     hear(&mut app, fixture::searched(id, &steps[..5]));
@@ -71,11 +71,11 @@ fn a_question_is_typed_and_searched() {
     assert_eq!(watched(&app).done, 4);
     // It stays when the dialog is closed, and the form when another question is asked.
     key(&mut app, KeyCode::Esc);
-    assert_eq!(app.overlay, None);
+    assert_eq!(app.ui.overlay, None);
     key(&mut app, KeyCode::F(5));
-    assert_eq!(app.overlay, WATCH);
+    assert_eq!(app.ui.overlay, WATCH);
     keys(&mut app, "n");
-    assert_eq!(app.overlay, FORM);
+    assert_eq!(app.ui.overlay, FORM);
     assert_eq!(app.search.form.answers.text(), "* joy\nSquid");
     let (second, _) = searched(&key(&mut app, KeyCode::F(5)));
     assert_eq!(second, id + 1);
@@ -95,7 +95,7 @@ fn what_cannot_be_searched_says_what_to_do() {
         assert_eq!(key(&mut app, KeyCode::F(5)), []);
         let error = app.search.form.error.clone().unwrap();
         assert!(error.contains(message), "{error}");
-        assert_eq!((&app.overlay, app.search.form.field), (&FORM, field));
+        assert_eq!((&app.ui.overlay, app.search.form.field), (&FORM, field));
     }
     // What is typed then takes the message away.
     keys(&mut app, "x");
@@ -191,7 +191,7 @@ fn every_program_stands_in_the_tree_once() {
 #[test]
 fn the_selection_follows_until_it_is_moved() {
     let mut app = ready();
-    app.reduced_motion = false;
+    app.ui.reduced_motion = false;
     keys(&mut app, "S");
     key(&mut app, KeyCode::F(6));
     let (id, request) = searched(&key(&mut app, KeyCode::F(5)));
@@ -210,7 +210,7 @@ fn the_selection_follows_until_it_is_moved() {
     assert!(app.is_animated());
     hear(&mut app, events[8..].to_vec());
     hear(&mut app, [fixture::search_ended(id, SearchEnd::Done)]);
-    assert!(app.notice.as_ref().unwrap().text.contains("the search is done"));
+    assert!(app.ui.notice.as_ref().unwrap().text.contains("the search is done"));
 }
 
 #[test]
@@ -223,13 +223,13 @@ fn a_program_is_taken_over_and_copied() {
     keys(&mut app, "y");
     assert_eq!(app.clipboard, Some(program.to_string()));
     key(&mut app, KeyCode::Enter);
-    assert_eq!((&app.overlay, app.focus), (&None, Focus::Map));
+    assert_eq!((&app.ui.overlay, app.ui.focus), (&None, Focus::Map));
     assert_eq!(app.settings.program.as_ref(), Some(&program));
     assert_eq!(app.off.len(), 1, "what it replaced is switched off");
     // The question comes with it; what was typed before is in the history.
     assert_eq!(app.prompt.text(), "Which of these melts in a warm room?");
     assert_eq!(app.prompt.history().last(), Some("Hello"));
-    assert!(app.notice.as_ref().unwrap().text.contains("r runs the question"));
+    assert!(app.ui.notice.as_ref().unwrap().text.contains("r runs the question"));
     let (_, prompt, settings) = asked(&keys(&mut app, "r"));
     assert_eq!(prompt, Prompt::Text("Which of these melts in a warm room?".into()));
     assert_eq!(settings.program, Some(program));
@@ -240,14 +240,14 @@ fn a_program_over_the_budget_is_not_taken_over() {
     let mut app = done();
     app.settings.budget = Some(3);
     key(&mut app, KeyCode::Enter);
-    assert_eq!((&app.overlay, &app.settings.program), (&WATCH, &None));
-    assert!(app.notice.as_ref().unwrap().text.contains("over the budget of 3"));
+    assert_eq!((&app.ui.overlay, &app.settings.program), (&WATCH, &None));
+    assert!(app.ui.notice.as_ref().unwrap().text.contains("over the budget of 3"));
 }
 
 #[test]
 fn without_a_model_the_examples_are_recorded() {
     let mut app = fixture::empty(crate::tui::color::ColorTier::None);
-    app.reduced_motion = false;
+    app.ui.reduced_motion = false;
     app.model = ModelState::Missing("no network".into());
     update(&mut app, UiEvent::Resize(80, 24));
     key(&mut app, KeyCode::F(5));
@@ -270,7 +270,7 @@ fn without_a_model_the_examples_are_recorded() {
     assert_eq!(keys(&mut app, "x"), []);
     assert_eq!(watched(&app).progress, SearchProgress::Stopped);
     // Where nothing is to move it is there at once.
-    app.reduced_motion = true;
+    app.ui.reduced_motion = true;
     keys(&mut app, "n");
     key(&mut app, KeyCode::F(5));
     assert_eq!(watched(&app).progress, SearchProgress::Done);

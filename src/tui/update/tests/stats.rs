@@ -7,7 +7,7 @@ use crate::tui::recordings::{Recording, built_in};
 use crate::tui::stats::{Of, StatsDialog};
 
 fn dialog(app: &App) -> &StatsDialog {
-    match &app.overlay {
+    match &app.ui.overlay {
         Some(Overlay::Stats(dialog)) => dialog,
         other => panic!("expected the statistics, got {other:?}"),
     }
@@ -28,7 +28,7 @@ fn statistics_are_of_the_runs_or_of_the_recordings_that_ship() {
     assert_eq!((runs, of), (6, Of::Recordings));
     assert!(tokens > 100);
     keys(&mut app, "A");
-    assert_eq!(app.overlay, None);
+    assert_eq!(app.ui.overlay, None);
     ran(&mut app, 1, 9);
     ran(&mut app, 2, 4);
     keys(&mut app, "A");
@@ -66,15 +66,15 @@ fn opened_traces_count_once_and_other_models_are_left_out() {
 #[test]
 fn there_may_be_nothing_to_count() {
     let mut app = fixture::empty(crate::tui::color::ColorTier::None);
-    app.focus = Focus::Map;
+    app.ui.focus = Focus::Map;
     keys(&mut app, "A");
     assert_eq!(dialog(&app).counted, None);
     keys(&mut app, "jjk");
     assert_eq!(dialog(&app).scroll, 1);
     keys(&mut app, " ");
-    assert!(app.notice.as_ref().unwrap().text.contains("no file of prompts"));
+    assert!(app.ui.notice.as_ref().unwrap().text.contains("no file of prompts"));
     key(&mut app, KeyCode::Esc);
-    assert_eq!(app.overlay, None);
+    assert_eq!(app.ui.overlay, None);
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn a_file_of_prompts_runs_one_after_the_other() {
     assert_eq!(counted(&app), (1, 3, Of::Prompts));
     assert_eq!(answer(&mut app, &second, 4), []);
     assert_eq!(counted(&app), (2, 7, Of::Prompts));
-    assert!(app.notice.as_ref().unwrap().text.contains("2 prompts ran"));
+    assert!(app.ui.notice.as_ref().unwrap().text.contains("2 prompts ran"));
     assert_eq!(app.shown.as_ref().unwrap().prompt.as_deref(), Some("Two?"));
     // Space turns to all runs, and back.
     keys(&mut app, " ");
@@ -182,7 +182,7 @@ fn a_file_of_prompts_is_stopped_by_a_key_another_run_or_a_failure() {
     let message = "the prompt is too long".to_owned();
     hear(&mut app, [engine::WorkerEvent::Failed { run, message }]);
     assert_eq!(
-        app.notice.as_ref().unwrap().text,
+        app.ui.notice.as_ref().unwrap().text,
         "asked.txt, line 3: the prompt is too long"
     );
     assert_eq!(app.batch.as_ref().unwrap().run, None);

@@ -15,7 +15,7 @@ fn base(app: &mut App, commands: &[Command], change: impl FnOnce(&mut Trace)) ->
 }
 
 fn said(app: &App) -> &str {
-    app.notice.as_ref().map_or("", |notice| &notice.text)
+    app.ui.notice.as_ref().map_or("", |notice| &notice.text)
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn one_key_runs_the_unmodified_model_once_and_hides_it_again() {
     let mut app = ready();
     ran(&mut app, 1, 20);
     let commands = keys(&mut app, "U");
-    assert!(app.twin && app.overlay.is_none());
+    assert!(app.ui.twin && app.ui.overlay.is_none());
     // Nothing is asked twice while it is read and runs.
     assert_eq!(keys(&mut app, "hj"), []);
     let id = base(&mut app, &commands, |_| {});
@@ -31,7 +31,7 @@ fn one_key_runs_the_unmodified_model_once_and_hides_it_again() {
     assert_eq!(keys(&mut app, "UU"), []);
     // The comparison has it too.
     assert_eq!(keys(&mut app, "b"), []);
-    assert!(app.overlay.is_some());
+    assert!(app.ui.overlay.is_some());
     key(&mut app, KeyCode::Esc);
     // A rerun with other pins has the same unmodified answer, another seed has not.
     keys(&mut app, "s");
@@ -48,7 +48,7 @@ fn one_key_runs_the_unmodified_model_once_and_hides_it_again() {
     let again = base(&mut app, &commands, |_| {});
     assert_ne!(again, id);
     keys(&mut app, "U");
-    assert!(!app.twin && app.unmodified.is_some());
+    assert!(!app.ui.twin && app.unmodified.is_some());
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn where_there_is_no_unmodified_answer_it_says_why() {
         update(&mut app, UiEvent::Worker(engine::WorkerEvent::Failed { run, message })),
         []
     );
-    assert!(!app.twin && said(&app).contains("no memory"));
+    assert!(!app.ui.twin && said(&app).contains("no memory"));
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn a_rerun_says_what_it_changed() {
     let mut app = ready();
     ran(&mut app, 1, 20);
     key(&mut app, KeyCode::Esc);
-    app.cursor.layer = 7;
+    app.ui.cursor.layer = 7;
     keys(&mut app, "s");
     let (run, _, settings) = asked(&keys(&mut app, "r"));
     let mut trace = fixture::trace(1, 20);

@@ -80,7 +80,7 @@ pub(super) fn draw(app: &App, body: Rect, buffer: &mut Buffer) -> Option<Positio
         match form.field == field && !area.is_empty() {
             true => cursor = Some(line::draw(app, edit, area, buffer)),
             false => {
-                put(buffer, area, 0, 0, &edit.text, app.theme.style(Role::Text));
+                put(buffer, area, 0, 0, &edit.text, app.ui.theme.style(Role::Text));
             }
         }
     }
@@ -92,7 +92,7 @@ pub(super) fn draw(app: &App, body: Rect, buffer: &mut Buffer) -> Option<Positio
 
 /// What the example shows, or how to get one.
 fn about(app: &App) -> String {
-    let key = |action| app.keymap.keys_for(action, "search-form").into_iter().next();
+    let key = |action| app.ui.keymap.keys_for(action, "search-form").into_iter().next();
     let next = key(UiAction::SearchExample);
     match app.search.form.example.and_then(|at| examples().into_iter().nth(at)) {
         Some(example) => {
@@ -126,7 +126,7 @@ impl Rows<'_> {
         for line in flow([(0, text)].into_iter(), self.left.width, None) {
             let area = self.take(1);
             let text: String = line.iter().map(|g| g.text.as_ref()).collect();
-            put(buffer, area, 0, 0, &text, self.app.theme.style(role));
+            put(buffer, area, 0, 0, &text, self.app.ui.theme.style(role));
         }
     }
 
@@ -134,7 +134,7 @@ impl Rows<'_> {
     fn field(&mut self, field: SearchField, height: u16, buffer: &mut Buffer) -> Rect {
         let here = self.app.search.form.field == field;
         let area = self.take(height);
-        let style = self.app.theme.style(if here { Role::Accent } else { Role::Text });
+        let style = self.app.ui.theme.style(if here { Role::Accent } else { Role::Text });
         put(buffer, area, 0, 0, if here { "▸" } else { " " }, style);
         put(buffer, area, 2, 0, &name(self.app, field), style);
         Rect {
@@ -152,7 +152,7 @@ fn name(app: &App, field: SearchField) -> String {
         SearchField::Simulations => "Simulations".to_owned(),
         SearchField::Seed => "Seed".to_owned(),
         SearchField::Start => {
-            let keys = app.keymap.keys_for(UiAction::Search, "search-form");
+            let keys = app.ui.keymap.keys_for(UiAction::Search, "search-form");
             let key = keys.first().map_or(String::new(), |key| format!(", or {key} anywhere"));
             format!("[ Start ]{key}")
         }
@@ -164,7 +164,7 @@ fn draw_editor(app: &App, editor: &PromptEditor, here: bool, area: Rect, buffer:
     if area.is_empty() {
         return None;
     }
-    let style = app.theme.style(if here { Role::Selection } else { Role::Text });
+    let style = app.ui.theme.style(if here { Role::Selection } else { Role::Text });
     if here {
         buffer.set_style(area.intersection(buffer.area), style);
     }

@@ -113,7 +113,7 @@ pub(super) fn programs(app: &App, watched: &Watched, area: Rect, hint: &str, buf
 
 /// A list's title, in brackets where it has the keys, and the names of its columns.
 fn head(app: &App, focused: bool, area: Rect, (title, hint): (&str, &str), numbers: &str, buffer: &mut Buffer) {
-    let style = |role| app.theme.style(role);
+    let style = |role| app.ui.theme.style(role);
     let title = if focused {
         format!("[{title}]")
     } else {
@@ -165,7 +165,7 @@ fn draw_line(
     line: Rect,
     buffer: &mut Buffer,
 ) {
-    let style = |role| app.theme.style(role);
+    let style = |role| app.ui.theme.style(role);
     let role = match (here, best, again || !node.correct) {
         (true, ..) => Role::Accent,
         (_, true, _) => Role::Pin,

@@ -21,11 +21,12 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 
 use super::super::action::UiAction;
-use super::super::app::{App, Level};
+use super::super::app::App;
 use super::super::layout::inner;
 use super::super::overrides::plural;
 use super::super::search::{Pane, SearchPage, SearchProgress, Watched};
 use super::super::theme::Role;
+use super::super::ui::Level;
 use super::super::widgets::bar;
 use super::super::widgets::flow::{fit, flow};
 use super::inside::closes;
@@ -77,7 +78,7 @@ fn watch(app: &App, watched: &Watched, body: Rect, buffer: &mut Buffer) {
 }
 
 fn draw_head(app: &App, watched: &Watched, area: Rect, buffer: &mut Buffer) {
-    let style = |role| app.theme.style(role);
+    let style = |role| app.ui.theme.style(role);
     let right = format!("right: {}", watched.request.expected.text());
     let right = fit(&right, usize::from(area.width / 2));
     let at = area
@@ -148,7 +149,7 @@ fn found(watched: &Watched) -> String {
 
 /// What can be done with the selected program.
 fn hint(app: &App) -> String {
-    let key = |action| app.keymap.keys_for(action, "search").into_iter().next();
+    let key = |action| app.ui.keymap.keys_for(action, "search").into_iter().next();
     let does = |action, what| key(action).map(|key| format!("{key} {what}"));
     let hints = [
         does(UiAction::Accept, "makes it the next run's program"),
@@ -171,7 +172,7 @@ fn draw_lists(app: &App, watched: &Watched, area: Rect, buffer: &mut Buffer) {
         lists::programs(app, watched, right, "", buffer);
         return;
     }
-    let keys = app.keymap.keys_for(UiAction::FocusNext, "search");
+    let keys = app.ui.keymap.keys_for(UiAction::FocusNext, "search");
     let key = keys.first().map_or("", String::as_str);
     match watched.pane {
         Pane::Tree => lists::tree(app, watched, area, &format!("{key}: programs"), buffer),
@@ -181,7 +182,7 @@ fn draw_lists(app: &App, watched: &Watched, area: Rect, buffer: &mut Buffer) {
 
 /// The selected program, whole, and what can be done with it.
 fn draw_foot(app: &App, watched: &Watched, area: Rect, buffer: &mut Buffer) {
-    let style = |role| app.theme.style(role);
+    let style = |role| app.ui.theme.style(role);
     if let Some(node) = watched.nodes.get(watched.selected) {
         let verdict = if node.correct { "right" } else { "wrong" };
         let margin = match watched.request.expected {
@@ -203,7 +204,7 @@ fn draw_foot(app: &App, watched: &Watched, area: Rect, buffer: &mut Buffer) {
         }
     }
     // Messages are under the dialog, so they stand here too.
-    let (text, role) = match &app.notice {
+    let (text, role) = match &app.ui.notice {
         Some(notice) if notice.level == Level::Error => (notice.text.clone(), Role::Error),
         Some(notice) => (notice.text.clone(), Role::Accent),
         None => (hint(app), Role::Muted),

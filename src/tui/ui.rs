@@ -1,0 +1,248 @@
+//! How what is known is looked at: panes, cursor, map, messages.
+
+use std::time::Duration;
+
+use ratatui::layout::Rect;
+
+use super::action::UiAction;
+use super::code::Code;
+use super::dialogs::Overlay;
+use super::keymap::{Key, Keymap};
+use super::lines::LineStarts;
+use super::panes::{Edge, Panes};
+use super::playback::Speed;
+use super::theme::Theme;
+
+/// How long a passing message stands.
+pub const NOTICE_TIME: Duration = Duration::from_secs(6);
+
+/// Which pane hears the keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Focus {
+    Prompt,
+    Answer,
+    Map,
+    Detail,
+}
+
+impl Focus {
+    /// In the order of the Tab key, where they stand beside each other.
+    pub const ALL: [Focus; 4] = [Focus::Prompt, Focus::Answer, Focus::Map, Focus::Detail];
+
+    pub fn title(self) -> &'static str {
+        match self {
+            Focus::Prompt => "Prompt",
+            Focus::Answer => "Answer",
+            Focus::Map => "Map",
+            Focus::Detail => "Detail",
+        }
+    }
+
+    /// What lesson files call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Focus::Prompt => "prompt",
+            Focus::Answer => "answer",
+            Focus::Map => "map",
+            Focus::Detail => "detail",
+        }
+    }
+
+    /// The keymap's context.
+    pub fn context(self) -> &'static str {
+        match self {
+            Focus::Prompt => "prompt",
+            Focus::Answer => "answer",
+            Focus::Map | Focus::Detail => "grid",
+        }
+    }
+}
+
+/// A cell of the map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cursor {
+    pub layer: usize,
+    /// Position of the token, from 0 at the prompt's first one.
+    pub token: usize,
+}
+
+/// What the map's cells show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MapMode {
+    #[default]
+    Decisions,
+    /// Deciles of the greatest probability.
+    Confidence,
+    DecidedBy,
+}
+
+impl MapMode {
+    pub fn next(self) -> MapMode {
+        match self {
+            MapMode::Decisions => MapMode::Confidence,
+            MapMode::Confidence => MapMode::DecidedBy,
+            MapMode::DecidedBy => MapMode::Decisions,
+        }
+    }
+
+    pub fn title(self) -> &'static str {
+        match self {
+            MapMode::Decisions => "decisions",
+            MapMode::Confidence => "confidence",
+            MapMode::DecidedBy => "decided by",
+        }
+    }
+}
+
+/// What part of the map is shown, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MapState {
+    /// Whether the tape stands in the place of the map: a line a token.
+    pub tape: bool,
+    /// Whether the map shows what the logit lens says; it goes before the tape.
+    pub lens: bool,
+    /// Width of the lens' columns: narrow, middle or wide.
+    pub lens_zoom: LensZoom,
+    pub mode: MapMode,
+    /// Width of a column; chosen by the room there is if absent.
+    pub zoom: Option<u16>,
+    /// Whether the prompt, which one program holds for, is folded to a strip of the map or a line of the tape; so if
+    /// absent.
+    pub fold: Option<bool>,
+    /// The leftmost token.
+    pub first_token: usize,
+    /// The lowest layer.
+    pub first_layer: usize,
+}
+
+impl MapState {
+    /// Whether the tape is on the screen.
+    pub fn shows_tape(&self) -> bool {
+        self.tape && !self.lens
+    }
+}
+
+/// Width of a column of the lens map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LensZoom {
+    #[default]
+    Narrow,
+    Middle,
+    Wide,
+}
+
+impl LensZoom {
+    pub fn next(self) -> LensZoom {
+        match self {
+            LensZoom::Narrow => LensZoom::Middle,
+            LensZoom::Middle => LensZoom::Wide,
+            LensZoom::Wide => LensZoom::Narrow,
+        }
+    }
+
+    /// Columns of the screen.
+    pub fn width(self) -> u16 {
+        match self {
+            LensZoom::Narrow => 9,
+            LensZoom::Middle => 13,
+            LensZoom::Wide => 20,
+        }
+    }
+}
+
+/// How serious a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Goes away by itself.
+    Info,
+    /// Stays until dismissed.
+    Error,
+}
+
+/// A message to the user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    pub level: Level,
+    pub text: String,
+    /// When it was said.
+    pub since: Duration,
+}
+
+/// How what is known is looked at.
+pub struct Ui {
+    /// The terminal's size.
+    pub area: Rect,
+    /// Time since the start, as the last tick said.
+    pub now: Duration,
+    pub theme: Theme,
+    pub keymap: Keymap<UiAction>,
+    /// Colours of the code in the answer and in the prompt.
+    pub answer_code: Code,
+    pub prompt_code: Code,
+    /// The first of two keys.
+    pub pending_key: Option<Key>,
+    pub reduced_motion: bool,
+    /// The selection in words, no borders and block characters.
+    pub screen_reader: bool,
+    /// How fast traces are played.
+    pub speed: Speed,
+    /// Whether the unmodified answer stands under the one on the screen.
+    pub twin: bool,
+    pub focus: Focus,
+    /// The pane shown where there is room for one.
+    pub folded: Focus,
+    pub cursor: Cursor,
+    /// The other corner of the marked cells.
+    pub mark: Option<Cursor>,
+    pub follow: bool,
+    /// How many less confident decisions were visited at the cursor's token.
+    pub unsure: usize,
+    pub map: MapState,
+    /// Sizes the user gave the panes.
+    pub panes: Panes,
+    /// The edge between panes that is being dragged.
+    pub drag: Option<Edge>,
+    /// The edge that was clicked last, and when.
+    pub clicked: Option<(Edge, Duration)>,
+    /// Lines by which the answer is scrolled from where the selected token puts it.
+    pub answer_scroll: isize,
+    /// Show the prompt and special tokens with the answer.
+    pub template: bool,
+    /// Where the lines of the answer begin.
+    pub lines: LineStarts,
+    pub overlay: Option<Overlay>,
+    pub notice: Option<Notice>,
+}
+
+impl Ui {
+    pub(super) fn new(theme: Theme, keymap: Keymap<UiAction>) -> Ui {
+        Ui {
+            area: Rect::new(0, 0, 80, 24),
+            now: Duration::ZERO,
+            answer_code: Code::new(&theme),
+            prompt_code: Code::new(&theme),
+            theme,
+            keymap,
+            pending_key: None,
+            reduced_motion: false,
+            screen_reader: false,
+            speed: Speed::default(),
+            twin: false,
+            focus: Focus::Prompt,
+            folded: Focus::Map,
+            cursor: Cursor::default(),
+            mark: None,
+            follow: true,
+            unsure: 0,
+            map: MapState::default(),
+            panes: Panes::default(),
+            drag: None,
+            clicked: None,
+            answer_scroll: 0,
+            template: false,
+            lines: LineStarts::default(),
+            overlay: None,
+            notice: None,
+        }
+    }
+}
