@@ -48,7 +48,7 @@ enum Command {
     Diff(diff::DiffArgs),
     Export(export::ExportArgs),
     Stats(stats::StatsArgs),
-    /// List, pull and inspect models
+    /// List, pull, inspect and export models
     Models(models::ModelsArgs),
     /// Print the token ids of a text
     Tokenize(tokenize::TokenizeArgs),

@@ -1,4 +1,6 @@
-//! `models`: what models are known, getting one, and what is inside one.
+//! `models`: what models are known, getting one, what is inside one, and a program of one as a model of its own.
+
+mod export;
 
 use super::output;
 use super::progress::CommandProgress;
@@ -44,6 +46,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Write a fixed program of a model as an ordinary GGUF file: the layers that it runs, in its order, as other programs
+    /// (llama.cpp, ollama) run them
+    Export(export::ModelsExportArgs),
 }
 
 /// Runs `models`.
@@ -62,6 +67,7 @@ pub fn run(args: ModelsArgs) -> Result<()> {
             ))
         }
         Command::Inspect { name, json } => inspect(name.as_deref(), json),
+        Command::Export(args) => export::export(&args),
     }
 }
 

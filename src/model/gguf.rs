@@ -214,6 +214,11 @@ impl GgufFile {
         (&part.mmap, part.data)
     }
 
+    /// The bytes of the file, or of each part.
+    pub(super) fn files(&self) -> impl Iterator<Item = &[u8]> {
+        self.parts.iter().map(|part| &part.mmap[..])
+    }
+
     /// Bytes of the file, or of all.
     pub fn bytes(&self) -> u64 {
         self.parts.iter().map(|part| part.mmap.len() as u64).sum()

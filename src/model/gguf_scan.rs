@@ -1,4 +1,4 @@
-//! A walk over a GGUF header that allocates nothing and believes no count.
+//! A walk over a GGUF header that believes no count. It allocates nothing, unless the parts are asked for.
 
 /// More than any model has; each costs candle's reader a few hundred bytes.
 const MAX_ENTRIES: u64 = 1 << 16;
@@ -83,8 +83,51 @@ pub(super) fn supported_types() -> String {
     read.collect::<Vec<_>>().join(", ")
 }
 
+/// One entry of the metadata as it stands in the file.
+pub(super) struct RawEntry<'a> {
+    pub(super) key: &'a [u8],
+    /// Its type's number.
+    pub(super) kind: u32,
+    /// Without key and type.
+    pub(super) value: &'a [u8],
+}
+
+/// What the header says of a tensor, as it stands in the file.
+pub(super) struct RawTensor<'a> {
+    pub(super) name: &'a [u8],
+    /// Number of dimensions, shape and type: what lies between name and offset.
+    pub(super) form: &'a [u8],
+}
+
+/// The parts of a header, in the file's order.
+pub(super) struct RawHeader<'a> {
+    pub(super) version: u32,
+    pub(super) entries: Vec<RawEntry<'a>>,
+    pub(super) tensors: Vec<RawTensor<'a>>,
+}
+
 /// Checks that everything the header declares lies within `bytes`.
 pub(super) fn scan(bytes: &[u8]) -> Result<Declared, Flaw> {
+    walk(bytes, |_| (), |_| ()).map(|(_, declared)| declared)
+}
+
+/// As [`scan`], and what the header is made of.
+pub(super) fn raw_header(bytes: &[u8]) -> Result<RawHeader<'_>, Flaw> {
+    let (mut entries, mut tensors) = (Vec::new(), Vec::new());
+    let (version, _) = walk(bytes, |entry| entries.push(entry), |tensor| tensors.push(tensor))?;
+    Ok(RawHeader {
+        version,
+        entries,
+        tensors,
+    })
+}
+
+/// The version of the file, and what its header declares; `on_entry` and `on_tensor` hear of each part.
+fn walk<'a>(
+    bytes: &'a [u8],
+    mut on_entry: impl FnMut(RawEntry<'a>),
+    mut on_tensor: impl FnMut(RawTensor<'a>),
+) -> Result<(u32, Declared), Flaw> {
     if !bytes.starts_with(b"GGUF") {
         return Err(Flaw::Magic);
     }
@@ -109,12 +152,12 @@ pub(super) fn scan(bytes: &[u8]) -> Result<Declared, Flaw> {
         }
     }
     for _ in 0..metadata {
-        scanner.entry()?;
+        on_entry(scanner.entry()?);
     }
     for _ in 0..tensors {
-        scanner.tensor()?;
+        on_tensor(scanner.tensor()?);
     }
-    Ok(Declared { metadata, tensors })
+    Ok((version, Declared { metadata, tensors }))
 }
 
 struct Scanner<'a> {
@@ -163,15 +206,15 @@ impl<'a> Scanner<'a> {
         self.take(length, what)
     }
 
-    fn entry(&mut self) -> Result<(), Flaw> {
+    fn entry(&mut self) -> Result<RawEntry<'a>, Flaw> {
         let key = self.string("a metadata key")?;
         let kind = self.u32("a metadata type")?;
         let at = self.at;
         self.value(kind, 0)?;
+        let value = &self.bytes[at..self.at];
         // candle's reader divides by the alignment; the format wants a power of two.
         if key == b"general.alignment" {
-            let stored = &self.bytes[at..self.at];
-            let alignment = stored
+            let alignment = value
                 .iter()
                 .rev()
                 .fold(0u64, |value, &byte| value << 8 | u64::from(byte));
@@ -181,7 +224,7 @@ impl<'a> Scanner<'a> {
                 )));
             }
         }
-        Ok(())
+        Ok(RawEntry { key, kind, value })
     }
 
     fn value(&mut self, kind: u32, nesting: u32) -> Result<(), Flaw> {
@@ -221,8 +264,9 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    fn tensor(&mut self) -> Result<(), Flaw> {
+    fn tensor(&mut self) -> Result<RawTensor<'a>, Flaw> {
         let name = self.string("a tensor's name")?;
+        let at = self.at;
         let dimensions = self.u32("a tensor's number of dimensions")?;
         if dimensions > MAX_DIMENSIONS {
             return Err(Flaw::Absurd(format!(
@@ -234,6 +278,7 @@ impl<'a> Scanner<'a> {
             self.length("a tensor's shape")?;
         }
         let kind = self.u32("a tensor's type")?;
+        let form = &self.bytes[at..self.at];
         self.u64("a tensor's offset")?;
         let known = TYPES.get(kind as usize);
         if known.is_none_or(|(_, read)| !read) {
@@ -242,7 +287,7 @@ impl<'a> Scanner<'a> {
                 kind: known.map_or_else(|| format!("number {kind}"), |(name, _)| (*name).to_owned()),
             });
         }
-        Ok(())
+        Ok(RawTensor { name, form })
     }
 }
 

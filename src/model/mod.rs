@@ -15,6 +15,7 @@ pub mod decoder;
 pub mod folder;
 pub(crate) mod fused;
 pub mod gguf;
+pub mod gguf_program;
 mod gguf_scan;
 pub mod gradient;
 mod jinja;

@@ -16,6 +16,7 @@ mod cli_models;
 mod cli_run;
 mod cli_traces;
 mod job_files;
+mod models_export;
 
 // Numbers held against other implementations: what the program shows is what these models compute.
 mod golden_numbers;
