@@ -4,7 +4,7 @@
 //! a program, `generation` has the model write its answer and `grading` says whether that is right.
 //! `variants` are the rows of a report (base, a fixed program, routers), `controls` what routers must beat, `evaluation`
 //! runs questions under them, `outcomes` is what stays on disk of each question, `statistics` the intervals and tests,
-//! `report` the table and `curve` its picture. `text` measures on free text instead of questions. `parallel` spreads
+//! `report` the table, `curve` its picture and `harness` the files of lm-evaluation-harness. `text` measures on free text instead of questions. `parallel` spreads
 //! questions over threads without changing any result.
 
 pub mod controls;
@@ -12,6 +12,7 @@ pub mod curve;
 pub mod evaluation;
 pub mod generation;
 pub mod grading;
+pub mod harness;
 pub mod multiple_choice;
 pub mod outcomes;
 pub mod parallel;

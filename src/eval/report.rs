@@ -48,6 +48,9 @@ pub struct EvaluationRow {
     pub broken: Option<usize>,
     /// Two-sided exact McNemar test against base.
     pub p: Option<f64>,
+    /// What each question came to, in the task's order.
+    #[serde(skip)]
+    pub outcomes: Vec<Outcome>,
 }
 
 impl EvaluationRow {
@@ -78,6 +81,7 @@ impl EvaluationRow {
             fixed: flips.map(|f| f.0),
             broken: flips.map(|f| f.1),
             p: flips.map(|(fixed, broken)| mcnemar_exact(fixed, broken)),
+            outcomes: outcomes.to_vec(),
         }
     }
 

@@ -3,6 +3,7 @@
 mod layouts;
 #[cfg(test)]
 mod tests;
+mod worked_examples;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -112,7 +113,11 @@ impl Task {
     /// - choices: `{"id", "question", "choices": [text…], "answer": index from 0}`, or AI2's ARC
     ///   layout `{"id", "question": {"stem", "choices": [{"text", "label"}…]}, "answerKey"}`, or that of the
     ///   same questions elsewhere, `{"question", "choices": {"text": […], "label": […]}, "answerKey"}`;
-    /// - a number: GSM8K's `{"question", "answer": "… #### number"}`;
+    ///   or HellaSwag's `{"ctx", "endings": [text…], "label"}`, whose text is asked as a question; `expected_index` may
+    ///   stand for `answer` and `label`;
+    /// - choices in one object for the whole file, of each subject a text of worked examples: those of MMLU that
+    ///   lm-evaluation-harness keeps for prompts (`_cot_prompts.json`);
+    /// - a number: GSM8K's `{"question", "answer": "… #### number"}`, or `{"prompt", "expected": "number"}`;
     /// - mathematics: `{"problem", "query" or "question"}` with `gt_ans`, `answer`, or a `solution`
     ///   that ends in `\boxed{…}`.
     ///
@@ -140,6 +145,9 @@ impl Task {
 
 /// The questions in `bytes`; `name` makes ids where a line has none.
 fn parse(bytes: &[u8], name: &str) -> Result<Vec<Question>> {
+    if let Some(examples) = worked_examples::read(without_mark(bytes)) {
+        return examples;
+    }
     let mut questions: Vec<Question> = Vec::new();
     let mut ids = HashSet::new();
     for (index, line) in without_mark(bytes).split(|b| *b == b'\n').enumerate() {

@@ -499,3 +499,109 @@ fn bad_questions_are_named_and_leave_nothing_behind() {
         assert!(!place.path("x.jsonl").exists());
     }
 }
+
+/// What lm-evaluation-harness's table maker reads, and every question beside it.
+#[test]
+fn results_are_written_as_a_harness_writes_them() {
+    let place = ModelFolder::new();
+    let lines: Vec<String> = (0..6)
+        .map(|i| {
+            format!(
+                r#"{{"id": "q{i}", "question": "Q{i}?", "choices": ["a{i}", "b"], "answer": {}}}"#,
+                i % 2
+            )
+        })
+        .collect();
+    place.write("q.jsonl", &lines.join("\n"));
+    let args = "eval --model model --device cpu --routers none --data q.jsonl";
+    let listed = place.ok(&format!(
+        "{args} --program 0,2-3 --format lm-eval --out runs --outcomes o.jsonl"
+    ));
+    let files: Vec<&str> = listed.lines().collect();
+    assert_eq!(files.len(), 4, "{listed}");
+    let outcomes = std::fs::read_to_string(place.path("o.jsonl")).unwrap();
+    let outcomes: Vec<Value> = outcomes
+        .lines()
+        .skip(1)
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    for (at, method) in ["base", "program_0_2-3"].into_iter().enumerate() {
+        let (results, samples) = (files[2 * at], files[2 * at + 1]);
+        let folder = format!("runs/model_{method}/");
+        assert!(
+            results.starts_with(&format!("{folder}results_")) && results.ends_with(".json"),
+            "{results}"
+        );
+        assert!(
+            samples.starts_with(&format!("{folder}samples_q_")) && samples.ends_with(".jsonl"),
+            "{samples}"
+        );
+        let read = |name: &str| std::fs::read_to_string(place.path(name)).unwrap();
+        let results: Value = serde_json::from_str(&read(results)).unwrap();
+        let samples: Vec<Value> = read(samples)
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let right: Vec<f64> = samples.iter().map(|sample| sample["acc"].as_f64().unwrap()).collect();
+        let task = &results["results"]["q"];
+        let mean = right.iter().sum::<f64>() / 6.0;
+        assert_eq!(task["acc,none"].as_f64().unwrap(), mean);
+        let deviation = right.iter().map(|r| (r - mean).powi(2)).sum::<f64>() / 5.0;
+        assert!((task["acc_stderr,none"].as_f64().unwrap() - (deviation / 6.0).sqrt()).abs() < 1e-12);
+        assert_eq!(
+            (&task["alias"], task["depth,none"].as_f64().unwrap()),
+            (&"q".into(), [4.0, 3.0][at])
+        );
+        assert_eq!(
+            (&results["versions"]["q"], &results["n-shot"]["q"]),
+            (&1.0.into(), &0.into())
+        );
+        assert_eq!(results["higher_is_better"]["q"]["acc"], true);
+        assert_eq!(results["n-samples"]["q"]["effective"], 6);
+        for (index, sample) in samples.iter().enumerate() {
+            let outcome = &outcomes[index]["outcomes"][at];
+            assert_eq!(sample["acc"] == 1.0, outcome["correct"] == true, "{sample}");
+            assert_eq!(
+                (&sample["doc_id"], &sample["target"]),
+                (&index.into(), &(index % 2).to_string().into())
+            );
+            assert_eq!(
+                sample["arguments"]["gen_args_1"]["arg_0"],
+                format!("Question: Q{index}?\nAnswer:")
+            );
+            assert_eq!(sample["arguments"]["gen_args_1"]["arg_1"], " b");
+            assert_eq!(sample["doc_hash"].as_str().unwrap().len(), 64);
+        }
+    }
+    place.refused(
+        2,
+        &format!("{args} --format lm-eval"),
+        "name their folder with --out DIR",
+    );
+    place.refused(
+        2,
+        &format!("{args} --format lm-eval --out q.jsonl"),
+        "--out q.jsonl is no folder",
+    );
+    place.refused(
+        2,
+        &format!("{args} --out runs"),
+        "--out is the folder of --format lm-eval",
+    );
+    place.refused(
+        2,
+        "eval --model model --text --routers none --format lm-eval",
+        "not for --text",
+    );
+    // Files of one name are two tasks.
+    std::fs::create_dir(place.path("other")).unwrap();
+    place.write("other/q.jsonl", &lines[..2].join("\n"));
+    let args = "eval --model model --device cpu --routers none --data other/q.jsonl q.jsonl q.jsonl";
+    let report: Value = serde_json::from_str(&place.ok(&format!("{args} --format json"))).unwrap();
+    let rows = report["rows"].as_array().unwrap();
+    let tasks: Vec<(&str, u64)> = rows
+        .iter()
+        .map(|r| (r["task"].as_str().unwrap(), r["questions"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(tasks, [("other-q", 2), ("q", 6), ("q-2", 6)]);
+}

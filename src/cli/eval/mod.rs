@@ -1,5 +1,6 @@
 //! `drllm-tui eval`: how often the model is right, and at what depth.
 
+mod format;
 mod text;
 
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ use crate::line_file::Existing;
 use crate::program::Program;
 use crate::search::static_baseline::{self, StaticBaseline};
 use crate::trace::{KvMode, NEUTRAL_DIAL, RouterInfo, Scope, Settings};
+use format::EvalFormat;
 use text::TextArgs;
 
 /// Measure accuracy and depth on questions: the base model beside routers and fixed programs.
@@ -115,8 +117,12 @@ pub struct EvalArgs {
     /// Replace --outcomes
     #[arg(long, requires = "outcomes", conflicts_with = "resume")]
     force: bool,
+    /// How to report: a table, JSON, CSV, Markdown, or files as lm-evaluation-harness writes them
     #[arg(long, value_enum, default_value_t)]
-    format: ReportFormat,
+    format: EvalFormat,
+    /// With --format lm-eval: the folder that gets a folder for each row
+    #[arg(long, value_name = "DIR", conflicts_with = "text")]
+    out: Option<PathBuf>,
     #[command(flatten)]
     model: BaseModelArgs,
     #[command(flatten)]
@@ -129,9 +135,14 @@ pub struct EvalArgs {
 /// [`UsageError`] for what the arguments got wrong, anything else for what failed or was stopped.
 pub fn run(args: EvalArgs) -> Result<()> {
     if let Some(files) = &args.texts {
+        if args.format == EvalFormat::LmEval {
+            let message = "--format lm-eval has a row for questions, not for --text; use json";
+            return Err(UsageError::new(message).into());
+        }
         return text::run(&args, files);
     }
     args.text.check_absent()?;
+    args.format.check(args.out.as_deref())?;
     let threads = args.model.threads()?;
     let tasks = args.tasks()?;
     let training = static_baseline::load(&args.train_data, args.train_limit, &tasks)?;
@@ -220,7 +231,31 @@ pub fn run(args: EvalArgs) -> Result<()> {
         training: choice,
         rows,
     };
-    args.publish(&report)
+    args.publish(&report, &tasks)
+}
+
+/// Files of one name in different folders: their tasks get the folder's name before their own, and a number where that is
+/// the same, too.
+fn name_apart(tasks: &mut [Task], paths: &[PathBuf]) {
+    let names: Vec<String> = tasks.iter().map(|task| task.name.clone()).collect();
+    let count = |names: &[String], name: &String| names.iter().filter(|other| *other == name).count();
+    for (at, task) in tasks
+        .iter_mut()
+        .enumerate()
+        .filter(|(at, _)| count(&names, &names[*at]) > 1)
+    {
+        let folder = paths[at].parent().and_then(Path::file_name);
+        if let Some(folder) = folder {
+            task.name = format!("{}-{}", folder.to_string_lossy(), names[at]);
+        }
+    }
+    let names: Vec<String> = tasks.iter().map(|task| task.name.clone()).collect();
+    for (at, task) in tasks.iter_mut().enumerate() {
+        let before = count(&names[..at], &names[at]);
+        if before > 0 {
+            task.name = format!("{}-{}", task.name, before + 1);
+        }
+    }
 }
 
 impl EvalArgs {
@@ -258,6 +293,7 @@ impl EvalArgs {
             }
         }
         let mut tasks = self.data.iter().map(|p| Task::load(p)).collect::<Result<Vec<_>>>()?;
+        name_apart(&mut tasks, &self.data);
         for task in &mut tasks {
             task.questions.truncate(self.limit.unwrap_or(usize::MAX));
         }
@@ -277,12 +313,18 @@ impl EvalArgs {
     }
 
     /// Prints the report and draws its curve.
-    fn publish(&self, report: &EvaluationReport) -> Result<()> {
-        let mut text = report.print(self.format);
-        if self.format == ReportFormat::Text {
-            text += &curve::terminal(&report.rows);
+    fn publish(&self, report: &EvaluationReport, tasks: &[Task]) -> Result<()> {
+        match (self.format.report(), &self.out) {
+            (None, Some(folder)) => format::write_harness(report, tasks, self.scoring.config(), folder)?,
+            (format, _) => {
+                let format = format.unwrap_or_default();
+                let mut text = report.print(format);
+                if format == ReportFormat::Text {
+                    text += &curve::terminal(&report.rows);
+                }
+                print(&text)?;
+            }
         }
-        print(&text)?;
         match &self.curve {
             Some(path) => write_whole(path, |out| out.write_all(curve::svg(report).as_bytes())),
             None => Ok(()),

