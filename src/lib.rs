@@ -59,7 +59,7 @@
 //! event and onto the [`trace::Trace`]; the screen folds it into its state and draws it,
 //! `run --json` prints it.
 //!
-//! Modules import only downwards: `cli` → `tui` → `train` → `search` → `eval` → `engine` → `router` → `model` → `export` →
+//! Modules import only downwards: `cli` → `tui` → `serve` → `train` → `search` → `eval` → `engine` → `router` → `model` → `export` →
 //! `trace` → `program`.
 
 // What is printed goes through [`say`] and [`cli::output`], where a reader that is gone is no panic.
@@ -90,6 +90,7 @@ pub mod router;
 #[warn(missing_docs)]
 pub mod say;
 pub mod search;
+pub mod serve;
 #[doc(hidden)]
 pub mod testing;
 #[warn(missing_docs)]

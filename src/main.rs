@@ -9,8 +9,8 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use drllm::cli::{
-    UsageError, config, diff, eval, eval_lm, explore, export, lesson, man, models, run, search, stats, tokenize, train,
-    train_lm,
+    UsageError, config, diff, eval, eval_lm, explore, export, lesson, man, models, run, search, serve, stats, tokenize,
+    train, train_lm,
 };
 use drllm::config::Config;
 use drllm::guard::NoMemory;
@@ -52,6 +52,7 @@ enum Command {
     Models(models::ModelsArgs),
     /// Print the token ids of a text
     Tokenize(tokenize::TokenizeArgs),
+    Serve(serve::ServeArgs),
     Open(explore::OpenArgs),
     Config(config::ConfigArgs),
     /// Print a completion script for a shell
@@ -192,6 +193,7 @@ fn with_config(
     let config = Config::load(file, config_dir).map_err(|e| UsageError::new(e.to_string()))?;
     let threads = match &command {
         Some(Command::Run(args)) => args.model.threads,
+        Some(Command::Serve(args)) => args.model.threads,
         Some(Command::Stats(args)) => args.model.threads,
         Some(Command::Open(args)) => args.explore.model.threads,
         None => explore.model.threads,
@@ -204,6 +206,7 @@ fn with_config(
         Some(Command::Lesson(args)) => return lesson::run(args, &config, config_dir),
         Some(Command::Open(args)) => return explore::run(args.into(), &config, config_dir),
         Some(Command::Run(args)) => run::run(args, &config)?,
+        Some(Command::Serve(args)) => serve::run(&args, &config)?,
         Some(Command::Stats(args)) => stats::run(&args, &config)?,
         Some(Command::Search(args)) => search::run(args)?,
         Some(Command::Train(args)) => train::run(args)?,

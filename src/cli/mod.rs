@@ -16,6 +16,7 @@ pub mod progress;
 pub mod run;
 pub mod scoring;
 pub mod search;
+pub mod serve;
 pub mod stats;
 mod table;
 pub mod tokenize;

@@ -323,6 +323,11 @@ impl<'a> Generation<'a> {
         }
     }
 
+    /// Of the next token, (vocab_size), as they come from the model; none where it is forced.
+    pub fn logits(&self) -> Option<&Tensor> {
+        self.logits.as_ref()
+    }
+
     /// Forced, or drawn. A forced token uses up the number that would have drawn one.
     fn next_id(&mut self) -> Result<u32> {
         if let Some(id) = self.forced.pop_front() {

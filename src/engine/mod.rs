@@ -35,7 +35,7 @@ pub use inspect::{Followed, Inspection, Moved, Since, Stage, Standing};
 pub use inspector::Inspector;
 pub use intervention::Intervention;
 pub use load::{kv_of, load_model, load_routers, scope_of, trained_routers};
-pub use notes::notes;
+pub use notes::{dial_for_depth, notes};
 pub use prefix_cache::PrefixCache;
 pub use search::{Expected, SearchEnd, SearchId, SearchRequest, SearchStep};
 pub use worker::Worker;

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The floors, the highest first. Modules of one floor may use each other where they share a line.
-const FLOORS: [&[&str]; 13] = [
+const FLOORS: [&[&str]; 14] = [
     &["main"],
     &["cli"],
     &["tui"],
+    &["serve"],
     &["train"],
     &["search"],
     &["eval"],

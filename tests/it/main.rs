@@ -17,6 +17,7 @@ mod cli_run;
 mod cli_traces;
 mod job_files;
 mod models_export;
+mod serve;
 
 // Numbers held against other implementations: what the program shows is what these models compute.
 mod golden_numbers;
