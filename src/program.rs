@@ -25,6 +25,7 @@
 
 pub mod segments;
 pub mod step_size;
+mod text;
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -33,6 +34,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
 pub use step_size::{Damping, StepSize};
+use text::Parser;
+pub use text::ProgramItem;
 
 /// What happens at one layer. The discriminant is Dr.LLM's class index, and also the number of
 /// times the block is executed.
@@ -287,99 +290,6 @@ impl Program {
     }
 }
 
-impl fmt::Display for Program {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut items = Vec::new();
-        let mut at = 0;
-        while at < self.depth() {
-            let damped = self.next_damped(at);
-            let (item, used) = match &damped {
-                Some(damped) if damped.start == at => damped.item(&self.layers),
-                _ => next_item(&self.layers[at..damped.map_or(self.depth(), |d| d.start)]),
-            };
-            items.push(item);
-            at += used;
-        }
-        f.pad(&items.join(" "))
-    }
-}
-
-/// A segment that runs once whole and then damped.
-struct DampedRepeat {
-    /// Where it begins in the program.
-    start: usize,
-    length: usize,
-    damping: Damping,
-    /// How often it runs damped.
-    steps: usize,
-}
-
-impl DampedRepeat {
-    /// Its text and how many executions it stands for.
-    fn item(&self, layers: &[usize]) -> (String, usize) {
-        let (times, damping) = (self.steps + 1, self.damping);
-        let text = repeated(&layers[self.start..self.start + self.length], times);
-        (format!("{text}~{damping}"), times * self.length)
-    }
-}
-
-impl Program {
-    /// The first damped repeat that begins at `at` or later. Between two of them lies a whole execution, with which the
-    /// second begins, so damped executions that stand together are all of one.
-    fn next_damped(&self, at: usize) -> Option<DampedRepeat> {
-        let first = (at..self.steps.len()).find(|&i| !self.steps[i].is_whole())?;
-        let (damping, steps) = self.steps[first].parts();
-        let executions = self.steps[first..].iter().take_while(|step| !step.is_whole()).count();
-        let length = executions / steps;
-        Some(DampedRepeat {
-            start: first - length,
-            length,
-            damping,
-            steps,
-        })
-    }
-}
-
-/// Neighbouring layers as a range.
-fn range(run: &[usize]) -> String {
-    match run {
-        [one] => one.to_string(),
-        _ => format!("{}-{}", run[0], run[run.len() - 1]),
-    }
-}
-
-/// A segment that runs `times` times.
-fn repeated(segment: &[usize], times: usize) -> String {
-    match segment {
-        [layer] => format!("{layer}x{times}"),
-        _ => format!("({})x{times}", range(segment)),
-    }
-}
-
-/// The text of the first item of `rest` and how many executions it stands for.
-fn next_item(rest: &[usize]) -> (String, usize) {
-    let ascending = rest.windows(2).take_while(|w| w[1] == w[0] + 1).count() + 1;
-    let (run, after) = rest.split_at(ascending);
-    // A run that goes back into itself may end in a repeated segment, which is an item of its own:
-    // `0-6 7x2`, not `0-7 7`, and `8 (9-10)x2`, not `8-10 9-10`.
-    let back = after
-        .first()
-        .and_then(|next| run.iter().position(|layer| layer == next));
-    let segment = back.map(|at| &run[at..]).filter(|segment| after.starts_with(segment));
-    let Some(segment) = segment else {
-        return (range(run), ascending);
-    };
-    if segment.len() < ascending {
-        let before = ascending - segment.len();
-        return (range(&run[..before]), before);
-    }
-    let times = rest
-        .chunks_exact(ascending)
-        .take_while(|chunk| *chunk == segment)
-        .count();
-    (repeated(segment, times), times * ascending)
-}
-
 impl Serialize for Program {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         s.collect_str(self)
@@ -391,181 +301,6 @@ impl<'de> Deserialize<'de> for Program {
         let text = String::deserialize(d)?;
         // The model is not known here; a trace's header is checked against its own layer count.
         Program::parse(&text, MOST_LAYERS).map_err(serde::de::Error::custom)
-    }
-}
-
-struct Parser<'a> {
-    chars: std::iter::Peekable<std::str::Chars<'a>>,
-    /// Characters consumed so far.
-    consumed: usize,
-    layers: usize,
-}
-
-impl<'a> Parser<'a> {
-    fn new(text: &'a str, layers: usize) -> Self {
-        Parser {
-            chars: text.chars().peekable(),
-            consumed: 0,
-            layers,
-        }
-    }
-
-    fn program(mut self) -> Result<Program, ProgramError> {
-        let mut out = Program::default();
-        let limit = 2 * self.layers;
-        self.separators();
-        while self.peek().is_some() {
-            let column = self.column();
-            let (body, times) = self.item()?;
-            let damping = self.damping(times)?;
-            if out.depth().saturating_add(body.len().saturating_mul(times)) > limit {
-                return Err(ProgramError::TooLong { column, limit });
-            }
-            out.extend(&body, StepSize::WHOLE);
-            let step = match damping {
-                Some(damping) => StepSize::new(damping, u16::try_from(times - 1).unwrap_or(u16::MAX)),
-                None => StepSize::WHOLE,
-            };
-            out.extend(&body.repeat(times - 1), step);
-            if !self.separators() && self.peek().is_some() {
-                return Err(self.syntax("a space or comma between items"));
-            }
-        }
-        Ok(out)
-    }
-
-    /// One item: its layers and how often they run.
-    fn item(&mut self) -> Result<(Vec<usize>, usize), ProgramError> {
-        if self.eat('(') {
-            self.separators();
-            let segment = self.range()?;
-            self.separators();
-            if !self.eat(')') {
-                return Err(self.syntax("')' after the segment"));
-            }
-            if !self.eat('x') {
-                return Err(self.syntax("'x' and how often the segment runs"));
-            }
-            return Ok((segment, self.times()?));
-        }
-        let range = self.range()?;
-        if self.peek() == Some('x') && range.len() > 1 {
-            return Err(self.syntax("parentheses around a repeated segment, like (4-6)x2"));
-        }
-        let times = if self.eat('x') { self.times()? } else { 1 };
-        Ok((range, times))
-    }
-
-    /// What stands behind `~`, after an item that runs `times` times.
-    fn damping(&mut self, times: usize) -> Result<Option<Damping>, ProgramError> {
-        if self.peek() == Some('~') && times < 2 {
-            return Err(self.syntax("'x' and a number of at least 2 before '~', like 7x2~0.5"));
-        }
-        if !self.eat('~') {
-            return Ok(None);
-        }
-        let column = self.column();
-        let mut text = String::new();
-        while let Some(c) = self.peek().filter(|&c| c != ',' && !c.is_whitespace()) {
-            text.push(c);
-            self.next();
-        }
-        let damping = text.parse().map_err(|_| ProgramError::Syntax {
-            column,
-            expected: step_size::EXPECTED,
-            found: match text.is_empty() {
-                true => "nothing".into(),
-                false => format!("'{}'", text.chars().take(12).collect::<String>().escape_default()),
-            },
-        })?;
-        Ok(Some(damping))
-    }
-
-    fn range(&mut self) -> Result<Vec<usize>, ProgramError> {
-        let column = self.column();
-        let from = self.layer()?;
-        if !self.eat('-') {
-            return Ok(vec![from]);
-        }
-        let to = self.layer()?;
-        if from > to {
-            return Err(ProgramError::Backwards { column, from, to });
-        }
-        Ok((from..=to).collect())
-    }
-
-    fn layer(&mut self) -> Result<usize, ProgramError> {
-        let column = self.column();
-        let layer = self.number("a layer number, a range like 3-9 or a segment like (4-6)x2")?;
-        if layer >= self.layers {
-            let last = self.layers.saturating_sub(1);
-            return Err(ProgramError::UnknownLayer { column, layer, last });
-        }
-        Ok(layer)
-    }
-
-    fn times(&mut self) -> Result<usize, ProgramError> {
-        let column = self.column();
-        match self.number("a number after 'x'")? {
-            0 => Err(ProgramError::Syntax {
-                column,
-                expected: "a repetition of at least 1 (leave a layer out to skip it)",
-                found: "'0'".into(),
-            }),
-            times => Ok(times),
-        }
-    }
-
-    fn number(&mut self, expected: &'static str) -> Result<usize, ProgramError> {
-        let mut value: Option<usize> = None;
-        while let Some(digit) = self.peek().and_then(|c| c.to_digit(10)) {
-            self.next();
-            let shifted = value.unwrap_or(0).saturating_mul(10);
-            value = Some(shifted.saturating_add(digit as usize));
-        }
-        value.ok_or_else(|| self.syntax(expected))
-    }
-
-    /// Skips separators; whether there were any.
-    fn separators(&mut self) -> bool {
-        let before = self.consumed;
-        while self.peek().is_some_and(|c| c == ',' || c.is_whitespace()) {
-            self.next();
-        }
-        self.consumed > before
-    }
-
-    fn peek(&mut self) -> Option<char> {
-        self.chars.peek().copied()
-    }
-
-    fn next(&mut self) {
-        self.chars.next();
-        self.consumed += 1;
-    }
-
-    fn eat(&mut self, wanted: char) -> bool {
-        let found = self.peek() == Some(wanted);
-        if found {
-            self.next();
-        }
-        found
-    }
-
-    fn column(&self) -> usize {
-        self.consumed + 1
-    }
-
-    fn syntax(&mut self, expected: &'static str) -> ProgramError {
-        let found = match self.peek() {
-            Some(c) => format!("'{}'", c.escape_default()),
-            None => "the end".into(),
-        };
-        ProgramError::Syntax {
-            column: self.column(),
-            expected,
-            found,
-        }
     }
 }
 

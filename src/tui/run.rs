@@ -1,6 +1,7 @@
 //! One run as the screen knows it: a trace that grows, or a recording that plays.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::history::Parent;
@@ -274,6 +275,15 @@ impl Run {
         let settings = self.settings();
         let routing = self.trace.header.routers.as_ref().and_then(|routers| routers.prompt);
         settings.scope == Scope::Token && settings.program.is_none() && routing == Some(PromptRouting::Full)
+    }
+
+    /// Blocks of several layers that the program at `position` runs more than once in a row, and how often.
+    pub fn loops(&self, position: usize) -> Vec<(RangeInclusive<usize>, usize)> {
+        let step = self.step(position).map(|step| &step.program);
+        let program = step.unwrap_or(&self.trace.header.program);
+        let items = program.items().into_iter();
+        let loops = items.filter(|item| item.times > 1 && item.layers.start() < item.layers.end());
+        loops.map(|item| (item.layers, item.times)).collect()
     }
 
     /// How a generated token's depth ranks among those shown, in words; nothing where all are equal.

@@ -1,14 +1,15 @@
 //! What the screens look like, at several sizes, with and without colours. Texts are snapshots of
 //! the whole screen; one is of styles.
 
-use drllm::tui::dialogs::Overlay;
 use std::time::Duration;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use drllm::engine::{Command, RouterChoice, SearchEnd, WorkerEvent as Worker};
+use drllm::program::Program;
 use drllm::testing::fixture;
 use drllm::tui::app::App;
 use drllm::tui::color::ColorTier;
+use drllm::tui::dialogs::Overlay;
 use drllm::tui::files::FileReport;
 use drllm::tui::job::{JobEvent, JobRequest};
 use drllm::tui::recordings;
@@ -941,6 +942,27 @@ fn a_search_without_colours() {
         "search_monochrome_80x24",
         format!("{}{}", text(&buffer), styles(&buffer))
     );
+}
+
+#[test]
+fn repeated_blocks_are_bracketed() {
+    let mut app = fixture::app();
+    let mut trace = fixture::trace(7, 6);
+    let program = Program::parse("0-3 (4-6)x2 7 8x2 9-29", 30).unwrap();
+    trace.header.program = program.clone();
+    trace.steps.iter_mut().for_each(|step| step.program = program.clone());
+    app.open("loops".into(), None, trace);
+    app.ui.focus = Focus::Map;
+    app.ui.map.tape = true;
+    let tape = text(&draw(&mut app, (120, 40)));
+    assert!(tape.contains("0   ├2┤   10   15"), "{tape}");
+    app.ui.map.tape = false;
+    let map = text(&draw(&mut app, (200, 60)));
+    for row in ["╭ 6", "│ 5", "╰ 4"] {
+        assert!(map.contains(row), "{row}: {map}");
+    }
+    let small = text(&draw(&mut app, (80, 24)));
+    assert!(small.contains("╭ 6") && small.contains("╰ 4"), "{small}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The map: layers × tokens, with the depth of every token above and the shares of every layer
 //! beside it. Only what is in sight is computed.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -148,7 +148,7 @@ fn gutter(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
         let here = line.contains(&app.ui.cursor.layer);
         let layer = if here { app.ui.cursor.layer } else { line.start };
         let number = app.ui.theme.style(if here { Role::Accent } else { Role::Muted });
-        let label = match bracket(run, line.clone()).filter(|_| layer < 100) {
+        let label = match bracket(run, app.ui.cursor.token, line.clone()).filter(|_| layer < 100) {
             Some(sign) => format!("{sign}{layer:>2}"),
             None => format!("{layer:>3}"),
         };
@@ -173,12 +173,22 @@ fn layer_pin(app: &App, layer: usize) -> Option<(char, Style)> {
     })
 }
 
-/// The part of the bracket around a loop's iteration that stands before a line of layers; later layers stand above.
-fn bracket(run: &Run, line: Range<usize>) -> Option<char> {
-    let looped = run.looped()?;
-    let inside = |layer: usize| Some(looped.iteration(looped.execution(layer).1?));
-    let (first, last) = (inside(line.start)?, inside(line.end - 1)?);
-    Some(match (first.start == line.start, last.end == line.end) {
+/// The part of the bracket around a loop's iteration, or around a block that the program of the cursor's token runs more
+/// than once, that stands before a line of layers; later layers stand above.
+fn bracket(run: &Run, token: usize, line: Range<usize>) -> Option<char> {
+    let (first, last) = match run.looped() {
+        Some(looped) => {
+            let inside = |layer: usize| Some(looped.iteration(looped.execution(layer).1?));
+            let iteration = inside(line.start).or(inside(line.end - 1))?;
+            (iteration.start, iteration.end)
+        }
+        None => {
+            let meets = |layers: &RangeInclusive<usize>| *layers.start() < line.end && line.start <= *layers.end();
+            let (layers, _) = run.loops(token).into_iter().find(|(layers, _)| meets(layers))?;
+            (*layers.start(), layers.end() + 1)
+        }
+    };
+    Some(match (first >= line.start, last <= line.end) {
         (true, true) => '╶',
         (true, false) => '╰',
         (false, true) => '╭',

@@ -165,6 +165,7 @@ fn scale(app: &App, run: &Run, tape: &Tape, says_next: bool, buffer: &mut Buffer
             );
         }
     }
+    segments(app, run, tape, row, buffer);
     let selected = tape.columns().find(|(layer, _)| *layer == app.ui.cursor.layer);
     match selected {
         // The number there is the iteration's.
@@ -201,6 +202,26 @@ fn scale(app: &App, run: &Run, tape: &Tape, says_next: bool, buffer: &mut Buffer
     };
     if tape.next > 0 {
         put(buffer, row, end + DEPTH + tape.bar + 1 - row.x, 0, heading, style);
+    }
+}
+
+/// `├2─┤` over a block of layers that the program of the cursor's token runs twice in a row.
+fn segments(app: &App, run: &Run, tape: &Tape, row: Rect, buffer: &mut Buffer) {
+    let style = app.ui.theme.style(Role::Repeat);
+    for (layers, times) in run.loops(app.ui.cursor.token) {
+        let inside = tape.columns().filter(|(layer, _)| layers.contains(layer));
+        let inside: Vec<u16> = inside.map(|(_, x)| x).collect();
+        let (Some(&from), Some(&last)) = (inside.first(), inside.last()) else {
+            continue;
+        };
+        let Some(between) = usize::from(last + tape.cell - from).checked_sub(2) else {
+            continue;
+        };
+        let times = Some(times.to_string())
+            .filter(|times| times.len() <= between)
+            .unwrap_or_default();
+        let line = "─".repeat(between - times.len());
+        put(buffer, row, from - row.x, 0, &format!("├{times}{line}┤"), style);
     }
 }
 
