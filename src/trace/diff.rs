@@ -107,6 +107,19 @@ impl Comparison {
         }
     }
 
+    /// Layers whose action at the prompt is the same and whose second execution was damped otherwise.
+    pub fn damped_otherwise<'a>(before: impl Into<Side<'a>>, after: impl Into<Side<'a>>) -> usize {
+        let (before, after) = (before.into(), after.into());
+        let layers = before.layers();
+        let of = |side: &Side| side.header.program.to_damped_actions(layers);
+        let (Some((actions, a)), Some((others, b))) = (of(&before), of(&after)) else {
+            return 0;
+        };
+        (0..layers.min(after.layers()))
+            .filter(|&l| actions[l] == others[l] && a[l] != b[l])
+            .count()
+    }
+
     /// Layers with another action at the prompt.
     pub fn changed_at_prompt(&self) -> usize {
         self.layers.iter().filter(|l| l.at_prompt()).count()

@@ -104,7 +104,10 @@ pub fn came_to(run: &Run) -> Option<(String, String)> {
             point.depth,
             run.layers()
         ),
-        format!("depth {depth:.1} (exp. {:.1})", point.depth),
+        match before {
+            "" => format!("depth {depth:.1} (exp. {:.1})", point.depth),
+            _ => format!("depth {depth:.1}/{}", run.layers()),
+        },
     ))
 }
 

@@ -6,15 +6,16 @@ use super::overrides::plural;
 use super::run::Run;
 use super::settings::rounded;
 use crate::program::Program;
+use crate::text::escape_controls;
 use crate::trace::Header;
 pub use crate::trace::diff::{Comparison, LayerChange, Side, Totals};
 
-/// Of a run as much as is shown.
+/// Of a run all that was computed, however far it is played.
 impl<'a> From<&'a Run> for Side<'a> {
     fn from(run: &'a Run) -> Side<'a> {
         Side {
             header: &run.trace.header,
-            steps: run.steps(),
+            steps: &run.trace.steps,
             ended: !run.is_running(),
             tokens_per_second: run.tokens_per_second(),
         }
@@ -92,11 +93,12 @@ pub fn asked_otherwise(before: &Run, after: &Run) -> Vec<String> {
     out
 }
 
-/// The first token of the answers, from 0, that differs; where both have ended, one may just be longer.
+/// The first token of the answers, from 0, that differs; where both have ended, one may just be longer. How far they are
+/// played is of no account.
 pub fn first_difference(before: &Run, after: &Run) -> Option<usize> {
-    let (a, b) = (before.steps(), after.steps());
+    let (a, b) = (&before.trace.steps, &after.trace.steps);
     let same = a.iter().zip(b).take_while(|(a, b)| a.id == b.id).count();
-    let ended = |run: &Run| !run.is_running() && !run.is_partway();
+    let ended = |run: &Run| !run.is_running();
     let least = a.len().min(b.len());
     (same < least || (a.len() != b.len() && ended(before) && ended(after))).then_some(same)
 }
@@ -107,14 +109,21 @@ pub fn in_a_line(before: &Run, after: &Run) -> Option<String> {
     if ids(before) != ids(after) {
         return None;
     }
+    // Tokens that were put there instead of drawn, and where.
+    let forced = |run: &Run| {
+        let branch = run.trace.header.branch.as_ref().filter(|branch| branch.forced > 0);
+        branch.map(|branch| (branch.at, branch.forced))
+    };
     let asked = asked_otherwise(before, after);
     let asked = match asked.len() {
+        0 if forced(before) != forced(after) => "the same settings, but for the token that was put in".to_owned(),
         0 => "the same settings".to_owned(),
         1..=3 => asked.join(", "),
         n => format!("{}, and {} more", asked[..2].join(", "), n - 2),
     };
-    let said = |run: &Run, at: usize| match run.label(run.prompt_len() + at) {
-        Some((text, _)) => format!("\"{text}\""),
+    let said = |run: &Run, at: usize| match run.trace.steps.get(at) {
+        Some(step) if !step.text.is_empty() => format!("\"{}\"", escape_controls(&step.text)),
+        Some(_) => "a part of a character".to_owned(),
         None => "its end".to_owned(),
     };
     let text = match first_difference(before, after) {
@@ -127,7 +136,7 @@ pub fn in_a_line(before: &Run, after: &Run) -> Option<String> {
             format!("{same} {} became {}", said(before, at), said(after, at))
         }
     };
-    let depths = [before, after].map(|run| format!("{:.1}", run.mean_depth()));
+    let depths = [before, after].map(|run| format!("{:.1}", run.trace.mean_depth()));
     let depth = match depths[0] == depths[1] {
         true => format!("depth {} as before", depths[0]),
         false => format!("depth {} → {}", depths[0], depths[1]),
@@ -141,13 +150,20 @@ const LEAST_TOKENS: usize = 50;
 /// Whether the runs' speeds can be held against each other: computed here, on one device with one model, long enough.
 pub fn speeds_compare(before: &Run, after: &Run) -> bool {
     let [a, b] = [before, after].map(|run| &run.trace.header);
-    let measured = |run: &Run| !run.is_recording() && run.steps().len() >= LEAST_TOKENS;
+    let measured = |run: &Run| !run.is_recording() && run.trace.steps.len() >= LEAST_TOKENS;
     measured(before) && measured(after) && a.device == b.device && a.model.sha256 == b.model.sha256
 }
 
 /// Tokens that both answers have at the same place, before and after the first that differs.
 pub fn equal_tokens(before: &Run, after: &Run) -> (usize, usize) {
-    let pairs = || before.steps().iter().zip(after.steps()).map(|(a, b)| a.id == b.id);
+    let pairs = || {
+        before
+            .trace
+            .steps
+            .iter()
+            .zip(&after.trace.steps)
+            .map(|(a, b)| a.id == b.id)
+    };
     let first = pairs().take_while(|equal| *equal).count();
     (first, pairs().skip(first).filter(|equal| *equal).count())
 }
@@ -166,6 +182,19 @@ mod tests {
         run.progress = RunProgress::Finished;
         edit(&mut run);
         run
+    }
+
+    #[test]
+    fn a_repeat_that_is_damped_otherwise_is_counted() {
+        let under = |program: &str| run(|run| run.trace.header.program = Program::parse(program, 30).unwrap());
+        let (whole, half) = (under("0-6 7x2 8-29"), under("0-6 7x2~0.5 8-29"));
+        assert_eq!(Comparison::damped_otherwise(&whole, &half), 1);
+        assert_eq!(Comparison::damped_otherwise(&half, &half), 0);
+        assert_eq!(
+            Comparison::damped_otherwise(&under("0-29"), &half),
+            0,
+            "that is another action"
+        );
     }
 
     #[test]

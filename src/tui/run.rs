@@ -9,7 +9,7 @@ use super::overrides;
 use super::playback::{Playback, Speed};
 use super::tally::{self, Tally};
 use crate::engine::RunId;
-use crate::program::Action;
+use crate::program::{Action, Damping};
 use crate::text::{bytes_in_words, escape_controls};
 use crate::trace::{Candidate, CandidateProgram, Decision, Header, Loop, PromptRouting, Scope, Settings, Step, Trace};
 
@@ -275,6 +275,14 @@ impl Run {
         let settings = self.settings();
         let routing = self.trace.header.routers.as_ref().and_then(|routers| routers.prompt);
         settings.scope == Scope::Token && settings.program.is_none() && routing == Some(PromptRouting::Full)
+    }
+
+    /// The damping of a layer's second execution at `position`, in a program that runs layers in order.
+    pub fn damping(&self, layer: usize, position: usize) -> Damping {
+        let step = self.step(position).map(|step| &step.program);
+        let program = step.unwrap_or(&self.trace.header.program);
+        let damped = program.to_damped_actions(self.layers()).filter(|_| program.is_damped());
+        damped.map_or(Damping::NONE, |(_, dampings)| dampings[layer])
     }
 
     /// Blocks of several layers that the program at `position` runs more than once in a row, and how often.

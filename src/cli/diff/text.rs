@@ -124,7 +124,11 @@ fn changes(out: &mut String, report: &Report, decisions: &Decisions) {
 fn part(part: &PartChanges) -> String {
     let mut text = match part.changed {
         0 => format!("{} cells, none changed", part.cells),
-        n => format!("{n} of {} cells changed, at {}", part.cells, tokens(part.programs)),
+        n => format!(
+            "{n} of {} cells changed; {} with another program",
+            part.cells,
+            tokens(part.programs)
+        ),
     };
     if part.changed == 0 && part.programs > 0 {
         let _ = write!(

@@ -33,7 +33,13 @@ impl Dialog for LoopMapDialog {
             true => vec![(Stop, "stop"), (Accept, "take the program")],
             false => vec![(Accept, "take the program"), (CopyProgram, "copy it")],
         };
-        let moving = [(Up, "i"), (Down, "i"), (Left, "j"), (Right, "j"), (LoopBest, "best")];
+        let moving = [
+            (Up, "first"),
+            (Down, "first"),
+            (Left, "last"),
+            (Right, "last"),
+            (LoopBest, "best"),
+        ];
         let last = match app.loop_map.is_running() {
             true => vec![(LoopMeasure, "measure"), (Follow, "follow")],
             false => vec![(LoopMeasure, "measure"), (LoopMap, "another map")],

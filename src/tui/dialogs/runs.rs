@@ -81,7 +81,7 @@ impl Dialog for RunsDialog {
             tree.len(),
             escape_controls(&run.what()),
             plural(tokens),
-            run.mean_depth(),
+            run.trace.mean_depth(),
             if here { ", on the screen" } else { "" }
         )
     }

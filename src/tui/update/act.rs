@@ -57,6 +57,12 @@ pub(in crate::tui) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
             app.info("a run is under way: wait for its end, or stop it, then bring the session back");
         }
         RestoreSession => app.file = Some(FileRequest::Session),
+        // Two traces that were opened together.
+        Compare if app.previous.is_none() && app.recordings.len() == 2 => {
+            let commands = requests::next_recording(app);
+            compare(app);
+            return commands;
+        }
         Compare => compare(app),
         Divergence => {
             compare(app);
@@ -218,6 +224,11 @@ fn end_loop(app: &mut App) {
     let Some(iteration) = looped.execution(app.ui.cursor.layer).1 else {
         return app.info("move to a layer of the loop first: it ends after the iteration at the cursor");
     };
+    let shown = app.shown.as_ref().map(|run| &run.trace.header.model.sha256);
+    if app.ready().is_some_and(|model| Some(&model.sha256) != shown) {
+        return app
+            .info("this run is of another model than the loaded one, which has no loop: start with --model loopmoe");
+    }
     let positions = app.ui.mark.and(app.selection().1);
     let context = app.ready().map_or(usize::MAX / 2, |m| m.context);
     let end = looped.iteration(iteration).end;

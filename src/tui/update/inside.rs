@@ -87,6 +87,13 @@ pub(in crate::tui) fn open_flips(app: &mut App) -> Vec<Command> {
         shown(app);
         return Vec::new();
     };
+    let program = run.step(token).map_or(&run.trace.header.program, |step| &step.program);
+    if run.settings().program.is_some() && program.to_actions(run.layers()).is_none() {
+        let why = "no single decision of a program that runs layers in another order or damped can be taken otherwise: change \
+                   the program";
+        app.info(why);
+        return Vec::new();
+    }
     let dialog = FlipDialog::new(run, layer, token);
     match dialog.rows.is_empty() {
         true => app.info("nothing was decided here by this run that could be flipped"),

@@ -9,6 +9,7 @@ use ratatui::text::{Line, Span};
 
 use super::super::app::App;
 use super::super::diff::first_difference;
+use super::super::overrides::plural;
 use super::super::run::{Origin, Run};
 use super::super::tally::Tally;
 use super::super::theme::Role;
@@ -79,8 +80,8 @@ fn remark(app: &App, run: &Run, transcript: &Transcript) -> Line<'static> {
         .saturating_sub(transcript.top + usize::from(transcript.area.height));
     let hidden = match (transcript.top, below) {
         (0, 0) => String::new(),
-        (above, 0) => format!("{above} lines above"),
-        (0, below) => format!("{below} lines below"),
+        (above, 0) => format!("{above} line{} above", plural(above)),
+        (0, below) => format!("{below} line{} below", plural(below)),
         (above, below) => format!("{above} above, {below} below"),
     };
     let mut spans = Vec::new();

@@ -60,9 +60,6 @@ pub(super) fn letter(action: Action, settled: bool) -> char {
     }
 }
 
-/// A pin that the next run will do without.
-const UNPINNED: char = 'a';
-
 /// One cell of the map.
 pub(super) struct Look {
     pub glyph: char,
@@ -98,7 +95,7 @@ pub(super) fn look(app: &App, run: &Run, layer: usize, token: usize) -> Look {
     let cell = settled(&app.ui.theme, app.ui.map.mode, &decision);
     match app.pin_change(layer, token) {
         Some(change) => Look {
-            glyph: pending(change),
+            glyph: pending(change, decision.action),
             style: on(&cell.field_style, waiting(&app.ui.theme)),
             ..cell
         },
@@ -111,10 +108,11 @@ fn on(field: &Style, sign: Style) -> Style {
     Style { bg: field.bg, ..sign }
 }
 
-fn pending(change: PinChange) -> char {
+/// The letter of what the next run will have pinned; of what it will not have any more the one that this run had.
+fn pending(change: PinChange, was: Action) -> char {
     match change {
         PinChange::To(action, _) => letter(action, false),
-        PinChange::Off => UNPINNED,
+        PinChange::Off => letter(was, true),
     }
 }
 

@@ -139,7 +139,7 @@ fn foot(app: &App, comparison: &Comparison, before: &Run, after: &Run, width: u1
     rows.push(parting(app, comparison, before, after));
     rows.extend(numbers(app, comparison, before, after));
     rows.push(apart(app, before, after, width));
-    rows.extend(changes(app, comparison, width));
+    rows.extend(changes(app, [before, after], comparison, width));
     rows
 }
 
@@ -295,7 +295,7 @@ fn apart(app: &App, before: &Run, after: &Run, width: u16) -> Vec<Piece> {
 }
 
 /// The prompt's programs layer by layer, and how often each layer was decided otherwise later.
-fn changes(app: &App, comparison: &Comparison, width: u16) -> Vec<Vec<Piece>> {
+fn changes(app: &App, runs: [&Run; 2], comparison: &Comparison, width: u16) -> Vec<Vec<Piece>> {
     let style = |role| app.ui.theme.style(role);
     let name = |text: &str| (format!("{text:<w$}", w = usize::from(NAME)), style(Role::Muted));
     if comparison.layers.is_empty() {
@@ -331,6 +331,10 @@ fn changes(app: &App, comparison: &Comparison, width: u16) -> Vec<Vec<Piece>> {
     });
     let prompt_changes: String = layers.iter().map(|l| if l.at_prompt() { '≠' } else { ' ' }).collect();
     let (changed, of) = (comparison.changed_at_prompt(), comparison.layers.len());
+    let damped = match Comparison::damped_otherwise(runs[0], runs[1]) {
+        0 => String::new(),
+        n => format!(", {n} damped otherwise"),
+    };
     let in_answer = comparison.layers.iter().filter(|layer| layer.share > 0.0).count();
     vec![
         std::iter::once(name("layer"))
@@ -343,7 +347,10 @@ fn changes(app: &App, comparison: &Comparison, width: u16) -> Vec<Vec<Piece>> {
         vec![
             name("changed"),
             (prompt_changes, style(Role::Disagree)),
-            (format!("  at the prompt {changed} of {of} layers"), style(Role::Muted)),
+            (
+                format!("  at the prompt {changed} of {of} layers{damped}"),
+                style(Role::Muted),
+            ),
         ],
         std::iter::once(name("in the answer"))
             .chain(token_changes)

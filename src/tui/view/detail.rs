@@ -51,7 +51,7 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     );
     pane::frame(app, area, focused, &title, &run.place(cursor.token), buffer);
     let area = layout::inner(area);
-    let mut y = line(buffer, area, 0, &outcome(app, &decision));
+    let mut y = line(buffer, area, 0, &outcome(app, run, &decision));
     if app.ui.map.lens {
         for (text, role) in super::lens::facts(app) {
             y = line(buffer, area, y, &[(text, app.ui.theme.style(role))]);
@@ -76,7 +76,7 @@ fn line(buffer: &mut Buffer, area: Rect, y: u16, pieces: &[Piece]) -> u16 {
 }
 
 /// `▓ executed by the router`.
-fn outcome(app: &App, decision: &Decision) -> Vec<Piece> {
+fn outcome(app: &App, run: &Run, decision: &Decision) -> Vec<Piece> {
     let theme = &app.ui.theme;
     let did = match decision.action {
         Action::Skip => "skipped",
@@ -92,8 +92,12 @@ fn outcome(app: &App, decision: &Decision) -> Vec<Piece> {
         DecidedBy::Pin => ("by your pin", Role::Pin),
     };
     let action = theme.confidence(cell::role(decision.action), 1.0);
+    let damped = match run.damping(app.ui.cursor.layer, app.ui.cursor.token) {
+        Damping::NONE => String::new(),
+        damping => format!("damped by {damping}, "),
+    };
     vec![
-        (format!("{} {did} ", cell::glyph(decision.action)), action),
+        (format!("{} {did} {damped}", cell::glyph(decision.action)), action),
         (by.to_owned(), theme.style(role)),
     ]
 }
@@ -284,7 +288,9 @@ fn overview(app: &App, run: &Run, area: Rect, y: u16, buffer: &mut Buffer) {
     ];
     if let Some(table) = dial::calibration(settings, run.trace.header.routers.as_ref()) {
         let expected = dial::short(table, settings.dial);
-        rows.insert(3, pair("expected", expected));
+        let alone = settings.pins.is_empty() && settings.budget.is_none();
+        let name = if alone { "expected" } else { "routers alone" };
+        rows.insert(3, pair(name, expected));
     }
     if let Some(speed) = run.tokens_per_second() {
         rows.push(pair("speed", format!("{speed:.1} tokens/s")));

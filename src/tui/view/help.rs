@@ -12,6 +12,7 @@ use super::super::layout::{dialog as place, inner};
 use super::super::theme::Role;
 use super::super::widgets::flow::flow;
 use super::{cell, pane, put};
+use crate::program::Action;
 
 /// What am I seeing? In a few sentences.
 const WHAT: &[&str] = &[
@@ -92,6 +93,10 @@ fn lines(app: &App, width: u16) -> Vec<Vec<Piece>> {
             (meaning.to_owned(), style(Role::Text)),
         ]);
     }
+    lines.push(vec![
+        ("  ▀▄  ".to_owned(), cell::glyph_style(&app.ui.theme, Action::Execute)),
+        ("one of a line's two layers ran".to_owned(), style(Role::Text)),
+    ]);
     let mut group = "";
     for action in UiAction::ALL {
         let keys = keys(app, *action);

@@ -67,7 +67,17 @@ fn message(app: &App, width: u16) -> Option<(&'static str, Vec<String>, Role)> {
 
 fn wrap(text: &str, width: u16, most: usize) -> Vec<String> {
     let mut lines = flow::wrap(text, width.saturating_sub(4));
-    lines.truncate(most);
+    if lines.len() > most {
+        lines.truncate(most);
+        if let Some(last) = lines.last_mut() {
+            // Fitting what is too long ends it with the sign of a cut.
+            let long = format!("{last}{}", " ".repeat(usize::from(width)));
+            *last = flow::fit(
+                &long,
+                usize::from(width.saturating_sub(4)).min(last.chars().count() + 1),
+            );
+        }
+    }
     lines
 }
 

@@ -66,7 +66,7 @@ fn draw_run(app: &App, run: &Run, depth: usize, here: bool, area: Rect, buffer: 
         run.what(),
         escape_controls(next_run::name(run.trace.header.routers.as_ref())),
         run.trace.steps.len(),
-        run.mean_depth()
+        run.trace.mean_depth()
     );
     put(buffer, area, x, 0, &facts, style(role));
     let at = run.parent.map_or(0, |p| p.at.saturating_sub(run.prompt_len()));

@@ -66,7 +66,8 @@ pub(super) fn look(app: &App, run: &Run, layers: Range<usize>, token: usize, ove
     let styles = [layers.start, layers.end - 1].map(&over);
     let same = styles[0] == styles[1];
     // One half alone is marked by its colour; where there are no colours, the whole cell is.
-    let own = |style: Style| if same { None } else { style.bg };
+    let colour_of = |style: Style| style.bg.filter(|bg| *bg != Color::Reset);
+    let own = |style: Style| if same { None } else { colour_of(style) };
     let lower = Half::new(app, run, layers.start, token, own(styles[0]));
     let upper = (layers.len() > 1).then(|| Half::new(app, run, layers.start + 1, token, own(styles[1])));
     let look = pair(&app.ui.theme, app.ui.map.mode, upper, lower);
@@ -74,7 +75,7 @@ pub(super) fn look(app: &App, run: &Run, layers: Range<usize>, token: usize, ove
         true => styles[0],
         false => styles
             .into_iter()
-            .find(|style| style.bg.is_none() && *style != Style::new())
+            .find(|style| colour_of(*style).is_none() && *style != Style::new())
             .unwrap_or_default(),
     };
     Look {
@@ -173,9 +174,9 @@ fn colour(fill: Option<Color>) -> Style {
 /// The order in which signs are shown: pins, the lesser confidence, who overruled the router.
 fn rank(mode: MapMode, sign: Option<char>) -> usize {
     let order = match mode {
-        MapMode::Decisions => "seraSER",
+        MapMode::Decisions => "serSER",
         MapMode::Confidence => "0123456789-",
-        MapMode::DecidedBy => "PseabdprSER",
+        MapMode::DecidedBy => "PsebdprSER",
     };
     let sign = sign.and_then(|sign| order.find(sign));
     sign.unwrap_or(order.len())

@@ -285,6 +285,10 @@ fn depth(app: &App, run: &Run, tape: &Tape, token: usize, y: u16, buffer: &mut B
         None => ('▆', Role::Repeat, depth - all),
     };
     let width = usize::from(tape.bar.saturating_sub(1));
-    let text: String = std::iter::repeat_n(sign, count.min(width)).collect();
+    let mut text: String = std::iter::repeat_n(sign, count.min(width)).collect();
+    if count > width {
+        text.pop();
+        text.push('+');
+    }
     put(buffer, area, DEPTH, 0, &text, app.ui.theme.style(role));
 }

@@ -11,6 +11,7 @@ use super::super::lines::pieces;
 use super::super::run::{Run, RunProgress};
 use super::super::theme::Role;
 use super::super::widgets::flow::flow;
+use super::pane::InSight;
 use super::{pane, put};
 
 pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
@@ -18,7 +19,8 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let base = app.unmodified.as_ref();
     let title = format!("Unmodified: all {} layers", shown.layers());
     pane::frame(app, area, false, &title, &remark(app, shown, base), buffer);
-    let area = inner(area);
+    let pane = area;
+    let area = inner(pane);
     let Some(base) = base else { return };
     let parts = first_difference(base, shown);
     // The token at the cursor's place in the answer.
@@ -33,6 +35,12 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let end = lines.len().saturating_sub(height);
     let row = row.or(lines.iter().rposition(|line| !line.is_empty()));
     let top = row.unwrap_or(0).saturating_sub(height / 2).min(end);
+    let at = InSight {
+        first: top,
+        seen: height.min(lines.len() - top.min(lines.len())),
+        all: lines.len(),
+    };
+    pane::position_mark(app, pane, true, at, buffer);
     for (y, line) in (0..area.height).zip(lines.iter().skip(top)) {
         let mut x = 0;
         for glyph in line {

@@ -407,3 +407,22 @@ fn the_first_run_begins_half_way_up() {
     hear(&mut app, fixture::events(run, &fixture::trace(1, 3)));
     assert_eq!(app.ui.cursor.layer, 15);
 }
+
+#[test]
+fn a_run_that_is_played_is_compared_whole() {
+    let mut app = ready();
+    ran(&mut app, 1, 9);
+    let (playback, end) = app.shown.as_mut().unwrap().playback_mut();
+    playback.seek(1, end);
+    assert!(app.shown.as_ref().unwrap().is_partway());
+    let (run, _, settings) = asked(&keys(&mut app, "sr"));
+    let mut trace = fixture::trace(1, 9);
+    trace.header.settings = settings;
+    hear(&mut app, fixture::events(run, &trace));
+    let said = app.ui.notice.take().unwrap().text;
+    assert!(said.contains("the same text; depth"), "{said}");
+    let before = app.previous.as_ref().unwrap();
+    let shown = app.shown.as_ref().unwrap();
+    let comparison = crate::trace::diff::Comparison::new(before, shown);
+    assert_eq!((comparison.before.tokens, comparison.after.tokens), (9, 9));
+}
