@@ -1,4 +1,4 @@
-//! One run: prompt in, tokens and a [`Trace`] out.
+//! One run: prompt in, tokens and a [`Trace`](crate::trace::Trace) out.
 
 mod continuation;
 pub mod decide;

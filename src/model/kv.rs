@@ -5,7 +5,7 @@
 
 //!
 //! Where programs differ from token to token that costs: a token that runs layer l does not see those before it that
-//! did not. Under [`KvMode::Fill`] those leave an entry there all the same.
+//! did not. Under [`KvMode::Fill`](crate::trace::KvMode::Fill) those leave an entry there all the same.
 
 use std::collections::HashMap;
 

@@ -3,7 +3,7 @@
 //!
 //! The file is JSON lines: a head with the version, the state, then a line for every run and every
 //! opened trace, which hold the trace as `run --json` writes it. It is read back with the same checks
-//! as a trace that is opened, see [`crate::trace::io`].
+//! as a trace that is opened, see [`crate::trace::Trace::from_json_lines`].
 
 mod file;
 
