@@ -147,7 +147,7 @@ mod linux {
         }
 
         fn quit(&mut self) -> Result<()> {
-            self.types("\x03")?;
+            self.types("\x11")?;
             let status = self.child.wait()?;
             ensure!(status.success(), "the program ended with {status:?}");
             Ok(())
@@ -207,7 +207,7 @@ mod linux {
                 .screen()
                 .contents();
             ensure!(
-                text.contains("Tokens × layers"),
+                text.contains("Tape: tokens × layers"),
                 "the first frame is not the screen:\n{text}"
             );
             screen.quit()?;

@@ -281,7 +281,10 @@ impl Run {
     pub fn damping(&self, layer: usize, position: usize) -> Damping {
         let step = self.step(position).map(|step| &step.program);
         let program = step.unwrap_or(&self.trace.header.program);
-        let damped = program.to_damped_actions(self.layers()).filter(|_| program.is_damped());
+        if !program.is_damped() {
+            return Damping::NONE;
+        }
+        let damped = program.to_damped_actions(self.layers());
         damped.map_or(Damping::NONE, |(_, dampings)| dampings[layer])
     }
 

@@ -143,12 +143,13 @@ fn sections(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
 /// Layer numbers, those of a loop's iterations bracketed, with the letter of a pin of the whole layer. A line of two
 /// layers has the number of its lower one, or of the cursor's.
 fn gutter(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
+    let loops = run.loops(app.ui.cursor.token);
     for (line, y) in grid.lines() {
         let area = Rect::new(grid.cells.x.saturating_sub(GUTTER), y, GUTTER, 1);
         let here = line.contains(&app.ui.cursor.layer);
         let layer = if here { app.ui.cursor.layer } else { line.start };
         let number = app.ui.theme.style(if here { Role::Accent } else { Role::Muted });
-        let label = match bracket(run, app.ui.cursor.token, line.clone()).filter(|_| layer < 100) {
+        let label = match bracket(run, &loops, line.clone()).filter(|_| layer < 100) {
             Some(sign) => format!("{sign}{layer:>2}"),
             None => format!("{layer:>3}"),
         };
@@ -173,9 +174,9 @@ fn layer_pin(app: &App, layer: usize) -> Option<(char, Style)> {
     })
 }
 
-/// The part of the bracket around a loop's iteration, or around a block that the program of the cursor's token runs more
-/// than once, that stands before a line of layers; later layers stand above.
-fn bracket(run: &Run, token: usize, line: Range<usize>) -> Option<char> {
+/// The part of the bracket around a loop's iteration, or around one of `loops`, that stands before a line of layers; later
+/// layers stand above.
+fn bracket(run: &Run, loops: &[(RangeInclusive<usize>, usize)], line: Range<usize>) -> Option<char> {
     let (first, last) = match run.looped() {
         Some(looped) => {
             let inside = |layer: usize| Some(looped.iteration(looped.execution(layer).1?));
@@ -184,7 +185,7 @@ fn bracket(run: &Run, token: usize, line: Range<usize>) -> Option<char> {
         }
         None => {
             let meets = |layers: &RangeInclusive<usize>| *layers.start() < line.end && line.start <= *layers.end();
-            let (layers, _) = run.loops(token).into_iter().find(|(layers, _)| meets(layers))?;
+            let (layers, _) = loops.iter().find(|(layers, _)| meets(layers))?;
             (*layers.start(), layers.end() + 1)
         }
     };
