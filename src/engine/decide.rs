@@ -10,7 +10,7 @@ use crate::program::{Action, Damping, Program};
 use crate::router::Router;
 use crate::router::policy::{Expectation, LayerConstraint, Proposal, RunningBudget, within_budget};
 use crate::trace::{
-    CandidateProgram, DecidedBy, Decision, PromptRouting, RouterInfo, Scope, Settings, Trace, pinned, pinned_damping,
+    CandidateProgram, DecidedBy, Decision, PromptRouting, RouterInfo, Scope, Settings, Trace, pin_at, pinned,
 };
 use programs::Settled;
 
@@ -266,7 +266,7 @@ impl<'a> DecisionPolicy<'a> {
                 rows: self.rows(layer, action, 0, ids.len()),
                 ..action.into()
             };
-            actions.damped((0..ids.len()).map(|position| self.damping(layer, position)).collect())
+            self.damped(layer, 0..ids.len(), actions)
         })?;
         Ok((logits, shared, proposals))
     }
@@ -304,13 +304,15 @@ impl<'a> DecisionPolicy<'a> {
                     None => choice.pinned.unwrap_or(proposal.action()),
                 };
                 shared.push(action);
-                self.at(layer, position, action)
+                self.damped(layer, std::iter::once(position), action.into())
             })?
         } else {
             shared = self.frozen(&choices);
             let asked = self.asked().filter(|_| self.settings.shadow);
             let actions = shared.iter().enumerate();
-            let actions: Vec<LayerActions> = actions.map(|(l, action)| self.at(l, position, *action)).collect();
+            let actions: Vec<LayerActions> = actions
+                .map(|(l, action)| self.damped(l, std::iter::once(position), (*action).into()))
+                .collect();
             let (logits, asked) = sequence.run_settled(id, &actions, asked)?;
             proposals = asked;
             logits
@@ -370,12 +372,7 @@ impl<'a> DecisionPolicy<'a> {
                 rows: Some(actions.iter().map(|a| a[layer]).collect()),
                 ..Action::Execute.into()
             };
-            rows.damped(
-                positions
-                    .clone()
-                    .map(|position| self.damping(layer, position))
-                    .collect(),
-            )
+            self.damped(layer, positions.clone(), rows)
         })?;
         Ok((logits, actions))
     }
@@ -457,19 +454,28 @@ impl<'a> DecisionPolicy<'a> {
         (0..self.layers).map(choice).collect()
     }
 
-    /// How a layer's second execution is damped at a position.
-    fn damping(&self, layer: usize, position: usize) -> Damping {
-        pinned_damping(&self.settings.pins, layer, position)
+    /// Whether some pin damps a repeat.
+    fn damps(&self) -> bool {
+        self.settings.pins.iter().any(|pin| pin.damping != Damping::NONE)
     }
 
-    /// What one token does at a layer.
-    fn at(&self, layer: usize, position: usize, action: Action) -> LayerActions {
-        LayerActions::from(action).damped(vec![self.damping(layer, position)])
+    /// How a layer's second execution is damped at a position.
+    fn damping(&self, layer: usize, position: usize) -> Damping {
+        pin_at(&self.settings.pins, layer, position).map_or(Damping::NONE, |pin| pin.damping)
+    }
+
+    /// `actions` of the tokens at `positions`, as pins damp them.
+    fn damped(&self, layer: usize, positions: impl Iterator<Item = usize>, actions: LayerActions) -> LayerActions {
+        match self.damps() {
+            true => actions.damped(positions.map(|position| self.damping(layer, position)).collect()),
+            false => actions,
+        }
     }
 
     /// The tokens of a prompt share a program, which says how it is damped.
     fn check_damping(&self, tokens: usize) -> Result<()> {
-        for layer in 0..self.layers {
+        let layers = if self.damps() { self.layers } else { 0 };
+        for layer in 0..layers {
             let first = self.damping(layer, 0);
             ensure!(
                 (0..tokens).all(|position| self.damping(layer, position) == first),

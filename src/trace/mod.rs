@@ -23,7 +23,7 @@ pub use io::line;
 pub use kv_mode::KvMode;
 pub use model::{Loop, ModelInfo};
 pub use overrides::{Override, OverrideItem, OverrideLine, Overrides, OverridesError};
-pub use pin::{Pin, pinned, pinned_damping};
+pub use pin::{Pin, pin_at, pinned};
 pub use record::{
     BranchPoint, Candidate, CandidateProgram, Header, LogitsReport, PromptToken, Record, SCHEMA, Step, StopReason,
     Summary, Trace,

@@ -113,16 +113,15 @@ impl<'de> Deserialize<'de> for Pin {
     }
 }
 
-/// The action pinned at a layer for the token at `position`; of several pins the last one holds.
-pub fn pinned(pins: &[Pin], layer: usize, position: usize) -> Option<Action> {
+/// The pin that holds at a layer for the token at `position`: of several the last one.
+pub fn pin_at(pins: &[Pin], layer: usize, position: usize) -> Option<&Pin> {
     let holds = |pin: &&Pin| pin.layer == layer && pin.covers(position);
-    pins.iter().rev().find(holds).map(|pin| pin.action)
+    pins.iter().rev().find(holds)
 }
 
-/// The damping of what is pinned at a layer for the token at `position`.
-pub fn pinned_damping(pins: &[Pin], layer: usize, position: usize) -> Damping {
-    let holds = |pin: &&Pin| pin.layer == layer && pin.covers(position);
-    pins.iter().rev().find(holds).map_or(Damping::NONE, |pin| pin.damping)
+/// The action of the pin that holds there, see [`pin_at`].
+pub fn pinned(pins: &[Pin], layer: usize, position: usize) -> Option<Action> {
+    pin_at(pins, layer, position).map(|pin| pin.action)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The state of the screen. [`mod@super::update`] changes it, [`super::view`] draws it.
 
 use super::action::UiAction;
+use super::describe::quoted;
 use super::dialogs::Against;
 use super::files::FileRequest;
 use super::history::{History, Parent};
@@ -22,7 +23,6 @@ use super::theme::Theme;
 use super::training::RouterTraining;
 use super::ui::{Focus, Level, Notice, Ui};
 use crate::engine::{AskId, RouterChoice, RunId};
-use crate::text::escape_controls;
 use crate::trace::{CandidateProgram, Header, Loop, ModelInfo, Pin, RouterInfo, Settings, Trace};
 
 /// The model as far as the screen knows.
@@ -384,8 +384,7 @@ impl App {
         };
         let text = match run.token(position) {
             None => String::new(),
-            Some(("", _)) => " part of a character".to_owned(),
-            Some((text, _)) => format!(" \"{}\"", escape_controls(text)),
+            Some((text, _)) => format!(" {}", quoted(text)),
         };
         format!("{}{text}", run.place(position))
     }

@@ -8,16 +8,21 @@ use crate::program::Action;
 use crate::text::escape_controls;
 use crate::trace::{DecidedBy, Decision};
 
+/// A token's text between quotes.
+pub fn quoted(text: &str) -> String {
+    match text {
+        "" => "part of a character".to_owned(),
+        text => format!("\"{}\"", escape_controls(text)),
+    }
+}
+
 /// The cell at the cursor: where it is, what was done, who decided, what the router said.
 pub fn cell(app: &App) -> Option<String> {
     let run = app.shown.as_ref()?;
     let (layer, token) = (app.ui.cursor.layer, app.ui.cursor.token);
     let (text, _) = run.token(token)?;
     let place = run.place(token);
-    let text = match text {
-        "" => "part of a character".to_owned(),
-        text => format!("\"{}\"", escape_controls(text)),
-    };
+    let text = quoted(text);
     let what = match run.decision(layer, token) {
         Some(decision) => outcome(&decision),
         None => "not reached yet".to_owned(),

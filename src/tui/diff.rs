@@ -1,12 +1,12 @@
 //! Two runs of the screen held against each other, see [`crate::trace::diff`].
 
+use super::describe::quoted;
 use super::dial;
 use super::next_run;
 use super::overrides::plural;
 use super::run::Run;
 use super::settings::rounded;
 use crate::program::Program;
-use crate::text::escape_controls;
 use crate::trace::Header;
 pub use crate::trace::diff::{Comparison, LayerChange, Side, Totals};
 
@@ -122,8 +122,7 @@ pub fn in_a_line(before: &Run, after: &Run) -> Option<String> {
         n => format!("{}, and {} more", asked[..2].join(", "), n - 2),
     };
     let said = |run: &Run, at: usize| match run.trace.steps.get(at) {
-        Some(step) if !step.text.is_empty() => format!("\"{}\"", escape_controls(&step.text)),
-        Some(_) => "a part of a character".to_owned(),
+        Some(step) => quoted(&step.text),
         None => "its end".to_owned(),
     };
     let text = match first_difference(before, after) {

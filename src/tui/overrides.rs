@@ -1,7 +1,7 @@
 //! The user's overrides: pins by layer and range, and what they change about the next run.
 
 use crate::program::{Action, Damping};
-use crate::trace::{NEUTRAL_DIAL, Pin, Settings, pinned, pinned_damping};
+use crate::trace::{NEUTRAL_DIAL, Pin, Settings, pin_at};
 
 /// What a cell's pin will be in the next run, where it is not what it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub enum PinChange {
 
 /// See [`PinChange`]; `None` where nothing changes.
 pub fn pin_change(before: &[Pin], after: &[Pin], layer: usize, position: usize) -> Option<PinChange> {
-    let of = |pins| pinned(pins, layer, position).map(|action| (action, pinned_damping(pins, layer, position)));
+    let of = |pins| pin_at(pins, layer, position).map(|pin| (pin.action, pin.damping));
     let (before, after) = (of(before), of(after));
     (before != after).then(|| after.map_or(PinChange::Off, |(action, damping)| PinChange::To(action, damping)))
 }
@@ -180,6 +180,7 @@ pub fn dial_meaning(dial: f64) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trace::pinned;
     use proptest::prelude::*;
 
     fn text(pins: &[Pin]) -> Vec<String> {

@@ -37,6 +37,7 @@ pub use self::search::SearchDialog;
 pub use self::training::TrainingDialog;
 use super::action::UiAction;
 use super::app::App;
+use super::describe::quoted;
 use super::files::FileReport;
 use super::inside::{FlipDialog, ForceDialog, InsideDialog, NextDialog};
 use super::layout::Screen;
@@ -244,13 +245,5 @@ fn typing(what: &str, edit: &LineEdit) -> String {
     match &edit.error {
         Some(error) => format!("{typed}; refused: {}", escape_controls(&error.message)),
         None => typed,
-    }
-}
-
-/// A token's text between quotes.
-fn quoted(text: &str) -> String {
-    match text {
-        "" => "part of a character".to_owned(),
-        text => format!("\"{}\"", escape_controls(text)),
     }
 }

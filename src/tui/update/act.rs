@@ -23,7 +23,7 @@ use super::{
 };
 use crate::engine::Command;
 use crate::program::{Action, Damping};
-use crate::trace::{NEUTRAL_DIAL, pinned, pinned_damping};
+use crate::trace::{NEUTRAL_DIAL, pin_at};
 
 /// Tokens that a page moves in the answer.
 const ANSWER_PAGE: usize = 20;
@@ -202,8 +202,8 @@ fn pin_damped(app: &mut App) {
     let (layers, positions) = app.selection();
     let context = app.ready().map_or(usize::MAX / 2, |m| m.context);
     let (layer, token) = (app.ui.cursor.layer, app.ui.cursor.token);
-    let repeated = pinned(app.next_pins(), layer, token) == Some(Action::Repeat);
-    let damping = repeated.then(|| pinned_damping(app.next_pins(), layer, token));
+    let repeated = pin_at(app.next_pins(), layer, token).filter(|pin| pin.action == Action::Repeat);
+    let damping = repeated.map(|pin| pin.damping);
     let damping = overrides::next_damping(damping);
     for layer in layers {
         overrides::set_damped(&mut app.settings.pins, layer, positions, damping, context);

@@ -8,6 +8,7 @@ use super::super::line_edit::LineEdit;
 use super::super::run::Run;
 use super::requests::{self, Branch};
 use crate::engine::{AskId, Command, InspectionRequest, InspectionResult, RunId, flip};
+use crate::trace::Pin;
 
 /// Why the worker cannot be asked about a run, if it cannot.
 pub(in crate::tui) fn refusal(app: &App, run: &Run) -> Option<String> {
@@ -111,10 +112,7 @@ pub(in crate::tui) fn commit(app: &mut App, dialog: &FlipDialog) -> Vec<Command>
     let mut settings = run.settings().clone();
     settings.pins.push(pin);
     let at = (row.position >= run.prompt_len()).then_some(row.position);
-    // The next run has the pin as well, beside what else waits for it.
-    app.settings.pins.retain(|p| *p != pin);
-    app.settings.pins.push(pin);
-    match at {
+    let commands = match at {
         Some(at) => requests::branch(
             app,
             Branch {
@@ -124,6 +122,16 @@ pub(in crate::tui) fn commit(app: &mut App, dialog: &FlipDialog) -> Vec<Command>
             },
         ),
         None => requests::rerun_with(app, settings),
+    };
+    keep_pin(app, pin, &commands);
+    commands
+}
+
+/// The next run has the pin as well, beside what else waits for it; not where nothing could be asked for with it.
+pub(in crate::tui) fn keep_pin(app: &mut App, pin: Pin, commands: &[Command]) {
+    if !commands.is_empty() {
+        app.settings.pins.retain(|p| *p != pin);
+        app.settings.pins.push(pin);
     }
 }
 

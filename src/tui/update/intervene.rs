@@ -4,7 +4,7 @@ use super::super::action::UiAction;
 use super::super::app::App;
 use super::super::dialogs::Overlay;
 use super::super::inside::{NextDialog, PendingQuestion};
-use super::inside::{ask, refusal};
+use super::inside::{ask, keep_pin, refusal};
 use super::requests::{self, Branch};
 use crate::engine::{Command, InspectionRequest, Prompt};
 use crate::program::Action;
@@ -89,10 +89,8 @@ pub(in crate::tui) fn go_on_with(app: &mut App, dialog: NextDialog) -> (Option<O
         forced: Some(Prompt::Ids(vec![intervention.token.id])),
         settings,
     };
-    // The next run has the pin as well, beside what else waits for it.
-    app.settings.pins.retain(|p| *p != pin);
-    app.settings.pins.push(pin);
     let mut commands = requests::branch(app, branch);
+    keep_pin(app, pin, &commands);
     if matches!(commands.last(), Some(Command::Branch { .. })) {
         app.held = true;
         commands.extend([Command::Pause, Command::Step]);

@@ -70,7 +70,7 @@ pub(super) struct Look {
 }
 
 impl Look {
-    const NONE: Look = Look {
+    pub(super) const NONE: Look = Look {
         glyph: ' ',
         style: Style::new(),
         field: ' ',
@@ -89,10 +89,13 @@ impl Look {
 
 /// The cell of `layer` at `token`.
 pub(super) fn look(app: &App, run: &Run, layer: usize, token: usize) -> Look {
-    let Some(decision) = run.decision(layer, token) else {
-        return Look::NONE;
-    };
-    let cell = settled(&app.ui.theme, app.ui.map.mode, &decision);
+    let decision = run.decision(layer, token);
+    decision.map_or(Look::NONE, |decision| look_of(app, &decision, layer, token))
+}
+
+/// As [`look`], of a cell whose decision is known.
+pub(super) fn look_of(app: &App, decision: &Decision, layer: usize, token: usize) -> Look {
+    let cell = settled(&app.ui.theme, app.ui.map.mode, decision);
     match app.pin_change(layer, token) {
         Some(change) => Look {
             glyph: pending(change, decision.action),

@@ -36,7 +36,9 @@ impl Half {
             .as_ref()
             .filter(|d| app.ui.map.mode == MapMode::Decisions && d.by != DecidedBy::Pin);
         Half {
-            look: cell::look(app, run, layer, token),
+            look: decision
+                .as_ref()
+                .map_or(Look::NONE, |decision| cell::look_of(app, decision, layer, token)),
             action: decision.as_ref().map(|d| d.action),
             disagrees: asked.is_some_and(|d| d.disagrees()),
             over,
