@@ -200,7 +200,13 @@ fn with_config(
         Some(Command::Lesson(args)) => args.explore.model.threads,
         _ => None,
     };
-    set_threads(threads.or(config.threads))?;
+    // These take many questions or texts at once, each on a thread of its own.
+    let one_each = match &command {
+        Some(Command::Search(_) | Command::Eval(_)) => true,
+        Some(Command::Train(args)) => args.takes_texts_apart(),
+        _ => false,
+    };
+    set_threads(threads.or(config.threads), one_each)?;
     match command {
         None => return explore::run(explore, &config, config_dir),
         Some(Command::Lesson(args)) => return lesson::run(args, &config, config_dir),
@@ -227,19 +233,20 @@ fn with_config(
     Ok(0)
 }
 
-/// Tells the libraries' thread pools how many threads to use. Left alone, candle reads the number of
-/// cores from the system at every matrix product.
-fn set_threads(threads: Option<usize>) -> Result<()> {
+/// Tells the libraries' thread pools how many threads to use; where `one_each`, candle's products stay on the thread that
+/// asks for them. Left alone, candle reads the number of cores from the system at every matrix product.
+fn set_threads(threads: Option<usize>, one_each: bool) -> Result<()> {
     if let Some(threads) = threads.filter(|n| !(1..=1024).contains(n)) {
         return Err(UsageError::new(format!("--threads is {threads}: expected 1 to 1024")).into());
     }
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    if threads.is_some() || std::env::var_os("RAYON_NUM_THREADS").is_none() {
-        let threads = threads.unwrap_or_else(cores).to_string();
-        // SAFETY: called from `main` before there is a second thread.
-        unsafe { std::env::set_var("RAYON_NUM_THREADS", threads) };
-    }
+    let named = std::env::var("RAYON_NUM_THREADS").ok();
+    let named = named.and_then(|text| text.parse().ok()).filter(|n| *n > 0);
+    let threads = threads.or(named).unwrap_or_else(cores);
+    let of_a_product = if one_each { 1 } else { threads };
+    // SAFETY: called from `main` before there is a second thread.
+    unsafe { std::env::set_var("RAYON_NUM_THREADS", of_a_product.to_string()) };
     // Started late, the pool would panic where the system refuses a thread.
-    let started = rayon::ThreadPoolBuilder::new().build_global();
+    let started = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     started.context("the system refuses the threads that share the work; raise its limit on memory or on processes, or ask for fewer with --threads")
 }

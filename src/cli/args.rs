@@ -9,7 +9,7 @@ use super::UsageError;
 use crate::engine::LoadRequest;
 use crate::files;
 use crate::program::Program;
-use crate::trace::{KvMode, Overrides, Pin, Sampling, Scope, Settings};
+use crate::trace::{ExcludedExpert, KvMode, Overrides, Pin, Sampling, Scope, Settings};
 
 /// Which model, routers and device; shared by the screen and the commands.
 #[derive(Args, Clone, Debug, Default)]
@@ -71,6 +71,9 @@ pub struct DecideArgs {
     /// Pin a layer, everywhere (7=skip) or at token positions (7@12-14=repeat, or damped: 7=repeat~0.5); may be repeated
     #[arg(long = "pin", value_name = "PIN")]
     pins: Vec<Pin>,
+    /// Do without an expert of a looped mixture of experts: layer:expert, like 3:17; may be repeated
+    #[arg(long = "exclude-expert", value_name = "LAYER:EXPERT")]
+    excluded_experts: Vec<ExcludedExpert>,
     /// In scope prompt, don't ask routers at generated tokens
     #[arg(long)]
     pub no_shadow: bool,
@@ -185,6 +188,9 @@ impl DecideArgs {
         settings.dial = self.dial.unwrap_or(settings.dial);
         settings.budget = self.budget.or(settings.budget);
         settings.pins.extend(&self.pins);
+        self.excluded_experts
+            .iter()
+            .for_each(|expert| settings.exclude(*expert));
         settings.shadow &= !self.no_shadow;
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The generation loop: prompt in, header, steps and a summary out.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -128,8 +128,10 @@ impl<'a> Generation<'a> {
         let config = model.decoder.config();
         let mut policy = DecisionPolicy::new(settings, routers, config.layers)?;
         check_probe(settings, config.vocab_size)?;
+        check_experts(settings, model)?;
         let ids = prompt_ids(model, prompt, settings.raw)?;
-        let mut sequence = Sequence::new(&model.decoder, stop).with_kv(settings.kv).watched(watch);
+        let sequence = Sequence::new(&model.decoder, stop).with_kv(settings.kv);
+        let mut sequence = sequence.excluding(&settings.excluded_experts).watched(watch);
         let start = Instant::now();
         let routed = policy.prompt(&mut sequence, &ids)?;
         check_finite(model, routers.map(Router::info), &routed)?;
@@ -209,6 +211,21 @@ impl<'a> Generation<'a> {
             made_with == asked,
             "the run was made with kv {made_with} and a branch keeps it: set kv to {made_with}, or run the prompt again \
              with kv {asked}"
+        );
+        let experts = |settings: &Settings| -> String {
+            let names: Vec<String> = settings.excluded_experts.iter().map(ToString::to_string).collect();
+            if names.is_empty() {
+                "no expert".into()
+            } else {
+                names.join(" ")
+            }
+        };
+        ensure!(
+            kept.header.settings.excluded_experts == settings.excluded_experts,
+            "the run was made with {} excluded and a branch keeps that: exclude the same, or run the prompt again with {} \
+             excluded",
+            experts(&kept.header.settings),
+            experts(settings)
         );
         ensure!(
             !policy.is_routed() || are_same(kept.header.routers.as_ref(), info.as_ref()),
@@ -437,6 +454,54 @@ fn check_probe(settings: &Settings, vocab_size: usize) -> Result<()> {
         Some(id) => bail!("the probed token id {id} is outside the vocabulary of {vocab_size}"),
         None => Ok(()),
     }
+}
+
+/// Excluded experts are of the model, and leave each token as many as it needs.
+fn check_experts(settings: &Settings, model: &Model) -> Result<()> {
+    let excluded = &settings.excluded_experts;
+    let Some(first) = excluded.first() else {
+        return Ok(());
+    };
+    let Some(looped) = model.decoder.loopmoe() else {
+        bail!(
+            "expert {first} cannot be excluded: {} has no experts, as a looped model (--model loopmoe) has",
+            model.info.name
+        );
+    };
+    let config = looped.model().config();
+    for of in excluded {
+        let (layers, experts) = (config.unique_layers(), config.n_routed_experts);
+        ensure!(
+            of.layer < layers,
+            "expert {of}: there is no layer {}; its layers with weights of their own are 0-{}, whatever executions run them",
+            of.layer,
+            layers - 1
+        );
+        ensure!(
+            !config.is_dense(of.layer),
+            "expert {of}: layer {} is dense and has no experts; the others have",
+            of.layer
+        );
+        ensure!(
+            of.expert < experts,
+            "expert {of}: there is no expert {}; a layer has 0-{}",
+            of.expert,
+            experts - 1
+        );
+        let gone: BTreeSet<usize> = excluded
+            .iter()
+            .filter(|e| e.layer == of.layer)
+            .map(|e| e.expert)
+            .collect();
+        let left = experts - gone.len();
+        ensure!(
+            left >= config.num_experts_per_tok,
+            "layer {} would have {left} experts left, a token needs {}: exclude fewer",
+            of.layer,
+            config.num_experts_per_tok
+        );
+    }
+    Ok(())
 }
 
 fn prompt_tokens(model: &Model, ids: &[u32], settings: &Settings, routed: &RoutedChunk) -> Vec<PromptToken> {

@@ -38,7 +38,11 @@ impl<'m> Inspector<'m, '_> {
     pub(super) fn before(&mut self, trace: &Trace, position: usize) -> Result<Sequence<'m>> {
         self.check(trace)?;
         match position.checked_sub(trace.header.prompt.len()) {
-            None => Ok(Sequence::new(&self.model.decoder, self.stop).with_kv(trace.header.settings.kv)),
+            None => {
+                let settings = &trace.header.settings;
+                let sequence = Sequence::new(&self.model.decoder, self.stop).with_kv(settings.kv);
+                Ok(sequence.excluding(&settings.excluded_experts))
+            }
             Some(step) => self.sequence(trace, step),
         }
     }

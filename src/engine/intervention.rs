@@ -25,6 +25,13 @@ pub struct Intervention {
     pub flip: Flip,
 }
 
+impl Intervention {
+    /// Whether the run would do by itself what the pin asks for.
+    pub fn changes_nothing(&self) -> bool {
+        self.flip.from == self.flip.pin.action
+    }
+}
+
 impl Inspector<'_, '_> {
     /// Draws the token after `trace` as its run would, and runs it twice: under the run's settings, and with `layer`
     /// pinned to `action` at this token. `top` tokens that may come after it are named of either way.

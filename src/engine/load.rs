@@ -19,24 +19,37 @@ struct Shipped {
     /// Of their model's file.
     sha256: &'static str,
     depth: &'static [u8],
-    verifier: &'static [u8],
-    dr_llm: &'static [u8],
+    verifier: Option<&'static [u8]>,
+    dr_llm: Option<&'static [u8]>,
 }
 
-const SHIPPED: &[Shipped] = &[Shipped {
-    sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-    depth: include_bytes!("../../assets/routers/smollm2-135m-instruct.depth.safetensors"),
-    verifier: include_bytes!("../../assets/routers/smollm2-135m-instruct.verifier.safetensors"),
-    dr_llm: include_bytes!("../../assets/routers/smollm2-135m-instruct.dr-llm.safetensors"),
-}];
+const SHIPPED: &[Shipped] = &[
+    Shipped {
+        sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        depth: include_bytes!("../../assets/routers/smollm2-135m-instruct.depth.safetensors"),
+        verifier: Some(include_bytes!(
+            "../../assets/routers/smollm2-135m-instruct.verifier.safetensors"
+        )),
+        dr_llm: Some(include_bytes!(
+            "../../assets/routers/smollm2-135m-instruct.dr-llm.safetensors"
+        )),
+    },
+    // The looped model that is part of the program.
+    Shipped {
+        sha256: "639f5172c44e15c7b504fba9cf6cc499c7f3d1b837dd095ca103ff5f8ace3d57",
+        depth: include_bytes!("../../assets/routers/loopmoe.depth.safetensors"),
+        verifier: None,
+        dr_llm: None,
+    },
+];
 
 impl Shipped {
     /// The bytes of a choice among them, and its name; `None` for a choice of others.
     fn of(&self, choice: &RouterChoice) -> Option<(&'static [u8], &'static str)> {
         Some(match choice {
             RouterChoice::BuiltIn => (self.best(), "built-in"),
-            RouterChoice::Verifier => (self.verifier, "verifier"),
-            RouterChoice::DrLlm => (self.dr_llm, "dr-llm"),
+            RouterChoice::Verifier => (self.verifier?, "verifier"),
+            RouterChoice::DrLlm => (self.dr_llm?, "dr-llm"),
             RouterChoice::None | RouterChoice::File(_) => return None,
         })
     }
@@ -106,8 +119,9 @@ pub fn load_routers(choice: &RouterChoice, model: &Model) -> Result<Option<Box<d
         (RouterChoice::File(path), _) => load_router(path)?,
         (_, Some((bytes, name))) => read_router(bytes, name).context("the built-in routers are damaged")?,
         (other, None) => bail!(
-            "no routers ship for {}, so '{other}' names none: give a checkpoint or 'none'",
-            model.info.name
+            "no routers ship for {} as '{other}': give {}a checkpoint or 'none'",
+            model.info.name,
+            if shipped.is_some() { "'built-in', " } else { "" }
         ),
     };
     let config = model.decoder.config();

@@ -13,7 +13,7 @@ use crate::trace::Trace;
 pub const PREFIX_CACHE_BYTES: usize = 256 << 20;
 
 /// Sequences that ran, the one used last at the end. Keys and values follow from model, tokens,
-/// programs and KV mode alone, so a kept one serves every trace that begins like it.
+/// programs, KV mode and excluded experts alone, so a kept one serves every trace that begins like it.
 pub struct PrefixCache {
     entries: Vec<Entry>,
     limit: usize,
@@ -84,10 +84,11 @@ impl PrefixCache {
         let kept = kept.max();
         let live = live.and_then(|(trace, cache)| Some((common(trace)?, cache)));
         let prompt = trace.header.prompt.len();
-        let mode = trace.header.settings.kv;
+        let settings = &trace.header.settings;
+        let as_asked = |sequence: Sequence<'m>| sequence.with_kv(settings.kv).excluding(&settings.excluded_experts);
         let fork = |cache: &KvCache, steps: usize| {
             let cache = cache.fork(prompt + steps)?;
-            anyhow::Ok(Sequence::resume(decoder, stop, cache, prompt + steps).with_kv(mode))
+            anyhow::Ok(as_asked(Sequence::resume(decoder, stop, cache, prompt + steps)))
         };
         let (mut sequence, from) = match (live, kept) {
             (Some((n, cache)), other) if other.is_none_or(|(m, _)| m <= n) => (fork(cache, n)?, n),
@@ -98,7 +99,7 @@ impl PrefixCache {
                 (sequence?, n)
             }
             _ => {
-                let mut sequence = Sequence::new(decoder, stop).with_kv(mode);
+                let mut sequence = as_asked(Sequence::new(decoder, stop));
                 ReplayChunk::prompt(trace).run(&mut sequence)?;
                 (sequence, 0)
             }

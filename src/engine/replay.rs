@@ -109,11 +109,12 @@ fn actions(trace: &Trace, program: &Program) -> Option<Vec<(Action, Damping)>> {
 }
 
 /// Steps that two traces share from the beginning: the same tokens under the same programs, so that
-/// they left the same keys and values. `None` where the prompts differ in either, or what skipped layers are left with.
+/// they left the same keys and values. `None` where the prompts differ in either, in what skipped layers are left with, or in excluded experts.
 pub fn common_steps(a: &Trace, b: &Trace) -> Option<usize> {
     let (first, second) = (&a.header, &b.header);
     let token = |t: &PromptToken| (t.id, t.pinned.clone());
     let same_prompt = first.settings.kv == second.settings.kv
+        && first.settings.excluded_experts == second.settings.excluded_experts
         && first.program == second.program
         && first.prompt.len() == second.prompt.len()
         && first

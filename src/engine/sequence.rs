@@ -8,12 +8,12 @@ use candle_core::Tensor;
 use thiserror::Error;
 
 use crate::model::fused::{Overlapped, OverlappedTask};
-use crate::model::loopmoe::{ExpertUse, Seen};
+use crate::model::loopmoe::{Excluded, ExpertUse, Seen};
 use crate::model::{Chunk, Decoder, KvCache, PassKv, stepped};
 use crate::program::{Action, Damping, Execution, Program, StepSize};
 use crate::router::policy::Proposal;
 use crate::router::{Router, RouterQuery};
-use crate::trace::KvMode;
+use crate::trace::{ExcludedExpert, KvMode};
 
 /// The user stopped the run in the middle of a forward pass.
 #[derive(Debug, Error)]
@@ -90,6 +90,7 @@ pub struct Sequence<'m> {
     cache: KvCache,
     len: usize,
     mode: KvMode,
+    excluded: Excluded,
     stop: &'m AtomicBool,
     watch: Option<LayerProgress<'m>>,
     blocks_run: usize,
@@ -112,6 +113,7 @@ impl<'m> Sequence<'m> {
             cache,
             len,
             mode: KvMode::Ragged,
+            excluded: Excluded::new(),
             stop,
             watch: None,
             blocks_run: 0,
@@ -135,6 +137,15 @@ impl<'m> Sequence<'m> {
         Sequence { mode, ..self }
     }
 
+    /// Without these experts of a LoopMoE model.
+    pub fn excluding(self, experts: &[ExcludedExpert]) -> Self {
+        let excluded = experts
+            .iter()
+            .map(|excluded| (excluded.layer, excluded.expert))
+            .collect();
+        Sequence { excluded, ..self }
+    }
+
     /// Tells `watch` how far its chunks are.
     pub fn watched(self, watch: Option<LayerProgress<'m>>) -> Self {
         Sequence { watch, ..self }
@@ -150,7 +161,10 @@ impl<'m> Sequence<'m> {
     pub fn fork(&self, len: usize) -> Result<Sequence<'m>> {
         let len = len.min(self.len);
         let fork = Sequence::resume(self.decoder, self.stop, self.cache.fork(len)?, len);
-        Ok(fork.with_kv(self.mode))
+        Ok(Sequence {
+            excluded: self.excluded.clone(),
+            ..fork.with_kv(self.mode)
+        })
     }
 
     /// What the tokens left in the passes. A token that was stopped half-way may be among them;
@@ -334,6 +348,7 @@ impl<'m> Sequence<'m> {
             cache: self.cache.clone(),
             left_out: Vec::new(),
             watched: Vec::new(),
+            excluded: self.excluded.clone(),
             ..*self
         };
         for layer in 0..self.decoder.config().layers {
@@ -449,10 +464,10 @@ impl<'m> Sequence<'m> {
         rows: Option<&[u32]>,
         kv: Option<&mut PassKv>,
     ) -> Result<Tensor> {
-        if self.watched.is_empty() {
+        if self.watched.is_empty() && self.excluded.is_empty() {
             return Ok(self.decoder.run_block(layer, hidden, chunk, kv)?);
         }
-        let (decoder, watched) = (self.decoder, &mut self.watched);
+        let (decoder, watched, excluded) = (self.decoder, &mut self.watched, &self.excluded);
         let mut observer = |seen: &Seen| {
             for (row, experts) in watched.iter_mut() {
                 let row = match rows {
@@ -463,7 +478,7 @@ impl<'m> Sequence<'m> {
             }
             Ok(())
         };
-        Ok(decoder.run_block_observed(layer, hidden, chunk, kv, &mut observer)?)
+        Ok(decoder.run_block_with(layer, hidden, chunk, kv, (excluded, &mut observer))?)
     }
 
     /// An execution of a program by all tokens of the chunk.

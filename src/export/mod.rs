@@ -85,6 +85,8 @@ fn asked(header: &Header) -> Vec<String> {
         phrases.push(format!("dial {}", settings.dial));
     }
     phrases.extend(settings.pins.iter().map(|pin| format!("pin {pin}")));
+    let experts = settings.excluded_experts.iter();
+    phrases.extend(experts.map(|expert| format!("without expert {expert}")));
     phrases
 }
 

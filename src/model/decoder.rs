@@ -261,21 +261,22 @@ impl Decoder {
         chunk: &Chunk,
         kv: Option<&mut PassKv>,
     ) -> candle_core::Result<Tensor> {
-        self.run_block_observed(layer, hidden, chunk, kv, &mut ())
+        self.run_block_with(layer, hidden, chunk, kv, (&loopmoe::Excluded::new(), &mut ()))
     }
 
-    /// As [`Self::run_block`], with an observer of what a LoopMoE model does in it; of other models it sees nothing.
-    pub fn run_block_observed(
+    /// As [`Self::run_block`], with experts of a LoopMoE model that no token may go to, and an observer of what such a model
+    /// does; of other models it sees nothing.
+    pub fn run_block_with(
         &self,
         layer: usize,
         hidden: &Tensor,
         chunk: &Chunk,
         kv: Option<&mut PassKv>,
-        observer: &mut dyn loopmoe::ExecutionObserver,
+        (excluded, observer): (&loopmoe::Excluded, &mut dyn loopmoe::ExecutionObserver),
     ) -> candle_core::Result<Tensor> {
         match &self.network {
             Network::Blocks(own) => own.blocks[layer].forward(hidden, chunk, &self.rope, kv),
-            Network::LoopMoe(executions) => executions.run(layer, hidden, chunk, kv, observer),
+            Network::LoopMoe(executions) => executions.run(layer, hidden, chunk, kv, (excluded, observer)),
         }
     }
 

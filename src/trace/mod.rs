@@ -7,6 +7,7 @@ pub mod aggregate;
 pub mod calibration;
 mod decision;
 pub mod diff;
+mod excluded_expert;
 mod io;
 mod kv_mode;
 mod model;
@@ -19,6 +20,7 @@ pub mod settings;
 
 pub use calibration::{Calibration, CalibrationPoint};
 pub use decision::{DecidedBy, Decision, argmax};
+pub use excluded_expert::ExcludedExpert;
 pub use io::line;
 pub use kv_mode::KvMode;
 pub use model::{Loop, ModelInfo};

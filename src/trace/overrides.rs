@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use crate::program::{Program, ProgramError};
 use crate::text::escape_controls;
-use crate::trace::{KvMode, Pin, Scope, Settings};
+use crate::trace::{ExcludedExpert, KvMode, Pin, Scope, Settings};
 
 /// One thing that is decided otherwise.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,10 +36,19 @@ pub enum Override {
     Seed(u64),
     /// One layer, at all tokens or some.
     Pin(Pin),
+    /// An expert that no token may go to.
+    ExcludeExpert(ExcludedExpert),
+}
+
+impl Override {
+    /// Whether several of the kind may hold.
+    pub fn may_be_many(&self) -> bool {
+        matches!(self, Override::Pin(_) | Override::ExcludeExpert(_))
+    }
 }
 
 /// The keywords, in the order in which settings are written.
-const KEYWORDS: &str = "scope, kv, dial, budget, program, seed or pin";
+const KEYWORDS: &str = "scope, kv, dial, budget, program, seed, pin or exclude";
 
 /// An override in the list.
 #[derive(Clone, Debug, PartialEq)]
@@ -145,6 +154,7 @@ impl Overrides {
                 Override::Program(program) => settings.program = Some(program.clone()),
                 Override::Seed(seed) => settings.sampling.seed = *seed,
                 Override::Pin(pin) => settings.pins.push(*pin),
+                Override::ExcludeExpert(expert) => settings.exclude(*expert),
             }
         }
     }
@@ -165,7 +175,8 @@ impl From<&Settings> for Overrides {
             .chain(settings.budget.map(Override::Budget))
             .chain(settings.program.clone().map(Override::Program))
             .chain((sampling.temperature > 0.0).then_some(Override::Seed(sampling.seed)))
-            .chain(settings.pins.iter().copied().map(Override::Pin));
+            .chain(settings.pins.iter().copied().map(Override::Pin))
+            .chain(settings.excluded_experts.iter().copied().map(Override::ExcludeExpert));
         let line = |what| {
             OverrideLine::Item(OverrideItem {
                 what,
@@ -212,16 +223,15 @@ impl fmt::Display for Override {
             Override::Program(program) => write!(f, "program {program}"),
             Override::Seed(seed) => write!(f, "seed {seed}"),
             Override::Pin(pin) => write!(f, "pin {pin}"),
+            Override::ExcludeExpert(expert) => write!(f, "exclude {expert}"),
         }
     }
 }
 
-/// Whether two lines cannot both be carried out: of all but pins there is one.
+/// Whether two lines cannot both be carried out: of all but pins and excluded experts there is one.
 fn excludes(a: &OverrideLine, b: &OverrideLine) -> bool {
     let kind = |line: &OverrideLine| match line {
-        OverrideLine::Item(item) if item.on && !matches!(item.what, Override::Pin(_)) => {
-            Some(std::mem::discriminant(&item.what))
-        }
+        OverrideLine::Item(item) if item.on && !item.what.may_be_many() => Some(std::mem::discriminant(&item.what)),
         _ => None,
     };
     kind(a).is_some() && kind(a) == kind(b)
@@ -291,6 +301,13 @@ fn parse_override(keyword: Word, value: Word, layers: usize) -> Result<Override,
                 message: format!("there is no layer {}; this model has layers 0-{last}", pin.layer),
             }),
             Ok(pin) => Ok(Override::Pin(pin)),
+            Err(message) => Err(Mistake::Other {
+                column: value.column,
+                message,
+            }),
+        },
+        "exclude" => match value.text.parse() {
+            Ok(expert) => Ok(Override::ExcludeExpert(expert)),
             Err(message) => Err(Mistake::Other {
                 column: value.column,
                 message,

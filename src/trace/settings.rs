@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::excluded_expert::ExcludedExpert;
 use super::kv_mode::KvMode;
 use super::pin::Pin;
 use super::scope::Scope;
@@ -55,6 +56,9 @@ pub struct Settings {
     pub budget: Option<usize>,
     /// The user's decisions; of several on a cell the last one holds.
     pub pins: Vec<Pin>,
+    /// Experts that no token may go to, in a model that has such.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub excluded_experts: Vec<ExcludedExpert>,
     /// A program in the place of routers.
     pub program: Option<Program>,
     /// In scope `prompt`, ask the routers at every generated token too and record what they would do.
@@ -84,6 +88,7 @@ impl Default for Settings {
             dial: NEUTRAL_DIAL,
             budget: None,
             pins: Vec::new(),
+            excluded_experts: Vec::new(),
             program: None,
             shadow: true,
             max_tokens: 128,
@@ -98,6 +103,13 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Does without an expert.
+    pub fn exclude(&mut self, expert: ExcludedExpert) {
+        if !self.excluded_experts.contains(&expert) {
+            self.excluded_experts.push(expert);
+        }
+    }
+
     /// Checks what no model is needed for.
     ///
     /// # Errors

@@ -88,9 +88,10 @@ actions! {
     }
     "Look inside" {
         Inside, "inside", "inside", "Inside this token: what it would say at each layer, how far each layer moves it";
-        Lens, "lens", "lens map", "The map as a logit lens: the token that each layer would say, and from where on it is the final one";
+        Lens, "lens", "lens map", "The map as a logit lens: the token that each layer would say, and from where on it is the final one; of a looped model then its experts";
         Flips, "flips", "flips", "The least confident decisions: try the alternative at once";
         FollowNext, "follow-next", "follow a token", "Inside a token: follow a likely next token over the layers, then the next likely one";
+        ExcludeExpert, "exclude-expert", "exclude expert", "Inside a token of a looped model: the next run does without the selected layer's foremost expert";
         FollowTyped, "follow-typed", "type it", "Inside a token: type the next token that is followed over the layers";
         Freeze, "freeze", "freeze", "In the flips: everything else as it ran, or later layers decide anew";
         Candidates, "candidates", "candidates", "The programs that a predictor proposed: run one and compare";

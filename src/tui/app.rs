@@ -21,7 +21,7 @@ use super::search::Search;
 use super::stats::PromptBatch;
 use super::theme::Theme;
 use super::training::RouterTraining;
-use super::ui::{Focus, Level, Notice, Ui};
+use super::ui::{Focus, LensContents, Level, Notice, Ui};
 use crate::engine::{AskId, RouterChoice, RunId};
 use crate::trace::{CandidateProgram, Header, Loop, ModelInfo, Pin, RouterInfo, Settings, Trace};
 
@@ -257,7 +257,10 @@ impl App {
     /// What a pane shows at present, for its tab.
     pub fn tab_title(&self, pane: Focus) -> &'static str {
         match pane {
-            Focus::Map if self.ui.map.lens => "Lens",
+            Focus::Map if self.ui.map.lens => match self.ui.map.lens_shows {
+                LensContents::Words => "Lens",
+                LensContents::Experts => "Experts",
+            },
             Focus::Map if self.ui.map.tape => "Tape",
             pane => pane.title(),
         }

@@ -2,7 +2,7 @@
 //! a slider.
 
 use super::run::Run;
-use crate::trace::{Calibration, CalibrationPoint, RouterInfo, Scope, Settings};
+use crate::trace::{Calibration, CalibrationPoint, RouterInfo, Scope, Settings, StopReason};
 
 /// A step of the dial, in layers of the mean depth.
 const STEP: f64 = 0.5;
@@ -58,9 +58,9 @@ fn at_end(least: f64, most: f64) -> String {
 pub fn words(calibration: &Calibration, dial: f64) -> String {
     match calibration.expected(dial) {
         Some(point) => format!(
-            "expected {:.1} layers, {:.0} % same token, KL {:.2}",
+            "expected {:.1} layers, {} same token, KL {:.2}",
             point.depth,
-            100.0 * point.agreement,
+            percent(point.agreement),
             point.kl
         ),
         None => "nothing was measured here".to_owned(),
@@ -71,9 +71,28 @@ pub fn words(calibration: &Calibration, dial: f64) -> String {
 pub fn short(calibration: &Calibration, dial: f64) -> String {
     match calibration.expected(dial) {
         Some(CalibrationPoint { depth, agreement, .. }) => {
-            format!("{depth:.1} layers, {:.0} % same", 100.0 * agreement)
+            format!("{depth:.1} layers, {} same", percent(agreement))
         }
         None => "not measured".to_owned(),
+    }
+}
+
+/// A share in per cent, never rounded up to all.
+fn percent(share: f64) -> String {
+    match format!("{:.0}", 100.0 * share).as_str() {
+        "100" if share < 1.0 => ">99 %".to_owned(),
+        rounded => format!("{rounded} %"),
+    }
+}
+
+/// Layers that a token of the answer ran on average, without the token that ended it: as the tables count.
+fn depth_of_answer(run: &Run) -> f64 {
+    let trace = &run.trace;
+    let ended = trace.summary.as_ref().is_some_and(|s| s.stop == StopReason::EndToken);
+    let steps = &trace.steps[..trace.steps.len() - usize::from(ended && trace.steps.len() > 1)];
+    match steps {
+        [] => run.mean_depth(),
+        steps => steps.iter().map(|step| step.depth as f64).sum::<f64>() / steps.len() as f64,
     }
 }
 
@@ -82,7 +101,7 @@ pub fn short(calibration: &Calibration, dial: f64) -> String {
 pub fn came_to(run: &Run) -> Option<(String, String)> {
     let settings = run.settings();
     let table = calibration(settings, run.trace.header.routers.as_ref())?;
-    let depth = run.mean_depth();
+    let depth = depth_of_answer(run);
     let Some(point) = table.expected(settings.dial) else {
         return Some((
             format!(
@@ -93,8 +112,10 @@ pub fn came_to(run: &Run) -> Option<(String, String)> {
         ));
     };
     // The table is of the routers alone.
+    let all_experts = settings.excluded_experts.is_empty();
     let before = match (settings.budget.is_some(), settings.pins.is_empty()) {
-        (false, true) => "",
+        (false, true) if all_experts => "",
+        (false, true) => " with all experts",
         (false, false) => " without the pins",
         (true, _) => " without the budget",
     };
@@ -171,6 +192,35 @@ mod tests {
 
     fn depth(dial: f64) -> f64 {
         table().expected(dial).unwrap().depth
+    }
+
+    #[test]
+    fn a_share_is_never_rounded_up_to_all() {
+        assert_eq!(
+            [0.83, 0.996, 0.9999, 1.0].map(percent),
+            ["83 %", ">99 %", ">99 %", "100 %"]
+        );
+    }
+
+    #[test]
+    fn an_answer_is_measured_without_its_end() {
+        let mut app = fixture::app();
+        app.open("depth".into(), None, fixture::depth_trace(20));
+        let run = app.shown.as_mut().unwrap();
+        let mean = |run: &Run, count: usize| {
+            let depths = run.trace.steps[..count].iter().map(|step| step.depth as f64);
+            depths.sum::<f64>() / count as f64
+        };
+        run.trace.summary.as_mut().unwrap().stop = StopReason::MaxTokens;
+        assert!((depth_of_answer(run) - mean(run, 20)).abs() < 1e-9);
+        run.trace.summary.as_mut().unwrap().stop = StopReason::EndToken;
+        assert!((depth_of_answer(run) - mean(run, 19)).abs() < 1e-9);
+        run.trace.header.settings.excluded_experts = vec!["3:17".parse().unwrap()];
+        let (long, short) = came_to(run).unwrap();
+        assert!(
+            long.contains("with all experts") && !short.contains("exp."),
+            "{long} {short}"
+        );
     }
 
     #[test]

@@ -87,6 +87,13 @@ pub fn asked_otherwise(before: &Run, after: &Run) -> Vec<String> {
                 .join(" "),
         }),
     );
+    compare(
+        "excluded experts",
+        of(|h| match h.settings.excluded_experts.as_slice() {
+            [] => "none".to_owned(),
+            experts => experts.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        }),
+    );
     compare("seed", of(|h| h.settings.sampling.seed.to_string()));
     compare("temperature", of(|h| h.settings.sampling.temperature.to_string()));
     compare("max tokens", of(|h| h.settings.max_tokens.to_string()));
@@ -103,7 +110,7 @@ pub fn first_difference(before: &Run, after: &Run) -> Option<usize> {
     (same < least || (a.len() != b.len() && ended(before) && ended(after))).then_some(same)
 }
 
-/// What a rerun of the same prompt changed, settings first; `None` where there is nothing to compare.
+/// What a rerun of the same prompt changed, then what was asked otherwise; `None` where there is nothing to compare.
 pub fn in_a_line(before: &Run, after: &Run) -> Option<String> {
     let ids = |run: &Run| run.trace.header.prompt.iter().map(|token| token.id).collect::<Vec<_>>();
     if ids(before) != ids(after) {
@@ -140,7 +147,7 @@ pub fn in_a_line(before: &Run, after: &Run) -> Option<String> {
         true => format!("depth {} as before", depths[0]),
         false => format!("depth {} → {}", depths[0], depths[1]),
     };
-    Some(format!("{asked}: {text}; {depth}"))
+    Some(format!("{text}; {depth} ({asked})"))
 }
 
 /// Tokens below which a speed is noise.
@@ -278,7 +285,7 @@ mod tests {
         assert_eq!(first_difference(&same, &same), None);
         let line = in_a_line(&same, &pinned).unwrap();
         assert!(
-            line.starts_with("pins none → 7=skip: the same text; depth 2") && line.ends_with(" as before"),
+            line.starts_with("the same text; depth 2") && line.ends_with(" as before (pins none → 7=skip)"),
             "{line}"
         );
         let other = depth(|r| {
@@ -288,7 +295,7 @@ mod tests {
         assert_eq!(first_difference(&same, &other), Some(3));
         let line = in_a_line(&same, &other).unwrap();
         assert!(
-            line.starts_with("the same settings: same text for 3 tokens, then \""),
+            line.starts_with("same text for 3 tokens, then \"") && line.ends_with("(the same settings)"),
             "{line}"
         );
         assert!(line.contains("became \"␛[31m\""), "{line}");

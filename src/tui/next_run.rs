@@ -65,6 +65,7 @@ fn deciding(settings: &Settings, from: &Settings) -> Settings {
         dial: from.dial,
         budget: from.budget,
         pins: from.pins.clone(),
+        excluded_experts: from.excluded_experts.clone(),
         program: from.program.clone(),
         shadow: from.shadow,
         ..settings.clone()

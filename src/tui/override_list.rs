@@ -17,10 +17,11 @@ pub struct Off {
     at: usize,
 }
 
-/// The overrides that hold: pins in their order (the last one on a cell holds), program, budget, dial,
+/// The overrides that hold: pins in their order (the last one on a cell holds), excluded experts, program, budget, dial,
 /// scope, KV mode, seed.
 pub fn active(settings: &Settings) -> Vec<Override> {
     let pins = settings.pins.iter().copied().map(Override::Pin);
+    let experts = settings.excluded_experts.iter().copied().map(Override::ExcludeExpert);
     let program = settings.program.clone().map(Override::Program);
     let budget = settings.budget.map(Override::Budget);
     let dial = (settings.dial != NEUTRAL_DIAL).then_some(Override::Dial(settings.dial));
@@ -29,7 +30,7 @@ pub fn active(settings: &Settings) -> Vec<Override> {
     let seed = settings.sampling.seed;
     let seed = (seed != neutral_seed()).then_some(Override::Seed(seed));
     let one = [program, budget, dial, scope, kv, seed];
-    pins.chain(one.into_iter().flatten()).collect()
+    pins.chain(experts).chain(one.into_iter().flatten()).collect()
 }
 
 /// A row of the list: what it says, and whether it holds.
@@ -111,6 +112,11 @@ fn take(settings: &mut Settings, row: usize) -> Option<Off> {
             settings.pins.remove(row);
             row
         }
+        Override::ExcludeExpert(_) => {
+            let at = row - settings.pins.len();
+            settings.excluded_experts.remove(at);
+            at
+        }
         Override::Program(_) => {
             settings.program = None;
             0
@@ -144,6 +150,11 @@ fn put(settings: &mut Settings, what: Override, at: usize) -> Option<Off> {
     let before = match what {
         Override::Pin(pin) => {
             settings.pins.insert(at.min(settings.pins.len()), pin);
+            None
+        }
+        Override::ExcludeExpert(expert) => {
+            let experts = &mut settings.excluded_experts;
+            experts.insert(at.min(experts.len()), expert);
             None
         }
         Override::Program(program) => settings.program.replace(program).map(Override::Program),

@@ -106,9 +106,10 @@ fn without(pin: Pin, from: usize, to: usize, context: usize) -> Vec<Pin> {
     before.into_iter().chain(after).collect()
 }
 
-/// Takes every override back: pins, program, budget and dial.
+/// Takes every override back: pins, excluded experts, program, budget and dial.
 pub fn clear(settings: &mut Settings) {
     settings.pins.clear();
+    settings.excluded_experts.clear();
     settings.program = None;
     settings.budget = None;
     settings.dial = NEUTRAL_DIAL;
@@ -131,6 +132,12 @@ pub fn changes(before: &Settings, after: &Settings) -> Vec<String> {
         (0, 0) => {}
         (0, n) => out.push(format!("{n} pin{} off", plural(n))),
         (n, _) => out.push(format!("{n} pin{}", plural(n))),
+    }
+    if before.excluded_experts != after.excluded_experts {
+        out.push(match after.excluded_experts.len() {
+            0 => "all experts".into(),
+            n => format!("{n} expert{} excluded", plural(n)),
+        });
     }
     if before.program != after.program {
         out.push(after.program.as_ref().map_or("no program".into(), |_| "program".into()));

@@ -116,6 +116,12 @@ const BUILT_IN: &[(&str, &str, &str, &str)] = &[
         include_str!("../../assets/traces/france-pins.trace.jsonl"),
     ),
     (
+        "loopmoe-depth",
+        "a looped model: each token as many executions as it needs",
+        "sort 7 2 9 4 1 3 8 =",
+        include_str!("../../assets/traces/loopmoe-depth.trace.jsonl"),
+    ),
+    (
         "loopmoe-sort",
         "a looped model: two of six layers run four times",
         "sort 7 2 9 4 1 3 8 =",
@@ -149,14 +155,14 @@ mod tests {
     #[test]
     fn a_looped_model_opens_on_its_own_recordings() {
         for name in ["loopmoe", "LoopMoE", "mine.safetensors"] {
-            assert_eq!(beside(Some(name))[0].name, "loopmoe-sort", "{name}");
+            assert_eq!(beside(Some(name))[0].name, "loopmoe-depth", "{name}");
         }
         for name in [None, Some("qwen.gguf")] {
             assert_eq!(beside(name), built_in());
             assert_eq!(beside(name)[0].name, "sky-depth");
         }
         let sum = format!("{:x}", Sha256::digest(loopmoe::BUILT_IN));
-        for recording in &beside(Some("loopmoe"))[..2] {
+        for recording in &beside(Some("loopmoe"))[..3] {
             let model = recording.trace().unwrap().header.model;
             assert_eq!(model.sha256, sum, "{}: made with other weights", recording.name);
         }

@@ -139,7 +139,7 @@ impl RouterTraining {
 
 /// Whether depth routers can be trained through a model, as far as its architecture says: the command knows for sure.
 pub fn is_possible(model: &ModelInfo) -> bool {
-    model.looped.is_none() && !model.architecture.starts_with("gemma")
+    !model.architecture.starts_with("gemma")
 }
 
 /// A command as a shell takes it.

@@ -101,6 +101,8 @@ pub struct MapState {
     pub tape: bool,
     /// Whether the map shows what the logit lens says; it goes before the tape.
     pub lens: bool,
+    /// What stands in the lens' cells.
+    pub lens_shows: LensContents,
     /// Width of the lens' columns: narrow, middle or wide.
     pub lens_zoom: LensZoom,
     pub mode: MapMode,
@@ -116,10 +118,28 @@ pub struct MapState {
 }
 
 impl MapState {
+    /// Columns of the screen that a token takes in the lens map: four experts of two digits have room, a word may be cut.
+    pub fn lens_width(&self) -> u16 {
+        match self.lens_shows {
+            LensContents::Words => self.lens_zoom.width(),
+            LensContents::Experts => self.lens_zoom.width().max(LensZoom::Middle.width()),
+        }
+    }
+
     /// Whether the tape is on the screen.
     pub fn shows_tape(&self) -> bool {
         self.tape && !self.lens
     }
+}
+
+/// What stands in a cell of the lens map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LensContents {
+    /// The token that it would say.
+    #[default]
+    Words,
+    /// In a LoopMoE model, the experts that it went to.
+    Experts,
 }
 
 /// Width of a column of the lens map.

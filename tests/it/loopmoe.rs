@@ -282,6 +282,32 @@ fn the_built_in_model_runs_without_a_download() {
         answer(&["--program", "0-7 10-11", "sort 7 2 9 4 1 3 8"]),
         "1 2 3 4 7 8 9 ."
     );
+    // The trace names what the run did without, and the experts that are none are refused by name.
+    let without = |experts: &[&str]| {
+        let options = experts.iter().flat_map(|expert| ["--exclude-expert", expert]);
+        let run = ["run", "--model", "loopmoe", "sort 7 2 9", "--json"].into_iter();
+        told(&folder, &run.chain(options).collect::<Vec<_>>())
+    };
+    let (out, err, ok) = without(&["3:0", "3:1"]);
+    assert!(
+        ok && out.contains("\"excluded_experts\":[\"3:0\",\"3:1\"]"),
+        "{out}{err}"
+    );
+    for (expert, expected) in [
+        ("0:1", "layer 0 is dense"),
+        ("9:1", "there is no layer 9"),
+        ("3:999", "there is no expert 999"),
+        ("3", "expected layer:expert, like 3:17"),
+    ] {
+        let (_, err, ok) = without(&[expert]);
+        assert!(!ok && err.contains(expected), "{expert}: {err}");
+    }
+    let all: Vec<String> = (0..200).map(|expert| format!("3:{expert}")).collect();
+    let (_, err, ok) = without(&all[..63].iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(
+        !ok && err.contains("layer 3 would have 3 experts left, a token needs 4"),
+        "{err}"
+    );
     let (_, err, ok) = told(&folder, &["run", "--model", "loopmoe", "What is the \u{1b}[2Jmoon?"]);
     assert!(
         !ok && err.contains("'What' is none of the 53 words") && err.contains("knows no language"),
@@ -314,7 +340,6 @@ fn routers_are_searched_and_trained_on_it_by_the_same_commands() {
         )
     });
     std::fs::write(folder.path().join("q.jsonl"), questions.collect::<String>()).unwrap();
-    std::fs::write(folder.path().join("p.txt"), "sort 3 1 2 =\n").unwrap();
     let well = |arguments: &[&str]| {
         let (out, err, ok) = told(&folder, arguments);
         assert!(ok, "{arguments:?}: {err}");
@@ -342,15 +367,60 @@ fn routers_are_searched_and_trained_on_it_by_the_same_commands() {
         "--chat",
     ]));
     assert!(report.contains("routers, prompt"), "{report}");
-    let depth = with(&[
-        "train",
-        "--method",
-        "depth",
-        "--prompts",
-        "p.txt",
-        "--out",
-        "d.safetensors",
+}
+
+/// Its prompts are problems of its own, and so are those that are measured on.
+#[test]
+fn depth_routers_of_the_looped_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let well = |arguments: &[&str]| {
+        let (out, err, ok) = told(&folder, &[arguments, &["--model", "loopmoe"]].concat());
+        assert!(ok, "{arguments:?}: {err}");
+        out + &err
+    };
+    let sizes = [
+        "--texts",
+        "24",
+        "--held-out",
+        "6",
+        "--steps",
+        "4",
+        "--batch",
+        "4",
+        "--width",
+        "8",
+    ];
+    let train = |out: &str| {
+        well(
+            &[
+                &["train", "--method", "depth", "--out", out, "--metrics", "m.jsonl", "--force"],
+                &sizes[..],
+            ]
+            .concat(),
+        );
+        std::fs::read(folder.path().join(out)).unwrap()
+    };
+    assert_eq!(
+        train("a.safetensors"),
+        train("b.safetensors"),
+        "the same seed, the same bytes"
+    );
+    let metrics = std::fs::read_to_string(folder.path().join("m.jsonl")).unwrap();
+    let last: serde_json::Value = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
+    assert!(
+        last["depth"].as_f64().unwrap() > 6.0 && last["kl"].as_f64().unwrap().is_finite(),
+        "{last}"
+    );
+    let report = well(&[
+        "eval",
+        "--text",
+        "--routers",
+        "a.safetensors",
+        "--dial=0",
+        "--limit",
+        "6",
     ]);
-    let (_, err, ok) = told(&folder, &depth);
-    assert!(!ok && err.contains("this model (loopmoe)"), "{err}");
+    assert!(report.contains("6 texts") && report.contains("routers"), "{report}");
+    let run = well(&["run", "sort 7 2 9 =", "--routers", "a.safetensors"]);
+    assert!(run.contains("2 7 9"), "{run}");
 }

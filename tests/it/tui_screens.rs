@@ -397,6 +397,25 @@ fn the_map_as_a_logit_lens() {
 }
 
 #[test]
+fn the_map_of_a_looped_models_experts() {
+    let mut app = ready();
+    app.open("looped".into(), None, fixture::looped_trace(3, 12));
+    app.ui.cursor.token = 14;
+    app.ui.cursor.layer = 6;
+    for (width, height) in [(80, 24), (120, 40)] {
+        update(&mut app, UiEvent::Resize(width, height));
+        app.lens.clear();
+        asks_on(&mut app, "VV");
+        insta::assert_snapshot!(
+            format!("experts_{width}x{height}"),
+            text(&draw(&mut app, (width, height)))
+        );
+        asks_on(&mut app, "V");
+        assert!(!app.ui.map.lens);
+    }
+}
+
+#[test]
 fn the_next_token_of_a_held_run_both_ways() {
     let mut app = ready();
     app.prompt.set("Why is the sky blue?");
@@ -993,7 +1012,8 @@ fn a_looped_model_has_its_iterations_bracketed() {
 #[test]
 fn the_looped_model_by_itself() {
     let mut app = fixture::app();
-    let recording = recordings::beside(Some("loopmoe")).swap_remove(1);
+    let recording = recordings::beside(Some("loopmoe")).swap_remove(2);
+    assert_eq!(recording.name, "loopmoe-iterations");
     app.open(
         recording.title.clone(),
         recording.prompt.clone(),

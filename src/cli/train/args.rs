@@ -185,6 +185,9 @@ pub struct DepthArgs {
     /// The dial's range in training, in logits either way; 0 trains for one depth [default: 1.2]
     #[arg(long, value_name = "LOGITS", requires = "method")]
     spread: Option<f64>,
+    /// Mean depth at the neutral dial, as a share of the layers [default: 0.87]
+    #[arg(long, value_name = "SHARE", requires = "method")]
+    neutral: Option<f64>,
     /// Scale of the logistic noise on the logits in training [default: 0.5]
     #[arg(long, value_name = "LOGITS", requires = "method")]
     noise: Option<f64>,
@@ -267,6 +270,7 @@ impl TrainArgs {
             price: given.price.unwrap_or(defaults.price),
             spread: given.spread.unwrap_or(defaults.spread),
             noise: given.noise.unwrap_or(defaults.noise),
+            neutral_share: given.neutral.unwrap_or(defaults.neutral_share),
             batch: self.batch.unwrap_or(defaults.batch),
             width: self.width(),
             learning_rate: self.lr.unwrap_or(defaults.learning_rate),
@@ -281,6 +285,7 @@ impl TrainArgs {
             ("--price", settings.price, 1e-6, 100.0),
             ("--spread", settings.spread, 0.0, 5.0),
             ("--noise", settings.noise, 0.0, 10.0),
+            ("--neutral", settings.neutral_share, 0.1, 1.0),
             ("--batch", settings.batch as f64, 1.0, 4096.0),
             ("--width", settings.width as f64, 1.0, 4096.0),
             ("--lr", settings.learning_rate, 1e-12, 10.0),
@@ -291,6 +296,11 @@ impl TrainArgs {
             }
         }
         Ok(settings)
+    }
+
+    /// Whether it works on many questions or texts at once, each on a thread of its own.
+    pub fn takes_texts_apart(&self) -> bool {
+        self.method != Some(TrainMethod::Polar)
     }
 
     /// The numbers of a training of a predictor for a model of `layers` layers.

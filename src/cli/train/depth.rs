@@ -11,6 +11,7 @@ use super::log::MetricsLines;
 use super::{TrainArgs, is_finished};
 use crate::cli::progress::CommandProgress;
 use crate::eval::text::Prompts;
+use crate::eval::text::answers::most_answer;
 use crate::line_file::Existing;
 use crate::model::gradient::{FrozenModel, Precision};
 use crate::progress::Progress as Step;
@@ -26,16 +27,18 @@ use crate::train::trainer::TRAINING;
 /// # Errors
 /// A [`UsageError`](crate::cli::UsageError) for numbers out of range; prompts, files and models that do not serve.
 pub fn run(args: &TrainArgs, threads: usize, stop: &AtomicBool) -> Result<()> {
-    let settings = args.depth_settings()?;
+    let mut settings = args.depth_settings()?;
     let prompts = match args.depth.prompts.as_slice() {
-        [] => Prompts::shipped(),
-        paths => Prompts::read(paths)?,
+        [] => None,
+        paths => Some(Prompts::read(paths)?),
     };
     let out = args
         .out
         .as_ref()
         .expect("clap asks for --out where there is no --ablate");
     let model = args.model.load(stop)?;
+    let prompts = prompts.unwrap_or_else(|| Prompts::of_model(&model.decoder));
+    settings.answer_tokens = most_answer(&model.decoder, settings.answer_tokens);
     let from = args.depth.from.as_deref();
     let from = from.map(|path| begin_with(path, &settings, &model)).transpose()?;
     let (from, from_sha256) = from.unzip();

@@ -260,17 +260,20 @@ fn a_looped_model_runs_its_executions_as_layers() {
     let ids = [1, 5, 9, 2, 2, 12, 0];
     let path = loopmoe::testing::tiny().standard_path(3);
     // Executions by number; a repeated one has the iteration that it had before.
-    for program in ["0-8", "0-3 6-8", "0 2-4 4-8", "0-7"] {
+    let without = |layer, expert| vec![ExcludedExpert { layer, expert }];
+    let excluded = [vec![], without(2, 1), without(4, 0)];
+    let programs = ["0-8", "0-3 6-8", "0 2-4 4-8", "0-7"];
+    for (program, excluded) in programs.into_iter().zip(excluded.iter().cycle()) {
+        let experts: Excluded = excluded.iter().map(|of| (of.layer, of.expert)).collect();
         let program = Program::parse(program, 9).unwrap();
         let along: Vec<_> = program.layers().iter().map(|&layer| path[layer]).collect();
         let mut cache = LatentCache::default();
         let tokens = loopmoe::testing::ids(&ids);
-        let expected = model
-            .forward(&tokens, &along, &mut cache, &Excluded::new(), &mut ())
-            .unwrap();
+        let expected = model.forward(&tokens, &along, &mut cache, &experts, &mut ()).unwrap();
         let expected: Vec<f32> = expected.get(0).unwrap().get(ids.len() - 1).unwrap().to_vec1().unwrap();
         for chunk in [1, 3, 7] {
-            let mut sequence = Sequence::new(&decoder, &GO_ON);
+            // What is excluded holds for copies too.
+            let mut sequence = Sequence::new(&decoder, &GO_ON).excluding(excluded).fork(0).unwrap();
             let parts = ids
                 .chunks(chunk)
                 .map(|part| sequence.run_program(part, &program).unwrap());

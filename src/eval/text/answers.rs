@@ -13,14 +13,23 @@ use sha2::{Digest, Sha256};
 
 use crate::engine::sampler::Sampler;
 use crate::engine::sequence::Sequence;
+use crate::eval::problems::{LmTask, Problem};
 use crate::files;
-use crate::model::Model;
+use crate::model::{Decoder, Model};
 use crate::program::Program;
 use crate::router::checkpoint::hex;
 use crate::trace::Sampling;
 
 /// Answers of fewer tokens say too little.
 pub const LEAST_ANSWER: usize = 4;
+
+/// As many problems stand for the prompts of a LoopMoE model.
+const PROBLEMS: usize = 4000;
+const HELD_OUT_PROBLEMS: usize = 400;
+
+/// Seeds of theirs; a training's own problems come from other streams.
+const PROBLEM_SEED: u64 = 3;
+const HELD_OUT_SEED: u64 = 4;
 
 /// Bytes of a prompt file, at most.
 const MOST_BYTES: u64 = 256 << 20;
@@ -49,13 +58,36 @@ struct PromptLine {
 
 impl Prompts {
     /// The prompts that ship.
-    pub fn shipped() -> Prompts {
+    fn shipped() -> Prompts {
         Prompts::new([SHIPPED.lines().map(str::to_owned).collect()])
     }
 
     /// The prompts that ship to measure on.
-    pub fn held_out() -> Prompts {
+    fn held_out() -> Prompts {
         Prompts::new([HELD_OUT.lines().map(str::to_owned).collect()])
+    }
+
+    /// Those that serve a model where the user names none, to train on.
+    pub fn of_model(decoder: &Decoder) -> Prompts {
+        match decoder.loopmoe() {
+            None => Prompts::shipped(),
+            Some(_) => Prompts::problems(PROBLEMS, PROBLEM_SEED).without(&Prompts::held_out_of_model(decoder)),
+        }
+    }
+
+    /// Others, to measure on.
+    pub fn held_out_of_model(decoder: &Decoder) -> Prompts {
+        match decoder.loopmoe() {
+            None => Prompts::held_out(),
+            Some(_) => Prompts::problems(HELD_OUT_PROBLEMS, HELD_OUT_SEED),
+        }
+    }
+
+    /// Problems in the words of a LoopMoE model, of all kinds and as hard as its training had them.
+    fn problems(count: usize, seed: u64) -> Prompts {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let problem = |_| Problem::any(&LmTask::ALL, &mut rng).question.join(" ");
+        Prompts::new([(0..count).map(problem).collect()])
     }
 
     /// Those that `others` have not.
@@ -128,6 +160,19 @@ pub fn read_text(path: &Path) -> Result<String> {
         Some(marked) => marked.to_owned(),
         None => text,
     })
+}
+
+/// The fewest tokens of an answer that serves. Those of a LoopMoE model are short, and each of their tokens counts.
+pub fn least_answer(decoder: &Decoder) -> usize {
+    match decoder.loopmoe() {
+        None => LEAST_ANSWER,
+        Some(_) => 1,
+    }
+}
+
+/// The most tokens of an answer where `asked` were, so that a model of a short context has room for prompts.
+pub fn most_answer(decoder: &Decoder, asked: usize) -> usize {
+    asked.min((decoder.config().context / 4).max(LEAST_ANSWER))
 }
 
 /// A prompt and what the model wrote to it, without the end token.
@@ -208,6 +253,7 @@ pub fn answer(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::loopmoe;
 
     #[test]
     fn prompts_of_lines_and_of_json_lines() {
@@ -239,6 +285,19 @@ mod tests {
         assert!(shipped.files[0].len() >= 400 && held_out.files[0].len() >= 64);
         assert_eq!(shipped.clone().without(&held_out), shipped, "no prompt is in both");
         assert!(shipped.clone().without(&shipped).files[0].is_empty());
+    }
+
+    #[test]
+    fn a_looped_model_has_problems_for_prompts() {
+        let looped = loopmoe::testing::model(&loopmoe::testing::tiny(), 3);
+        let decoder = Decoder::of_loopmoe(looped, 64).unwrap();
+        let (training, held_out) = (Prompts::of_model(&decoder), Prompts::held_out_of_model(&decoder));
+        assert!(training.files[0].len() >= 2000 && held_out.files[0].len() >= 200);
+        assert_eq!(training.clone().without(&held_out), training, "no problem is in both");
+        assert!(training.files[0].iter().all(|text| text.ends_with(" =")));
+        assert_eq!(most_answer(&decoder, 112), 16);
+        assert_eq!(most_answer(&decoder, 8), 8);
+        assert_eq!(least_answer(&decoder), 1);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::answers::{LEAST_ANSWER, answer, in_turns, read_text, sampling};
+use super::answers::{answer, in_turns, least_answer, read_text, sampling};
 use super::{Prompts, Text};
 use crate::eval::parallel::for_each_ordered;
 use crate::eval::tasks::Question;
@@ -108,7 +108,7 @@ pub fn own(
     for_each_ordered(0..chosen.len(), threads, stop, write, |index, answer| {
         done = index + 1;
         let prompt = chosen[index].clone();
-        held_out.add(index, Text { prompt, answer }, LEAST_ANSWER);
+        held_out.add(index, Text { prompt, answer }, least_answer(&model.decoder));
         tell(Progress::new(what, done, chosen.len()));
         Ok(())
     })?;

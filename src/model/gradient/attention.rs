@@ -57,6 +57,7 @@ impl Attended {
             tokens: past.tokens + rows,
             keys: joined(&past.keys, &self.keys),
             values: joined(&past.values, &self.values),
+            ..Past::default()
         }
     }
 }

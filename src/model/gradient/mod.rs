@@ -3,12 +3,14 @@
 //! Weights do not change, so a backward pass takes one product with each matrix's transpose. Transposes of weights of
 //! few bits are packed in eight for the CPU kernels, and so are the gradients they are multiplied with: each is off by at
 //! most 1/254 of the greatest of 32, at random, where the gradient of a router is by far noisier. Others are products of
-//! f32. Forward passes are [`Precision::Coarse`] for learning, where teacher and student are off alike.
+//! f32. Forward passes are [`Precision::Coarse`] for learning, where teacher and student are off alike. Through the
+//! executions of a LoopMoE model gradients go by candle's autograd, in f32.
 //!
 //! Shapes: hidden states and their gradients are (rows, hidden_size), row by row; rows are the tokens of one sequence in
 //! turn, behind others whose keys and values are known.
 
 mod attention;
+mod looped;
 mod transposed;
 
 use anyhow::{Result, ensure};
@@ -17,6 +19,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use self::attention::{Attended, Heads};
+use self::looped::LoopedActivations;
 use self::transposed::Transposed;
 use super::block::{Block, RmsNorm};
 use super::chunk::Chunk;
@@ -24,6 +27,7 @@ use super::decoder::Decoder;
 use super::fused::{self, floats};
 use super::kernel::{self, Arena};
 use super::linear::Linear;
+use super::loopmoe::executions::Executions;
 
 /// Rows whose logits are computed together: those of a large vocabulary take much memory.
 const HEAD_ROWS: usize = 16;
@@ -40,11 +44,23 @@ pub enum Precision {
 /// A decoder's blocks and head with what their backward passes need.
 pub struct FrozenModel<'m> {
     decoder: &'m Decoder,
-    own_head: &'m Linear,
-    layers: Vec<FrozenBlock<'m>>,
-    final_norm: Norm,
-    head: Transposed,
+    network: FrozenNetwork<'m>,
     precision: Precision,
+}
+
+enum FrozenNetwork<'m> {
+    Blocks {
+        layers: Vec<FrozenBlock<'m>>,
+        head: FrozenHead<'m>,
+    },
+    LoopMoe(&'m Executions),
+}
+
+/// Final norm and head.
+struct FrozenHead<'m> {
+    norm: Norm,
+    linear: &'m Linear,
+    transposed: Transposed,
 }
 
 /// One block.
@@ -76,12 +92,14 @@ pub struct Past {
     pub tokens: usize,
     keys: Vec<f16>,
     values: Vec<f16>,
+    /// Of a LoopMoE model instead: what its attention sees of them, (tokens, kv_lora_rank + qk_rope_head_dim).
+    latents: Vec<f32>,
 }
 
 impl Past {
     /// Bytes of memory it takes.
     pub fn bytes(&self) -> usize {
-        2 * (self.keys.len() + self.values.len())
+        2 * (self.keys.len() + self.values.len()) + 4 * self.latents.len()
     }
 }
 
@@ -89,6 +107,16 @@ impl Past {
 pub struct BlockActivations {
     /// What entered, (rows, hidden_size).
     entering: Vec<f32>,
+    within: ActivationsWithin,
+}
+
+enum ActivationsWithin {
+    Block(Box<PlainActivations>),
+    LoopMoe(LoopedActivations),
+}
+
+/// Those of a block of Llama's and Qwen's kind.
+struct PlainActivations {
     /// After attention, (rows, hidden_size).
     middle: Vec<f32>,
     /// Queries and keys before their norms, where the model has such.
@@ -107,7 +135,10 @@ impl BlockActivations {
 
     /// Keys and values of these rows behind those of `past`.
     pub fn past(&self, past: &Past) -> Past {
-        self.attended.extend(past)
+        match &self.within {
+            ActivationsWithin::Block(plain) => plain.attended.extend(past),
+            ActivationsWithin::LoopMoe(looped) => looped.past(past),
+        }
     }
 }
 
@@ -115,16 +146,16 @@ impl<'m> FrozenModel<'m> {
     /// Whether there are gradients through a decoder; quick.
     ///
     /// # Errors
-    /// A model that is not on the CPU, or whose blocks are not Llama's and Qwen's.
+    /// A model that is not on the CPU, or whose blocks are not Llama's, Qwen's or LoopMoE's.
     pub fn check(decoder: &Decoder) -> Result<()> {
         ensure!(
             decoder.device().is_cpu(),
             "gradients are computed on the CPU: load the model with --device cpu"
         );
         ensure!(
-            decoder.loopmoe().is_none() && decoder.blocks().iter().all(Block::is_plain),
-            "gradients are computed for the blocks of Llama and Qwen only: the blocks of this model ({}) have other norms, \
-             activations, windows or experts",
+            decoder.blocks().iter().all(Block::is_plain),
+            "gradients are computed for the blocks of Llama, Qwen and LoopMoE only: the blocks of this model ({}) have \
+             other norms, activations or windows",
             decoder.config().architecture.name()
         );
         Ok(())
@@ -136,15 +167,25 @@ impl<'m> FrozenModel<'m> {
     /// As [`Self::check`].
     pub fn new(decoder: &'m Decoder) -> Result<Self> {
         Self::check(decoder)?;
-        let arena = Arena::default();
-        let layers = decoder.blocks().iter().map(|block| FrozenBlock::new(block, &arena));
-        let (final_norm, head) = decoder.final_norm_and_head().expect("plain blocks come with them");
+        let network = match (decoder.loopmoe(), decoder.final_norm_and_head()) {
+            (Some(executions), _) => FrozenNetwork::LoopMoe(executions),
+            (None, norm_and_head) => {
+                let arena = Arena::default();
+                let layers = decoder.blocks().iter().map(|block| FrozenBlock::new(block, &arena));
+                let (norm, linear) = norm_and_head.expect("plain blocks come with them");
+                FrozenNetwork::Blocks {
+                    layers: layers.collect::<Result<_>>()?,
+                    head: FrozenHead {
+                        norm: Norm::new(norm)?,
+                        linear,
+                        transposed: Transposed::new(&[linear], &arena)?,
+                    },
+                }
+            }
+        };
         Ok(FrozenModel {
             decoder,
-            own_head: head,
-            layers: layers.collect::<Result<_>>()?,
-            final_norm: Norm::new(final_norm)?,
-            head: Transposed::new(&[head], &arena)?,
+            network,
             precision: Precision::Full,
         })
     }
@@ -179,7 +220,10 @@ impl<'m> FrozenModel<'m> {
         chunk: &Chunk,
         past: &Past,
     ) -> Result<(Vec<f32>, BlockActivations)> {
-        self.layers[layer].forward(entering, chunk, self, past)
+        match &self.network {
+            FrozenNetwork::Blocks { layers, .. } => layers[layer].forward(entering, chunk, self, past),
+            FrozenNetwork::LoopMoe(executions) => looped::forward(executions, layer, entering, chunk, past),
+        }
     }
 
     /// Adds to `to` the gradient of what entered block `layer` from `d`, that of what left it.
@@ -192,7 +236,14 @@ impl<'m> FrozenModel<'m> {
         past: &Past,
         to: &mut [f32],
     ) -> Result<()> {
-        self.layers[layer].backward(activations, d, chunk, self.decoder.rope_interleaved(), past, to)
+        match (&self.network, &activations.within) {
+            (FrozenNetwork::Blocks { layers, .. }, ActivationsWithin::Block(plain)) => {
+                let interleaved = self.decoder.rope_interleaved();
+                layers[layer].backward((&activations.entering, plain), d, chunk, interleaved, past, to)
+            }
+            (_, ActivationsWithin::LoopMoe(looped)) => looped.backward(d, to),
+            _ => unreachable!("activations are of the model's own kind"),
+        }
     }
 
     /// Σ over rows of KL(p ‖ q), in nats, of the next-token distributions after the last block's states `teacher` (p)
@@ -209,28 +260,40 @@ impl<'m> FrozenModel<'m> {
         mut to: Option<&mut [f32]>,
         each: &mut dyn FnMut(f64, bool),
     ) -> Result<()> {
-        let size = self.final_norm.gain.len();
-        let vocab = self.decoder.config().vocab_size;
+        let (size, vocab) = (self.decoder.config().hidden_size, self.decoder.config().vocab_size);
         let parts = teacher.chunks(HEAD_ROWS * size).zip(student.chunks(HEAD_ROWS * size));
         for (part, (teacher, student)) in parts.enumerate() {
-            let of = |states: &[f32]| -> Result<Vec<f32>> {
-                let normed = self.final_norm.forward(states);
-                let head = self.own_head;
-                let [logits] = products([head], normed, size, self.precision)?;
-                Ok(logits)
-            };
-            let (of_teacher, mut of_student) = (of(teacher)?, of(student)?);
+            let (of_teacher, mut of_student) = (self.logits(teacher)?, self.logits(student)?);
             for (teacher, student) in of_teacher.chunks_exact(vocab).zip(of_student.chunks_exact_mut(vocab)) {
                 let same = likeliest(teacher) == likeliest(student);
                 each(kernel::kl_backward(teacher, student), same);
             }
             if let Some(to) = &mut to {
                 of_student.iter_mut().for_each(|d| *d *= weight);
-                let d = self.head.product(&of_student);
                 let from = part * HEAD_ROWS * size;
-                self.final_norm
-                    .backward(student, &d, &mut to[from..from + student.len()]);
+                self.logits_backward(student, &of_student, &mut to[from..from + student.len()])?;
             }
+        }
+        Ok(())
+    }
+
+    /// The logits of states (rows, hidden_size) after the last block.
+    fn logits(&self, states: &[f32]) -> Result<Vec<f32>> {
+        match &self.network {
+            FrozenNetwork::Blocks { head, .. } => {
+                let normed = head.norm.forward(states);
+                let [logits] = products([head.linear], normed, head.norm.gain.len(), self.precision)?;
+                Ok(logits)
+            }
+            FrozenNetwork::LoopMoe(executions) => looped::logits(executions, states),
+        }
+    }
+
+    /// Adds to `to` the gradient of states after the last block from that of their logits.
+    fn logits_backward(&self, states: &[f32], d: &[f32], to: &mut [f32]) -> Result<()> {
+        match &self.network {
+            FrozenNetwork::Blocks { head, .. } => head.norm.backward(states, &head.transposed.product(d), to),
+            FrozenNetwork::LoopMoe(executions) => looped::logits_backward(executions, states, d, to)?,
         }
         Ok(())
     }
@@ -249,19 +312,14 @@ impl<'m> FrozenModel<'m> {
         signs: &mut dyn FnMut() -> u64,
         to: &mut [f32],
     ) -> Result<()> {
-        let size = self.final_norm.gain.len();
-        let vocab = self.decoder.config().vocab_size;
+        let (size, vocab) = (self.decoder.config().hidden_size, self.decoder.config().vocab_size);
         for (part, student) in student.chunks(HEAD_ROWS * size).enumerate() {
-            let normed = self.final_norm.forward(student);
-            let head = self.own_head;
-            let [mut logits] = products([head], normed, size, self.precision)?;
+            let mut logits = self.logits(student)?;
             for row in logits.chunks_exact_mut(vocab) {
                 signed_roots(row, weight, signs);
             }
-            let d = self.head.product(&logits);
             let from = part * HEAD_ROWS * size;
-            self.final_norm
-                .backward(student, &d, &mut to[from..from + student.len()]);
+            self.logits_backward(student, &logits, &mut to[from..from + student.len()])?;
         }
         Ok(())
     }
@@ -353,20 +411,19 @@ impl<'m> FrozenBlock<'m> {
         let width = inner.len() / (middle.len() / size);
         let [added] = products([&mlp.down], inner, width, precision)?;
         let leaving = sum(&middle, &added);
-        let activations = BlockActivations {
-            entering,
+        let within = ActivationsWithin::Block(Box::new(PlainActivations {
             middle,
             unnormed,
             attended,
             gate,
             up,
-        };
-        Ok((leaving, activations))
+        }));
+        Ok((leaving, BlockActivations { entering, within }))
     }
 
     fn backward(
         &self,
-        activations: &BlockActivations,
+        (entering, activations): (&[f32], &PlainActivations),
         d: &[f32],
         chunk: &Chunk,
         interleaved: bool,
@@ -409,7 +466,7 @@ impl<'m> FrozenBlock<'m> {
         }
         to.iter_mut().zip(&d_middle).for_each(|(to, d)| *to += d);
         self.attention_norm
-            .backward(&activations.entering, &self.inputs.product(&d_inputs), to);
+            .backward(entering, &self.inputs.product(&d_inputs), to);
         Ok(())
     }
 }

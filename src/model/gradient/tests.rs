@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use candle_core::Tensor;
 use candle_core::quantized::GgmlDType;
 use rand::{Rng, SeedableRng};
@@ -5,6 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::model::config::Architecture;
+use crate::model::loopmoe;
 use crate::model::testing::{decoder_of_types, packed_decoder, small_config};
 use crate::model::{LoadOptions, ModelConfig, PassKv, WeightSource};
 
@@ -51,11 +54,15 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
 
 /// Forward as the decoder does, and the slope along some directions as differences have it.
 fn check(decoder: &Decoder, tolerance: f64) {
+    check_with(decoder, 0..2, 1e-2, tolerance);
+}
+
+fn check_with(decoder: &Decoder, layers: Range<usize>, step: f32, tolerance: f64) {
     let model = FrozenModel::new(decoder).unwrap();
     let size = decoder.config().hidden_size;
     let (before, rows) = (random(PAST * size, 1), random(ROWS * size, 2));
     let weights = random(ROWS * size, 3);
-    for layer in 0..2 {
+    for layer in layers {
         let (_, first) = model
             .forward(layer, before.clone(), &model.chunk(0, PAST).unwrap(), &Past::default())
             .unwrap();
@@ -79,7 +86,7 @@ fn check(decoder: &Decoder, tolerance: f64) {
                     .collect::<Vec<f32>>()
             };
             let value = |by: f32| dot(&run(moved(by)).0, &weights);
-            let slope = (value(1e-2) - value(-1e-2)) / 2e-2;
+            let slope = (value(step) - value(-step)) / (2.0 * f64::from(step));
             let found = dot(&gradient, &direction);
             let size = dot(&gradient, &gradient).sqrt();
             assert!(
@@ -119,6 +126,17 @@ fn gradients_of_blocks_of_every_type() {
     }
 }
 
+fn looped_decoder() -> Decoder {
+    Decoder::of_loopmoe(loopmoe::testing::model(&loopmoe::testing::tiny(), 3), 64).unwrap()
+}
+
+#[test]
+fn gradients_of_the_executions_of_a_loop() {
+    let decoder = looped_decoder();
+    // A small step: experts change where it is a large one.
+    check_with(&decoder, 0..decoder.config().layers, 2e-3, 1e-2);
+}
+
 #[test]
 fn a_coarse_pass_is_near_the_full_one() {
     let decoder = packed_decoder(1);
@@ -136,8 +154,13 @@ fn a_coarse_pass_is_near_the_full_one() {
 
 #[test]
 fn the_divergence_and_its_gradient() {
-    let decoder = packed_decoder(1);
-    let model = FrozenModel::new(&decoder).unwrap();
+    for decoder in [packed_decoder(1), looped_decoder()] {
+        check_divergence(&decoder);
+    }
+}
+
+fn check_divergence(decoder: &Decoder) {
+    let model = FrozenModel::new(decoder).unwrap();
     let size = decoder.config().hidden_size;
     let rows = HEAD_ROWS + 3;
     let (teacher, student) = (random(rows * size, 1), random(rows * size, 2));

@@ -97,7 +97,7 @@ impl Activations {
 
 /// Fills `bytes` and `scales` from `x`, (rows, cols).
 #[inline(always)]
-pub(super) fn split<V: Vector>(x: &[f32], cols: usize, bytes: &mut [Bytes], scales: &mut [Scales]) {
+pub(super) fn split<V: Vector>(isa: V::Isa, x: &[f32], cols: usize, bytes: &mut [Bytes], scales: &mut [Scales]) {
     let blocks = cols / BLOCK;
     let tiles = bytes.chunks_mut(TILE * blocks).zip(scales.chunks_mut(TILE * blocks));
     for (x, (bytes, scales)) in x.chunks(TILE * cols).zip(tiles) {
@@ -105,15 +105,15 @@ pub(super) fn split<V: Vector>(x: &[f32], cols: usize, bytes: &mut [Bytes], scal
         for (row, x) in x.chunks_exact(cols).enumerate() {
             for (block, x) in x.as_chunks::<BLOCK>().0.iter().enumerate() {
                 let at = block * rows + row;
-                scales[at] = split_block::<V>(x, &mut bytes[at]);
+                scales[at] = split_block::<V>(isa, x, &mut bytes[at]);
             }
         }
     }
 }
 
 #[inline(always)]
-fn split_block<V: Vector>(x: &[f32; BLOCK], [high, low]: &mut Bytes) -> Scales {
-    let greatest = greatest::<V>(x);
+fn split_block<V: Vector>(isa: V::Isa, x: &[f32; BLOCK], [high, low]: &mut Bytes) -> Scales {
+    let greatest = greatest::<V>(isa, x);
     let inverse = if greatest > 0.0 { GREATEST / greatest } else { 0.0 };
     let mut sums = [0i32; 2];
     let halves = x.as_chunks::<LANES>().0.iter().zip(high.as_chunks_mut::<LANES>().0);
@@ -145,7 +145,10 @@ fn fixed(x: f32) -> i32 {
 
 /// The greatest magnitude of a block.
 #[inline(always)]
-fn greatest<V: Vector>(x: &[f32; BLOCK]) -> f32 {
+fn greatest<V: Vector>(isa: V::Isa, x: &[f32; BLOCK]) -> f32 {
     let halves = x.as_chunks::<LANES>().0;
-    V::load(&halves[0]).abs().max(V::load(&halves[1]).abs()).greatest()
+    V::load(isa, &halves[0])
+        .abs()
+        .max(V::load(isa, &halves[1]).abs())
+        .greatest()
 }

@@ -151,17 +151,17 @@ impl<'a> Attend<'a> {
 
     /// Does parts of the work; results go to (tokens, heads · head_dim).
     #[inline(always)]
-    pub fn run<V: Vector, const FUSED: bool>(&self, items: Range<usize>, output: Slots) {
+    pub fn run<V: Vector, const FUSED: bool>(&self, isa: V::Isa, items: Range<usize>, output: Slots) {
         let mut scores = Vec::new();
         for item in items {
             let (head, tile) = (item / self.tiles(), item % self.tiles());
             let first = tile * ROWS;
             let rows = ROWS.min(self.tokens * self.groups - first);
             match rows {
-                4 => self.tile::<V, FUSED, 4>(head, first, &mut scores, output),
-                3 => self.tile::<V, FUSED, 3>(head, first, &mut scores, output),
-                2 => self.tile::<V, FUSED, 2>(head, first, &mut scores, output),
-                _ => self.tile::<V, FUSED, 1>(head, first, &mut scores, output),
+                4 => self.tile::<V, FUSED, 4>(isa, head, first, &mut scores, output),
+                3 => self.tile::<V, FUSED, 3>(isa, head, first, &mut scores, output),
+                2 => self.tile::<V, FUSED, 2>(isa, head, first, &mut scores, output),
+                _ => self.tile::<V, FUSED, 1>(isa, head, first, &mut scores, output),
             }
         }
     }
@@ -185,6 +185,7 @@ impl<'a> Attend<'a> {
     #[inline(always)]
     fn tile<V: Vector, const FUSED: bool, const R: usize>(
         &self,
+        isa: V::Isa,
         head: usize,
         first: usize,
         scores: &mut Vec<f32>,
@@ -197,19 +198,30 @@ impl<'a> Attend<'a> {
         let stride = end.next_multiple_of(2 * LANES);
         scores.clear();
         scores.resize(R * stride, 0.0);
-        self.score::<V, R>(of_head, &queries, end, stride, scores);
+        self.score::<V, R>(isa, of_head, &queries, end, stride, scores);
         let mut scale = [0.0; R];
         for (r, scores) in scores.chunks_exact_mut(stride).enumerate() {
             self.mask(first + r, &mut scores[..end]);
             scale[r] = 1.0 / softmax::<FUSED>(&mut scores[..end]);
         }
-        self.mix::<V, R>(of_head, end, stride, scores, scale, &places, output);
+        let weights = std::array::from_fn(|r| &scores[r * stride..r * stride + end]);
+        let mix = Mix::<V, R> {
+            isa,
+            values: &of_head.values[..end * self.head_dim],
+            head_dim: self.head_dim,
+            weights,
+            scale,
+            places,
+            output,
+        };
+        mix.run();
     }
 
     /// ⟨query, key⟩ for the first `end` entries, two blocks of entries at a time.
     #[inline(always)]
     fn score<V: Vector, const R: usize>(
         &self,
+        isa: V::Isa,
         head: &Head,
         queries: &[&[f32]; R],
         end: usize,
@@ -224,7 +236,7 @@ impl<'a> Attend<'a> {
             let (left, right) = pair.split_at(size);
             // A last block without a neighbour is multiplied twice; its second result is unused.
             let right = if right.is_empty() { left } else { right };
-            let mut sums = [[V::splat(0.0); 2]; R];
+            let mut sums = [[V::splat(isa, 0.0); 2]; R];
             let columns = left.as_chunks::<LANES>().0.iter().zip(right.as_chunks::<LANES>().0);
             for (d, (left, right)) in columns.enumerate() {
                 if ahead {
@@ -232,9 +244,9 @@ impl<'a> Attend<'a> {
                     fetch(pair.as_ptr().wrapping_add(2 * size + d * LINE));
                     fetch(head.values.as_ptr().wrapping_add(at * self.head_dim + d * LINE));
                 }
-                let (left, right) = (V::load_halves(left), V::load_halves(right));
+                let (left, right) = (V::load_halves(isa, left), V::load_halves(isa, right));
                 for (sums, query) in sums.iter_mut().zip(queries) {
-                    let q = V::splat(query[d]);
+                    let q = V::splat(isa, query[d]);
                     sums[0] = left.mul_add(q, sums[0]);
                     sums[1] = right.mul_add(q, sums[1]);
                 }
@@ -262,52 +274,48 @@ impl<'a> Attend<'a> {
             }
         }
     }
+}
 
-    /// Σ weight · value, 64 columns at a time.
+/// Σ weight · value for some rows that go over the entries of a head together.
+struct Mix<'a, V: Vector, const R: usize> {
+    isa: V::Isa,
+    /// (entries, head_dim)
+    values: &'a [f16],
+    head_dim: usize,
+    /// One an entry, for each row.
+    weights: [&'a [f32]; R],
+    /// What each row's sum is multiplied with.
+    scale: [f32; R],
+    /// Where each row's result goes.
+    places: [usize; R],
+    output: Slots,
+}
+
+impl<V: Vector, const R: usize> Mix<'_, V, R> {
+    /// 64 columns at a time.
     #[inline(always)]
-    #[allow(clippy::too_many_arguments)]
-    fn mix<V: Vector, const R: usize>(
-        &self,
-        head: &Head,
-        end: usize,
-        stride: usize,
-        weights: &[f32],
-        scale: [f32; R],
-        places: &[usize; R],
-        output: Slots,
-    ) {
+    fn run(&self) {
         let mut column = 0;
         while column < self.head_dim {
             if column + 4 * LANES <= self.head_dim {
-                self.mix_columns::<V, R, 4>(head, end, stride, weights, scale, column, places, output);
+                self.columns::<4>(column);
                 column += 4 * LANES;
             } else {
-                self.mix_columns::<V, R, 1>(head, end, stride, weights, scale, column, places, output);
+                self.columns::<1>(column);
                 column += LANES;
             }
         }
     }
 
     #[inline(always)]
-    #[allow(clippy::too_many_arguments)]
-    fn mix_columns<V: Vector, const R: usize, const C: usize>(
-        &self,
-        head: &Head,
-        end: usize,
-        stride: usize,
-        weights: &[f32],
-        scale: [f32; R],
-        column: usize,
-        places: &[usize; R],
-        output: Slots,
-    ) {
-        let weights: [&[f32]; R] = std::array::from_fn(|r| &weights[r * stride..r * stride + end]);
-        let mut sums = [[V::splat(0.0); C]; R];
-        for (entry, values) in head.values.chunks_exact(self.head_dim).take(end).enumerate() {
+    fn columns<const C: usize>(&self, column: usize) {
+        let isa = self.isa;
+        let mut sums = [[V::splat(isa, 0.0); C]; R];
+        for (entry, values) in self.values.chunks_exact(self.head_dim).enumerate() {
             let values = values[column..column + C * LANES].as_chunks::<LANES>().0;
-            let values: [V; C] = std::array::from_fn(|c| V::load_halves(&values[c]));
-            for (sums, weights) in sums.iter_mut().zip(&weights) {
-                let weight = V::splat(weights[entry]);
+            let values: [V; C] = std::array::from_fn(|c| V::load_halves(isa, &values[c]));
+            for (sums, weights) in sums.iter_mut().zip(&self.weights) {
+                let weight = V::splat(isa, weights[entry]);
                 for (sum, value) in sums.iter_mut().zip(values) {
                     *sum = value.mul_add(weight, *sum);
                 }
@@ -316,8 +324,9 @@ impl<'a> Attend<'a> {
         for (r, sums) in sums.into_iter().enumerate() {
             for (c, sum) in sums.into_iter().enumerate() {
                 let mut values = [0.0; LANES];
-                sum.mul_add(V::splat(scale[r]), V::splat(0.0)).store(&mut values);
-                output.write(places[r] + column + c * LANES, &values);
+                let scaled = sum.mul_add(V::splat(isa, self.scale[r]), V::splat(isa, 0.0));
+                scaled.store(&mut values);
+                self.output.write(self.places[r] + column + c * LANES, &values);
             }
         }
     }

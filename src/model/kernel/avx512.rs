@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::activations::{Bytes, TILE};
 use super::form::{Form, HALVES, PackedType, Scales};
 use super::pack::PackedMatrix;
-use super::vector::Zmm;
+use super::vector::{Avx512, Zmm};
 use super::{Activations, BLOCK, LANES, Output, halves};
 
 /// Some rows of `x` times one group of `weight`.
@@ -16,7 +16,9 @@ use super::{Activations, BLOCK, LANES, Output, halves};
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 pub(super) unsafe fn group(weight: &PackedMatrix, group: usize, x: &Activations, rows: Range<usize>, output: Output) {
     if weight.is_floats() {
-        return halves::group::<Zmm>(weight, group, x, rows, output);
+        // SAFETY: the caller says that the processor has AVX-512 F.
+        let isa = unsafe { Avx512::new() };
+        return halves::group::<Zmm>(isa, weight, group, x, rows, output);
     }
     macro_rules! by_kind {
         ($($kind:ident)*) => {

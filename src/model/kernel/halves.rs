@@ -13,6 +13,7 @@ const TILE: usize = 4;
 /// Some rows of `x` times one group of `weight`.
 #[inline(always)]
 pub(super) fn group<V: Vector>(
+    isa: V::Isa,
     weight: &PackedMatrix,
     group: usize,
     x: &Activations,
@@ -20,13 +21,14 @@ pub(super) fn group<V: Vector>(
     output: Output,
 ) {
     match weight.kind() {
-        PackedType::BF16 => tiles::<V, true>(weight, group, x, rows, output),
-        _ => tiles::<V, false>(weight, group, x, rows, output),
+        PackedType::BF16 => tiles::<V, true>(isa, weight, group, x, rows, output),
+        _ => tiles::<V, false>(isa, weight, group, x, rows, output),
     }
 }
 
 #[inline(always)]
 fn tiles<V: Vector, const BF16: bool>(
+    isa: V::Isa,
     weight: &PackedMatrix,
     group: usize,
     x: &Activations,
@@ -35,17 +37,18 @@ fn tiles<V: Vector, const BF16: bool>(
 ) {
     let mut row = rows.start;
     while row + TILE <= rows.end {
-        tile::<V, BF16, TILE>(weight, group, x, row, output);
+        tile::<V, BF16, TILE>(isa, weight, group, x, row, output);
         row += TILE;
     }
     while row < rows.end {
-        tile::<V, BF16, 1>(weight, group, x, row, output);
+        tile::<V, BF16, 1>(isa, weight, group, x, row, output);
         row += 1;
     }
 }
 
 #[inline(always)]
 fn tile<V: Vector, const BF16: bool, const ROWS: usize>(
+    isa: V::Isa,
     weight: &PackedMatrix,
     group: usize,
     x: &Activations,
@@ -67,11 +70,11 @@ fn tile<V: Vector, const BF16: bool, const ROWS: usize>(
                 .0
         });
         let of_x: [&[[f32; LANES]]; ROWS] = std::array::from_fn(|r| x.row_floats(first + r).as_chunks().0);
-        let mut sums = [[V::splat(0.0); TILE]; ROWS];
+        let mut sums = [[V::splat(isa, 0.0); TILE]; ROWS];
         for at in 0..x.cols() / LANES {
-            let weights: [V; TILE] = std::array::from_fn(|w| V::load_16_bits::<BF16>(&of_weights[w][at]));
+            let weights: [V; TILE] = std::array::from_fn(|w| V::load_16_bits::<BF16>(isa, &of_weights[w][at]));
             for (sums, x) in sums.iter_mut().zip(&of_x) {
-                let x = V::load(&x[at]);
+                let x = V::load(isa, &x[at]);
                 for (sum, weights) in sums.iter_mut().zip(weights) {
                     *sum = weights.mul_add(x, *sum);
                 }

@@ -43,7 +43,7 @@ use activations::{Bytes, Scales};
 use attention::Attend;
 use vector::Lanes;
 #[cfg(target_arch = "x86_64")]
-use vector::Zmm;
+use vector::{Avx512, Zmm};
 
 /// Columns of a block.
 const BLOCK: usize = 32;
@@ -188,7 +188,7 @@ impl Output {
 }
 
 /// Defines a function that runs `$body` compiled for the instruction set at hand, with `V` as its
-/// [`vector::Vector`] and `FUSED` for whether it multiplies and adds at once.
+/// [`vector::Vector`], `ISA` as the witness of its instruction set, and `FUSED` for whether it multiplies and adds at once.
 macro_rules! dispatched {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
         $(#[$meta])*
@@ -198,6 +198,9 @@ macro_rules! dispatched {
             unsafe fn avx512($($arg: $type),*) $(-> $out)? {
                 #[allow(dead_code)]
                 type V = Zmm;
+                // SAFETY: this function runs only where the processor has AVX-512 F.
+                #[allow(dead_code)]
+                const ISA: Avx512 = unsafe { Avx512::new() };
                 #[allow(dead_code)]
                 const FUSED: bool = true;
                 $body
@@ -208,12 +211,16 @@ macro_rules! dispatched {
                 #[allow(dead_code)]
                 type V = Lanes<true>;
                 #[allow(dead_code)]
+                const ISA: () = ();
+                #[allow(dead_code)]
                 const FUSED: bool = true;
                 $body
             }
             fn portable($($arg: $type),*) $(-> $out)? {
                 #[allow(dead_code)]
                 type V = Lanes<false>;
+                #[allow(dead_code)]
+                const ISA: () = ();
                 #[allow(dead_code)]
                 const FUSED: bool = false;
                 $body
@@ -233,13 +240,13 @@ macro_rules! dispatched {
 
 dispatched! {
     fn split(x: &[f32], cols: usize, bytes: &mut [Bytes], scales: &mut [Scales]) {
-        activations::split::<V>(x, cols, bytes, scales)
+        activations::split::<V>(ISA, x, cols, bytes, scales)
     }
 }
 
 dispatched! {
     fn attend_part(attend: &Attend, items: Range<usize>, output: Slots) {
-        attend.run::<V, FUSED>(items, output)
+        attend.run::<V, FUSED>(ISA, items, output)
     }
 }
 

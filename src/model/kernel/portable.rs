@@ -38,7 +38,7 @@ fn group_inline<const FUSED: bool>(
     output: Output,
 ) {
     let Some(form) = weight.kind().form() else {
-        return halves::group::<Lanes<FUSED>>(weight, group, x, rows, output);
+        return halves::group::<Lanes<FUSED>>((), weight, group, x, rows, output);
     };
     let (first, end) = (rows.start, rows.end);
     for from in (first..end).step_by(TILE) {

@@ -7,13 +7,16 @@ use half::f16;
 
 use super::LANES;
 
-/// Sixteen floats.
+/// Sixteen floats. One is made only by who holds a witness that the processor has the instruction set, so that what is done
+/// with it is safe.
 pub(super) trait Vector: Copy {
-    fn splat(x: f32) -> Self;
-    fn load(from: &[f32; LANES]) -> Self;
-    fn load_halves(from: &[f16; LANES]) -> Self;
+    /// That the processor has the instruction set.
+    type Isa: Copy;
+    fn splat(isa: Self::Isa, x: f32) -> Self;
+    fn load(isa: Self::Isa, from: &[f32; LANES]) -> Self;
+    fn load_halves(isa: Self::Isa, from: &[f16; LANES]) -> Self;
     /// Of little-endian bytes: bfloats where `BF16`, else halves.
-    fn load_16_bits<const BF16: bool>(from: &[[u8; 2]; LANES]) -> Self;
+    fn load_16_bits<const BF16: bool>(isa: Self::Isa, from: &[[u8; 2]; LANES]) -> Self;
     fn store(self, to: &mut [f32; LANES]);
     /// self · by + plus
     fn mul_add(self, by: Self, plus: Self) -> Self;
@@ -30,23 +33,26 @@ pub(super) trait Vector: Copy {
 pub(super) struct Lanes<const FUSED: bool>([f32; LANES]);
 
 impl<const FUSED: bool> Vector for Lanes<FUSED> {
+    /// Plain Rust runs everywhere.
+    type Isa = ();
+
     #[inline(always)]
-    fn splat(x: f32) -> Self {
+    fn splat((): (), x: f32) -> Self {
         Lanes([x; LANES])
     }
 
     #[inline(always)]
-    fn load(from: &[f32; LANES]) -> Self {
+    fn load((): (), from: &[f32; LANES]) -> Self {
         Lanes(*from)
     }
 
     #[inline(always)]
-    fn load_halves(from: &[f16; LANES]) -> Self {
+    fn load_halves((): (), from: &[f16; LANES]) -> Self {
         Lanes(from.map(float))
     }
 
     #[inline(always)]
-    fn load_16_bits<const BF16: bool>(from: &[[u8; 2]; LANES]) -> Self {
+    fn load_16_bits<const BF16: bool>((): (), from: &[[u8; 2]; LANES]) -> Self {
         Lanes(from.map(|bytes| {
             if BF16 {
                 f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
@@ -112,7 +118,7 @@ pub fn across<const N: usize>(mut lanes: [f32; N], join: impl Fn(f32, f32) -> f3
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use x86::Zmm;
+pub(super) use x86::{Avx512, Zmm};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
@@ -120,31 +126,46 @@ mod x86 {
 
     use super::{LANES, Vector, f16};
 
-    /// An AVX-512 register. Only functions compiled for AVX-512 F may use it, on a CPU that has it.
+    /// A witness that the processor has AVX-512 F.
+    #[derive(Clone, Copy)]
+    pub struct Avx512(());
+
+    impl Avx512 {
+        /// # Safety
+        /// The processor must have AVX-512 F.
+        #[inline(always)]
+        pub const unsafe fn new() -> Self {
+            Avx512(())
+        }
+    }
+
+    /// An AVX-512 register. Functions compiled for AVX-512 F keep it in one.
     #[derive(Clone, Copy)]
     pub struct Zmm(__m512);
 
     impl Vector for Zmm {
+        type Isa = Avx512;
+
         #[inline(always)]
-        fn splat(x: f32) -> Self {
-            // SAFETY: the users of this type run on CPUs with AVX-512 F.
+        fn splat(_: Avx512, x: f32) -> Self {
+            // SAFETY: the witness says that the processor has AVX-512 F; whoever has a `Zmm` had one.
             Zmm(unsafe { _mm512_set1_ps(x) })
         }
 
         #[inline(always)]
-        fn load(from: &[f32; LANES]) -> Self {
+        fn load(_: Avx512, from: &[f32; LANES]) -> Self {
             // SAFETY: as above; an unaligned load of the sixteen floats.
             Zmm(unsafe { _mm512_loadu_ps(from.as_ptr()) })
         }
 
         #[inline(always)]
-        fn load_halves(from: &[f16; LANES]) -> Self {
+        fn load_halves(_: Avx512, from: &[f16; LANES]) -> Self {
             // SAFETY: as above; an unaligned load of the sixteen halves.
             Zmm(unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.as_ptr().cast())) })
         }
 
         #[inline(always)]
-        fn load_16_bits<const BF16: bool>(from: &[[u8; 2]; LANES]) -> Self {
+        fn load_16_bits<const BF16: bool>(_: Avx512, from: &[[u8; 2]; LANES]) -> Self {
             // SAFETY: as above; an unaligned load of the sixteen pairs of bytes.
             unsafe {
                 let bits = _mm256_loadu_si256(from.as_ptr().cast());

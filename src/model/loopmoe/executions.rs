@@ -3,7 +3,7 @@
 //! Layer l of the decoder is the l-th execution of the standard path (prefix, K times the body, suffix), with the
 //! iteration that it had in training; a repeat of it is the same execution with the same iteration once more.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Result, Tensor, bail};
 use candle_nn::ops::softmax_last_dim;
 
 use super::cache::{Context, Pass};
@@ -23,7 +23,7 @@ pub struct Executions {
     path: Vec<LoopExecution>,
     /// v_k of each execution whose norms are IterAdaLN.
     conditions: Vec<Option<Tensor>>,
-    excluded: Excluded,
+    none_excluded: Excluded,
 }
 
 impl Executions {
@@ -34,7 +34,7 @@ impl Executions {
             conditions: conditions.collect::<Result<_>>()?,
             path,
             model,
-            excluded: Excluded::new(),
+            none_excluded: Excluded::new(),
         })
     }
 
@@ -79,22 +79,47 @@ impl Executions {
         self.model.lens(hidden)?.to_dtype(DType::F32)
     }
 
-    /// One execution over (tokens, d). With `kv` the tokens also see the pass's earlier entries and leave theirs.
+    /// One execution over (tokens, d), no token going to an expert of `excluded`. With `kv` the tokens also see the pass's
+    /// earlier entries and leave theirs.
     pub fn run(
         &self,
         index: usize,
         hidden: &Tensor,
         chunk: &Chunk,
         kv: Option<&mut PassKv>,
-        observer: &mut dyn ExecutionObserver,
+        (excluded, observer): (&Excluded, &mut dyn ExecutionObserver),
     ) -> Result<Tensor> {
         let context = &mut Attended { chunk, kv };
         context.note();
-        let (pass, mut run) = (self.pass(index), self.run_over(chunk, context, observer));
+        let (pass, mut run) = (self.pass(index), self.run_over(chunk, context, (excluded, observer)));
         let layer = self.model.layer(pass.execution.layer);
         let condition = self.conditions[index].as_ref();
         let after = layer.forward(&hidden.unsqueeze(0)?, condition, (index, pass), &mut run)?;
         after.squeeze(0)
+    }
+
+    /// One execution over (tokens, d) behind tokens whose latents (tokens before, width) are known: what leaves it, and the
+    /// latents of these tokens. Both have gradients by `hidden`, the latents of the others have none.
+    pub fn run_behind(
+        &self,
+        index: usize,
+        hidden: &Tensor,
+        chunk: &Chunk,
+        past: Option<&Tensor>,
+    ) -> Result<(Tensor, Tensor)> {
+        let mut context = Behind {
+            past: past.map(|past| past.unsqueeze(0)).transpose()?,
+            latents: None,
+        };
+        let (pass, observer) = (self.pass(index), &mut ());
+        let mut run = self.run_over(chunk, &mut context, (&self.none_excluded, observer));
+        let layer = self.model.layer(pass.execution.layer);
+        let condition = self.conditions[index].as_ref();
+        let after = layer.forward(&hidden.unsqueeze(0)?, condition, (index, pass), &mut run)?;
+        let Some(latents) = context.latents else {
+            bail!("execution {index} has no attention");
+        };
+        Ok((after.squeeze(0)?, latents.squeeze(0)?))
     }
 
     /// Leaves the latents of tokens (tokens, d) that do not run the execution.
@@ -102,7 +127,7 @@ impl Executions {
         let context = &mut Attended { chunk, kv: Some(kv) };
         context.note();
         let (pass, observer) = (self.pass(index), &mut ());
-        let mut run = self.run_over(chunk, context, observer);
+        let mut run = self.run_over(chunk, context, (&self.none_excluded, observer));
         let layer = self.model.layer(pass.execution.layer);
         layer.fill(&hidden.unsqueeze(0)?, self.conditions[index].as_ref(), pass, &mut run)
     }
@@ -134,8 +159,8 @@ impl Executions {
     fn run_over<'a>(
         &'a self,
         chunk: &Chunk,
-        context: &'a mut Attended,
-        observer: &'a mut dyn ExecutionObserver,
+        context: &'a mut dyn Context,
+        (excluded, observer): (&'a Excluded, &'a mut dyn ExecutionObserver),
     ) -> Run<'a> {
         Run {
             rope: Rope {
@@ -143,7 +168,7 @@ impl Executions {
                 sin: chunk.sin().clone(),
             },
             context,
-            excluded: &self.excluded,
+            excluded,
             observer,
         }
     }
@@ -184,5 +209,23 @@ impl Context for Attended<'_> {
             None => scores,
         };
         softmax_last_dim(&scores)?.reshape((batch, rows, keys))
+    }
+}
+
+/// Attention over a chunk in order and the latents before it, which stay as they are.
+struct Behind {
+    /// (1, tokens before, width)
+    past: Option<Tensor>,
+    /// Those of the chunk, (1, tokens, width).
+    latents: Option<Tensor>,
+}
+
+impl Context for Behind {
+    fn extend(&mut self, _: Pass, new: &Tensor) -> Result<(Tensor, usize)> {
+        self.latents = Some(new.clone());
+        match &self.past {
+            None => Ok((new.clone(), 0)),
+            Some(past) => Ok((Tensor::cat(&[past, new], 1)?, past.dim(1)?)),
+        }
     }
 }

@@ -7,7 +7,7 @@ use super::decoder::{Modulation, Seen};
 /// The experts of a token in an execution, and what IterAdaLN made of its norms.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ExpertUse {
-    /// Expert and weight, the greatest affinity first; the weights sum to 1. Empty where the feed-forward is dense.
+    /// Expert and weight, the greatest weight first; the weights sum to 1. Empty where the feed-forward is dense.
     pub experts: Vec<(usize, f32)>,
     /// Of the attention; none outside the loop.
     pub attention: Option<ModulationSize>,
@@ -34,9 +34,12 @@ impl ExpertUse {
         if row >= seen.before.dim(1)? {
             return Ok(None);
         }
+        let mut experts = seen.routing.map(|r| r.of_token(row)).transpose()?.unwrap_or_default();
+        // The model chooses by affinity and bias, of which only the former makes the weight.
+        experts.sort_by(|a, b| b.1.total_cmp(&a.1));
         let size = |modulation: Option<&Modulation>| modulation.map(|m| ModulationSize::of_row(m, row)).transpose();
         Ok(Some(ExpertUse {
-            experts: seen.routing.map(|r| r.of_token(row)).transpose()?.unwrap_or_default(),
+            experts,
             attention: size(seen.attention)?,
             feed_forward: size(seen.moe)?,
         }))
@@ -69,7 +72,34 @@ impl ModulationSize {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Tensor;
+
     use super::*;
+    use crate::model::loopmoe::{Excluded, LatentCache, testing};
+
+    #[test]
+    fn experts_stand_by_their_weight() {
+        let model = testing::model(&testing::tiny(), 3);
+        let path = testing::tiny().standard_path(3);
+        let mut rows = 0;
+        let mut chosen_otherwise = 0;
+        let mut observe = |seen: &Seen| -> Result<()> {
+            for row in 0..seen.before.dim(1)? {
+                let own = ExpertUse::of_row(seen, row)?.unwrap().experts;
+                assert!(own.is_sorted_by(|a, b| a.1 >= b.1), "{own:?}");
+                rows += own.len();
+                let chosen = seen.routing.map(|r| r.of_token(row)).transpose()?.unwrap_or_default();
+                chosen_otherwise += usize::from(chosen != own);
+            }
+            Ok(())
+        };
+        let ids: Tensor = testing::ids(&[1, 5, 9, 2, 2, 12, 0, 7, 3, 4, 6, 8]);
+        let mut cache = LatentCache::default();
+        model
+            .forward(&ids, &path, &mut cache, &Excluded::new(), &mut observe)
+            .unwrap();
+        assert!(rows > 0 && chosen_otherwise > 0, "the bias changes an order somewhere");
+    }
 
     #[test]
     fn experts_are_compared_as_sets() {

@@ -11,7 +11,7 @@ const WORDS: &str = "<s> . = , ; : + - * < ( ) [ ] { } 0 1 2 3 4 5 6 7 8 9 a b c
 /// A word that no token stands for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "'{}' is none of the {known} words that this model knows{hint}: it solves problems like 'calc 3 + 5 * 2 =' and knows no \
+    "'{}' is none of the {known} words that this model knows{hint}: it solves problems like 'sort 7 2 9 4 =' and knows no \
      language; its words are: {all}",
     word.escape_debug()
 )]

@@ -63,11 +63,11 @@ fn mistakes_name_line_column_and_what_was_expected() {
     for (text, expected) in [
         (
             "\nbugdet 3",
-            "line 2, column 1: expected scope, kv, dial, budget, program, seed or pin, found 'bugdet'",
+            "line 2, column 1: expected scope, kv, dial, budget, program, seed, pin or exclude, found 'bugdet'",
         ),
         (
             "  off",
-            "line 1, column 6: expected scope, kv, dial, budget, program, seed or pin, found the end of the line",
+            "line 1, column 6: expected scope, kv, dial, budget, program, seed, pin or exclude, found the end of the line",
         ),
         ("dial 2", "line 1, column 6: expected a number from -1"),
         ("dial nan", "line 1, column 6: expected a number from -1"),
@@ -111,6 +111,7 @@ fn any_override() -> impl Strategy<Value = Override> {
         (-1.0f64..=1.0).prop_map(Override::Dial),
         (1usize..=60).prop_map(Override::Budget),
         any::<u64>().prop_map(Override::Seed),
+        (0usize..6, 0usize..40).prop_map(|(layer, expert)| Override::ExcludeExpert(ExcludedExpert { layer, expert })),
         proptest::collection::vec(0usize..30, 0..40).prop_map(|l| Override::Program(Program::from_layers(l))),
         pin,
     ]
@@ -120,7 +121,7 @@ proptest! {
     #[test]
     fn what_is_written_is_read_again(items in proptest::collection::vec((any_override(), "[a-z# é]{0,9}"), 0..8)) {
         let line = |(what, note): (Override, String)| {
-            let on = matches!(what, Override::Pin(_));
+            let on = what.may_be_many();
             OverrideLine::Item(OverrideItem { what, on, note: note.trim().to_owned() })
         };
         let overrides = Overrides { lines: items.into_iter().map(line).collect() };

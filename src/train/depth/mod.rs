@@ -69,7 +69,7 @@ impl Default for DepthSettings {
             prompt_tokens: 96,
             answer_tokens: 112,
             temperature: 0.7,
-            steps: 400,
+            steps: 360,
             batch: 16,
             width: 64,
             learning_rate: 2e-3,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DepthSettings;
 use crate::eval::parallel::for_each_ordered;
-use crate::eval::text::answers::{LEAST_ANSWER, Prompts, Text, answer, in_turns, sampling};
+use crate::eval::text::answers::{Prompts, Text, answer, in_turns, least_answer, sampling};
 use crate::line_file::{Existing, FileWords, LineFile, difference, to_line, whole_lines};
 use crate::model::Model;
 
@@ -133,8 +133,9 @@ pub fn write(
     }
     let texts = chosen.into_iter().zip(answers);
     let texts = texts.map(|(prompt, answer)| Text { prompt, answer });
+    let least = least_answer(&model.decoder);
     let long_enough = |texts: &[Text]| {
-        let texts = texts.iter().filter(|text| text.answer.len() >= LEAST_ANSWER);
+        let texts = texts.iter().filter(|text| text.answer.len() >= least);
         texts.cloned().collect::<Vec<_>>()
     };
     let texts: Vec<Text> = texts.collect();

@@ -5,14 +5,52 @@ use ratatui::layout::Position;
 
 use super::{Dialog, DialogArea, Handled, Offer, closed, help, opened, quoted, stays, typing};
 use crate::engine::{AskId, InspectionResult, Stage};
+use crate::trace::ExcludedExpert;
 use crate::tui::action::UiAction::{
-    self, Accept, BottomLayer, Branch, Close, Dismiss, Down, Flips, FollowNext, FollowTyped, Force, Help, Inside, Left,
-    Right, TopLayer, Up,
+    self, Accept, BottomLayer, Branch, Close, Dismiss, Down, ExcludeExpert, Flips, FollowNext, FollowTyped, Force,
+    Help, Inside, Left, Right, TopLayer, Up,
 };
 use crate::tui::app::App;
 use crate::tui::inside::{Follow, InsideDialog, PendingQuestion};
 use crate::tui::line_edit::LineEdit;
 use crate::tui::{update, view};
+
+impl InsideDialog {
+    /// The next run does without the selected layer's expert of the greatest weight that is not excluded yet.
+    fn exclude_expert(&self, app: &mut App) {
+        let looped = app.shown.as_ref().and_then(|run| run.looped());
+        let Some(looped) = looped else {
+            return app.info("no experts to exclude: only a looped model has some (--model loopmoe)");
+        };
+        let (layer, iteration) = looped.execution(app.ui.cursor.layer);
+        let inspection = self.inspection.here();
+        let stage = inspection.and_then(|inspection| {
+            let at = inspection.of_layer(app.ui.cursor.layer).last()?;
+            inspection.stages[at].experts.as_ref()
+        });
+        let Some(used) = stage else {
+            return app.info("its experts are not known yet");
+        };
+        let excluded = |expert: usize| ExcludedExpert { layer, expert };
+        let mut left = used.experts.iter().map(|(expert, _)| excluded(*expert));
+        match left.find(|expert| !app.settings.excluded_experts.contains(expert)) {
+            None if used.experts.is_empty() => app.info(format!("layer {layer} is dense: it has no experts")),
+            None => app.info(format!(
+                "all experts of this execution of layer {layer} are excluded already"
+            )),
+            Some(expert) => {
+                app.settings.excluded_experts.push(expert);
+                let keys = app.ui.keymap.keys_for(UiAction::Overrides, "grid");
+                let list = keys.first().map_or("the palette", String::as_str);
+                let everywhere = iteration.map_or("", |_| ", in every iteration");
+                app.info(format!(
+                    "the next run does without expert {} of layer {layer}{everywhere}; {list} in the map takes it back",
+                    expert.expert
+                ));
+            }
+        }
+    }
+}
 
 impl Dialog for InsideDialog {
     fn context(&self, _app: &App) -> &'static str {
@@ -22,23 +60,27 @@ impl Dialog for InsideDialog {
         }
     }
 
-    fn keys(&self, _app: &App) -> Vec<Offer> {
-        match self.edit {
-            Some(_) => vec![(Accept, "follow it"), (Close, "cancel")],
-            None => vec![
-                (Close, "close"),
-                (Left, "token"),
-                (Right, "token"),
-                (Up, "layer"),
-                (Down, "layer"),
-                (FollowNext, "follow a next token"),
-                (FollowTyped, "follow a word"),
-                (Flips, "flip"),
-                (Branch, "branch"),
-                (Force, "other token"),
-                (Help, "help"),
-            ],
+    fn keys(&self, app: &App) -> Vec<Offer> {
+        if self.edit.is_some() {
+            return vec![(Accept, "follow it"), (Close, "cancel")];
         }
+        let has_experts = app.shown.as_ref().is_some_and(|run| run.looped().is_some());
+        let offers = [
+            (Close, "close"),
+            (Left, "token"),
+            (Right, "token"),
+            (Up, "layer"),
+            (Down, "layer"),
+            (ExcludeExpert, "exclude its expert"),
+            (FollowNext, "follow a next token"),
+            (FollowTyped, "follow a word"),
+            (Flips, "flip"),
+            (Branch, "branch"),
+            (Force, "other token"),
+            (Help, "help"),
+        ];
+        let serves = |offer: &Offer| has_experts || offer.0 != ExcludeExpert;
+        offers.into_iter().filter(serves).collect()
     }
 
     fn handle(mut self, app: &mut App, action: UiAction) -> Handled {
@@ -57,6 +99,7 @@ impl Dialog for InsideDialog {
         }
         match action {
             FollowNext => self.follow_next(),
+            ExcludeExpert => self.exclude_expert(app),
             FollowTyped => self.edit = Some(LineEdit::default()),
             Close | Dismiss | Inside => return closed(),
             Help => return help(),

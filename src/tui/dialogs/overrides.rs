@@ -4,6 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Position;
 
 use super::{Dialog, DialogArea, Handled, Offer, TYPED, closed, help, moved, stays, typing};
+use crate::trace::ExcludedExpert;
 use crate::tui::action::UiAction::{
     self, Accept, Add, Close, Dismiss, LoadOverrides, Remove, Rerun, SaveOverrides, Toggle,
 };
@@ -99,6 +100,11 @@ fn typed(app: &mut App, list: &mut OverrideList, mut edit: LineEdit, action: UiA
         UiAction::Accept => {
             let row = (list.purpose == EditPurpose::Row).then_some(list.row);
             let layers = app.model_layers();
+            if let Some(message) = no_such_expert(app, &edit.text) {
+                edit.refuse(message);
+                list.edit = Some(edit);
+                return;
+            }
             match override_list::accept(&mut app.settings, &mut app.off, row, &edit.text, layers) {
                 Ok(row) => list.row = row,
                 Err(error) => {
@@ -110,6 +116,26 @@ fn typed(app: &mut App, list: &mut OverrideList, mut edit: LineEdit, action: UiA
         }
         _ => list.edit = Some(edit),
     }
+}
+
+/// Why the model cannot do without a typed expert, as far as is known of it without asking.
+fn no_such_expert(app: &App, text: &str) -> Option<String> {
+    let model = app.ready()?;
+    let expert: ExcludedExpert = text.trim().strip_prefix("exclude ")?.trim().parse().ok()?;
+    let Some(looped) = &model.looped else {
+        return Some(format!(
+            "{} has no experts: a looped model has (--model loopmoe)",
+            model.name
+        ));
+    };
+    let layers = looped.execution(model.layers - 1).0 + 1;
+    (expert.layer >= layers).then(|| {
+        format!(
+            "there is no layer {}; those with weights of their own are 0-{}",
+            expert.layer,
+            layers - 1
+        )
+    })
 }
 
 /// In the list itself.

@@ -60,7 +60,7 @@ fn edits_replace_and_mistakes_change_nothing() {
     assert_eq!(list(&settings, &off)[3], "-pin 9=skip");
     let before = (settings.clone(), off.clone());
     for (text, part, column) in [
-        ("pni 7=skip", "seed or pin, found 'pni'", Some(1)),
+        ("pni 7=skip", "pin or exclude, found 'pni'", Some(1)),
         (" pin 7=jump", "jump", Some(6)),
         ("pin 99=skip", "no layer 99", Some(5)),
         ("budget many", "found 'many'", Some(8)),

@@ -164,8 +164,8 @@ pub(in crate::tui) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         Quit => app.quit = true,
         Interrupt => return requests::interrupt(app),
         // In dialogs only.
-        Accept | Toggle | Freeze | FollowNext | FollowTyped | Add | SearchExample | SearchSort | LoopBest
-        | LoopMeasure | Remove | SaveOverrides | LoadOverrides | LoadPrompts | Close => {}
+        Accept | Toggle | Freeze | FollowNext | FollowTyped | ExcludeExpert | Add | SearchExample | SearchSort
+        | LoopBest | LoopMeasure | Remove | SaveOverrides | LoadOverrides | LoadPrompts | Close => {}
     }
     Vec::new()
 }

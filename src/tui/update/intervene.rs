@@ -74,6 +74,10 @@ pub(in crate::tui) fn go_on_with(app: &mut App, dialog: NextDialog) -> (Option<O
     let PendingQuestion::Here(intervention) = &dialog.intervention else {
         return (Some(dialog.into()), Vec::new());
     };
+    if intervention.changes_nothing() {
+        app.info("the next token does that already: choose another action or layer, or step on without a pin");
+        return (Some(dialog.into()), Vec::new());
+    }
     let Some(run) = &app.shown else {
         return (None, Vec::new());
     };

@@ -3,7 +3,7 @@
 use super::super::action::UiAction;
 use super::super::app::{App, ModelState};
 use super::super::lens::TOP;
-use super::super::ui::Focus;
+use super::super::ui::{Focus, LensContents};
 use super::{focus, inside};
 use crate::engine::{AskId, Command, ENDED, InspectionRequest, InspectionResult};
 
@@ -13,10 +13,15 @@ pub(super) fn toggle(app: &mut App) {
         (app.lens.stopped, app.lens.refused) = (false, None);
         return;
     }
-    if app.shown.is_none() {
+    let Some(run) = &app.shown else {
         return app.info("there is nothing to look into yet: run a prompt, or open a recording");
+    };
+    if app.ui.map.lens && run.looped().is_some() && app.ui.map.lens_shows == LensContents::Words {
+        app.ui.map.lens_shows = LensContents::Experts;
+        return app.info("experts by execution: bright where others than in the last iteration");
     }
     app.ui.map.lens = !app.ui.map.lens;
+    app.ui.map.lens_shows = LensContents::Words;
     app.ui.map.first_token = 0;
     (app.lens.stopped, app.lens.refused) = (false, None);
     if !app.ui.map.lens {

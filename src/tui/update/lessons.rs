@@ -56,10 +56,22 @@ fn turn(app: &mut App, forward: bool) -> Vec<Command> {
             app.info("the lesson is over");
         }
         false if page > 0 => set_page(app, page.min(pages) - 1),
-        false if step > 0 => return enter(app, lesson, step - 1),
+        false if step > 0 => {
+            let before = shown_before(app, step - 1);
+            let opened = before.map_or_else(Vec::new, |show| open(app, show));
+            return [opened, enter(app, lesson, step - 1)].concat();
+        }
         false => {}
     }
     Vec::new()
+}
+
+/// What a step that opens nothing itself speaks of, where it is no run of the user's: what the last step before it opened.
+fn shown_before(app: &App, at: usize) -> Option<Show> {
+    let (lesson, _) = app.tour.as_ref()?.of(app)?;
+    let from = lesson.steps[..=at].iter().rposition(|step| step.show.is_some())?;
+    let own = lesson.steps[from + 1..=at].iter().any(|step| step.model);
+    (from < at && !own).then(|| lesson.steps[from].show.clone())?
 }
 
 fn set_page(app: &mut App, page: usize) {

@@ -15,7 +15,13 @@ use crate::trace::{Settings, Trace};
 /// the screen.
 pub(in crate::tui) fn run(app: &mut App, again: bool) -> Vec<Command> {
     let Some((prompt, text)) = prompt(app, again) else {
-        app.error("the prompt is empty: type a question, then press Enter");
+        let keys = app.ui.keymap.keys_for(UiAction::Rerun, "grid");
+        app.error(match keys.first().filter(|_| app.shown.is_some()) {
+            Some(again) => format!(
+                "the prompt is empty: type a question, then press Enter; {again} in the map runs the prompt of this run again"
+            ),
+            None => "the prompt is empty: type a question, then press Enter".to_owned(),
+        });
         focus(app, Focus::Prompt);
         return Vec::new();
     };

@@ -103,6 +103,11 @@ fn loaded(app: &mut App, note: Option<String>, without_routers: bool) -> Vec<Com
                     )
                 }
                 true => "the model is ready, without routers: every layer is executed. Enter runs the prompt".to_owned(),
+                false if app.prompt.is_blank() && app.shown.is_some() => {
+                    let keys = app.ui.keymap.keys_for(UiAction::Rerun, Focus::Map.context());
+                    let again = keys.first().map_or("the palette", String::as_str);
+                    format!("the model is ready: {again} in the map runs this prompt again")
+                }
                 false => "the model is ready: Enter runs the prompt".to_owned(),
             });
             Vec::new()

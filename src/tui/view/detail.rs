@@ -167,7 +167,7 @@ fn facts(app: &App, run: &Run, decision: &Decision, width: u16) -> Vec<Vec<Piece
     let mut rows = Vec::new();
     if let (Some(margin), Some(entropy)) = (decision.margin(), decision.entropy()) {
         let mut row = pair("margin", format!("{margin:.3}  "));
-        row.extend(pair("entropy", format!("{entropy:.2} bit")));
+        row.extend(pair("entropy", format!("{:.2} bit", entropy.abs())));
         rows.push(row);
     }
     rows.extend(shadow(app, run, decision));
@@ -288,7 +288,7 @@ fn overview(app: &App, run: &Run, area: Rect, y: u16, buffer: &mut Buffer) {
     ];
     if let Some(table) = dial::calibration(settings, run.trace.header.routers.as_ref()) {
         let expected = dial::short(table, settings.dial);
-        let alone = settings.pins.is_empty() && settings.budget.is_none();
+        let alone = settings.pins.is_empty() && settings.budget.is_none() && settings.excluded_experts.is_empty();
         let name = if alone { "expected" } else { "routers alone" };
         rows.insert(3, pair(name, expected));
     }

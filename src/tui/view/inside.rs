@@ -249,18 +249,21 @@ fn draw_row(pieces: &[Piece], area: Rect, y: u16, buffer: &mut Buffer) {
     }
 }
 
-/// What the same layer did in the iteration before.
-fn before<'i>(app: &App, inspection: &'i Inspection, stage: &Stage) -> Option<&'i ExpertUse> {
+/// What the same layer did in the last iteration before that ran.
+pub(in crate::tui) fn before<'i>(app: &App, inspection: &'i Inspection, stage: &Stage) -> Option<&'i ExpertUse> {
     let looped = app.shown.as_ref()?.looped()?;
     let (layer, _) = stage.block?;
-    let (_, Some(2..)) = looped.execution(layer) else {
+    let (_, Some(iteration)) = looped.execution(layer) else {
         return None;
     };
-    let earlier = |s: &&Stage| s.block == Some((layer - looped.layers, 0));
-    inspection.stages.iter().find(earlier)?.experts.as_ref()
+    let ran = |back: usize| {
+        let earlier = |s: &&Stage| s.carried_out && s.block.is_some_and(|(l, _)| l + back * looped.layers == layer);
+        inspection.stages.iter().rfind(earlier)?.experts.as_ref()
+    };
+    (1..iteration).find_map(ran)
 }
 
-/// `3 17 5 9  J .33`: the experts, and how many they share with those of the iteration before.
+/// `3 17 5 9  J .33`: the experts, and how many they share with those of the last iteration that ran.
 fn chosen(experts: &ExpertUse, before: Option<&ExpertUse>) -> String {
     if experts.experts.is_empty() {
         return "dense".to_owned();
@@ -289,7 +292,7 @@ fn heading(app: &App, columns: &Columns, followed: Option<&Followed>) -> Vec<Pie
         text += &format!("{name}{:<w$}", "rank", w = FOLLOW - BAR - 7);
     }
     match (columns.experts, columns.more) {
-        (true, _) => text += "  experts, J with the iteration before",
+        (true, _) => text += "  experts, J with the last iteration",
         (false, 0) => {}
         (false, _) => text += "  or",
     }

@@ -1,5 +1,6 @@
 //! The map as a logit lens: in each cell the token that the layer would say, executions of a repeated layer side by
-//! side, and a mark where the token that the run says in the end stands from there on.
+//! side, and a mark where the token that the run says in the end stands from there on. In a LoopMoE model the same map has
+//! the experts of each execution instead, and how many of them the iteration before had chosen too.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -10,6 +11,7 @@ use super::super::app::App;
 use super::super::grid::{Column, Grid};
 use super::super::run::Run;
 use super::super::theme::Role;
+use super::super::ui::LensContents;
 use super::super::widgets::flow::fit;
 use super::tape::one_line;
 use super::{cell, put};
@@ -21,6 +23,18 @@ use crate::text::escape_controls;
 const SETTLES: char = '◆';
 const SETTLED: char = '=';
 const SKIPPED: char = '·';
+
+/// Of the experts of an execution the last iteration that ran had all, some, or none.
+const ALL_KEPT: char = '=';
+const SOME_KEPT: char = '~';
+const NONE_KEPT: char = '≠';
+
+pub(super) fn title(app: &App) -> &'static str {
+    match app.ui.map.lens_shows {
+        LensContents::Words => "Logit lens: layers × tokens",
+        LensContents::Experts => "Experts: executions × tokens",
+    }
+}
 
 /// How far it is, or why it stands still.
 pub(super) fn remark(app: &App) -> String {
@@ -34,6 +48,19 @@ pub(super) fn remark(app: &App) -> String {
 
 /// Glyph, style and meaning of what the cells show.
 pub(super) fn legend(app: &App) -> Vec<(String, Style, &'static str)> {
+    if app.ui.map.lens_shows == LensContents::Experts {
+        let kept = |share: f32| kept(app, Some(share));
+        return vec![
+            (
+                NONE_KEPT.to_string(),
+                kept(0.0).1,
+                "none of the last iteration's experts",
+            ),
+            (SOME_KEPT.to_string(), kept(0.5).1, "some"),
+            (ALL_KEPT.to_string(), kept(1.0).1, "all"),
+            (format!("{SKIPPED}3"), app.ui.theme.style(Role::Muted), "skipped"),
+        ];
+    }
     vec![
         (SETTLES.to_string(), settles(app), "final token from here on"),
         (SETTLED.to_string(), app.ui.theme.style(Role::Execute), "and above"),
@@ -63,6 +90,9 @@ pub(super) fn cells(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
                 false => Style::new(),
             };
             let (sign, text, style) = match said {
+                Some(said) if app.ui.map.lens_shows == LensContents::Experts => {
+                    gone_to(app, said, layer, usize::from(area.width.saturating_sub(1)))
+                }
                 Some(said) => said_by(app, said, from, layer, usize::from(area.width.saturating_sub(1))),
                 None => (' ', unknown(app, run, layer, token), app.ui.theme.style(Role::Muted)),
             };
@@ -104,6 +134,55 @@ fn said_by(app: &App, said: &Inspection, from: Option<usize>, layer: usize, widt
         _ => (' ', app.ui.theme.style(Role::Text)),
     };
     (sign, texts(&stages, width), style)
+}
+
+/// Sign and style of the share of experts (Jaccard) that the last iteration that ran had chosen too; none where none ran.
+fn kept(app: &App, share: Option<f32>) -> (char, Style) {
+    let theme = &app.ui.theme;
+    match share {
+        None => (' ', theme.style(Role::Text)),
+        Some(0.0) => (NONE_KEPT, theme.style(Role::Accent).add_modifier(Modifier::BOLD)),
+        Some(1.0) => (ALL_KEPT, theme.style(Role::Muted)),
+        Some(_) => (SOME_KEPT, theme.style(Role::Execute)),
+    }
+}
+
+/// The experts that an execution went to, the one of the greatest weight first, and how they compare with the last
+/// iteration that ran.
+fn gone_to(app: &App, said: &Inspection, layer: usize, width: usize) -> (char, String, Style) {
+    let Some(stage) = said.of_layer(layer).last().map(|at| &said.stages[at]) else {
+        return (' ', String::new(), Style::new());
+    };
+    let Some(own) = stage.experts.as_ref().filter(|own| !own.experts.is_empty()) else {
+        return (' ', fit("dense", width), app.ui.theme.style(Role::Muted));
+    };
+    let names: Vec<String> = own.experts.iter().map(|(expert, _)| expert.to_string()).collect();
+    let text = whole(&names, width);
+    if !stage.carried_out {
+        return (SKIPPED, text, app.ui.theme.style(Role::Muted));
+    }
+    let (sign, style) = kept(
+        app,
+        super::inside::before(app, said, stage).and_then(|before| own.jaccard(before)),
+    );
+    (sign, text, style)
+}
+
+/// As many names as fit, none cut, with a sign for those that do not.
+fn whole(names: &[String], width: usize) -> String {
+    let all = names.join(" ");
+    if all.width() <= width {
+        return all;
+    }
+    let mut text = String::new();
+    for name in names {
+        if text.width() + name.width() + 2 > width {
+            break;
+        }
+        text += name;
+        text.push(' ');
+    }
+    text + "…"
 }
 
 /// What the executions of a layer say: `word`, `word×2`, `one→two`.
@@ -160,6 +239,22 @@ pub(super) fn facts(app: &App) -> Vec<(String, Role)> {
         }
     }
     let stage = at.last().map(|&at| &said.stages[at]);
+    if let Some((stage, own)) = stage.and_then(|stage| Some((stage, stage.experts.as_ref()?)))
+        && !own.experts.is_empty()
+    {
+        let names: Vec<String> = own
+            .experts
+            .iter()
+            .map(|(expert, weight)| format!("{expert} ({weight:.2})"))
+            .collect();
+        rows.push((format!("experts {}", names.join(" ")), Role::Text));
+        if let Some(shared) = super::inside::before(app, said, stage).and_then(|before| own.jaccard(before)) {
+            rows.push((
+                format!("  Jaccard {shared:.2} with the last iteration that ran"),
+                Role::Muted,
+            ));
+        }
+    }
     if let Some(stage) = stage {
         rows.push((
             format!("KL to end {:.2}, entropy {:.2} nats", stage.kl, stage.lens.entropy),

@@ -31,7 +31,7 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     }
     let grid = Grid::new(app, run, area);
     let (title, remark) = match app.ui.map.lens {
-        true => ("Logit lens: layers × tokens", lens::remark(app)),
+        true => (lens::title(app), lens::remark(app)),
         false => ("Layers × tokens", remark(app, run, &grid)),
     };
     pane::frame(app, area, focused, title, &remark, buffer);

@@ -71,10 +71,17 @@ pub(in crate::tui) fn draw(app: &App, dialog: &NextDialog, body: Rect, buffer: &
             keys(UiAction::Up),
             keys(UiAction::Down)
         ),
-        format!(
-            "{} goes on with it: a branch, held again behind this token",
-            keys(UiAction::Accept)
-        ),
+        match dialog
+            .intervention
+            .here()
+            .is_some_and(|intervention| intervention.changes_nothing())
+        {
+            true => "this is decided already: choose another action, or another layer".to_owned(),
+            false => format!(
+                "{} goes on with it: a branch, held again behind this token",
+                keys(UiAction::Accept)
+            ),
+        },
         format!(
             "{} goes on without it, one token; {} leaves the run held as it is",
             keys(UiAction::StepToken),

@@ -156,6 +156,10 @@ fn parts(app: &App, width: u16) -> Vec<Part> {
         0 => {}
         n => parts.push(part(3, Role::Pin, format!("{n} pin{}", plural(n)))),
     }
+    match settings.excluded_experts.len() {
+        0 => {}
+        n => parts.push(part(2, Role::Pin, format!("{n} expert{} excluded", plural(n)))),
+    }
     // Where nothing else goes on, the state says it.
     if let Some(text) = training(app).filter(|_| app.is_busy() || app.search.is_running()) {
         parts.push(part(6, Role::Accent, text));

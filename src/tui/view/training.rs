@@ -15,8 +15,15 @@ use crate::text::escape_controls;
 
 /// What the training is, before it is begun.
 const ABOUT: &str = "a small network at each layer learns which tokens can do without it, from answers that this model \
-    writes itself (drllm-tui train --method depth). Then the map has something to show: easy tokens skip layers, hard ones \
-    run them, and the dial sets how many.";
+    writes itself (drllm-tui train --method depth).";
+
+/// What they are good for, where the model has none.
+const FIRST: &str = "Then the map has something to show: easy tokens skip layers, hard ones run them, and the dial sets how \
+    many.";
+
+/// Where some are loaded.
+const ALREADY: &str = "Routers are loaded already; those that are trained here take their place when they are done. The \
+    ones that ship stay `built-in`.";
 
 /// What goes on meanwhile.
 const MEANWHILE: &str = "The model can be used meanwhile, more slowly: both share the cores. Leaving the explorer stops \
@@ -50,7 +57,9 @@ pub(in crate::tui) fn draw(app: &App, body: Rect, buffer: &mut Buffer) {
             style(Role::Text),
         );
     } else {
-        page.text(&format!("For {name}: {ABOUT}"), style(Role::Text));
+        let has_some = app.next_routers().is_some_and(|routers| routers.is_some());
+        let then = if has_some { ALREADY } else { FIRST };
+        page.text(&format!("For {name}: {ABOUT} {then}"), style(Role::Text));
         page.y += 1;
         for size in Size::ALL {
             let here = size == training.size;

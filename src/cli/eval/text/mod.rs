@@ -20,13 +20,14 @@ use crate::cli::table;
 use crate::engine::notes::{dial_for_depth, notes};
 use crate::engine::{kv_of, load_routers};
 use crate::eval::report::ReportFormat;
+use crate::eval::text::answers::most_answer;
 use crate::eval::text::generation::generate;
 use crate::eval::text::report::MeasuredTexts;
 use crate::eval::text::sweep::{TextSweep, sweep};
 use crate::eval::text::texts::{Limits, ordinary, own};
 use crate::eval::text::{DialPosition, HeldOut, TextOrigin, TextReport, curve};
 use crate::eval::text::{Prompts, Text};
-use crate::model::Model;
+use crate::model::{Decoder, Model};
 use crate::progress::Tell;
 use crate::router::Router;
 use crate::trace::{KvMode, RouterInfo, Scope, Settings};
@@ -54,36 +55,48 @@ impl Source<'_> {
     }
 }
 
-/// Where the texts that are measured come from, and those that the static controls are chosen on.
-fn sources<'a>(args: &'a EvalArgs, files: &'a [PathBuf]) -> Result<(Source<'a>, Option<Source<'a>>)> {
+/// The prompts of the files that are measured, and of those that the static controls are chosen on; `None` where no file
+/// is named, or files hold whole texts.
+///
+/// # Errors
+/// Files that cannot be read, and options that need some.
+fn read_prompts(args: &EvalArgs, files: &[PathBuf]) -> Result<[Option<Prompts>; 2]> {
     let is_own = args.text.kind() == TextOrigin::Own;
     if !is_own && files.is_empty() {
         let message = "--ordinary needs files: name them after --text, for the prompts that ship have no answers";
         return Err(UsageError::new(message).into());
     }
-    let read = |files: &'a [PathBuf], shipped: fn() -> Prompts| {
-        let prompts = match files {
-            [] => Some(shipped()),
-            files if is_own => Some(Prompts::read(files)?),
-            _ => None,
-        };
-        anyhow::Ok(Source { files, prompts })
+    let read = |files: &[PathBuf]| match files.is_empty() || !is_own {
+        true => Ok(None),
+        false => Prompts::read(files).map(Some),
     };
-    let measured = read(files, Prompts::held_out)?;
-    let others = match args.controls {
-        true => {
-            let mut others = read(&args.text.train_text, Prompts::shipped)?;
-            if let (Some(prompts), Some(of_measured)) = (&mut others.prompts, &measured.prompts) {
-                *prompts = std::mem::take(prompts).without(of_measured);
-                if prompts.files.iter().all(Vec::is_empty) {
-                    return Err(none_apart());
-                }
-            }
-            Some(others)
+    Ok([read(files)?, read(&args.text.train_text)?])
+}
+
+/// Where the texts that are measured come from, and those that the static controls are chosen on. A model has prompts of
+/// its own where no files are named.
+fn sources<'a>(
+    args: &'a EvalArgs,
+    files: &'a [PathBuf],
+    [measured, others]: [Option<Prompts>; 2],
+    decoder: &Decoder,
+) -> Result<(Source<'a>, Option<Source<'a>>)> {
+    let source = |files: &'a [PathBuf], read: Option<Prompts>, own: fn(&Decoder) -> Prompts| Source {
+        files,
+        prompts: read.or_else(|| files.is_empty().then(|| own(decoder))),
+    };
+    let measured = source(files, measured, Prompts::held_out_of_model);
+    if !args.controls {
+        return Ok((measured, None));
+    }
+    let mut others = source(&args.text.train_text, others, Prompts::of_model);
+    if let (Some(prompts), Some(of_measured)) = (&mut others.prompts, &measured.prompts) {
+        *prompts = std::mem::take(prompts).without(of_measured);
+        if prompts.files.iter().all(Vec::is_empty) {
+            return Err(none_apart());
         }
-        false => None,
-    };
-    Ok((measured, others))
+    }
+    Ok((measured, Some(others)))
 }
 
 /// What all steps of a measurement need.
@@ -102,12 +115,14 @@ struct Work {
 /// [`UsageError`] for what the arguments got wrong, anything else for what failed or was stopped.
 pub(super) fn run(args: &EvalArgs, files: &[PathBuf]) -> Result<()> {
     let threads = args.model.threads()?;
-    let limits = args.text.limits(args.limit)?;
+    let mut limits = args.text.limits(args.limit)?;
     args.check_places()?;
-    let sources = sources(args, files)?;
+    let prompts = read_prompts(args, files)?;
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop)?;
     let model = args.model.load(&stop)?;
+    let sources = sources(args, files, prompts, &model.decoder)?;
+    limits.answer_tokens = most_answer(&model.decoder, limits.answer_tokens);
     let choice = args.router_choice();
     let Some(routers) = load_routers(&choice, &model)? else {
         let message = format!(
@@ -189,7 +204,7 @@ fn measure(
         routers: routers.name.clone(),
         routers_sha256: routers.sha256.clone(),
         kv: work.kv,
-        measured: measured(args, source.files, &held_out, work.limits),
+        measured: measured(args, (source.files, &work.model.decoder), &held_out, work.limits),
         rows: swept.rows(work.limits.seed),
         comparisons: swept.comparisons(work.limits.seed),
         removal: swept.removal,
@@ -308,9 +323,15 @@ fn apart(training: Vec<Text>, held_out: &HeldOut) -> Result<Vec<Text>> {
     Ok(training)
 }
 
-fn measured(args: &EvalArgs, files: &[PathBuf], held_out: &HeldOut, limits: Limits) -> MeasuredTexts {
+fn measured(
+    args: &EvalArgs,
+    (files, decoder): (&[PathBuf], &Decoder),
+    held_out: &HeldOut,
+    limits: Limits,
+) -> MeasuredTexts {
     let kind = args.text.kind();
     let files = match files {
+        [] if decoder.loopmoe().is_some() => vec!["problems of its own, held out".to_owned()],
         [] => vec!["prompts that ship, held out".to_owned()],
         files => files.iter().map(|path| path.display().to_string()).collect(),
     };

@@ -81,10 +81,10 @@ impl Case {
             }
         };
         let mut portable = vec![f32::NAN; queries.len()];
-        attend.run::<Lanes<false>, false>(0..attend.items(), Slots::new(&mut portable));
+        attend.run::<Lanes<false>, false>((), 0..attend.items(), Slots::new(&mut portable));
         close(&portable, "portable");
         let mut fused = vec![f32::NAN; queries.len()];
-        attend.run::<Lanes<true>, true>(0..attend.items(), Slots::new(&mut fused));
+        attend.run::<Lanes<true>, true>((), 0..attend.items(), Slots::new(&mut fused));
         close(&fused, "fused");
         let detected = super::super::attention(&queries, &kept, seen, self.tokens, self.kv_heads * self.groups);
         close(&detected, "detected");

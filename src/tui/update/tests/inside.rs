@@ -3,7 +3,7 @@
 use super::*;
 use crate::engine::{AskId, InspectionRequest, InspectionResult};
 use crate::program::Action;
-use crate::trace::Trace;
+use crate::trace::{ExcludedExpert, Trace};
 use crate::tui::dialogs::{Against, CompareDialog, Overlay, RunsDialog};
 use crate::tui::history::Parent;
 use crate::tui::inside::{FOLLOWED, PendingQuestion};
@@ -83,6 +83,63 @@ fn inside_asks_about_the_token_at_the_cursor_and_follows_it() {
     key(&mut app, KeyCode::Esc);
     assert_eq!(app.ui.overlay, None);
     assert_eq!(keys(&mut app, "x"), []);
+}
+
+#[test]
+fn a_looped_models_experts_are_excluded_one_after_the_other() {
+    let mut app = ready();
+    app.open("looped".into(), None, fixture::looped_trace(3, 12));
+    app.ui.cursor = Cursor { layer: 6, token: 14 };
+    asks(&mut app, "I");
+    let used = |app: &App| match &app.ui.overlay {
+        Some(Overlay::Inside(dialog)) => {
+            let inspection = dialog.inspection.here().unwrap();
+            let at = inspection.of_layer(6).last().unwrap();
+            inspection.stages[at].experts.clone().unwrap().experts
+        }
+        other => panic!("{other:?}"),
+    };
+    let (layer, _) = app.shown.as_ref().unwrap().looped().unwrap().execution(6);
+    let expected: Vec<ExcludedExpert> = used(&app)
+        .iter()
+        .map(|&(expert, _)| ExcludedExpert { layer, expert })
+        .collect();
+    let said = |app: &App| app.ui.notice.as_ref().unwrap().text.clone();
+    assert_eq!(keys(&mut app, "e"), []);
+    assert!(said(&app).contains(&format!("without expert {} of layer {layer}", expected[0].expert)));
+    keys(&mut app, "eee");
+    assert_eq!(app.settings.excluded_experts, expected);
+    keys(&mut app, "e");
+    assert!(said(&app).contains("excluded already"));
+    // What the last iteration that ran had is compared with, not what a skipped one would have had.
+    let inspection = match &app.ui.overlay {
+        Some(Overlay::Inside(dialog)) => dialog.inspection.here().unwrap().as_ref().clone(),
+        other => panic!("{other:?}"),
+    };
+    let first = |layer: usize| inspection.of_layer(layer).next().unwrap();
+    let before = |inspection: &crate::engine::Inspection| {
+        crate::tui::view::inside::before(&app, inspection, &inspection.stages[first(6)]).cloned()
+    };
+    let mut skipped = inspection.clone();
+    for (layer, ran) in [(4, false), (2, true)] {
+        skipped.stages[first(layer)].carried_out = ran;
+    }
+    assert_eq!(before(&skipped), inspection.stages[first(2)].experts);
+    skipped.stages[first(4)].carried_out = true;
+    assert_eq!(before(&skipped), inspection.stages[first(4)].experts);
+    // The list of overrides has them, and takes them back.
+    key(&mut app, KeyCode::Esc);
+    keys(&mut app, "Odd");
+    assert_eq!(app.settings.excluded_experts, expected[2..]);
+    // One that cannot be is refused while it is typed.
+    keys(&mut app, "nexclude 99:1");
+    key(&mut app, KeyCode::Enter);
+    assert_eq!(app.settings.excluded_experts, expected[2..]);
+    // No other model has experts.
+    let mut app = at(5, 20);
+    asks(&mut app, "Ie");
+    assert!(said(&app).contains("only a looped model"));
+    assert!(app.settings.excluded_experts.is_empty());
 }
 
 #[test]

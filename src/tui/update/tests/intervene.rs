@@ -62,6 +62,24 @@ fn the_next_token_is_tried_for_any_layer_and_action() {
 }
 
 #[test]
+fn what_is_decided_already_is_no_choice() {
+    let mut app = held();
+    app.ui.cursor.layer = 12;
+    let commands = keys(&mut app, "N");
+    tried(&mut app, commands);
+    let from = match &app.ui.overlay {
+        Some(Overlay::Next(dialog)) => dialog.intervention.here().unwrap().flip.from,
+        other => panic!("{other:?}"),
+    };
+    let same = ["s", "e", "d"][Action::ALL.iter().position(|action| *action == from).unwrap()];
+    let commands = keys(&mut app, same);
+    assert_eq!(tried(&mut app, commands), (12, from));
+    assert_eq!(key(&mut app, KeyCode::Enter), []);
+    assert!(matches!(app.ui.overlay, Some(Overlay::Next(_))));
+    assert!(app.ui.notice.as_ref().unwrap().text.contains("does that already"));
+}
+
+#[test]
 fn the_run_goes_on_with_the_choice_or_without_it() {
     let mut app = held();
     app.ui.cursor.layer = 12;

@@ -155,6 +155,33 @@ fn every_step_can_be_entered() {
     }
 }
 
+/// A step that opens nothing speaks of what the step before it opened, also for who comes back to it.
+#[test]
+fn going_back_shows_what_the_step_speaks_of() {
+    let mut app = school();
+    let loops = app
+        .lessons
+        .iter()
+        .position(|listed| listed.name() == "7-loops")
+        .unwrap();
+    begin_lesson(&mut app, loops);
+    let title = |app: &App| app.shown.as_ref().unwrap().origin.clone();
+    let mut seen = vec![title(&app)];
+    while app.tour.as_ref().unwrap().step < 4 {
+        next(&mut app);
+        seen.push(title(&app));
+    }
+    seen.dedup();
+    assert_eq!(seen.len(), 3, "{seen:?}");
+    for expected in [&seen[1], &seen[1], &seen[0], &seen[0]] {
+        let step = app.tour.as_ref().unwrap().step;
+        while app.tour.as_ref().unwrap().step == step {
+            key(&mut app, KeyCode::F(7));
+        }
+        assert_eq!(title(&app), *expected, "step {}", step);
+    }
+}
+
 #[test]
 fn a_broken_lesson_says_why_and_long_texts_have_pages() {
     let mut app = school();

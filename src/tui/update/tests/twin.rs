@@ -101,7 +101,8 @@ fn a_rerun_says_what_it_changed() {
     hear(&mut app, fixture::events(run, &trace));
     let line = said(&app);
     assert!(
-        line.starts_with("pins none → 7=skip: same text for 4 tokens, then \" because\" became \" green\"; depth "),
+        line.starts_with("same text for 4 tokens, then \" because\" became \" green\"; depth ")
+            && line.ends_with("(pins none → 7=skip)"),
         "{line}"
     );
 }
