@@ -119,15 +119,17 @@ pub fn came_to(run: &Run) -> Option<(String, String)> {
         (false, false) => " without the pins",
         (true, _) => " without the budget",
     };
+    let (depth, all) = (format!("{depth:.1}"), format!("{:.1}", run.mean_depth()));
+    let end = if depth == all { "" } else { " without its end" };
     Some((
         format!(
-            "expected {:.1}{before}, came to {depth:.1} of {}",
+            "expected {:.1}{before}, came to {depth} of {}{end}",
             point.depth,
             run.layers()
         ),
         match before {
-            "" => format!("depth {depth:.1} (exp. {:.1})", point.depth),
-            _ => format!("depth {depth:.1}/{}", run.layers()),
+            "" => format!("depth {depth}{end} (exp. {:.1})", point.depth),
+            _ => format!("depth {all}/{}", run.layers()),
         },
     ))
 }

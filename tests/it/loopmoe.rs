@@ -393,7 +393,16 @@ fn depth_routers_of_the_looped_model() {
     let train = |out: &str| {
         well(
             &[
-                &["train", "--method", "depth", "--out", out, "--metrics", "m.jsonl", "--force"],
+                &[
+                    "train",
+                    "--method",
+                    "depth",
+                    "--out",
+                    out,
+                    "--metrics",
+                    "m.jsonl",
+                    "--force",
+                ],
                 &sizes[..],
             ]
             .concat(),

@@ -21,6 +21,9 @@ const RECORDED: [(&str, &str); 3] = [
 pub struct ExampleQuestion {
     /// Of its recording.
     pub name: String,
+    /// The architecture whose models it is for; absent where it is for any model of a language.
+    #[serde(default)]
+    architecture: Option<String>,
     pub about: String,
     pub text: String,
     /// As they are typed: one a line, the right one marked.
@@ -33,10 +36,20 @@ struct File {
     question: Vec<ExampleQuestion>,
 }
 
-/// The examples, in the order of assets/questions.toml; there is at least one.
+/// The examples for a model of a language, in the order of assets/questions.toml; there is at least one.
 pub fn examples() -> Vec<ExampleQuestion> {
+    examples_for(None)
+}
+
+/// The examples for models of an architecture that knows no language, or for any other.
+pub fn examples_for(architecture: Option<&str>) -> Vec<ExampleQuestion> {
     let file: File = toml::from_str(SHIPPED).expect("the shipped questions are tested");
-    file.question
+    let of = |architecture: Option<&str>| -> Vec<ExampleQuestion> {
+        let own = |example: &&ExampleQuestion| example.architecture.as_deref() == architecture;
+        file.question.iter().filter(own).cloned().collect()
+    };
+    let own = of(architecture);
+    if own.is_empty() { of(None) } else { own }
 }
 
 /// The recorded search of an example: what its simulations came to.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crossterm::event::{KeyCode, KeyEvent};
 use math_grading::numbers::is_number;
 
-use super::examples::{ExampleQuestion, examples, recorded};
+use super::examples::{ExampleQuestion, examples_for, recorded};
 use crate::engine::{Expected, SearchRequest, SearchStep};
 use crate::search::SearchSettings;
 use crate::tui::line_edit::LineEdit;
@@ -54,8 +54,10 @@ pub struct Form {
     pub field: SearchField,
     /// Why the search cannot begin.
     pub error: Option<String>,
-    /// The example that stands in it.
+    /// The example that stands in it, of [`Self::examples`].
     pub example: Option<usize>,
+    /// Of the model in memory; absent while there is none.
+    pub architecture: Option<String>,
     /// The prompt that it was filled with last.
     prompt: String,
 }
@@ -71,6 +73,7 @@ impl Default for Form {
             field: SearchField::Question,
             error: None,
             example: None,
+            architecture: None,
             prompt: String::new(),
         }
     }
@@ -95,9 +98,14 @@ impl Form {
         }
     }
 
+    /// The examples for the model.
+    pub fn examples(&self) -> Vec<ExampleQuestion> {
+        examples_for(self.architecture.as_deref())
+    }
+
     /// Puts the next example in.
     pub fn next_example(&mut self) {
-        let examples = examples();
+        let examples = self.examples();
         let at = self.example.map_or(0, |at| (at + 1) % examples.len());
         let ExampleQuestion { text, answers, .. } = &examples[at];
         self.question.set(text);
@@ -163,8 +171,9 @@ impl Form {
     fn typed(&mut self, typed: Result<(), String>) {
         self.error = typed.err();
         // What was changed is an example no more.
+        let examples = self.examples();
         let is_example = |at: &usize| {
-            let example = &examples()[*at];
+            let Some(example) = examples.get(*at) else { return false };
             self.question.text() == example.text && self.answers.text() == example.answers
         };
         self.example = self.example.filter(is_example);
@@ -204,7 +213,7 @@ impl Form {
     pub fn recorded(&self) -> Option<VecDeque<SearchStep>> {
         let plain = Form::default();
         let same = self.simulations.text == plain.simulations.text && self.seed.text == plain.seed.text;
-        let example = examples().into_iter().nth(self.example.filter(|_| same)?)?;
+        let example = self.examples().into_iter().nth(self.example.filter(|_| same)?)?;
         recorded(&example)
     }
 
@@ -346,8 +355,31 @@ mod tests {
     }
 
     #[test]
+    fn a_model_without_a_language_has_examples_of_its_own() {
+        let mut form = Form {
+            architecture: Some("loopmoe".into()),
+            ..Form::default()
+        };
+        let words = crate::model::loopmoe::WordList::default();
+        for _ in form.examples() {
+            form.next_example();
+            let request = form.request().unwrap();
+            assert!(request.question.ends_with(" ="), "{}", request.question);
+            words.encode(&request.question).unwrap();
+            let crate::engine::Expected::Choice { texts, .. } = request.expected else {
+                panic!("a choice is asked as it stands")
+            };
+            texts.iter().for_each(|text| drop(words.encode(text).unwrap()));
+            assert!(form.recorded().is_none());
+        }
+        assert!(form.examples().len() >= 2);
+        form.architecture = Some("llama".into());
+        assert_eq!(form.examples(), examples_for(None));
+    }
+
+    #[test]
     fn every_example_can_be_searched() {
-        let examples = examples();
+        let examples = examples_for(None);
         let mut form = Form::default();
         for example in &examples {
             form.next_example();

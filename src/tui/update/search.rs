@@ -28,6 +28,7 @@ fn open_form(app: &mut App) {
         true => shown.unwrap_or_default(),
         false => app.prompt.text(),
     };
+    app.search.form.architecture = app.ready().map(|model| model.architecture.clone());
     app.search.form.fill(&prompt);
     app.ui.overlay = Some(SearchDialog(SearchPage::Form).into());
 }

@@ -7,7 +7,7 @@ use super::super::super::action::UiAction;
 use super::super::super::app::App;
 use super::super::super::layout::{dialog as place, inner};
 use super::super::super::prompt::PromptEditor;
-use super::super::super::search::{SearchField, examples};
+use super::super::super::search::SearchField;
 use super::super::super::theme::Role;
 use super::super::super::widgets::flow::flow;
 use super::super::inside::closes;
@@ -94,7 +94,8 @@ pub(super) fn draw(app: &App, body: Rect, buffer: &mut Buffer) -> Option<Positio
 fn about(app: &App) -> String {
     let key = |action| app.ui.keymap.keys_for(action, "search-form").into_iter().next();
     let next = key(UiAction::SearchExample);
-    match app.search.form.example.and_then(|at| examples().into_iter().nth(at)) {
+    let form = &app.search.form;
+    match form.example.and_then(|at| form.examples().into_iter().nth(at)) {
         Some(example) => {
             let next = next.map_or(String::new(), |key| format!(" ({key}: another one)"));
             format!("example: {}{next}", example.about)
