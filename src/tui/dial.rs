@@ -7,6 +7,9 @@ use crate::trace::{Calibration, CalibrationPoint, RouterInfo, Scope, Settings, S
 /// A step of the dial, in layers of the mean depth.
 const STEP: f64 = 0.5;
 
+/// From here on the depth with the token that ended an answer is another one than without it.
+const END_MATTERS: f64 = 0.15;
+
 /// Depths nearer than this are the same.
 const SAME: f64 = 1e-6;
 
@@ -119,8 +122,12 @@ pub fn came_to(run: &Run) -> Option<(String, String)> {
         (false, false) => " without the pins",
         (true, _) => " without the budget",
     };
-    let (depth, all) = (format!("{depth:.1}"), format!("{:.1}", run.mean_depth()));
-    let end = if depth == all { "" } else { " without its end" };
+    let all = format!("{:.1}", run.mean_depth());
+    // Of a long answer the end is of no account.
+    let (depth, end) = match (depth - run.mean_depth()).abs() < END_MATTERS {
+        true => (all.clone(), ""),
+        false => (format!("{depth:.1}"), " without its end"),
+    };
     Some((
         format!(
             "expected {:.1}{before}, came to {depth} of {}{end}",
