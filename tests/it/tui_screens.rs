@@ -413,6 +413,11 @@ fn the_map_of_a_looped_models_experts() {
         asks_on(&mut app, "V");
         assert!(!app.ui.map.lens);
     }
+    // Inside a token the next run's exclusions are marked.
+    asks_on(&mut app, "I");
+    asks_on(&mut app, "e");
+    let inside = text(&draw(&mut app, (120, 40)));
+    assert!(inside.contains("Experts ✗17 (0.40) 2 (0.30)"), "{inside}");
 }
 
 #[test]

@@ -171,7 +171,7 @@ fn stem(path: &Path) -> String {
     path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// The index of the lesson `name` in `lessons`: its name, or the name without the number before it.
+/// The index of the lesson `name` in `lessons`: its name, or what stands before or after its number's hyphen.
 ///
 /// # Errors
 /// When there is none, with the nearest name, or when it is broken.
@@ -184,7 +184,12 @@ pub fn find(lessons: &[Listed], name: &str) -> Result<usize, String> {
     let at = lessons
         .iter()
         .position(|l| l.name() == name)
-        .or_else(|| lessons.iter().position(|l| short(l) == name));
+        .or_else(|| lessons.iter().position(|l| short(l) == name))
+        .or_else(|| {
+            lessons
+                .iter()
+                .position(|l| l.name().split_once('-').is_some_and(|(number, _)| number == name))
+        });
     match at.map(|at| (at, &lessons[at])) {
         Some((at, Listed::Usable(_))) => Ok(at),
         Some((_, Listed::Broken { message, .. })) => Err(format!("the lesson '{name}' cannot be used: {message}")),

@@ -152,6 +152,8 @@ fn users_lessons_replace_shipped_ones_and_broken_ones_are_listed() {
     let name = "mine.jsonl".to_owned();
     assert_eq!(own.steps[0].show, Some(Show::Trace { name, text: trace }));
     assert_eq!(find(&lessons, "override"), Ok(1));
+    let by_number = find(&lessons, "7").map(|at| lessons[at].name().to_owned());
+    assert_eq!(by_number, Ok("7-loops".to_owned()));
     assert!(find(&lessons, "bad").unwrap_err().contains("cannot be used"));
     assert!(find(&lessons, "overide").unwrap_err().contains("did you mean"));
 }

@@ -26,7 +26,7 @@ use super::map::quoted;
 use super::{cell, pane, put};
 use crate::engine::{ExpertUse, Followed, Inspection, Stage, Standing};
 use crate::program::Action;
-use crate::trace::Candidate;
+use crate::trace::{Candidate, ExcludedExpert};
 
 /// Columns: layer and action, what the lens says, its probability.
 const LAYER: usize = 8;
@@ -409,11 +409,14 @@ fn in_words(app: &App, stage: &Stage) -> String {
             moved.step, moved.turn
         )
     };
+    let looped = app.shown.as_ref().and_then(|run| run.looped());
+    let own = looped.map(|looped| looped.execution(layer).0);
     let layer = match &app.shown {
         Some(run) => run.layer_name(layer),
         None => format!("Layer {layer}"),
     };
-    let experts = stage.experts.as_ref().map_or(String::new(), modulated);
+    let experts = stage.experts.as_ref();
+    let experts = experts.map_or(String::new(), |experts| modulated(app, own, experts));
     match (stage.carried_out, n) {
         (false, _) => format!(
             "{experts}{layer} was skipped. Run here, it would move {}; stopped after it, the token would say {says}.",
@@ -439,14 +442,20 @@ fn in_words(app: &App, stage: &Stage) -> String {
     }
 }
 
-/// `Experts 3 (0.31) 17 (0.27); attention α 0.82 γ 0.31 β 0.05; experts γ 0.20 β 0.03. `
-fn modulated(experts: &ExpertUse) -> String {
+/// `Experts 3 (0.31) ✗17 (0.27); attention α 0.82 γ 0.31 β 0.05; experts γ 0.20 β 0.03. `
+///
+/// Marked are those that the next run does without.
+fn modulated(app: &App, layer: Option<usize>, experts: &ExpertUse) -> String {
     let mut parts = Vec::new();
+    let excluded = |expert: usize| {
+        let of = |layer| ExcludedExpert { layer, expert };
+        layer.is_some_and(|layer| app.next_settings().excluded_experts.contains(&of(layer)))
+    };
     if !experts.experts.is_empty() {
         let names: Vec<String> = experts
             .experts
             .iter()
-            .map(|(e, weight)| format!("{e} ({weight:.2})"))
+            .map(|(e, weight)| format!("{}{e} ({weight:.2})", if excluded(*e) { "✗" } else { "" }))
             .collect();
         parts.push(format!("Experts {}", names.join(" ")));
     }
