@@ -257,7 +257,7 @@ impl App {
     /// What a pane shows at present, for its tab.
     pub fn tab_title(&self, pane: Focus) -> &'static str {
         match pane {
-            Focus::Map if self.ui.map.lens => match self.ui.map.lens_shows {
+            Focus::Map if self.ui.map.lens => match self.lens_contents() {
                 LensContents::Words => "Lens",
                 LensContents::Experts => "Experts",
             },

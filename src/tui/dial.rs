@@ -57,6 +57,11 @@ fn at_end(least: f64, most: f64) -> String {
     format!("nothing was measured beyond this: these routers go from {least:.1} to {most:.1} layers; D types any dial")
 }
 
+/// Whether nothing but the routers decides, as when the table was made.
+pub fn is_alone(settings: &Settings) -> bool {
+    settings.budget.is_none() && settings.pins.is_empty() && settings.excluded_experts.is_empty()
+}
+
 /// What is expected of a position of the dial.
 pub fn words(calibration: &Calibration, dial: f64) -> String {
     match calibration.expected(dial) {
@@ -104,14 +109,14 @@ fn depth_of_answer(run: &Run) -> f64 {
 pub fn came_to(run: &Run) -> Option<(String, String)> {
     let settings = run.settings();
     let table = calibration(settings, run.trace.header.routers.as_ref())?;
-    let depth = depth_of_answer(run);
+    let (depth, mean) = (depth_of_answer(run), run.mean_depth());
     let Some(point) = table.expected(settings.dial) else {
         return Some((
             format!(
-                "nothing was measured at this dial, came to {depth:.1} of {}",
+                "nothing was measured at this dial, came to {mean:.1} of {}",
                 run.layers()
             ),
-            format!("depth {depth:.1} (not measured)"),
+            format!("depth {mean:.1} (not measured)"),
         ));
     };
     // The table is of the routers alone.
@@ -122,9 +127,9 @@ pub fn came_to(run: &Run) -> Option<(String, String)> {
         (false, false) => " without the pins",
         (true, _) => " without the budget",
     };
-    let all = format!("{:.1}", run.mean_depth());
+    let all = format!("{mean:.1}");
     // Of a long answer the end is of no account.
-    let (depth, end) = match (depth - run.mean_depth()).abs() < END_MATTERS {
+    let (depth, end) = match (depth - mean).abs() < END_MATTERS {
         true => (all.clone(), ""),
         false => (format!("{depth:.1}"), " without its end"),
     };

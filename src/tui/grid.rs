@@ -100,7 +100,7 @@ impl Grid {
         };
         let widest = [3, 2].into_iter().find(|cell| columns(*cell) < usize::from(width));
         let cell = match lens {
-            true => app.ui.map.lens_width(),
+            true => app.ui.map.lens_width(app.lens_contents()),
             false => app.ui.map.zoom.unwrap_or(widest.unwrap_or(1) as u16).clamp(1, 3),
         };
 

@@ -7,6 +7,8 @@ use std::ops::Range;
 use super::app::{App, ModelState};
 use super::grid::Grid;
 use super::layout::Screen;
+use super::run::Run;
+use super::ui::LensContents;
 use crate::engine::{AskId, Inspection, RunId};
 
 /// Candidates named at each stage.
@@ -67,6 +69,14 @@ impl App {
     /// What the lens says of the token at a position of the run on the screen.
     pub fn lens_at(&self, position: usize) -> Option<&Inspection> {
         self.lens.of(self.shown.as_ref()?.id, position)
+    }
+
+    /// What stands in the cells of the lens map: experts only where the model of the run on the screen has some.
+    pub fn lens_contents(&self) -> LensContents {
+        match self.shown.as_ref().and_then(Run::looped) {
+            Some(_) => self.ui.map.lens_shows,
+            None => LensContents::Words,
+        }
     }
 
     /// The tokens of the map that are in sight.

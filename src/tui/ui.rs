@@ -119,8 +119,8 @@ pub struct MapState {
 
 impl MapState {
     /// Columns of the screen that a token takes in the lens map: four experts of two digits have room, a word may be cut.
-    pub fn lens_width(&self) -> u16 {
-        match self.lens_shows {
+    pub fn lens_width(&self, contents: LensContents) -> u16 {
+        match contents {
             LensContents::Words => self.lens_zoom.width(),
             LensContents::Experts => self.lens_zoom.width().max(LensZoom::Middle.width()),
         }

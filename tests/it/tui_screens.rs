@@ -413,6 +413,16 @@ fn the_map_of_a_looped_models_experts() {
         asks_on(&mut app, "V");
         assert!(!app.ui.map.lens);
     }
+    // A model without experts has none to show.
+    asks_on(&mut app, "VV");
+    app.open("plain".into(), None, fixture::trace(1, 12));
+    asks_on(&mut app, "l");
+    let plain = text(&draw(&mut app, (120, 40)));
+    assert!(plain.contains("Logit lens") && !plain.contains("dense"), "{plain}");
+    app.open("looped".into(), None, fixture::looped_trace(3, 12));
+    app.ui.cursor.token = 14;
+    app.ui.cursor.layer = 6;
+    asks_on(&mut app, "V");
     // Inside a token the next run's exclusions are marked.
     asks_on(&mut app, "I");
     asks_on(&mut app, "e");
@@ -748,6 +758,11 @@ fn depths_of_tokens_and_a_dial_in_layers() {
     snapshots("depths", &mut app);
     keys(&mut app, "]]");
     snapshots("depths_pending", &mut app);
+    // What was measured is of the routers alone.
+    app.settings.budget = Some(28);
+    let capped = text(&draw(&mut app, SIZES[0]));
+    assert!(capped.contains("routers alone 27.0 layers"), "{capped}");
+    app.settings.budget = None;
     keys(&mut app, "Pzzz");
     insta::assert_snapshot!("depths_unfolded_120x40", text(&draw(&mut app, SIZES[1])));
     keys(&mut app, "D");

@@ -17,13 +17,15 @@ use crate::model::config::{Architecture, Details, ModelConfig, RopeScaling};
 use crate::model::kernel::AttentionMask;
 use crate::model::kv::PassKv;
 
+/// Any expert may be chosen.
+static NONE_EXCLUDED: Excluded = Excluded::new();
+
 /// The executions of a model at its own number of iterations.
 pub struct Executions {
     model: LoopMoe,
     path: Vec<LoopExecution>,
     /// v_k of each execution whose norms are IterAdaLN.
     conditions: Vec<Option<Tensor>>,
-    none_excluded: Excluded,
 }
 
 impl Executions {
@@ -34,7 +36,6 @@ impl Executions {
             conditions: conditions.collect::<Result<_>>()?,
             path,
             model,
-            none_excluded: Excluded::new(),
         })
     }
 
@@ -112,7 +113,7 @@ impl Executions {
             latents: None,
         };
         let (pass, observer) = (self.pass(index), &mut ());
-        let mut run = self.run_over(chunk, &mut context, (&self.none_excluded, observer));
+        let mut run = self.run_over(chunk, &mut context, (&NONE_EXCLUDED, observer));
         let layer = self.model.layer(pass.execution.layer);
         let condition = self.conditions[index].as_ref();
         let after = layer.forward(&hidden.unsqueeze(0)?, condition, (index, pass), &mut run)?;
@@ -127,7 +128,7 @@ impl Executions {
         let context = &mut Attended { chunk, kv: Some(kv) };
         context.note();
         let (pass, observer) = (self.pass(index), &mut ());
-        let mut run = self.run_over(chunk, context, (&self.none_excluded, observer));
+        let mut run = self.run_over(chunk, context, (&NONE_EXCLUDED, observer));
         let layer = self.model.layer(pass.execution.layer);
         layer.fill(&hidden.unsqueeze(0)?, self.conditions[index].as_ref(), pass, &mut run)
     }

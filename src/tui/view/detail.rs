@@ -288,8 +288,11 @@ fn overview(app: &App, run: &Run, area: Rect, y: u16, buffer: &mut Buffer) {
     ];
     if let Some(table) = dial::calibration(settings, run.trace.header.routers.as_ref()) {
         let expected = dial::short(table, settings.dial);
-        let alone = settings.pins.is_empty() && settings.budget.is_none() && settings.excluded_experts.is_empty();
-        let name = if alone { "expected" } else { "routers alone" };
+        let name = if dial::is_alone(settings) {
+            "expected"
+        } else {
+            "routers alone"
+        };
         rows.insert(3, pair(name, expected));
     }
     if let Some(speed) = run.tokens_per_second() {

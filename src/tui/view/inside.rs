@@ -447,10 +447,8 @@ fn in_words(app: &App, stage: &Stage) -> String {
 /// Marked are those that the next run does without.
 fn modulated(app: &App, layer: Option<usize>, experts: &ExpertUse) -> String {
     let mut parts = Vec::new();
-    let excluded = |expert: usize| {
-        let of = |layer| ExcludedExpert { layer, expert };
-        layer.is_some_and(|layer| app.next_settings().excluded_experts.contains(&of(layer)))
-    };
+    let next = app.next_settings().excluded_experts;
+    let excluded = |expert: usize| layer.is_some_and(|layer| next.contains(&ExcludedExpert { layer, expert }));
     if !experts.experts.is_empty() {
         let names: Vec<String> = experts
             .experts

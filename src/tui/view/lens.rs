@@ -30,7 +30,7 @@ const SOME_KEPT: char = '~';
 const NONE_KEPT: char = '≠';
 
 pub(super) fn title(app: &App) -> &'static str {
-    match app.ui.map.lens_shows {
+    match app.lens_contents() {
         LensContents::Words => "Logit lens: layers × tokens",
         LensContents::Experts => "Experts: executions × tokens",
     }
@@ -48,7 +48,7 @@ pub(super) fn remark(app: &App) -> String {
 
 /// Glyph, style and meaning of what the cells show.
 pub(super) fn legend(app: &App) -> Vec<(String, Style, &'static str)> {
-    if app.ui.map.lens_shows == LensContents::Experts {
+    if app.lens_contents() == LensContents::Experts {
         let kept = |share: f32| kept(app, Some(share));
         return vec![
             (
@@ -90,7 +90,7 @@ pub(super) fn cells(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
                 false => Style::new(),
             };
             let (sign, text, style) = match said {
-                Some(said) if app.ui.map.lens_shows == LensContents::Experts => {
+                Some(said) if app.lens_contents() == LensContents::Experts => {
                     gone_to(app, said, layer, usize::from(area.width.saturating_sub(1)))
                 }
                 Some(said) => said_by(app, said, from, layer, usize::from(area.width.saturating_sub(1))),

@@ -97,7 +97,7 @@ fn draw_row(app: &App, dialog: &SettingsDialog, row: usize, area: Rect, y: u16, 
     }
     if field == SettingsField::Dial {
         value = match app.calibration() {
-            Some(table) => format!("{value}: {}", dial::short(table, app.settings.dial)),
+            Some(table) => format!("{value}: {}{}", alone(app), dial::short(table, app.settings.dial)),
             None => format!("{value} ({})", dial_meaning(app.settings.dial)),
         };
     }
@@ -111,12 +111,21 @@ fn draw_row(app: &App, dialog: &SettingsDialog, row: usize, area: Rect, y: u16, 
     put(buffer, area, VALUES, y, &(value + mark), theme.style(role));
 }
 
+/// Before what the dial's table says of the next run, where more than the routers decides in it.
+fn alone(app: &App) -> &'static str {
+    if dial::is_alone(&app.next_settings()) {
+        ""
+    } else {
+        "routers alone "
+    }
+}
+
 /// Where the dial stands, or would with what is typed, between the least and the greatest depth that was measured.
 fn slider(app: &App, field: SettingsField, edit: Option<&LineEdit>, width: u16) -> Option<String> {
     let table = app.calibration().filter(|_| field == SettingsField::Dial)?;
     let typed = edit.and_then(|edit| dial::parse(edit.text.trim(), Some(table)).ok());
     let at = typed.unwrap_or(app.settings.dial);
-    let words = dial::words(table, at);
+    let words = alone(app).to_owned() + &dial::words(table, at);
     let room = usize::from(width).saturating_sub(words.len() + 2);
     Some(format!("{}  {words}", dial::slider(table, at, room.min(40))?))
 }

@@ -192,14 +192,20 @@ fn next(app: &App, width: u16) -> Option<Part> {
     }
     let keys = app.ui.keymap.keys_for(UiAction::Rerun, Focus::Map.context());
     let rerun = keys.first().map_or(String::new(), |key| format!(" · {key} reruns"));
-    let (table, at) = (app.calibration(), app.next_settings().dial);
+    let settings = app.next_settings();
+    let (table, at) = (app.calibration(), settings.dial);
+    let alone = if dial::is_alone(&settings) {
+        ""
+    } else {
+        "routers alone "
+    };
     let dialled = |short: bool| {
         let describe = |item: &String| match table.filter(|_| item.starts_with("dial ")) {
-            Some(table) if short => dial::short(table, at),
+            Some(table) if short => format!("{alone}{}", dial::short(table, at)),
             Some(table) => {
                 let slider = dial::slider(table, at, SLIDER).filter(|_| width >= WIDTH_WITH_SLIDER);
                 let slider = slider.map_or(String::new(), |slider| format!(" {slider}"));
-                format!("{item}{slider} {}", dial::words(table, at))
+                format!("{item}{slider} {alone}{}", dial::words(table, at))
             }
             None => item.clone(),
         };
