@@ -200,9 +200,9 @@ fn with_config(
         Some(Command::Lesson(args)) => args.explore.model.threads,
         _ => None,
     };
-    // These take many questions or texts at once, each on a thread of its own.
+    // These take many questions, texts or sequences at once, each on a thread of its own.
     let one_each = match &command {
-        Some(Command::Search(_) | Command::Eval(_)) => true,
+        Some(Command::Search(_) | Command::Eval(_) | Command::TrainLm(_) | Command::EvalLm(_)) => true,
         Some(Command::Train(args)) => args.takes_texts_apart(),
         _ => false,
     };

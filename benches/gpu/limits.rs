@@ -5,6 +5,8 @@ use std::time::Instant;
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 
+use super::median;
+
 pub struct Limits {
     /// Bytes a second to and from its memory.
     pub bytes: f64,
@@ -12,33 +14,56 @@ pub struct Limits {
     pub flops: f64,
 }
 
+const WARM: usize = 3;
+const TIMES: usize = 15;
+
 impl Limits {
-    /// Copies and multiplies in `dtype`.
+    /// Copies 1 GiB and multiplies in `dtype`; medians.
     pub fn measure(device: &Device, dtype: DType) -> Result<Limits> {
-        let small = device.is_cpu();
-        let elements = if small { 1 << 22 } else { 1 << 29 };
-        let data = Tensor::zeros(elements, dtype, device)?;
-        // Into memory that is there already: making some anew is no copying.
-        let target = data.copy()?;
-        let moved = (2 * elements * dtype.size_in_bytes()) as f64;
-        let seconds = best(device, || target.slice_set(&data, 0, 0))?;
-        let side = if small { 512 } else { 8192 };
+        let side = if device.is_cpu() { 512 } else { 8192 };
         let a = Tensor::randn(0f32, 1.0, (side, side), device)?.to_dtype(dtype)?;
-        let product = best(device, || a.matmul(&a).map(drop))?;
+        let product = several(|| Ok(timed(device, || Ok(a.matmul(&a).map(drop)?))?.0))?;
         Ok(Limits {
-            bytes: moved / seconds,
+            bytes: copied(device)?,
             flops: 2.0 * (side as f64).powi(3) / product,
         })
     }
 }
 
-/// The least seconds of ten times, the device's work included.
-fn best(device: &Device, work: impl Fn() -> candle_core::Result<()>) -> Result<f64> {
-    let mut least = f64::INFINITY;
-    for _ in 0..10 {
-        least = least.min(timed(device, || Ok(work()?))?.0);
+/// Bytes a second, read and written, of a copy within the device's memory.
+fn copied(device: &Device) -> Result<f64> {
+    #[cfg(feature = "cuda")]
+    if let Device::Cuda(device) = device {
+        return on_cuda(device);
     }
-    Ok(least)
+    let bytes = 16 << 20;
+    let data = Tensor::zeros(bytes, DType::U8, device)?;
+    let target = data.copy()?;
+    let seconds = several(|| Ok(timed(device, || Ok(target.slice_set(&data, 0, 0)?))?.0))?;
+    Ok(2.0 * bytes as f64 / seconds)
+}
+
+/// By the driver's own copy, timed by the device's events: what a launch takes on the host does not count.
+#[cfg(feature = "cuda")]
+fn on_cuda(device: &candle_core::CudaDevice) -> Result<f64> {
+    use candle_core::cuda_backend::cudarc::driver::sys::CUevent_flags;
+    let bytes = 1 << 30;
+    let stream = device.cuda_stream();
+    let data = stream.alloc_zeros::<u8>(bytes)?;
+    let mut target = stream.alloc_zeros::<u8>(bytes)?;
+    let seconds = several(|| {
+        let start = stream.record_event(Some(CUevent_flags::CU_EVENT_DEFAULT))?;
+        stream.memcpy_dtod(&data, &mut target)?;
+        let end = stream.record_event(Some(CUevent_flags::CU_EVENT_DEFAULT))?;
+        Ok(f64::from(start.elapsed_ms(&end)?) / 1e3)
+    })?;
+    Ok(2.0 * bytes as f64 / seconds)
+}
+
+/// The median of several times, the first ones not counted.
+fn several(mut once: impl FnMut() -> Result<f64>) -> Result<f64> {
+    let all = (0..WARM + TIMES).map(|_| once()).collect::<Result<Vec<f64>>>()?;
+    Ok(median(&all[WARM..]))
 }
 
 /// Seconds until the device has done it.

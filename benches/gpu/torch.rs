@@ -32,8 +32,11 @@ impl Torch {
             shape.vocab,
             usize::from(shape.tied),
         ];
+        // Where the benchmark was built elsewhere, the script is not where it was.
+        let script = std::env::var("GPU_TORCH")
+            .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/benches/gpu_torch.py").to_owned());
         let mut process = Command::new(python)
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/gpu_torch.py"))
+            .arg(script)
             .arg(device)
             .args(numbers.map(|n| n.to_string()))
             .stdin(Stdio::piped())

@@ -217,6 +217,21 @@ fn table(summary: &ModelSummary, sha256: &str) -> Result<String> {
         ("name", summary.name.clone()),
         ("architecture", summary.architecture.clone()),
         ("layers", number(summary.layers)),
+    ];
+    if let Some(looped) = &summary.looped {
+        let own = summary
+            .layers
+            .map(|all| all - (looped.layers * (looped.iterations - 1)) as u64);
+        let words = format!(
+            "{} layers from {} on run {} times: {} layers of their own, and each execution counts as one",
+            looped.layers,
+            looped.first,
+            looped.iterations,
+            number(own)
+        );
+        rows.push(("loop", words));
+    }
+    rows.extend([
         ("width", number(summary.width)),
         ("feed-forward", number(summary.feed_forward_width)),
         ("heads", number(summary.heads)),
@@ -224,7 +239,7 @@ fn table(summary: &ModelSummary, sha256: &str) -> Result<String> {
         ("context", number(summary.context)),
         ("vocabulary", number(summary.vocabulary)),
         ("parameters", number(Some(summary.parameters))),
-    ];
+    ]);
     for kind in &summary.tensors {
         let tensors = format!("{} × {}, {}", kind.count, kind.kind, HumanBytes(kind.bytes));
         rows.push(("tensors", tensors));

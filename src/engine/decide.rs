@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 
 use super::sequence::{LayerActions, Sequence};
+use crate::model::persistent::TokenRules;
 use crate::program::{Action, Damping, Program};
 use crate::router::Router;
 use crate::router::policy::{Expectation, LayerConstraint, Proposal, RunningBudget, within_budget};
@@ -292,30 +293,70 @@ impl<'a> DecisionPolicy<'a> {
         let logits = if by_token {
             let budget = self.settings.budget;
             let mut running = budget.and_then(|b| RunningBudget::new(&choices, b));
-            sequence.run_layers(&[id], self.asked(), |layer, proposal| {
-                let proposal = proposal.unwrap_or(choices[layer].proposal);
-                proposals.push(proposal);
-                let choice = LayerConstraint {
-                    proposal,
-                    ..choices[layer]
-                };
-                let action = match &mut running {
-                    Some(running) => running.next(&choice),
-                    None => choice.pinned.unwrap_or(proposal.action()),
-                };
-                shared.push(action);
-                self.damped(layer, std::iter::once(position), action.into())
-            })?
+            let rules = TokenRules {
+                forced: choices.iter().map(|choice| choice.pinned).collect(),
+                dial: self.settings.dial,
+                budget: running.as_ref().map(RunningBudget::values),
+                dampings: self.dampings(position),
+            };
+            let routers = self.asked().map(|(routers, _)| routers);
+            match sequence.run_token(id, routers, &rules)? {
+                Some(outcome) => {
+                    shared = outcome.actions;
+                    let dial = self.settings.dial;
+                    proposals.extend(
+                        outcome
+                            .probabilities
+                            .into_iter()
+                            .map(|probs| Proposal::new(probs, dial)),
+                    );
+                    outcome.logits
+                }
+                None => sequence.run_layers(&[id], self.asked(), |layer, proposal| {
+                    let proposal = proposal.unwrap_or(choices[layer].proposal);
+                    proposals.push(proposal);
+                    let choice = LayerConstraint {
+                        proposal,
+                        ..choices[layer]
+                    };
+                    let action = match &mut running {
+                        Some(running) => running.next(&choice),
+                        None => choice.pinned.unwrap_or(proposal.action()),
+                    };
+                    shared.push(action);
+                    self.damped(layer, std::iter::once(position), action.into())
+                })?,
+            }
         } else {
             shared = self.frozen(&choices);
             let asked = self.asked().filter(|_| self.settings.shadow);
+            let rules = TokenRules {
+                forced: shared.iter().copied().map(Some).collect(),
+                dial: self.settings.dial,
+                budget: None,
+                dampings: self.dampings(position),
+            };
+            let on_device = sequence.run_token(id, asked.map(|(routers, _)| routers), &rules)?;
             let actions = shared.iter().enumerate();
             let actions: Vec<LayerActions> = actions
                 .map(|(l, action)| self.damped(l, std::iter::once(position), (*action).into()))
                 .collect();
-            let (logits, asked) = sequence.run_settled(id, &actions, asked)?;
-            proposals = asked;
-            logits
+            match on_device {
+                Some(outcome) => {
+                    let dial = self.settings.dial;
+                    proposals = outcome
+                        .probabilities
+                        .into_iter()
+                        .map(|probs| Proposal::new(probs, dial))
+                        .collect();
+                    outcome.logits
+                }
+                None => {
+                    let (logits, asked) = sequence.run_settled(id, &actions, asked)?;
+                    proposals = asked;
+                    logits
+                }
+            }
         };
         if by_token {
             self.expected.add(&proposals);
@@ -375,6 +416,11 @@ impl<'a> DecisionPolicy<'a> {
             self.damped(layer, positions.clone(), rows)
         })?;
         Ok((logits, actions))
+    }
+
+    /// Those of all layers at a position.
+    fn dampings(&self, position: usize) -> Vec<Damping> {
+        (0..self.layers).map(|layer| self.damping(layer, position)).collect()
     }
 
     /// The actions of a token when its decisions are known beforehand.
@@ -539,5 +585,7 @@ fn free(sequence: &mut Sequence, ids: &[u32], program: &Program) -> Result<Route
     })
 }
 
+#[cfg(all(test, target_os = "linux"))]
+mod device_tests;
 #[cfg(test)]
 mod tests;

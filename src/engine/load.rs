@@ -68,7 +68,7 @@ pub fn load_model(
     loading: &mut dyn FnMut(&str),
     stop: &AtomicBool,
 ) -> Result<Model> {
-    let device = model::device(&request.device)?;
+    let (device, note) = model::device_or_note(&request.device)?;
     let progress = &mut |p: PullProgress| pulling(&p.what, p.done, p.total);
     let located = model::catalog::locate(request.model.as_deref(), progress, stop)?;
     if let ModelLocation::Gguf(path) = &located.location {
@@ -76,7 +76,9 @@ pub fn load_model(
         gguf::check_magic(path)?;
     }
     let sha256 = located.sha256(progress, stop)?;
-    Model::load(&located, sha256, &device, request.exact, loading)
+    let mut model = Model::load(&located, sha256, &device, request.exact, loading)?;
+    model.notes.extend(note);
+    Ok(model)
 }
 
 /// How much routers of one's own were trained, the most first: in the names of their files.

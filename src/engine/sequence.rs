@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::model::fused::{Overlapped, OverlappedTask};
 use crate::model::loopmoe::{Excluded, ExpertUse, Seen};
+use crate::model::persistent::{TokenOutcome, TokenRequest, TokenRules};
 use crate::model::{Chunk, Decoder, KvCache, PassKv, stepped};
 use crate::program::{Action, Damping, Execution, Program, StepSize};
 use crate::router::policy::Proposal;
@@ -323,6 +324,43 @@ impl<'m> Sequence<'m> {
             None => Vec::new(),
         };
         Ok((logits, proposals))
+    }
+
+    /// Runs one token in one launch of a GPU, which settles its layers by itself, under KV fill or not: `routers` are asked,
+    /// where there are any, and `rules` hold beside them. `None` where the decoder or the routers have no such kernel.
+    pub fn run_token(
+        &mut self,
+        id: u32,
+        routers: Option<&dyn Router>,
+        rules: &TokenRules,
+    ) -> Result<Option<TokenOutcome>> {
+        let Some(persistent) = self.decoder.persistent() else {
+            return Ok(None);
+        };
+        let routers = match routers.map(|routers| routers.layer_tensors(self.decoder.device())) {
+            Some(tensors) => match tensors? {
+                Some(tensors) => Some(tensors),
+                None => return Ok(None),
+            },
+            None => None,
+        };
+        self.check_stop()?;
+        self.left_out.resize(self.layers(), false);
+        let outcome = persistent.token(TokenRequest {
+            id,
+            position: self.len,
+            cache: &mut self.cache,
+            mode: self.mode,
+            left_out: &self.left_out,
+            rules,
+            routers,
+        })?;
+        for (left_out, action) in self.left_out.iter_mut().zip(&outcome.actions) {
+            *left_out = *action == Action::Skip;
+            self.blocks_run += action.executions();
+        }
+        self.advance(1);
+        Ok(Some(outcome))
     }
 
     /// Runs several continuations side by side, each after this sequence and unseen by the others,

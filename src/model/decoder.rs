@@ -11,6 +11,7 @@ use super::kv::PassKv;
 use super::linear::Linear;
 use super::loopmoe::executions::Executions;
 use super::loopmoe::{self, LoopMoe};
+use super::persistent::{DecodeKernel, Persistent};
 use super::rope::Rope;
 use super::weights::{Embedding, LoadOptions, WeightSource};
 
@@ -20,6 +21,8 @@ pub struct Decoder {
     place: LoadOptions,
     rope: Rope,
     network: Network,
+    persistent: Option<Persistent>,
+    decode_note: Option<String>,
 }
 
 enum Network {
@@ -71,7 +74,8 @@ impl Decoder {
             None => Some(source.embedding(vocab, hidden, &place)?),
             shared => shared,
         };
-        Ok(Decoder {
+        #[cfg_attr(not(feature = "cuda"), expect(unused_mut))]
+        let mut decoder = Decoder {
             network: Network::Blocks(Blocks {
                 embedding,
                 blocks,
@@ -81,7 +85,19 @@ impl Decoder {
             rope: Rope::new(&config, place.dtype, &place.device),
             config,
             place,
-        })
+            persistent: None,
+            decode_note: None,
+        };
+        #[cfg(feature = "cuda")]
+        match Persistent::on_cuda(&decoder) {
+            Ok(persistent) => decoder.persistent = persistent,
+            Err(why) => {
+                decoder.decode_note = Some(format!(
+                    "tokens run layer by layer on this GPU, which takes longer than in one launch: {why}"
+                ));
+            }
+        }
+        Ok(decoder)
     }
 
     /// The executions of a LoopMoE model, whose positions are good for `context` tokens.
@@ -102,6 +118,8 @@ impl Decoder {
                 fused: false,
             },
             network: Network::LoopMoe(Box::new(executions)),
+            persistent: None,
+            decode_note: None,
         })
     }
 
@@ -203,6 +221,39 @@ impl Decoder {
 
     pub(super) fn final_norm_and_head(&self) -> Option<(&RmsNorm, &Linear)> {
         self.of_blocks().map(|own| (&own.final_norm, &own.head))
+    }
+
+    pub(super) fn embedding(&self) -> Option<&Embedding> {
+        self.of_blocks()?.embedding.as_ref()
+    }
+
+    /// Of hidden states, keys and values, where blocks do not run by the CPU kernels.
+    pub(super) fn activation_type(&self) -> DType {
+        self.place.dtype
+    }
+
+    /// What runs a token in one launch, where that can be.
+    pub fn persistent(&self) -> Option<&Persistent> {
+        self.persistent.as_ref().filter(|persistent| persistent.is_on())
+    }
+
+    /// Chooses how a GPU decodes; without one, or where the kernel does not run, it changes nothing.
+    pub fn set_decode_kernel(&mut self, kernel: DecodeKernel) {
+        if let Some(persistent) = &mut self.persistent {
+            persistent.set(kernel);
+        }
+    }
+
+    /// Why tokens run layer by layer on a GPU, where they do.
+    pub fn decode_note(&self) -> Option<&str> {
+        self.decode_note.as_deref()
+    }
+
+    /// As it is, whose tokens run by a kernel that `launch` starts.
+    #[cfg(all(test, target_os = "linux"))]
+    pub(crate) fn with_persistent(mut self, launch: Box<dyn super::persistent::Launch>) -> Self {
+        self.persistent = Some(Persistent::new(&self, launch).unwrap());
+        self
     }
 
     pub(super) fn rope_interleaved(&self) -> bool {

@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 
 use super::kernel::KeyValues;
 
@@ -72,6 +72,47 @@ impl PassKv {
         &mut self.entries
     }
 
+    /// Keys and values (kv_heads, capacity, head_dim) with room for one token more, which [`Self::take_slot`] counts.
+    pub(super) fn room(
+        &mut self,
+        (kv_heads, head_dim): (usize, usize),
+        dtype: DType,
+        device: &Device,
+    ) -> Result<(&Tensor, &Tensor)> {
+        self.grow([(kv_heads, head_dim); 2], 1, dtype, device)?;
+        Ok((&self.buffers[0], &self.buffers[1]))
+    }
+
+    /// Takes the next slot, which was written from elsewhere, as that of the token at `position`.
+    pub(super) fn take_slot(&mut self, position: u32) {
+        self.len += 1;
+        self.positions.push(position);
+    }
+
+    /// Makes room for `tokens` more in buffers of (heads, width) each.
+    fn grow<const N: usize>(
+        &mut self,
+        shapes: [(usize, usize); N],
+        tokens: usize,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<()> {
+        let needed = self.len + tokens;
+        if needed <= self.buffers.first().map_or(0, |buffer| buffer.dims()[1]) {
+            return Ok(());
+        }
+        let grow = |(i, (heads, width)): (usize, (usize, usize))| -> Result<Tensor> {
+            let shape = (heads, (needed * 2).next_multiple_of(64), width);
+            let grown = Tensor::zeros(shape, dtype, device)?;
+            if let Some(old) = self.buffers.get(i) {
+                grown.slice_set(&old.narrow(1, 0, self.len)?.contiguous()?, 1, 0)?;
+            }
+            Ok(grown)
+        };
+        self.buffers = shapes.into_iter().enumerate().map(grow).collect::<Result<_>>()?;
+        Ok(())
+    }
+
     /// Adds `key` and `value` (kv_heads, tokens, head_dim) and returns all entries, each
     /// (kv_heads, entries, head_dim).
     pub fn append(&mut self, key: &Tensor, value: &Tensor) -> Result<(Tensor, Tensor)> {
@@ -83,19 +124,12 @@ impl PassKv {
     pub(super) fn append_all<const N: usize>(&mut self, new: [&Tensor; N]) -> Result<[Tensor; N]> {
         let tokens = new[0].dims3()?.1;
         let needed = self.len + tokens;
-        let capacity = self.buffers.first().map_or(0, |buffer| buffer.dims()[1]);
-        if needed > capacity {
-            let grow = |(i, new): (usize, &&Tensor)| -> Result<Tensor> {
-                let (heads, _, width) = new.dims3()?;
-                let shape = (heads, (needed * 2).next_multiple_of(64), width);
-                let grown = Tensor::zeros(shape, new.dtype(), new.device())?;
-                if let Some(old) = self.buffers.get(i) {
-                    grown.slice_set(&old.narrow(1, 0, self.len)?.contiguous()?, 1, 0)?;
-                }
-                Ok(grown)
-            };
-            self.buffers = new.iter().enumerate().map(grow).collect::<Result<_>>()?;
+        let mut shapes = [(0, 0); N];
+        for (shape, new) in shapes.iter_mut().zip(new) {
+            let (heads, _, width) = new.dims3()?;
+            *shape = (heads, width);
         }
+        self.grow(shapes, tokens, new[0].dtype(), new[0].device())?;
         for (buffer, new) in self.buffers.iter().zip(new) {
             buffer.slice_set(&new.contiguous()?, 1, self.len)?;
         }

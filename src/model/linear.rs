@@ -1,6 +1,6 @@
 //! A linear layer, in whichever form its weights are held.
 
-use candle_core::quantized::QMatMul;
+use candle_core::quantized::{QMatMul, QTensor};
 use candle_core::{DType, Device, Module, Result, Tensor};
 
 use super::fused::floats;
@@ -31,6 +31,12 @@ pub enum Weight {
     Dense(Tensor),
 }
 
+/// Weights as they lie in memory.
+pub(super) enum Stored<'a> {
+    Dense(&'a Tensor),
+    Quantised(&'a QTensor),
+}
+
 impl Linear {
     pub fn new(weight: Weight, bias: Option<Tensor>) -> Self {
         Linear { weight, bias }
@@ -41,6 +47,17 @@ impl Linear {
         match &self.weight {
             Weight::Packed(packed) => Some(packed),
             _ => None,
+        }
+    }
+
+    /// The weights as candle stores them; `None` where they are packed for the CPU.
+    pub(super) fn stored(&self) -> Option<Stored<'_>> {
+        match &self.weight {
+            Weight::Packed(_) => None,
+            Weight::Quantised(QMatMul::QTensor(rows)) => Some(Stored::Quantised(rows)),
+            Weight::Quantised(QMatMul::Tensor(rows) | QMatMul::TensorF16(rows)) | Weight::Dense(rows) => {
+                Some(Stored::Dense(rows))
+            }
         }
     }
 

@@ -88,6 +88,7 @@ impl Model {
         let loaded = guard::catch(|| Decoder::load(config, &source, place, &mut progress));
         let place = || format!("cannot load {}", located.location.path().display());
         let decoder = loaded.map_err(anyhow::Error::from).flatten().with_context(place)?;
+        notes.extend(decoder.decode_note().map(str::to_owned));
         let config = decoder.config();
         let info = ModelInfo {
             name: located.name.clone(),
@@ -185,6 +186,14 @@ pub(super) fn tensor_notes(config: &ModelConfig, source: &WeightSource) -> Vec<S
 /// # Errors
 /// Unknown names, and devices that are not there or not built in.
 pub fn device(name: &str) -> Result<Device> {
+    Ok(device_or_note(name)?.0)
+}
+
+/// As [`device`], with what a user should know where `auto` finds a GPU that it cannot use.
+///
+/// # Errors
+/// As there.
+pub fn device_or_note(name: &str) -> Result<(Device, Option<String>)> {
     let not_built = |feature: &str| {
         format!("this program was built without {feature}: build it with `cargo build --release --features {feature}`")
     };
@@ -197,25 +206,39 @@ pub fn device(name: &str) -> Result<Device> {
             None => bail!("--device {name}: expected auto, cpu, cuda:N or metal"),
         };
         ensure!(cfg!(feature = "cuda"), not_built("cuda"));
-        return Device::new_cuda(number).with_context(|| format!("cannot use the GPU cuda:{number}"));
+        let device = cuda(number).with_context(|| format!("cannot use the GPU cuda:{number}"))?;
+        return Ok((device, None));
     }
     match name {
-        "cpu" => Ok(Device::Cpu),
+        "cpu" => Ok((Device::Cpu, None)),
         "metal" => {
             ensure!(cfg!(feature = "metal"), not_built("metal"));
-            Device::new_metal(0).context("cannot use the Metal device")
+            Ok((Device::new_metal(0).context("cannot use the Metal device")?, None))
         }
         "auto" => {
             let gpu = match (cfg!(feature = "cuda"), cfg!(feature = "metal")) {
-                (true, _) => Device::new_cuda(0).ok(),
-                (_, true) => Device::new_metal(0).ok(),
-                _ => None,
+                (true, _) => cuda(0).map(Some),
+                (_, true) => Device::new_metal(0).map(Some).map_err(Into::into),
+                _ => Ok(None),
             };
-            Ok(gpu.unwrap_or(Device::Cpu))
+            match gpu {
+                Ok(gpu) => Ok((gpu.unwrap_or(Device::Cpu), None)),
+                Err(why) => Ok((Device::Cpu, Some(format!("no GPU is used: {why:#}")))),
+            }
         }
         other => bail!(
             "--device {}: expected auto, cpu, cuda:N or metal",
             other.escape_default()
         ),
     }
+}
+
+/// A CUDA device, whose libraries are loaded first.
+fn cuda(number: usize) -> Result<Device> {
+    #[cfg(feature = "cuda")]
+    super::cuda_libraries::load().map_err(anyhow::Error::msg)?;
+    // A driver that does not suit the libraries may be met by a panic.
+    let made = guard::catch(|| Device::new_cuda(number))?;
+    // Behind its first line stands where in the program it was.
+    made.map_err(|error| anyhow::anyhow!("{}", error.to_string().lines().next().unwrap_or_default().to_owned()))
 }

@@ -2,7 +2,8 @@
 //!
 //! `config` and `weights` read a model, `block` is one layer as the papers have it, `decoder` runs
 //! one block at a time; `kv` keeps keys and values by pass, `linear` and `kernel` do the products,
-//! `step` damps an execution, `fused` is the block through the CPU kernels alone.
+//! `step` damps an execution, `fused` is the block through the CPU kernels alone, `persistent` a token
+//! through all of them in one launch of a GPU.
 
 pub mod apart;
 pub mod block;
@@ -11,6 +12,8 @@ pub mod chat;
 mod checksum;
 pub mod chunk;
 pub mod config;
+#[cfg(feature = "cuda")]
+mod cuda_libraries;
 pub mod decoder;
 pub mod folder;
 pub(crate) mod fused;
@@ -24,6 +27,7 @@ pub mod kv;
 pub mod linear;
 pub mod loaded;
 pub mod loopmoe;
+pub mod persistent;
 mod pull;
 mod rope;
 mod split;
@@ -40,7 +44,7 @@ pub use config::{Architecture, ModelConfig};
 pub use decoder::Decoder;
 pub use kernel::logsumexp;
 pub use kv::{KvCache, PassKv};
-pub use loaded::{Model, device};
+pub use loaded::{Model, device, device_or_note};
 pub use step::stepped;
 pub use tokenizer::{StreamDecoder, Tokenizer};
 pub use weights::{LoadOptions, WeightSource};

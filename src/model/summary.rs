@@ -8,6 +8,7 @@ use super::loopmoe::{self, file::LoopMoeFile};
 use super::{Decoder, LoadOptions, ModelConfig, WeightSource, loaded};
 use crate::files;
 use crate::text::{escape_controls, without_mark};
+use crate::trace::Loop;
 use anyhow::{Context, Result};
 use candle_core::{DType, Device};
 use memmap2::Mmap;
@@ -31,6 +32,9 @@ pub struct ModelSummary {
     /// Tokens that the model was trained for.
     pub context: Option<u64>,
     pub vocabulary: Option<u64>,
+    /// Where layers are executions of fewer layers, how they come about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub looped: Option<Loop>,
     pub parameters: u64,
     pub tensors: Vec<TensorKind>,
     pub licence: Option<String>,
@@ -85,6 +89,9 @@ impl ModelSummary {
             ModelLocation::BuiltIn => of_loopmoe(loopmoe::BUILT_IN, Path::new(BUILT_IN))?,
         };
         summary.name.clone_from(&located.name);
+        if located.location == ModelLocation::BuiltIn {
+            summary.licence = Some(env!("CARGO_PKG_LICENSE").to_owned());
+        }
         if let Some(entry) = located.entry {
             summary.licence = Some(entry.licence.clone());
         }
@@ -198,6 +205,7 @@ fn of_gguf(file: &GgufFile) -> ModelSummary {
         kv_heads: file.own("attention.head_count_kv").or(heads),
         context: file.own("context_length"),
         vocabulary: file.array_length("tokenizer.ggml.tokens").or(file.own("vocab_size")),
+        looped: None,
         parameters: tally.parameters,
         tensors: tally.kinds(),
         licence: file.string("general.license").map(str::to_owned),
@@ -225,6 +233,11 @@ fn of_loopmoe(bytes: &[u8], path: &Path) -> Result<ModelSummary> {
         kv_heads: None,
         context: number(file.context()),
         vocabulary: number(config.vocab_size),
+        looped: (config.body_layers > 0).then_some(Loop {
+            first: config.prefix_layers,
+            layers: config.body_layers,
+            iterations: config.iterations,
+        }),
         parameters: tally.parameters,
         tensors: tally.kinds(),
         licence: None,
@@ -259,6 +272,7 @@ fn of_folder(path: &Path) -> Result<ModelSummary> {
         kv_heads: number("num_key_value_heads").or(heads),
         context: number("max_position_embeddings"),
         vocabulary: number("vocab_size"),
+        looped: None,
         parameters: tally.parameters,
         tensors: tally.kinds(),
         licence: None,

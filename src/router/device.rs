@@ -4,6 +4,7 @@ use candle_core::{Device, Result, Tensor};
 
 use super::input_norm::InputNorm;
 use super::mlp::{MlpRouter, softmax};
+use crate::model::persistent::RouterTensors;
 
 /// All routers of a set as tensors of a device, f32.
 pub(super) struct DeviceRouters {
@@ -69,6 +70,23 @@ impl DeviceRouters {
         inner
             .matmul(&of_layers(&self.w2)?)?
             .broadcast_add(&of_layers(&self.b2)?)
+    }
+}
+
+impl RouterTensors {
+    /// Of one router a layer.
+    pub(super) fn new(routers: &[MlpRouter], rms: bool, device: &Device) -> Result<Self> {
+        let (layers, width) = (routers.len(), routers[0].b1.len());
+        let size = routers[0].w1.len() / width;
+        let stacked =
+            |part: &dyn Fn(&MlpRouter) -> &[f32]| -> Vec<f32> { routers.iter().flat_map(part).copied().collect() };
+        Ok(RouterTensors {
+            w1: Tensor::from_vec(stacked(&|r| &r.w1), (layers, width, size), device)?,
+            b1: Tensor::from_vec(stacked(&|r| &r.b1), (layers, width), device)?,
+            w2: Tensor::from_vec(stacked(&|r| &r.w2), (layers, 3, width), device)?,
+            b2: Tensor::from_vec(stacked(&|r| &r.b2), (layers, 3), device)?,
+            rms,
+        })
     }
 }
 

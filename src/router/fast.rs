@@ -18,6 +18,7 @@ use super::pooling::{pool_rows, pool_windows};
 use super::router::Router;
 use crate::model::fused::floats;
 use crate::model::kernel::{self, Activations, Arena, PackedMatrix};
+use crate::model::persistent::RouterTensors;
 use crate::trace::RouterInfo;
 
 /// The routers of a set in the forms that are asked: for the CPU kernels, and on a GPU. Each is made when the first
@@ -26,6 +27,7 @@ use crate::trace::RouterInfo;
 pub struct FastRouters {
     kernels: OnceLock<Vec<Option<FastRouter>>>,
     device: OnceLock<DeviceRouters>,
+    rows: OnceLock<RouterTensors>,
 }
 
 impl Clone for FastRouters {
@@ -129,6 +131,16 @@ impl Router for RouterSet {
         Ok(self.on_device(device)?.is_some())
     }
 
+    fn layer_tensors(&self, device: &Device) -> Result<Option<&RouterTensors>> {
+        if self.fast.rows.get().is_none() {
+            let made = RouterTensors::new(&self.layers, self.input_norm == InputNorm::Rms, device)?;
+            // Another thread may have been first; then its are as good.
+            let _ = self.fast.rows.set(made);
+        }
+        let beside = |routers: &&RouterTensors| routers.w1.device().same_device(device);
+        Ok(self.fast.rows.get().filter(beside))
+    }
+
     fn constant(&self, layer: usize) -> Option<[f32; 3]> {
         self.layers.get(layer)?.constant()
     }
@@ -169,6 +181,7 @@ impl FastRouters {
         FastRouters {
             kernels: OnceLock::new(),
             device: OnceLock::from(made.unwrap()),
+            rows: OnceLock::new(),
         }
     }
 }

@@ -223,6 +223,11 @@ impl RunningBudget {
         })
     }
 
+    /// What the layers from a row on are worth with so many executions left, (layers + 1, budget + 1).
+    pub fn values(&self) -> &[Vec<f64>] {
+        &self.values
+    }
+
     /// The action of the next layer, now that its router has spoken.
     pub fn next(&mut self, choice: &LayerConstraint) -> Action {
         self.layer += 1;

@@ -6,6 +6,7 @@ use candle_core::{Device, Tensor};
 use super::fast::RouterQuery;
 use super::programs::ProposedPrograms;
 use crate::model::Decoder;
+use crate::model::persistent::RouterTensors;
 use crate::text::escape_controls;
 use crate::trace::RouterInfo;
 
@@ -90,6 +91,14 @@ pub trait Router: Send + Sync {
     /// # Errors
     /// Those of the tensors.
     fn question(&self, _layer: usize, _hidden: &Tensor) -> Result<Option<RouterQuery<'_>>> {
+        Ok(None)
+    }
+
+    /// Itself as tensors of `device`, for a kernel there that asks it layer by layer; none where it cannot be asked so.
+    ///
+    /// # Errors
+    /// Those of the device.
+    fn layer_tensors(&self, _device: &Device) -> Result<Option<&RouterTensors>> {
         Ok(None)
     }
 

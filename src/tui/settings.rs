@@ -84,8 +84,8 @@ impl SettingsField {
                 "what a token leaves in a layer that it skips. ragged: nothing. fill: its key and value there"
             }
             SettingsField::Dial => {
-                "-1 skip all, -0.5 the routers themselves, 0.5 execute all, 1 repeat all; or, where it was measured, a \
-                 mean depth: 26, 26.5 layers"
+                "-1 skip all, -0.5 the routers themselves, 0.5 execute all, 1 repeat all; or, where it was measured, a mean \
+                 depth: a number over 1"
             }
             SettingsField::Budget => "the most block executions a token may take; empty for none",
             SettingsField::Program => "fixed, instead of routers: 0-11 13-29, 7x2, (4-6)x2, 7x2~0.5; empty: none",

@@ -27,6 +27,20 @@ fn write(dir: &Path, name: &str, bytes: &[u8]) -> String {
 }
 
 #[test]
+fn a_looped_model_is_shown_with_its_loop_and_licence() {
+    let cache = tempfile::tempdir().unwrap();
+    program(cache.path())
+        .args(["models", "inspect", "loopmoe"])
+        .assert()
+        .success()
+        .stdout(
+            contains("2 layers from 2 on run 4 times: 6 layers of their own")
+                .and(contains("licence        Apache-2.0"))
+                .and(contains("layers         12")),
+        );
+}
+
+#[test]
 fn list_says_what_is_known_and_what_is_cached() {
     let cache = tempfile::tempdir().unwrap();
     program(cache.path())
