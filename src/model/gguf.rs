@@ -5,13 +5,17 @@
 //! candle has read it, every tensor is held against the file's length.
 
 use super::gguf_scan::{self, Flaw};
-use super::kernel::Arena;
+use super::kernel::{self, Arena, PackedType};
 use super::split;
 use crate::files;
 use crate::text::escape_controls;
+use anyhow::Context;
+use candle_core::Device;
 use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
+use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use memmap2::Mmap;
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
@@ -30,6 +34,8 @@ pub struct GgufFile {
     parts: Vec<Part>,
     /// Which part a tensor is in, where there are several.
     part_of: HashMap<String, usize>,
+    /// Tensors of IQ4_NL, which `content` calls Q4_0.
+    iq4_nl: HashSet<String>,
 }
 
 /// One file.
@@ -97,7 +103,7 @@ pub enum GgufError {
 pub fn open(path: &Path) -> Result<GgufFile, GgufError> {
     let Some(paths) = split::paths(path).filter(|paths| paths.len() > 1) else {
         let mmap = map(path)?;
-        let content = parse(&mmap, &escape_controls(&path.display().to_string()))?;
+        let (content, iq4_nl) = parse(&mmap, &escape_controls(&path.display().to_string()))?;
         return Ok(GgufFile {
             parts: vec![Part {
                 mmap,
@@ -107,15 +113,17 @@ pub fn open(path: &Path) -> Result<GgufFile, GgufError> {
             path: path.to_path_buf(),
             arena: Arena::default(),
             part_of: HashMap::new(),
+            iq4_nl,
         });
     };
     let mut whole: Option<Content> = None;
     let mut parts = Vec::with_capacity(paths.len());
-    let mut part_of = HashMap::new();
+    let (mut part_of, mut iq4_nl) = (HashMap::new(), HashSet::new());
     for (index, path) in paths.iter().enumerate() {
         let shown = escape_controls(&path.display().to_string());
         let mmap = map(path)?;
-        let content = parse_part(&mmap, &shown, index == 0)?;
+        let (content, own) = parse_part(&mmap, &shown, index == 0)?;
+        iq4_nl.extend(own);
         let not_it = |reason: String| GgufError::Part {
             path: shown.clone(),
             part: index + 1,
@@ -162,6 +170,7 @@ pub fn open(path: &Path) -> Result<GgufFile, GgufError> {
         arena: Arena::default(),
         parts,
         part_of,
+        iq4_nl,
     })
 }
 
@@ -231,6 +240,44 @@ impl GgufFile {
         let start = data + info.offset;
         let end = start + tensor_size(info).ok()?;
         bytes.get(start as usize..end as usize)
+    }
+
+    /// How a tensor is packed for the CPU kernels, where they take its type.
+    pub(super) fn packed_type(&self, name: &str) -> Option<PackedType> {
+        match self.iq4_nl.contains(name) {
+            true => Some(PackedType::Iq4Nl),
+            false => PackedType::of(self.content.tensor_infos.get(name)?.ggml_dtype),
+        }
+    }
+
+    /// A tensor as candle takes it; of IQ4_NL in Q8_0, which holds its values exactly.
+    ///
+    /// # Errors
+    /// A tensor that is not there, or cannot be put on the device.
+    pub fn quantised(&self, name: &str, device: &Device) -> anyhow::Result<QTensor> {
+        let info = self.content.tensor_infos.get(name);
+        let info = info.with_context(|| format!("the file has no tensor '{name}'"))?;
+        if self.iq4_nl.contains(name) {
+            let blocks = self.tensor_bytes(name);
+            let blocks = blocks.with_context(|| format!("tensor '{name}' lies past the file's end"))?;
+            let bytes: Vec<u8> = blocks
+                .chunks_exact(kernel::IQ4_NL_BLOCK)
+                .flat_map(kernel::iq4_nl_as_q8_0)
+                .collect();
+            let storage = QStorage::from_data(Cow::Owned(bytes), device, GgmlDType::Q8_0)?;
+            return Ok(QTensor::new(storage, info.shape.clone())?);
+        }
+        let (bytes, data) = self.holder(name);
+        let tensor = info.read(&mut Cursor::new(bytes), data, device);
+        tensor.with_context(|| format!("cannot read tensor '{name}' of {}", self.path.display()))
+    }
+
+    /// The name of a tensor's type.
+    pub fn type_name(&self, name: &str, info: &TensorInfo) -> String {
+        match self.iq4_nl.contains(name) {
+            true => gguf_scan::IQ4_NL.to_owned(),
+            false => format!("{:?}", info.ggml_dtype),
+        }
     }
 
     /// `general.architecture`, one of [`SUPPORTED_ARCHITECTURES`].
@@ -306,27 +353,40 @@ pub fn tensor_size(info: &TensorInfo) -> Result<u64, String> {
 }
 
 /// A file that is a whole model.
-fn parse(bytes: &[u8], path: &str) -> Result<Content, GgufError> {
-    let content = parse_part(bytes, path, true)?;
+fn parse(bytes: &[u8], path: &str) -> Result<(Content, HashSet<String>), GgufError> {
+    let (content, iq4_nl) = parse_part(bytes, path, true)?;
     let parts = content.metadata.get("split.count").and_then(integer);
     match parts.filter(|&parts| parts > 1) {
         Some(parts) => Err(GgufError::Split {
             path: path.to_owned(),
             parts,
         }),
-        None => Ok(content),
+        None => Ok((content, iq4_nl)),
     }
 }
 
-/// A file whose header is sound and whose tensors lie within it; the `first` of a model names the architecture.
-fn parse_part(bytes: &[u8], path: &str, first: bool) -> Result<Content, GgufError> {
+/// A file whose header is sound and whose tensors lie within it, and the names of those of IQ4_NL; the `first` of a model
+/// names the architecture.
+fn parse_part(bytes: &[u8], path: &str, first: bool) -> Result<(Content, HashSet<String>), GgufError> {
     let declared = gguf_scan::scan(bytes).map_err(|flaw| described(flaw, bytes, path))?;
     let corrupt = |reason: String| GgufError::Corrupt {
         path: path.to_owned(),
         reason,
     };
+    // candle reads the header, and does not know IQ4_NL: it is shown blocks of the same size.
+    let header = match declared.iq4_nl.as_slice() {
+        [] => Cow::Borrowed(bytes),
+        tensors => {
+            let mut header = bytes[..declared.end].to_vec();
+            let number = gguf_scan::number_of("Q4_0").to_le_bytes();
+            tensors
+                .iter()
+                .for_each(|(_, at)| header[*at..at + 4].copy_from_slice(&number));
+            Cow::Owned(header)
+        }
+    };
     let content =
-        Content::read(&mut Cursor::new(bytes)).map_err(|error| corrupt(escape_controls(&error.to_string())))?;
+        Content::read(&mut Cursor::new(&header)).map_err(|error| corrupt(escape_controls(&error.to_string())))?;
     if content.metadata.len() as u64 != declared.metadata || content.tensor_infos.len() as u64 != declared.tensors {
         return Err(corrupt(
             "two metadata entries or two tensors have the same name".to_owned(),
@@ -336,7 +396,8 @@ fn parse_part(bytes: &[u8], path: &str, first: bool) -> Result<Content, GgufErro
         check_architecture(&content, path)?;
     }
     check_tensors(&content, bytes.len() as u64, path)?;
-    Ok(content)
+    let iq4_nl = declared.iq4_nl.into_iter().map(|(name, _)| name).collect();
+    Ok((content, iq4_nl))
 }
 
 fn check_architecture(content: &Content, path: &str) -> Result<(), GgufError> {

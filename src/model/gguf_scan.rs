@@ -13,6 +13,10 @@ const MAX_NESTING: u32 = 2;
 pub(super) struct Declared {
     pub(super) metadata: u64,
     pub(super) tensors: u64,
+    /// Tensors of type [`IQ4_NL`], and where in the file their type's number stands.
+    pub(super) iq4_nl: Vec<(String, usize)>,
+    /// One more than the header's last byte, padding aside.
+    pub(super) end: usize,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -54,7 +58,7 @@ const TYPES: [(&str, bool); 41] = [
     ("IQ2_XS", false),
     ("IQ3_XXS", false),
     ("IQ1_S", false),
-    ("IQ4_NL", false),
+    (IQ4_NL, true),
     ("IQ3_S", false),
     ("IQ2_S", false),
     ("IQ4_XS", false),
@@ -77,10 +81,19 @@ const TYPES: [(&str, bool); 41] = [
     ("NVFP4", false),
 ];
 
+/// A type that candle does not know, in blocks of Q4_0's size.
+pub(super) const IQ4_NL: &str = "IQ4_NL";
+
 /// The names of the tensor types that are read.
 pub(super) fn supported_types() -> String {
     let read = TYPES.iter().filter(|(_, read)| *read).map(|(name, _)| *name);
     read.collect::<Vec<_>>().join(", ")
+}
+
+/// The number of a type.
+pub(super) fn number_of(name: &str) -> u32 {
+    let at = TYPES.iter().position(|(known, _)| *known == name);
+    at.expect("a type of the table") as u32
 }
 
 /// One entry of the metadata as it stands in the file.
@@ -136,6 +149,7 @@ fn walk<'a>(
         at: 4,
         wide: true,
         elements: 0,
+        iq4_nl: Vec::new(),
     };
     let version = scanner.u32("the version")?;
     if !(1..=3).contains(&version) {
@@ -157,7 +171,13 @@ fn walk<'a>(
     for _ in 0..tensors {
         on_tensor(scanner.tensor()?);
     }
-    Ok((version, Declared { metadata, tensors }))
+    let declared = Declared {
+        metadata,
+        tensors,
+        iq4_nl: scanner.iq4_nl,
+        end: scanner.at,
+    };
+    Ok((version, declared))
 }
 
 struct Scanner<'a> {
@@ -167,6 +187,7 @@ struct Scanner<'a> {
     wide: bool,
     /// Array elements met so far.
     elements: u64,
+    iq4_nl: Vec<(String, usize)>,
 }
 
 impl<'a> Scanner<'a> {
@@ -279,6 +300,11 @@ impl<'a> Scanner<'a> {
         }
         let kind = self.u32("a tensor's type")?;
         let form = &self.bytes[at..self.at];
+        if TYPES.get(kind as usize).is_some_and(|(name, _)| *name == IQ4_NL) {
+            // A name that is no text candle refuses.
+            self.iq4_nl
+                .push((String::from_utf8_lossy(name).into_owned(), self.at - 4));
+        }
         self.u64("a tensor's offset")?;
         let known = TYPES.get(kind as usize);
         if known.is_none_or(|(_, read)| !read) {

@@ -36,7 +36,7 @@ fn synthetic(extra: &[(&str, Value)]) -> Vec<u8> {
 }
 
 fn parse(bytes: &[u8]) -> Result<Content, GgufError> {
-    super::parse(bytes, "m.gguf")
+    super::parse(bytes, "m.gguf").map(|(content, _)| content)
 }
 
 fn on_disk(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
@@ -219,5 +219,70 @@ fn tensors_that_share_bytes_are_refused() {
                 assert!(!is_sound && either, "{shared}: {error}");
             }
         }
+    }
+}
+
+#[test]
+fn a_type_that_candle_does_not_know_is_read_exactly() {
+    let (bytes, config) = crate::model::testing::iq4_nl_file();
+    let (content, iq4_nl) = super::parse(&bytes, "m.gguf").unwrap();
+    assert_eq!(iq4_nl.len(), 14);
+    assert_eq!(
+        content.tensor_infos["blk.0.attn_q.weight"].ggml_dtype,
+        GgmlDType::Q4_0,
+        "what candle is told"
+    );
+    let exact = crate::model::testing::decoder_of_file(&bytes, config.clone(), true);
+    let packed = crate::model::testing::decoder_of_file(&bytes, config.clone(), false);
+    assert!(packed.by_kernels());
+    let logits = |decoder: &crate::model::Decoder| -> Vec<f32> {
+        let chunk = decoder.chunk(&[0, 1, 2]).unwrap();
+        let mut hidden = decoder.embed(&[5, 9, 60]).unwrap();
+        for layer in 0..config.layers {
+            hidden = decoder.run_block(layer, &hidden, &chunk, None).unwrap();
+        }
+        decoder
+            .logits(&hidden)
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1()
+            .unwrap()
+    };
+    let (found, expected) = (logits(&packed), logits(&exact));
+    assert!(expected.iter().any(|x| x.abs() > 0.1));
+    let off = found
+        .iter()
+        .zip(&expected)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max);
+    let greatest = expected.iter().fold(0.0f32, |a, b| a.max(b.abs()));
+    assert!(off < 2e-3 * greatest, "{off} of {greatest}");
+
+    // By its name, and beside the type that it takes the place of.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.gguf");
+    std::fs::write(&path, &bytes).unwrap();
+    let file = open(&path).unwrap();
+    let name = |tensor: &str| file.type_name(tensor, &file.content.tensor_infos[tensor]);
+    assert_eq!(
+        (name("blk.1.ffn_up.weight"), name("token_embd.weight")),
+        ("IQ4_NL".into(), "Q8_0".into())
+    );
+    let device = candle_core::Device::Cpu;
+    let values = file
+        .quantised("blk.1.ffn_up.weight", &device)
+        .unwrap()
+        .dequantize(&device)
+        .unwrap();
+    let block = file.tensor_bytes("blk.1.ffn_up.weight").unwrap();
+    let scale = half::f16::from_le_bytes([block[0], block[1]]).to_f32();
+    const VALUES: [f32; 16] = [
+        -127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0, 89.0, 113.0,
+    ];
+    let first: Vec<f32> = values.get(0).unwrap().to_vec1().unwrap();
+    for (column, value) in first[..32].iter().enumerate() {
+        let place = block[2 + column % 16] >> (4 * (column / 16)) & 15;
+        assert_eq!(*value, scale * VALUES[usize::from(place)], "column {column}");
     }
 }

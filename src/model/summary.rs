@@ -189,10 +189,10 @@ impl Tally {
 
 fn of_gguf(file: &GgufFile) -> ModelSummary {
     let mut tally = Tally::default();
-    for info in file.content.tensor_infos.values() {
+    for (name, info) in &file.content.tensor_infos {
         let bytes = gguf::tensor_size(info).expect("sizes were checked when the file was opened");
         let elements = info.shape.dims().iter().map(|&dim| dim as u64).product();
-        tally.add(format!("{:?}", info.ggml_dtype), elements, bytes);
+        tally.add(file.type_name(name, info), elements, bytes);
     }
     let heads = file.own("attention.head_count");
     ModelSummary {

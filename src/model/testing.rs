@@ -40,12 +40,59 @@ pub fn decoder_of_types(types: [GgmlDType; 7]) -> Decoder {
     packed(2, None, 256, types)
 }
 
+/// The bytes of a model's file whose blocks are of IQ4_NL, and the model's shape.
+pub fn iq4_nl_file() -> (Vec<u8>, ModelConfig) {
+    let (mut bytes, config) = packed_file(2, None, 64, [GgmlDType::Q4_0; 7]);
+    // Blocks of the same size: another number says that they are of the other type. It stands behind name and shape.
+    for layer in 0..config.layers {
+        for part in [
+            "attn_q",
+            "attn_k",
+            "attn_v",
+            "attn_output",
+            "ffn_gate",
+            "ffn_up",
+            "ffn_down",
+        ] {
+            let name = format!("blk.{layer}.{part}.weight");
+            let at = bytes
+                .windows(name.len())
+                .position(|window| window == name.as_bytes())
+                .unwrap();
+            let number = at + name.len() + 4 + 2 * 8;
+            assert_eq!(bytes[number..number + 4], 2u32.to_le_bytes());
+            bytes[number..number + 4].copy_from_slice(&20u32.to_le_bytes());
+        }
+    }
+    (bytes, config)
+}
+
 /// The same, but for a layer whose output matrices are 0, so that it changes nothing.
 pub fn decoder_with_idle_layer(layers: usize, idle: usize) -> Decoder {
     packed(layers, Some(idle), 32, [GgmlDType::Q4_1; 7])
 }
 
 fn packed(layers: usize, idle: Option<usize>, width: usize, types: [GgmlDType; 7]) -> Decoder {
+    let (bytes, config) = packed_file(layers, idle, width, types);
+    decoder_of_file(&bytes, config, false)
+}
+
+/// The decoder in a GGUF file.
+pub fn decoder_of_file(bytes: &[u8], config: ModelConfig, exact: bool) -> Decoder {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("packed.gguf");
+    std::fs::write(&path, bytes).unwrap();
+    let place = LoadOptions {
+        device: Device::Cpu,
+        dtype: DType::F32,
+        exact,
+        fused: false,
+    };
+    let source = WeightSource::Gguf(Box::new(gguf::open(&path).unwrap()));
+    Decoder::load(config, &source, place, &mut |_| {}).unwrap()
+}
+
+fn packed_file(layers: usize, idle: Option<usize>, width: usize, types: [GgmlDType; 7]) -> (Vec<u8>, ModelConfig) {
     let config = ModelConfig {
         layers,
         hidden_size: width,
@@ -101,15 +148,5 @@ fn packed(layers: usize, idle: Option<usize>, width: usize, types: [GgmlDType; 7
     let architecture = gguf_file::Value::String("llama".to_owned());
     let mut bytes = Cursor::new(Vec::new());
     gguf_file::write(&mut bytes, &[("general.architecture", &architecture)], &named).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("packed.gguf");
-    std::fs::write(&path, bytes.into_inner()).unwrap();
-    let place = LoadOptions {
-        device: Device::Cpu,
-        dtype: DType::F32,
-        exact: false,
-        fused: false,
-    };
-    let source = WeightSource::Gguf(Box::new(gguf::open(&path).unwrap()));
-    Decoder::load(config, &source, place, &mut |_| {}).unwrap()
+    (bytes.into_inner(), config)
 }

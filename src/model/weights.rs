@@ -1,7 +1,6 @@
 //! Weights by name, from a GGUF file or from safetensors.
 
 use std::collections::BTreeSet;
-use std::io::Cursor;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -114,8 +113,8 @@ impl WeightSource {
     pub fn commonest_type(&self) -> String {
         match self {
             WeightSource::Gguf(file) => {
-                let infos = file.content.tensor_infos.values();
-                commonest(infos.map(|i| (format!("{:?}", i.ggml_dtype), i.shape.elem_count())))
+                let infos = file.content.tensor_infos.iter();
+                commonest(infos.map(|(name, info)| (file.type_name(name, info), info.shape.elem_count())))
             }
             WeightSource::Safetensors(files) => {
                 let tensors = files.tensors();
@@ -144,7 +143,7 @@ impl WeightSource {
     /// A tensor as floats, with the shape it must have.
     pub fn floats(&self, name: &str, shape: &[usize], place: &LoadOptions) -> Result<Tensor> {
         let tensor = match self {
-            WeightSource::Gguf(file) => quantised(file, name, &place.device)?.dequantize(&place.device)?,
+            WeightSource::Gguf(file) => file.quantised(name, &place.device)?.dequantize(&place.device)?,
             WeightSource::Safetensors(tensors) => tensors.load(&tensors.named(name), &place.device)?,
             WeightSource::Random { .. } if shape.len() == 1 => Tensor::ones(shape, place.dtype, &place.device)?,
             WeightSource::Random { .. } => Tensor::randn(0f32, 0.02, shape, &place.device)?,
@@ -232,14 +231,16 @@ impl WeightSource {
         if by_kernels {
             let bytes = file.tensor_bytes(name);
             let bytes = bytes.with_context(|| format!("tensor '{name}' lies past the file's end"))?;
-            if let Some(packed) = PackedMatrix::new(bytes, info.ggml_dtype, outputs, inputs, &file.arena) {
+            let packed = file.packed_type(name);
+            let packed = packed.and_then(|kind| PackedMatrix::of_type(bytes, kind, outputs, inputs, &file.arena));
+            if let Some(packed) = packed {
                 return Ok(Weight::Packed(packed));
             }
         }
         if self.is_dense(name, place) {
             return Ok(Weight::Dense(self.floats(name, &[outputs, inputs], place)?));
         }
-        let tensor = quantised(file, name, &place.device)?;
+        let tensor = file.quantised(name, &place.device)?;
         Ok(Weight::Quantised(QMatMul::from_qtensor(tensor)?))
     }
 
@@ -248,7 +249,7 @@ impl WeightSource {
         let name = "token_embd.weight";
         match self {
             WeightSource::Gguf(file) if !place.exact => {
-                let tensor = quantised(file, name, &place.device)?;
+                let tensor = file.quantised(name, &place.device)?;
                 ensure!(
                     tensor.shape().dims() == [vocab, hidden],
                     "tensor '{name}' has another shape"
@@ -315,14 +316,6 @@ fn packed(tensors: &FolderTensors, name: &str, outputs: usize, inputs: usize) ->
     };
     let fits = tensor.shape() == [outputs, inputs];
     fits.then(|| PackedMatrix::new(tensor.data(), dtype, outputs, inputs, tensors.arena()))?
-}
-
-fn quantised(file: &GgufFile, name: &str, device: &Device) -> Result<QTensor> {
-    let info = file.content.tensor_infos.get(name);
-    let info = info.with_context(|| format!("the file has no tensor '{name}'"))?;
-    let (bytes, data) = file.holder(name);
-    let tensor = info.read(&mut Cursor::new(bytes), data, device);
-    tensor.with_context(|| format!("cannot read tensor '{name}' of {}", file.path.display()))
 }
 
 /// The names within the layers of a model that are not `read`, with `*` for the layer's number; `before` stands before it.

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::activations::{Bytes, TILE};
-use super::form::{Form, HALVES, PackedType, Scales};
+use super::form::{Form, HALVES, IQ4_NL, PackedType, Scales};
 use super::pack::PackedMatrix;
 use super::vector::{Avx512, Zmm};
 use super::{Activations, BLOCK, LANES, Output, halves};
@@ -31,7 +31,7 @@ pub(super) unsafe fn group(weight: &PackedMatrix, group: usize, x: &Activations,
             }
         };
     }
-    by_kind!(Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2K Q3K Q4K Q5K Q6K)
+    by_kind!(Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2K Q3K Q4K Q5K Q6K Iq4Nl)
 }
 
 #[inline]
@@ -246,6 +246,10 @@ fn unpack<const KIND: usize>(bytes: &[u8]) -> [__m512i; 8] {
         for (quants, mask) in quants.iter_mut().zip(masks.iter()) {
             *quants = _mm512_mask_add_epi8(*quants, u64::from_le_bytes(*mask), *quants, bit);
         }
+    }
+    if form.table {
+        let table = _mm512_broadcast_i32x4(sixteen(&IQ4_NL));
+        quants = quants.map(|places| _mm512_shuffle_epi8(table, places));
     }
     quants
 }

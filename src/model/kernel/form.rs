@@ -23,6 +23,8 @@ pub enum PackedType {
     Q4K,
     Q5K,
     Q6K,
+    /// Blocks as of Q4_0 whose four bits choose one of sixteen values.
+    Iq4Nl,
     /// Floats of 16 bits, row by row.
     F16,
     BF16,
@@ -37,6 +39,8 @@ pub(super) struct Form {
     pub base: usize,
     /// Further bits of a quant.
     pub planes: usize,
+    /// Whether quants are places in [`IQ4_NL`].
+    pub table: bool,
     /// The quant of zero, where weights have no offsets of their own.
     pub centre: Option<u8>,
     pub scales: Scales,
@@ -58,12 +62,16 @@ pub(super) enum Scales {
 /// Bytes before the quants of a super-block, or block, that hold one thing of all 16 rows in halves.
 pub(super) const HALVES: usize = 2 * LANES;
 
-const FORMS: [Form; 10] = {
+/// What four bits of IQ4_NL stand for, with 128 added.
+pub(super) const IQ4_NL: [u8; 16] = [1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241];
+
+const FORMS: [Form; 11] = {
     const fn of(stored: usize, base: usize, planes: usize, centre: Option<u8>, scales: Scales, runs: usize) -> Form {
         Form {
             stored,
             base,
             planes,
+            table: false,
             centre,
             scales,
             runs,
@@ -81,8 +89,24 @@ const FORMS: [Form; 10] = {
         of(144, 4, 0, None, Bytes, 1),
         of(176, 4, 1, None, Bytes, 1),
         of(210, 4, 2, Some(32), Bytes, 2),
+        Form {
+            table: true,
+            ..of(18, 4, 0, Some(128), Halves, 1)
+        },
     ]
 };
+
+/// Bytes of 32 weights in IQ4_NL.
+pub const IQ4_NL_BLOCK: usize = 18;
+
+/// A block of IQ4_NL as one of Q8_0, to the same weights.
+pub fn iq4_nl_as_q8_0(block: &[u8]) -> [u8; 2 + BLOCK] {
+    let places = nibbles(&block[2..IQ4_NL_BLOCK]);
+    std::array::from_fn(|at| match at {
+        0 | 1 => block[at],
+        _ => IQ4_NL[usize::from(places[at - 2])] ^ 0x80,
+    })
+}
 
 impl PackedType {
     /// That of a GGUF tensor's type, where it can be packed.
@@ -200,10 +224,11 @@ impl Form {
             let bits = &bytes[self.base * 64 + plane * 64..];
             quant |= (bits[four * 8 + place / 8] >> (place % 8) & 1) << (self.base + plane);
         }
-        quant
+        if self.table { IQ4_NL[usize::from(quant)] } else { quant }
     }
 
-    /// Writes the quants of a row into a block's bytes, which are 0 there: the inverse of [`Self::quant`].
+    /// Writes the quants of a row, or their places in the table, into a block's bytes, which are 0 there: the inverse of
+    /// [`Self::quant`].
     #[inline(always)]
     pub fn store(&self, bytes: &mut [u8], lane: usize, quants: &[u8; BLOCK]) {
         let lines = bytes.as_chunks_mut::<64>().0;
@@ -256,7 +281,7 @@ pub(super) fn decode(kind: PackedType, raw: &[u8], quants: &mut [[u8; BLOCK]]) -
         minima: [0; 16],
     };
     match kind {
-        PackedType::Q4_0 => {
+        PackedType::Q4_0 | PackedType::Iq4Nl => {
             head.halves[0] = half(0);
             quants[0] = nibbles(&raw[2..18]);
         }

@@ -23,7 +23,11 @@ impl PackedMatrix {
     /// Packs the raw bytes of a GGUF tensor (rows, cols) into memory of `arena`. `None` for types that the kernels do not
     /// know, and where `cols` is no multiple of 32, or of 256 for types of super-blocks.
     pub fn new(bytes: &[u8], dtype: GgmlDType, rows: usize, cols: usize, arena: &Arena) -> Option<Self> {
-        let kind = PackedType::of(dtype)?;
+        PackedMatrix::of_type(bytes, PackedType::of(dtype)?, rows, cols, arena)
+    }
+
+    /// As [`Self::new`], of a type that candle may not know.
+    pub fn of_type(bytes: &[u8], kind: PackedType, rows: usize, cols: usize, arena: &Arena) -> Option<Self> {
         let (columns, size) = kind.stored();
         if rows == 0 || cols == 0 || !cols.is_multiple_of(columns) || bytes.len() != rows * cols / columns * size {
             return None;
@@ -170,7 +174,7 @@ fn pack_group(kind: PackedType, bytes: &[u8], of_row: usize, group: &mut [u8]) {
             }
         };
     }
-    by_kind!(Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2K Q3K Q4K Q5K Q6K)
+    by_kind!(Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2K Q3K Q4K Q5K Q6K Iq4Nl)
 }
 
 /// As [`pack_group`]; `KIND` is the number of `kind`.

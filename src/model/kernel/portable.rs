@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::activations::TILE;
-use super::form::Form;
+use super::form::{Form, IQ4_NL};
 use super::pack::PackedMatrix;
 use super::vector::Lanes;
 use super::{Activations, LANES, Output, halves};
@@ -96,6 +96,9 @@ fn unpack(form: &Form, quants: &[u8]) -> [[u8; 64]; 8] {
                 *byte |= (bits[place / 8] >> (place % 8) & 1) << (form.base + plane);
             }
         }
+    }
+    if form.table {
+        bytes = bytes.map(|places| places.map(|place| IQ4_NL[usize::from(place & 0x0f)]));
     }
     bytes
 }

@@ -47,6 +47,23 @@ fn any_weights(dtype: GgmlDType, rows: usize, cols: usize) -> (Vec<u8>, Vec<f32>
     (raw, values.to_vec1().unwrap())
 }
 
+/// What blocks stand for in IQ4_NL, by ggml's table.
+fn iq4_nl(raw: &[u8]) -> Vec<f32> {
+    const VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+    let block = |block: &[u8]| {
+        let scale = half::f16::from_le_bytes([block[0], block[1]]).to_f32();
+        let places = block[2..]
+            .iter()
+            .map(|b| b & 15)
+            .chain(block[2..].iter().map(|b| b >> 4));
+        let places: Vec<u8> = places.collect();
+        places
+            .into_iter()
+            .map(move |place| scale * f32::from(VALUES[usize::from(place)]))
+    };
+    raw.chunks_exact(18).flat_map(block).collect()
+}
+
 fn reference(w: &[f32], x: &[f32], cols: usize) -> Vec<f64> {
     let dot = |x: &[f32], w: &[f32]| x.iter().zip(w).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
     x.chunks_exact(cols)
@@ -57,16 +74,21 @@ fn reference(w: &[f32], x: &[f32], cols: usize) -> Vec<f64> {
 #[test]
 fn every_kernel_agrees_with_the_dequantised_product() {
     use GgmlDType::*;
-    for dtype in [Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2K, Q3K, Q4K, Q5K, Q6K, F16, BF16] {
+    let types = [Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2K, Q3K, Q4K, Q5K, Q6K, F16, BF16];
+    let types = types.map(|dtype| (dtype, PackedType::of(dtype).unwrap()));
+    for (dtype, kind) in types.into_iter().chain([(Q4_0, PackedType::Iq4Nl)]) {
         for (rows, cols, tokens) in [(16, 32usize, 1), (40, 96, 1), (35, 576, 5), (64, 256, 14), (17, 768, 3)] {
             if cfg!(miri) && cols > 96 || !cols.is_multiple_of(dtype.block_size()) {
                 continue;
             }
-            let (raw, w) = any_weights(dtype, rows, cols);
-            let packed = PackedMatrix::new(&raw, dtype, rows, cols, &Arena::default()).unwrap();
+            let (raw, mut w) = any_weights(dtype, rows, cols);
+            if kind == PackedType::Iq4Nl {
+                w = iq4_nl(&raw);
+            }
+            let packed = PackedMatrix::of_type(&raw, kind, rows, cols, &Arena::default()).unwrap();
             let mut unpacked = Vec::new();
             (0..rows).for_each(|row| packed.extend_with_row(row, &mut unpacked));
-            assert_eq!(unpacked, w, "{dtype:?} {rows}x{cols}");
+            assert_eq!(unpacked, w, "{kind:?} {rows}x{cols}");
             // No more than the file and a tenth, whole groups of rows apart.
             let whole = raw.len() / rows * rows.next_multiple_of(16);
             assert!(packed.bytes() <= whole + whole / 10 + 64 * packed.groups(), "{dtype:?}");
@@ -88,7 +110,7 @@ fn every_kernel_agrees_with_the_dequantised_product() {
                     let error = (f64::from(*found) - expected).abs();
                     assert!(
                         error < *bound,
-                        "{kernel:?} {dtype:?} {rows}x{cols}: {found} for {expected}"
+                        "{kernel:?} {kind:?} {rows}x{cols}: {found} for {expected}"
                     );
                 }
             }
