@@ -92,6 +92,8 @@ impl Decoder {
         match Persistent::on_cuda(&decoder) {
             Ok(persistent) => decoder.persistent = persistent,
             Err(why) => {
+                // A kernel that ended by a fault has left the device unusable.
+                decoder.place.device.synchronize()?;
                 decoder.decode_note = Some(format!(
                     "tokens run layer by layer on this GPU, which takes longer than in one launch: {why}"
                 ));

@@ -134,6 +134,8 @@ impl Router for RouterSet {
     fn layer_tensors(&self, device: &Device) -> Result<Option<&RouterTensors>> {
         if self.fast.rows.get().is_none() {
             let made = RouterTensors::new(&self.layers, self.input_norm == InputNorm::Rms, device)?;
+            // Each thread has a stream of its own.
+            device.synchronize()?;
             // Another thread may have been first; then its are as good.
             let _ = self.fast.rows.set(made);
         }
@@ -165,6 +167,8 @@ impl RouterSet {
     fn on_device(&self, device: &Device) -> Result<Option<&DeviceRouters>> {
         if !device.is_cpu() && self.fast.device.get().is_none() {
             let made = DeviceRouters::new(&self.layers, self.input_norm, device)?;
+            // Each thread has a stream of its own.
+            device.synchronize()?;
             // Another thread may have been first; then its are as good.
             let _ = self.fast.device.set(made);
         }

@@ -6,7 +6,8 @@ use candle_core::{DType, Device};
 use rand::{Rng, SeedableRng};
 
 use super::*;
-use crate::model::persistent::emulator::Emulator;
+use crate::model::persistent::DecodeKernel;
+use crate::model::persistent::emulator::{Emulator, Order};
 use crate::model::testing::small_config;
 use crate::model::{Decoder, LoadOptions, ModelConfig, WeightSource};
 use crate::router::{FastRouters, InputNorm, MlpRouter, RouterSet};
@@ -154,10 +155,7 @@ fn a_token_in_one_launch_is_settled_as_the_policy_settles_it() {
         "the routers do too little: {varied:?}"
     );
 
-    let emulator = Emulator::new(&decoder, 3, 64);
-    let decoder = decoder.with_persistent(Box::new(emulator));
-    let mut expected = expected.into_iter();
-    let check = |name: &str, expected: Ran, found: Ran| {
+    let check = |name: &str, expected: &Ran, found: Ran| {
         assert_eq!(found.programs, expected.programs, "{name}");
         assert_eq!(found.blocks_run, expected.blocks_run, "{name}");
         for (found, expected) in found
@@ -175,15 +173,30 @@ fn a_token_in_one_launch_is_settled_as_the_policy_settles_it() {
         let pairs = found.logits.iter().flatten().zip(expected.logits.iter().flatten());
         pairs.for_each(|(a, b)| assert!((a - b).abs() < 1e-3 * (1.0 + b.abs()), "{name}: {a} and {b}"));
     };
-    for norm in norms {
-        let routers = routers(norm);
-        for (name, settings) in &all {
-            check(name, expected.next().unwrap(), ran(&decoder, settings, Some(&routers)));
+    let mut decoder = decoder;
+    for order in Order::ALL {
+        let emulator = Emulator {
+            order,
+            ..Emulator::new(&decoder, 3, 64)
+        };
+        decoder = decoder.with_persistent(Box::new(emulator));
+        // One order tells all that does not depend on it.
+        let (kernels, norms): (&[DecodeKernel], &[InputNorm]) = match order {
+            Order::Forwards => (&[DecodeKernel::Whole, DecodeKernel::Phases], &norms),
+            _ => (&[DecodeKernel::Whole], &norms[..1]),
+        };
+        for &kernel in kernels {
+            decoder.set_decode_kernel(kernel);
+            let mut each = expected.iter();
+            for &norm in norms {
+                let routers = routers(norm);
+                for (name, settings) in &all {
+                    let name = format!("{name}, {order:?}, {kernel:?}");
+                    check(&name, each.next().unwrap(), ran(&decoder, settings, Some(&routers)));
+                }
+            }
+            let plain = ran(&decoder, &with(|_| {}), None);
+            check("no routers", expected.last().unwrap(), plain);
         }
     }
-    check(
-        "no routers",
-        expected.next().unwrap(),
-        ran(&decoder, &with(|_| {}), None),
-    );
 }

@@ -73,14 +73,14 @@ impl Launch for CudaLaunch {
             block_dim: (MOST_THREADS, 1, 1),
             shared_mem_bytes: self.shared_bytes,
         };
-        // SAFETY: the arguments are those of `decode_token`; the plan and what it points to are tensors of this device,
-        // made and freed in the order of its one stream, on which the kernel runs too.
+        // SAFETY: the arguments are those of `decode_token`; the plan and what it points to are tensors of this device that
+        // were made by this thread, on its stream, or before the device was waited for, and live until the record is read.
         unsafe { arguments.launch_cooperative(config) }.w()?;
         Ok(())
     }
 }
 
-/// Where the first value lies. Everything runs on the device's one stream, so that nothing need wait for it.
+/// Where the first value lies. Nothing is waited for: see [`CudaLaunch`]'s launch.
 pub fn address(values: &CudaStorage) -> Result<Address> {
     let stream = values.device.cuda_stream();
     Ok(match &values.slice {

@@ -69,6 +69,7 @@ DEVICE void grid_sync(u32 *counter, u32 *goal) {
 #define PHASES_A_LAYER 11
 #define EPS_OF_ROUTERS 1e-5f
 #define UNKNOWN (-1)
+#define UNREAD (-0x7fffffff - 1)
 enum { SKIP, EXECUTE, REPEAT };
 // As plan.rs numbers them.
 enum { F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K };
@@ -169,6 +170,14 @@ DEVICE void scale_min(const u8 *scales, u32 j, float *scale, float *least) {
   }
 }
 
+// The same from the twelve bytes in three words, without a branch.
+DEVICE void scale_min_of(u32 a, u32 b, u32 c, u32 j, float *scale, float *least) {
+  u32 by = 8 * (j & 3);
+  u32 high_scale = (c >> by & 15) | (a >> (by + 6) & 3) << 4, high_least = (c >> (by + 4) & 15) | (b >> (by + 6) & 3) << 4;
+  *scale = (float)(j < 4 ? a >> by & 63 : high_scale);
+  *least = (float)(j < 4 ? b >> by & 63 : high_least);
+}
+
 // What a lane adds to the product of a row with x in the columns 256·step.. : 8 columns of them. Of those beyond the
 // last one nothing.
 DEVICE float lane_dot_quantised(u32 type, const u8 *row, u32 cols, const float *x, u32 step, u32 lane) {
@@ -194,11 +203,13 @@ DEVICE float lane_dot_quantised(u32 type, const u8 *row, u32 cols, const float *
     }
     u32 group = lane >> 3, at = 4 * (lane & 7);
     const u8 *block = row + (u64)(type == Q4_K ? 144 : 176) * step;
-    u32 dd = load_u32(block), q = load_u32(block + (type == Q4_K ? 16 : 48) + 32 * group + at);
+    // Scale, minimum and the scales of all 32s in one load.
+    Quad head = load_quad(block);
+    u32 q = load_u32(block + (type == Q4_K ? 16 : 48) + 32 * group + at);
     Floats x0 = load_floats(x + 64 * group + at), x1 = load_floats(x + 64 * group + 32 + at);
-    float d = of_half(dd & 0xffff), least = of_half(dd >> 16), s0, m0, s1, m1, p0, p1;
-    scale_min(block + 4, 2 * group, &s0, &m0);
-    scale_min(block + 4, 2 * group + 1, &s1, &m1);
+    float d = of_half(QUAD(head, 0) & 0xffff), least = of_half(QUAD(head, 0) >> 16), s0, m0, s1, m1, p0, p1;
+    scale_min_of(QUAD(head, 1), QUAD(head, 2), QUAD(head, 3), 2 * group, &s0, &m0);
+    scale_min_of(QUAD(head, 1), QUAD(head, 2), QUAD(head, 3), 2 * group + 1, &s1, &m1);
     if (type == Q4_K) {
       p0 = nibbles(x0, q);
       p1 = nibbles(x1, q >> 4);
@@ -215,7 +226,10 @@ DEVICE float lane_dot_quantised(u32 type, const u8 *row, u32 cols, const float *
   }
   // Blocks of 32, of which four lanes take one.
   u32 at = 8 * step + (lane >> 2), part = lane & 3;
-  if (32 * at >= cols) return 0.0f;
+  // Past the end the first block once more, for nothing: a branch would keep the loads of several steps apart.
+  u32 within = 32 * at < cols;
+  float y;
+  at = within ? at : 0;
   x += 32 * at;
   if (type == Q8_0) {
     const u8 *block = row + (u64)34 * at;
@@ -225,29 +239,29 @@ DEVICE float lane_dot_quantised(u32 type, const u8 *row, u32 cols, const float *
                      (float)(signed char)(q0 >> 16 & 255), (float)(signed char)(q0 >> 24)) +
                 dot4(x1, (float)(signed char)(q1 & 255), (float)(signed char)(q1 >> 8 & 255),
                      (float)(signed char)(q1 >> 16 & 255), (float)(signed char)(q1 >> 24));
-    return of_half(load_u16(block)) * sum;
+    y = of_half(load_u16(block)) * sum;
+    return within ? y : 0.0f;
   }
   Floats x0 = load_floats(x + 4 * part), x1 = load_floats(x + 16 + 4 * part);
   if (type == Q4_0) {
     const u8 *block = row + (u64)18 * at;
     u32 q = two_bytes(block + 2 + 4 * part);
-    return of_half(load_u16(block)) * (nibbles(x0, q) + nibbles(x1, q >> 4) - 8.0f * (sum4(x0) + sum4(x1)));
-  }
-  if (type == Q4_1) {
+    y = of_half(load_u16(block)) * (nibbles(x0, q) + nibbles(x1, q >> 4) - 8.0f * (sum4(x0) + sum4(x1)));
+  } else if (type == Q4_1) {
     const u8 *block = row + (u64)20 * at;
     u32 dm = load_u32(block), q = load_u32(block + 4 + 4 * part);
-    return of_half(dm & 0xffff) * (nibbles(x0, q) + nibbles(x1, q >> 4)) + of_half(dm >> 16) * (sum4(x0) + sum4(x1));
-  }
-  if (type == Q5_0) {
+    y = of_half(dm & 0xffff) * (nibbles(x0, q) + nibbles(x1, q >> 4)) + of_half(dm >> 16) * (sum4(x0) + sum4(x1));
+  } else if (type == Q5_0) {
     const u8 *block = row + (u64)22 * at;
     u32 bits = two_bytes(block + 2) >> 4 * part, q = two_bytes(block + 6 + 4 * part);
-    return of_half(load_u16(block)) *
-           (fives(x0, q, bits) + fives(x1, q >> 4, bits >> 16) - 16.0f * (sum4(x0) + sum4(x1)));
+    y = of_half(load_u16(block)) * (fives(x0, q, bits) + fives(x1, q >> 4, bits >> 16) - 16.0f * (sum4(x0) + sum4(x1)));
+  } else {
+    const u8 *block = row + (u64)24 * at;
+    u32 dm = load_u32(block), bits = load_u32(block + 4) >> 4 * part, q = load_u32(block + 8 + 4 * part);
+    y = of_half(dm & 0xffff) * (fives(x0, q, bits) + fives(x1, q >> 4, bits >> 16)) +
+        of_half(dm >> 16) * (sum4(x0) + sum4(x1));
   }
-  const u8 *block = row + (u64)24 * at;
-  u32 dm = load_u32(block), bits = load_u32(block + 4) >> 4 * part, q = load_u32(block + 8 + 4 * part);
-  return of_half(dm & 0xffff) * (fives(x0, q, bits) + fives(x1, q >> 4, bits >> 16)) +
-         of_half(dm >> 16) * (sum4(x0) + sum4(x1));
+  return within ? y : 0.0f;
 }
 
 // The product of a row with x (shared, cols) in the columns of the steps from..to, on all lanes of the warp.
@@ -634,23 +648,35 @@ SLOW void attention(const Plan *plan, Shared *shared, const Layer *layer, const 
 }
 
 // The pieces of all heads put together: x ← (heads · head_dim), for the block's own use.
-DEVICE void put_together(const Plan *plan, const Pass *pass, float *x) {
+DEVICE void put_together(const Plan *plan, Shared *shared, const Pass *pass, float *x) {
   u32 size = plan->head_dim, splits = splits_of(plan, pass);
-  for (u32 i = THREAD; i < plan->heads * size; i += THREADS) {
-    u32 item = i / size * splits;
-    float most = -INFINITY, y = 0.0f, sum = 0.0f;
-    for (u32 s = 0; s < splits; s++) most = fmaxf(most, fresh(FLOATS(plan->greatest) + item + s));
-    for (u32 s = 0; s < splits; s++) {
-      float piece = fresh(FLOATS(plan->sums) + item + s);
-      if (piece > 0.0f) {
-        float weight = expf(fresh(FLOATS(plan->greatest) + item + s) - most);
+  const float *partial = FLOATS(plan->partial);
+  // What each piece weighs, of as many heads at a time as there is room for.
+  for (u32 first = 0; first < plan->heads; first += MOST_PARTIALS / MOST_SPLITS) {
+    u32 heads = plan->heads - first < MOST_PARTIALS / MOST_SPLITS ? plan->heads - first : MOST_PARTIALS / MOST_SPLITS;
+    for (u32 head = THREAD; head < heads; head += THREADS) {
+      u32 item = (first + head) * splits;
+      float most = -INFINITY, sum = 0.0f;
+      for (u32 s = 0; s < splits; s++) most = fmaxf(most, fresh(FLOATS(plan->greatest) + item + s));
+      for (u32 s = 0; s < splits; s++) {
+        float piece = fresh(FLOATS(plan->sums) + item + s);
+        float weight = piece > 0.0f ? expf(fresh(FLOATS(plan->greatest) + item + s) - most) : 0.0f;
+        shared->partial[head * splits + s] = weight;
         sum += weight * piece;
-        y += weight * fresh(FLOATS(plan->partial) + (u64)(item + s) * size + i % size);
       }
+      for (u32 s = 0; s < splits; s++) shared->partial[head * splits + s] /= sum;
     }
-    x[i] = y / sum;
+    BLOCK_SYNC();
+    for (u32 i = THREAD; i < heads * size; i += THREADS) {
+      u32 head = i / size;
+      const float *pieces = partial + (u64)(first + head) * splits * size + i % size;
+      float y = 0.0f;
+#pragma unroll 4
+      for (u32 s = 0; s < splits; s++) y += shared->partial[head * splits + s] * fresh(pieces + (u64)s * size);
+      x[first * size + i] = y;
+    }
+    BLOCK_SYNC();
   }
-  BLOCK_SYNC();
 }
 
 // src/router/policy.rs, `dial`.
@@ -759,6 +785,7 @@ DEVICE int run_phase(const Plan *plan, Shared *shared, float *x, u32 phase, int 
   Part parts[4];
   u32 count = 0;
   if (phase == 0) {
+    if (BLOCK == 0 && THREAD == 0) INTS(plan->left)[0] = (int)plan->budget;
     for (u32 i = BLOCK * THREADS + THREAD; i < plan->size; i += BLOCKS * THREADS)
       FLOATS(plan->hidden)[i] = element(&plan->embedding, plan->token, i) * plan->embedding_scale;
     return 1;
@@ -773,7 +800,7 @@ DEVICE int run_phase(const Plan *plan, Shared *shared, float *x, u32 phase, int 
   const Layer *layer = LAYER(plan, l);
   const Rule *rule = RULE(plan, l);
   const Pass *pass = PASS(plan, l, n);
-  u32 buffer = (2 * l + n) & 1, all = plan->kv_heads * plan->head_dim;
+  u32 buffer = (l + n) & 1, all = plan->kv_heads * plan->head_dim;
   float *queries = FLOATS(plan->queries) + (u64)plan->heads * plan->head_dim * buffer;
   float *keys = FLOATS(plan->keys) + (u64)2 * all * buffer;
   if (k >= 2 && *action == UNKNOWN) *action = fresh_int(INTS(plan->actions) + l);
@@ -791,7 +818,7 @@ DEVICE int run_phase(const Plan *plan, Shared *shared, float *x, u32 phase, int 
       with_entries = first_entries(plan, rule);
       ask = plan->ask;
     } else {
-      if (*left == UNKNOWN) *left = fresh_int(INTS(plan->left) + l);
+      if (*left == UNREAD) *left = fresh_int(INTS(plan->left) + l);
       *action = decide(plan, shared, l, left);
       with_queries = *action != SKIP && !first_queries(rule);
       with_entries = *action != SKIP && !first_entries(plan, rule);
@@ -818,7 +845,7 @@ DEVICE int run_phase(const Plan *plan, Shared *shared, float *x, u32 phase, int 
       fetch_ahead(plan, &layer->output, 0);
       return 1;
     case 3:
-      put_together(plan, pass, x);
+      put_together(plan, shared, pass, x);
       step.keep = n == 1 && rule->step != 1.0f;
       parts[count++] = part_of(&layer->output, FLOATS(plan->hidden), x);
       products(shared, parts, count, ADD, &step);
@@ -847,7 +874,7 @@ KERNEL decode_token(Plan *plan, u32 first, u32 last) {
   SHARED(Shared, shared);
   SHARED_FLOATS(x);
   u32 goal = 0;
-  int action = UNKNOWN, left = first == 0 ? (int)plan->budget : UNKNOWN;
+  int action = UNKNOWN, left = first == 0 ? (int)plan->budget : UNREAD;
   for (u32 phase = first; phase < last; phase++)
     if (run_phase(plan, shared, x, phase, &action, &left) && phase + 1 < last) grid_sync(&plan->barrier, &goal);
 }

@@ -1,6 +1,6 @@
-// Stands in for a GPU in the tests: each CUDA thread is a coroutine of one CPU thread, resumed in turn, forwards or
-// backwards, and leaves at every synchronisation. What a kernel does between two of them happens in an order that no GPU
-// promises, so that what depends on an order shows.
+// Stands in for a GPU in the tests: each CUDA thread is a coroutine of one CPU thread and leaves at every synchronisation.
+// They are resumed in turn, forwards or backwards, or block by block: then one block is as far ahead of the next as the
+// grid's barriers let it. No GPU promises an order, so that what depends on one is wrong.
 #include <math.h>
 #include <setjmp.h>
 #include <stdlib.h>
@@ -25,7 +25,7 @@ typedef struct {
 static struct {
   jmp_buf scheduler;
   Coroutine *all, *now;
-  u32 turn, unfinished;
+  u32 turn, round, block, unfinished;
   u32 threads, blocks;
   Meeting *of_blocks, *of_warps;
   float *lanes;
@@ -151,8 +151,13 @@ static void start(void) {
   yield();
 }
 
+// As emulator.rs numbers them.
+enum { FORWARDS, BACKWARDS, FIRST_BLOCK_AHEAD, LAST_BLOCK_AHEAD };
+// Turns that a block's threads have before the next block's: enough to come to a barrier of the grid.
+enum { ROUNDS = 400 };
+
 // Launches the kernel of `blocks` × `threads` on `floats` of dynamic shared memory a block.
-int launch(void *plan, u32 first, u32 last, u32 blocks, u32 threads, u64 floats, u32 backwards) {
+int launch(void *plan, u32 first, u32 last, u32 blocks, u32 threads, u64 floats, u32 order) {
   u32 count = blocks * threads;
   if (threads % 32 || threads == 0 || blocks == 0) return 1;
   gpu.threads = threads;
@@ -181,12 +186,20 @@ int launch(void *plan, u32 first, u32 last, u32 blocks, u32 threads, u64 floats,
     makecontext(&coroutine->context, start, 0);
   }
   gpu.unfinished = count;
-  gpu.turn = 0;
+  gpu.turn = gpu.round = gpu.block = 0;
   _setjmp(gpu.scheduler);
   while (gpu.unfinished > 0) {
     u32 turn = gpu.turn;
-    gpu.turn = (turn + 1) % count;
-    gpu.now = &gpu.all[backwards ? count - 1 - turn : turn];
+    if (order <= BACKWARDS) {
+      gpu.turn = (turn + 1) % count;
+      gpu.now = &gpu.all[order == BACKWARDS ? count - 1 - turn : turn];
+    } else {
+      u32 block = order == FIRST_BLOCK_AHEAD ? gpu.block : blocks - 1 - gpu.block;
+      gpu.now = &gpu.all[block * threads + turn];
+      gpu.turn = (turn + 1) % threads;
+      if (gpu.turn == 0) gpu.round = (gpu.round + 1) % ROUNDS;
+      if (gpu.turn == 0 && gpu.round == 0) gpu.block = (gpu.block + 1) % blocks;
+    }
     if (gpu.now->done) continue;
     if (gpu.now->started) _longjmp(gpu.now->left_at, 1);
     gpu.now->started = 1;

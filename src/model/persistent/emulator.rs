@@ -15,13 +15,32 @@ use crate::model::Decoder;
 
 type LaunchFunction = unsafe extern "C" fn(*mut c_void, u32, u32, u32, u32, u64, u32) -> i32;
 
+/// Whose turn it is.
+#[derive(Clone, Copy, Debug)]
+#[repr(u32)]
+pub enum Order {
+    Forwards,
+    Backwards,
+    /// A block is as far ahead of the next one as barriers let it.
+    FirstBlockAhead,
+    LastBlockAhead,
+}
+
+impl Order {
+    pub const ALL: [Order; 4] = [
+        Order::Forwards,
+        Order::Backwards,
+        Order::FirstBlockAhead,
+        Order::LastBlockAhead,
+    ];
+}
+
 /// A GPU of few blocks and threads.
 pub struct Emulator {
     pub blocks: u32,
     pub threads: u32,
     pub floats: u64,
-    /// Threads take their turns from the last to the first.
-    pub backwards: bool,
+    pub order: Order,
     /// The emulator has one state for all.
     pub running: &'static Mutex<()>,
 }
@@ -33,7 +52,7 @@ impl Emulator {
             blocks,
             threads,
             floats: shared_floats(decoder) as u64,
-            backwards: false,
+            order: Order::Forwards,
             running: &RUNNING,
         }
     }
@@ -57,7 +76,7 @@ impl Launch for Emulator {
                 self.blocks,
                 self.threads,
                 self.floats,
-                self.backwards.into(),
+                self.order as u32,
             )
         };
         if failed != 0 {

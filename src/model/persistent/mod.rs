@@ -139,6 +139,8 @@ pub struct Persistent {
     device: Device,
     /// (3 · layers) probabilities, (layers) actions and (layers + 1) of the budget, as integers.
     record: Tensor,
+    /// Held while a token runs: scratch and record are one token's, and threads may have streams of their own.
+    running: Mutex<()>,
     /// What the plan points to, beside the decoder's weights.
     _held: Vec<Tensor>,
     /// The layers on the device with the routers that were asked last.
@@ -164,6 +166,8 @@ impl Persistent {
             return Ok(None);
         };
         let kernel = DecodeKernel::asked()?;
+        // What was uploaded is there for every stream from now on.
+        decoder.device().synchronize()?;
         let launch = cuda::CudaLaunch::new(device, shared_floats(decoder))?;
         let mut persistent = Persistent::new(decoder, Box::new(launch))?;
         persistent.kernel = kernel;
@@ -322,6 +326,7 @@ impl Persistent {
             kv_type,
             device,
             record,
+            running: Mutex::new(()),
             _held: held,
             uploaded: Mutex::new(None),
         })
@@ -341,6 +346,7 @@ impl Persistent {
             rules,
             routers,
         } = request;
+        let _alone = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let (layers, fill) = (self.layers.len(), mode == KvMode::Fill);
         if id >= self.plan.embedding.rows {
             bail!(

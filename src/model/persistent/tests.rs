@@ -3,7 +3,7 @@ use std::io::Cursor;
 use candle_core::quantized::gguf_file;
 use rand::{Rng, SeedableRng};
 
-use super::emulator::Emulator;
+use super::emulator::{Emulator, Order};
 use super::*;
 use crate::model::config::{Architecture, ModelConfig};
 use crate::model::testing::small_config;
@@ -216,11 +216,17 @@ fn neither_the_order_of_threads_nor_the_cut_into_launches_changes_a_bit() {
     let (decoder, tensors) = decoder(&config(Architecture::Qwen3), GgmlDType::Q5_0);
     let ids: Vec<u32> = (0..5).collect();
     let forwards = logits(&kernel(&decoder, &tensors, Emulator::new(&decoder, 4, 64)), &ids);
-    let backwards = Emulator {
-        backwards: true,
-        ..Emulator::new(&decoder, 4, 64)
-    };
-    assert_eq!(logits(&kernel(&decoder, &tensors, backwards), &ids), forwards);
+    for order in Order::ALL {
+        let emulator = Emulator {
+            order,
+            ..Emulator::new(&decoder, 4, 64)
+        };
+        assert_eq!(
+            logits(&kernel(&decoder, &tensors, emulator), &ids),
+            forwards,
+            "{order:?}"
+        );
+    }
     for way in [DecodeKernel::Phases, DecodeKernel::Ahead] {
         let other = Persistent {
             kernel: way,
