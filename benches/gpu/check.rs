@@ -15,7 +15,7 @@ use drllm::trace::{KvMode, Pin, Scope, Settings};
 use rand::{Rng, SeedableRng};
 
 use super::shapes::Shape;
-use super::{GO_ON, random_routers};
+use super::{GO_ON, random, random_routers};
 
 /// How far logits may be apart, relative to their spread: in floats of 32 bits, and where hidden states are rounded to 16.
 const FLOATS: f32 = 1e-3;
@@ -43,7 +43,7 @@ pub fn all(device: &Device) -> Result<bool> {
         ("llama-1b", DType::BF16),
     ] {
         let name = format!("{shape} in {dtype:?}");
-        let mut decoder = match random(shape, device, dtype) {
+        let mut decoder = match Shape::named(shape).and_then(|shape| random(&shape, device, dtype)) {
             Ok(decoder) => decoder,
             Err(why) => {
                 say(&name, Err(why));
@@ -70,20 +70,6 @@ pub fn all(device: &Device) -> Result<bool> {
         say(&format!("{dtype:?} against its floats"), stored(dtype, device));
     }
     Ok(right)
-}
-
-fn random(shape: &str, device: &Device, dtype: DType) -> Result<Decoder> {
-    let shape = Shape::named(shape)?;
-    let source = WeightSource::Random {
-        tied_embeddings: shape.tied,
-    };
-    let place = LoadOptions {
-        device: device.clone(),
-        dtype,
-        exact: false,
-        fused: true,
-    };
-    Decoder::load(shape.config(), &source, place, &mut |_| {})
 }
 
 /// Ways of running that take other paths through the kernel.

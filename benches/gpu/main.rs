@@ -146,6 +146,10 @@ fn load(name: &str, options: &Options, device: &Device, dtype: DType) -> Result<
         return Ok((Shape::of(decoder.config()), decoder));
     }
     let shape = Shape::named(name)?;
+    Ok((shape, random(&shape, device, dtype)?))
+}
+
+fn random(shape: &Shape, device: &Device, dtype: DType) -> Result<Decoder> {
     let source = WeightSource::Random {
         tied_embeddings: shape.tied,
     };
@@ -155,8 +159,7 @@ fn load(name: &str, options: &Options, device: &Device, dtype: DType) -> Result<
         exact: false,
         fused: !device.is_cpu(),
     };
-    let decoder = Decoder::load(shape.config(), &source, place, &mut |_| {})?;
-    Ok((shape, decoder))
+    Decoder::load(shape.config(), &source, place, &mut |_| {})
 }
 
 fn measure(shape: &Shape, decoder: &mut Decoder, limits: &Limits, options: &Options) -> Result<()> {

@@ -293,24 +293,12 @@ impl<'a> DecisionPolicy<'a> {
         let logits = if by_token {
             let budget = self.settings.budget;
             let mut running = budget.and_then(|b| RunningBudget::new(&choices, b));
-            let rules = TokenRules {
-                forced: choices.iter().map(|choice| choice.pinned).collect(),
-                dial: self.settings.dial,
-                budget: running.as_ref().map(RunningBudget::values),
-                dampings: self.dampings(position),
-            };
-            let routers = self.asked().map(|(routers, _)| routers);
-            match sequence.run_token(id, routers, &rules)? {
-                Some(outcome) => {
-                    shared = outcome.actions;
-                    let dial = self.settings.dial;
-                    proposals.extend(
-                        outcome
-                            .probabilities
-                            .into_iter()
-                            .map(|probs| Proposal::new(probs, dial)),
-                    );
-                    outcome.logits
+            let forced = choices.iter().map(|choice| choice.pinned);
+            let values = running.as_ref().map(RunningBudget::values);
+            match self.on_device(sequence, id, self.asked(), forced, values)? {
+                Some((logits, actions, asked)) => {
+                    (shared, proposals) = (actions, asked);
+                    logits
                 }
                 None => sequence.run_layers(&[id], self.asked(), |layer, proposal| {
                     let proposal = proposal.unwrap_or(choices[layer].proposal);
@@ -330,33 +318,20 @@ impl<'a> DecisionPolicy<'a> {
         } else {
             shared = self.frozen(&choices);
             let asked = self.asked().filter(|_| self.settings.shadow);
-            let rules = TokenRules {
-                forced: shared.iter().copied().map(Some).collect(),
-                dial: self.settings.dial,
-                budget: None,
-                dampings: self.dampings(position),
-            };
-            let on_device = sequence.run_token(id, asked.map(|(routers, _)| routers), &rules)?;
-            let actions = shared.iter().enumerate();
-            let actions: Vec<LayerActions> = actions
-                .map(|(l, action)| self.damped(l, std::iter::once(position), (*action).into()))
-                .collect();
-            match on_device {
-                Some(outcome) => {
-                    let dial = self.settings.dial;
-                    proposals = outcome
-                        .probabilities
-                        .into_iter()
-                        .map(|probs| Proposal::new(probs, dial))
-                        .collect();
-                    outcome.logits
-                }
+            let forced = shared.iter().copied().map(Some);
+            let on_device = self.on_device(sequence, id, asked, forced, None)?;
+            let (logits, asked) = match on_device {
+                Some((logits, _, asked)) => (logits, asked),
                 None => {
-                    let (logits, asked) = sequence.run_settled(id, &actions, asked)?;
-                    proposals = asked;
-                    logits
+                    let actions = shared.iter().enumerate();
+                    let actions: Vec<LayerActions> = actions
+                        .map(|(l, action)| self.damped(l, std::iter::once(position), (*action).into()))
+                        .collect();
+                    sequence.run_settled(id, &actions, asked)?
                 }
-            }
+            };
+            proposals = asked;
+            logits
         };
         if by_token {
             self.expected.add(&proposals);
@@ -418,9 +393,34 @@ impl<'a> DecisionPolicy<'a> {
         Ok((logits, actions))
     }
 
-    /// Those of all layers at a position.
-    fn dampings(&self, position: usize) -> Vec<Damping> {
-        (0..self.layers).map(|layer| self.damping(layer, position)).collect()
+    /// Runs a token in one launch of a GPU, where that can be: its logits, actions and what routers proposed. `values` are
+    /// those of a running budget.
+    fn on_device(
+        &self,
+        sequence: &mut Sequence,
+        id: u32,
+        routers: Option<(&dyn Router, f64)>,
+        forced: impl Iterator<Item = Option<Action>>,
+        values: Option<&[Vec<f64>]>,
+    ) -> Result<Option<(Tensor, Vec<Action>, Vec<Proposal>)>> {
+        if sequence.decoder().persistent().is_none() {
+            return Ok(None);
+        }
+        let (dial, position) = (self.settings.dial, sequence.len());
+        let rules = TokenRules {
+            forced: forced.collect(),
+            dial,
+            budget: values,
+            dampings: (0..self.layers).map(|layer| self.damping(layer, position)).collect(),
+        };
+        let outcome = sequence.run_token(id, routers.map(|(routers, _)| routers), &rules)?;
+        Ok(outcome.map(|outcome| {
+            let proposals = outcome
+                .probabilities
+                .into_iter()
+                .map(|probs| Proposal::new(probs, dial));
+            (outcome.logits, outcome.actions, proposals.collect())
+        }))
     }
 
     /// The actions of a token when its decisions are known beforehand.

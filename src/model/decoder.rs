@@ -95,7 +95,7 @@ impl Decoder {
                 // A kernel that ended by a fault has left the device unusable.
                 decoder.place.device.synchronize()?;
                 decoder.decode_note = Some(format!(
-                    "tokens run layer by layer on this GPU, which takes longer than in one launch: {why}"
+                    "tokens run layer by layer on this GPU, not in one launch: {why}"
                 ));
             }
         }

@@ -21,21 +21,12 @@ pub(super) struct DeviceRouters {
 
 impl DeviceRouters {
     pub fn new(routers: &[MlpRouter], input_norm: InputNorm, device: &Device) -> Result<Self> {
-        let stacked = |part: &dyn Fn(&MlpRouter) -> &[f32]| -> Result<Tensor> {
-            let values: Vec<f32> = routers.iter().flat_map(part).copied().collect();
-            Tensor::from_vec(values, routers.len() * part(&routers[0]).len(), device)
-        };
-        let layers = routers.len();
-        let width = routers[0].b1.len();
-        let transposed = |weights: Tensor, rows: usize| {
-            let columns = weights.elem_count() / layers / rows;
-            weights.reshape((layers, rows, columns))?.transpose(1, 2)?.contiguous()
-        };
+        let rows = RouterTensors::new(routers, input_norm == InputNorm::Rms, device)?;
         Ok(DeviceRouters {
-            w1: transposed(stacked(&|r| &r.w1)?, width)?,
-            b1: stacked(&|r| &r.b1)?.reshape((layers, 1, width))?,
-            w2: transposed(stacked(&|r| &r.w2)?, 3)?,
-            b2: stacked(&|r| &r.b2)?.reshape((layers, 1, 3))?,
+            w1: rows.w1.transpose(1, 2)?.contiguous()?,
+            b1: rows.b1.unsqueeze(1)?,
+            w2: rows.w2.transpose(1, 2)?.contiguous()?,
+            b2: rows.b2.unsqueeze(1)?,
             input_norm,
         })
     }

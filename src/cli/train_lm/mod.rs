@@ -19,9 +19,10 @@ use super::run::stop_on_signals;
 use super::train::MetricsLines;
 use crate::eval::parallel::default_threads;
 use crate::files;
-use crate::model::device;
+use crate::model::device_or_note;
 use crate::model::loopmoe::file::{Stored, save};
 use crate::model::loopmoe::{LoopMoeConfig, WordList};
+use crate::note;
 use crate::progress::Progress as Step;
 use crate::train::lm::settings::Preset;
 use crate::train::lm::{LmSettings, LmTask, train};
@@ -99,7 +100,10 @@ pub fn run(args: &TrainLmArgs) -> Result<()> {
     args.check_places(out, &state_at)?;
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop)?;
-    let device = device(&args.device)?;
+    let (device, note) = device_or_note(&args.device)?;
+    if let Some(note) = note {
+        note!("{note}");
+    }
     if !args.resume && files::stands(&state_at) {
         std::fs::remove_file(&state_at)?;
     }

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::activations::{Bytes, TILE};
-use super::form::{Form, HALVES, IQ4_NL, PackedType, Scales};
+use super::form::{Form, HALVES, IQ4_NL_VALUES, PackedType, Scales};
 use super::pack::PackedMatrix;
 use super::vector::{Avx512, Zmm};
 use super::{Activations, BLOCK, LANES, Output, halves};
@@ -248,7 +248,7 @@ fn unpack<const KIND: usize>(bytes: &[u8]) -> [__m512i; 8] {
         }
     }
     if form.table {
-        let table = _mm512_broadcast_i32x4(sixteen(&IQ4_NL));
+        let table = _mm512_broadcast_i32x4(sixteen(&IQ4_NL_VALUES));
         quants = quants.map(|places| _mm512_shuffle_epi8(table, places));
     }
     quants

@@ -39,7 +39,7 @@ pub(super) struct Form {
     pub base: usize,
     /// Further bits of a quant.
     pub planes: usize,
-    /// Whether quants are places in [`IQ4_NL`].
+    /// Whether quants are places in [`IQ4_NL_VALUES`].
     pub table: bool,
     /// The quant of zero, where weights have no offsets of their own.
     pub centre: Option<u8>,
@@ -63,7 +63,7 @@ pub(super) enum Scales {
 pub(super) const HALVES: usize = 2 * LANES;
 
 /// What four bits of IQ4_NL stand for, with 128 added.
-pub(super) const IQ4_NL: [u8; 16] = [1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241];
+pub(super) const IQ4_NL_VALUES: [u8; 16] = [1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241];
 
 const FORMS: [Form; 11] = {
     const fn of(stored: usize, base: usize, planes: usize, centre: Option<u8>, scales: Scales, runs: usize) -> Form {
@@ -104,7 +104,7 @@ pub fn iq4_nl_as_q8_0(block: &[u8]) -> [u8; 2 + BLOCK] {
     let places = nibbles(&block[2..IQ4_NL_BLOCK]);
     std::array::from_fn(|at| match at {
         0 | 1 => block[at],
-        _ => IQ4_NL[usize::from(places[at - 2])] ^ 0x80,
+        _ => IQ4_NL_VALUES[usize::from(places[at - 2])] ^ 0x80,
     })
 }
 
@@ -224,7 +224,11 @@ impl Form {
             let bits = &bytes[self.base * 64 + plane * 64..];
             quant |= (bits[four * 8 + place / 8] >> (place % 8) & 1) << (self.base + plane);
         }
-        if self.table { IQ4_NL[usize::from(quant)] } else { quant }
+        if self.table {
+            IQ4_NL_VALUES[usize::from(quant)]
+        } else {
+            quant
+        }
     }
 
     /// Writes the quants of a row, or their places in the table, into a block's bytes, which are 0 there: the inverse of

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::activations::TILE;
-use super::form::{Form, IQ4_NL};
+use super::form::{Form, IQ4_NL_VALUES};
 use super::pack::PackedMatrix;
 use super::vector::Lanes;
 use super::{Activations, LANES, Output, halves};
@@ -98,7 +98,7 @@ fn unpack(form: &Form, quants: &[u8]) -> [[u8; 64]; 8] {
         }
     }
     if form.table {
-        bytes = bytes.map(|places| places.map(|place| IQ4_NL[usize::from(place & 0x0f)]));
+        bytes = bytes.map(|places| places.map(|place| IQ4_NL_VALUES[usize::from(place & 0x0f)]));
     }
     bytes
 }

@@ -117,7 +117,7 @@ typedef struct {
   u64 final_gain;
   Matrix embedding, head;
   u32 token, layer_count, size, heads, kv_heads, head_dim, width, router_width;
-  u32 interleaved, fill, ask, rms, kv_type, budget;
+  u32 interleaved, fill, ask, rms, kv_storage, budget;
   float eps, scale, embedding_scale;
   u32 ahead, unused, barrier;
 } Plan;
@@ -533,16 +533,16 @@ SLOW void own_entry(const Plan *plan, Shared *shared, const Layer *layer, const 
   const float *keys = FLOATS(plan->keys) + (u64)2 * all * buffer + kv_head * size;
   for (u32 i = THREAD; i < size; i += THREADS) {
     shared->key[i] = fresh(keys + i);
-    shared->value[i] = rounded(fresh(keys + all + i), plan->kv_type);
+    shared->value[i] = rounded(fresh(keys + all + i), plan->kv_storage);
   }
   BLOCK_SYNC();
   turn(plan, shared, shared->key, layer->key_gain, 1.0f);
   u64 row = ((u64)kv_head * pass->capacity + pass->len) * size;
   for (u32 i = THREAD; i < size; i += THREADS) {
-    shared->key[i] = rounded(shared->key[i], plan->kv_type);
+    shared->key[i] = rounded(shared->key[i], plan->kv_storage);
     if (append) {
-      keep(pass->keys, plan->kv_type, row + i, shared->key[i]);
-      keep(pass->values, plan->kv_type, row + i, shared->value[i]);
+      keep(pass->keys, plan->kv_storage, row + i, shared->key[i]);
+      keep(pass->values, plan->kv_storage, row + i, shared->value[i]);
     }
   }
   BLOCK_SYNC();
@@ -583,7 +583,7 @@ SLOW void attention(const Plan *plan, Shared *shared, const Layer *layer, const 
           u64 row = base + (u64)(first + k) * size;
 #pragma unroll
           for (u32 d = 0; d < MOST_HEAD / WARP; d++)
-            if (d < each) score += shared->query[WARP * d + lane] * kept(pass->keys, plan->kv_type, row + WARP * d + lane);
+            if (d < each) score += shared->query[WARP * d + lane] * kept(pass->keys, plan->kv_storage, row + WARP * d + lane);
         }
         scores[k] = score;
       }
@@ -604,7 +604,7 @@ SLOW void attention(const Plan *plan, Shared *shared, const Layer *layer, const 
           sum += weight;
 #pragma unroll
           for (u32 d = 0; d < MOST_HEAD / WARP; d++)
-            if (d < each) mixed[d] += weight * kept(pass->values, plan->kv_type, row + WARP * d + lane);
+            if (d < each) mixed[d] += weight * kept(pass->values, plan->kv_storage, row + WARP * d + lane);
         }
       }
       greatest = most;
