@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 
 use super::sequence::{LayerActions, Sequence};
-use crate::model::persistent::TokenRules;
+use crate::model::persistent::{TokenOutcome, TokenRules};
 use crate::program::{Action, Damping, Program};
 use crate::router::Router;
 use crate::router::policy::{Expectation, LayerConstraint, Proposal, RunningBudget, within_budget};
@@ -296,9 +296,10 @@ impl<'a> DecisionPolicy<'a> {
             let forced = choices.iter().map(|choice| choice.pinned);
             let values = running.as_ref().map(RunningBudget::values);
             match self.on_device(sequence, id, self.asked(), forced, values)? {
-                Some((logits, actions, asked)) => {
-                    (shared, proposals) = (actions, asked);
-                    logits
+                Some(outcome) => {
+                    shared = outcome.actions;
+                    proposals = self.proposed(outcome.probabilities);
+                    outcome.logits
                 }
                 None => sequence.run_layers(&[id], self.asked(), |layer, proposal| {
                     let proposal = proposal.unwrap_or(choices[layer].proposal);
@@ -321,7 +322,7 @@ impl<'a> DecisionPolicy<'a> {
             let forced = shared.iter().copied().map(Some);
             let on_device = self.on_device(sequence, id, asked, forced, None)?;
             let (logits, asked) = match on_device {
-                Some((logits, _, asked)) => (logits, asked),
+                Some(outcome) => (outcome.logits, self.proposed(outcome.probabilities)),
                 None => {
                     let actions = shared.iter().enumerate();
                     let actions: Vec<LayerActions> = actions
@@ -393,8 +394,7 @@ impl<'a> DecisionPolicy<'a> {
         Ok((logits, actions))
     }
 
-    /// Runs a token in one launch of a GPU, where that can be: its logits, actions and what routers proposed. `values` are
-    /// those of a running budget.
+    /// Runs a token in one launch of a GPU, where that can be. `values` are those of a running budget.
     fn on_device(
         &self,
         sequence: &mut Sequence,
@@ -402,7 +402,7 @@ impl<'a> DecisionPolicy<'a> {
         routers: Option<(&dyn Router, f64)>,
         forced: impl Iterator<Item = Option<Action>>,
         values: Option<&[Vec<f64>]>,
-    ) -> Result<Option<(Tensor, Vec<Action>, Vec<Proposal>)>> {
+    ) -> Result<Option<TokenOutcome>> {
         if sequence.decoder().persistent().is_none() {
             return Ok(None);
         }
@@ -413,14 +413,15 @@ impl<'a> DecisionPolicy<'a> {
             budget: values,
             dampings: (0..self.layers).map(|layer| self.damping(layer, position)).collect(),
         };
-        let outcome = sequence.run_token(id, routers.map(|(routers, _)| routers), &rules)?;
-        Ok(outcome.map(|outcome| {
-            let proposals = outcome
-                .probabilities
-                .into_iter()
-                .map(|probs| Proposal::new(probs, dial));
-            (outcome.logits, outcome.actions, proposals.collect())
-        }))
+        sequence.run_token(id, routers.map(|(routers, _)| routers), &rules)
+    }
+
+    fn proposed(&self, probabilities: Vec<[f32; 3]>) -> Vec<Proposal> {
+        let dial = self.settings.dial;
+        probabilities
+            .into_iter()
+            .map(|probs| Proposal::new(probs, dial))
+            .collect()
     }
 
     /// The actions of a token when its decisions are known beforehand.
