@@ -319,6 +319,7 @@ impl Config {
             device: self.device.clone(),
             exact: self.exact,
             threads: self.threads,
+            iterations: None,
         }
     }
 }

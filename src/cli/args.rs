@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use super::UsageError;
 use crate::engine::LoadRequest;
 use crate::files;
+use crate::model::loopmoe::MOST_ITERATIONS;
 use crate::program::Program;
 use crate::trace::{ExcludedExpert, KvMode, Overrides, Pin, Sampling, Scope, Settings};
 
@@ -29,6 +30,9 @@ pub struct ModelArgs {
     /// Threads of matrix products; all cores if absent
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+    /// How often the loop of a looped model runs, 1 to 8; as in its training if absent
+    #[arg(long, value_name = "K", value_parser = iterations)]
+    pub iterations: Option<usize>,
 }
 
 impl ModelArgs {
@@ -43,6 +47,7 @@ impl ModelArgs {
         }
         request.exact |= self.exact;
         request.threads = self.threads.or(request.threads);
+        request.iterations = self.iterations.or(request.iterations);
     }
 }
 
@@ -227,6 +232,12 @@ impl From<KvArg> for KvMode {
             KvArg::Fill => KvMode::Fill,
         }
     }
+}
+
+/// How often a loop may run.
+pub fn iterations(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|k| (1..=MOST_ITERATIONS).contains(k));
+    number.ok_or_else(|| format!("expected a whole number from 1 to {MOST_ITERATIONS}"))
 }
 
 /// A device's name, as far as it can be right on any machine.

@@ -34,6 +34,9 @@ pub struct BaseModelArgs {
     /// Questions worked on at once, one thread each; all cores if absent. Changes no result
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// How often the loop of a looped model runs, 1 to 8; as in its training if absent
+    #[arg(long, value_name = "K", value_parser = super::args::iterations)]
+    iterations: Option<usize>,
 }
 
 impl BaseModelArgs {
@@ -54,6 +57,7 @@ impl BaseModelArgs {
             device: self.device.clone().unwrap_or_else(|| "auto".into()),
             exact: self.exact,
             threads: None,
+            iterations: self.iterations,
         };
         let progress = CommandProgress::new();
         let model = load_model(

@@ -30,6 +30,8 @@ pub struct LoadRequest {
     /// f32 arithmetic throughout.
     pub exact: bool,
     pub threads: Option<usize>,
+    /// How often the loop of a looped model runs; as in its training if absent.
+    pub iterations: Option<usize>,
 }
 
 impl Default for LoadRequest {
@@ -40,6 +42,7 @@ impl Default for LoadRequest {
             device: "auto".into(),
             exact: false,
             threads: None,
+            iterations: None,
         }
     }
 }
@@ -200,6 +203,8 @@ pub enum WorkerEvent {
     },
     /// A stage of loading, in words.
     Loading(String),
+    /// The model inside this program runs prompts until the one that has to be pulled is there.
+    Meanwhile(Box<ModelInfo>),
     Loaded {
         model: Box<ModelInfo>,
         routers: Option<RouterInfo>,

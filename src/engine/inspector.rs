@@ -51,10 +51,10 @@ impl<'m> Inspector<'m, '_> {
     fn check(&self, trace: &Trace) -> Result<()> {
         let (made_with, loaded) = (&trace.header.model, &self.model.info);
         ensure!(
-            made_with.sha256 == loaded.sha256 && made_with.layers == loaded.layers,
+            made_with.is_same(loaded),
             "this run was made with the model {}, {} is loaded: load the former with --model to look into the run",
-            made_with.name,
-            loaded.name
+            made_with.title(),
+            loaded.title()
         );
         Ok(())
     }

@@ -77,6 +77,9 @@ pub fn load_model(
     }
     let sha256 = located.sha256(progress, stop)?;
     let mut model = Model::load(&located, sha256, &device, request.exact, loading)?;
+    if let Some(iterations) = request.iterations {
+        model = model.with_iterations(iterations)?;
+    }
     model.notes.extend(note);
     Ok(model)
 }
@@ -99,14 +102,20 @@ pub fn trained_routers(model: &ModelInfo, extent: &str) -> Result<PathBuf, paths
     let name = model.name.strip_suffix(".gguf").unwrap_or(&model.name);
     let name: String = name.chars().take(80).map(plain).collect();
     let sha: String = model.sha256.chars().take(12).collect();
-    let file = format!("{name}-{sha}.{extent}.depth.safetensors");
+    let iterations = model
+        .other_iterations()
+        .map_or(String::new(), |k| format!(".{k}-iterations"));
+    let file = format!("{name}-{sha}{iterations}.{extent}.depth.safetensors");
     Ok(paths::data_dir()?.join("routers").join(file))
 }
 
 /// The routers of a choice, checked against the model. Built-in are those that ship for it, else those that were trained
 /// for it on this machine, see [`trained_routers`].
 pub fn load_routers(choice: &RouterChoice, model: &Model) -> Result<Option<Box<dyn Router>>> {
-    let shipped = SHIPPED.iter().find(|shipped| shipped.sha256 == model.info.sha256);
+    // They have a router for each execution of the training.
+    let shipped = SHIPPED
+        .iter()
+        .find(|shipped| shipped.sha256 == model.info.sha256 && model.info.other_iterations().is_none());
     let routers = match (choice, shipped.and_then(|shipped| shipped.of(choice))) {
         (RouterChoice::None, _) => return Ok(None),
         (RouterChoice::BuiltIn, None) => {

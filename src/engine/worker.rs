@@ -26,6 +26,7 @@ use super::search::{SearchEnd, SearchId, SearchRequest, Searcher};
 use super::sequence::Stopped;
 use crate::guard;
 use crate::model::Model;
+use crate::model::catalog::{self, PullProgress};
 use crate::router::Router;
 use crate::trace::{Settings, Summary, Trace};
 
@@ -38,6 +39,7 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 /// A handle on the worker thread. Dropping it ends the thread after the layer in work.
 pub struct Worker {
     commands: Option<Sender<Order>>,
+    events: UnboundedSender<WorkerEvent>,
     under_way: Mutex<UnderWay>,
     pause_point: Arc<PausePoint>,
     thread: Option<JoinHandle<()>>,
@@ -46,8 +48,15 @@ pub struct Worker {
 /// A command and the flag that ends it: each has one of its own, so that an end meant for one never
 /// reaches the next.
 struct Order {
-    command: Command,
+    command: Work,
     stop: Arc<AtomicBool>,
+}
+
+/// What the thread does.
+enum Work {
+    Command(Command),
+    /// Loads the model inside this program, on the device of a request whose own model is pulled.
+    Meanwhile(LoadRequest),
 }
 
 /// Flags of the last run or search, of the last question and of the last load.
@@ -63,14 +72,16 @@ impl Worker {
     pub fn spawn(searcher: Searcher, mapper: Mapper) -> (Worker, UnboundedReceiver<WorkerEvent>) {
         let (commands, inbox) = mpsc::channel();
         let (events, outbox) = unbounded_channel();
+        let told = events.clone();
         let pause_point = Arc::new(PausePoint::default());
         let held = pause_point.clone();
         let thread = thread::Builder::new()
             .name("model".into())
-            .spawn(move || work(&inbox, &events, held, (searcher, mapper)))
+            .spawn(move || work(&inbox, &told, held, (searcher, mapper)))
             .expect("the system can start one more thread");
         let worker = Worker {
             commands: Some(commands),
+            events,
             under_way: Mutex::default(),
             pause_point,
             thread: Some(thread),
@@ -111,7 +122,20 @@ impl Worker {
         }
         if let Some(commands) = &self.commands {
             // The thread ends only when this sender is dropped; were it gone, its panic was reported.
-            let _ = commands.send(Order { command, stop });
+            let _ = match command {
+                Command::Load(request) if is_to_be_pulled(&request) => {
+                    let meanwhile = Order {
+                        command: Work::Meanwhile(request.clone()),
+                        stop: stop.clone(),
+                    };
+                    pull_apart(request, commands.clone(), self.events.clone(), stop);
+                    commands.send(meanwhile)
+                }
+                command => commands.send(Order {
+                    command: Work::Command(command),
+                    stop,
+                }),
+            };
         }
         if asks {
             self.pause_point.wake();
@@ -141,6 +165,51 @@ impl Drop for Worker {
     }
 }
 
+/// Whether the model is known and not on this machine yet.
+fn is_to_be_pulled(request: &LoadRequest) -> bool {
+    matches!(catalog::cached(request.model.as_deref()), Ok(None))
+}
+
+/// Pulls a request's model on a thread of its own, and then has it loaded.
+fn pull_apart(
+    request: LoadRequest,
+    commands: Sender<Order>,
+    events: UnboundedSender<WorkerEvent>,
+    stop: Arc<AtomicBool>,
+) {
+    let pull = move || {
+        let mut pulling = progress_of(&events);
+        let mut progress = |p: PullProgress| pulling(&p.what, p.done, p.total);
+        match caught(|| Ok(catalog::locate(request.model.as_deref(), &mut progress, &stop)?)) {
+            Ok(_) => {
+                let command = Work::Command(Command::Load(request));
+                // Gone when the program ends.
+                let _ = commands.send(Order { command, stop });
+            }
+            // A load that another one ended says nothing.
+            Err(_) if stop.load(Ordering::Relaxed) => {}
+            Err(e) => drop(events.send(WorkerEvent::LoadFailed(format!("{e:#}")))),
+        }
+    };
+    thread::Builder::new()
+        .name("pull".into())
+        .spawn(pull)
+        .expect("the system can start one more thread");
+}
+
+/// Tells of a pull's bytes, not more often than a screen can show.
+fn progress_of(events: &UnboundedSender<WorkerEvent>) -> impl FnMut(&str, u64, Option<u64>) {
+    let mut last = Instant::now() - PROGRESS_EVERY;
+    move |what, done, total| {
+        if last.elapsed() >= PROGRESS_EVERY || Some(done) == total {
+            last = Instant::now();
+            let what = what.to_owned();
+            // The receiver is gone only when the program ends.
+            let _ = events.send(WorkerEvent::Pulling { what, done, total });
+        }
+    }
+}
+
 struct State {
     model: Option<Model>,
     routers: Option<Box<dyn Router>>,
@@ -166,7 +235,7 @@ impl Inbox<'_> {
     fn question(&mut self) -> Option<(AskId, InspectionRequest, Arc<AtomicBool>)> {
         while let Ok(order) = self.orders.try_recv() {
             match order.command {
-                Command::Ask { ask, question } => return Some((ask, question, order.stop)),
+                Work::Command(Command::Ask { ask, question }) => return Some((ask, question, order.stop)),
                 _ => self.waiting.push_back(order),
             }
         }
@@ -193,7 +262,15 @@ fn work(
         waiting: VecDeque::new(),
     };
     while let Some(Order { command, stop }) = inbox.next() {
-        perform(&mut state, command, &mut inbox, events, &stop);
+        match command {
+            Work::Command(command) => perform(&mut state, command, &mut inbox, events, &stop),
+            Work::Meanwhile(request) => {
+                if let Ok(event) = caught(|| meanwhile(&mut state, &request, &stop)) {
+                    // The receiver is gone only when the program ends.
+                    let _ = events.send(event);
+                }
+            }
+        }
     }
 }
 
@@ -209,7 +286,7 @@ fn perform(
     match command {
         // The pause point knows of the last three already.
         Command::Stop | Command::Pause | Command::Resume | Command::Step => {}
-        Command::Load(request) => match caught(|| load(state, &request, &emit, stop)) {
+        Command::Load(request) => match caught(|| load(state, &request, events, stop)) {
             Ok(event) => emit(event),
             Err(e) => emit(WorkerEvent::LoadFailed(format!("{e:#}"))),
         },
@@ -403,21 +480,30 @@ fn ended(run: RunId, result: Result<Summary>) -> WorkerEvent {
     }
 }
 
+/// Loads the model inside this program and its routers.
+fn meanwhile(state: &mut State, request: &LoadRequest, stop: &AtomicBool) -> Result<WorkerEvent> {
+    let request = LoadRequest {
+        model: Some(catalog::BUILT_IN.to_owned()),
+        routers: RouterChoice::BuiltIn,
+        iterations: None,
+        ..request.clone()
+    };
+    let model = load_model(&request, &mut |_, _, _| (), &mut |_| (), stop)?;
+    state.routers = load_routers(&request.routers, &model)?;
+    state.kept.clear();
+    let info = Box::new(model.info.clone());
+    state.model = Some(model);
+    Ok(WorkerEvent::Meanwhile(info))
+}
+
 fn load(
     state: &mut State,
     request: &LoadRequest,
-    emit: &dyn Fn(WorkerEvent),
+    events: &UnboundedSender<WorkerEvent>,
     stop: &AtomicBool,
 ) -> Result<WorkerEvent> {
-    let mut last = Instant::now() - PROGRESS_EVERY;
-    let mut pulling = |what: &str, done: u64, total: Option<u64>| {
-        if last.elapsed() >= PROGRESS_EVERY || Some(done) == total {
-            last = Instant::now();
-            let what = what.to_owned();
-            emit(WorkerEvent::Pulling { what, done, total });
-        }
-    };
-    let mut loading = |what: &str| emit(WorkerEvent::Loading(what.into()));
+    let mut pulling = progress_of(events);
+    let mut loading = |what: &str| drop(events.send(WorkerEvent::Loading(what.into())));
     let model = load_model(request, &mut pulling, &mut loading, stop)?;
     let mut notes = model.notes.clone();
     let routers = load_routers(&request.routers, &model).unwrap_or_else(|e| {

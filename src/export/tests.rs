@@ -170,6 +170,7 @@ fn a_page_says_what_was_asked_and_proposed() {
         first: 2,
         layers: 2,
         iterations: 13,
+        trained: None,
     });
     let looped = &data(&export(&trace, "t", ExportFormat::Html))["loop"];
     assert_eq!(looped, &serde_json::json!({"first": 2, "layers": 2, "iterations": 13}));

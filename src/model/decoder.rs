@@ -125,6 +125,20 @@ impl Decoder {
         })
     }
 
+    /// The same weights with another number of iterations of the loop than in training.
+    ///
+    /// # Errors
+    /// A number out of range, and a model without a loop.
+    pub fn with_iterations(self, iterations: usize) -> Result<Self> {
+        match self.network {
+            Network::LoopMoe(executions) => Self::of_loopmoe(
+                executions.into_model().with_iterations(iterations)?,
+                self.config.context,
+            ),
+            Network::Blocks(_) => anyhow::bail!("the model has no loop, so it has no iterations"),
+        }
+    }
+
     /// The LoopMoE model whose executions are the layers; `None` of any other model.
     pub fn loopmoe(&self) -> Option<&Executions> {
         match &self.network {

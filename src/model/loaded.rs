@@ -6,7 +6,7 @@ use candle_core::{DType, Device};
 use super::catalog::{Located, ModelLocation};
 use super::chat::{ChatRole, ChatTemplate, Message};
 use super::decoder::Decoder;
-use super::loopmoe::{self, file::LoopMoeFile};
+use super::loopmoe::{self, LoopMoe, file::LoopMoeFile};
 use super::tokenizer::Tokenizer;
 use super::weights::{LoadOptions, WeightSource};
 use super::{ModelConfig, gguf};
@@ -110,14 +110,31 @@ impl Model {
         })
     }
 
+    /// The same model with another number of iterations of its loop than in training.
+    ///
+    /// # Errors
+    /// A number out of range, and a model without a loop.
+    pub fn with_iterations(mut self, iterations: usize) -> Result<Self> {
+        let Some(trained) = self.info.looped.map(|looped| looped.iterations) else {
+            bail!("{} has no loop: --iterations is for looped models", self.info.name);
+        };
+        if iterations == trained {
+            return Ok(self);
+        }
+        self.decoder = self.decoder.with_iterations(iterations)?;
+        self.info.layers = self.decoder.config().layers;
+        let looped = self
+            .decoder
+            .loopmoe()
+            .and_then(|executions| loop_of(executions.model()));
+        let trained = Some(trained);
+        self.info.looped = looped.map(|looped| Loop { trained, ..looped });
+        Ok(self)
+    }
+
     fn of_loopmoe(located: &Located, file: LoopMoeFile, sha256: String) -> Result<Self> {
         let context = file.context();
-        let own = file.model.config();
-        let looped = (own.body_layers > 0).then_some(Loop {
-            first: own.prefix_layers,
-            layers: own.body_layers,
-            iterations: own.iterations,
-        });
+        let looped = loop_of(&file.model);
         let decoder = Decoder::of_loopmoe(file.model, context)?;
         let config = decoder.config();
         let info = ModelInfo {
@@ -161,6 +178,16 @@ impl Model {
             candle_core::DeviceLocation::Metal { .. } => "metal".into(),
         }
     }
+}
+
+fn loop_of(model: &LoopMoe) -> Option<Loop> {
+    let own = model.config();
+    (own.body_layers > 0).then_some(Loop {
+        first: own.prefix_layers,
+        layers: own.body_layers,
+        iterations: own.iterations,
+        trained: None,
+    })
 }
 
 /// What a user should know of a model's tensors.

@@ -237,6 +237,7 @@ fn of_loopmoe(bytes: &[u8], path: &Path) -> Result<ModelSummary> {
             first: config.prefix_layers,
             layers: config.body_layers,
             iterations: config.iterations,
+            trained: None,
         }),
         parameters: tally.parameters,
         tensors: tally.kinds(),

@@ -89,13 +89,15 @@ pub fn of_records(paths: &[PathBuf], tests: &[Task], model: &Model) -> Result<St
     for file in &mut files {
         check_apart(&file.path, &file.header.data_sha256, "--static-records", tests)?;
         ensure!(
-            file.header.model_sha256 == model.info.sha256,
-            "{} holds records of {} ({}), this model is {} ({}); search with this one",
+            file.header.model_sha256 == model.info.sha256 && file.header.layers == model.info.layers,
+            "{} holds records of {} ({}, {} layers), this model is {} ({}, {}); search with this one",
             file.path.display(),
             crate::text::escape_controls(&file.header.model),
             file.header.model_sha256.get(..12).unwrap_or_default(),
+            file.header.layers,
             model.info.name,
-            model.info.sha256.get(..12).unwrap_or_default()
+            model.info.sha256.get(..12).unwrap_or_default(),
+            model.info.layers
         );
         let before = file.examples.len();
         file.examples

@@ -26,6 +26,27 @@ pub struct ModelInfo {
     pub looped: Option<Loop>,
 }
 
+impl ModelInfo {
+    /// Whether both are the same weights, run equally often where they are looped.
+    pub fn is_same(&self, other: &ModelInfo) -> bool {
+        self.sha256 == other.sha256 && self.layers == other.layers
+    }
+
+    /// Its name, with the number of iterations where that is not the one of its training.
+    pub fn title(&self) -> String {
+        match self.other_iterations() {
+            Some(iterations) => format!("{} (--iterations {iterations})", self.name),
+            None => self.name.clone(),
+        }
+    }
+
+    /// How often its loop runs, where that is not the number of its training.
+    pub fn other_iterations(&self) -> Option<usize> {
+        let looped = self.looped.filter(|looped| looped.trained.is_some());
+        looped.map(|looped| looped.iterations)
+    }
+}
+
 /// How the layers of a looped model come about: those before `first` run once, then `layers` of them run `iterations`
 /// times, and what is left runs once. Each execution counts as a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +57,9 @@ pub struct Loop {
     pub layers: usize,
     /// How often they run.
     pub iterations: usize,
+    /// How often they ran in the training, where that is another number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trained: Option<usize>,
 }
 
 impl Loop {
@@ -80,6 +104,7 @@ mod tests {
             first: 2,
             layers: 2,
             iterations: 3,
+            trained: None,
         };
         let all: Vec<(usize, Option<usize>)> = (0..10).map(|i| looped.execution(i)).collect();
         let expected = [

@@ -73,6 +73,8 @@ actions! {
         PinDamped, "pin-damped", "damp", "Pin the layer, or the marked cells, to a damped repeat: by a half, by a quarter, whole again";
         PinAuto, "pin-auto", "auto", "Take pins off the layer, or the marked cells";
         EndLoop, "end-loop", "end loop", "In a looped model: end the loop after the iteration at the cursor, or run all of them";
+        MoreIterations, "more-iterations", "iterations", "In a looped model: run the loop once more than now, up to 8 times; new executions have no routers";
+        FewerIterations, "fewer-iterations", "iterations", "In a looped model: run the loop once less than now";
         Mark, "mark", "mark", "Begin or end marking a range of tokens and layers";
         Overrides, "overrides", "overrides", "The list of overrides: edit, switch off and on, take out";
         ClearPins, "clear-pins", "clear all", "Clear every override: pins, program, budget, dial, scope";

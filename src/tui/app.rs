@@ -22,7 +22,7 @@ use super::stats::PromptBatch;
 use super::theme::Theme;
 use super::training::RouterTraining;
 use super::ui::{Focus, LensContents, Level, Notice, Ui};
-use crate::engine::{AskId, RouterChoice, RunId};
+use crate::engine::{AskId, LoadRequest, RouterChoice, RunId};
 use crate::trace::{CandidateProgram, Header, Loop, ModelInfo, Pin, RouterInfo, Settings, Trace};
 
 /// The model as far as the screen knows.
@@ -64,6 +64,10 @@ pub struct App {
     /// The worker holds the run under way before its next token.
     pub held: bool,
     pub model: ModelState,
+    /// The model inside this program, which runs prompts that it knows the words of while the other one is on its way.
+    pub meanwhile: Option<ModelInfo>,
+    /// What was asked for at the start.
+    pub load: LoadRequest,
     pub recordings: Vec<Recording>,
     /// Index of the recording on the screen, or to be opened next.
     pub recording: usize,
@@ -135,6 +139,8 @@ impl App {
                 what: "looking for the model".to_owned(),
                 bytes: None,
             },
+            meanwhile: None,
+            load: LoadRequest::default(),
             recordings: Vec::new(),
             recording: 0,
             start: settings.clone(),
@@ -230,7 +236,7 @@ impl App {
         let twin = |run: &Run| {
             let (of, header) = (&base.trace.header, &run.trace.header);
             let ids = |header: &Header| header.prompt.iter().map(|token| token.id).collect::<Vec<_>>();
-            of.model.sha256 == header.model.sha256
+            of.model.is_same(&header.model)
                 && of.settings == overrides::unmodified(&header.settings, run.layers())
                 && ids(of) == ids(header)
         };
@@ -244,9 +250,9 @@ impl App {
         match &self.model {
             ModelState::Loading { .. } => Some("waits for the model".to_owned()),
             ModelState::Missing(_) => Some("needs the model, which is missing".to_owned()),
-            ModelState::Ready { info, .. } if info.sha256 != made_with.sha256 => Some(format!(
+            ModelState::Ready { info, .. } if !info.is_same(made_with) => Some(format!(
                 "needs the model {}",
-                crate::text::escape_controls(&made_with.name)
+                crate::text::escape_controls(&made_with.title())
             )),
             ModelState::Ready { .. } if self.starting.as_ref().is_some_and(|s| s.unmodified) => None,
             ModelState::Ready { .. } if self.is_busy() => Some("waits for the run to end".to_owned()),

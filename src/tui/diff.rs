@@ -157,7 +157,7 @@ const LEAST_TOKENS: usize = 50;
 pub fn speeds_compare(before: &Run, after: &Run) -> bool {
     let [a, b] = [before, after].map(|run| &run.trace.header);
     let measured = |run: &Run| !run.is_recording() && run.trace.steps.len() >= LEAST_TOKENS;
-    measured(before) && measured(after) && a.device == b.device && a.model.sha256 == b.model.sha256
+    measured(before) && measured(after) && a.device == b.device && a.model.is_same(&b.model)
 }
 
 /// Tokens that both answers have at the same place, before and after the first that differs.

@@ -121,8 +121,8 @@ impl App {
         }
         let made_with = &run.trace.header.model;
         match &self.model {
-            ModelState::Ready { info, .. } if info.sha256 != made_with.sha256 => {
-                Some(format!("needs the model {}: load it with --model", made_with.name))
+            ModelState::Ready { info, .. } if !info.is_same(made_with) => {
+                Some(format!("needs the model {}: load it with --model", made_with.title()))
             }
             ModelState::Ready { .. } if self.is_busy() && !self.held => {
                 Some("waits for the run to end or to be held".to_owned())

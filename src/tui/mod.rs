@@ -200,7 +200,8 @@ fn keep_session(app: &App) -> anyhow::Result<()> {
 fn open(options: TuiOptions) -> App {
     let mut app = App::new(options.theme, options.keymap, options.settings.clone());
     app.training.model = options.load.model.clone();
-    app.routers = options.load.routers;
+    app.routers = options.load.routers.clone();
+    app.load = options.load.clone();
     app.ui.reduced_motion = options.reduced_motion || options.screen_reader;
     app.ui.screen_reader = options.screen_reader;
     app.ui.map.tape = options.tape;

@@ -102,7 +102,7 @@ impl App {
             return;
         };
         let model = &run.trace.header.model;
-        if self.ready().is_some_and(|ready| ready.sha256 != model.sha256) {
+        if self.ready().is_some_and(|ready| !ready.is_same(model)) {
             self.continues = false;
             return;
         }
@@ -192,8 +192,8 @@ impl App {
             pending.insert(0, format!("routers {}", name(routers)));
         }
         let (ready, model) = (self.ready(), &run.trace.header.model);
-        if let Some(ready) = ready.filter(|ready| ready.sha256 != model.sha256) {
-            pending.insert(0, format!("model {}", ready.name));
+        if let Some(ready) = ready.filter(|ready| !ready.is_same(model)) {
+            pending.insert(0, format!("model {}", ready.title()));
         }
         pending
     }

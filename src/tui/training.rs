@@ -85,6 +85,8 @@ impl RouterTraining {
         let out = trained_routers(model, self.size.name()).map_err(|error| error.to_string())?;
         let mut args: Vec<String> = ["train", "--method", "depth"].map(str::to_owned).into();
         args.extend(self.model.iter().flat_map(|name| ["--model".to_owned(), name.clone()]));
+        let iterations = model.other_iterations().into_iter();
+        args.extend(iterations.flat_map(|k| ["--iterations".to_owned(), k.to_string()]));
         args.extend(self.size.options().iter().map(|option| (*option).to_owned()));
         args.extend(["--out".to_owned(), out.display().to_string(), "--resume".to_owned()]);
         Ok((args, out))

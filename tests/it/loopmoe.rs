@@ -330,6 +330,53 @@ fn the_built_in_model_runs_without_a_download() {
 }
 
 #[test]
+fn the_loop_runs_as_often_as_is_asked() {
+    let folder = TempDir::new().unwrap();
+    let run = |arguments: &[&str]| told(&folder, &[&["run", "--model", "loopmoe"], arguments].concat());
+    let answer = |iterations: &str| {
+        run(&["--iterations", iterations, "walk 5 5 : up up left ="])
+            .0
+            .trim()
+            .to_owned()
+    };
+    assert_eq!(answer("4"), "4 7 .");
+    assert_ne!(answer("1"), "4 7 .");
+    // The same as leaving out iterations of the training, or of more than that.
+    let program =
+        |program: &str, more: &[&str]| run(&[more, &["--program", program, "walk 5 5 : up up left ="]].concat());
+    assert_eq!(answer("2"), program("0-5 10-11", &[]).0.trim());
+    assert_eq!(program("0-9 18-19", &["--iterations", "8"]).0.trim(), "4 7 .");
+    let (out, err, ok) = run(&["--iterations", "6", "sort 7 2 9 4 1 3 8", "--json"]);
+    assert!(ok, "{err}");
+    let header: serde_json::Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();
+    let model = &header["model"];
+    assert_eq!(model["layers"], 16);
+    let expected = serde_json::json!({"first": 2, "layers": 2, "iterations": 6, "trained": 4});
+    assert_eq!(model["loop"], expected);
+    // Those that ship have a router for each of 12 executions.
+    assert_eq!(header["routers"], serde_json::Value::Null);
+    let (out, err, ok) = told(
+        &folder,
+        &["run", "--model", "loopmoe", "--iterations", "4", "sort 7 2 9", "--json"],
+    );
+    assert!(
+        ok && out.contains("\"name\":\"built-in\"") && !out.contains("trained"),
+        "{out}{err}"
+    );
+    for (arguments, expected) in [
+        (&["--iterations", "9"][..], "expected a whole number from 1 to 8"),
+        (&["--iterations", "0"], "expected a whole number from 1 to 8"),
+        (
+            &["--iterations", "5", "--routers", "dr-llm"],
+            "no routers ship for loopmoe",
+        ),
+    ] {
+        let (_, err, ok) = run(&[arguments, &["sort 7 2 9"]].concat());
+        assert!(!ok && err.contains(expected), "{arguments:?}: {err}");
+    }
+}
+
+#[test]
 fn routers_are_searched_and_trained_on_it_by_the_same_commands() {
     let folder = TempDir::new().unwrap();
     let questions = (0..60).map(|i| {

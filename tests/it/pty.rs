@@ -293,6 +293,31 @@ fn without_a_model_the_recordings_stay() {
 }
 
 #[test]
+fn the_looped_model_runs_while_the_other_one_is_pulled() {
+    // Takes connections and never says a word.
+    let hub = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", hub.local_addr().unwrap());
+    let cache = tempfile::tempdir().unwrap();
+    let environment = [
+        ("DRLLM_CACHE_DIR", cache.path().to_str().unwrap()),
+        ("HF_ENDPOINT", &endpoint),
+        // Nor is there a pip.
+        ("PATH", "/nonexistent"),
+    ];
+    let mut screen = Screen::open(&["--reduced-motion"], &environment);
+    screen.sees("until then prompts like 'sort 7 2 9 4 1 3 8 =' run");
+    screen.types("Why is the sky blue?\r");
+    // The prompt waits, and a problem of the looped model runs at once.
+    screen.sees("loopmoe");
+    screen.sees("waiting for the model");
+    screen.sees("1 2 3 4 7 8 9");
+    screen.types("/\x15copy c a d b =\r");
+    screen.sees("c a d b .");
+    screen.types("\x11");
+    assert_eq!(screen.ends(), 0);
+}
+
+#[test]
 fn opened_traces_are_shown_and_compared() {
     let folder = tempfile::tempdir().unwrap();
     let traces = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/traces");

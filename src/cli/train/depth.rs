@@ -87,6 +87,7 @@ pub fn run(args: &TrainArgs, threads: usize, stop: &AtomicBool) -> Result<()> {
         format: 2,
         settings: settings.clone(),
         model_sha256: model.info.sha256.clone(),
+        iterations: model.info.other_iterations(),
         prompts_sha256: prompts.sha256.clone(),
         from_sha256,
         exact: args.model.exact,

@@ -437,6 +437,16 @@ impl LoopMoe {
         &self.config
     }
 
+    /// The same weights with another number of iterations than in training.
+    ///
+    /// # Errors
+    /// A number outside 1 to [`MOST_ITERATIONS`], and a model without a loop.
+    pub fn with_iterations(mut self, iterations: usize) -> Result<Self> {
+        self.config.iterations = iterations;
+        self.config.check().map_err(candle_core::Error::wrap)?;
+        Ok(self)
+    }
+
     pub(super) fn layer(&self, layer: usize) -> &Layer {
         &self.layers[layer]
     }

@@ -20,7 +20,7 @@ use crate::model::kv::PassKv;
 /// Any expert may be chosen.
 static NONE_EXCLUDED: Excluded = Excluded::new();
 
-/// The executions of a model at its own number of iterations.
+/// The executions of a model at the number of iterations in its config.
 pub struct Executions {
     model: LoopMoe,
     path: Vec<LoopExecution>,
@@ -64,6 +64,10 @@ impl Executions {
 
     pub fn model(&self) -> &LoopMoe {
         &self.model
+    }
+
+    pub fn into_model(self) -> LoopMoe {
+        self.model
     }
 
     /// Layer and iteration of an execution.

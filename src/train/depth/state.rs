@@ -17,6 +17,9 @@ pub struct DepthKey {
     #[serde(flatten)]
     pub settings: DepthSettings,
     pub model_sha256: String,
+    /// Of a loop that runs more or less often than in its training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iterations: Option<usize>,
     pub prompts_sha256: String,
     /// Of the checkpoint that the training begins with.
     pub from_sha256: Option<String>,

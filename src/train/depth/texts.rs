@@ -31,6 +31,8 @@ pub struct Texts {
 struct Header {
     format: u32,
     model_sha256: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    iterations: Option<usize>,
     prompts_sha256: String,
     texts: usize,
     held_out: usize,
@@ -108,6 +110,7 @@ pub fn write(
     let header = Header {
         format: 1,
         model_sha256: model.info.sha256.clone(),
+        iterations: model.info.other_iterations(),
         prompts_sha256: prompts.sha256.clone(),
         texts: settings.texts,
         held_out: settings.held_out,

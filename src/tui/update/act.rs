@@ -22,6 +22,7 @@ use super::{
     select_token, stats, tape, training, twin,
 };
 use crate::engine::Command;
+use crate::model::loopmoe::MOST_ITERATIONS;
 use crate::program::{Action, Damping};
 use crate::trace::{NEUTRAL_DIAL, pin_at};
 
@@ -80,6 +81,7 @@ pub(in crate::tui) fn act(app: &mut App, action: UiAction) -> Vec<Command> {
         PinDamped => pin_damped(app),
         PinAuto => pin(app, None),
         EndLoop => end_loop(app),
+        MoreIterations | FewerIterations => return turn_iterations(app, action == MoreIterations),
         Mark => {
             app.ui.mark = if app.ui.mark.is_some() {
                 None
@@ -224,10 +226,14 @@ fn end_loop(app: &mut App) {
     let Some(iteration) = looped.execution(app.ui.cursor.layer).1 else {
         return app.info("move to a layer of the loop first: it ends after the iteration at the cursor");
     };
-    let shown = app.shown.as_ref().map(|run| &run.trace.header.model.sha256);
-    if app.ready().is_some_and(|model| Some(&model.sha256) != shown) {
-        return app
-            .info("this run is of another model than the loaded one, which has no loop: start with --model loopmoe");
+    let shown = app.shown.as_ref().map(|run| &run.trace.header.model);
+    if let (Some(model), Some(shown)) = (app.ready(), shown)
+        && !model.is_same(shown)
+    {
+        return app.info(match model.sha256 == shown.sha256 {
+            true => "this run had another number of iterations than the next one: run the prompt again first",
+            false => "this run is of another model than the loaded one: start with --model loopmoe",
+        });
     }
     let positions = app.ui.mark.and(app.selection().1);
     let context = app.ready().map_or(usize::MAX / 2, |m| m.context);
@@ -248,6 +254,36 @@ fn end_loop(app: &mut App) {
         ""
     };
     app.info(format!("the next run: {count} iterations{tokens}"));
+}
+
+/// Loads the looped model with one iteration more or less. Overrides that name executions would mean others then.
+fn turn_iterations(app: &mut App, more: bool) -> Vec<Command> {
+    let Some(looped) = app.ready().and_then(|model| model.looped) else {
+        app.info("no loop: only a looped model has iterations (--model loopmoe)");
+        return Vec::new();
+    };
+    if app.is_busy() {
+        app.info("a run is under way: wait for its end, or stop it, then change the number of iterations");
+        return Vec::new();
+    }
+    let iterations = match more {
+        true => (looped.iterations + 1).min(MOST_ITERATIONS),
+        false => (looped.iterations - 1).max(1),
+    };
+    if iterations == looped.iterations {
+        app.info(format!("the loop runs 1 to {MOST_ITERATIONS} times"));
+        return Vec::new();
+    }
+    if app.taken_over().is_some() {
+        app.give_back();
+    }
+    app.settings.pins.clear();
+    app.settings.program = None;
+    app.settings.budget = None;
+    app.off.clear();
+    app.load.iterations = Some(iterations);
+    app.load.routers = app.routers.clone();
+    vec![Command::Load(app.load.clone())]
 }
 
 /// One step of the dial: half a layer where its positions were measured.

@@ -14,10 +14,11 @@ use crate::trace::Pin;
 pub(in crate::tui) fn refusal(app: &App, run: &Run) -> Option<String> {
     let model = &run.trace.header.model;
     match &app.model {
-        ModelState::Ready { info, .. } if info.sha256 == model.sha256 => None,
+        ModelState::Ready { info, .. } if info.is_same(model) => None,
         ModelState::Ready { info, .. } => Some(format!(
             "this run was made with the model {}, {} is loaded: load the former with --model to look into the run",
-            model.name, info.name
+            model.title(),
+            info.title()
         )),
         ModelState::Loading { .. } => Some("the model is on its way: ask again when it is ready".to_owned()),
         ModelState::Missing(_) => Some("there is no model to look into this run with".to_owned()),

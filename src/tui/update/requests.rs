@@ -9,6 +9,7 @@ use super::super::run::{Run, RunProgress};
 use super::super::ui::Focus;
 use super::{focus, inside, lens, routers};
 use crate::engine::{Command, Prompt, RunId};
+use crate::model::loopmoe::words::WordList;
 use crate::trace::{Settings, Trace};
 
 /// Runs what stands in the prompt editor. `again`: an empty editor means the prompt of the run on
@@ -25,19 +26,26 @@ pub(in crate::tui) fn run(app: &mut App, again: bool) -> Vec<Command> {
         focus(app, Focus::Prompt);
         return Vec::new();
     };
-    let layers = match &app.model {
-        ModelState::Ready { info, .. } => info.layers,
-        ModelState::Loading { .. } => {
+    let meanwhile = app.meanwhile.as_ref().map(|model| model.layers);
+    let meanwhile = meanwhile.filter(|_| app.ready().is_none() && is_known(&prompt));
+    let layers = match (&app.model, meanwhile) {
+        (ModelState::Ready { info, .. }, _) => info.layers,
+        (_, Some(layers)) => layers,
+        (ModelState::Loading { .. }, None) => {
             app.queued = true;
             app.info("the prompt runs as soon as the model is ready");
-            return Vec::new();
+            return run_meanwhile(app);
         }
-        ModelState::Missing(_) => {
+        (ModelState::Missing(_), None) => {
             app.error("there is no model to run the prompt; recordings can be explored");
             return Vec::new();
         }
     };
-    let settings = app.next_settings();
+    // Those of a recording are another model's.
+    let settings = match meanwhile.and(app.taken_over()) {
+        Some(_) => app.start.clone(),
+        None => app.next_settings(),
+    };
     if let Err(message) = settings.check(layers) {
         app.error(message);
         return Vec::new();
@@ -67,6 +75,37 @@ pub(in crate::tui) fn run(app: &mut App, again: bool) -> Vec<Command> {
         Some(made) => routers::bring(app, made, vec![command]),
         None => vec![command],
     }
+}
+
+/// A problem for the model inside this program.
+pub(in crate::tui) const PROBLEM: &str = "sort 7 2 9 4 1 3 8 =";
+
+/// Whether the model inside this program has the words of a prompt.
+fn is_known(prompt: &Prompt) -> bool {
+    match prompt {
+        Prompt::Text(text) => WordList::default().encode(text).is_ok(),
+        Prompt::Ids(_) => false,
+    }
+}
+
+/// Runs a problem on the model inside this program, where it is there and nothing runs, while a prompt waits for the
+/// other one.
+pub(in crate::tui) fn run_meanwhile(app: &mut App) -> Vec<Command> {
+    if app.meanwhile.is_none() || app.is_busy() {
+        return Vec::new();
+    }
+    app.info(format!(
+        "the prompt waits for the model; meanwhile the looped model of this program solves '{PROBLEM}'"
+    ));
+    let problem = PROBLEM.to_owned();
+    let settings = app.start.clone();
+    vec![start(
+        app,
+        Prompt::Text(problem.clone()),
+        Some(problem),
+        settings,
+        false,
+    )]
 }
 
 /// What is to be run, and its text if it is known.
@@ -265,9 +304,9 @@ pub(in crate::tui) fn unmodified(app: &mut App) -> Vec<Command> {
     let model = &run.trace.header.model;
     let problem = match app.ready() {
         None => Some("the unmodified model can be run once the model is loaded".to_owned()),
-        Some(ready) if ready.sha256 != model.sha256 => Some(format!(
+        Some(ready) if !ready.is_same(model) => Some(format!(
             "this recording was made with the model {}, not with the one that is loaded",
-            model.name
+            model.title()
         )),
         Some(_) if run.is_running() => Some("wait for the run to end, or stop it, then compare".to_owned()),
         Some(_) => None,

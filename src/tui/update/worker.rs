@@ -18,6 +18,13 @@ pub(super) fn hear(app: &mut App, event: WorkerEvent) -> Vec<Command> {
             let bytes = Some((done, total));
             app.model = ModelState::Loading { what, bytes };
         }
+        WorkerEvent::Meanwhile(info) => {
+            app.meanwhile = Some(*info);
+            // A prompt that waits shows something at once.
+            if app.queued && app.starting.is_none() {
+                return requests::run_meanwhile(app);
+            }
+        }
         WorkerEvent::Loading(what) => app.model = ModelState::Loading { what, bytes: None },
         WorkerEvent::Loaded {
             model: info,
@@ -27,9 +34,10 @@ pub(super) fn hear(app: &mut App, event: WorkerEvent) -> Vec<Command> {
             ..
         } => {
             let without = routers.is_none();
-            if app.ready().is_none_or(|before| before.sha256 != info.sha256) {
+            if app.ready().is_none_or(|before| !before.is_same(&info)) {
                 app.lens.clear();
             }
+            app.meanwhile = None;
             app.model = ModelState::Ready {
                 info: *info,
                 routers,
@@ -83,17 +91,29 @@ pub(super) fn hear(app: &mut App, event: WorkerEvent) -> Vec<Command> {
 }
 
 fn loaded(app: &mut App, note: Option<String>, without_routers: bool) -> Vec<Command> {
+    let ready = app.ready().cloned();
     let other = |run: &Run| {
-        app.ready()
-            .is_some_and(|ready| ready.sha256 != run.trace.header.model.sha256)
+        ready
+            .as_ref()
+            .is_some_and(|ready| !ready.is_same(&run.trace.header.model))
     };
     if app.taken_over().is_some_and(other) {
         app.give_back();
     }
+    let looped = ready.as_ref().and_then(|model| model.looped);
+    let iterations = looped.and_then(|looped| Some((looped.iterations, looped.trained?)));
     let commands = match std::mem::take(&mut app.queued) {
         true => requests::run(app, false),
         false => {
             app.info(match without_routers {
+                true if let Some((now, trained)) = iterations => {
+                    let keys = app.ui.keymap.keys_for(UiAction::Rerun, Focus::Map.context());
+                    let again = keys.first().map_or("the palette", String::as_str);
+                    format!(
+                        "the loop runs {now} times; it was trained with {trained}, and so were its routers: every execution \
+                         runs. {again} in the map runs the prompt again"
+                    )
+                }
                 true if app.ready().is_some_and(training::is_possible) => {
                     let keys = app.ui.keymap.keys_for(UiAction::TrainRouters, Focus::Map.context());
                     let train = keys.first().map_or("the palette", String::as_str);
@@ -103,6 +123,9 @@ fn loaded(app: &mut App, note: Option<String>, without_routers: bool) -> Vec<Com
                     )
                 }
                 true => "the model is ready, without routers: every layer is executed. Enter runs the prompt".to_owned(),
+                false if app.shown.as_ref().is_some_and(|run| !run.is_recording() && other(run)) => {
+                    "the model is ready: type a question, then press Enter".to_owned()
+                }
                 false if app.prompt.is_blank() && app.shown.is_some() => {
                     let keys = app.ui.keymap.keys_for(UiAction::Rerun, Focus::Map.context());
                     let again = keys.first().map_or("the palette", String::as_str);

@@ -8,6 +8,7 @@ use super::super::action::UiAction;
 use super::super::app::{App, ModelState};
 use super::super::theme::Role;
 use super::super::ui::{Level, MapMode};
+use super::super::update::requests::PROBLEM;
 use super::super::widgets::bar;
 use super::super::widgets::flow;
 use super::{cell, put};
@@ -97,7 +98,12 @@ fn model_lines(app: &App, width: u16) -> Vec<(String, Role)> {
                 (true, _) => ("a recording, while the model comes  ", 10),
                 (false, _) => ("", 20),
             };
-            vec![(format!("↓ {intro}{}{what}", progress(*bytes, bar)), Role::Accent)]
+            let mut lines = vec![(format!("↓ {intro}{}{what}", progress(*bytes, bar)), Role::Accent)];
+            if app.meanwhile.is_some() && !app.queued {
+                let problem = format!("  until then prompts like '{PROBLEM}' run, on the looped model of this program");
+                lines.push((problem, Role::Muted));
+            }
+            lines
         }
     }
 }
@@ -106,6 +112,9 @@ fn model_lines(app: &App, width: u16) -> Vec<(String, Role)> {
 fn meanwhile(app: &App) -> String {
     let keys = app.ui.keymap.keys_for(UiAction::NextRecording, "global");
     match (&app.shown, keys.first()) {
+        _ if app.meanwhile.is_some() => {
+            format!(". Prompts like '{PROBLEM}' run all the same, on the looped model of this program")
+        }
         (Some(_), Some(key)) if app.recordings.len() > 1 => {
             format!(". The recording can be explored; {key} opens the next one")
         }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::program::Program;
-use crate::trace::{NEUTRAL_DIAL, Scope};
+use crate::trace::{Loop, NEUTRAL_DIAL, Scope};
 use crate::tui::dialogs::{HelpDialog, Overlay};
 use crate::tui::files::{FileReport, FileRequest};
 use crate::tui::settings::SettingsField;
@@ -66,6 +66,99 @@ fn a_loop_ends_after_the_iteration_at_the_cursor() {
         app.ui.notice.as_ref().unwrap().text,
         "the next run: 11 of 13 iterations at the marked tokens"
     );
+}
+
+#[test]
+fn a_looped_model_is_loaded_with_more_iterations() {
+    let mut app = ready();
+    keys(&mut app, "*");
+    assert!(app.ui.notice.as_ref().unwrap().text.contains("no loop"));
+    let looped = fixture::looped_trace(3, 8);
+    let loaded = |iterations: usize| {
+        let mut model = looped.header.model.clone();
+        let own = model.looped.unwrap();
+        model.looped = Some(Loop {
+            iterations,
+            trained: (iterations != 5).then_some(5),
+            ..own
+        });
+        model.layers = 4 + 2 * iterations;
+        engine::WorkerEvent::Loaded {
+            model: Box::new(model),
+            routers: None,
+            device: "cpu".into(),
+            chat: true,
+            note: None,
+        }
+    };
+    hear(&mut app, [loaded(5)]);
+    keys(&mut app, "s");
+    assert_eq!(app.settings.pins.len(), 1);
+    let asked = |commands: Vec<Command>| match &commands[..] {
+        [Command::Load(request)] => request.iterations,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(asked(keys(&mut app, "*")), Some(6));
+    assert_eq!(app.settings.pins, [], "another execution has the pin's number then");
+    hear(&mut app, [loaded(6)]);
+    let notice = &app.ui.notice.as_ref().unwrap().text;
+    assert!(notice.contains("runs 6 times; it was trained with 5"), "{notice}");
+    // What ran before cannot be looked into by the model as it is now.
+    app.open("looped".into(), None, looped.clone());
+    keys(&mut app, "K");
+    assert!(
+        app.ui
+            .notice
+            .as_ref()
+            .unwrap()
+            .text
+            .contains("another number of iterations")
+    );
+    assert_eq!(asked(keys(&mut app, "%")), Some(5));
+    hear(&mut app, [loaded(1)]);
+    assert_eq!(keys(&mut app, "%"), []);
+    assert!(app.ui.notice.as_ref().unwrap().text.contains("1 to 8 times"));
+}
+
+#[test]
+fn the_model_of_the_program_runs_until_the_other_one_is_there() {
+    let mut app = fixture::app();
+    update(&mut app, UiEvent::Resize(120, 40));
+    let start = app.settings.clone();
+    hear(
+        &mut app,
+        [engine::WorkerEvent::Meanwhile(Box::new(
+            fixture::looped_trace(1, 4).header.model,
+        ))],
+    );
+    let problem = Prompt::Text("sort 7 2 9 4 1 3 8 =".into());
+    // A prompt in words waits, and a problem runs meanwhile, as the program was started.
+    app.prompt.set("Why is the sky blue?");
+    focus(&mut app, Focus::Map);
+    let (run, prompt, settings) = asked(&keys(&mut app, "r"));
+    assert_eq!((prompt, settings, app.queued), (problem, start, true));
+    let mut trace = fixture::looped_trace(1, 4);
+    trace.header.settings = app.settings.clone();
+    trace.header.model.sha256 = "5678".into();
+    hear(&mut app, fixture::events(run, &trace));
+    // One that it has the words of runs at once.
+    app.queued = false;
+    app.prompt.set("copy 3 1 4 =");
+    let (run, prompt, _) = asked(&keys(&mut app, "r"));
+    assert_eq!((prompt, app.queued), (Prompt::Text("copy 3 1 4 =".into()), false));
+    hear(&mut app, fixture::events(run, &trace));
+    // Also where the other one never comes.
+    hear(&mut app, [engine::WorkerEvent::LoadFailed("no network".into())]);
+    let (run, _, _) = asked(&keys(&mut app, "r"));
+    hear(&mut app, fixture::events(run, &trace));
+    app.prompt.set("Hello");
+    assert_eq!(keys(&mut app, "r"), []);
+    // From then on the other one runs everything.
+    hear(&mut app, [fixture::loaded()]);
+    assert!(app.ui.notice.as_ref().unwrap().text.contains("type a question"));
+    app.prompt.set("copy 3 1 4 =");
+    assert_eq!(app.ready().unwrap().layers, 30);
+    assert_eq!(app.meanwhile, None);
 }
 
 #[test]
