@@ -1,5 +1,7 @@
 //! What routers must beat: programs of the same depth that nobody learnt.
 
+use std::collections::HashMap;
+
 use anyhow::Result;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
@@ -21,6 +23,9 @@ pub enum Control {
     /// The layers whose removal cost least on training questions, one after the other; as many of
     /// them as the depth asks for.
     Removal(Vec<usize>),
+    /// Each question, by its id, ends at the layer at which the logit lens at the last token of its prompt is sure, by this
+    /// rule.
+    Exit(&'static str, HashMap<String, usize>),
 }
 
 impl Control {
@@ -28,6 +33,12 @@ impl Control {
     pub const EARLY_EXIT: &'static str = "early exit";
     pub const BLOCK_INFLUENCE: &'static str = "block influence";
     pub const REMOVAL: &'static str = "static removal";
+    pub const ENTROPY: &'static str = "exit by entropy";
+    pub const AGREEMENT: &'static str = "exit by lens agreement";
+    /// A block of neighbouring layers that every question runs twice: the best one of training questions.
+    pub const LOOP: &'static str = "best loop block";
+    /// The same, the second time damped.
+    pub const DAMPED_LOOP: &'static str = "best damped loop";
 
     pub fn name(&self) -> &'static str {
         match self {
@@ -35,12 +46,17 @@ impl Control {
             Control::EarlyExit => Control::EARLY_EXIT,
             Control::BlockInfluence(_) => Control::BLOCK_INFLUENCE,
             Control::Removal(_) => Control::REMOVAL,
+            Control::Exit(name, _) => name,
         }
     }
 
     /// The program for one question, at a mean depth of `depth` ≤ `layers` over many: a depth between
     /// two whole ones is met by drawing one of them. The same at every run.
     pub fn program(&self, layers: usize, depth: f64, question: &str) -> Program {
+        if let Control::Exit(_, ends) = self {
+            let end = ends.get(question).copied().unwrap_or(layers);
+            return Program::from_layers(0..end.min(layers));
+        }
         let mut rng = ChaCha8Rng::from_seed(Sha256::digest(question).into());
         let whole = (depth.floor() as usize).min(layers);
         let more = usize::from(rng.random_bool(depth.fract().clamp(0.0, 1.0)));
@@ -49,6 +65,7 @@ impl Control {
             Control::Random => (0..layers).collect(),
             Control::EarlyExit => (0..layers).rev().collect(),
             Control::BlockInfluence(order) | Control::Removal(order) => order.clone(),
+            Control::Exit(..) => unreachable!("has its own layers"),
         };
         if *self == Control::Random {
             order.shuffle(&mut rng);
@@ -106,6 +123,9 @@ mod tests {
             assert!((4.15..4.35).contains(&mean), "{control:?}: {mean}");
             assert_eq!(control.program(6, 9.0, "q"), Program::standard(6));
         }
+        let exit = Control::Exit(Control::ENTROPY, HashMap::from([("q".to_owned(), 4)]));
+        assert_eq!(at(&exit, 5.0), [0, 1, 2, 3], "the layer is the question's own");
+        assert_eq!(exit.program(6, 5.0, "another"), Program::standard(6));
         let distinct: std::collections::HashSet<_> = (0..50)
             .map(|q| Control::Random.program(6, 3.0, &q.to_string()))
             .collect();

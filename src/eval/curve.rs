@@ -52,7 +52,7 @@ use Scope::{Prompt, Token};
 use Series::{Base, Budget, Candidates, Control as Of, Dial, Program, Routers, Static};
 
 /// In the order they are drawn. Routers as they are stand on the dial's and on the budget's curve.
-const KINDS: [Kind; 14] = [
+const KINDS: [Kind; 18] = [
     marks("base", 'o', "#000000", &[Base]),
     marks(Control::RANDOM, 'r', "#8a8a8a", &[Of(Control::RANDOM)]),
     marks(Control::EARLY_EXIT, 'e', "#cc79a7", &[Of(Control::EARLY_EXIT)]),
@@ -63,6 +63,10 @@ const KINDS: [Kind; 14] = [
         &[Of(Control::BLOCK_INFLUENCE)],
     ),
     marks(Control::REMOVAL, 'x', "#6b3fa0", &[Of(Control::REMOVAL)]),
+    marks(Control::ENTROPY, 'h', "#b8860b", &[Of(Control::ENTROPY)]),
+    marks(Control::AGREEMENT, 'g', "#2f6f4f", &[Of(Control::AGREEMENT)]),
+    marks(Control::LOOP, 'l', "#a65628", &[Of(Control::LOOP)]),
+    marks(Control::DAMPED_LOOP, 'm', "#984ea3", &[Of(Control::DAMPED_LOOP)]),
     marks("best static program", 's', "#e41a1c", &[Static]),
     marks("program", 'p', "#7f5539", &[Program]),
     marks("any of five programs", '5', "#d55e00", &[Candidates(Pick::Any)]),

@@ -8,6 +8,7 @@ use super::controls::by_influence;
 use super::outcomes::{FORMAT, TaskHeader};
 use super::parallel::for_each_ordered;
 use super::report::EvaluationRow;
+use super::text::exits::lens_of_prompts;
 use super::{
     Control, Outcome, OutcomeFile, OutcomeHeader, Pick, PreparedQuestion, Question, Runs, ScoringConfig, Task, Variant,
     Variants, prompts,
@@ -118,11 +119,22 @@ impl Evaluation<'_> {
         depths.retain(|&d| d < layers as f64);
         depths.dedup();
         let least = depths.iter().copied().fold(f64::INFINITY, f64::min);
-        let mut kinds = Vec::new();
+        let (mut kinds, mut exits) = (Vec::new(), Vec::new());
         if controls.untrained && !depths.is_empty() {
             let prompts = self.prompts(&task.questions[..task.questions.len().min(CALIBRATION)])?;
             let order = by_influence(&self.model.decoder, &prompts)?;
             kinds.extend([Control::Random, Control::EarlyExit, Control::BlockInfluence(order)]);
+            let lens = lens_of_prompts(&self.model.decoder, &self.prompts(&task.questions)?)?;
+            for &depth in &depths {
+                for (name, rule) in [
+                    (Control::ENTROPY, lens.entropy_at(depth)),
+                    (Control::AGREEMENT, lens.agreement_at(depth)),
+                ] {
+                    let ids = task.questions.iter().map(|question| question.id.clone());
+                    let ends = ids.zip(lens.ends(rule)).collect();
+                    exits.push(Variant::control(Control::Exit(name, ends), depth));
+                }
+            }
         }
         if let Some(removal) = &mut controls.removal
             && !depths.is_empty()
@@ -130,7 +142,7 @@ impl Evaluation<'_> {
             kinds.push(removal(least, self)?);
         }
         let at = |&depth: &f64| kinds.iter().map(move |kind| Variant::control(kind.clone(), depth));
-        Ok(depths.iter().flat_map(at).collect())
+        Ok(depths.iter().flat_map(at).chain(exits).collect())
     }
 
     /// What the model reads of each question before it answers, as token ids.

@@ -162,6 +162,15 @@ impl Variant {
         }
     }
 
+    /// The block that was best to run twice on training questions, under the control's name.
+    pub fn loop_block(name: &'static str, program: Program) -> Variant {
+        Variant {
+            name: format!("{name} {program}"),
+            series: Series::Control(name),
+            ..Variant::program(program)
+        }
+    }
+
     /// A control at the mean depth of what it is compared to.
     pub fn control(control: Control, depth: f64) -> Variant {
         Variant {

@@ -19,6 +19,8 @@ pub struct Damping(i16);
 impl Damping {
     /// a = 1: applied whole.
     pub const NONE: Damping = Damping(THOUSANDTHS as i16);
+    /// a = 0.5.
+    pub const HALF: Damping = Damping(THOUSANDTHS as i16 / 2);
 
     /// a.
     pub fn value(self) -> f64 {

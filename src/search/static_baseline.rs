@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::evaluator::DEFAULT_CACHE_BYTES;
 use super::ranking::ranking;
@@ -14,8 +14,11 @@ use crate::eval::parallel::for_each_ordered;
 use crate::eval::report::StaticChoice;
 use crate::eval::{Control, Question, Task};
 use crate::model::Model;
-use crate::program::Program;
+use crate::program::{Damping, Program};
 use crate::progress::Progress;
+
+/// Layers of a block that is run twice, at most.
+const LONGEST_LOOP: usize = 4;
 
 /// What makes two questions the same one: the text, and the choices in any order.
 type Same = (String, Vec<String>);
@@ -159,6 +162,29 @@ impl StaticBaseline {
             base: right(&Program::standard(evaluation.model.info.layers)),
             program,
         })
+    }
+
+    /// The block of at most [`LONGEST_LOOP`] layers that is best to run twice, whole or with the second time damped by a
+    /// half; of equal ones the shallower, then the earlier.
+    pub fn best_loop(&mut self, damping: Damping, evaluation: &mut Evaluation) -> Result<Program> {
+        let layers = evaluation.model.info.layers;
+        let blocks = (1..=LONGEST_LOOP).flat_map(|length| {
+            let starts = 0..(layers + 1).saturating_sub(length);
+            starts.map(move |first| Program::repeating(layers, first..=first + length - 1, damping))
+        });
+        let programs: Vec<Program> = blocks.collect();
+        let round = if damping == Damping::NONE {
+            "loops"
+        } else {
+            "damped loops"
+        };
+        let right = run_round(evaluation, &self.tasks, round, &programs)?;
+        let best = programs
+            .into_iter()
+            .zip(right)
+            .reduce(|a, b| if b.1 > a.1 { b } else { a });
+        let (program, _) = best.context("the model has no layer to run twice")?;
+        Ok(program)
     }
 
     /// Layers removed greedily, as many as a mean depth of `depth` asks for.

@@ -177,7 +177,17 @@ fn written_answers_have_every_control() {
         "eval --model model --device cpu --routers none --data n.jsonl --max-new-tokens 4 --controls --control-depth 2",
     );
     let expected = ["random layers at 2.00", "early exit at 2.00", "block influence at 2.00"];
-    assert_eq!(rows(&report)[1..], expected.map(|name| (name, 2.0)));
+    let rows = rows(&report);
+    assert_eq!(rows[1..4], expected.map(|name| (name, 2.0)));
+    // A question ends before layer 2, before layer 3 or not at all, whichever comes nearest.
+    let names: Vec<&str> = rows[4..].iter().map(|row| row.0).collect();
+    assert_eq!(names, ["exit by entropy at 2.00", "exit by lens agreement at 2.00"]);
+    assert_eq!(rows[4].1, 2.0, "a threshold that ends every question");
+    assert!(
+        (3.0..=4.0).contains(&rows[5].1),
+        "two layers agree before layer 3 at the earliest: {}",
+        rows[5].1
+    );
 }
 
 #[test]
@@ -319,6 +329,32 @@ fn the_best_static_program_is_chosen_on_other_questions() {
     assert_eq!(row("static removal at 3.00")["correct"], expected);
     let half = row("static removal at 1.50")["mean_depth"].as_f64().unwrap();
     assert!((1.0..=2.0).contains(&half));
+
+    // Of the blocks that may run twice the best on training questions.
+    let blocks = [
+        "0x2,1-3",
+        "0,1x2,2-3",
+        "0-1,2x2,3",
+        "0-2,3x2",
+        "(0-1)x2,2-3",
+        "0,(1-2)x2,3",
+        "0-1,(2-3)x2",
+        "(0-2)x2,3",
+        "0,(1-3)x2",
+        "(0-3)x2",
+    ];
+    let of_blocks = right(&place, "t.jsonl", &blocks);
+    let best = (0..blocks.len())
+        .max_by_key(|&block| (of_blocks[block], std::cmp::Reverse(block)))
+        .unwrap();
+    let expected = right(&place, "q.jsonl", &blocks[best..=best])[0];
+    let name = format!("best loop block {}", blocks[best].replace(',', " "));
+    assert_eq!(row(&name)["correct"], expected);
+    let damped = |row: &&Value| {
+        let name = row["method"].as_str().unwrap();
+        name.starts_with("best damped loop ") && name.contains("~0.5")
+    };
+    assert_eq!(rows.iter().filter(damped).count(), 1, "{report}");
 
     // Killed while training and after.
     let whole = place.read("o.jsonl");

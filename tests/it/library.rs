@@ -69,7 +69,7 @@ fn an_evaluation_measures_programs_and_the_best_of_other_questions() {
     };
     let rows = evaluation.measure(&[tested], &variants, controls).unwrap();
     let depths: Vec<f64> = rows.iter().map(|row| row.mean_depth).collect();
-    assert_eq!((rows.len(), &depths[..2]), (6, [4.0, 3.0].as_slice()), "{rows:?}");
+    assert_eq!((rows.len(), &depths[..2]), (8, [4.0, 3.0].as_slice()), "{rows:?}");
     assert!(rows.iter().all(|row| row.questions == 12) && rows[0].p.is_none() && rows[1].p.is_some());
     assert!(steps.contains(&("tested".to_owned(), 12, 12)), "{steps:?}");
 }

@@ -22,9 +22,9 @@ use crate::engine::{RouterChoice, kv_of, load_routers};
 use crate::eval::evaluation::{Controls, Interrupted};
 use crate::eval::outcomes::OutcomeFile;
 use crate::eval::report::{EvaluationReport, ReportFormat, StaticChoice};
-use crate::eval::{Evaluation, Pick, Task, Variant, Variants, curve};
+use crate::eval::{Control, Evaluation, Pick, Task, Variant, Variants, curve};
 use crate::line_file::Existing;
-use crate::program::Program;
+use crate::program::{Damping, Program};
 use crate::search::static_baseline::{self, StaticBaseline};
 use crate::trace::{KvMode, NEUTRAL_DIAL, RouterInfo, Scope, Settings};
 use format::EvalFormat;
@@ -85,9 +85,10 @@ pub struct EvalArgs {
     /// A further row: one program for every question, like '0-18 20-29'; may be repeated
     #[arg(long, value_name = "PROGRAM")]
     program: Vec<String>,
-    /// Further rows for each depth of the routers, or of --control-depth: random layers, early exit
-    /// and pruning by block influence (ShortGPT) at the same mean depth; rows of --sweep have none. With --text also the
-    /// best static program, exits by confidence, shuffled programs and ragged caches
+    /// Further rows for each depth of the routers, or of --control-depth: random layers, early exit,
+    /// pruning by block influence (ShortGPT) and exits by confidence (entropy, agreement of the logit lens over layers) at
+    /// the same mean depth; rows of --sweep have none. With --train-data also the best block of layers run twice, whole
+    /// and damped. With --text also the best static program, shuffled programs and ragged caches
     #[arg(long)]
     controls: bool,
     /// Depths of the controls' rows, like 26,28.5
@@ -207,6 +208,13 @@ pub fn run(args: EvalArgs) -> Result<()> {
             progress.finish();
             add(&best, &mut variants);
             choice = Some(best);
+            if args.controls {
+                for (name, damping) in [(Control::LOOP, Damping::NONE), (Control::DAMPED_LOOP, Damping::HALF)] {
+                    let program = baseline.best_loop(damping, &mut evaluation)?;
+                    progress.finish();
+                    variants.all.push(Variant::loop_block(name, program));
+                }
+            }
         }
         let mut removal =
             baseline.map(|mut baseline| move |depth: f64, on: &mut Evaluation| baseline.removal(depth, on));

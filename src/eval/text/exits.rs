@@ -139,6 +139,11 @@ impl LensTable {
 
     /// Mean depth under a rule.
     pub fn depth(&self, rule: Exit) -> f64 {
+        self.ends(rule).into_iter().sum::<usize>() as f64 / self.tokens.len().max(1) as f64
+    }
+
+    /// The layer before which a rule ends each token; the number of layers where it does not.
+    pub fn ends(&self, rule: Exit) -> Vec<usize> {
         let first = places(self.layers).start;
         let of = |token: &Vec<(f64, usize)>| {
             let mut run = (usize::MAX, 0);
@@ -151,7 +156,7 @@ impl LensTable {
             };
             token.iter().position(ends).map_or(self.layers, |at| first + at)
         };
-        self.tokens.iter().map(of).sum::<usize>() as f64 / self.tokens.len().max(1) as f64
+        self.tokens.iter().map(of).collect()
     }
 
     /// The entropy below which tokens end at a mean depth, by bisection: a greater one ends them earlier.
@@ -187,10 +192,30 @@ pub fn lens<'a>(decoder: &'a Decoder, text: &'a Text, stop: &'a std::sync::atomi
     Ok(table)
 }
 
+/// The lens at the last token of each of some prompts under the whole model.
+///
+/// # Errors
+/// Those of the model.
+pub fn lens_of_prompts(decoder: &Decoder, prompts: &[Vec<u32>]) -> Result<LensTable> {
+    let mut all = LensTable::default();
+    for prompt in prompts {
+        let positions: Vec<u32> = (0..prompt.len() as u32).collect();
+        let chunk = decoder.chunk(&positions)?;
+        let mut hidden = decoder.embed(prompt)?;
+        let mut one = LensTable::default();
+        for layer in 0..decoder.config().layers {
+            one.look(decoder, layer, &hidden.narrow(0, prompt.len() - 1, 1)?)?;
+            hidden = decoder.run_block(layer, &hidden, &chunk, None)?;
+        }
+        all.extend(one);
+    }
+    Ok(all)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::eval::testing::{LAYERS, tiny_decoder};
+    use crate::eval::testing::{LAYERS, question, tiny_decoder};
     use crate::eval::text::reading::tests::{GO_ON, text};
     use crate::trace::KvMode;
 
@@ -224,6 +249,24 @@ mod tests {
             let of_table = lens(&decoder, &first, &GO_ON).unwrap().depth(rule);
             let found = one.exiting(rule, KvMode::Fill).unwrap().depth[0];
             assert_eq!(found as f64, of_table, "{rule}");
+        }
+    }
+
+    #[test]
+    fn a_prompt_is_looked_at_where_its_answer_begins() {
+        let (decoder, ids) = (tiny_decoder(), question().prompt);
+        let table = lens_of_prompts(&decoder, &[ids.clone(), ids[..2].to_vec()]).unwrap();
+        assert_eq!(table.ends(Exit::Entropy(99.0)), [LAYERS / 2; 2]);
+        assert_eq!(table.ends(Exit::Entropy(0.0)), [LAYERS; 2]);
+        // The same as the lens of a text whose answer begins with that token.
+        let text = Text {
+            prompt: ids[..ids.len() - 1].to_vec(),
+            answer: ids[ids.len() - 1..].to_vec(),
+            ..text()
+        };
+        let as_text = lens(&decoder, &text, &GO_ON).unwrap();
+        for rule in [Exit::Agreement(2), Exit::Entropy(table.tokens[0][0].0 + 1e-3)] {
+            assert_eq!(table.ends(rule)[0], as_text.ends(rule)[0], "{rule}");
         }
     }
 
