@@ -140,6 +140,7 @@ fn trace() -> Trace {
         program: program(&first),
         decisions: first,
         candidates: Vec::new(),
+        boundaries: Vec::new(),
         budget_exact: None,
         prefill_ms: 100.0,
         logits: None,

@@ -17,6 +17,14 @@ pub fn tell_notes(model: &Model) {
     for note in &model.notes {
         crate::note!("{}", escape_controls(note));
     }
+    if let Some(looped) = model.info.looped
+        && let Some(trained) = looped.trained
+    {
+        crate::note!(
+            "the loop runs {} times, {trained} in training: routers that ship are for the latter and are not used",
+            looped.iterations
+        );
+    }
 }
 
 /// Which model, where, and over how many threads questions are spread.

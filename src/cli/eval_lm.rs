@@ -9,6 +9,7 @@ use candle_core::Device;
 use clap::Args;
 
 use super::UsageError;
+use super::args::iterations;
 use super::output::{print, print_json};
 use super::progress::CommandProgress;
 use super::run::stop_on_signals;
@@ -16,8 +17,9 @@ use super::table::{self, Cell, Table};
 use crate::eval::parallel::default_threads;
 use crate::eval::problems::LmTask;
 use crate::eval::report::ReportFormat;
-use crate::model::loopmoe::MOST_ITERATIONS;
-use crate::model::loopmoe::file::{LoopMoeFile, load};
+use crate::model::catalog::BUILT_IN as BUILT_IN_MODEL;
+use crate::model::loopmoe::BUILT_IN;
+use crate::model::loopmoe::file::{LoopMoeFile, load, parse};
 use crate::progress::Progress as Step;
 use crate::train::lm::evaluate::{ProblemBatch, ProblemScore, ProblemSet, evaluate, problems};
 use crate::train::lm::inside::{Inside, Iteration, Pair};
@@ -28,13 +30,13 @@ const LOOKED_AT: usize = 50;
 /// Measure a model of `train-lm`: accuracy by task and difficulty, at other numbers of iterations, and what the loop does
 #[derive(Args, Debug)]
 pub struct EvalLmArgs {
-    /// What `drllm-tui train-lm` made
+    /// What `drllm-tui train-lm` made, or `loopmoe`, the model inside this program
     model: PathBuf,
     /// Problems of each task and difficulty
     #[arg(long, value_name = "N", default_value_t = 200)]
     problems: usize,
-    /// Numbers of iterations, like '1,2,4' [default: that of the training]
-    #[arg(long, value_name = "K", value_delimiter = ',')]
+    /// Numbers of iterations, 1 to 8, like '1,2,4' [default: that of the training]
+    #[arg(long, value_name = "K", value_delimiter = ',', value_parser = iterations)]
     iterations: Vec<usize>,
     /// Kinds of problems [default: all]
     #[arg(long, value_enum, value_delimiter = ',')]
@@ -63,10 +65,10 @@ pub fn run(args: &EvalLmArgs) -> Result<()> {
             return Err(UsageError::new(format!("{name} is {value}: expected 1 to {most}")).into());
         }
     }
-    if let Some(k) = args.iterations.iter().find(|k| !(1..=MOST_ITERATIONS).contains(*k)) {
-        return Err(UsageError::new(format!("--iterations names {k}: expected 1 to {MOST_ITERATIONS}")).into());
-    }
-    let file = load(&args.model, &Device::Cpu)?;
+    let file = match args.model.to_str() {
+        Some(BUILT_IN_MODEL) if !args.model.exists() => parse(BUILT_IN, &Device::Cpu)?,
+        _ => load(&args.model, &Device::Cpu)?,
+    };
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop)?;
     let questions = args.questions(&file)?;

@@ -144,6 +144,11 @@ impl<'a> DecisionPolicy<'a> {
         self.settled.as_ref().map_or(&[], |settled| &settled.candidates)
     }
 
+    /// The probability that a segment of the proposed programs begins at each layer, once the prompt was asked.
+    pub fn boundaries(&self) -> &[f32] {
+        self.settled.as_ref().map_or(&[], |settled| &settled.boundaries)
+    }
+
     /// The program of all tokens, where whole programs are proposed: asks for them, runs nothing of the prompt but what
     /// that takes. `None` where layers decide by themselves, or a program is given.
     ///

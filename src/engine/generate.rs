@@ -149,6 +149,7 @@ impl<'a> Generation<'a> {
             program: routed.program,
             decisions: routed.decisions,
             candidates: policy.candidates().to_vec(),
+            boundaries: policy.boundaries().to_vec(),
             prefill_ms: prefill * 1e3,
             logits,
             next: Vec::new(),
@@ -239,6 +240,7 @@ impl<'a> Generation<'a> {
             settings: settings.clone(),
             routers: info,
             candidates: policy.candidates().to_vec(),
+            boundaries: policy.boundaries().to_vec(),
             budget_exact: settings.budget.map(|_| false),
             branch: Some(BranchPoint {
                 at: kept.header.prompt.len() + kept.steps.len(),

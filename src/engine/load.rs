@@ -34,6 +34,13 @@ const SHIPPED: &[Shipped] = &[
             "../../assets/routers/smollm2-135m-instruct.dr-llm.safetensors"
         )),
     },
+    // Qwen2.5-Coder-0.5B-Instruct Q4_K_M of the catalog.
+    Shipped {
+        sha256: "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+        depth: include_bytes!("../../assets/routers/qwen2.5-coder-0.5b-instruct.depth.safetensors"),
+        verifier: None,
+        dr_llm: None,
+    },
     // The looped model that is part of the program.
     Shipped {
         sha256: "639f5172c44e15c7b504fba9cf6cc499c7f3d1b837dd095ca103ff5f8ace3d57",

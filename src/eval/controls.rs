@@ -34,7 +34,7 @@ impl Control {
     pub const BLOCK_INFLUENCE: &'static str = "block influence";
     pub const REMOVAL: &'static str = "static removal";
     pub const ENTROPY: &'static str = "exit by entropy";
-    pub const AGREEMENT: &'static str = "exit by lens agreement";
+    pub const AGREEMENT: &'static str = "exit by agreement";
     /// A block of neighbouring layers that every question runs twice: the best one of training questions.
     pub const LOOP: &'static str = "best loop block";
     /// The same, the second time damped.

@@ -40,6 +40,19 @@ pub fn expand(segments: &[Segment]) -> Program {
     Program::from_layers(segments.iter().flat_map(run))
 }
 
+/// First layers and lengths of the segments that begin where a boundary is at least as likely as not; none is longer than
+/// [`LONGEST`].
+pub fn between(boundaries: impl IntoIterator<Item = f32>) -> Vec<(usize, usize)> {
+    let mut segments: Vec<(usize, usize)> = Vec::new();
+    for (layer, boundary) in boundaries.into_iter().enumerate() {
+        match segments.last_mut() {
+            Some((_, length)) if boundary < 0.5 && *length < LONGEST => *length += 1,
+            _ => segments.push((layer, 1)),
+        }
+    }
+    segments
+}
+
 /// The unique parse of a program of a model of `layers` layers into segments that cover all of them;
 /// `None` where there is none. Of several the one with fewer segments, then fewer skipped segments,
 /// then more repeated ones, then the larger segments first.

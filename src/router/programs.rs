@@ -12,6 +12,8 @@ pub struct ProposedPrograms {
     pub undialled: Program,
     /// For each layer the probabilities of skip, execute and repeat of its segment, before the dial.
     pub probs: Vec<[f32; 3]>,
+    /// For each layer the probability that a segment begins there.
+    pub boundaries: Vec<f32>,
 }
 
 /// A program with a layer pinned: skip takes all its executions out, execute leaves the first one, repeat makes it two in

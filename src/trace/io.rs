@@ -33,6 +33,10 @@ pub(super) fn read(text: &str) -> Result<Trace> {
                     bail!("line {number}: the model's loop does not lie within its {layers} layers");
                 }
                 check(&header.decisions, layers, header.program.layers(), number)?;
+                let are_probabilities = header.boundaries.iter().all(|p| (0.0..=1.0).contains(p));
+                if !are_probabilities || !(header.boundaries.is_empty() || header.boundaries.len() == layers) {
+                    bail!("line {number}: the boundaries are not one probability for each of {layers} layers");
+                }
                 for candidate in &header.candidates {
                     check_program(candidate.program.layers(), layers, number)?;
                 }

@@ -91,6 +91,9 @@ pub struct Header {
     /// layers or a program decided.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub candidates: Vec<CandidateProgram>,
+    /// Under a predictor the probability, one a layer, that a segment of those programs begins there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub boundaries: Vec<f32>,
     /// Whether the budget's program is the best one under the router (scope `prompt`) or only
     /// approximately so (scope `token`); absent without a budget.
     #[serde(default, skip_serializing_if = "Option::is_none")]

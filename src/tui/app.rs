@@ -68,6 +68,8 @@ pub struct App {
     pub meanwhile: Option<ModelInfo>,
     /// What was asked for at the start.
     pub load: LoadRequest,
+    /// The loop of the model that is being loaded with another number of iterations, or was last.
+    pub asked_loop: Option<Loop>,
     pub recordings: Vec<Recording>,
     /// Index of the recording on the screen, or to be opened next.
     pub recording: usize,
@@ -141,6 +143,7 @@ impl App {
             },
             meanwhile: None,
             load: LoadRequest::default(),
+            asked_loop: None,
             recordings: Vec::new(),
             recording: 0,
             start: settings.clone(),

@@ -34,6 +34,14 @@ pub fn asked_otherwise(before: &Run, after: &Run) -> Vec<String> {
     };
     let of = |value: fn(&Header) -> String| headers.map(value);
     compare("model", of(|h| format!("{} {}", h.model.name, h.model.quantisation)));
+    compare(
+        "iterations",
+        of(|h| {
+            h.model
+                .looped
+                .map_or("none".to_owned(), |looped| looped.iterations.to_string())
+        }),
+    );
     compare("device", of(|h| h.device.clone()));
     compare(
         "program",

@@ -4,12 +4,14 @@
 //! program), and where its prompt is run again, how its tokens were drawn and its routers too. Another prompt runs under
 //! the settings from before. What the user changes meanwhile holds for both.
 
+use super::action::UiAction;
 use super::app::{App, ModelState};
 use super::dial;
 use super::overrides;
 use super::run::Run;
+use super::ui::Focus;
 use crate::engine::{Command, RouterChoice};
-use crate::trace::{Calibration, NEUTRAL_DIAL, Pin, RouterInfo, Settings};
+use crate::trace::{Calibration, ModelInfo, NEUTRAL_DIAL, Pin, RouterInfo, Settings};
 
 /// Routers that are to be loaded before something is done.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,6 +95,40 @@ impl App {
         if self.taken_over().is_some() && !self.repeats_prompt() {
             self.settings = self.next_settings();
             (self.own, self.continues) = (None, false);
+        }
+    }
+
+    /// Why the model cannot go on with what a run of `made_with` left, and what helps; unescaped. `None` where it can.
+    pub fn cannot_go_on(&self, made_with: &ModelInfo) -> Option<String> {
+        if self.ready().is_none() && self.meanwhile.as_ref().is_some_and(|model| model.is_same(made_with)) {
+            return Some(format!(
+                "{} only runs prompts while another model is awaited: --model {} opens it with everything",
+                made_with.name, made_with.name
+            ));
+        }
+        match &self.model {
+            ModelState::Loading { .. } => Some("the model is on its way: ask again when it is ready".to_owned()),
+            ModelState::Missing(_) => Some("there is no model for this".to_owned()),
+            ModelState::Ready { info, .. } if info.is_same(made_with) => None,
+            ModelState::Ready { info, .. } => Some(match (info.looped, made_with.looped) {
+                (Some(now), Some(then)) if info.sha256 == made_with.sha256 => {
+                    let key = |action| {
+                        let keys = self.ui.keymap.keys_for(action, Focus::Map.context());
+                        keys.into_iter().next().unwrap_or_else(|| "the palette".to_owned())
+                    };
+                    format!(
+                        "this run's loop ran {} times, now it runs {}: {} and {} in the map change that",
+                        then.iterations,
+                        now.iterations,
+                        key(UiAction::MoreIterations),
+                        key(UiAction::FewerIterations)
+                    )
+                }
+                _ => format!(
+                    "this run was made with the model {}, {} is loaded: load the former with --model",
+                    made_with.name, info.name
+                ),
+            }),
         }
     }
 

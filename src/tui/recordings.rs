@@ -49,16 +49,18 @@ impl Recording {
     }
 }
 
-/// The recordings of this build, in the order they are shown beside the model of a name: those of the looped model come
-/// first beside it, elsewhere last.
+/// The recordings of this build, in the order they are shown beside the model of a name: those that were made with it
+/// come first.
 pub fn beside(model: Option<&str>) -> Vec<Recording> {
-    let is_looped =
-        model.is_some_and(|name| name.eq_ignore_ascii_case(BUILT_IN_MODEL) || name.ends_with(".safetensors"));
+    let name = model.unwrap_or_default().to_ascii_lowercase();
+    let own = match name.as_str() {
+        name if name == BUILT_IN_MODEL || name.ends_with(".safetensors") => Some(BUILT_IN_MODEL),
+        name if name.contains("qwen2.5-coder-0.5b") => Some("qwen"),
+        _ => None,
+    };
     let mut all = built_in();
-    let first = all
-        .iter()
-        .position(|recording| recording.name.starts_with(BUILT_IN_MODEL));
-    if let Some(first) = first.filter(|_| is_looped) {
+    let first = own.and_then(|own| all.iter().position(|recording| recording.name.starts_with(own)));
+    if let Some(first) = first {
         all.rotate_left(first);
     }
     all
@@ -116,6 +118,12 @@ const BUILT_IN: &[(&str, &str, &str, &str)] = &[
         include_str!("../../assets/traces/france-pins.trace.jsonl"),
     ),
     (
+        "qwen-code",
+        "Qwen2.5-Coder: a program, every token as shallow as it can be",
+        "Reverse a string in Python.",
+        include_str!("../../assets/traces/qwen-code.trace.jsonl"),
+    ),
+    (
         "loopmoe-depth",
         "a looped model: each token as many executions as it needs",
         "sort 7 2 9 4 1 3 8 =",
@@ -153,11 +161,17 @@ mod tests {
     }
 
     #[test]
-    fn a_looped_model_opens_on_its_own_recordings() {
+    fn a_model_opens_on_its_own_recordings() {
         for name in ["loopmoe", "LoopMoE", "mine.safetensors"] {
             assert_eq!(beside(Some(name))[0].name, "loopmoe-depth", "{name}");
         }
-        for name in [None, Some("qwen.gguf")] {
+        for name in [
+            "Qwen2.5-Coder-0.5B-Instruct",
+            "./qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+        ] {
+            assert_eq!(beside(Some(name))[0].name, "qwen-code", "{name}");
+        }
+        for name in [None, Some("llama.gguf")] {
             assert_eq!(beside(name), built_in());
             assert_eq!(beside(name)[0].name, "sky-depth");
         }

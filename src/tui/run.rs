@@ -9,7 +9,7 @@ use super::overrides;
 use super::playback::{Playback, Speed};
 use super::tally::{self, Tally};
 use crate::engine::RunId;
-use crate::program::{Action, Damping};
+use crate::program::{Action, Damping, segments};
 use crate::text::{bytes_in_words, escape_controls};
 use crate::trace::{Candidate, CandidateProgram, Decision, Header, Loop, PromptRouting, Scope, Settings, Step, Trace};
 
@@ -367,6 +367,11 @@ impl Run {
     /// The programs that a predictor proposed for the prompt, best first.
     pub fn candidates(&self) -> &[CandidateProgram] {
         &self.trace.header.candidates
+    }
+
+    /// First layers and lengths of the segments of the programs that a predictor proposed; none where there was none.
+    pub fn segments(&self) -> Vec<(usize, usize)> {
+        segments::between(self.trace.header.boundaries.iter().copied())
     }
 
     pub fn is_recording(&self) -> bool {

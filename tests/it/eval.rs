@@ -181,7 +181,7 @@ fn written_answers_have_every_control() {
     assert_eq!(rows[1..4], expected.map(|name| (name, 2.0)));
     // A question ends before layer 2, before layer 3 or not at all, whichever comes nearest.
     let names: Vec<&str> = rows[4..].iter().map(|row| row.0).collect();
-    assert_eq!(names, ["exit by entropy at 2.00", "exit by lens agreement at 2.00"]);
+    assert_eq!(names, ["exit by entropy at 2.00", "exit by agreement at 2.00"]);
     assert_eq!(rows[4].1, 2.0, "a threshold that ends every question");
     assert!(
         (3.0..=4.0).contains(&rows[5].1),

@@ -229,7 +229,7 @@ fn what_cannot_be_is_refused_before_anything_is_done() {
         ),
         (
             "eval-lm model.safetensors --iterations 9",
-            "--iterations names 9: expected 1 to 8",
+            "expected a whole number from 1 to 8",
         ),
         ("eval-lm model.safetensors --problems 0", "--problems is 0"),
     ] {

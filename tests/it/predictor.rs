@@ -62,6 +62,34 @@ fn from_segments_to_programs_to_a_report() {
     assert_eq!(candidates[0]["program"], trace[0]["program"]);
     let scores: Vec<f64> = candidates.iter().map(|c| c["score"].as_f64().unwrap()).collect();
     assert!(scores.is_sorted_by(|a, b| a >= b) && scores[0] <= 0.0, "{scores:?}");
+    let boundaries: Vec<f64> = trace[0]["boundaries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p.as_f64().unwrap())
+        .collect();
+    let decisions = trace[0]["decisions"].as_array().unwrap();
+    assert_eq!(boundaries.len(), decisions.len());
+    // Within a segment all layers have the probabilities of its actions.
+    for layer in 1..boundaries.len() {
+        let same = decisions[layer]["probs"] == decisions[layer - 1]["probs"];
+        assert!(
+            same || boundaries[layer] >= 0.5 || layer == 4,
+            "{boundaries:?} {decisions:?}"
+        );
+    }
+    // Boundaries that are no probabilities are refused by their line.
+    let text = place.ok(run);
+    let short = text.replacen("\"boundaries\":[", "\"boundaries\":[0.5,", 1);
+    let odd = text.replacen("\"boundaries\":[", "\"boundaries\":[7", 1);
+    for (name, text) in [("short.jsonl", short), ("odd.jsonl", odd)] {
+        std::fs::write(place.path(name), text).unwrap();
+        place.refused(
+            1,
+            &format!("stats {name}"),
+            "line 1: the boundaries are not one probability for each",
+        );
+    }
     assert_eq!(trace[0]["routers"]["method"], "polar");
     assert_eq!(trace[0]["decisions"][0]["by"], "predictor");
     assert!(trace[1..4].iter().all(|step| step["program"] == trace[0]["program"]));

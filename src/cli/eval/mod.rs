@@ -22,7 +22,7 @@ use crate::engine::{RouterChoice, kv_of, load_routers};
 use crate::eval::evaluation::{Controls, Interrupted};
 use crate::eval::outcomes::OutcomeFile;
 use crate::eval::report::{EvaluationReport, ReportFormat, StaticChoice};
-use crate::eval::{Control, Evaluation, Pick, Task, Variant, Variants, curve};
+use crate::eval::{Control, Evaluation, Pick, Series, Task, Variant, Variants, curve};
 use crate::line_file::Existing;
 use crate::program::{Damping, Program};
 use crate::search::static_baseline::{self, StaticBaseline};
@@ -88,7 +88,8 @@ pub struct EvalArgs {
     /// Further rows for each depth of the routers, or of --control-depth: random layers, early exit,
     /// pruning by block influence (ShortGPT) and exits by confidence (entropy, agreement of the logit lens over layers) at
     /// the same mean depth; rows of --sweep have none. With --train-data also the best block of layers run twice, whole
-    /// and damped. With --text also the best static program, shuffled programs and ragged caches
+    /// and damped. With --text random layers, block influence, exits by confidence, the best static program, shuffled
+    /// programs and ragged caches
     #[arg(long)]
     controls: bool,
     /// Depths of the controls' rows, like 26,28.5
@@ -154,7 +155,7 @@ pub fn run(args: EvalArgs) -> Result<()> {
     stop_on_signals(&stop)?;
     let model = args.model.load(&stop)?;
     let routers = load_routers(&args.router_choice(), &model)?;
-    if routers.is_none() && args.routers != "none" {
+    if routers.is_none() && args.routers != "none" && model.info.other_iterations().is_none() {
         crate::note!(
             "no routers ship for {}; evaluating without. Train some with `drllm-tui train`, or say --routers none",
             model.info.name
@@ -227,6 +228,11 @@ pub fn run(args: EvalArgs) -> Result<()> {
     let measured = measure();
     progress.finish();
     let rows = measured.map_err(|error| args.how_to_go_on(error))?;
+    if args.controls && !rows.iter().any(|row| matches!(row.series, Series::Control(_))) {
+        crate::note!(
+            "--controls: no row of routers runs fewer layers than all, and no --control-depth does; so none has a row"
+        );
+    }
     let report = EvaluationReport {
         version: env!("CARGO_PKG_VERSION").into(),
         model: model.info.name.clone(),

@@ -18,6 +18,8 @@ pub(super) struct Settled {
     decisions: Vec<Decision>,
     /// As they were proposed.
     pub candidates: Vec<CandidateProgram>,
+    /// The probability that a segment begins at each layer.
+    pub boundaries: Vec<f32>,
 }
 
 impl Settled {
@@ -69,6 +71,7 @@ pub(super) fn settle(proposed: ProposedPrograms, settings: &Settings, layers: us
         candidates,
         undialled,
         probs,
+        boundaries,
     } = proposed;
     let best = candidates.first().context("no program was proposed")?.program.clone();
     ensure!(
@@ -107,6 +110,7 @@ pub(super) fn settle(proposed: ProposedPrograms, settings: &Settings, layers: us
         decisions: (0..layers).map(decision).collect(),
         program,
         candidates,
+        boundaries,
     })
 }
 

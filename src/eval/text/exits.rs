@@ -262,7 +262,6 @@ mod tests {
         let text = Text {
             prompt: ids[..ids.len() - 1].to_vec(),
             answer: ids[ids.len() - 1..].to_vec(),
-            ..text()
         };
         let as_text = lens(&decoder, &text, &GO_ON).unwrap();
         for rule in [Exit::Agreement(2), Exit::Entropy(table.tokens[0][0].0 + 1e-3)] {

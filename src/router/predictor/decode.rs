@@ -1,6 +1,6 @@
 //! From what the network says to programs.
 
-use crate::program::segments::{LONGEST, Segment, expand};
+use crate::program::segments::{self, Segment, expand};
 use crate::program::{Action, Program};
 use crate::router::mlp::softmax;
 use crate::router::policy::dial;
@@ -31,18 +31,15 @@ impl Logits {
         self.boundaries.iter().chain(operations).all(|x| x.is_finite())
     }
 
-    /// First layers and lengths of the segments: one begins where the boundary is at least as likely as not, and none is
-    /// longer than [`LONGEST`].
+    /// The probability that a segment begins at each layer.
+    pub fn boundary_probabilities(&self) -> Vec<f32> {
+        let sigmoid = |x: &f32| (1.0 / (1.0 + (-f64::from(*x)).exp())) as f32;
+        self.boundaries.iter().map(sigmoid).collect()
+    }
+
+    /// First layers and lengths of the segments: one begins where the boundary is at least as likely as not.
     pub fn segments(&self) -> Vec<(usize, usize)> {
-        let mut segments: Vec<(usize, usize)> = Vec::new();
-        for (layer, &boundary) in self.boundaries.iter().enumerate() {
-            match segments.last_mut() {
-                // sigmoid(x) ≥ 0.5 where x ≥ 0.
-                Some((_, length)) if boundary < 0.0 && *length < LONGEST => *length += 1,
-                _ => segments.push((layer, 1)),
-            }
-        }
-        segments
+        segments::between(self.boundary_probabilities())
     }
 
     /// The likeliest programs at a position of the dial, best first, with their scores: a beam of [`BEAM`] over the two
@@ -81,12 +78,14 @@ impl Logits {
     pub fn propose(&self, position: f64) -> ProposedPrograms {
         let best = |position| self.candidates(position).into_iter().next();
         let undialled: Program = best(NEUTRAL_DIAL).map(|best| best.program).unwrap_or_default();
-        let segments = self.segments();
+        let boundaries = self.boundary_probabilities();
+        let segments = segments::between(boundaries.iter().copied());
         let of_segment = |&(start, length): &(usize, usize)| vec![softmax(self.operations[start]); length];
         ProposedPrograms {
             candidates: self.candidates(position),
             undialled,
             probs: segments.iter().flat_map(of_segment).collect(),
+            boundaries,
         }
     }
 }

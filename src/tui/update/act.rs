@@ -1,7 +1,7 @@
 //! What every action does while no dialog is open.
 
 use super::super::action::UiAction;
-use super::super::app::App;
+use super::super::app::{App, ModelState};
 use super::super::clipboard;
 use super::super::dial;
 use super::super::dialogs::{Against, CompareDialog, HelpDialog, Overlay};
@@ -24,7 +24,7 @@ use super::{
 use crate::engine::Command;
 use crate::model::loopmoe::MOST_ITERATIONS;
 use crate::program::{Action, Damping};
-use crate::trace::{NEUTRAL_DIAL, pin_at};
+use crate::trace::{Loop, NEUTRAL_DIAL, pin_at};
 
 /// Tokens that a page moves in the answer.
 const ANSWER_PAGE: usize = 20;
@@ -188,6 +188,9 @@ fn pin(app: &mut App, action: Option<Action>) {
     if app.layers() == 0 {
         return app.info("there is no layer to pin yet: run a prompt first");
     }
+    if has_other_iterations(app) {
+        return;
+    }
     let (layers, positions) = app.selection();
     let context = app.ready().map_or(usize::MAX / 2, |m| m.context);
     for layer in layers {
@@ -200,6 +203,9 @@ fn pin(app: &mut App, action: Option<Action>) {
 fn pin_damped(app: &mut App) {
     if app.layers() == 0 {
         return app.info("there is no layer to pin yet: run a prompt first");
+    }
+    if has_other_iterations(app) {
+        return;
     }
     let (layers, positions) = app.selection();
     let context = app.ready().map_or(usize::MAX / 2, |m| m.context);
@@ -226,14 +232,15 @@ fn end_loop(app: &mut App) {
     let Some(iteration) = looped.execution(app.ui.cursor.layer).1 else {
         return app.info("move to a layer of the loop first: it ends after the iteration at the cursor");
     };
+    if has_other_iterations(app) {
+        return;
+    }
     let shown = app.shown.as_ref().map(|run| &run.trace.header.model);
-    if let (Some(model), Some(shown)) = (app.ready(), shown)
-        && !model.is_same(shown)
+    if app
+        .ready()
+        .is_some_and(|model| shown.is_none_or(|shown| !model.is_same(shown)))
     {
-        return app.info(match model.sha256 == shown.sha256 {
-            true => "this run had another number of iterations than the next one: run the prompt again first",
-            false => "this run is of another model than the loaded one: start with --model loopmoe",
-        });
+        return app.info("this run is of another model than the loaded one: start with --model loopmoe");
     }
     let positions = app.ui.mark.and(app.selection().1);
     let context = app.ready().map_or(usize::MAX / 2, |m| m.context);
@@ -256,9 +263,31 @@ fn end_loop(app: &mut App) {
     app.info(format!("the next run: {count} iterations{tokens}"));
 }
 
-/// Loads the looped model with one iteration more or less. Overrides that name executions would mean others then.
+/// Says so where the run on the screen had another number of iterations than the next one will have, so that its
+/// executions are not those of the next one.
+fn has_other_iterations(app: &mut App) -> bool {
+    let shown = app.shown.as_ref().map(|run| &run.trace.header.model);
+    let differs = match (app.ready(), shown) {
+        (Some(ready), Some(shown)) => ready.sha256 == shown.sha256 && !ready.is_same(shown),
+        _ => false,
+    };
+    if differs {
+        let keys = app.ui.keymap.keys_for(UiAction::Rerun, "grid");
+        let again = keys.first().map_or("rerun", String::as_str);
+        app.info(format!(
+            "this run had another number of iterations: {again} runs it again first"
+        ));
+    }
+    differs
+}
+
+/// Loads the looped model with one iteration more or less. Pins stay at their layers and iterations; a program goes.
 fn turn_iterations(app: &mut App, more: bool) -> Vec<Command> {
-    let Some(looped) = app.ready().and_then(|model| model.looped) else {
+    // While one load is under way the next one goes on from what it will come to.
+    let asked = app
+        .asked_loop
+        .filter(|_| matches!(app.model, ModelState::Loading { .. }));
+    let Some(looped) = app.ready().and_then(|model| model.looped).or(asked) else {
         app.info("no loop: only a looped model has iterations (--model loopmoe)");
         return Vec::new();
     };
@@ -271,19 +300,39 @@ fn turn_iterations(app: &mut App, more: bool) -> Vec<Command> {
         false => (looped.iterations - 1).max(1),
     };
     if iterations == looped.iterations {
-        app.info(format!("the loop runs 1 to {MOST_ITERATIONS} times"));
+        app.info(match more {
+            true => format!("the loop runs {iterations} times already, which is the most"),
+            false => "the loop runs once already, which is the least".to_owned(),
+        });
         return Vec::new();
     }
     if app.taken_over().is_some() {
         app.give_back();
     }
-    app.settings.pins.clear();
+    let turned = Loop { iterations, ..looped };
+    app.settings
+        .pins
+        .retain_mut(|pin| match moved(pin.layer, looped, turned) {
+            Some(layer) => {
+                pin.layer = layer;
+                true
+            }
+            None => false,
+        });
     app.settings.program = None;
-    app.settings.budget = None;
     app.off.clear();
+    app.asked_loop = Some(turned);
     app.load.iterations = Some(iterations);
     app.load.routers = app.routers.clone();
     vec![Command::Load(app.load.clone())]
+}
+
+/// Where an execution stands when the loop runs more or less often; `None` of an iteration that is no more.
+fn moved(layer: usize, from: Loop, to: Loop) -> Option<usize> {
+    match layer {
+        layer if layer >= from.end() => Some(layer - from.end() + to.end()),
+        layer => (layer < to.end()).then_some(layer),
+    }
 }
 
 /// One step of the dial: half a layer where its positions were measured.

@@ -1,6 +1,6 @@
 //! What the dialogs do that look into a run, and the branches that start from them.
 
-use super::super::app::{App, ModelState};
+use super::super::app::App;
 use super::super::dialogs::{Against, Overlay, RunsDialog};
 use super::super::history;
 use super::super::inside::{Apart, FOLLOWED, FlipDialog, Follow, ForceDialog, InsideDialog, PendingQuestion, TOP};
@@ -12,17 +12,7 @@ use crate::trace::Pin;
 
 /// Why the worker cannot be asked about a run, if it cannot.
 pub(in crate::tui) fn refusal(app: &App, run: &Run) -> Option<String> {
-    let model = &run.trace.header.model;
-    match &app.model {
-        ModelState::Ready { info, .. } if info.is_same(model) => None,
-        ModelState::Ready { info, .. } => Some(format!(
-            "this run was made with the model {}, {} is loaded: load the former with --model to look into the run",
-            model.title(),
-            info.title()
-        )),
-        ModelState::Loading { .. } => Some("the model is on its way: ask again when it is ready".to_owned()),
-        ModelState::Missing(_) => Some("there is no model to look into this run with".to_owned()),
-    }
+    app.cannot_go_on(&run.trace.header.model)
 }
 
 /// Asks about a run, or says why that cannot be.

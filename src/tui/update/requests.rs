@@ -32,15 +32,29 @@ pub(in crate::tui) fn run(app: &mut App, again: bool) -> Vec<Command> {
         (ModelState::Ready { info, .. }, _) => info.layers,
         (_, Some(layers)) => layers,
         (ModelState::Loading { .. }, None) => {
-            app.queued = true;
+            let waits = std::mem::replace(&mut app.queued, true);
             app.info("the prompt runs as soon as the model is ready");
-            return run_meanwhile(app);
+            return if waits { Vec::new() } else { run_meanwhile(app) };
         }
         (ModelState::Missing(_), None) => {
-            app.error("there is no model to run the prompt; recordings can be explored");
+            app.error(match (&app.meanwhile, foreign_word(&prompt)) {
+                (Some(_), Some(word)) => {
+                    format!("there is no model for the prompt, and of the looped model's words {word}")
+                }
+                _ => "there is no model to run the prompt; recordings can be explored".to_owned(),
+            });
             return Vec::new();
         }
     };
+    if let (Prompt::Ids(_), Some(run), Some(ready)) = (&prompt, &app.shown, app.ready())
+        && ready.sha256 != run.trace.header.model.sha256
+    {
+        app.error(format!(
+            "this run's prompt is known as tokens of {} alone, which mean nothing to {}: start with --model for the former",
+            run.trace.header.model.name, ready.name
+        ));
+        return Vec::new();
+    }
     // Those of a recording are another model's.
     let settings = match meanwhile.and(app.taken_over()) {
         Some(_) => app.start.clone(),
@@ -82,9 +96,17 @@ pub(in crate::tui) const PROBLEM: &str = "sort 7 2 9 4 1 3 8 =";
 
 /// Whether the model inside this program has the words of a prompt.
 fn is_known(prompt: &Prompt) -> bool {
+    matches!(prompt, Prompt::Text(_)) && foreign_word(prompt).is_none()
+}
+
+/// Why the model inside this program cannot read a prompt.
+fn foreign_word(prompt: &Prompt) -> Option<String> {
     match prompt {
-        Prompt::Text(text) => WordList::default().encode(text).is_ok(),
-        Prompt::Ids(_) => false,
+        Prompt::Text(text) => WordList::default()
+            .encode(text)
+            .err()
+            .map(|unknown| unknown.to_string()),
+        Prompt::Ids(_) => None,
     }
 }
 
@@ -301,16 +323,10 @@ pub(in crate::tui) fn unmodified(app: &mut App) -> Vec<Command> {
         app.ui.overlay = compare;
         return Vec::new();
     }
-    let model = &run.trace.header.model;
-    let problem = match app.ready() {
-        None => Some("the unmodified model can be run once the model is loaded".to_owned()),
-        Some(ready) if !ready.is_same(model) => Some(format!(
-            "this recording was made with the model {}, not with the one that is loaded",
-            model.title()
-        )),
-        Some(_) if run.is_running() => Some("wait for the run to end, or stop it, then compare".to_owned()),
-        Some(_) => None,
-    };
+    let problem = app.cannot_go_on(&run.trace.header.model).or_else(|| {
+        let wait = "wait for the run to end, or stop it, then compare";
+        run.is_running().then(|| wait.to_owned())
+    });
     if let Some(problem) = problem {
         app.info(problem);
         return Vec::new();

@@ -46,10 +46,15 @@ pub(super) fn hear(app: &mut App, event: WorkerEvent) -> Vec<Command> {
             return loaded(app, note, without);
         }
         WorkerEvent::LoadFailed(message) => {
-            app.queued = false;
+            let waited = std::mem::take(&mut app.queued);
             match app.ready() {
                 Some(_) => app.error(message),
-                None => app.model = ModelState::Missing(message),
+                None => {
+                    app.model = ModelState::Missing(message);
+                    if waited {
+                        app.error("the prompt that waited does not run: there is no model for it");
+                    }
+                }
             }
         }
         WorkerEvent::RoutersChanged(routers) => return routers::changed(app, routers),
@@ -100,19 +105,28 @@ fn loaded(app: &mut App, note: Option<String>, without_routers: bool) -> Vec<Com
     if app.taken_over().is_some_and(other) {
         app.give_back();
     }
+    // How often the loop runs and ran in training, where the user has asked for another number.
     let looped = ready.as_ref().and_then(|model| model.looped);
-    let iterations = looped.and_then(|looped| Some((looped.iterations, looped.trained?)));
+    let iterations = looped.filter(|looped| looped.trained.is_some() || app.asked_loop.is_some());
+    let iterations = iterations.map(|looped| (looped.iterations, looped.trained));
     let commands = match std::mem::take(&mut app.queued) {
         true => requests::run(app, false),
         false => {
             app.info(match without_routers {
-                true if let Some((now, trained)) = iterations => {
+                _ if let Some((now, trained)) = iterations => {
                     let keys = app.ui.keymap.keys_for(UiAction::Rerun, Focus::Map.context());
                     let again = keys.first().map_or("the palette", String::as_str);
-                    format!(
-                        "the loop runs {now} times; it was trained with {trained}, and so were its routers: every execution \
-                         runs. {again} in the map runs the prompt again"
-                    )
+                    let times = match now {
+                        1 => "once".to_owned(),
+                        now => format!("{now} times"),
+                    };
+                    match trained {
+                        Some(trained) if without_routers => {
+                            format!("the loop runs {times}, {trained} in training, so without routers; {again} runs the prompt")
+                        }
+                        Some(trained) => format!("the loop runs {times}, {trained} in training; {again} runs the prompt"),
+                        None => format!("the loop runs {times}, as in training; {again} runs the prompt"),
+                    }
                 }
                 true if app.ready().is_some_and(training::is_possible) => {
                     let keys = app.ui.keymap.keys_for(UiAction::TrainRouters, Focus::Map.context());

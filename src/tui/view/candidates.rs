@@ -6,9 +6,14 @@ use ratatui::layout::Rect;
 use super::super::action::UiAction;
 use super::super::app::App;
 use super::super::layout::inner;
+use super::super::run::Run;
 use super::super::theme::Role;
 use super::super::widgets::flow::fit;
+use super::detail::layer_range;
 use super::{pane, put};
+
+/// Rows between the programs' legend and the segments' names, and these.
+const ABOVE: u16 = 3;
 
 /// Columns before the program.
 const BEFORE: u16 = 27;
@@ -56,5 +61,42 @@ pub(in crate::tui) fn draw(app: &App, row: usize, body: Rect, buffer: &mut Buffe
         let text = "score: summed log-probability of the segments' actions; ●: what ran";
         let room = usize::from(area.width);
         put(buffer, area, 0, below, &fit(text, room), style(Role::Muted));
+    }
+    let below = Rect {
+        y: area.y + below.min(area.height),
+        height: area.height.saturating_sub(below),
+        ..area
+    };
+    segments(app, below, buffer);
+}
+
+/// What the predictor said of each segment, as far as there is room: its layers, how likely it begins there, and the
+/// probabilities of its actions.
+fn segments(app: &App, area: Rect, buffer: &mut Buffer) {
+    let proposing = |run: &&Run| run.candidates() == app.candidates() && !run.trace.header.boundaries.is_empty();
+    let Some(run) = [&app.shown, &app.previous].into_iter().flatten().find(proposing) else {
+        return;
+    };
+    let all = run.segments();
+    let room = usize::from(area.height.saturating_sub(ABOVE));
+    if room == 0 {
+        return;
+    }
+    let shown = if all.len() > room { room - 1 } else { all.len() };
+    let style = |role| app.ui.theme.style(role);
+    let head = " segment  begins    skip execute  repeat";
+    put(buffer, area, 3, ABOVE - 1, head, style(Role::Muted));
+    for (y, &(start, length)) in (ABOVE..).zip(&all[..shown]) {
+        let header = &run.trace.header;
+        let probs = header.decisions.get(start).and_then(|decision| decision.probs);
+        let [skip, execute, repeat] = probs.unwrap_or_default();
+        let begins = header.boundaries[start];
+        let layers = layer_range(start, length);
+        let text = format!("{layers:>8}  {begins:>6.3}  {skip:>6.3}  {execute:>6.3}  {repeat:>6.3}");
+        put(buffer, area, 3, y, &text, style(Role::Text));
+    }
+    if shown < all.len() {
+        let more = format!("… {} more: the detail beside the map has each", all.len() - shown);
+        put(buffer, area, 3, ABOVE + shown as u16, &more, style(Role::Muted));
     }
 }

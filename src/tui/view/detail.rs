@@ -171,6 +171,11 @@ fn facts(app: &App, run: &Run, decision: &Decision, width: u16) -> Vec<Vec<Piece
         rows.push(row);
     }
     rows.extend(shadow(app, run, decision));
+    rows.extend(segment(app, run).map(|(segment, p)| {
+        let mut row = pair("segment", format!("{segment}  "));
+        row.extend(pair("begins here", format!("{p:.3}")));
+        row
+    }));
     let next: Vec<String> = run.next(app.ui.cursor.token).iter().map(super::inside::named).collect();
     if !next.is_empty() && !app.ui.map.lens {
         rows.push(pair("next", next.join(" ")));
@@ -204,6 +209,23 @@ fn facts(app: &App, run: &Run, decision: &Decision, width: u16) -> Vec<Vec<Piece
         false => rows.extend([row, pair("position", app.ui.cursor.token.to_string())]),
     }
     rows
+}
+
+/// The segment of the selected layer, and the probability that one begins there.
+fn segment(app: &App, run: &Run) -> Option<(String, f32)> {
+    let layer = app.ui.cursor.layer;
+    let p = *run.trace.header.boundaries.get(layer)?;
+    let has = |(start, length): &(usize, usize)| (*start..start + length).contains(&layer);
+    let (start, length) = run.segments().into_iter().find(has)?;
+    Some((layer_range(start, length), p))
+}
+
+/// `4` or `4-6`.
+pub(super) fn layer_range(start: usize, length: usize) -> String {
+    match length {
+        1 => start.to_string(),
+        _ => format!("{start}-{}", start + length - 1),
+    }
 }
 
 /// The token's program, on as many lines as it takes; the next row.

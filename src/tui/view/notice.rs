@@ -90,6 +90,7 @@ fn model_lines(app: &App, width: u16) -> Vec<(String, Role)> {
             .into_iter()
             .enumerate()
             .map(|(i, line)| (format!("{} {line}", if i == 0 { "!" } else { " " }), Role::Warning))
+            .chain(until_then(app, "prompts"))
             .collect(),
         ModelState::Loading { what, bytes } => {
             let recording = app.shown.as_ref().is_some_and(|r| r.is_recording());
@@ -99,22 +100,22 @@ fn model_lines(app: &App, width: u16) -> Vec<(String, Role)> {
                 (false, _) => ("", 20),
             };
             let mut lines = vec![(format!("↓ {intro}{}{what}", progress(*bytes, bar)), Role::Accent)];
-            if app.meanwhile.is_some() && !app.queued {
-                let problem = format!("  until then prompts like '{PROBLEM}' run, on the looped model of this program");
-                lines.push((problem, Role::Muted));
-            }
+            lines.extend(until_then(app, "until then prompts").filter(|_| !app.queued));
             lines
         }
     }
+}
+
+/// What runs without the model that was asked for.
+fn until_then(app: &App, prompts: &str) -> Option<(String, Role)> {
+    let text = format!("  {prompts} like '{PROBLEM}' run, on the looped model of this program");
+    app.meanwhile.as_ref().map(|_| (text, Role::Muted))
 }
 
 /// What can be done without a model.
 fn meanwhile(app: &App) -> String {
     let keys = app.ui.keymap.keys_for(UiAction::NextRecording, "global");
     match (&app.shown, keys.first()) {
-        _ if app.meanwhile.is_some() => {
-            format!(". Prompts like '{PROBLEM}' run all the same, on the looped model of this program")
-        }
         (Some(_), Some(key)) if app.recordings.len() > 1 => {
             format!(". The recording can be explored; {key} opens the next one")
         }

@@ -231,7 +231,7 @@ fn model(app: &App, run: Option<&Run>) -> String {
         _ => None,
     };
     match run.or(loaded) {
-        Some((model, device)) => escape_controls(&format!("{} {} · {device}", model.name, model.quantisation)),
+        Some((model, device)) => escape_controls(&format!("{} {} · {device}", model.title(), model.quantisation)),
         None => "no run".into(),
     }
 }

@@ -46,6 +46,7 @@ fn proposed() -> ProposedPrograms {
         ],
         undialled: Program::parse("0 (1-2)x2 3", LAYERS).unwrap(),
         probs: vec![[0.1, 0.8, 0.1], [0.2, 0.3, 0.5], [0.2, 0.3, 0.5], [0.3, 0.6, 0.1]],
+        boundaries: vec![0.2, 0.9, 0.1, 0.7],
     }
 }
 

@@ -92,6 +92,9 @@ fn a_looped_model_is_loaded_with_more_iterations() {
         }
     };
     hear(&mut app, [loaded(5)]);
+    let model = app.ready().unwrap().clone();
+    app.shown.as_mut().unwrap().trace.header.model = model;
+    app.ui.cursor.layer = 3;
     keys(&mut app, "s");
     assert_eq!(app.settings.pins.len(), 1);
     let asked = |commands: Vec<Command>| match &commands[..] {
@@ -99,25 +102,42 @@ fn a_looped_model_is_loaded_with_more_iterations() {
         other => panic!("{other:?}"),
     };
     assert_eq!(asked(keys(&mut app, "*")), Some(6));
-    assert_eq!(app.settings.pins, [], "another execution has the pin's number then");
+    assert_eq!(app.settings.pins.len(), 1, "the pin stays at its layer and iteration");
     hear(&mut app, [loaded(6)]);
     let notice = &app.ui.notice.as_ref().unwrap().text;
-    assert!(notice.contains("runs 6 times; it was trained with 5"), "{notice}");
+    assert!(
+        notice.contains("runs 6 times, 5 in training, so without routers"),
+        "{notice}"
+    );
     // What ran before cannot be looked into by the model as it is now.
     app.open("looped".into(), None, looped.clone());
-    keys(&mut app, "K");
+    for refused in ["K", "s", "~"] {
+        app.ui.notice = None;
+        keys(&mut app, refused);
+        assert!(
+            app.ui
+                .notice
+                .as_ref()
+                .unwrap()
+                .text
+                .contains("another number of iterations"),
+            "{refused}"
+        );
+    }
+    assert_eq!(app.settings.pins.len(), 1);
+    keys(&mut app, "b");
+    let notice = &app.ui.notice.as_ref().unwrap().text;
     assert!(
-        app.ui
-            .notice
-            .as_ref()
-            .unwrap()
-            .text
-            .contains("another number of iterations")
+        notice.contains("loop ran 13 times, now it runs 6: * and % in the map"),
+        "{notice}"
     );
     assert_eq!(asked(keys(&mut app, "%")), Some(5));
+    // A key that comes while the model is loaded counts too.
+    hear(&mut app, [engine::WorkerEvent::Loading("reading".into())]);
+    assert_eq!(asked(keys(&mut app, "%")), Some(4));
     hear(&mut app, [loaded(1)]);
     assert_eq!(keys(&mut app, "%"), []);
-    assert!(app.ui.notice.as_ref().unwrap().text.contains("1 to 8 times"));
+    assert!(app.ui.notice.as_ref().unwrap().text.contains("which is the least"));
 }
 
 #[test]
@@ -153,6 +173,18 @@ fn the_model_of_the_program_runs_until_the_other_one_is_there() {
     hear(&mut app, fixture::events(run, &trace));
     app.prompt.set("Hello");
     assert_eq!(keys(&mut app, "r"), []);
+    assert!(
+        app.ui
+            .notice
+            .as_ref()
+            .unwrap()
+            .text
+            .contains("'Hello' is none of the 53 words")
+    );
+    for looks in ["I", "b"] {
+        keys(&mut app, looks);
+        key(&mut app, KeyCode::Esc);
+    }
     // From then on the other one runs everything.
     hear(&mut app, [fixture::loaded()]);
     assert!(app.ui.notice.as_ref().unwrap().text.contains("type a question"));
