@@ -139,15 +139,26 @@ fn prompt(app: &App, again: bool) -> Option<(Prompt, Option<String>)> {
             .as_ref()
             .filter(|run| run.prompt.is_none() && run.is_recording());
         if let Some(run) = shown.filter(|run| run.prompt_text().as_ref() == Some(&text)) {
-            return Some((Prompt::Ids(ids(run)), Some(text)));
+            return Some((as_made(app, run), Some(text)));
         }
         return Some((Prompt::Text(text.clone()), Some(text)));
     }
     let run = app.shown.as_ref().filter(|_| again)?;
     Some(match &run.prompt {
         Some(text) => (Prompt::Text(text.clone()), Some(text.clone())),
-        None => (Prompt::Ids(ids(run)), None),
+        None => (as_made(app, run), None),
     })
+}
+
+/// The prompt of a run as it was read: token by token, on another model in words where they are known.
+fn as_made(app: &App, run: &Run) -> Prompt {
+    let is_other = app
+        .ready()
+        .is_some_and(|ready| ready.sha256 != run.trace.header.model.sha256);
+    match run.prompt_text().filter(|_| is_other) {
+        Some(text) => Prompt::Text(text),
+        None => Prompt::Ids(ids(run)),
+    }
 }
 
 fn ids(run: &Run) -> Vec<u32> {

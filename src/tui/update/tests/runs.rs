@@ -243,6 +243,47 @@ fn a_recording_of_another_model_is_not_compared() {
 }
 
 #[test]
+fn tokens_of_another_model_are_not_run() {
+    let mut app = ready();
+    app.prompt.clear();
+    // Known in words, it runs in words.
+    let mut trace = fixture::trace(3, 4);
+    trace.header.model.sha256 = "other".into();
+    app.open("words".into(), None, trace.clone());
+    let text = app.shown.as_ref().unwrap().prompt_text().unwrap();
+    let (_, prompt, _) = asked(&keys(&mut app, "r"));
+    assert_eq!(prompt, Prompt::Text(text));
+    // Known as tokens alone, it does not.
+    let mut app = ready();
+    app.prompt.clear();
+    trace.header.prompt.iter_mut().for_each(|token| token.special = false);
+    app.open("tokens".into(), None, trace);
+    assert_eq!(app.shown.as_ref().unwrap().prompt_text(), None);
+    assert_eq!(keys(&mut app, "r"), []);
+    let notice = &app.ui.notice.as_ref().unwrap().text;
+    assert!(notice.contains("which mean nothing to"), "{notice}");
+}
+
+#[test]
+fn a_prompt_that_waited_in_vain_is_told_of() {
+    let mut app = fixture::app();
+    focus(&mut app, Focus::Map);
+    app.prompt.set("Why?");
+    assert_eq!(keys(&mut app, "r"), []);
+    assert!(app.queued);
+    hear(&mut app, [engine::WorkerEvent::LoadFailed("no network".into())]);
+    assert!(!app.queued);
+    assert!(
+        app.ui
+            .notice
+            .as_ref()
+            .unwrap()
+            .text
+            .contains("that waited does not run")
+    );
+}
+
+#[test]
 fn recordings_follow_one_another() {
     let mut app = ready();
     assert_eq!(keys(&mut app, "n"), []);
