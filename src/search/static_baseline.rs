@@ -164,7 +164,7 @@ impl StaticBaseline {
         })
     }
 
-    /// The block of at most [`LONGEST_LOOP`] layers that is best to run twice, whole or with the second time damped by a
+    /// The block of at most four layers that is best to run twice, whole or with the second time damped by a
     /// half; of equal ones the shallower, then the earlier.
     pub fn best_loop(&mut self, damping: Damping, evaluation: &mut Evaluation) -> Result<Program> {
         let layers = evaluation.model.info.layers;
