@@ -288,6 +288,8 @@ fn perform(
         Command::Stop | Command::Pause | Command::Resume | Command::Step => {}
         Command::Load(request) => match caught(|| load(state, &request, events, stop)) {
             Ok(event) => emit(event),
+            // A load that another one ended says nothing.
+            Err(_) if stop.load(Ordering::Relaxed) => {}
             Err(e) => emit(WorkerEvent::LoadFailed(format!("{e:#}"))),
         },
         Command::Routers(choice) => match caught(|| change_routers(state, &choice)) {

@@ -8,7 +8,7 @@ use super::controls::by_influence;
 use super::outcomes::{FORMAT, TaskHeader};
 use super::parallel::for_each_ordered;
 use super::report::EvaluationRow;
-use super::text::exits::lens_of_prompts;
+use super::text::exits::{LensTable, lens_of_prompt};
 use super::{
     Control, Outcome, OutcomeFile, OutcomeHeader, Pick, PreparedQuestion, Question, Runs, ScoringConfig, Task, Variant,
     Variants, prompts,
@@ -124,7 +124,7 @@ impl Evaluation<'_> {
             let prompts = self.prompts(&task.questions[..task.questions.len().min(CALIBRATION)])?;
             let order = by_influence(&self.model.decoder, &prompts)?;
             kinds.extend([Control::Random, Control::EarlyExit, Control::BlockInfluence(order)]);
-            let lens = lens_of_prompts(&self.model.decoder, &self.prompts(&task.questions)?)?;
+            let lens = self.lens(task)?;
             for &depth in &depths {
                 for (name, rule) in [
                     (Control::ENTROPY, lens.entropy_at(depth)),
@@ -143,6 +143,29 @@ impl Evaluation<'_> {
         }
         let at = |&depth: &f64| kinds.iter().map(move |kind| Variant::control(kind.clone(), depth));
         Ok(depths.iter().flat_map(at).chain(exits).collect())
+    }
+
+    /// The logit lens where the answers of a task's questions begin.
+    fn lens(&mut self, task: &Task) -> Result<LensTable> {
+        let prompts = self.prompts(&task.questions)?;
+        let (decoder, total) = (&self.model.decoder, prompts.len());
+        let what = format!("{}, logit lens", task.name);
+        let mut all = LensTable::default();
+        let tell = &mut *self.tell;
+        tell(Progress::new(&what, 0, total));
+        for_each_ordered(
+            0..total,
+            self.threads,
+            self.stop,
+            |index| lens_of_prompt(decoder, &prompts[index]).map(Some),
+            |index, one| {
+                all.extend(one);
+                tell(Progress::new(&what, index + 1, total));
+                Ok(())
+            },
+        )?;
+        self.check_stopped()?;
+        Ok(all)
     }
 
     /// What the model reads of each question before it answers, as token ids.

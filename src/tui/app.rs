@@ -68,7 +68,7 @@ pub struct App {
     pub meanwhile: Option<ModelInfo>,
     /// What was asked for at the start.
     pub load: LoadRequest,
-    /// The loop of the model that is being loaded with another number of iterations, or was last.
+    /// The loop as the user asked for it last: that of the loaded model, or of the one that is being loaded.
     pub asked_loop: Option<Loop>,
     pub recordings: Vec<Recording>,
     /// Index of the recording on the screen, or to be opened next.

@@ -192,24 +192,20 @@ pub fn lens<'a>(decoder: &'a Decoder, text: &'a Text, stop: &'a std::sync::atomi
     Ok(table)
 }
 
-/// The lens at the last token of each of some prompts under the whole model.
+/// The lens at the last token of a prompt under the whole model.
 ///
 /// # Errors
 /// Those of the model.
-pub fn lens_of_prompts(decoder: &Decoder, prompts: &[Vec<u32>]) -> Result<LensTable> {
-    let mut all = LensTable::default();
-    for prompt in prompts {
-        let positions: Vec<u32> = (0..prompt.len() as u32).collect();
-        let chunk = decoder.chunk(&positions)?;
-        let mut hidden = decoder.embed(prompt)?;
-        let mut one = LensTable::default();
-        for layer in 0..decoder.config().layers {
-            one.look(decoder, layer, &hidden.narrow(0, prompt.len() - 1, 1)?)?;
-            hidden = decoder.run_block(layer, &hidden, &chunk, None)?;
-        }
-        all.extend(one);
+pub fn lens_of_prompt(decoder: &Decoder, prompt: &[u32]) -> Result<LensTable> {
+    let positions: Vec<u32> = (0..prompt.len() as u32).collect();
+    let chunk = decoder.chunk(&positions)?;
+    let mut hidden = decoder.embed(prompt)?;
+    let mut table = LensTable::default();
+    for layer in 0..decoder.config().layers {
+        table.look(decoder, layer, &hidden.narrow(0, prompt.len() - 1, 1)?)?;
+        hidden = decoder.run_block(layer, &hidden, &chunk, None)?;
     }
-    Ok(all)
+    Ok(table)
 }
 
 #[cfg(test)]
@@ -255,7 +251,8 @@ mod tests {
     #[test]
     fn a_prompt_is_looked_at_where_its_answer_begins() {
         let (decoder, ids) = (tiny_decoder(), question().prompt);
-        let table = lens_of_prompts(&decoder, &[ids.clone(), ids[..2].to_vec()]).unwrap();
+        let mut table = lens_of_prompt(&decoder, &ids).unwrap();
+        table.extend(lens_of_prompt(&decoder, &ids[..2]).unwrap());
         assert_eq!(table.ends(Exit::Entropy(99.0)), [LAYERS / 2; 2]);
         assert_eq!(table.ends(Exit::Entropy(0.0)), [LAYERS; 2]);
         // The same as the lens of a text whose answer begins with that token.

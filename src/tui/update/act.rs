@@ -1,7 +1,7 @@
 //! What every action does while no dialog is open.
 
 use super::super::action::UiAction;
-use super::super::app::{App, ModelState};
+use super::super::app::App;
 use super::super::clipboard;
 use super::super::dial;
 use super::super::dialogs::{Against, CompareDialog, HelpDialog, Overlay};
@@ -283,11 +283,9 @@ fn has_other_iterations(app: &mut App) -> bool {
 
 /// Loads the looped model with one iteration more or less. Pins stay at their layers and iterations; a program goes.
 fn turn_iterations(app: &mut App, more: bool) -> Vec<Command> {
-    // While one load is under way the next one goes on from what it will come to.
-    let asked = app
-        .asked_loop
-        .filter(|_| matches!(app.model, ModelState::Loading { .. }));
-    let Some(looped) = app.ready().and_then(|model| model.looped).or(asked) else {
+    // A key that comes before the last one is carried out goes on from it.
+    let loaded = app.ready().and_then(|model| model.looped);
+    let Some(looped) = app.asked_loop.or(loaded) else {
         app.info("no loop: only a looped model has iterations (--model loopmoe)");
         return Vec::new();
     };

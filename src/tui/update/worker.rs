@@ -46,6 +46,7 @@ pub(super) fn hear(app: &mut App, event: WorkerEvent) -> Vec<Command> {
             return loaded(app, note, without);
         }
         WorkerEvent::LoadFailed(message) => {
+            app.asked_loop = None;
             let waited = std::mem::take(&mut app.queued);
             match app.ready() {
                 Some(_) => app.error(message),

@@ -132,9 +132,13 @@ fn a_looped_model_is_loaded_with_more_iterations() {
         "{notice}"
     );
     assert_eq!(asked(keys(&mut app, "%")), Some(5));
-    // A key that comes while the model is loaded counts too.
-    hear(&mut app, [engine::WorkerEvent::Loading("reading".into())]);
+    // A key that comes before or while the model is loaded counts too.
     assert_eq!(asked(keys(&mut app, "%")), Some(4));
+    hear(&mut app, [engine::WorkerEvent::Loading("reading".into())]);
+    assert_eq!(asked(keys(&mut app, "%")), Some(3));
+    for iterations in [2, 1] {
+        assert_eq!(asked(keys(&mut app, "%")), Some(iterations));
+    }
     hear(&mut app, [loaded(1)]);
     assert_eq!(keys(&mut app, "%"), []);
     assert!(app.ui.notice.as_ref().unwrap().text.contains("which is the least"));
