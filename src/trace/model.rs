@@ -35,6 +35,7 @@ impl ModelInfo {
     /// Its name, with the number of iterations where that is not the one of its training.
     pub fn title(&self) -> String {
         match self.other_iterations() {
+            Some(1) => format!("{}, 1 iteration", self.name),
             Some(iterations) => format!("{}, {iterations} iterations", self.name),
             None => self.name.clone(),
         }
