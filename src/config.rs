@@ -9,6 +9,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use crate::engine::{LoadRequest, RouterChoice, kv_of, scope_of};
+use crate::model::ActivationBits;
 use crate::trace::{KvMode, NEUTRAL_DIAL, Sampling, Scope, Settings};
 pub use source::{ConfigError, ConfigSource, Place};
 
@@ -96,6 +97,9 @@ pub struct Config {
     /// `auto`, `cpu`, `cuda:N`, `metal`.
     pub device: String,
     pub exact: bool,
+    /// Bits that activations are rounded to on the CPU.
+    #[serde(deserialize_with = "activation_bits")]
+    pub activations: ActivationBits,
     pub threads: Option<usize>,
     /// Absent: the one that the routers were made for.
     pub scope: Option<Scope>,
@@ -116,7 +120,7 @@ pub struct Config {
 }
 
 /// The keys `config.toml` may have.
-pub const KEYS: [&str; 24] = [
+pub const KEYS: [&str; 25] = [
     "theme",
     "color",
     "mouse",
@@ -128,6 +132,7 @@ pub const KEYS: [&str; 24] = [
     "routers",
     "device",
     "exact",
+    "activations",
     "threads",
     "scope",
     "kv",
@@ -158,6 +163,7 @@ impl Default for Config {
             routers: RouterChoice::BuiltIn,
             device: "auto".to_owned(),
             exact: false,
+            activations: ActivationBits::default(),
             threads: None,
             scope: None,
             kv: None,
@@ -320,6 +326,7 @@ impl Config {
             exact: self.exact,
             threads: self.threads,
             iterations: None,
+            activations: self.activations,
         }
     }
 }
@@ -352,6 +359,14 @@ fn router_choice<'de, D: serde::Deserializer<'de>>(d: D) -> Result<RouterChoice,
         }
         routers => routers.into(),
     })
+}
+
+fn activation_bits<'de, D: serde::Deserializer<'de>>(d: D) -> Result<ActivationBits, D::Error> {
+    match u8::deserialize(d)? {
+        8 => Ok(ActivationBits::Eight),
+        15 => Ok(ActivationBits::Fifteen),
+        other => Err(serde::de::Error::custom(format!("{other} bits; expected 8 or 15"))),
+    }
 }
 
 fn is_device(name: &str) -> bool {

@@ -9,8 +9,8 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use drllm::cli::{
-    UsageError, config, diff, eval, eval_lm, explore, export, lesson, man, models, run, search, serve, stats, tokenize,
-    train, train_lm,
+    UsageError, config, diff, eval, eval_lm, explore, export, lesson, man, models, problems, run, search, serve, stats,
+    tokenize, train, train_lm,
 };
 use drllm::config::Config;
 use drllm::guard::NoMemory;
@@ -45,6 +45,7 @@ enum Command {
     TrainLm(train_lm::TrainLmArgs),
     Eval(eval::EvalArgs),
     EvalLm(eval_lm::EvalLmArgs),
+    Problems(problems::ProblemsArgs),
     Diff(diff::DiffArgs),
     Export(export::ExportArgs),
     Stats(stats::StatsArgs),
@@ -154,6 +155,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Command::Export(args)) => export::run(&args)?,
         Some(Command::Models(args)) => models::run(args)?,
         Some(Command::Tokenize(args)) => tokenize::run(args)?,
+        Some(Command::Problems(args)) => problems::run(&args)?,
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "drllm-tui", &mut script);
@@ -226,6 +228,7 @@ fn with_config(
             | Command::Export(_)
             | Command::Man(_)
             | Command::Models(_)
+            | Command::Problems(_)
             | Command::Tokenize(_)
             | Command::Completions { .. },
         ) => {}

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use super::UsageError;
 use crate::engine::LoadRequest;
 use crate::files;
+use crate::model::ActivationBits;
 use crate::model::loopmoe::MOST_ITERATIONS;
 use crate::program::Program;
 use crate::trace::{ExcludedExpert, KvMode, Overrides, Pin, Sampling, Scope, Settings};
@@ -33,6 +34,9 @@ pub struct ModelArgs {
     /// How often the loop of a looped model runs, 1 to 8; as in its training if absent
     #[arg(long, value_name = "K", value_parser = iterations)]
     pub iterations: Option<usize>,
+    /// Bits that activations are rounded to on the CPU, beside a scale for each 32 [default: 15]
+    #[arg(long, value_enum, value_name = "BITS", conflicts_with = "exact")]
+    pub activations: Option<ActivationBits>,
 }
 
 impl ModelArgs {
@@ -48,6 +52,7 @@ impl ModelArgs {
         request.exact |= self.exact;
         request.threads = self.threads.or(request.threads);
         request.iterations = self.iterations.or(request.iterations);
+        request.activations = self.activations.unwrap_or(request.activations);
     }
 }
 

@@ -12,6 +12,7 @@ pub mod lesson;
 pub mod man;
 pub mod models;
 pub mod output;
+pub mod problems;
 pub mod progress;
 pub mod run;
 pub mod scoring;

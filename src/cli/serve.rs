@@ -15,6 +15,7 @@ use super::args::device_name;
 use super::run::{load, stop_on_signals};
 use crate::config::Config;
 use crate::engine::RouterChoice;
+use crate::model::ActivationBits;
 use crate::serve::sender::is_loopback;
 use crate::serve::{ServeLimits, serve};
 
@@ -65,6 +66,9 @@ pub struct ServedModelArgs {
     /// f32 arithmetic throughout
     #[arg(long)]
     exact: bool,
+    /// Bits that activations are rounded to on the CPU, beside a scale for each 32 [default: 15]
+    #[arg(long, value_enum, value_name = "BITS", conflicts_with = "exact")]
+    activations: Option<ActivationBits>,
     /// Threads of matrix products; all cores if absent
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
@@ -96,6 +100,7 @@ pub fn run(args: &ServeArgs, config: &Config) -> Result<()> {
     request.model = args.model.model.clone().or(request.model.take());
     request.routers = RouterChoice::None;
     request.exact |= args.model.exact;
+    request.activations = args.model.activations.unwrap_or(request.activations);
     if let Some(device) = &args.model.device {
         request.device.clone_from(device);
     }

@@ -10,6 +10,7 @@ use super::inspect::Inspection;
 use super::intervention::Intervention;
 use super::loop_map::{LoopMapRequest, LoopMapStep};
 use super::search::{SearchEnd, SearchId, SearchRequest, SearchStep};
+use crate::model::ActivationBits;
 use crate::program::Action;
 use crate::trace::{Header, ModelInfo, RouterInfo, Settings, Step, Summary, Trace};
 
@@ -32,6 +33,8 @@ pub struct LoadRequest {
     pub threads: Option<usize>,
     /// How often the loop of a looped model runs; as in its training if absent.
     pub iterations: Option<usize>,
+    /// To how many bits activations are rounded on the CPU, where not `exact`.
+    pub activations: ActivationBits,
 }
 
 impl Default for LoadRequest {
@@ -43,6 +46,7 @@ impl Default for LoadRequest {
             exact: false,
             threads: None,
             iterations: None,
+            activations: ActivationBits::default(),
         }
     }
 }

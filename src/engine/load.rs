@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::events::{LoadRequest, RouterChoice};
 use crate::model::catalog::{ModelLocation, PullProgress};
-use crate::model::{self, Model, gguf};
+use crate::model::{self, ActivationBits, Model, gguf};
 use crate::router::checkpoint::{KV, SCOPE};
 use crate::router::{Router, load_router, metadata_entry, read_router};
 use crate::trace::{KvMode, ModelInfo, Scope};
@@ -86,6 +86,9 @@ pub fn load_model(
     let mut model = Model::load(&located, sha256, &device, request.exact, loading)?;
     if let Some(iterations) = request.iterations {
         model = model.with_iterations(iterations)?;
+    }
+    if request.activations == ActivationBits::Eight && !request.exact {
+        model = model.with_eight_bit_activations();
     }
     model.notes.extend(note);
     Ok(model)

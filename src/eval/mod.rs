@@ -1,6 +1,6 @@
 //! Questions, how answers are scored, and reports that can say no.
 //!
-//! `tasks` reads questions, `prompts` puts them to the model; `multiple_choice` scores choices under
+//! `tasks` reads questions, `made` makes some, `prompts` puts them to the model; `multiple_choice` scores choices under
 //! a program, `generation` has the model write its answer and `grading` says whether that is right.
 //! `variants` are the rows of a report (base, a fixed program, routers), `controls` what routers must beat, `evaluation`
 //! runs questions under them, `outcomes` is what stays on disk of each question, `statistics` the intervals and tests,
@@ -13,6 +13,7 @@ pub mod evaluation;
 pub mod generation;
 pub mod grading;
 pub mod harness;
+pub mod made;
 pub mod multiple_choice;
 pub mod outcomes;
 pub mod parallel;

@@ -45,6 +45,11 @@ impl Scoring {
             Scoring::Generated => "generated",
         }
     }
+
+    /// Whether the choices stand in the prompt.
+    pub fn reads_choices(self) -> bool {
+        matches!(self, Scoring::Letter | Scoring::Generated)
+    }
 }
 
 /// A question as token ids. Prompt and choice are encoded together, with a space between them; the

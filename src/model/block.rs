@@ -83,6 +83,20 @@ impl Block {
         [query, key, value, &self.attention.output, gate, up, &self.mlp.down]
     }
 
+    pub(super) fn linears_mut(&mut self) -> [&mut Linear; 7] {
+        let [query, key, value] = &mut self.attention.inputs.each;
+        let [gate, up] = &mut self.mlp.inputs.each;
+        [
+            query,
+            key,
+            value,
+            &mut self.attention.output,
+            gate,
+            up,
+            &mut self.mlp.down,
+        ]
+    }
+
     /// Runs the block over the tokens of `chunk`. With `kv` the tokens also see the pass's
     /// earlier entries and leave their own; without, only each other.
     pub fn forward(&self, hidden: &Tensor, chunk: &Chunk, rope: &Rope, mut kv: Option<&mut PassKv>) -> Result<Tensor> {

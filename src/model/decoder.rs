@@ -139,6 +139,17 @@ impl Decoder {
         }
     }
 
+    /// Rounds activations to eight bits before products with the blocks' packed weights, at every token; those of the head
+    /// stay as they are. False where no weights are packed, and nothing changed.
+    pub fn round_activations(&mut self) -> bool {
+        let Network::Blocks(own) = &mut self.network else {
+            return false;
+        };
+        let linears = own.blocks.iter_mut().flat_map(Block::linears_mut);
+        // All of them, not up to the first.
+        linears.map(Linear::round_activations).fold(false, |any, is| any | is)
+    }
+
     /// The LoopMoE model whose executions are the layers; `None` of any other model.
     pub fn loopmoe(&self) -> Option<&Executions> {
         match &self.network {
@@ -437,7 +448,7 @@ fn block(config: &ModelConfig, source: &WeightSource, layer: usize, place: &Load
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::testing::small_config;
+    use crate::model::testing::{packed_decoder, small_config};
 
     fn cpu() -> LoadOptions {
         LoadOptions {
@@ -465,6 +476,43 @@ mod tests {
             let expected = rows.narrow(0, 3, 1).unwrap().to_vec2::<f32>().unwrap();
             assert_eq!(decoder.embed(&[3]).unwrap().to_vec2::<f32>().unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn activations_of_eight_bits_are_near_and_do_not_depend_on_the_chunk() {
+        let ids: Vec<u32> = (0..24).map(|i| (i * 7) % 64).collect();
+        let run = |decoder: &Decoder, apart: bool| -> Vec<Vec<f32>> {
+            let mut kv: Vec<PassKv> = (0..decoder.config().layers).map(|_| PassKv::default()).collect();
+            let chunks: Vec<&[u32]> = if apart { ids.chunks(1).collect() } else { vec![&ids] };
+            let mut logits = Vec::new();
+            let mut first = 0;
+            for chunk_ids in chunks {
+                let positions: Vec<u32> = (first..first + chunk_ids.len() as u32).collect();
+                first += chunk_ids.len() as u32;
+                let chunk = decoder.chunk(&positions).unwrap();
+                let mut hidden = decoder.embed(chunk_ids).unwrap();
+                for (layer, kv) in kv.iter_mut().enumerate() {
+                    hidden = decoder.run_block(layer, &hidden, &chunk, Some(kv)).unwrap();
+                }
+                logits.extend(decoder.logits(&hidden).unwrap().to_vec2::<f32>().unwrap());
+            }
+            logits
+        };
+        let plain = packed_decoder(3);
+        let mut rounded = packed_decoder(3);
+        assert!(rounded.round_activations());
+        let (whole, apart, full) = (run(&rounded, false), run(&rounded, true), run(&plain, false));
+        let off = |a: &[Vec<f32>], b: &[Vec<f32>]| {
+            let pairs = a.iter().flatten().zip(b.iter().flatten());
+            pairs.map(|(a, b)| (a - b).abs()).fold(0.0f32, f32::max)
+        };
+        let size = full.iter().flatten().fold(0.0f32, |most, z| most.max(z.abs()));
+        assert!(off(&whole, &apart) < 1e-4 * size, "{} of {size}", off(&whole, &apart));
+        let rounding = off(&whole, &full) / size;
+        assert!(rounding > 1e-4 && rounding < 0.1, "{rounding}");
+        let source = WeightSource::Random { tied_embeddings: true };
+        let mut dense = Decoder::load(small_config(), &source, cpu(), &mut |_| {}).unwrap();
+        assert!(!dense.round_activations(), "nothing there is packed");
     }
 
     #[test]

@@ -77,9 +77,9 @@ pub fn forward(
     let shape = hidden.dims2()?;
     let hidden = hidden.contiguous()?;
     let mut h = floats(&hidden)?.to_vec();
-    let normed = norm(&block.attention_norm, &h)?;
     let attention = &block.attention;
     let [query, key, value] = attention.inputs.each.each_ref();
+    let normed = norm(&block.attention_norm, &h, query)?;
     let task = beside.as_ref().map(|beside| beside.task);
     let (queries, keys_values) = if beside.as_ref().is_none_or(|beside| beside.queries) {
         let all = kernel::matmul_beside([query, key, value].map(packed), &normed, task);
@@ -108,7 +108,7 @@ pub fn forward(
         None => products([query], &normed).map(|[queries]| queries)?,
     };
     add(&mut h, &attend(attention, queries, chunk, rope, entries)?);
-    let normed = norm(&block.mlp_norm, &h)?;
+    let normed = norm(&block.mlp_norm, &h, &block.mlp.inputs.each[0])?;
     add(&mut h, &mlp(&block.mlp, &normed)?);
     Ok(Some(Tensor::from_vec(h, shape, &Device::Cpu)?))
 }
@@ -116,8 +116,8 @@ pub fn forward(
 /// Leaves the keys and values of `hidden` (tokens, hidden_size), and computes nothing else of the block.
 pub fn fill_kv(block: &Block, hidden: &Tensor, chunk: &Chunk, rope: &Rope, kv: &mut PassKv) -> Result<()> {
     let hidden = hidden.contiguous()?;
-    let normed = norm(&block.attention_norm, &floats(&hidden)?)?;
     let [_, key, value] = block.attention.inputs.each.each_ref();
+    let normed = norm(&block.attention_norm, &floats(&hidden)?, key)?;
     let entries = kv.entries_for(chunk.positions());
     append(&block.attention, products([key, value], &normed)?, chunk, rope, entries)
 }
@@ -130,16 +130,17 @@ pub fn logits(final_norm: &RmsNorm, head: &Linear, hidden: &Tensor) -> Result<Op
     };
     let shape = (hidden.dims2()?.0, packed.rows());
     let hidden = hidden.contiguous()?;
-    let normed = norm(final_norm, &floats(&hidden)?)?;
+    let normed = norm(final_norm, &floats(&hidden)?, head)?;
     let [logits] = products([head], &normed)?;
     Ok(Some(Tensor::from_vec(logits, shape, &Device::Cpu)?))
 }
 
-fn norm(norm: &RmsNorm, x: &[f32]) -> Result<Activations> {
+/// The normed `x`, for products with `next` and other layers that are loaded alike.
+fn norm(norm: &RmsNorm, x: &[f32], next: &Linear) -> Result<Activations> {
     let gain = floats(&norm.gain)?;
     let mut normed = vec![0.0; x.len()];
     kernel::rms_norm(x, &gain, norm.eps as f32, &mut normed);
-    Ok(Activations::new(normed, gain.len()))
+    Ok(packed(next).activations(normed))
 }
 
 /// Adds the chunk's keys and values, each (tokens, kv_heads · head_dim), to the entries of its pass.
@@ -188,7 +189,7 @@ fn attend(
         chunk.positions().len(),
         heads,
     );
-    let [out] = products([&attention.output], &Activations::new(mixed, heads * head_dim))?;
+    let [out] = products([&attention.output], &packed(&attention.output).activations(mixed))?;
     Ok(out)
 }
 
@@ -206,8 +207,7 @@ fn turn(x: &mut [f32], norm: Option<&RmsNorm>, head_dim: usize, chunk: &Chunk, r
 fn mlp(mlp: &Mlp, x: &Activations) -> Result<Vec<f32>> {
     let [mut gate, up] = products(mlp.inputs.each.each_ref(), x)?;
     kernel::silu_times(&mut gate, &up);
-    let inner = gate.len() / x.rows();
-    let [out] = products([&mlp.down], &Activations::new(gate, inner))?;
+    let [out] = products([&mlp.down], &packed(&mlp.down).activations(gate))?;
     Ok(out)
 }
 

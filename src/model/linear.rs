@@ -4,7 +4,7 @@ use candle_core::quantized::{QMatMul, QTensor};
 use candle_core::{DType, Device, Module, Result, Tensor};
 
 use super::fused::floats;
-use super::kernel::{self, Activations, PackedMatrix};
+use super::kernel::{self, PackedMatrix};
 use super::weights::Embedding;
 
 /// y = x · Wᵀ + b.
@@ -48,6 +48,15 @@ impl Linear {
             Weight::Packed(packed) => Some(packed),
             _ => None,
         }
+    }
+
+    /// As [`PackedMatrix::round_activations`]; false where the weights are not packed.
+    pub(super) fn round_activations(&mut self) -> bool {
+        match &mut self.weight {
+            Weight::Packed(packed) if !packed.is_floats() => packed.round_activations(),
+            _ => return false,
+        }
+        true
     }
 
     /// The weights as candle stores them; `None` where they are packed for the CPU.
@@ -202,9 +211,9 @@ impl<const N: usize> FusedLinear<N> {
 }
 
 fn packed_products<const N: usize>(weights: [&PackedMatrix; N], x: &Tensor) -> Result<Vec<Tensor>> {
-    let (tokens, inputs) = x.dims2()?;
+    let tokens = x.dims2()?.0;
     let x = x.contiguous()?;
-    let activations = Activations::new(&floats(&x)?[..], inputs);
+    let activations = weights[0].activations(&floats(&x)?[..]);
     let products = kernel::matmul(weights, &activations);
     let shaped = products.into_iter().zip(weights);
     shaped

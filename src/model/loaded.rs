@@ -11,7 +11,7 @@ use super::tokenizer::Tokenizer;
 use super::weights::{LoadOptions, WeightSource};
 use super::{ModelConfig, gguf};
 use crate::guard;
-use crate::trace::{Loop, ModelInfo};
+use crate::trace::{Arithmetic, Loop, ModelInfo};
 
 /// Everything that runs a prompt but the routers.
 pub struct Model {
@@ -100,6 +100,7 @@ impl Model {
             context: config.context,
             quantisation: source.commonest_type(),
             looped: None,
+            arithmetic: if exact { Arithmetic::Exact } else { Arithmetic::Usual },
         };
         Ok(Model {
             decoder,
@@ -108,6 +109,19 @@ impl Model {
             info,
             notes,
         })
+    }
+
+    /// The same model with activations rounded to eight bits before products; a note says where that changes nothing.
+    pub fn with_eight_bit_activations(mut self) -> Self {
+        match self.decoder.round_activations() {
+            true => self.info.arithmetic = Arithmetic::EightBits,
+            false => self.notes.push(
+                "activations are not rounded to 8 bits: that is for packed weights of at most 8 bits on the CPU, and this model runs \
+                 without such"
+                    .to_owned(),
+            ),
+        }
+        self
     }
 
     /// The same model with another number of iterations of its loop than in training.
@@ -146,6 +160,7 @@ impl Model {
             vocab_size: config.vocab_size,
             context,
             quantisation: file.stored.into(),
+            arithmetic: Arithmetic::Usual,
             looped,
         };
         Ok(Model {

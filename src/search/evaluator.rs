@@ -158,26 +158,40 @@ pub fn watch_question(
     stop: &AtomicBool,
     observer: &mut SearchObserver,
 ) -> Result<Option<SearchResult>> {
-    let layers = model.info.layers;
-    // Stopped in the middle of an evaluation: as if it had not begun.
-    let whole =
-        |found: Result<Option<SearchResult>>| found.or_else(|e| if e.is::<Stopped>() { Ok(None) } else { Err(e) });
-    if let (_, Some(generation)) = judged {
-        let mut evaluator = WritingEvaluator {
+    with_evaluator(model, question, judged, cache_bytes, stop, |mut evaluator| {
+        let layers = model.info.layers;
+        search_watched(&question.id, layers, settings, &mut evaluator, stop, observer)
+    })
+}
+
+/// Hands `work` what runs programs on one question; `None` where it was stopped in the middle of an evaluation, as if
+/// that had not begun.
+///
+/// # Errors
+/// As [`search_question`].
+pub fn with_evaluator<T>(
+    model: &Model,
+    question: &Question,
+    judged: (Scoring, Option<&GenerationSettings>),
+    cache_bytes: usize,
+    stop: &AtomicBool,
+    work: impl FnOnce(&mut dyn Evaluate) -> Result<Option<T>>,
+) -> Result<Option<T>> {
+    let found = if let (_, Some(generation)) = judged {
+        work(&mut WritingEvaluator {
             model,
             question,
             generation,
             stop,
-        };
-        let found = search_watched(&question.id, layers, settings, &mut evaluator, stop, observer);
-        return whole(found);
-    }
-    let encoded = EncodedQuestion::for_model(question, model, judged.0)?;
-    let scorer = ChoiceScorer::new(&model.decoder, &encoded)?;
-    let mut evaluator = ProgramEvaluator::new(&scorer, judged.0, cache_bytes)?;
-    evaluator.stop = Some(stop);
-    let found = search_watched(&question.id, layers, settings, &mut evaluator, stop, observer);
-    whole(found)
+        })
+    } else {
+        let encoded = EncodedQuestion::for_model(question, model, judged.0)?;
+        let scorer = ChoiceScorer::new(&model.decoder, &encoded)?;
+        let mut evaluator = ProgramEvaluator::new(&scorer, judged.0, cache_bytes)?;
+        evaluator.stop = Some(stop);
+        work(&mut evaluator)
+    };
+    found.or_else(|e| if e.is::<Stopped>() { Ok(None) } else { Err(e) })
 }
 
 #[cfg(test)]

@@ -31,6 +31,12 @@ pub trait Evaluate {
     fn evaluate(&mut self, program: &Program) -> Result<ProgramOutcome>;
 }
 
+impl<E: Evaluate + ?Sized> Evaluate for &mut E {
+    fn evaluate(&mut self, program: &Program) -> Result<ProgramOutcome> {
+        (**self).evaluate(program)
+    }
+}
+
 /// The numbers of the search. All of them stand in the records' header.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SearchSettings {
@@ -79,14 +85,14 @@ impl SearchSettings {
         let length = self.length_penalty * node.program.depth() as f64 / layers as f64;
         node.reward / visits + explore - length
     }
+}
 
-    /// The generator of one question: questions searched in any order or alone come out the same.
-    fn rng(&self, question: &str) -> ChaCha8Rng {
-        let mut hash = Sha256::new();
-        hash.update(self.seed.to_le_bytes());
-        hash.update(question.as_bytes());
-        ChaCha8Rng::from_seed(hash.finalize().into())
-    }
+/// The generator of one question: questions taken in any order or alone come out the same.
+pub(super) fn question_rng(seed: u64, question: &str) -> ChaCha8Rng {
+    let mut hash = Sha256::new();
+    hash.update(seed.to_le_bytes());
+    hash.update(question.as_bytes());
+    ChaCha8Rng::from_seed(hash.finalize().into())
 }
 
 /// What the search of one question found.
@@ -212,7 +218,7 @@ impl<'a> Search<'a> {
     ) -> Result<Self> {
         let mut search = Search {
             tree: Tree::new(layers, settings.edits),
-            rng: settings.rng(question),
+            rng: question_rng(settings.seed, question),
             settings,
             simulations: 0,
             layers,

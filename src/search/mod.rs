@@ -3,12 +3,13 @@
 //! `tree` holds programs as nodes and the edits between them, `mcts` is the search, generic over
 //! an [`Evaluate`]; `evaluator` runs programs on the model with shared prefixes; `records` is what
 //! stays on disk, `shard` a part of it that one of several machines does, `exchange` the same in
-//! the layouts of other codebases. `loop_map` asks what running a block of layers twice does, for every block. `watch` tells the engine's worker of a search as it goes. `ranking`
+//! the layouts of other codebases. `loop_map` asks what running a block of layers twice does, for every block; `luck` how much of what a search found is none of its merit. `watch` tells the engine's worker of a search as it goes. `ranking`
 //! and `static_program` ask which one program is best for all questions, `static_baseline` chooses it for an evaluation.
 
 pub mod evaluator;
 pub mod exchange;
 pub mod loop_map;
+pub mod luck;
 pub mod mcts;
 pub mod ranking;
 pub mod records;

@@ -23,7 +23,7 @@ pub use decision::{DecidedBy, Decision, argmax};
 pub use excluded_expert::ExcludedExpert;
 pub use io::line;
 pub use kv_mode::KvMode;
-pub use model::{Loop, ModelInfo};
+pub use model::{Arithmetic, Loop, ModelInfo};
 pub use overrides::{Override, OverrideItem, OverrideLine, Overrides, OverridesError};
 pub use pin::{Pin, pin_at, pinned};
 pub use record::{

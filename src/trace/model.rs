@@ -24,6 +24,29 @@ pub struct ModelInfo {
     /// Of a model whose layers are executions of fewer ones; absent elsewhere.
     #[serde(default, rename = "loop", skip_serializing_if = "Option::is_none")]
     pub looped: Option<Loop>,
+    /// How products are computed; absent where as usual, and in older files.
+    #[serde(default, skip_serializing_if = "Arithmetic::is_usual")]
+    pub arithmetic: Arithmetic,
+}
+
+/// How products with the weights are computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Arithmetic {
+    /// As the weights are run by default: where they are packed for the CPU, activations are rounded to 15 bits beside a scale
+    /// for each 32.
+    #[default]
+    Usual,
+    /// To eight bits.
+    EightBits,
+    /// f32 throughout.
+    Exact,
+}
+
+impl Arithmetic {
+    fn is_usual(&self) -> bool {
+        *self == Arithmetic::Usual
+    }
 }
 
 impl ModelInfo {
@@ -32,13 +55,21 @@ impl ModelInfo {
         self.sha256 == other.sha256 && self.layers == other.layers
     }
 
-    /// Its name, with the number of iterations where that is not the one of its training.
+    /// Its name, with the number of iterations where that is not the one of its training, and an arithmetic that is not the
+    /// usual one.
     pub fn title(&self) -> String {
+        let mut title = self.name.clone();
         match self.other_iterations() {
-            Some(1) => format!("{}, 1 iteration", self.name),
-            Some(iterations) => format!("{}, {iterations} iterations", self.name),
-            None => self.name.clone(),
+            Some(1) => title += ", 1 iteration",
+            Some(iterations) => title += &format!(", {iterations} iterations"),
+            None => {}
         }
+        title += match self.arithmetic {
+            Arithmetic::Usual => "",
+            Arithmetic::EightBits => ", 8-bit activations",
+            Arithmetic::Exact => ", exact",
+        };
+        title
     }
 
     /// How often its loop runs, where that is not the number of its training.

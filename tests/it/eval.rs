@@ -641,3 +641,42 @@ fn results_are_written_as_a_harness_writes_them() {
         .collect();
     assert_eq!(tasks, [("other-q", 2), ("q", 6), ("q-2", 6)]);
 }
+
+#[test]
+fn problems_are_made_and_asked() {
+    let place = ModelFolder::new();
+    place.ok("problems calc --difficulty 1 --count 30 --out calc.jsonl");
+    let report = place.ok("eval --model loopmoe --device cpu --data calc.jsonl --format json");
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let right = report["rows"][0]["correct"].as_u64().unwrap();
+    assert!(right >= 28, "the built-in model solves 99.5 % of these: {right} of 30");
+
+    place.ok("problems chain --difficulty 2-3 --count 12 --out chain-{difficulty}.jsonl");
+    let asked = place.ok("eval --model model --device cpu --data chain-2.jsonl chain-3.jsonl --format json");
+    let asked: Value = serde_json::from_str(&asked).unwrap();
+    assert_eq!(asked["rows"][0]["questions"], 12);
+    assert!(asked.to_string().contains("chain-3"), "{asked}");
+
+    for (code, args, expected) in [
+        (2, "chain --out c.jsonl", "the same for every difficulty"),
+        (2, "chain --difficulty 0 --out c.jsonl", "from 1 to 20"),
+        (2, "calc --difficulty 3-13 --out c-{difficulty}.jsonl", "from 1 to 12"),
+        (2, "calc --difficulty 3-2 --out c-{difficulty}.jsonl", "a range like"),
+        (2, "where --difficulty 1 --count 0 --out c.jsonl", "expected 1 to"),
+        (1, "calc --difficulty 1 --out calc.jsonl", "--force"),
+        // One of them is there: none is written.
+        (
+            1,
+            "chain --difficulty 1-3 --out chain-{difficulty}.jsonl",
+            "chain-2.jsonl exists already",
+        ),
+        (
+            1,
+            "chain --difficulty 1 --out nowhere/c.jsonl",
+            "nothing was changed there",
+        ),
+    ] {
+        place.refused(code, &format!("problems {args}"), expected);
+    }
+    assert!(!place.path("chain-1.jsonl").exists());
+}

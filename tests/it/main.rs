@@ -38,6 +38,7 @@ mod eval_text;
 
 // Searches and what is trained from them: whole, in shards, watched, and on a real Slurm where there is one.
 mod loop_map;
+mod luck;
 mod predictor;
 mod search_pipeline;
 mod search_shards;

@@ -4,6 +4,7 @@ mod array;
 mod best;
 mod export;
 mod import;
+mod luck;
 mod map;
 mod merge;
 mod run;
@@ -27,6 +28,7 @@ pub struct SearchArgs {
 enum SearchCommand {
     Best(best::BestArgs),
     Map(Box<map::MapArgs>),
+    Luck(Box<luck::LuckArgs>),
     Merge(merge::MergeArgs),
     Export(export::RecordsExportArgs),
     Import(import::ImportArgs),
@@ -41,6 +43,7 @@ pub fn run(args: SearchArgs) -> Result<()> {
     match args.command {
         Some(SearchCommand::Best(args)) => best::run(&args),
         Some(SearchCommand::Map(args)) => map::run(&args),
+        Some(SearchCommand::Luck(args)) => luck::run(&args),
         Some(SearchCommand::Merge(args)) => merge::run(&args),
         Some(SearchCommand::Export(args)) => export::run(&args),
         Some(SearchCommand::Import(args)) => import::run(&args),

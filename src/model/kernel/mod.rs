@@ -33,7 +33,7 @@ pub use activations::Activations;
 pub use arena::Arena;
 pub use attention::{AttentionMask, KeyValues, greatest};
 pub use form::{IQ4_NL_BLOCK, PackedType, iq4_nl_as_q8_0};
-pub use pack::PackedMatrix;
+pub use pack::{ActivationBits, PackedMatrix};
 pub use vector::across;
 
 use std::ops::Range;

@@ -96,7 +96,7 @@ fn ucb_chooses_among_children() {
 
 #[test]
 fn ucb_follows_the_formula() {
-    let mut rng = settings(1).rng("q");
+    let mut rng = question_rng(settings(1).seed, "q");
     let mut tree = Tree::new(4, Edits::Layers);
     let evaluation = ProgramOutcome {
         correct: true,
