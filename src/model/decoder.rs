@@ -154,6 +154,7 @@ impl Decoder {
         }
     }
 
+    /// Shape and constants.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
@@ -226,6 +227,7 @@ impl Decoder {
         Ok(held.div_ceil(TOKENS) * self.config.layers)
     }
 
+    /// Where weights and activations are.
     pub fn device(&self) -> &Device {
         &self.place.device
     }
