@@ -93,12 +93,14 @@ pub enum ModelRequest {
     Entry(&'static CatalogEntry),
     /// A file or folder that exists, or the model inside this program.
     Local(ModelLocation),
+    /// A file of a repository on the Hugging Face hub.
     HubFile {
         /// `org/name`
         repo: String,
         /// In the repository.
         file: String,
     },
+    /// A whole repository on the Hugging Face hub, which is a model folder.
     HubFolder {
         /// `org/name`
         repo: String,
@@ -135,6 +137,7 @@ pub struct Located {
 /// Why there is no model to load. Names and paths in it are escaped.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
+    /// A name that is neither in the catalog nor a path nor one of the hub.
     #[error(
         "there is no model \"{name}\"{suggestion}; give a name from `drllm-tui models list`, a path to a .gguf file \
          or model folder, or a hub name (org/name)"
@@ -145,11 +148,13 @@ pub enum CatalogError {
         /// Words about the nearest name of the catalog; may be empty.
         suggestion: String,
     },
+    /// A path where nothing is.
     #[error("there is no file or folder {path}; check the path given with --model")]
     Missing {
         /// As it was given.
         path: String,
     },
+    /// A folder that holds no model.
     #[error("{path} is no model folder: {reason}")]
     NotAFolder {
         /// The folder's.
@@ -157,6 +162,7 @@ pub enum CatalogError {
         /// What is missing or wrong in it.
         reason: String,
     },
+    /// The cache folder cannot be written.
     #[error(
         "the cache folder {folder} cannot be written ({source}); set DRLLM_CACHE_DIR to a folder that can be, \
          or give a model file with --model PATH"
@@ -167,6 +173,7 @@ pub enum CatalogError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The disk of the cache folder is full.
     #[error(
         "no space left for the model in {folder}: it needs about {needed} bytes; make room, \
          or set DRLLM_CACHE_DIR to a folder on another disk"
@@ -177,6 +184,7 @@ pub enum CatalogError {
         /// In bytes, about.
         needed: u64,
     },
+    /// No source delivered the model.
     #[error(
         "model {name} could not be pulled:{}\ncheck the network connection and try again, or give a model file with \
          --model PATH", reasons.iter().map(|reason| format!("\n  {reason}")).collect::<String>()
@@ -187,6 +195,7 @@ pub enum CatalogError {
         /// One a source that was tried.
         reasons: Vec<String>,
     },
+    /// A file of the model cannot be read.
     #[error("cannot read {path}: {source}; check its permissions")]
     Read {
         /// The file's.

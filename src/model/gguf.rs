@@ -48,6 +48,7 @@ struct Part {
 /// Why a GGUF file is not opened. Paths and what is quoted from a file are escaped.
 #[derive(Debug, thiserror::Error)]
 pub enum GgufError {
+    /// The file cannot be read.
     #[error("cannot read model file {path}: {source}; check the path and its permissions")]
     Io {
         /// The file's.
@@ -55,11 +56,13 @@ pub enum GgufError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The file has no bytes.
     #[error("model file {path} is empty; delete it and get it again (`drllm-tui models pull` for the default model)")]
     Empty {
         /// The file's.
         path: String,
     },
+    /// The file is of another kind.
     #[error(
         "{path} is not a GGUF file: expected it to begin with \"GGUF\", found {found}; \
          give a .gguf file or a folder with config.json, tokenizer.json and *.safetensors"
@@ -70,6 +73,7 @@ pub enum GgufError {
         /// What it begins with instead.
         found: String,
     },
+    /// The file's layout is of a version that is not read.
     #[error("model file {path} has GGUF version {found}; versions 1, 2 and 3 in little-endian order are supported")]
     Version {
         /// The file's.
@@ -92,6 +96,7 @@ pub enum GgufError {
         /// Bytes that the file has.
         actual: u64,
     },
+    /// The file contradicts itself.
     #[error("model file {path} is corrupt: {reason}; delete it and get it again")]
     Corrupt {
         /// The file's.
@@ -99,6 +104,7 @@ pub enum GgufError {
         /// What contradicts itself or is missing.
         reason: String,
     },
+    /// The file is one part of a model, whose name does not say where the others are.
     #[error(
         "model file {path} is one of {parts} parts, and its name does not end in -00001-of-{parts:05}.gguf or another part's \
          number; give the parts their names again, or join them with `llama-gguf-split --merge`"
@@ -136,6 +142,7 @@ pub enum GgufError {
         /// The types that are read, in words.
         supported: String,
     },
+    /// The model has an architecture that is not supported.
     #[error(
         "model file {path} has architecture \"{found}\"; supported are {}",
         SUPPORTED_ARCHITECTURES.join(", ")

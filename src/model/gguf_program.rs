@@ -40,6 +40,7 @@ pub enum ProgramFileError {
     /// The program runs so many layers, more than llama.cpp takes.
     #[error("the program runs {0} layers, llama.cpp takes at most {MOST_LAYERS}; give a shorter one")]
     Long(usize),
+    /// The source is a Gemma 3 model, whose layers with windows are known by their numbers alone.
     #[error(
         "{path} is a gemma3 model, of which llama.cpp takes every sixth layer for one without a window, by its number: under \
          '{program}' these would be other layers than here; models of architecture llama, qwen2 and qwen3 can be exported"
@@ -50,6 +51,7 @@ pub enum ProgramFileError {
         /// Which was to be written.
         program: Program,
     },
+    /// The source has version 1 of the layout.
     #[error(
         "{path} has GGUF version 1, whose lengths are narrower than those that are written; convert it with a current \
          llama.cpp first"
@@ -70,6 +72,7 @@ pub enum ProgramFileError {
         /// Layers of the source.
         layers: usize,
     },
+    /// The source's header cannot be read as a model's.
     #[error("cannot read the shape of {path}: {reason}")]
     Shape {
         /// The source's, escaped.

@@ -76,6 +76,7 @@ fn is_end(name: &str, has: &dyn Fn(&str) -> bool) -> bool {
 /// Why there is no tokenizer, or why it refuses a text.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
+    /// The file's tokenizer is damaged or incomplete.
     #[error(
         "the tokenizer cannot be built from {from}: {reason}; get the model again, or use a copy with a tokenizer.json"
     )]
@@ -98,6 +99,7 @@ pub enum TokenizerError {
         /// Those that are, in words.
         supported: String,
     },
+    /// The tokenizer fails on a text.
     #[error("the tokenizer of {from} cannot take this text: {reason}")]
     Encode {
         /// The file, escaped.
