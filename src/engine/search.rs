@@ -15,7 +15,7 @@ pub type SearchId = u64;
 /// A question whose programs are searched.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SearchRequest {
-    /// As the model reads it, without choices.
+    /// What is asked, without choices.
     pub question: String,
     /// What is right.
     pub expected: Expected,
