@@ -67,9 +67,13 @@ pub enum ViewChoice {
 /// One line of a keymap: in `context`, `key` does `action` (names as written, not yet checked).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyBinding {
+    /// The table it stands in, `[keys.CONTEXT]`.
     pub context: String,
+    /// One key, or two in a row.
     pub key: String,
+    /// The action's name in kebab-case, or `none`, which frees the key.
     pub action: String,
+    /// Where the key is written.
     pub place: Place,
 }
 
@@ -80,9 +84,11 @@ pub struct Config {
     /// A shipped theme, one in the folder themes/ beside the config file, or `auto`: dark or light as
     /// the terminal is.
     pub theme: String,
+    /// How many colours the screen has.
     pub color: ColorChoice,
     /// Whether the mouse selects and scrolls.
     pub mouse: bool,
+    /// Whether the explorer begins with the tape or the map.
     pub view: ViewChoice,
     /// No spinners, no easing.
     pub reduced_motion: bool,
@@ -92,27 +98,39 @@ pub struct Config {
     pub session: SessionChoice,
     /// A catalog name, a file, a folder or a hub name; the catalog's default if absent.
     pub model: Option<String>,
+    /// Those that decide: shipped ones, a checkpoint or none.
     #[serde(deserialize_with = "router_choice")]
     pub routers: RouterChoice,
     /// `auto`, `cpu`, `cuda:N`, `metal`.
     pub device: String,
+    /// f32 arithmetic throughout.
     pub exact: bool,
     /// Bits that activations are rounded to on the CPU.
     #[serde(deserialize_with = "activation_bits")]
     pub activations: ActivationBits,
+    /// Threads for the CPU, at least 1; one a core if absent.
     pub threads: Option<usize>,
     /// Absent: the one that the routers were made for.
     pub scope: Option<Scope>,
     /// Absent: the one that the routers were made for.
     pub kv: Option<KvMode>,
+    /// −1 skip all … −0.5 the router … 0.5 execute all … 1 repeat all.
     pub dial: f64,
+    /// Most block executions of a token, at least 1; no budget if absent.
     pub budget: Option<usize>,
+    /// Most tokens of an answer, at least 1.
     pub max_tokens: usize,
+    /// 0 is greedy.
     pub temperature: f64,
+    /// Only so many of the likeliest tokens are drawn from, at least 1; all if absent.
     pub top_k: Option<usize>,
+    /// Only the likeliest tokens that together have this probability are drawn from: over 0, at most 1; all if absent.
     pub top_p: Option<f64>,
+    /// Over 0; 1 leaves the logits as they are.
     pub repetition_penalty: f32,
+    /// Of the random draws.
     pub seed: u64,
+    /// In scope `prompt`, ask the routers at every generated token too and record what they would do.
     pub shadow: bool,
     /// `[keys.CONTEXT]`: differences from the default keymap.
     #[serde(skip)]

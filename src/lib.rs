@@ -63,39 +63,29 @@
 //! `trace` → `program`.
 
 // What is printed goes through [`say`] and [`cli::output`], where a reader that is gone is no panic.
+#![warn(missing_docs)]
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
-// Modules that document every item, fields and variants too, are held to it.
 pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod eval;
 pub mod export;
-#[warn(missing_docs)]
 pub mod files;
-#[warn(missing_docs)]
 pub mod guard;
-#[warn(missing_docs)]
 pub mod line_file;
 pub mod model;
-#[warn(missing_docs)]
 pub mod paths;
-#[warn(missing_docs)]
 pub mod plot;
-#[warn(missing_docs)]
 pub mod program;
-#[warn(missing_docs)]
 pub mod progress;
 pub mod router;
-#[warn(missing_docs)]
 pub mod say;
 pub mod search;
 pub mod serve;
 #[doc(hidden)]
 pub mod testing;
-#[warn(missing_docs)]
 pub mod text;
-#[warn(missing_docs)]
 pub mod trace;
 pub mod train;
 pub mod tui;

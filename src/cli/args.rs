@@ -104,26 +104,35 @@ pub struct SampleArgs {
     /// 0 is greedy
     #[arg(long)]
     pub temperature: Option<f64>,
+    /// Draw from so many of the likeliest tokens only
     #[arg(long)]
     pub top_k: Option<usize>,
+    /// Draw from the likeliest tokens that together have this probability only
     #[arg(long)]
     pub top_p: Option<f64>,
     /// 1 changes nothing
     #[arg(long)]
     pub repetition_penalty: Option<f32>,
+    /// Seed of the random draws
     #[arg(long)]
     pub seed: Option<u64>,
 }
 
+/// When routers decide, as the command line names it.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum ScopeArg {
+    /// Once, at the prompt
     Prompt,
+    /// At every token
     Token,
 }
 
+/// What tokens leave in layers that they skip, as the command line names it.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum KvArg {
+    /// Nothing
     Ragged,
+    /// The key and value of the state that passes the layer
     Fill,
 }
 

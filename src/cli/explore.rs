@@ -48,6 +48,7 @@ pub struct ExploreArgs {
     /// Colours of the terminal
     #[arg(long, value_enum)]
     color: Option<ColorChoice>,
+    /// The model to load, with its routers and device.
     #[command(flatten)]
     pub model: ModelArgs,
     #[command(flatten)]
@@ -62,6 +63,7 @@ pub struct OpenArgs {
     /// Traces (JSON lines of `run --json`)
     #[arg(value_name = "TRACE", required = true)]
     files: Vec<PathBuf>,
+    /// What the explorer begins with; its traces come before those of `files`.
     #[command(flatten)]
     pub explore: ExploreArgs,
 }

@@ -19,6 +19,7 @@ pub struct LessonArgs {
     /// Check a lesson file of your own and say where it is wrong
     #[arg(long, value_name = "FILE", conflicts_with = "name")]
     check: Option<PathBuf>,
+    /// What the explorer begins with when a lesson is started.
     #[command(flatten)]
     pub explore: explore::ExploreArgs,
 }

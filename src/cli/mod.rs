@@ -31,6 +31,7 @@ pub mod train_lm;
 pub struct UsageError(String);
 
 impl UsageError {
+    /// Takes the message: what is wrong, and what was expected.
     pub fn new(message: impl Into<String>) -> Self {
         UsageError(message.into())
     }

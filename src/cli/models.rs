@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::sync::atomic::AtomicBool;
 
+/// Arguments of `models`.
 #[derive(Debug, Args)]
 pub struct ModelsArgs {
     #[command(subcommand)]

@@ -31,13 +31,16 @@ pub struct RunArgs {
     /// Token ids to feed as they are, like 504,3575,282
     #[arg(long, value_delimiter = ',', value_name = "IDS")]
     ids: Option<Vec<u32>>,
+    /// The model to load, with its routers and device.
     #[command(flatten)]
     pub model: ModelArgs,
+    /// Who decides about layers.
     #[command(flatten)]
     pub decide: DecideArgs,
     /// Mean depth of the answer's tokens: sets the dial from the table that the routers carry. It is no cap; see --budget
     #[arg(long, value_name = "LAYERS", conflicts_with_all = ["dial", "program"])]
     depth: Option<f64>,
+    /// How tokens are drawn.
     #[command(flatten)]
     pub sample: SampleArgs,
     /// Feed the prompt as it is, without the model's chat template

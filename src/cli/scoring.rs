@@ -6,6 +6,7 @@ use clap::Args;
 use super::UsageError;
 use crate::eval::{AnswerKind, Scoring, ScoringConfig, Task};
 
+/// How answers are judged.
 #[derive(Args, Clone, Debug)]
 pub struct ScoringArgs {
     /// How an answer is judged: log-likelihood of the choices' texts (sum, the default, or mean per

@@ -23,6 +23,7 @@ use crate::serve::{ServeLimits, serve};
 /// programs and routers chosen by the model's name (docs/serve.md).
 #[derive(Args, Debug)]
 pub struct ServeArgs {
+    /// The model to load.
     #[command(flatten)]
     pub model: ServedModelArgs,
     /// The loopback address to listen on; others are refused

@@ -48,6 +48,7 @@ pub struct StatsArgs {
     programs: usize,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    /// The model that runs the prompts of a file, with its routers and device.
     #[command(flatten)]
     pub model: ModelArgs,
     #[command(flatten)]

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
 
+/// Arguments of `tokenize`.
 #[derive(Debug, Args)]
 pub struct TokenizeArgs {
     /// The text, or - to read it from standard input

@@ -19,8 +19,11 @@ const MAX_BYTES: u64 = 1 << 20;
 /// A position in a file; line and column count from 1, the column in characters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
+    /// The name to call it by, as a rule its path; unescaped.
     pub file: String,
+    /// From 1.
     pub line: usize,
+    /// From 1, in characters.
     pub column: usize,
 }
 
@@ -33,16 +36,30 @@ impl fmt::Display for Place {
 /// Why a config file, keymap or theme was refused.
 #[derive(Debug, Error)]
 pub enum ConfigError {
+    /// The file cannot be read, or is no text.
     #[error("cannot read {}: {reason}", escape_controls(&path.display().to_string()))]
-    Read { path: PathBuf, reason: String },
+    Read {
+        /// The file; unescaped.
+        path: PathBuf,
+        /// What the system, or the check of its size or encoding, says.
+        reason: String,
+    },
+    /// The text says something that is wrong.
     #[error("{place}: {message}")]
-    Content { place: Place, message: String },
+    Content {
+        /// Where in the text.
+        place: Place,
+        /// What is wrong, and what was expected.
+        message: String,
+    },
 }
 
 /// A TOML text and the name to call it by.
 #[derive(Clone, Copy)]
 pub struct ConfigSource<'a> {
+    /// In errors, before line and column.
     pub name: &'a str,
+    /// The whole text, which places count in.
     pub text: &'a str,
 }
 

@@ -17,7 +17,9 @@ use programs::Settled;
 
 /// What a chunk ran, and the logits (vocab_size) after its last token.
 pub struct RoutedChunk {
+    /// Of the token after the chunk's last, (vocab_size).
     pub logits: Tensor,
+    /// What the chunk's last token ran.
     pub program: Program,
     /// One a layer.
     pub decisions: Vec<Decision>,
@@ -135,6 +137,7 @@ impl<'a> DecisionPolicy<'a> {
         self.routers.map(Router::info)
     }
 
+    /// Whether the routers decide, rather than a program: layer by layer, or by whole programs that they propose.
     pub fn is_routed(&self) -> bool {
         matches!(self.kind, Kind::Routers | Kind::Programs(_))
     }

@@ -40,10 +40,13 @@ pub struct Flip {
 /// A next token's probability with the decision as it was and as it would be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shift {
+    /// In the vocabulary.
     pub id: u32,
     /// Its text, unescaped.
     pub text: String,
+    /// With the decision as it was, 0 to 1.
     pub before: f32,
+    /// With the decision as it would be, 0 to 1.
     pub after: f32,
 }
 

@@ -21,7 +21,9 @@ use crate::trace::{
 
 /// What a run tells while it goes on.
 pub enum Output {
+    /// Once, before the first step.
     Header(Box<Header>),
+    /// One generated token.
     Step(Box<Step>),
 }
 

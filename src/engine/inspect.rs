@@ -17,6 +17,7 @@ use crate::trace::{Candidate, LogitsReport, Trace};
 /// One position of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Inspection {
+    /// Of the token in the run, from 0; the prompt's tokens count.
     pub position: usize,
     /// The embedding first, then every block execution in order; a layer that was skipped stands
     /// there with what it would have done.

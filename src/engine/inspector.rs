@@ -13,8 +13,11 @@ use crate::trace::Trace;
 /// Answers questions about runs that a trace tells of, whoever ran them: see
 /// [`Self::inspect`], [`Self::flip`] and [`Self::divergence`].
 pub struct Inspector<'m, 'k> {
+    /// The model that ran the traces.
     pub model: &'m Model,
+    /// Those that are loaded at present, if any.
     pub routers: Option<&'m dyn Router>,
+    /// What runs left of keys and values.
     pub kept: &'k mut PrefixCache,
     /// The run under way, and what its tokens left so far.
     pub live: Option<(&'k Trace, &'k KvCache)>,

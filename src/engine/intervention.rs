@@ -16,6 +16,7 @@ use crate::trace::{Candidate, Pin, Settings, Trace};
 /// The next token both ways.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Intervention {
+    /// Of the token that is drawn, in the run, from 0; the prompt's tokens count.
     pub position: usize,
     /// The token that the run draws next, and how likely it was; the pin comes too late to change it.
     pub token: Candidate,

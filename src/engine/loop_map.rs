@@ -29,6 +29,7 @@ pub struct LoopMapStep {
     pub questions: usize,
     /// The first and the last layer of the block that runs twice; none for the standard program, which comes first.
     pub cell: Option<(usize, usize)>,
+    /// Threads of matrix products, 1 to 1024, which the program sets before it loads; as many as cores if absent.
     pub correct: bool,
     /// How far the right choice's score is above the best other.
     pub margin: f64,

@@ -45,6 +45,7 @@ impl PrefixCache {
         self.entries.iter().map(|e| e.bytes).sum()
     }
 
+    /// Forgets everything.
     pub fn clear(&mut self) {
         self.entries.clear();
     }

@@ -9,7 +9,9 @@ use crate::trace::{PromptToken, Trace};
 
 /// What a chunk of a trace ran: the prompt as a whole, or one generated token.
 pub struct ReplayChunk<'t> {
+    /// Of the chunk's tokens.
     pub ids: Vec<u32>,
+    /// What the trace says that it ran.
     pub program: &'t Program,
     /// What each layer's tokens do; `None` where the program is no action vector.
     pub actions: Option<Vec<LayerActions>>,

@@ -20,6 +20,7 @@ pub struct Sampler {
 }
 
 impl Sampler {
+    /// A sampler at the beginning of its seed's stream.
     pub fn new(sampling: &Sampling) -> Self {
         Sampler {
             rng: StdRng::seed_from_u64(sampling.seed),

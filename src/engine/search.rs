@@ -15,10 +15,13 @@ pub type SearchId = u64;
 /// A question whose programs are searched.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SearchRequest {
+    /// What is asked, without choices.
     pub question: String,
+    /// What is right.
     pub expected: Expected,
     /// Simulations at most; the standard program's evaluation comes before them.
     pub simulations: usize,
+    /// Of the search's random numbers.
     pub seed: u64,
 }
 
@@ -26,9 +29,19 @@ pub struct SearchRequest {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expected {
     /// The text of greatest log-likelihood is the model's answer; `right` is an index into `texts`.
-    Choice { texts: Vec<String>, right: usize },
+    Choice {
+        /// In the question's order.
+        texts: Vec<String>,
+        /// From 0.
+        right: usize,
+    },
     /// The model writes an answer of at most `tokens` tokens, which has to end with this number.
-    Number { text: String, tokens: usize },
+    Number {
+        /// As the user wrote it.
+        text: String,
+        /// Most new tokens.
+        tokens: usize,
+    },
 }
 
 impl Expected {
@@ -59,6 +72,7 @@ pub struct SearchStep {
 /// A node of the tree after a simulation that passed it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Visited {
+    /// 0 is the root; others are numbered in the order in which they were reached first.
     pub node: usize,
     /// v: simulations that passed or ended there.
     pub visits: u32,
@@ -69,7 +83,9 @@ pub struct Visited {
 /// A program and what it came to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tried {
+    /// What the question was run under.
     pub program: Program,
+    /// Whether the answer under it is right.
     pub correct: bool,
     /// How far the right choice's score is above the best other; of a written answer 1 or −1.
     pub margin: f64,
@@ -80,7 +96,9 @@ pub struct Tried {
 pub enum SearchEnd {
     /// The simulations are spent, or the question turned right.
     Done,
+    /// By its flag.
     Stopped,
+    /// What went wrong and what to do.
     Failed(String),
 }
 

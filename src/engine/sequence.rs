@@ -209,6 +209,7 @@ impl<'m> Sequence<'m> {
         self.len
     }
 
+    /// Whether no token went through yet.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }

@@ -29,17 +29,24 @@ pub enum Control {
 }
 
 impl Control {
+    /// Of [`Control::Random`]'s rows.
     pub const RANDOM: &'static str = "random layers";
+    /// Of [`Control::EarlyExit`]'s rows.
     pub const EARLY_EXIT: &'static str = "early exit";
+    /// Of [`Control::BlockInfluence`]'s rows.
     pub const BLOCK_INFLUENCE: &'static str = "block influence";
+    /// Of [`Control::Removal`]'s rows.
     pub const REMOVAL: &'static str = "static removal";
+    /// Of rows whose questions end where the logit lens has little entropy.
     pub const ENTROPY: &'static str = "exit by entropy";
+    /// Of rows whose questions end where the logit lens has said the same for some layers.
     pub const AGREEMENT: &'static str = "exit by agreement";
     /// A block of neighbouring layers that every question runs twice: the best one of training questions.
     pub const LOOP: &'static str = "best loop block";
     /// The same, the second time damped.
     pub const DAMPED_LOOP: &'static str = "best damped loop";
 
+    /// As reports write it.
     pub fn name(&self) -> &'static str {
         match self {
             Control::Random => Control::RANDOM,

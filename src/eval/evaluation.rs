@@ -41,14 +41,19 @@ pub struct Controls<'c> {
 
 /// Questions of some tasks, answered by a model.
 pub struct Evaluation<'a> {
+    /// What answers.
     pub model: &'a Model,
+    /// Those that variants ask; absent where all variants run fixed programs.
     pub routers: Option<&'a dyn Router>,
+    /// How answers are judged.
     pub scoring: ScoringConfig,
     /// Questions worked on at once. Changes no result.
     pub threads: usize,
+    /// Ends the evaluation with [`Interrupted`].
     pub stop: &'a AtomicBool,
     /// Where outcomes are kept, and what a former run left there.
     pub outcomes: Option<OutcomeFile>,
+    /// Hears how many questions are answered.
     pub tell: Tell<'a>,
 }
 

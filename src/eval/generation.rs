@@ -21,7 +21,9 @@ use crate::trace::{Sampling, Settings, StopReason};
 /// `max_new_tokens`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GenerationSettings {
+    /// What is asked for, which gives the prompt its form.
     pub answers: AnswerKind,
+    /// Most tokens of an answer.
     pub max_new_tokens: usize,
     /// Under the model's chat template, as a user's message; else the prompt as it is.
     pub chat: bool,

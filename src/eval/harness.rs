@@ -17,7 +17,9 @@ use crate::router::checkpoint::hex;
 pub struct HarnessFile {
     /// The method's folder.
     pub folder: String,
+    /// In the method's folder.
     pub name: String,
+    /// What stands in it.
     pub text: String,
 }
 

@@ -36,6 +36,7 @@ pub enum Scoring {
 }
 
 impl Scoring {
+    /// As `--score` and reports write it.
     pub fn name(self) -> &'static str {
         match self {
             Scoring::Sum => "sum",
@@ -210,6 +211,10 @@ pub struct ChoiceScorer<'a> {
 }
 
 impl<'a> ChoiceScorer<'a> {
+    /// Lays a question out.
+    ///
+    /// # Errors
+    /// Those of the device.
     pub fn new(decoder: &'a Decoder, question: &'a EncodedQuestion) -> Result<Self> {
         let layout = Layout::new(question);
         let chunk = decoder.chunk_with_visibility(&layout.positions, &|i, j| layout.sees(i, j))?;

@@ -24,13 +24,19 @@ const WORDS: FileWords = FileWords {
 /// What outcomes depend on. An evaluation whose header differs would come to others.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OutcomeHeader {
+    /// [`FORMAT`] of the program that wrote the file.
     pub format: u32,
+    /// The model's name.
     pub model: String,
+    /// What identifies its weights, hexadecimal.
     pub model_sha256: String,
+    /// L; of a looped model its executions.
     pub layers: usize,
     /// Whether the model ran in exact f32 arithmetic.
     pub exact: bool,
+    /// Where the model ran, as traces name it.
     pub device: String,
+    /// Of the routers' file, hexadecimal; absent without routers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routers_sha256: Option<String>,
     /// In the order in which they are evaluated.
@@ -39,6 +45,7 @@ pub struct OutcomeHeader {
     pub methods: Vec<String>,
     /// Whether controls follow, at depths that the methods' outcomes or `control_depth` give.
     pub controls: bool,
+    /// Mean depths of the controls, where they were given; those of the routers if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub control_depth: Vec<f64>,
     /// What the best static program is sought on.
@@ -49,17 +56,21 @@ pub struct OutcomeHeader {
 /// The questions of a file, and how their answers are judged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskHeader {
+    /// The file's, without its ending.
     pub name: String,
     /// Of the whole file.
     pub sha256: String,
     /// How many of them are asked: the first ones.
     pub questions: usize,
+    /// How answers are judged.
     pub scoring: Scoring,
+    /// How answers are written, where the model writes them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<GenerationSettings>,
 }
 
 impl TaskHeader {
+    /// What outcomes of a task depend on.
     pub fn new(task: &Task, scoring: Scoring, generation: Option<GenerationSettings>) -> TaskHeader {
         TaskHeader {
             name: task.name.clone(),
@@ -74,16 +85,20 @@ impl TaskHeader {
 /// One question under the methods of one round: those that were asked for, or the controls.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answers {
+    /// The task's name.
     pub task: String,
     /// The question's id.
     pub question: String,
+    /// One a method of the round, in the order of the rows.
     pub outcomes: Vec<NamedOutcome>,
 }
 
 /// An outcome under its method's name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NamedOutcome {
+    /// The row's name.
     pub method: String,
+    /// What the question came to under it.
     #[serde(flatten)]
     pub outcome: Outcome,
 }
@@ -91,6 +106,7 @@ pub struct NamedOutcome {
 /// One training question under the programs of one round of the search for a static program.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainingOutcome {
+    /// Which round of the search, in words.
     pub round: String,
     /// The question's id.
     pub question: String,

@@ -29,6 +29,7 @@ pub enum LmTask {
 }
 
 impl LmTask {
+    /// All kinds of problems.
     pub const ALL: [LmTask; 7] = [
         LmTask::Calc,
         LmTask::Where,
@@ -39,6 +40,7 @@ impl LmTask {
         LmTask::Sort,
     ];
 
+    /// The first word of its questions.
     pub fn name(self) -> &'static str {
         match self {
             LmTask::Calc => "calc",
@@ -73,9 +75,13 @@ impl LmTask {
 /// A problem as words: `question` ends in `=`, `answer` in `.`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
+    /// Which kind.
     pub task: LmTask,
+    /// From 1 to [`LmTask::hardest`], in the task's own unit.
     pub difficulty: usize,
+    /// The task's name, the problem, and `=`.
     pub question: Vec<&'static str>,
+    /// What is right, and `.`.
     pub answer: Vec<&'static str>,
 }
 

@@ -11,22 +11,30 @@ use crate::text::escape_controls;
 /// How a report is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ReportFormat {
+    /// A table for the terminal
     #[default]
     Text,
+    /// One object, with what identifies model and routers
     Json,
+    /// Comma-separated values, one row a line
     Csv,
+    /// A table for a Markdown document
     Markdown,
 }
 
 /// One method on one task.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EvaluationRow {
+    /// The task's name.
     pub task: String,
+    /// The variant's name.
     pub method: String,
     /// For curves; the method's name says as much.
     #[serde(skip)]
     pub series: Series,
+    /// Asked.
     pub questions: usize,
+    /// Answered right.
     pub correct: usize,
     /// Questions whose answer was not understood; they count as wrong.
     pub not_understood: usize,
@@ -37,6 +45,7 @@ pub struct EvaluationRow {
     pub accuracy: f64,
     /// Wilson's 95 % interval of the accuracy.
     pub accuracy_low: f64,
+    /// The interval's other end.
     pub accuracy_high: f64,
     /// Executed layers per forward pass, meaned over questions.
     pub mean_depth: f64,
@@ -109,26 +118,34 @@ fn format_p(p: f64) -> String {
 /// All rows, and what holds for all of them.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EvaluationReport {
+    /// Of this program.
     pub version: String,
+    /// The model's name.
     pub model: String,
+    /// What identifies its weights, hexadecimal.
     pub model_sha256: String,
+    /// Whether the model ran in exact f32 arithmetic.
     pub exact: bool,
     /// One or more of `--score`'s names, joined by `+`.
     pub scoring: String,
     /// How answers were written, for each task whose answers the model writes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub generation: Vec<GenerationSettings>,
+    /// Their name; absent without routers.
     pub routers: Option<String>,
+    /// Of the routers' file, hexadecimal.
     pub routers_sha256: Option<String>,
     /// Where the row of the best static program comes from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub training: Option<StaticChoice>,
+    /// Task by task: what was asked for, base first, then controls.
     pub rows: Vec<EvaluationRow>,
 }
 
 /// How the best static program was chosen.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StaticChoice {
+    /// The best one.
     pub program: Program,
     /// Programs it was chosen from.
     pub tried: usize,
@@ -160,6 +177,7 @@ const HEADINGS: [&str; 10] = [
 const LEFT: usize = 2;
 
 impl EvaluationReport {
+    /// The report as text, with a line feed at its end.
     pub fn print(&self, format: ReportFormat) -> String {
         match format {
             ReportFormat::Text => self.text(),

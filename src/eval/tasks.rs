@@ -20,8 +20,11 @@ use crate::text::{escape_controls, without_mark};
 /// A question and what is right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
+    /// No two are the same in a file; made of its name and the line's number where a line has none.
     pub id: String,
+    /// What is asked, without choices.
     pub question: String,
+    /// What is right.
     pub answer: Answer,
 }
 
@@ -29,7 +32,12 @@ pub struct Question {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// One of several choices; `right` is its index, from 0.
-    Choice { choices: Vec<String>, right: usize },
+    Choice {
+        /// In the file's order.
+        choices: Vec<String>,
+        /// From 0.
+        right: usize,
+    },
     /// A number that the model writes, as the file gives it (GSM8K).
     Number(String),
     /// What the model writes into `\boxed{}` (MATH, DART).
@@ -55,12 +63,16 @@ impl Question {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AnswerKind {
+    /// One of several given choices.
     Choice,
+    /// A number that the model writes.
     Number,
+    /// Mathematics that the model writes.
     Math,
 }
 
 impl Answer {
+    /// Which kind it is.
     pub fn kind(&self) -> AnswerKind {
         match self {
             Answer::Choice { .. } => AnswerKind::Choice,

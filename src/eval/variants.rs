@@ -23,6 +23,7 @@ use crate::trace::{KvMode, NEUTRAL_DIAL, Scope, Settings};
 /// What a row is an example of, apart from its figures: rows of one series make a curve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Series {
+    /// The unmodified model.
     Base,
     /// Routers as they are.
     Routers(Scope),
@@ -52,6 +53,7 @@ pub enum Pick {
 }
 
 impl Pick {
+    /// All ways to pick, in the order of reports.
     pub const ALL: [Pick; 3] = [Pick::Any, Pick::Surest, Pick::AnyOfAnother];
 
     /// Of the row.
@@ -116,7 +118,9 @@ impl Variants {
 /// Who decides, under a name for the report.
 #[derive(Clone, Debug)]
 pub struct Variant {
+    /// Of its row.
     pub name: String,
+    /// What its row is an example of.
     pub series: Series,
     /// Scope, dial, budget, pins, or a fixed program.
     pub settings: Settings,
@@ -266,6 +270,7 @@ impl Variant {
 /// What one question came to under one method.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
+    /// Whether the answer is right.
     pub correct: bool,
     /// The answer was not understood; it is not correct then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

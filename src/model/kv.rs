@@ -32,6 +32,7 @@ impl PassKv {
         self.len + self.entries.len()
     }
 
+    /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -154,6 +155,7 @@ impl KvCache {
         self.passes.entry((layer, n)).or_default()
     }
 
+    /// Forgets all entries of all passes.
     pub fn clear(&mut self) {
         self.passes.clear();
     }

@@ -38,6 +38,7 @@ pub(super) enum Stored<'a> {
 }
 
 impl Linear {
+    /// `weight` is (outputs, inputs), `bias` (outputs).
     pub fn new(weight: Weight, bias: Option<Tensor>) -> Self {
         Linear { weight, bias }
     }
@@ -165,6 +166,7 @@ impl Linear {
 }
 
 impl<const N: usize> FusedLinear<N> {
+    /// Layers of one input, each with a matrix of its own.
     pub fn new(each: [Linear; N]) -> Self {
         FusedLinear { each, fused: None }
     }

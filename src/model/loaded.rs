@@ -15,10 +15,13 @@ use crate::trace::{Arithmetic, Loop, ModelInfo};
 
 /// Everything that runs a prompt but the routers.
 pub struct Model {
+    /// The weights.
     pub decoder: Decoder,
+    /// Its vocabulary, and how it splits text.
     pub tokenizer: Tokenizer,
     /// Absent for base models: prompts are fed as they are.
     pub chat: Option<ChatTemplate>,
+    /// What traces say of it.
     pub info: ModelInfo,
     /// What a user should know of the model's files, in sentences.
     pub notes: Vec<String>,

@@ -21,25 +21,38 @@ use std::path::{Path, PathBuf};
 /// What `models inspect` shows. Numbers that a file does not state are none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ModelSummary {
+    /// The catalog's, the hub's, or the file's.
     pub name: String,
+    /// As the file names it, not always one that is supported.
     pub architecture: String,
+    /// L; of a looped model its executions.
     pub layers: Option<u64>,
     /// Width of the hidden state.
     pub width: Option<u64>,
+    /// Width of the feed-forward; of one expert where there are experts.
     pub feed_forward_width: Option<u64>,
+    /// Query heads.
     pub heads: Option<u64>,
+    /// Key/value heads.
     pub kv_heads: Option<u64>,
     /// Tokens that the model was trained for.
     pub context: Option<u64>,
+    /// Tokens that it knows.
     pub vocabulary: Option<u64>,
     /// Where layers are executions of fewer layers, how they come about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub looped: Option<Loop>,
+    /// Numbers in all tensors.
     pub parameters: u64,
+    /// The type that takes most room first.
     pub tensors: Vec<TensorKind>,
+    /// SPDX identifier, or as the file names it.
     pub licence: Option<String>,
+    /// Whether a conversation can be put to it.
     pub chat_template: bool,
+    /// The file, the first one of several, or the folder.
     pub path: PathBuf,
+    /// Of all files with weights.
     pub bytes: u64,
     /// How the model runs on the CPU; none where it is refused.
     pub running: Option<Running>,
@@ -58,6 +71,7 @@ pub struct Running {
     pub bytes: usize,
     /// Bytes of keys and values that a token leaves.
     pub kv_bytes_a_token: usize,
+    /// What became of the fields of its config.
     pub fields: Fields,
     /// What else a user should know, in sentences.
     pub notes: Vec<String>,
@@ -66,21 +80,31 @@ pub struct Running {
 /// Matrices whose products are computed in one way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Matrices {
+    /// The way, in words.
     pub how: String,
+    /// How many there are.
     pub count: usize,
+    /// Of their weights in memory.
     pub bytes: usize,
 }
 
 /// All tensors stored in one type.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TensorKind {
+    /// As GGUF or safetensors name it.
     #[serde(rename = "type")]
     pub kind: String,
+    /// Tensors of this type.
     pub count: u64,
+    /// Of these tensors in the files.
     pub bytes: u64,
 }
 
 impl ModelSummary {
+    /// Reads a model's files, and loads it to see how it runs.
+    ///
+    /// # Errors
+    /// Files that cannot be read or are no model. What is wrong only when it is loaded is [`Self::refused`].
     pub fn of(located: &Located) -> Result<Self> {
         let mut summary = match &located.location {
             ModelLocation::Gguf(path) => of_gguf(&gguf::open(path)?),

@@ -16,10 +16,13 @@ use super::tensors::FolderTensors;
 
 /// Where weights come from. Names are GGUF's: `blk.7.attn_q`.
 pub enum WeightSource {
+    /// A file, or a model that is split into several.
     Gguf(Box<GgufFile>),
+    /// A Hugging Face folder.
     Safetensors(Box<FolderTensors>),
     /// Random weights of any shape and norms of ones, made where they are asked for: for benchmarks.
     Random {
+        /// Whether there is no tensor of the head.
         tied_embeddings: bool,
     },
 }
@@ -27,6 +30,7 @@ pub enum WeightSource {
 /// How weights are held.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
+    /// Where they go.
     pub device: Device,
     /// Type of activations and of dense weights.
     pub dtype: DType,
@@ -38,7 +42,9 @@ pub struct LoadOptions {
 
 /// The token embeddings.
 pub enum Embedding {
+    /// As they stand in the file, each row dequantised where it is asked for.
     Quantised(Arc<QTensor>),
+    /// (vocab_size, hidden_size), in the activations' type.
     Dense(Tensor),
 }
 

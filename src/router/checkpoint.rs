@@ -46,7 +46,9 @@ pub struct RouterSet {
     /// What the checkpoint says of itself: `base_model`, `config_sha256`, `windows`, `width`,
     /// `data_sha256`, `format`; where they are set, `input_norm`, `method`, `scope`, `prompt`, `kv`, `calibration`.
     pub metadata: HashMap<String, String>,
+    /// What traces say of them.
     pub info: RouterInfo,
+    /// The same routers as decoding asks them.
     pub fast: FastRouters,
 }
 

@@ -19,8 +19,10 @@ pub enum InputNorm {
 }
 
 impl InputNorm {
+    /// All of them.
     pub const ALL: [InputNorm; 2] = [InputNorm::None, InputNorm::Rms];
 
+    /// As the metadata of checkpoints write it.
     pub fn name(self) -> &'static str {
         match self {
             InputNorm::None => "none",

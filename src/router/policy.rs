@@ -54,6 +54,7 @@ pub struct Proposal {
 }
 
 impl Proposal {
+    /// What a router with the distribution `probs` wants at a position of the dial.
     pub fn new(probs: [f32; 3], position: f64) -> Self {
         Proposal {
             probs,
@@ -138,6 +139,7 @@ impl Expectation {
 /// What a layer may do under a budget, and what each choice costs.
 #[derive(Clone, Copy, Debug)]
 pub struct LayerConstraint {
+    /// What router and dial want there.
     pub proposal: Proposal,
     /// The user's decision, which stands.
     pub pinned: Option<Action>,

@@ -111,8 +111,11 @@ impl Evaluate for ProgramEvaluator<'_> {
 /// Evaluates programs on one question by what the model writes under them, greedily. The margin is 1
 /// where that is right and −1 where it is wrong: there is nothing in between.
 pub struct WritingEvaluator<'a> {
+    /// What writes the answers.
     pub model: &'a Model,
+    /// What is asked.
     pub question: &'a Question,
+    /// How answers are written.
     pub generation: &'a GenerationSettings,
     /// Ends an evaluation with [`crate::engine::sequence::Stopped`].
     pub stop: &'a AtomicBool,

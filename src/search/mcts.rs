@@ -18,6 +18,7 @@ use crate::program::Program;
 /// What one program came to on one question.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ProgramOutcome {
+    /// Whether the answer is right.
     pub correct: bool,
     /// How far the right choice's score is above the best other; below 0 where it is wrong. 1 or −1
     /// where the model writes its answer.
@@ -42,6 +43,7 @@ impl<E: Evaluate + ?Sized> Evaluate for &mut E {
 pub struct SearchSettings {
     /// Simulations a question, at most; the standard program's evaluation comes before them.
     pub simulations: usize,
+    /// Of the random numbers; each question has its own.
     pub seed: u64,
     /// Once a right program saves this many layers, stop.
     pub stop_at_saving: Option<usize>,
@@ -102,6 +104,7 @@ pub struct SearchResult {
     pub baseline: ProgramOutcome,
     /// Every program evaluated, the standard one first, in the order they were reached.
     pub evaluated: Vec<(Program, ProgramOutcome)>,
+    /// How many were carried out.
     pub simulations: usize,
 }
 
@@ -134,6 +137,7 @@ fn distinct_layers(program: &Program) -> usize {
 pub struct Simulation<'a> {
     /// How many were done; 0 for the evaluation of the standard program before the first one.
     pub number: usize,
+    /// After the simulation.
     pub tree: &'a Tree,
     /// Nodes from the root to the one whose reward was added to all of them.
     pub path: &'a [usize],

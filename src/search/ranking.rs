@@ -8,7 +8,9 @@ use crate::program::Program;
 /// One program over all questions.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ProgramStats {
+    /// Questions that it was run on.
     pub seen: usize,
+    /// Of them, those that it got right.
     pub right: usize,
     /// Questions that the standard program gets wrong and this one right.
     pub fixed: usize,

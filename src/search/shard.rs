@@ -18,18 +18,30 @@ pub struct Shard {
 /// Why a text or two numbers are no shard.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ShardError {
+    /// A text of another form.
     #[error("'{0}' is no shard; expected i/n, like 0/4 for the first of four, or all")]
     Form(String),
+    /// No shards at all.
     #[error("0 shards hold nothing; expected i/n with n at least 1, or all")]
     None,
+    /// An index beyond the last shard.
     #[error("shards count from 0: the last of {of} is {}/{of}, there is no {index}/{of}", of - 1)]
-    Range { index: usize, of: usize },
+    Range {
+        /// That was asked for.
+        index: usize,
+        /// How many shards there are.
+        of: usize,
+    },
 }
 
 impl Shard {
     /// The whole search.
     pub const ALL: Shard = Shard { index: 0, of: 1 };
 
+    /// Shard `index`, from 0, of `of`.
+    ///
+    /// # Errors
+    /// `of` of 0, and an index that is not below it.
     pub fn new(index: usize, of: usize) -> Result<Shard, ShardError> {
         match of {
             0 => Err(ShardError::None),
@@ -48,6 +60,7 @@ impl Shard {
         self.of
     }
 
+    /// Whether it is the whole search.
     pub fn is_all(self) -> bool {
         self.of == 1
     }

@@ -102,12 +102,15 @@ fn edits(program: &Program, layers: usize) -> Vec<Program> {
 /// one node, so the tree's nodes may have several parents.
 #[derive(Clone, Debug)]
 pub struct ProgramNode {
+    /// How the node is reached.
     pub program: Program,
+    /// What the program came to.
     pub evaluation: ProgramOutcome,
     /// v: simulations that passed or ended here, its evaluation included.
     pub visits: u32,
     /// Q: sum of their rewards.
     pub reward: f64,
+    /// Nodes of programs one edit away that were tried from here.
     pub children: Vec<usize>,
     /// Programs one edit away that were not tried from here, in random order; the next one last.
     untried: Vec<Program>,
@@ -115,6 +118,7 @@ pub struct ProgramNode {
 
 /// All programs reached so far; node 0 is the root.
 pub struct Tree {
+    /// In the order in which they were reached first.
     pub nodes: Vec<ProgramNode>,
     index: HashMap<Program, usize>,
     layers: usize,
@@ -122,6 +126,7 @@ pub struct Tree {
 }
 
 impl Tree {
+    /// A tree without nodes: the first one that is added is the root.
     pub fn new(layers: usize, edits: Edits) -> Tree {
         Tree {
             nodes: Vec::new(),

@@ -41,11 +41,15 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// What the routes share.
 pub struct ServeState {
+    /// To the thread that runs the model.
     pub jobs: Sender<Job>,
+    /// What a request may ask for, and how much of everything there may be at once.
     pub limits: ServeLimits,
-    /// Answers of `/v1/models`, `/health` and `/tokenizer_info`.
+    /// Answer of `/v1/models`.
     pub models: Value,
+    /// Answer of `/health`.
     pub health: Value,
+    /// Answer of `/tokenizer_info`.
     pub tokenizer: Value,
 }
 

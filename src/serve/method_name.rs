@@ -16,6 +16,7 @@ const QUOTED: usize = 80;
 /// What a name stands for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NamedMethod {
+    /// What decides, unless the settings have a program.
     pub routers: RouterChoice,
     /// Scope, KV mode, dial, budget and program; nothing of how tokens are drawn.
     pub settings: Settings,

@@ -62,12 +62,14 @@ pub struct ServeError {
     pub status: u16,
     /// The interface's name of the kind: `invalid_request_error`, `server_error`.
     pub kind: &'static str,
+    /// What is wrong, and what was expected.
     pub message: String,
     /// The field of the request that is at fault.
     pub field: Option<&'static str>,
 }
 
 impl ServeError {
+    /// An error of no one field; below status 500 it is the client's (`invalid_request_error`), else the server's.
     pub fn new(status: u16, message: impl Into<String>) -> ServeError {
         ServeError {
             status,

@@ -20,6 +20,7 @@ pub enum Finish {
 }
 
 impl Finish {
+    /// The interface's `finish_reason`.
     pub fn name(self) -> &'static str {
         match self {
             Finish::Stop => "stop",
@@ -30,8 +31,11 @@ impl Finish {
 
 /// One prompt's answer.
 pub struct Choice {
+    /// Which of the request's prompts it answers, from 0.
     pub index: usize,
+    /// The generated text, after the prompt's where it is echoed.
     pub text: String,
+    /// Why the answer ended.
     pub finish: Finish,
     /// Of the prompt's tokens, where it is echoed, then of the generated ones; none where they are not asked for.
     pub tokens: Option<Vec<ScoredToken>>,
@@ -40,6 +44,7 @@ pub struct Choice {
 }
 
 impl Choice {
+    /// An entry of the interface's `choices`.
     pub fn to_json(&self, tokenizer: &Tokenizer) -> Value {
         let logprobs = self.tokens.as_ref().map(|tokens| logprobs(tokens, tokenizer));
         json!({
@@ -122,6 +127,7 @@ pub fn tokenizer(tokenizer: &Tokenizer) -> Value {
 
 /// What stands around choices.
 pub struct Envelope {
+    /// `cmpl-` and a number that counts the answers of this process from 1.
     pub id: String,
     /// Seconds since 1970.
     pub created: i64,
@@ -162,6 +168,7 @@ impl Envelope {
 }
 
 impl ServeError {
+    /// The body of the interface's error answers.
     pub fn to_json(&self) -> Value {
         json!({
             "error": {"message": self.message, "type": self.kind, "param": self.field, "code": self.status},
@@ -178,6 +185,7 @@ pub struct StopCutter<'a> {
 }
 
 impl<'a> StopCutter<'a> {
+    /// Begins a text that ends before the first of these stop texts.
     pub fn new(stops: &'a [String]) -> Self {
         StopCutter {
             stops,

@@ -22,7 +22,9 @@ const DEFAULT_MAX_TOKENS: usize = 16;
 pub struct CompletionRequest {
     /// What runs the model, see [`super::method_name`].
     pub model: String,
+    /// Each has an answer of its own.
     pub prompts: Vec<Prompt>,
+    /// Most tokens that are generated after each prompt.
     pub max_tokens: usize,
     /// The prompt stands in the answer, with its log-probabilities where they are asked for.
     pub echo: bool,
@@ -30,8 +32,11 @@ pub struct CompletionRequest {
     pub logprobs: Option<usize>,
     /// Of an echoed text, how many tokens are the prompt; those after it are routed as an answer's.
     pub prompt_tokens: Option<usize>,
+    /// How tokens are drawn.
     pub sampling: Sampling,
+    /// Texts that end an answer.
     pub stop: Vec<String>,
+    /// Goes on after an end token.
     pub ignore_eos: bool,
     /// Server-sent events, a token each.
     pub stream: bool,

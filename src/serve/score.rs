@@ -18,6 +18,7 @@ const ROWS: usize = 64;
 /// What the model said of one token, before it came.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScoredToken {
+    /// Its number in the vocabulary.
     pub id: u32,
     /// ln p, in nats; none of a text's first token, which nothing predicts.
     pub log_prob: Option<f64>,
@@ -27,6 +28,7 @@ pub struct ScoredToken {
 
 /// A text that was read.
 pub struct ScoredText {
+    /// One for each of the text's ids, in their order.
     pub tokens: Vec<ScoredToken>,
     /// (vocab_size) of the token to come.
     pub next: Tensor,
@@ -36,11 +38,15 @@ pub struct ScoredText {
 
 /// What scores texts.
 pub struct TextScorer<'a> {
+    /// The model that gives the probabilities.
     pub model: &'a Model,
+    /// Those that decide, unless the settings have a program; absent where there are none.
     pub routers: Option<&'a dyn Router>,
+    /// Scope, KV mode, dial, budget and program.
     pub settings: &'a Settings,
     /// How many likeliest tokens are named.
     pub top: usize,
+    /// Ends the pass once it is set.
     pub stop: &'a AtomicBool,
 }
 

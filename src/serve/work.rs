@@ -29,36 +29,47 @@ const MOST_TEXT: usize = 1 << 20;
 
 /// What is asked of the model.
 pub enum Asked {
+    /// Answers to prompts, or log-probabilities of the prompts' own tokens.
     Completion(Box<CompletionRequest>),
-    /// The ids of a text; `special`: as a prompt, with the model's begin token where it wants one.
+    /// The ids of a text.
     Tokenize {
+        /// At most 1 MiB, else it is refused.
         text: String,
+        /// Whether it is taken as a prompt, with the model's begin token where it wants one.
         special: bool,
     },
+    /// The text of these ids.
     Detokenize(Vec<u32>),
 }
 
 /// One request.
 pub struct Job {
+    /// What is to be done.
     pub asked: Asked,
     /// Set once nobody waits for the answer any more.
     pub gone: Arc<AtomicBool>,
+    /// Where the answer goes.
     pub answers: UnboundedSender<ServeAnswer>,
 }
 
 /// What comes back: pieces where they are asked for, then one of the others.
 #[derive(Debug)]
 pub enum ServeAnswer {
+    /// A part of a streamed answer, as the interface has it.
     Piece(Value),
+    /// The whole answer; of a streamed one its last part.
     Done(Value),
+    /// Why there is no answer.
     Failed(ServeError),
 }
 
 /// What the thread works with.
 pub struct ServeWorker<'a> {
+    /// The one model that is served.
     pub model: &'a Model,
     /// The checkpoint behind the name `drllm:routers`.
     pub routers: Option<PathBuf>,
+    /// What the server was started with.
     pub limits: ServeLimits,
     loaded: HashMap<String, Option<Box<dyn Router>>>,
 }
@@ -67,6 +78,7 @@ pub struct ServeWorker<'a> {
 static ANSWERS: AtomicU64 = AtomicU64::new(1);
 
 impl<'a> ServeWorker<'a> {
+    /// A worker with no routers loaded yet; `routers` is the checkpoint behind the name `drllm:routers`.
     pub fn new(model: &'a Model, routers: Option<PathBuf>, limits: ServeLimits) -> Self {
         ServeWorker {
             model,

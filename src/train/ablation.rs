@@ -27,8 +27,11 @@ pub enum Group {
 /// One row to be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AblationVariant {
+    /// What was changed, and to what.
     pub name: String,
+    /// Windows of the prompt that routers read, W.
     pub windows: usize,
+    /// All other numbers.
     pub settings: TrainSettings,
 }
 
@@ -95,11 +98,14 @@ pub fn variants(windows: usize, settings: &TrainSettings, groups: &[Group]) -> V
 /// What a variant came to, at its best epoch.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AblationRow {
+    /// What was changed, and to what.
     pub variant: String,
+    /// The best epoch.
     #[serde(flatten)]
     pub best: EpochReport,
     /// Of all layers' routers.
     pub parameters: usize,
+    /// That the training took.
     pub seconds: f64,
 }
 

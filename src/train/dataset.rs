@@ -14,6 +14,7 @@ use crate::trace::ModelInfo;
 /// A question and the actions its routers should take.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouterExample {
+    /// The question's.
     pub id: String,
     /// What the model read when the target was found.
     pub prompt: String,
@@ -57,6 +58,7 @@ fn one_hot(action: Action) -> [f32; 3] {
 /// Examples, and what was left out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouterDataset {
+    /// Of all files, in their order.
     pub examples: Vec<RouterExample>,
     /// Questions without any right program.
     pub unsolved: usize,

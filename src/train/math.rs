@@ -114,6 +114,7 @@ fn tanh(x: f32) -> f32 {
 /// The numbers of one step of AdamW.
 #[derive(Clone, Copy)]
 pub struct AdamStep {
+    /// Learning rate of the step.
     pub rate: f32,
     /// 1 − rate·weight decay
     keep: f32,

@@ -35,6 +35,7 @@ impl Confusion {
         (wanted > 0).then(|| self.counts[class][class] as f64 / wanted as f64)
     }
 
+    /// What the counts come to, with the mean loss of the same decisions.
     pub fn metrics(&self, loss: f64) -> Metrics {
         let f1 = [0, 1, 2].map(|class| self.f1(class));
         let present = f1.iter().flatten();
@@ -63,11 +64,15 @@ impl Confusion {
 /// What the decisions on a set of examples came to, under teacher forcing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
+    /// Mean over decisions.
     pub loss: f64,
     /// Mean F1 of the classes that are wanted or predicted at all.
     pub macro_f1: f64,
+    /// F1 of skip; absent where it is neither wanted nor predicted.
     pub f1_skip: Option<f64>,
+    /// F1 of execute; absent where it is neither wanted nor predicted.
     pub f1_execute: Option<f64>,
+    /// F1 of repeat; absent where it is neither wanted nor predicted.
     pub f1_repeat: Option<f64>,
     /// Over all decisions.
     pub accuracy: f64,
@@ -75,7 +80,9 @@ pub struct Metrics {
     pub accuracy_skip: Option<f64>,
     /// Share of the repeats wanted that were predicted.
     pub accuracy_repeat: Option<f64>,
+    /// Executed layers under the predictions, mean over examples.
     pub mean_predicted_depth: f64,
+    /// Executed layers under the targets, mean over examples.
     pub mean_target_depth: f64,
 }
 

@@ -18,6 +18,7 @@ pub struct AdamW {
 }
 
 impl AdamW {
+    /// Moments of zeros for so many parameters.
     pub fn new(parameters: usize) -> AdamW {
         AdamW {
             first: vec![0.0; parameters],

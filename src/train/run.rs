@@ -17,7 +17,9 @@ use crate::router::{InputNorm, RouterSet};
 
 /// What every training on the same examples shares.
 pub struct TrainingRun<'a> {
+    /// What computes the features.
     pub model: &'a Model,
+    /// Examples, and what was left out.
     pub data: &'a RouterDataset,
     /// Windows of the prompt that routers read.
     pub windows: usize,
@@ -27,6 +29,7 @@ pub struct TrainingRun<'a> {
     pub features: &'a Path,
     /// Changes no result.
     pub threads: usize,
+    /// Ends a training.
     pub stop: &'a AtomicBool,
 }
 
@@ -166,6 +169,7 @@ impl TrainingRun<'_> {
 
 /// Trainings with one setting changed at a time.
 pub struct Ablation {
+    /// One a training that came to its end.
     pub rows: Vec<AblationRow>,
     /// Whether none was stopped.
     pub complete: bool,

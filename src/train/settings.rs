@@ -33,8 +33,11 @@ impl RouterInput {
 /// The numbers of the training; the defaults are the paper's, but for standardised inputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainSettings {
+    /// Times that all examples are learnt from, at most.
     pub epochs: usize,
+    /// Greatest learning rate, after the warm-up.
     pub learning_rate: f64,
+    /// Of AdamW.
     pub weight_decay: f64,
     /// Steps of linear warm-up before the cosine; a fifth of all steps where that is less.
     pub warm_up: usize,
@@ -44,7 +47,9 @@ pub struct TrainSettings {
     pub width: usize,
     /// Linear layers of a router, GELU between them.
     pub linear_layers: usize,
+    /// What routers read.
     pub input: RouterInput,
+    /// What is made less.
     pub loss: LossKind,
     /// γ of the focal loss; 0 is weighted cross-entropy.
     pub gamma: f64,
@@ -54,6 +59,7 @@ pub struct TrainSettings {
     pub validation: f64,
     /// Stop after this many epochs without a better one.
     pub patience: Option<usize>,
+    /// Of the first parameters, the order of examples, and who is held out.
     pub seed: u64,
 }
 
@@ -79,6 +85,7 @@ impl Default for TrainSettings {
 }
 
 impl TrainSettings {
+    /// Sizes of a router that reads states of `hidden_size` units.
     pub fn shape(&self, hidden_size: usize) -> RouterShape {
         RouterShape {
             inputs: hidden_size,
@@ -104,21 +111,27 @@ impl TrainSettings {
 /// What a training begins with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainPlan {
+    /// The numbers of the training.
     #[serde(flatten)]
     pub settings: TrainSettings,
+    /// Examples that are learnt from.
     pub train_examples: usize,
+    /// Examples held out.
     pub validation_examples: usize,
+    /// Of all epochs.
     pub steps: usize,
     /// As carried out, see [`TrainSettings::warm_up`].
     pub warm_up_steps: usize,
     /// Decisions of the training examples: skip, execute, repeat.
     pub class_counts: [usize; 3],
+    /// Of skip, execute and repeat in the loss.
     pub class_weights: [f32; 3],
     /// Of all layers' routers.
     pub parameters: usize,
 }
 
 impl TrainPlan {
+    /// The plan of a training on the examples `training` of `data`, with `validation` held out.
     pub fn new(
         data: &RouterDataset,
         training: &[usize],
@@ -148,6 +161,7 @@ impl TrainPlan {
         }
     }
 
+    /// The loss with the weights of this plan's classes.
     pub fn loss(&self) -> Loss {
         Loss::new(self.settings.loss, self.settings.gamma, self.class_counts)
     }

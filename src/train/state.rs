@@ -33,6 +33,7 @@ pub struct StateKey {
 }
 
 impl StateKey {
+    /// What a training under `plan` on these data and features depends on.
     pub fn new(plan: &TrainPlan, data_sha256: &str, features: &FeatureKey) -> Self {
         StateKey {
             format: FORMAT,
@@ -50,6 +51,7 @@ impl StateKey {
 /// One layer's router in training.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LayerState {
+    /// Where the training is.
     pub parameters: Parameters,
     /// Their moments.
     pub adam: AdamW,
@@ -60,6 +62,7 @@ pub struct LayerState {
 /// The end of an epoch. The order of the next one's examples follows from seed and epoch.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TrainState {
+    /// One a layer of the model.
     pub layers: Vec<LayerState>,
     /// Of all epochs so far.
     pub reports: Vec<EpochReport>,

@@ -36,6 +36,7 @@ const NEVER: f32 = 30.0;
 /// One epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochReport {
+    /// From 1.
     pub epoch: usize,
     /// Steps so far.
     pub steps: usize,
@@ -43,6 +44,7 @@ pub struct EpochReport {
     pub learning_rate: f64,
     /// Mean over the epoch's decisions, each as it was before its step.
     pub train_loss: f64,
+    /// On the examples held out.
     pub validation: Metrics,
     /// Whether no epoch before was as good by macro-F1.
     pub best: bool,
@@ -50,6 +52,7 @@ pub struct EpochReport {
 
 /// What a training tells while it goes on.
 pub enum TrainEvent<'a> {
+    /// Once, before the first epoch.
     Plan(&'a TrainPlan),
     /// The epochs of the training that is gone on with come first.
     Epoch(&'a EpochReport),
@@ -57,9 +60,11 @@ pub enum TrainEvent<'a> {
 
 /// What is trained, and on what.
 pub struct TrainingJob<'a> {
+    /// Examples, and what was left out.
     pub data: &'a RouterDataset,
     /// Those of `data`'s examples, in order.
     pub features: &'a FeatureFile,
+    /// The numbers of the training.
     pub settings: &'a TrainSettings,
     /// Layers trained at once. Changes no result.
     pub threads: usize,
@@ -71,7 +76,9 @@ pub struct TrainingJob<'a> {
 pub struct TrainedRouters {
     shape: RouterShape,
     layers: Vec<(Moments, Vec<f32>)>,
+    /// What the training began with.
     pub plan: TrainPlan,
+    /// What that epoch came to.
     pub best: EpochReport,
 }
 

@@ -29,14 +29,20 @@ use crate::trace::{CandidateProgram, Header, Loop, ModelInfo, Pin, RouterInfo, S
 #[derive(Clone, Debug, PartialEq)]
 #[allow(clippy::large_enum_variant, reason = "there is one, in the screen's state")]
 pub enum ModelState {
-    /// Looked for, pulled or loaded; in words, and how much of how many bytes.
+    /// Looked for, pulled or loaded.
     Loading {
+        /// What is under way, in words.
         what: String,
+        /// Bytes done, and in all where that is known; absent where none are counted.
         bytes: Option<(u64, Option<u64>)>,
     },
+    /// In memory.
     Ready {
+        /// What the model is: its name, its layers and more.
         info: ModelInfo,
+        /// The loaded routers; absent where there are none.
         routers: Option<RouterInfo>,
+        /// Where the model runs, as the worker names it.
         device: String,
     },
     /// None; what to do.
@@ -46,7 +52,9 @@ pub enum ModelState {
 /// A run that was asked for and has not begun.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Starting {
+    /// The number that the worker's events of this run carry.
     pub id: RunId,
+    /// The text, where it is known; a run that is gone on with may have ids alone.
     pub prompt: Option<String>,
     /// The settings it was asked with.
     pub settings: Settings,
@@ -60,9 +68,11 @@ pub struct Starting {
 
 /// What is known: the model, the runs, what is asked of the next one. [`Ui`] is how it is looked at.
 pub struct App {
+    /// How it is looked at.
     pub ui: Ui,
     /// The worker holds the run under way before its next token.
     pub held: bool,
+    /// The model in memory, or on its way.
     pub model: ModelState,
     /// The model inside this program, which runs prompts that it knows the words of while the other one is on its way.
     pub meanwhile: Option<ModelInfo>,
@@ -70,6 +80,7 @@ pub struct App {
     pub load: LoadRequest,
     /// The loop as the user asked for it last: that of the loaded model, or of the one that is being loaded.
     pub asked_loop: Option<Loop>,
+    /// Those that ship and those that the user opened.
     pub recordings: Vec<Recording>,
     /// Index of the recording on the screen, or to be opened next.
     pub recording: usize,
@@ -86,13 +97,17 @@ pub struct App {
     pub own: Option<Settings>,
     /// The next run goes on with the recording on the screen, under its routers.
     pub continues: bool,
-    /// Where the loaded routers are from, and those that the user asked for.
+    /// Where the loaded routers are from.
     pub routers: RouterChoice,
+    /// Routers that the user asked for and that the worker has not answered for yet.
     pub asked_routers: Option<RouterChoice>,
     /// Routers that something waits for.
     pub wanted: Option<WantedRouters>,
+    /// The prompt as it is edited.
     pub prompt: PromptEditor,
+    /// The run on the screen.
     pub shown: Option<Run>,
+    /// The run that was on the screen before.
     pub previous: Option<Run>,
     /// The unmodified model on the prompt of `shown`.
     pub unmodified: Option<Run>,
@@ -108,11 +123,15 @@ pub struct App {
     pub batch: Option<PromptBatch>,
     /// How far the runs lie apart that were compared last.
     pub apart: Option<Apart>,
+    /// The run that the worker has been asked for.
     pub starting: Option<Starting>,
     /// Run as soon as the model is there.
     pub queued: bool,
+    /// The greatest number that was given to a run.
     pub last_run: RunId,
+    /// The greatest number that was given to a question.
     pub last_ask: AskId,
+    /// The shipped and the user's, usable or not.
     pub lessons: Vec<Listed>,
     /// The lesson under way.
     pub tour: Option<Tour>,
@@ -126,6 +145,7 @@ pub struct App {
     pub file: Option<FileRequest>,
     /// On its way to the terminal's clipboard.
     pub clipboard: Option<String>,
+    /// End the explorer.
     pub quit: bool,
     /// Leave the terminal to the shell until it continues this process.
     pub suspend: bool,
@@ -350,10 +370,12 @@ impl App {
         self.next_pins().iter().rev().find(whole)
     }
 
+    /// Shows a message that goes away by itself.
     pub fn info(&mut self, text: impl Into<String>) {
         self.notify(Level::Info, text.into());
     }
 
+    /// Shows a message that stays until it is dismissed.
     pub fn error(&mut self, text: impl Into<String>) {
         self.notify(Level::Error, text.into());
     }

@@ -21,7 +21,9 @@ const PATIENCE_REMOTE: Duration = Duration::from_millis(600);
 /// The terminal's background.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Background {
+    /// Light text on a dark ground.
     Dark,
+    /// Dark text on a light ground.
     Light,
 }
 

@@ -27,6 +27,7 @@ pub struct Code {
 }
 
 impl Code {
+    /// Follows no text yet.
     pub fn new(theme: &Theme) -> Code {
         Code {
             highlighter: Highlighter::new(theme),

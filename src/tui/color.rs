@@ -18,6 +18,7 @@ pub enum ColorTier {
     Ansi16,
     /// The xterm palette; only its fixed part, 16 to 255, is used.
     Ansi256,
+    /// 24-bit colours.
     Truecolor,
 }
 
@@ -78,6 +79,7 @@ pub enum ThemeColor {
     Default,
     /// One of the terminal's 16 colours, whatever it shows them as.
     Ansi(u8),
+    /// Red, green and blue; the nearest colour where the terminal shows fewer.
     Rgb(Srgb<u8>),
 }
 

@@ -13,13 +13,18 @@ use crate::train::state::write_whole;
 /// Something to be done; paths are as typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileRequest {
+    /// Writes a file.
     Save {
+        /// As typed.
         path: String,
+        /// The file's content.
         text: String,
         /// Take the place of a file that is there already.
         replace: bool,
     },
+    /// Reads a file.
     Load {
+        /// As typed.
         path: String,
     },
     /// The session that was kept last.
@@ -29,13 +34,18 @@ pub enum FileRequest {
 /// What came of it; paths are whole, and safe to show.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FileReport {
+    /// The file was written; its path.
     Saved(String),
     /// There is such a file already; nothing was written.
     Exists(String),
+    /// The file was read.
     Loaded {
+        /// Whole, with control characters escaped.
         path: String,
+        /// The file's content, as it is.
         text: String,
     },
+    /// Nothing was read or written; why.
     Failed(String),
     /// Or why it does not come back.
     Session(Result<Box<Session>, String>),

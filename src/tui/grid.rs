@@ -54,17 +54,25 @@ pub struct Grid {
     pub cell: u16,
     /// The prompt is folded to a strip.
     pub folded: bool,
+    /// The leftmost token in sight, outside a folded prompt.
     pub first_token: usize,
+    /// The lowest layer in sight.
     pub first_layer: usize,
+    /// Tokens of the run, the prompt's among them.
     pub tokens: usize,
+    /// Layers of the run.
     pub layers: usize,
     /// Layers of a line, 1 or 2.
     pub stacked: usize,
+    /// Tokens of the prompt.
     pub prompt_len: usize,
-    /// Row of the section names, rows of the depths, rows of the tokens' texts, row of the cursor's token.
+    /// Row of the section names.
     pub sections: Option<u16>,
+    /// Where the bars of the depths are; no rows where there is no room.
     pub depth: Rect,
+    /// Where the tokens' texts are; no rows where there is no room.
     pub words: Rect,
+    /// Row of the cursor's token.
     pub caption: Option<u16>,
     /// Where the shares of each layer are.
     pub shares: Option<u16>,
@@ -73,8 +81,11 @@ pub struct Grid {
 /// Where a token's cells are: its own column, or the strip of a folded prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Column {
+    /// Position, from 0 at the prompt's first token.
     pub token: usize,
+    /// The first column on the screen.
     pub x: u16,
+    /// In columns of the screen.
     pub width: u16,
 }
 

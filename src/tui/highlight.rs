@@ -83,6 +83,7 @@ pub struct Highlighter {
 }
 
 impl Highlighter {
+    /// Begins with no text, in the theme's colours.
     pub fn new(theme: &Theme) -> Highlighter {
         Highlighter {
             theme: theme.clone(),

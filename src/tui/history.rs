@@ -4,14 +4,15 @@ use super::app::App;
 use super::run::Run;
 use crate::engine::RunId;
 
-/// Most runs, and most generated tokens of all of them together, that are remembered; the oldest go
-/// first. A token's decisions take about two kilobytes at 30 layers.
+/// Most runs that are remembered; the oldest go first.
 pub const MOST_RUNS: usize = 48;
+/// Most generated tokens of all remembered runs together. A token's decisions take about two kilobytes at 30 layers.
 pub const MOST_TOKENS: usize = 16_384;
 
 /// Where a run goes on from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parent {
+    /// The run it goes on from.
     pub run: RunId,
     /// The first position that is not the parent's.
     pub at: usize,
@@ -35,11 +36,13 @@ impl History {
         }
     }
 
+    /// Takes a run out, if it is remembered.
     pub fn take(&mut self, id: RunId) -> Option<Run> {
         let at = self.runs.iter().position(|r| r.id == id)?;
         Some(self.runs.remove(at))
     }
 
+    /// The remembered runs, the oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &Run> {
         self.runs.iter()
     }

@@ -20,7 +20,9 @@ pub const MOST_FLIPS: usize = 200;
 /// Something asked of the worker.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PendingQuestion<T> {
+    /// The worker has not answered this question yet.
     Waiting(AskId),
+    /// The answer.
     Here(T),
     /// Why there is no answer.
     Refused(String),
@@ -35,6 +37,7 @@ impl<T> PendingQuestion<T> {
         }
     }
 
+    /// The answer, once it is there.
     pub fn here(&self) -> Option<&T> {
         match self {
             PendingQuestion::Here(answer) => Some(answer),
@@ -42,6 +45,7 @@ impl<T> PendingQuestion<T> {
         }
     }
 
+    /// Whether the worker is still to answer.
     pub fn is_waiting(&self) -> bool {
         matches!(self, PendingQuestion::Waiting(_))
     }
@@ -57,7 +61,9 @@ impl<T> PendingQuestion<T> {
 pub struct InsideDialog {
     /// The position that was asked for.
     pub position: usize,
+    /// What the worker computed of the position.
     pub inspection: PendingQuestion<Box<Inspection>>,
+    /// The next token whose probability is shown over the layers.
     pub follow: Follow,
     /// The text of a token to follow, while it is typed.
     pub edit: Option<LineEdit>,
@@ -105,12 +111,15 @@ impl InsideDialog {
 /// A decision that could be taken otherwise.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Flippable {
+    /// From 0, the lowest.
     pub layer: usize,
     /// Position of the token; of the prompt, whose tokens share the decision, the last one.
     pub position: usize,
     /// Difference between the two greatest probabilities, if a router was asked.
     pub margin: Option<f32>,
+    /// What was carried out.
     pub from: Action,
+    /// What is tried instead.
     pub to: Action,
 }
 
@@ -119,6 +128,7 @@ pub struct Flippable {
 pub struct FlipDialog {
     /// The cursor's decision first, then the least confident ones.
     pub rows: Vec<Flippable>,
+    /// Index into `rows`.
     pub row: usize,
     /// What the selected row changes, once it was tried.
     pub flip: Option<PendingQuestion<Box<Flip>>>,
@@ -129,9 +139,11 @@ pub struct FlipDialog {
 /// Another token is put at a position.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ForceDialog {
+    /// Where the token is put, from 0 at the prompt's first one.
     pub position: usize,
     /// Typed text; while it is empty the selected candidate counts.
     pub edit: LineEdit,
+    /// The selected candidate: index into the likeliest tokens of `before`.
     pub row: usize,
     /// What was likely there: a look inside the token before.
     pub before: PendingQuestion<Box<Inspection>>,
@@ -142,6 +154,7 @@ pub struct ForceDialog {
 pub struct NextDialog {
     /// What the layer is to do there.
     pub action: Action,
+    /// The next token both ways, once it is computed.
     pub intervention: PendingQuestion<Box<Intervention>>,
 }
 
@@ -150,6 +163,7 @@ pub struct NextDialog {
 pub struct Apart {
     /// A, then B.
     pub runs: (RunId, RunId),
+    /// How far B's distributions lie from A's, once it is computed.
     pub divergence: PendingQuestion<Divergence>,
 }
 
@@ -171,6 +185,7 @@ impl FlipDialog {
         }
     }
 
+    /// The decision of the selected row.
     pub fn selected(&self) -> Option<&Flippable> {
         self.rows.get(self.row)
     }

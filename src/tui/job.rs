@@ -14,8 +14,13 @@ use tokio::sync::mpsc::UnboundedSender;
 /// What the main loop is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobRequest {
-    /// Runs this program with these arguments, once there is this folder.
-    Start { args: Vec<String>, folder: PathBuf },
+    /// Runs this program.
+    Start {
+        /// The command's arguments, without the program.
+        args: Vec<String>,
+        /// Made before the program is started, where there is none.
+        folder: PathBuf,
+    },
     /// Asks the command to end; it keeps what it has.
     Stop,
 }
@@ -25,8 +30,11 @@ pub enum JobRequest {
 pub enum JobEvent {
     /// A line on standard error.
     Line(String),
-    /// It ended, and whether well.
-    Ended { well: bool },
+    /// It ended.
+    Ended {
+        /// Whether its exit code was 0.
+        well: bool,
+    },
     /// It could not be started.
     Failed(String),
 }

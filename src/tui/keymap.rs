@@ -33,9 +33,11 @@ pub trait KeyAction: Copy + Eq + 'static {
 /// What a key press came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lookup<A> {
+    /// The key is bound to this.
     Action(A),
     /// The first of two keys; the next press decides.
     Prefix,
+    /// The key is bound to nothing here.
     Nothing,
 }
 

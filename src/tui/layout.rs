@@ -20,8 +20,9 @@ use super::run::Run;
 use super::ui::Focus;
 use super::view::{notice, spoken};
 
-/// The smallest terminal there is a screen for.
+/// The least columns of a terminal there is a screen for.
 pub const MIN_WIDTH: u16 = 40;
+/// The least rows of a terminal there is a screen for.
 pub const MIN_HEIGHT: u16 = 12;
 
 /// From here on there are two, or three, columns of panes.
@@ -44,6 +45,7 @@ const DETAIL_HEIGHT: u16 = 14;
 /// The rectangles of the screen. Panes that are folded away have none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Screen {
+    /// The line at the top: the model, the run and how far it is.
     pub status: Rect,
     /// The selection in words, for screen readers.
     pub spoken: Option<Rect>,
@@ -51,15 +53,21 @@ pub struct Screen {
     pub notice: Rect,
     /// The lesson under way.
     pub lesson: Option<Rect>,
+    /// Titles of the panes that share a place, on a folded screen.
     pub tabs: Option<Rect>,
+    /// The prompt editor.
     pub prompt: Option<Rect>,
+    /// The answer, or the whole sequence.
     pub answer: Option<Rect>,
     /// The unmodified answer, under the answer.
     pub twin: Option<Rect>,
+    /// The map, or the tape in its place.
     pub map: Option<Rect>,
+    /// What is known of the selected cell.
     pub detail: Option<Rect>,
     /// Where a trace that is played stands; above the keys.
     pub playback: Option<Rect>,
+    /// The key bar at the bottom.
     pub keys: Rect,
 }
 

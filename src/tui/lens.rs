@@ -38,6 +38,7 @@ impl Lens {
         self.kept.get(&(run, position))
     }
 
+    /// Whether the worker is still to answer.
     pub fn is_asking(&self) -> bool {
         self.asked.is_some()
     }
@@ -47,10 +48,12 @@ impl Lens {
         self.asked.take_if(|(asked, _)| *asked == ask).map(|(_, run)| run)
     }
 
+    /// Remembers the question that the worker is asked, of this run.
     pub fn asks(&mut self, ask: AskId, run: RunId) {
         self.asked = Some((ask, run));
     }
 
+    /// Keeps what the worker said of tokens of a run; where there would be too much, all that was kept before goes.
     pub fn keep(&mut self, run: RunId, inspections: Vec<Inspection>) {
         if self.kept.len() + inspections.len() > MOST_KEPT {
             self.kept.clear();

@@ -7,9 +7,11 @@ use super::settings::FieldError;
 /// A line of text being typed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LineEdit {
+    /// What is typed so far.
     pub text: String,
     /// The cursor, in characters from the start.
     pub at: usize,
+    /// Why it was refused, until it is changed.
     pub error: Option<FieldError>,
 }
 
@@ -17,6 +19,7 @@ pub struct LineEdit {
 const MAX_LINE: usize = 512;
 
 impl LineEdit {
+    /// Begins with a text, the cursor at its end.
     pub fn new(text: String) -> LineEdit {
         LineEdit {
             at: text.chars().count(),
@@ -47,6 +50,7 @@ impl LineEdit {
         self.error = Some(FieldError { column: None, message });
     }
 
+    /// Deletes the character before the cursor.
     pub fn backspace(&mut self) {
         if self.at > 0 {
             self.at -= 1;
@@ -54,6 +58,7 @@ impl LineEdit {
         }
     }
 
+    /// Deletes the character at the cursor.
     pub fn delete(&mut self) {
         if self.byte() < self.text.len() {
             self.text.remove(self.byte());
@@ -61,6 +66,7 @@ impl LineEdit {
         }
     }
 
+    /// Deletes the whole line.
     pub fn clear(&mut self) {
         *self = LineEdit::default();
     }

@@ -60,10 +60,12 @@ impl LineStarts {
         self.tokens = tokens;
     }
 
+    /// Lines of the text.
     pub fn len(&self) -> usize {
         self.starts.len()
     }
 
+    /// Whether no text has been followed yet.
     pub fn is_empty(&self) -> bool {
         self.starts.is_empty()
     }

@@ -86,7 +86,9 @@ const MOST_EVENTS: usize = 10_000;
 
 /// What the screen is opened with.
 pub struct TuiOptions {
+    /// The model to load, with its routers and device.
     pub load: LoadRequest,
+    /// Settings of the next run.
     pub settings: Settings,
     /// Settings or routers were named: the next run has them, not those of the recording that is opened first.
     pub own_settings: bool,
@@ -102,7 +104,9 @@ pub struct TuiOptions {
     pub keep_session: bool,
     /// Begin with the statistics of the traces.
     pub stats: bool,
+    /// How everything looks.
     pub theme: Theme,
+    /// Which key does what.
     pub keymap: Keymap<UiAction>,
     /// Whether the mouse selects and scrolls.
     pub mouse: bool,
@@ -112,8 +116,9 @@ pub struct TuiOptions {
     pub reduced_motion: bool,
     /// The selected cell in words, no borders and block characters; nothing moves either.
     pub screen_reader: bool,
-    /// The lessons there are, and the one to begin with.
+    /// The lessons there are.
     pub lessons: Vec<Listed>,
+    /// Index into `lessons` of the one to begin with.
     pub lesson: Option<usize>,
     /// Something that went wrong before, such as a theme that could not be read.
     pub warning: Option<String>,

@@ -16,6 +16,7 @@ use crate::trace::{Calibration, ModelInfo, NEUTRAL_DIAL, Pin, RouterInfo, Settin
 /// Routers that are to be loaded before something is done.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WantedRouters {
+    /// What is looked for; absent where a run had no routers.
     pub routers: Option<RouterInfo>,
     /// Where they may be, the next one last.
     pub choices: Vec<RouterChoice>,

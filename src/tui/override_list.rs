@@ -13,6 +13,7 @@ const ANY_LAYERS: usize = usize::MAX / 4;
 /// An override that is switched off, and where it stood among those of its kind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Off {
+    /// The override.
     pub what: Override,
     at: usize,
 }
@@ -268,9 +269,11 @@ pub enum EditPurpose {
     Row,
     /// One more override.
     Add,
-    /// The name of a file to write; the name of one that is there already and may be replaced when it is
-    /// accepted again.
-    Save { existing: Option<String> },
+    /// The name of a file to write.
+    Save {
+        /// The name of a file that is there already and may be replaced when it is accepted again.
+        existing: Option<String>,
+    },
     /// The name of a file to read.
     Load,
 }
@@ -278,9 +281,11 @@ pub enum EditPurpose {
 /// The list's dialog.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OverrideList {
+    /// The selected line of [`rows`].
     pub row: usize,
     /// What is typed.
     pub edit: Option<LineEdit>,
+    /// What the line that is typed is for.
     pub purpose: EditPurpose,
 }
 

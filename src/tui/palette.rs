@@ -21,6 +21,7 @@ const LEFT_OUT: [&str; 2] = ["Dialogs", "Prompt"];
 /// What an entry of the palette does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
+    /// Carries out an action.
     Action(UiAction),
     /// Puts the prompt into the editor.
     Prompt(String),
@@ -35,6 +36,7 @@ pub enum Target {
 /// One line of the palette.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PaletteEntry {
+    /// What is done when the line is chosen.
     pub target: Target,
     /// What it does; on one line.
     pub text: String,
@@ -63,7 +65,9 @@ pub struct FoundEntries {
 /// The palette's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Palette {
+    /// All lines: actions in the order of the help, then routers, lessons, recordings and prompts.
     pub entries: Vec<PaletteEntry>,
+    /// What is searched for.
     pub edit: LineEdit,
     /// What matches, the best first.
     pub found: Vec<FoundEntries>,

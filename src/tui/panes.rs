@@ -7,8 +7,9 @@ use super::app::App;
 use super::layout::Screen;
 use super::ui::Focus;
 
-/// The smallest width and height of a pane, borders included.
+/// The smallest width of a pane, borders included.
 pub const LEAST_WIDTH: u16 = 24;
+/// The smallest height of a pane, borders included.
 pub const LEAST_HEIGHT: u16 = 3;
 
 /// Columns, or rows, of one press of a key.
@@ -34,14 +35,20 @@ pub struct Panes {
 /// An edge between two panes, named by what it makes larger and smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edge {
+    /// Between the column of prompt and answer and the map.
     Left,
+    /// Between the map and the detail beside it.
     DetailWidth,
+    /// Between the answer and the detail under it.
     DetailHeight,
+    /// Between the prompt and the answer under it.
     Prompt,
+    /// Between the map and the answer under it.
     Words,
 }
 
 impl Edge {
+    /// In the order in which they are looked for under the mouse.
     pub const ALL: [Edge; 5] = [
         Edge::Left,
         Edge::DetailWidth,

@@ -50,6 +50,7 @@ pub struct Playback {
     pub shown: usize,
     /// Layers shown of the newest of them; all if absent.
     pub layers: Option<usize>,
+    /// Tokens come by themselves.
     pub playing: bool,
     /// When the next token is due.
     due: Duration,

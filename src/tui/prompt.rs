@@ -22,6 +22,7 @@ pub struct PromptEditor {
 
 /// The editor's text as it is drawn.
 pub struct Drawn<'a> {
+    /// Wrapped to the width; the key of a glyph is its byte in the text.
     pub lines: Vec<Vec<Glyph<'a>>>,
     /// Line and column of the cursor.
     pub cursor: (usize, u16),
@@ -101,12 +102,14 @@ impl PromptEditor {
         }
     }
 
+    /// Begins a new line at the cursor, unless the prompt is full.
     pub fn new_line(&mut self) {
         if self.bytes() < MAX_BYTES {
             self.text.insert_newline();
         }
     }
 
+    /// Deletes the text; the history stays.
     pub fn clear(&mut self) {
         self.browsing = None;
         self.set("");

@@ -8,7 +8,9 @@ const SHIPPED: &str = include_str!("../../assets/prompts.toml");
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExamplePrompt {
+    /// What it shows, in a few words.
     pub about: String,
+    /// The prompt.
     pub text: String,
     /// The architecture whose models it is for; absent where it is for any model of a language.
     #[serde(default)]

@@ -15,6 +15,7 @@ pub struct Recording {
     pub title: String,
     /// What was asked, if more than its token ids is known.
     pub prompt: Option<String>,
+    /// Where its trace is.
     pub source: RecordingSource,
 }
 
@@ -23,6 +24,7 @@ pub struct Recording {
 pub enum RecordingSource {
     /// JSON lines in the program.
     BuiltIn(&'static str),
+    /// A trace from a file of the user's.
     Opened(Box<Trace>),
 }
 

@@ -30,18 +30,26 @@ pub enum Origin {
 /// How far a run is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RunProgress {
+    /// More tokens are to come.
     Running,
+    /// It ended or was stopped.
     Finished,
+    /// It broke off, and why.
     Failed(String),
 }
 
 /// A run with the trace it has made so far.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
+    /// Of this run alone in the session; what the worker says of it carries the same number.
     pub id: RunId,
+    /// Where it comes from.
     pub origin: Origin,
+    /// What was recorded of it so far; of a recording all of it.
     pub trace: Trace,
+    /// How far the run is; a recording has finished.
     pub progress: RunProgress,
+    /// How far the trace is played; absent where it is shown whole.
     pub playback: Option<Playback>,
     /// What the user typed; absent where only token ids are known.
     pub prompt: Option<String>,
@@ -150,6 +158,7 @@ impl Run {
         Some(text.trim().to_owned()).filter(|text| !text.is_empty())
     }
 
+    /// Tokens of the prompt.
     pub fn prompt_len(&self) -> usize {
         self.trace.header.prompt.len()
     }
@@ -169,6 +178,7 @@ impl Run {
         self.prompt_len() + self.trace.steps.len().max(limit)
     }
 
+    /// Layers of the model; of a looped one its executions.
     pub fn layers(&self) -> usize {
         self.trace.layers()
     }
@@ -360,6 +370,7 @@ impl Run {
         }
     }
 
+    /// The settings it was asked with.
     pub fn settings(&self) -> &Settings {
         &self.trace.header.settings
     }
@@ -374,14 +385,17 @@ impl Run {
         segments::between(self.trace.header.boundaries.iter().copied())
     }
 
+    /// Whether it was recorded earlier.
     pub fn is_recording(&self) -> bool {
         matches!(self.origin, Origin::Recording(_))
     }
 
+    /// Whether more tokens are to come from the worker.
     pub fn is_running(&self) -> bool {
         self.progress == RunProgress::Running
     }
 
+    /// Whether tokens of the trace come on the screen by themselves.
     pub fn is_playing(&self) -> bool {
         self.playback.as_ref().is_some_and(|p| p.playing)
     }

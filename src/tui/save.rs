@@ -8,6 +8,7 @@ use crate::export::{ExportFormat, export};
 /// The dialog that asks for the file's name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SaveDialog {
+    /// The file's name; its end says what is written.
     pub edit: LineEdit,
     /// What was typed when there was such a file: accepting it once more replaces it.
     existing: Option<String>,

@@ -25,6 +25,7 @@ pub use file::{SessionError, path, read, write};
 /// Everything that comes back.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Session {
+    /// What the screen was set to.
     pub state: SessionState,
     /// The oldest first.
     pub runs: Vec<(SavedRun, Trace)>,
@@ -38,6 +39,7 @@ pub struct Session {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SessionState {
+    /// Of the next run.
     pub settings: Settings,
     /// The list of overrides as its file has it, for what is switched off.
     overrides: String,

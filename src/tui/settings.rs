@@ -12,19 +12,33 @@ use crate::trace::{Calibration, KvMode, NEUTRAL_DIAL, Scope, Settings};
 pub enum SettingsField {
     /// Not one of [`Settings`]: they are loaded at once.
     Routers,
+    /// [`Settings::scope`].
     Scope,
+    /// [`Settings::kv`].
     Kv,
+    /// [`Settings::dial`], or a mean depth where the dial was measured.
     Dial,
+    /// [`Settings::budget`]; empty for none.
     Budget,
+    /// [`Settings::program`]; empty for none.
     Program,
+    /// [`Settings::max_tokens`].
     MaxTokens,
+    /// `temperature` of [`Settings::sampling`].
     Temperature,
+    /// `top_k` of [`Settings::sampling`]; empty for all tokens.
     TopK,
+    /// `top_p` of [`Settings::sampling`]; empty for all tokens.
     TopP,
+    /// `repetition_penalty` of [`Settings::sampling`].
     RepetitionPenalty,
+    /// `seed` of [`Settings::sampling`].
     Seed,
+    /// [`Settings::shadow`], on or off.
     Shadow,
+    /// [`Settings::raw`], on or off.
     Raw,
+    /// [`Settings::ignore_eos`], on or off.
     IgnoreEos,
 }
 
@@ -33,10 +47,12 @@ pub enum SettingsField {
 pub struct FieldError {
     /// The character it is about, from 1, if any.
     pub column: Option<usize>,
+    /// What is wrong, and what was expected.
     pub message: String,
 }
 
 impl SettingsField {
+    /// Every field, in the order of the dialog.
     pub const ALL: [SettingsField; 15] = [
         SettingsField::Routers,
         SettingsField::Scope,
@@ -55,6 +71,7 @@ impl SettingsField {
         SettingsField::IgnoreEos,
     ];
 
+    /// What the dialog calls it.
     pub fn name(self) -> &'static str {
         match self {
             SettingsField::Routers => "routers",
@@ -314,6 +331,7 @@ pub fn step_dial(dial: f64, up: bool) -> f64 {
 pub struct SettingsDialog {
     /// Index into [`SettingsField::ALL`].
     pub row: usize,
+    /// The value of the selected field, while it is typed.
     pub edit: Option<LineEdit>,
     /// Opened for one field: accepting it closes the dialog.
     pub single: bool,
@@ -329,6 +347,7 @@ impl SettingsDialog {
         }
     }
 
+    /// The field of the selected row.
     pub fn field(&self) -> SettingsField {
         SettingsField::ALL[self.row.min(SettingsField::ALL.len() - 1)]
     }

@@ -31,7 +31,9 @@ pub struct StatsDialog {
 /// Statistics, and of what.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Counted {
+    /// The numbers, as `drllm-tui stats` gives them.
     pub report: TraceStatistics,
+    /// What the numbers are of.
     pub of: Of,
     /// Runs of other models than the report's, which are not in it.
     pub left_out: usize,
@@ -55,11 +57,13 @@ pub struct PromptBatch {
     pub name: String,
     /// Each with its line in the file.
     pub prompts: Vec<(usize, String)>,
+    /// Of every run of the file.
     pub settings: Settings,
     /// Prompts that ran to their end.
     pub done: usize,
     /// The run under way; absent at the end, and once it was stopped.
     pub run: Option<RunId>,
+    /// Of the prompts that ran to their end; absent before the first of them.
     pub aggregate: Option<Aggregate>,
 }
 

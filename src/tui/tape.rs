@@ -47,8 +47,9 @@ pub struct Tape {
     pub x: u16,
     /// Columns of a layer.
     pub cell: u16,
-    /// The first layer in sight, and how many are.
+    /// The first layer in sight.
     pub first_layer: usize,
+    /// How many layers are in sight.
     pub layers: usize,
     /// Columns of the bar of saved layers.
     pub bar: u16,

@@ -32,8 +32,10 @@ use crate::text::escape_controls;
 /// Why the screen cannot be shown.
 #[derive(Debug, Error)]
 pub enum TermError {
+    /// Standard output is no terminal.
     #[error("drllm-tui needs a terminal to draw on; in a pipe use `drllm-tui run`")]
     NoTerminal,
+    /// The terminal, or the system, refused.
     #[error("cannot set the terminal up: {0}")]
     SetUp(#[from] io::Error),
 }

@@ -37,8 +37,15 @@ const FILLED: [Role; 3] = [Role::Execute, Role::Dial, Role::Budget];
 /// Why a theme was refused.
 #[derive(Debug, Error)]
 pub enum ThemeError {
+    /// Neither a file of the user's nor a theme that ships has this name.
     #[error("there is no theme '{}': {hint}", crate::text::escape_controls(name))]
-    Unknown { name: String, hint: String },
+    Unknown {
+        /// As it was asked for; unescaped.
+        name: String,
+        /// The names there are, or the one that was probably meant.
+        hint: String,
+    },
+    /// The theme's file cannot be read, or is wrong.
     #[error(transparent)]
     File(#[from] ConfigError),
 }
@@ -46,8 +53,11 @@ pub enum ThemeError {
 /// How a role looks before the terminal is considered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Look {
+    /// The glyphs' colour; absent: that of what lies below.
     pub fg: Option<ThemeColor>,
+    /// The colour behind the glyphs; absent: that of what lies below.
     pub bg: Option<ThemeColor>,
+    /// Bold, dim, underlined and such, all of them together.
     pub modifiers: Modifier,
 }
 
@@ -102,10 +112,12 @@ impl Theme {
         }
     }
 
+    /// Its name, as [`Theme::load`] takes it.
     pub fn name(&self) -> &str {
         &self.name
     }
 
+    /// How many colours the terminal shows.
     pub fn tier(&self) -> ColorTier {
         self.tier
     }

@@ -15,7 +15,9 @@ const LINES: usize = 12;
 pub struct RouterTraining {
     /// How the model was named at the start; the default model if absent.
     pub model: Option<String>,
+    /// How much the next training is of.
     pub size: Size,
+    /// How far the last training is.
     pub state: TrainingState,
     /// What the command said last, the newest line at the end.
     pub lines: VecDeque<String>,
@@ -26,25 +28,33 @@ pub struct RouterTraining {
 /// How much is trained.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Size {
+    /// For a first look: few answers and steps.
     #[default]
     Quick,
+    /// The command's own numbers.
     Full,
 }
 
 /// How far the training is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TrainingState {
+    /// None was begun in this session.
     #[default]
     Idle,
+    /// The command is under way.
     Running,
     /// It was asked to end, and keeps what it has.
     Stopping,
+    /// It ended early, as asked; the same training goes on from there when it is started again.
     Stopped,
+    /// The command could not be started, or ended with an error.
     Failed,
+    /// The routers are there.
     Trained,
 }
 
 impl Size {
+    /// Both of them.
     pub const ALL: [Size; 2] = [Size::Quick, Size::Full];
 
     /// `quick` or `full`.

@@ -20,6 +20,7 @@ pub struct Transcript<'a> {
     pub len: usize,
     /// The first line in sight.
     pub top: usize,
+    /// Where the lines in sight are drawn: the pane without its border.
     pub area: Rect,
     /// The lines within reach, and the number of the first one.
     lines: Vec<Vec<Glyph<'a>>>,

@@ -19,9 +19,13 @@ pub const NOTICE_TIME: Duration = Duration::from_secs(6);
 /// Which pane hears the keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Focus {
+    /// The prompt editor.
     Prompt,
+    /// The answer, or the whole sequence.
     Answer,
+    /// The map, or the tape in its place.
     Map,
+    /// What is known of the selected cell.
     Detail,
 }
 
@@ -29,6 +33,7 @@ impl Focus {
     /// In the order of the Tab key, where they stand beside each other.
     pub const ALL: [Focus; 4] = [Focus::Prompt, Focus::Answer, Focus::Map, Focus::Detail];
 
+    /// As the pane's border and its tab have it.
     pub fn title(self) -> &'static str {
         match self {
             Focus::Prompt => "Prompt",
@@ -61,6 +66,7 @@ impl Focus {
 /// A cell of the map.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
+    /// From 0, the lowest.
     pub layer: usize,
     /// Position of the token, from 0 at the prompt's first one.
     pub token: usize,
@@ -69,14 +75,17 @@ pub struct Cursor {
 /// What the map's cells show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MapMode {
+    /// What was carried out: skip, execute or repeat.
     #[default]
     Decisions,
     /// Deciles of the greatest probability.
     Confidence,
+    /// Who decided: router, dial, budget, pin and others.
     DecidedBy,
 }
 
 impl MapMode {
+    /// The mode after this one; after the last comes the first.
     pub fn next(self) -> MapMode {
         match self {
             MapMode::Decisions => MapMode::Confidence,
@@ -85,6 +94,7 @@ impl MapMode {
         }
     }
 
+    /// In words, as the pane's title and session files have it.
     pub fn title(self) -> &'static str {
         match self {
             MapMode::Decisions => "decisions",
@@ -105,6 +115,7 @@ pub struct MapState {
     pub lens_shows: LensContents,
     /// Width of the lens' columns: narrow, middle or wide.
     pub lens_zoom: LensZoom,
+    /// What the cells show.
     pub mode: MapMode,
     /// Width of a column; chosen by the room there is if absent.
     pub zoom: Option<u16>,
@@ -145,13 +156,17 @@ pub enum LensContents {
 /// Width of a column of the lens map.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LensZoom {
+    /// 9 columns of the screen.
     #[default]
     Narrow,
+    /// 13 columns of the screen.
     Middle,
+    /// 20 columns of the screen.
     Wide,
 }
 
 impl LensZoom {
+    /// The width after this one; after the widest comes the narrowest.
     pub fn next(self) -> LensZoom {
         match self {
             LensZoom::Narrow => LensZoom::Middle,
@@ -182,7 +197,9 @@ pub enum Level {
 /// A message to the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
+    /// Whether it goes away by itself.
     pub level: Level,
+    /// In words; wrapped where it is drawn.
     pub text: String,
     /// When it was said.
     pub since: Duration,
@@ -194,13 +211,17 @@ pub struct Ui {
     pub area: Rect,
     /// Time since the start, as the last tick said.
     pub now: Duration,
+    /// How everything looks.
     pub theme: Theme,
+    /// Which key does what.
     pub keymap: Keymap<UiAction>,
-    /// Colours of the code in the answer and in the prompt.
+    /// Colours of the code in the answer.
     pub answer_code: Code,
+    /// Colours of the code in the prompt.
     pub prompt_code: Code,
     /// The first of two keys.
     pub pending_key: Option<Key>,
+    /// No spinners; recordings are shown whole.
     pub reduced_motion: bool,
     /// The selection in words, no borders and block characters.
     pub screen_reader: bool,
@@ -208,15 +229,19 @@ pub struct Ui {
     pub speed: Speed,
     /// Whether the unmodified answer stands under the one on the screen.
     pub twin: bool,
+    /// The pane that hears the keys.
     pub focus: Focus,
     /// The pane shown where there is room for one.
     pub folded: Focus,
+    /// The selected cell.
     pub cursor: Cursor,
     /// The other corner of the marked cells.
     pub mark: Option<Cursor>,
+    /// Whether the cursor goes on to every new token.
     pub follow: bool,
     /// How many less confident decisions were visited at the cursor's token.
     pub unsure: usize,
+    /// What part of the map is shown, and how.
     pub map: MapState,
     /// Sizes the user gave the panes.
     pub panes: Panes,
@@ -230,7 +255,9 @@ pub struct Ui {
     pub template: bool,
     /// Where the lines of the answer begin.
     pub lines: LineStarts,
+    /// The dialog over the panes, if one is open.
     pub overlay: Option<Overlay>,
+    /// The message to the user, if there is one.
     pub notice: Option<Notice>,
 }
 

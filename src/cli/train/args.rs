@@ -30,8 +30,10 @@ pub struct TrainArgs {
     /// Another way than layer routers from the records of a search
     #[arg(long, value_enum, conflicts_with_all = ["data", "ablate"])]
     pub method: Option<TrainMethod>,
+    /// Taken with `--method depth` alone.
     #[command(flatten)]
     pub depth: DepthArgs,
+    /// Taken with `--method polar` alone.
     #[command(flatten)]
     pub polar: PolarArgs,
     /// Questions with choices to learn from instead of records: a token verifier, for scope `token`
@@ -65,6 +67,7 @@ pub struct TrainArgs {
     /// Examples, texts or questions a step [default: 16]
     #[arg(long, value_name = "N", conflicts_with = "verifier_spans")]
     pub batch: Option<usize>,
+    /// Seed of everything that is drawn: what is held out, the weights at the start, the order of the examples
     #[arg(long, default_value_t = TrainSettings::default().seed)]
     pub seed: u64,
     /// Share of the examples held out to choose the best epoch by; with --verifier-spans only to report on, and 0 holds none
@@ -122,6 +125,7 @@ pub struct TrainArgs {
     /// Of the table of --ablate
     #[arg(long, value_enum, default_value_t, requires = "ablate")]
     pub format: ReportFormat,
+    /// The base model that the routers are for.
     #[command(flatten)]
     pub model: BaseModelArgs,
 }

@@ -178,7 +178,9 @@ pub fn most_answer(decoder: &Decoder, asked: usize) -> usize {
 /// A prompt and what the model wrote to it, without the end token.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Text {
+    /// Token ids, with what the chat template adds where there is one.
     pub prompt: Vec<u32>,
+    /// Token ids.
     pub answer: Vec<u32>,
 }
 

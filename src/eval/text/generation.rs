@@ -30,6 +30,7 @@ pub struct WrittenTexts {
     pub dial: Option<f64>,
     /// The mean depth that the dial was chosen for, if it was.
     pub asked: Option<f64>,
+    /// How many: one a prompt.
     pub texts: usize,
     /// Of all answers, without end tokens.
     pub tokens: usize,
@@ -40,7 +41,9 @@ pub struct WrittenTexts {
     /// exp of the mean −ln p(token | all before) under the whole model, with its 95 % interval by texts; absent where
     /// nothing was written.
     pub perplexity: Option<f64>,
+    /// The interval's lower end.
     pub perplexity_low: Option<f64>,
+    /// The interval's upper end.
     pub perplexity_high: Option<f64>,
     /// Of all runs of four tokens in an answer, those that stood there before.
     pub repeated_4grams: f64,

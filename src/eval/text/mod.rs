@@ -42,6 +42,7 @@ pub struct Reading {
 }
 
 impl Reading {
+    /// Tokens of the answer, each of which is counted.
     pub fn tokens(&self) -> usize {
         self.kl.len()
     }
@@ -62,6 +63,7 @@ pub fn routed(layers: usize) -> Range<usize> {
 pub enum TextMethod {
     /// Every layer.
     Full,
+    /// Routers in scope `token`, at a position of the dial.
     Routers,
     /// The same routers, and tokens leave nothing in layers that they skip.
     Ragged,
@@ -80,6 +82,7 @@ pub enum TextMethod {
 }
 
 impl TextMethod {
+    /// All methods, in the order of reports.
     pub const ALL: [TextMethod; 9] = [
         TextMethod::Full,
         TextMethod::Routers,
@@ -92,6 +95,7 @@ impl TextMethod {
         TextMethod::Influence,
     ];
 
+    /// As reports write it.
     pub fn name(self) -> &'static str {
         match self {
             TextMethod::Full => "full model",
@@ -122,6 +126,7 @@ impl Serialize for TextMethod {
 /// A policy on all texts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PolicyPoint {
+    /// Who decides.
     pub method: TextMethod,
     /// What distinguishes it from the method's other points, in words.
     pub setting: String,

@@ -10,7 +10,9 @@ use crate::program::Action;
 /// What the random numbers of a text are for: each purpose has its own.
 #[derive(Clone, Copy)]
 pub enum SeedPurpose {
+    /// Which layers each token leaves out.
     Random = 1,
+    /// The order in which programs are given to other tokens.
     Shuffle,
 }
 

@@ -22,7 +22,9 @@ pub struct RemovalOrder {
     pub kl: Vec<f64>,
     /// What each routable layer costs by itself: the layer, KL(full ‖ without it).
     pub alone: Vec<(usize, f64)>,
+    /// Texts that candidates were measured on.
     pub texts: usize,
+    /// Tokens of their answers.
     pub tokens: usize,
 }
 
@@ -87,6 +89,7 @@ pub struct Observed {
     /// Routable layers by their block influence, the least first: the mean over tokens of 1 − cos(h, B(h)) (ShortGPT,
     /// arXiv 2403.03853 §3.2).
     pub by_influence: Vec<usize>,
+    /// What the logit lens says at each layer of each token, for exits by confidence.
     pub lens: LensTable,
 }
 

@@ -14,9 +14,11 @@ use crate::trace::{CalibrationPoint, KvMode};
 /// One policy on all texts. Means are over the counted tokens, intervals of 95 % by the bootstrap over texts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TextRow {
+    /// Who decides.
     pub method: TextMethod,
     /// What distinguishes it from the method's other rows, in words.
     pub setting: String,
+    /// The routers' position of the dial, also of what is made of their programs; absent elsewhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dial: Option<f64>,
     /// The mean depth that the dial was chosen for.
@@ -27,35 +29,49 @@ pub struct TextRow {
     pub expected: Option<CalibrationPoint>,
     /// Executed layers of a token: mean, standard deviation, least and most.
     pub depth: f64,
+    /// Standard deviation over tokens.
     pub depth_sd: f64,
+    /// Of the token that ran the fewest layers.
     pub depth_least: usize,
+    /// Of the token that ran the most layers.
     pub depth_most: usize,
     /// KL(full ‖ policy) in nats a token.
     pub kl: f64,
+    /// The interval's lower end.
     pub kl_low: f64,
+    /// The interval's upper end.
     pub kl_high: f64,
+    /// In nats.
     pub kl_median: f64,
     /// Share of tokens with the same likeliest next token, 0 to 1.
     pub agreement: f64,
+    /// The interval's lower end.
     pub agreement_low: f64,
+    /// The interval's upper end.
     pub agreement_high: f64,
 }
 
 /// The routers at a position of the dial beside a control at the same mean depth.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ControlComparison {
+    /// The routers' position of the dial.
     pub dial: f64,
     /// Mean executed layers of the routers.
     pub depth: f64,
+    /// KL(full ‖ routers) in nats a token.
     pub kl: f64,
+    /// What the routers are compared with.
     pub control: TextMethod,
     /// Of the control: the routers' depth where it lies between two of its points, on a straight line between which it
     /// is taken; else that of the nearest point.
     pub control_depth: f64,
+    /// KL(full ‖ control) in nats a token, at `control_depth`.
     pub control_kl: f64,
     /// KL of the routers / KL of the control, with its 95 % interval; absent where the control changes nothing.
     pub ratio: Option<f64>,
+    /// The interval's lower end.
     pub ratio_low: Option<f64>,
+    /// The interval's upper end.
     pub ratio_high: Option<f64>,
     /// Two-sided paired permutation test of the difference in KL, by texts.
     pub p: f64,
@@ -64,32 +80,47 @@ pub struct ControlComparison {
 /// What was measured on.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MeasuredTexts {
+    /// Where the answers come from.
     pub kind: TextOrigin,
+    /// Paths of the files with prompts or texts; where none were given, what was taken instead, in words.
     pub files: Vec<String>,
+    /// How many were measured.
     pub texts: usize,
     /// Counted tokens: those of the answers, each judged by what it says comes next.
     pub tokens: usize,
     /// Prompts that leave no room in the model's context, and answers of too few tokens: neither is measured.
     pub passed_over_long: usize,
+    /// Answers of too few tokens.
     pub passed_over_short: usize,
+    /// Most tokens of an answer that were asked for.
     pub answer_tokens: usize,
     /// At which the model wrote its answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
+    /// Of the texts' choice, of what the model draws, and of controls and intervals.
     pub seed: u64,
 }
 
 /// All of a measurement.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TextReport {
+    /// Of this program.
     pub version: String,
+    /// The model's name.
     pub model: String,
+    /// What identifies its weights, hexadecimal.
     pub model_sha256: String,
+    /// L; of a looped model its executions.
     pub layers: usize,
+    /// Whether the model ran in exact f32 arithmetic.
     pub exact: bool,
+    /// The routers' name.
     pub routers: String,
+    /// Of the routers' file, hexadecimal.
     pub routers_sha256: String,
+    /// What tokens leave in layers that they skip.
     pub kv: KvMode,
+    /// On what texts.
     #[serde(rename = "text")]
     pub measured: MeasuredTexts,
     /// How the best static program was chosen.
@@ -98,7 +129,9 @@ pub struct TextReport {
     /// The layers that block influence leaves out, in turn.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub influence: Vec<usize>,
+    /// Method by method, the deepest first.
     pub rows: Vec<TextRow>,
+    /// The routers' rows beside every control, the deepest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub comparisons: Vec<ControlComparison>,
     /// What the whole model and the routers wrote by themselves.

@@ -26,19 +26,24 @@ const EXITS: usize = 3;
 
 /// What a measurement needs beside its texts.
 pub struct TextSweep<'a> {
+    /// The model's blocks.
     pub decoder: &'a Decoder,
+    /// Absent where only the static controls are chosen; [`sweep`] refuses that.
     pub routers: Option<&'a dyn Router>,
     /// What tokens leave in layers that they skip.
     pub kv: KvMode,
     /// Texts read at once. Changes no result.
     pub threads: usize,
+    /// Ends the measurement.
     pub stop: &'a AtomicBool,
+    /// Of random layers, of shuffled programs, and of the intervals of what is written.
     pub seed: u64,
 }
 
 /// A position of the dial that is measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DialPosition {
+    /// −1 to 1.
     pub dial: f64,
     /// The mean depth that it was chosen for, if it was.
     pub depth: Option<f64>,
@@ -49,6 +54,7 @@ pub struct DialPosition {
 /// What all policies came to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sweep {
+    /// One a method and setting.
     pub points: Vec<PolicyPoint>,
     /// How the static programs were chosen, where controls were asked for.
     pub removal: Option<RemovalOrder>,

@@ -27,17 +27,20 @@ pub enum TextOrigin {
 /// How many texts, and how they are made.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
+    /// Most texts.
     pub texts: usize,
     /// Most tokens of an answer; longer ones are cut.
     pub answer_tokens: usize,
     /// At which the model draws its own answers; 0 is greedy.
     pub temperature: f64,
+    /// Of the order in which prompts are taken, and of what is drawn after each.
     pub seed: u64,
 }
 
 /// Texts, and what did not become one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HeldOut {
+    /// At least one token each of prompt and answer.
     pub texts: Vec<Text>,
     /// The prompt's index, which seeds what is drawn after it.
     pub indices: Vec<usize>,

@@ -41,6 +41,7 @@ impl Architecture {
         Architecture::Gemma3,
     ];
 
+    /// In traces, and in GGUF's `general.architecture`.
     pub fn name(self) -> &'static str {
         match self {
             Architecture::Llama => "llama",
@@ -80,15 +81,20 @@ impl Architecture {
 /// Long-context scaling of RoPE frequencies.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum RopeScaling {
+    /// Frequencies as they are.
     #[default]
     None,
     /// All positions divided by the factor.
     Linear(f64),
     /// Llama 3.1: low frequencies divided by `factor`, high ones kept, smooth in between.
     Llama3 {
+        /// What low frequencies are divided by.
         factor: f64,
+        /// Frequencies are low where their wavelength is over `original_context` / `low_freq_factor`.
         low_freq_factor: f64,
+        /// Frequencies are high where their wavelength is below `original_context` / `high_freq_factor`.
         high_freq_factor: f64,
+        /// Positions that the model was trained with before it was scaled.
         original_context: usize,
     },
     /// A divisor for each frequency, as GGUF's `rope_freqs.weight` has it.
@@ -105,6 +111,7 @@ pub enum Activation {
     Gelu,
     /// The same by the hyperbolic tangent, which is a little less exact.
     GeluTanh,
+    /// max(x, 0)
     Relu,
 }
 
@@ -137,35 +144,49 @@ pub struct Sliding {
 /// Where a decoder's blocks compute otherwise than Llama's.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Details {
+    /// Of the gate.
     pub activation: Activation,
     /// What scores are multiplied with; 1/√head_dim where absent.
     pub attention_scale: Option<f64>,
     /// What embeddings are multiplied with.
     pub embedding_scale: Option<f64>,
+    /// Absent where all layers see all tokens before.
     pub sliding: Option<Sliding>,
 }
 
 /// Shape and constants of a decoder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelConfig {
+    /// Which kind of block it has.
     pub architecture: Architecture,
+    /// L; of a looped model its executions.
     pub layers: usize,
+    /// Width of the hidden states, d.
     pub hidden_size: usize,
+    /// Width of the feed-forward.
     pub intermediate_size: usize,
+    /// Query heads.
     pub heads: usize,
     /// Key/value heads; fewer than `heads` under grouped-query attention.
     pub kv_heads: usize,
+    /// Width of one head.
     pub head_dim: usize,
+    /// Tokens that have an embedding.
     pub vocab_size: usize,
     /// Greatest number of positions.
     pub context: usize,
+    /// Added to the mean square in RMS norms.
     pub rms_norm_eps: f64,
+    /// Base of RoPE's frequencies.
     pub rope_theta: f64,
+    /// What becomes of RoPE's frequencies.
     pub rope_scaling: RopeScaling,
     /// GGUF files of `llama` hold query and key rows so that RoPE turns neighbouring pairs;
     /// elsewhere it turns the two halves of a head.
     pub rope_interleaved: bool,
+    /// Whether the head is the embeddings.
     pub tied_embeddings: bool,
+    /// Where blocks compute otherwise than Llama's.
     pub details: Details,
 }
 

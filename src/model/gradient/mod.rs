@@ -89,6 +89,7 @@ struct Norm {
 /// Keys and values of one pass of the tokens before, (kv_heads, tokens, head_dim) each, in 16 bits.
 #[derive(Clone, Debug, Default)]
 pub struct Past {
+    /// How many there are.
     pub tokens: usize,
     keys: Vec<f16>,
     values: Vec<f16>,

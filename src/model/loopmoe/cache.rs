@@ -10,6 +10,7 @@ use super::ops::causal_softmax;
 /// The n-th time that a token runs (layer, iteration): every one has slots of its own (spec §2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pass {
+    /// Which layer, in which iteration.
     pub execution: LoopExecution,
     /// From 0; above it where a path names an execution more than once.
     pub occurrence: usize,

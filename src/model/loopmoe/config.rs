@@ -6,8 +6,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the LoopMoE config's {field} is {found}: expected {expected}")]
 pub struct LoopMoeConfigError {
+    /// Its name in [`LoopMoeConfig`].
     pub field: &'static str,
+    /// Its value.
     pub found: String,
+    /// In words.
     pub expected: String,
 }
 
@@ -17,6 +20,7 @@ pub struct LoopMoeConfigError {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoopMoeConfig {
+    /// Words that have an embedding, and rows of the head.
     pub vocab_size: usize,
     /// d
     pub hidden_size: usize,
@@ -28,7 +32,9 @@ pub struct LoopMoeConfig {
     pub iterations: usize,
     /// Layers after the loop.
     pub suffix_layers: usize,
+    /// Heads of the attention in every layer.
     pub num_attention_heads: usize,
+    /// Width of the latents that queries are made of.
     pub q_lora_rank: usize,
     /// Width of the latents that keys and values are made of.
     pub kv_lora_rank: usize,
@@ -36,17 +42,23 @@ pub struct LoopMoeConfig {
     pub qk_nope_head_dim: usize,
     /// Width of a head's query with RoPE, and of the one key with RoPE that all heads share.
     pub qk_rope_head_dim: usize,
+    /// Width of a head's value.
     pub v_head_dim: usize,
+    /// Base of RoPE's frequencies.
     pub rope_theta: f64,
     /// Width of the first layer's dense feed-forward.
     pub intermediate_size: usize,
     /// Width of one expert.
     pub moe_intermediate_size: usize,
+    /// Experts of a layer that its router chooses from.
     pub n_routed_experts: usize,
+    /// Experts of a layer that every token runs, as one feed-forward of their joint width.
     pub n_shared_experts: usize,
+    /// Experts that a token runs of those that the router chooses from.
     pub num_experts_per_tok: usize,
     /// Width of IterAdaLN's condition; 0 gives the body plain pre-norms (the ablation "loop only").
     pub iter_condition_size: usize,
+    /// Added to the mean square in RMS norms.
     pub rms_norm_eps: f64,
 }
 
@@ -68,8 +80,11 @@ pub struct LoopExecution {
 /// Where in the model a layer stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LayerPart {
+    /// Before the loop.
     Prefix,
+    /// In the loop.
     Body,
+    /// After the loop.
     Suffix,
 }
 
@@ -84,6 +99,7 @@ impl LoopMoeConfig {
         self.prefix_layers + self.body_layers * iterations + self.suffix_layers
     }
 
+    /// In which part a layer with weights of its own stands.
     pub fn part(&self, layer: usize) -> LayerPart {
         match layer {
             l if l < self.prefix_layers => LayerPart::Prefix,

@@ -211,6 +211,7 @@ impl Mla {
 pub struct Modulation {
     /// (batch, tokens, d)
     pub gamma: Tensor,
+    /// (batch, tokens, d)
     pub beta: Tensor,
     /// What gates the attention branch, one number a token (batch, tokens, 1); none on the mixture of experts.
     pub alpha: Option<Tensor>,
@@ -275,6 +276,7 @@ enum FeedForward {
 pub struct Seen<'a> {
     /// Among the path that is run.
     pub index: usize,
+    /// Where it leaves its latents.
     pub pass: Pass,
     /// h, what enters: (batch, tokens, d)
     pub before: &'a Tensor,
@@ -286,6 +288,7 @@ pub struct Seen<'a> {
     pub routing: Option<&'a Routing>,
     /// IterAdaLN of the attention and of the mixture of experts, in the body alone.
     pub attention: Option<&'a Modulation>,
+    /// IterAdaLN of the mixture of experts.
     pub moe: Option<&'a Modulation>,
 }
 
@@ -433,6 +436,7 @@ impl LoopMoe {
         })
     }
 
+    /// Sizes, with the number of iterations that a forward pass runs.
     pub fn config(&self) -> &LoopMoeConfig {
         &self.config
     }

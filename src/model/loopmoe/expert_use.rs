@@ -18,6 +18,7 @@ pub struct ExpertUse {
 /// IterAdaLN at one token: (1 + γ) ⊙ x/rms(x) + β, and α in front of the attention.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ModulationSize {
+    /// None of the mixture of experts, which has no gate.
     pub alpha: Option<f32>,
     /// Root mean square over the width.
     pub gamma: f32,

@@ -44,6 +44,7 @@ struct Header {
 /// How weights are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Stored {
+    /// As they are trained
     F32,
     /// Half as large; the selection bias stays f32
     F16,
@@ -51,12 +52,15 @@ pub enum Stored {
 
 /// A model from a file.
 pub struct LoopMoeFile {
+    /// The weights, on the device that was asked for.
     pub model: LoopMoe,
+    /// What its tokens stand for.
     pub words: WordList,
     /// The settings of its training, as that wrote them.
     pub training: serde_json::Value,
     /// The type of its matrices in the file: `F32`, `F16`, `BF16`.
     pub stored: &'static str,
+    /// Of the file.
     pub bytes: usize,
 }
 

@@ -13,6 +13,7 @@ pub enum Initialisation {
     Normal(f64),
     /// Gains of norms.
     Ones,
+    /// Biases, and what shall change nothing at the start.
     Zeros,
     /// The routers' selection bias, which is nudged towards balance and has no gradient.
     Bias,
@@ -21,12 +22,16 @@ pub enum Initialisation {
 /// One weight of a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameter {
+    /// In a file, like `model.norm.weight`.
     pub name: String,
+    /// As safetensors have it: of a matrix (outputs, inputs).
     pub shape: Vec<usize>,
+    /// What it begins as.
     pub start: Initialisation,
 }
 
 impl Parameter {
+    /// How many numbers it has.
     pub fn count(&self) -> usize {
         self.shape.iter().product()
     }

@@ -16,6 +16,7 @@ const WORDS: &str = "<s> . = , ; : + - * < ( ) [ ] { } 0 1 2 3 4 5 6 7 8 9 a b c
     word.escape_debug()
 )]
 pub struct UnknownWord {
+    /// As it stands in the text.
     pub word: String,
     known: usize,
     hint: &'static str,
@@ -41,10 +42,12 @@ impl WordList {
         (fits && words.iter().any(|w| w == START) && words.iter().any(|w| w == END)).then_some(WordList(words))
     }
 
+    /// All words, by id.
     pub fn list(&self) -> &[String] {
         &self.0
     }
 
+    /// How many there are.
     pub fn count(&self) -> usize {
         self.0.len()
     }

@@ -117,13 +117,19 @@ pub struct RouterTensors {
 
 /// A token and what it comes after.
 pub struct TokenRequest<'a> {
+    /// In the vocabulary.
     pub id: u32,
+    /// In the sequence, from 0.
     pub position: usize,
+    /// What the tokens before it left; the token's own is added.
     pub cache: &'a mut KvCache,
+    /// What the token leaves in layers that it does not run.
     pub mode: KvMode,
     /// Layers that the token before did not run.
     pub left_out: &'a [bool],
+    /// What is settled beforehand.
     pub rules: &'a TokenRules<'a>,
+    /// Asked at layers that are not settled; absent only where all are.
     pub routers: Option<&'a RouterTensors>,
 }
 

@@ -73,25 +73,44 @@ fn is_end(name: &str, has: &dyn Fn(&str) -> bool) -> bool {
     }
 }
 
+/// Why there is no tokenizer, or why it refuses a text.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
+    /// The file's tokenizer is damaged or incomplete.
     #[error(
         "the tokenizer cannot be built from {from}: {reason}; get the model again, or use a copy with a tokenizer.json"
     )]
-    Build { from: String, reason: String },
+    Build {
+        /// The file, escaped.
+        from: String,
+        /// What is missing or wrong.
+        reason: String,
+    },
     #[error(
         "{from} uses the tokenizer \"{found}\"; supported are {supported}; \
          a Hugging Face folder of the same model, with its tokenizer.json, works with any"
     )]
+    /// The model has a kind of tokenizer that is not supported.
     Unsupported {
+        /// The file, escaped.
         from: String,
+        /// Which kind, escaped.
         found: String,
+        /// Those that are, in words.
         supported: String,
     },
+    /// The tokenizer fails on a text.
     #[error("the tokenizer of {from} cannot take this text: {reason}")]
-    Encode { from: String, reason: String },
+    Encode {
+        /// The file, escaped.
+        from: String,
+        /// What the tokenizer says.
+        reason: String,
+    },
+    /// The file that it is made of cannot be opened.
     #[error(transparent)]
     Gguf(#[from] GgufError),
+    /// The LoopMoE file that it is made of cannot be read.
     #[error(transparent)]
     LoopMoe(#[from] anyhow::Error),
 }

@@ -26,6 +26,7 @@ pub struct Logits {
 }
 
 impl Logits {
+    /// Whether all logits are finite numbers.
     pub fn is_finite(&self) -> bool {
         let operations = self.operations.iter().flatten();
         self.boundaries.iter().chain(operations).all(|x| x.is_finite())

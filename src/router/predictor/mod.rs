@@ -30,11 +30,13 @@ pub const METHOD: &str = crate::trace::PREDICTOR;
 /// A trained predictor.
 #[derive(Clone, Debug)]
 pub struct Predictor {
+    /// What reads a question's features.
     pub network: Network,
     /// Layers of the standard program that a question runs through before it is read: 0 are its embeddings.
     pub feature_layer: usize,
     /// What the checkpoint says of itself, as [`RouterSet::metadata`](super::RouterSet::metadata), and `feature_layer`.
     pub metadata: HashMap<String, String>,
+    /// What traces say of it.
     pub info: RouterInfo,
 }
 

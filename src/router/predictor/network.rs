@@ -32,6 +32,7 @@ pub struct PredictorShape {
     pub layers: usize,
     /// Size of the token features.
     pub inputs: usize,
+    /// Width of the network, [`WIDTH`] as a rule; a multiple of [`HEADS`].
     pub width: usize,
 }
 
@@ -109,6 +110,7 @@ struct Encoder {
 /// The network with its tensors, in f32 on the CPU. Gradients flow through it where they are variables.
 #[derive(Clone, Debug)]
 pub struct Network {
+    /// Sizes of its tensors.
     pub shape: PredictorShape,
     tensors: Vec<Tensor>,
     projection: Linear,

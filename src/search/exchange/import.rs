@@ -22,6 +22,7 @@ const QUOTED: usize = 60;
 /// Records from another layout, and what is not among them.
 #[derive(Debug)]
 pub struct Imported {
+    /// What holds for all of them.
     pub header: RecordHeader,
     /// In the order of the questions.
     pub examples: Vec<ExampleRecord>,

@@ -26,6 +26,7 @@ pub enum Layout {
 }
 
 impl Layout {
+    /// As the command line and imported records name it.
     pub fn name(self) -> &'static str {
         match self {
             Layout::Drllm => "drllm",
@@ -37,6 +38,7 @@ impl Layout {
 /// Records in another layout.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Exported {
+    /// The whole file.
     pub json: Value,
     /// Questions in it.
     pub written: usize,
@@ -55,9 +57,11 @@ pub fn export(file: &RecordFile, layout: Layout) -> Exported {
 /// A file in another layout, its samples not yet matched to questions.
 #[derive(Debug)]
 pub struct Foreign {
+    /// Which layout the file is in.
     pub layout: Layout,
     /// The model's name, as the file gives it.
     pub model: Option<String>,
+    /// Of the search that made it.
     pub settings: Stated,
     /// Each sample, or what is wrong with it, naming it.
     pub samples: Vec<Result<Sample>>,
@@ -66,9 +70,13 @@ pub struct Foreign {
 /// The settings of the search, where a file states them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stated {
+    /// Simulations a question.
     pub simulations: Option<usize>,
+    /// c of the UCB.
     pub exploration: Option<f64>,
+    /// λ of the UCB.
     pub length_penalty: Option<f64>,
+    /// Probability of going to a random child instead of the best.
     pub random_child: Option<f64>,
 }
 
@@ -77,14 +85,17 @@ pub struct Stated {
 pub struct Sample {
     /// `sample 3`, from 1.
     pub name: String,
+    /// The question's id; Dr.LLM's layout has none.
     pub id: Option<String>,
     /// The question, or the whole prompt with it.
     pub question: Option<String>,
+    /// PoLar's right answer; in Dr.LLM's layout what the model wrote.
     pub answer: Option<String>,
     /// Whether the standard program is right, where it is said.
     pub baseline: Option<bool>,
     /// Layers in execution order.
     pub right: Vec<Vec<usize>>,
+    /// Layers in execution order; Dr.LLM's layout has none.
     pub wrong: Vec<Vec<usize>>,
 }
 

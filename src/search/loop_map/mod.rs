@@ -29,7 +29,9 @@ pub use report::{MapReport, ReportSettings};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "(usize, usize)", into = "(usize, usize)")]
 pub struct Cell {
+    /// From 0.
     pub first: usize,
+    /// Not before `first`.
     pub last: usize,
 }
 
@@ -129,6 +131,7 @@ const LEAST: f64 = -1000.0;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "(u8, f64, f64)", into = "(u8, f64, f64)")]
 pub struct CellScore {
+    /// Whether the answer is right.
     pub correct: bool,
     /// How far the right choice's score is above the best other; of a written answer 1 or −1.
     pub margin: f64,

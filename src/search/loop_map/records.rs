@@ -23,15 +23,21 @@ const WORDS: FileWords = FileWords {
 /// What holds for all lines of a file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MapHeader {
+    /// [`FORMAT`] of the program that wrote the file.
     pub format: u32,
+    /// The name of the file of questions, without its ending.
     pub task: String,
     /// Of the file of questions.
     pub data_sha256: String,
+    /// The model's name.
     pub model: String,
+    /// What identifies its weights, hexadecimal.
     pub model_sha256: String,
+    /// L; of a looped model its executions.
     pub layers: usize,
     /// Whether the model ran in exact f32 arithmetic.
     pub exact: bool,
+    /// How answers were judged.
     pub scoring: Scoring,
     /// How the model wrote its answers; absent where choices were scored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -52,7 +58,9 @@ impl MapHeader {
 /// What a question of the map came to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QuestionScores {
+    /// The question's id.
     pub id: String,
+    /// Under the standard program.
     pub standard: CellScore,
     /// In the order of [`MapHeader::cells`].
     pub cells: Vec<CellScore>,
@@ -61,9 +69,13 @@ pub struct QuestionScores {
 /// What a question of another file came to under chosen cells.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TransferScores {
+    /// The other file's name, without its ending.
     pub task: String,
+    /// Of the other file.
     pub data_sha256: String,
+    /// The cells that were run, in the order of `scores`.
     pub chosen: Vec<Cell>,
+    /// Of the question: one for each of `chosen`.
     #[serde(flatten)]
     pub scores: QuestionScores,
 }
@@ -79,7 +91,9 @@ enum Line {
 /// What a file holds already.
 #[derive(Debug, Default, PartialEq)]
 pub struct Done {
+    /// Of the map, in the order of the questions.
     pub questions: Vec<QuestionScores>,
+    /// Of other files' questions.
     pub transfers: Vec<TransferScores>,
 }
 

@@ -16,6 +16,7 @@ pub const SMALL_P: f64 = 0.05;
 /// How the report is made of the scores.
 #[derive(Clone, Copy, Debug)]
 pub struct ReportSettings {
+    /// What differences are taken in.
     pub measure: Measure,
     /// Cells chosen on half of the questions, listed, and taken to other questions, at most.
     pub best: usize,
@@ -26,6 +27,7 @@ pub struct ReportSettings {
 /// A difference to the standard program on the same questions.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Difference {
+    /// Over the questions, in the report's measure.
     pub mean: f64,
     /// 95 %, by the bootstrap over questions; none of fewer than [`FEWEST`].
     pub interval: Option<(f64, f64)>,
@@ -61,7 +63,9 @@ pub enum Shade {
 /// Half of the questions each: chosen on the first, tested on the second.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Halves {
+    /// Mean difference on the half on which cells were chosen.
     pub chosen_on: f64,
+    /// Mean difference on the other half.
     pub tested_on: f64,
     /// Of the second, corrected for the number of cells chosen.
     pub p: f64,
@@ -77,28 +81,38 @@ impl Halves {
 /// One cell.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CellReport {
+    /// Which block.
     pub cell: Cell,
+    /// The program that runs it twice.
     pub program: Program,
+    /// Share of right answers, 0 to 1.
     pub accuracy: f64,
+    /// Mean of how far the right choice's score is above the best other.
     pub margin: f64,
+    /// Mean score of the right choice.
     pub log_likelihood: f64,
     /// In the measure.
     pub difference: Difference,
     /// Questions that became right, or wrong.
     pub fixed: usize,
+    /// Questions that became wrong.
     pub broken: usize,
     /// Corrected for looking at all cells.
     pub p: f64,
     /// Of cells that were chosen on the first half.
     pub halves: Option<Halves>,
+    /// Whether it was chosen on one half of the questions and is better on the other.
     pub survives: bool,
 }
 
 /// Chosen cells on the questions of another file.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TransferReport {
+    /// The other file's name, without its ending.
     pub task: String,
+    /// Asked of it.
     pub questions: usize,
+    /// The standard program's mean in the measure.
     pub standard: f64,
     /// One for each of [`MapReport::chosen`].
     pub cells: Vec<TransferCell>,
@@ -107,6 +121,7 @@ pub struct TransferReport {
 /// One cell there.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct TransferCell {
+    /// To the standard program, in the measure.
     pub difference: Difference,
     /// Corrected for the number of cells.
     pub p: f64,
@@ -115,20 +130,29 @@ pub struct TransferCell {
 /// The whole.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MapReport {
+    /// The model's name.
     pub model: String,
+    /// L; of a looped model its executions.
     pub layers: usize,
+    /// Of the second time that a block runs; 1 is whole.
     pub damping: f64,
+    /// The name of the file of questions, without its ending.
     pub task: String,
+    /// Asked of it.
     pub questions: usize,
+    /// What differences are taken in.
     pub measure: Measure,
     /// The standard program.
     pub accuracy: f64,
+    /// The standard program's: how far the right choice's score is above the best other, mean.
     pub margin: f64,
+    /// The standard program's mean score of the right choice.
     pub log_likelihood: f64,
     /// In the order of [`MapHeader::cells`].
     pub cells: Vec<CellReport>,
     /// Indices of cells that go to other questions: those that survive, or else the best.
     pub chosen: Vec<usize>,
+    /// One a file of other questions.
     pub transfers: Vec<TransferReport>,
 }
 

@@ -15,6 +15,7 @@ const MOST_NAMED: usize = 8;
 /// A whole search, put together from its shards.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Merged<'a> {
+    /// That of the shards, without `part`.
     pub header: RecordHeader,
     /// In the order of the questions.
     pub examples: Vec<&'a ExampleRecord>,

@@ -26,15 +26,21 @@ pub const FORMAT: u32 = 1;
 /// What holds for all records of a file. Files whose headers differ were not made alike.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RecordHeader {
+    /// [`FORMAT`] of the program that wrote the file.
     pub format: u32,
+    /// The name of the file of questions, without its ending.
     pub task: String,
     /// Of the file of questions.
     pub data_sha256: String,
+    /// The model's name.
     pub model: String,
+    /// What identifies its weights, hexadecimal.
     pub model_sha256: String,
+    /// L; of a looped model its executions.
     pub layers: usize,
     /// Whether the model ran in exact f32 arithmetic.
     pub exact: bool,
+    /// How answers were judged.
     pub scoring: Scoring,
     /// How the model wrote its answers; absent where choices were scored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -45,6 +51,7 @@ pub struct RecordHeader {
     /// The layout these records were imported from: what that does not hold is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imported: Option<String>,
+    /// The numbers of the search.
     #[serde(flatten)]
     pub settings: SearchSettings,
 }
@@ -52,6 +59,7 @@ pub struct RecordHeader {
 /// One shard of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SearchShard {
+    /// Which one, of how many.
     pub shard: Shard,
     /// Of the whole search.
     pub questions: usize,
@@ -76,6 +84,7 @@ impl RecordHeader {
 /// A program and the margin of the right choice under it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScoredProgram {
+    /// What the question was run under.
     pub program: Program,
     /// Unknown in records that were imported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -86,7 +95,9 @@ pub struct ScoredProgram {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Gold {
+    /// The right choice, from 0.
     Index(usize),
+    /// The number or the mathematics.
     Text(String),
 }
 
@@ -102,13 +113,18 @@ impl From<&Answer> for Gold {
 /// What the search found for one question.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExampleRecord {
+    /// The question's.
     pub id: String,
+    /// As in the header.
     pub task: String,
+    /// Without choices.
     pub question: String,
     /// None where the model writes its answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub choices: Vec<String>,
+    /// What is right.
     pub answer: Gold,
+    /// As in the header.
     pub model: String,
     /// Whether the standard program is right.
     pub baseline: bool,
@@ -118,11 +134,14 @@ pub struct ExampleRecord {
     pub right: Vec<ScoredProgram>,
     /// All others that were evaluated.
     pub wrong: Vec<ScoredProgram>,
+    /// How many were carried out; in imported records how many programs there are beside the standard one.
     pub simulations: usize,
+    /// As in the header.
     pub seed: u64,
 }
 
 impl ExampleRecord {
+    /// What a search of `question` found, under the settings of `header`.
     pub fn new(question: &Question, header: &RecordHeader, result: &SearchResult) -> Self {
         let scored = |correct: bool| {
             let programs = result.evaluated.iter().filter(move |(_, e)| e.correct == correct);
@@ -202,8 +221,11 @@ pub fn write_records<'a>(
 /// The records of one file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecordFile {
+    /// Where it was read from.
     pub path: PathBuf,
+    /// What holds for all of its records.
     pub header: RecordHeader,
+    /// In the order of the file.
     pub examples: Vec<ExampleRecord>,
 }
 

@@ -42,6 +42,7 @@ pub struct DepthSettings {
     pub answer_tokens: usize,
     /// At which the answers are drawn.
     pub temperature: f64,
+    /// Of the training.
     pub steps: usize,
     /// Texts a step.
     pub batch: usize,
@@ -49,6 +50,7 @@ pub struct DepthSettings {
     pub width: usize,
     /// Greatest learning rate, falling to 0 along half a cosine.
     pub learning_rate: f64,
+    /// Steps of linear warm-up.
     pub warm_up: usize,
     /// λ, the price of a layer in nats at the neutral dial.
     pub price: f64,
@@ -58,6 +60,7 @@ pub struct DepthSettings {
     pub noise: f64,
     /// Mean depth at the neutral dial, as a share of the layers.
     pub neutral_share: f64,
+    /// Of the texts, of the routers' first parameters, and of the training.
     pub seed: u64,
 }
 

@@ -22,8 +22,11 @@ const NEVER: f32 = -1e9;
 /// Sizes of the routers of all routed layers, and where each one's parameters lie.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DepthShape {
+    /// Of the model; [`routed`] of them have a router.
     pub layers: usize,
+    /// Width of the states that routers read.
     pub hidden_size: usize,
+    /// Of a router's hidden layer.
     pub width: usize,
     ones: Vec<f32>,
 }
@@ -50,6 +53,7 @@ struct Parts<'a> {
 }
 
 impl DepthShape {
+    /// The routers of a model of so many layers.
     pub fn new(layers: usize, hidden_size: usize, width: usize) -> Self {
         DepthShape {
             layers,

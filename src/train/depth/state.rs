@@ -13,23 +13,30 @@ use crate::train::state::{damaged, load_vectors, save_vectors};
 /// What a training depends on. Where it differs, nothing can be gone on with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DepthKey {
+    /// Version of the layout of this file and of what a step computes.
     pub format: u32,
+    /// The numbers of the training.
     #[serde(flatten)]
     pub settings: DepthSettings,
+    /// What identifies the model's weights, hexadecimal.
     pub model_sha256: String,
     /// Of a loop that runs more or less often than in its training.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iterations: Option<usize>,
+    /// Of the prompts that texts were written to, hexadecimal.
     pub prompts_sha256: String,
     /// Of the checkpoint that the training begins with.
     pub from_sha256: Option<String>,
+    /// Whether the model ran in exact f32 arithmetic.
     pub exact: bool,
 }
 
 /// Parameters and Adam's moments after some steps. What comes next follows from seed and step.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DepthState {
+    /// Of all routers, see [`DepthShape`](super::routers::DepthShape).
     pub parameters: Vec<f32>,
+    /// Moments of the parameters.
     pub adam: AdamW,
     /// One a step.
     pub reports: Vec<DepthStepReport>,

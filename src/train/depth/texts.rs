@@ -21,6 +21,7 @@ const WORDS: FileWords = FileWords {
 /// The texts of a training.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Texts {
+    /// Those that routers learn from.
     pub training: Vec<Text>,
     /// Of prompts that no training text has.
     pub held_out: Vec<Text>,

@@ -30,7 +30,9 @@ const LEAST_NOISE: f64 = 0.2;
 /// What one step came to, over the tokens of its texts and before its change.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DepthStepReport {
+    /// From 1.
     pub step: usize,
+    /// Of this step.
     pub learning_rate: f64,
     /// KL and the price of the executed layers above the least depth, in nats a token.
     pub loss: f64,
@@ -38,7 +40,9 @@ pub struct DepthStepReport {
     pub kl: f64,
     /// Share of tokens with the same likeliest next token.
     pub agreement: f64,
+    /// Mean executed layers of a token.
     pub depth: f64,
+    /// Of the answers of the step's texts.
     pub tokens: usize,
 }
 
@@ -47,16 +51,23 @@ pub struct DepthStepReport {
 pub struct ThresholdMeasures {
     /// o
     pub offset: f64,
+    /// Mean executed layers of a token.
     pub depth: f64,
+    /// KL(full ‖ routed) in nats a token.
     pub kl: f64,
+    /// Share of tokens with the same likeliest next token, 0 to 1.
     pub agreement: f64,
 }
 
 /// What is trained, and on what.
 pub struct DepthJob<'a> {
+    /// Teacher and student.
     pub model: &'a FrozenModel<'a>,
+    /// Those that are learnt from, and those held out.
     pub texts: &'a Texts,
+    /// The numbers of the training.
     pub settings: &'a DepthSettings,
+    /// What a state on the disk has to agree with.
     pub key: &'a DepthKey,
     /// Texts read at once. Changes no result.
     pub threads: usize,
@@ -70,6 +81,7 @@ pub struct DepthJob<'a> {
 pub struct TrainedDepth {
     shape: DepthShape,
     parameters: Vec<f32>,
+    /// One a step.
     pub reports: Vec<DepthStepReport>,
 }
 

@@ -85,6 +85,7 @@ pub(super) fn checksum(hash: Sha256) -> u64 {
 }
 
 impl FeatureFile {
+    /// What the features depend on.
     pub fn key(&self) -> &FeatureKey {
         &self.key
     }
@@ -94,6 +95,7 @@ impl FeatureFile {
         Layout(&self.key).end()
     }
 
+    /// Where it was opened.
     pub fn path(&self) -> &std::path::Path {
         &self.path
     }

@@ -27,21 +27,28 @@ const FORMAT: u32 = 1;
 /// What features depend on. Files whose keys differ hold other numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FeatureKey {
+    /// Version of the layout of the file.
     pub format: u32,
+    /// What identifies the model's weights, hexadecimal.
     pub model_sha256: String,
     /// Whether the model ran in exact f32 arithmetic.
     pub exact: bool,
+    /// Where the model ran, as traces name it.
     pub device: String,
     /// Of prompts and targets, in order.
     pub data_sha256: String,
+    /// How many there are.
     pub examples: usize,
+    /// L; of a looped model its executions.
     pub layers: usize,
     /// Windows of the pooling, W.
     pub windows: usize,
+    /// Size of the hidden states, d.
     pub hidden_size: usize,
 }
 
 impl FeatureKey {
+    /// What features of `examples` on `model` depend on.
     pub fn new(model: &Model, exact: bool, examples: &[RouterExample], windows: usize) -> Self {
         let mut hash = Sha256::new();
         for example in examples {

@@ -3,6 +3,7 @@
 /// Mean and standard deviation of hidden units.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Moments {
+    /// One a unit.
     pub mean: Vec<f32>,
     /// Above 0; 1 for units that do not vary.
     pub deviation: Vec<f32>,

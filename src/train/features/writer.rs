@@ -99,10 +99,12 @@ impl FeatureWriter {
         self.file.counts.len() + self.first.len()
     }
 
+    /// What the features depend on.
     pub fn key(&self) -> &FeatureKey {
         &self.file.key
     }
 
+    /// Where it is written.
     pub fn path(&self) -> &Path {
         &self.file.path
     }

@@ -13,10 +13,12 @@ pub struct Loads {
     pub counts: BTreeMap<usize, Vec<u64>>,
     /// By layer: distinct experts of a token over all iterations, summed over tokens.
     pub distinct: BTreeMap<usize, u64>,
+    /// How many were counted.
     pub tokens: u64,
 }
 
 impl Loads {
+    /// Adds the counts of other tokens.
     pub fn add(&mut self, other: &Loads) {
         for (&layer, counts) in &other.counts {
             let sums = self.counts.entry(layer).or_insert_with(|| vec![0; counts.len()]);
@@ -62,6 +64,7 @@ impl Loads {
 /// Counts loads while a forward pass runs and gathers the balance loss.
 #[derive(Default)]
 pub struct Balance {
+    /// Of the tokens so far; [`Self::finish`] counts the distinct experts.
     pub loads: Loads,
     chosen: BTreeMap<usize, Vec<BTreeSet<u32>>>,
     /// One an execution.

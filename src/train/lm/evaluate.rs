@@ -21,27 +21,37 @@ const BATCH: usize = 50;
 /// What is asked: so many problems of a kind, at K iterations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProblemSet {
+    /// Which kind.
     pub task: LmTask,
+    /// In the kind's own unit, see [`Problem::difficulty`].
     pub difficulty: usize,
+    /// How often the loop runs, K.
     pub iterations: usize,
 }
 
 /// How it went.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ProblemScore {
+    /// Which kind.
     pub task: LmTask,
+    /// In the kind's own unit, see [`Problem::difficulty`].
     pub difficulty: usize,
     /// Whether a training sees this difficulty.
     pub trained: bool,
+    /// How often the loop ran, K.
     pub iterations: usize,
+    /// Problems that were solved.
     pub right: usize,
+    /// Problems that were asked.
     pub of: usize,
     /// Wilson's 95 % interval of right / of.
     pub low: f64,
+    /// The interval's upper end.
     pub high: f64,
 }
 
 impl ProblemScore {
+    /// The score of `right` problems solved `of` those asked.
     pub fn new(question: ProblemSet, right: usize, of: usize) -> Self {
         let (low, high) = wilson(right, of);
         ProblemScore {
@@ -56,6 +66,7 @@ impl ProblemScore {
         }
     }
 
+    /// Share of the problems that were solved, 0 to 1.
     pub fn accuracy(&self) -> f64 {
         self.right as f64 / self.of.max(1) as f64
     }

@@ -11,9 +11,11 @@ use crate::model::loopmoe::{ExecutionObserver, LoopExecution, Seen};
 /// Two iterations of a body layer, over tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Pair {
+    /// Among the layers with weights of their own.
     pub layer: usize,
     /// From 1.
     pub first: usize,
+    /// From 1, after `first`.
     pub second: usize,
     /// Mean cosine of what the router read.
     pub cosine: f64,
@@ -24,16 +26,21 @@ pub struct Pair {
 /// One execution of a body layer, over tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Iteration {
+    /// Among the layers with weights of their own.
     pub layer: usize,
     /// From 1.
     pub iteration: usize,
     /// Mean and standard deviation over tokens of the attention branch's gate; none without IterAdaLN.
     pub alpha: Option<f64>,
+    /// Standard deviation of the gate over tokens.
     pub alpha_deviation: Option<f64>,
     /// Means over tokens and channels.
     pub gamma_attention: Option<f64>,
+    /// Mean γ in front of the mixture of experts.
     pub gamma_moe: Option<f64>,
+    /// Mean β in front of the attention.
     pub beta_attention: Option<f64>,
+    /// Mean β in front of the mixture of experts.
     pub beta_moe: Option<f64>,
     /// Mean ‖h' − h‖ / ‖h‖.
     pub moved: f64,

@@ -9,9 +9,13 @@ use crate::model::loopmoe::{LoopMoeConfig, WordList};
 /// What a training is made of: with the same settings it ends in the same bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LmSettings {
+    /// Sizes of the model.
     pub model: LoopMoeConfig,
+    /// Kinds of problems that sequences are made of.
     pub tasks: Vec<LmTask>,
+    /// Of the first parameters and of the problems.
     pub seed: u64,
+    /// Of the training.
     pub steps: usize,
     /// Sequences a step.
     pub batch: usize,
@@ -24,6 +28,7 @@ pub struct LmSettings {
     pub learning_rate: f64,
     /// At the end of the cosine.
     pub least_rate: f64,
+    /// Steps of linear warm-up.
     pub warm_up: usize,
     /// Of matrices.
     pub weight_decay: f64,
@@ -132,6 +137,7 @@ impl Preset {
         0.45
     }
 
+    /// Tokens of a sequence.
     pub fn context(self) -> usize {
         64
     }

@@ -15,12 +15,15 @@ pub const FORMAT: u32 = 1;
 /// What a training depends on. Where it differs, nothing can be gone on with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LmKey {
+    /// [`FORMAT`] of the program that wrote the state.
     pub format: u32,
+    /// The numbers of the training.
     #[serde(flatten)]
     pub settings: LmSettings,
 }
 
 impl LmKey {
+    /// What a training with these settings depends on.
     pub fn new(settings: &LmSettings) -> Self {
         LmKey {
             format: FORMAT,
@@ -33,8 +36,11 @@ impl LmKey {
 /// from seed and step.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LmState {
+    /// Of the model.
     pub parameters: Vec<f32>,
+    /// Adam's means of the gradients.
     pub first: Vec<f32>,
+    /// Adam's means of their squares.
     pub second: Vec<f32>,
     /// One a step.
     pub reports: Vec<LmStepReport>,

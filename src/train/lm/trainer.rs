@@ -26,7 +26,9 @@ const BETAS: [f32; 2] = [0.9, 0.95];
 /// would say.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LmStepReport {
+    /// From 1.
     pub step: usize,
+    /// Of this step.
     pub learning_rate: f64,
     /// Cross-entropy of the answers' tokens, in nats.
     pub answer_loss: f64,
@@ -40,6 +42,7 @@ pub struct LmStepReport {
     pub imbalance: f64,
     /// Distinct experts of a token over the iterations, the mean over the body's layers; 0 without a body.
     pub distinct_experts: f64,
+    /// Before it is clipped.
     pub gradient_norm: f64,
 }
 

@@ -21,6 +21,7 @@ use crate::train::dataset::{check_file, id_hash};
 /// The loss of a program is linear in its targets, so those of all programs of a question are one target.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProgramExample {
+    /// The question's.
     pub id: String,
     /// What the model read when the programs were found.
     pub prompt: String,
@@ -33,12 +34,14 @@ pub struct ProgramExample {
     pub operations: Vec<[f32; 3]>,
     /// All right programs that were learnt from.
     pub right: Vec<Program>,
+    /// Whether the search turned a wrong answer right.
     pub corrected: bool,
 }
 
 /// Examples, and what was left out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProgramDataset {
+    /// Of all files, in their order.
     pub examples: Vec<ProgramExample>,
     /// Layers of the model.
     pub layers: usize,

@@ -16,12 +16,15 @@ pub use trainer::{Features, PolarRun, TrainedPredictor};
 /// The numbers of a training; the defaults are the authors', but for what is said.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PolarSettings {
+    /// Times that all examples are learnt from.
     pub epochs: usize,
     /// Greatest learning rate, falling to 0 along half a cosine.
     pub learning_rate: f64,
+    /// Steps of linear warm-up.
     pub warm_up: usize,
     /// Questions a step, each with all of its programs. The authors take 128 programs a step.
     pub batch: usize,
+    /// Of AdamW.
     pub weight_decay: f64,
     /// Width of the network.
     pub width: usize,
@@ -33,6 +36,7 @@ pub struct PolarSettings {
     pub standard_weight: f64,
     /// Share of the questions held out to choose the best epoch by.
     pub validation: f64,
+    /// Of the first parameters, the programs that are learnt from, the order of examples, dropout, and who is held out.
     pub seed: u64,
 }
 

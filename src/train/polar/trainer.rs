@@ -35,6 +35,7 @@ const EVALUATION_BATCH: usize = 16;
 /// not run here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PredictorMetrics {
+    /// Mean over the questions.
     pub loss: f64,
     /// Share of questions whose first program is known to be right.
     pub known_first: f64,
@@ -49,6 +50,7 @@ pub struct PredictorMetrics {
 /// One epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PolarEpochReport {
+    /// From 1.
     pub epoch: usize,
     /// Steps so far.
     pub steps: usize,
@@ -56,6 +58,7 @@ pub struct PolarEpochReport {
     pub learning_rate: f64,
     /// Mean over the epoch's questions, each as it was before its step, with dropout.
     pub train_loss: f64,
+    /// On the questions held out.
     pub validation: PredictorMetrics,
     /// Whether no epoch before had less loss on the held-out questions.
     pub best: bool,
@@ -64,18 +67,26 @@ pub struct PolarEpochReport {
 /// What a training begins with.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Plan {
+    /// The numbers of the training.
     #[serde(flatten)]
     pub settings: PolarSettings,
+    /// Questions that are learnt from.
     pub train_examples: usize,
+    /// Questions held out.
     pub validation_examples: usize,
+    /// Right programs of all questions.
     pub programs: usize,
+    /// Right programs that are no segments skipped, kept or run twice, and left out.
     pub no_parse: usize,
+    /// Of the whole training.
     pub steps: usize,
+    /// Of the network.
     pub parameters: usize,
 }
 
 /// What a training tells while it goes on.
 pub enum PolarEvent<'a> {
+    /// Once, before the first epoch.
     Plan(&'a Plan),
     /// The epochs of the training that is gone on with come first.
     Epoch(&'a PolarEpochReport),
@@ -156,21 +167,29 @@ impl Features {
 
 /// A training on the records of a search.
 pub struct PolarRun<'a> {
+    /// Questions and what the predictor is to say of each.
     pub data: &'a ProgramDataset,
+    /// Those of `data`'s examples, in order.
     pub features: &'a Features,
+    /// The numbers of the training.
     pub settings: &'a PolarSettings,
+    /// What identifies the model's weights, hexadecimal.
     pub model_sha256: &'a str,
     /// Whether the model ran in exact f32 arithmetic.
     pub exact: bool,
     /// Where the end of each epoch is kept; a state that is there is gone on with.
     pub state: Option<&'a Path>,
+    /// Ends the training before the next step.
     pub stop: &'a AtomicBool,
 }
 
 /// The network of the best epoch.
 pub struct TrainedPredictor {
+    /// With the parameters of that epoch.
     pub network: Network,
+    /// What the training began with.
     pub plan: Plan,
+    /// What that epoch came to.
     pub best: PolarEpochReport,
 }
 
@@ -455,6 +474,7 @@ pub(super) mod testing {
     use super::*;
 
     impl PolarRun<'_> {
+        /// The loss and its gradient over some examples, of the weights `parameters`.
         pub fn gradients_of(&self, shape: PredictorShape, parameters: &[f32], examples: &[usize]) -> (f64, Vec<f32>) {
             let mut rng = ChaCha8Rng::seed_from_u64(1);
             self.gradients(shape, parameters, examples, &mut rng).unwrap()

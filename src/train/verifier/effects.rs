@@ -29,6 +29,7 @@ const LEAST_COST: f32 = 0.1;
 /// One question.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QuestionEffects {
+    /// Its own.
     pub id: String,
     /// Summed log-likelihood of each choice under the standard program, nats.
     pub scores: Vec<f32>,
@@ -43,6 +44,7 @@ pub struct QuestionEffects {
 pub struct EffectTable {
     /// d
     pub hidden_size: usize,
+    /// In the order in which they were asked.
     pub items: Vec<QuestionEffects>,
     /// States that enter the span, of every choice's tokens but its last: (rows, d).
     pub states: Vec<f32>,

@@ -16,9 +16,11 @@ use crate::train::optimiser::Descent;
 /// What the rule does to some questions, by the table: accuracy as if tokens acted by themselves.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct VerifierReport {
+    /// How many there are.
     pub questions: usize,
     /// Share of right answers of the unmodified model, and under the rule.
     pub base: f64,
+    /// Under the rule.
     pub accuracy: f64,
     /// Share of the choices' tokens that leave out each span.
     pub skipped: Vec<f64>,
@@ -26,6 +28,7 @@ pub struct VerifierReport {
     pub layers: f64,
     /// Share of the questions' tokens and windows that are skipped, and of the tokens that the model wrote.
     pub ordinary_skipped: f64,
+    /// Of the tokens that the model wrote.
     pub written_skipped: f64,
 }
 
@@ -38,6 +41,7 @@ pub struct Fitted {
     pub span_routers: Vec<MlpRouter>,
     /// On the questions it was fitted to, and on those held out (`None` where there are none).
     pub training: VerifierReport,
+    /// The report on the questions held out.
     pub held_out: Option<VerifierReport>,
 }
 

@@ -19,9 +19,11 @@ use crate::train::dataset::is_held_out;
 
 /// What a verifier is trained on.
 pub struct VerifierJob<'a> {
+    /// What is verified, and what measures the spans.
     pub model: &'a Model,
     /// Questions with choices.
     pub tasks: &'a [Task],
+    /// The numbers of the training.
     pub settings: &'a VerifierSettings,
     /// Windows of the prompt that the routers read.
     pub windows: usize,
@@ -29,6 +31,7 @@ pub struct VerifierJob<'a> {
     pub validation: f64,
     /// Changes no result.
     pub threads: usize,
+    /// Ends the training.
     pub stop: &'a AtomicBool,
 }
 

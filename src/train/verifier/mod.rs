@@ -49,11 +49,13 @@ pub struct VerifierSettings {
     pub members: usize,
     /// Hidden units of each member.
     pub member_width: usize,
+    /// Times that all questions are learnt from.
     pub epochs: usize,
     /// Questions a step.
     pub batch: usize,
     /// Greatest learning rate, falling to 0 along half a cosine.
     pub learning_rate: f64,
+    /// Of AdamW.
     pub weight_decay: f64,
     /// Share of the inputs that is dropped in training.
     pub dropout: f64,
@@ -63,9 +65,11 @@ pub struct VerifierSettings {
     pub ordinary: f64,
     /// The same of what the model wrote itself, and how many such texts there are.
     pub written: f64,
+    /// How many texts the model writes for that.
     pub texts: usize,
     /// Share of the choices' tokens that no penalty is to reach: the penalty of the last of them is taken off all.
     pub spared: f64,
+    /// Of the members' first parameters, the order of questions, dropout, and the texts.
     pub seed: u64,
 }
 

@@ -59,6 +59,7 @@ pub fn asked(watched: &WatchedLoopMap) -> String {
     format!("{questions}: every block of layers twice{damped}")
 }
 
+/// The dialog in words: the cell at the cursor, or the field of the form that has the keys.
 pub fn dialog(map: &LoopMap, page: SearchPage) -> String {
     match (page, &map.watched) {
         (SearchPage::Watch, Some(watched)) => {

@@ -11,6 +11,7 @@ use crate::tui::{update, view};
 /// What was proposed for the run on the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CandidatesDialog {
+    /// The selected program, from 0.
     pub row: usize,
 }
 

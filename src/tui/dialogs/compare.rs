@@ -14,7 +14,9 @@ use crate::tui::{update, view};
 /// Which run the one on the screen is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Against {
+    /// The run that was on the screen before.
     Previous,
+    /// The unmodified model on the same prompt.
     Unmodified,
     /// One of the tree of runs.
     Run(RunId),
@@ -23,7 +25,9 @@ pub enum Against {
 /// A comparison with the run on the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompareDialog {
+    /// What the run on the screen is held against.
     pub against: Against,
+    /// Lines from where the two texts are shown first.
     pub scroll: usize,
 }
 

@@ -11,6 +11,7 @@ use crate::tui::view;
 /// What the screen shows and what the keys do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HelpDialog {
+    /// Lines above the first in sight.
     pub scroll: usize,
 }
 

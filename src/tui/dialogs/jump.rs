@@ -12,6 +12,7 @@ use crate::tui::{update, view};
 /// Where in the answer to go.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct JumpDialog {
+    /// A token's number, or a share like 50%.
     pub edit: LineEdit,
 }
 

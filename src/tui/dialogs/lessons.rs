@@ -12,6 +12,7 @@ use crate::tui::{update, view};
 /// The lessons there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LessonsDialog {
+    /// Index into [`App::lessons`].
     pub row: usize,
 }
 

@@ -120,17 +120,18 @@ pub type Handled = (Option<Overlay>, Vec<Command>);
 /// Where dialogs lie.
 #[derive(Clone, Copy, Debug)]
 pub struct DialogArea<'a> {
+    /// All panes and bars.
     pub screen: &'a Screen,
     /// Between the line at the top and the keys.
     pub body: Rect,
 }
 
 macro_rules! dialogs {
-    ($($name:ident($dialog:ty),)+) => {
+    ($($(#[doc = $doc:literal])+ $name:ident($dialog:ty),)+) => {
         /// What lies over the panes.
         #[derive(Clone, Debug, PartialEq)]
         #[allow(clippy::large_enum_variant, reason = "there is one, in the screen's state")]
-        pub enum Overlay { $($name($dialog),)+ }
+        pub enum Overlay { $($(#[doc = $doc])+ $name($dialog),)+ }
 
         $(impl From<$dialog> for Overlay {
             fn from(dialog: $dialog) -> Overlay {
@@ -143,10 +144,12 @@ macro_rules! dialogs {
             #[cfg(test)]
             pub const KINDS: usize = [$(stringify!($name)),+].len();
 
+            /// The dialog, to look at.
             pub fn dialog(&self) -> &dyn Dialog {
                 match self { $(Overlay::$name(dialog) => dialog,)+ }
             }
 
+            /// The dialog, to change.
             pub fn dialog_mut(&mut self) -> &mut dyn Dialog {
                 match self { $(Overlay::$name(dialog) => dialog,)+ }
             }
@@ -165,23 +168,41 @@ macro_rules! dialogs {
 }
 
 dialogs! {
+    /// What the screen shows and what the keys do.
     Help(HelpDialog),
+    /// The settings of the next run.
     Settings(SettingsDialog),
+    /// Another run beside the one on the screen.
     Compare(CompareDialog),
+    /// Everything that can be done, found by typing a part of it.
     Palette(Palette),
+    /// The overrides, those that are switched off among them.
     Overrides(OverrideList),
+    /// The place in the answer to go to, as it is typed.
     Jump(JumpDialog),
+    /// The name of the file to write the run to, as it is typed.
     Save(SaveDialog),
+    /// The lessons there are.
     Lessons(LessonsDialog),
+    /// What one token was after each layer.
     Inside(InsideDialog),
+    /// The decisions of a run that could be flipped.
     Flips(FlipDialog),
+    /// The tokens that could stand at a position instead.
     Force(ForceDialog),
+    /// The next token of a run that is held, with one layer taken otherwise.
     Next(NextDialog),
+    /// The runs of this session and their branches.
     Runs(RunsDialog),
+    /// The programs that a predictor proposed.
     Candidates(CandidatesDialog),
+    /// The training of depth routers.
     Training(TrainingDialog),
+    /// The search of programs for one question.
     Search(SearchDialog),
+    /// The loop map: every block of layers twice.
     LoopMap(LoopMapDialog),
+    /// What many runs have in common.
     Stats(StatsDialog),
 }
 

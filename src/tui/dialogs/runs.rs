@@ -14,6 +14,7 @@ use crate::tui::{update, view};
 /// The runs of this session and their branches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunsDialog {
+    /// The selected run's line in the tree, from 0.
     pub row: usize,
 }
 

@@ -36,6 +36,7 @@ pub const SHIPPED: [(&str, &str); 7] = [
 pub struct Lesson {
     /// The file's name without its end.
     pub name: String,
+    /// What it is about, in a few words.
     pub title: String,
     /// One line for the list.
     pub summary: String,
@@ -48,9 +49,11 @@ pub struct Lesson {
 pub struct LessonStep {
     /// Paragraphs; `{action-name}` stands for that action's key.
     pub text: String,
+    /// The trace that is opened; what is on the screen stays if absent.
     pub show: Option<Show>,
     /// Comes into the prompt editor.
     pub prompt: Option<String>,
+    /// The pane that gets the keys; the one that has them if absent.
     pub focus: Option<Focus>,
     /// Whether the pane of the map shows the tape, where it gets the keys.
     pub tape: bool,
@@ -64,6 +67,7 @@ pub struct LessonStep {
     pub clear: bool,
     /// The task needs a loaded model.
     pub model: bool,
+    /// What is to be done before the next step; nothing if absent.
     pub task: Option<LessonTask>,
 }
 
@@ -72,14 +76,21 @@ pub struct LessonStep {
 pub enum Show {
     /// A built-in recording by name.
     Recording(String),
-    /// JSON lines of a file beside the lesson, and the file's name.
-    Trace { name: String, text: String },
+    /// A file beside the lesson.
+    Trace {
+        /// The file's name.
+        name: String,
+        /// The file's JSON lines.
+        text: String,
+    },
 }
 
 /// Something to do.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LessonTask {
+    /// What to do, in words; `{action-name}` stands for that action's key.
     pub what: String,
+    /// When it is done.
     pub check: Check,
 }
 
@@ -115,11 +126,19 @@ pub struct Check {
 /// A lesson that is there, or one that cannot be used and why.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Listed {
+    /// A lesson that can be begun.
     Usable(Lesson),
-    Broken { name: String, message: String },
+    /// A file of the user's that is no lesson.
+    Broken {
+        /// The file's name without its end.
+        name: String,
+        /// What is wrong, with its place in the file.
+        message: String,
+    },
 }
 
 impl Listed {
+    /// The file's name without its end.
     pub fn name(&self) -> &str {
         match self {
             Listed::Usable(lesson) => &lesson.name,

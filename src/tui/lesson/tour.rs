@@ -15,13 +15,16 @@ use crate::tui::widgets::flow::wrap;
 pub struct Guesses {
     /// The run they are of.
     pub run: RunId,
+    /// Guesses in all.
     pub made: usize,
+    /// Those that were right.
     pub right: usize,
     /// Right ones in a row, the last one among them.
     pub streak: usize,
 }
 
 impl Guesses {
+    /// Counts one more guess.
     pub fn count(&mut self, right: bool) {
         self.made += 1;
         self.right += usize::from(right);
@@ -34,6 +37,7 @@ impl Guesses {
 pub struct Tour {
     /// Index into [`App::lessons`].
     pub lesson: usize,
+    /// Index into [`Lesson::steps`].
     pub step: usize,
     /// Page of the step's text, where there is no room for all of it.
     pub page: usize,

@@ -17,9 +17,13 @@ const SHIPPED: usize = 24;
 /// What has the keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
+    /// The file of questions.
     File,
+    /// How many questions are asked.
     Questions,
+    /// The damping of the second time.
     Damping,
+    /// The line that begins the map.
     Start,
 }
 
@@ -31,9 +35,13 @@ impl Field {
 /// The form.
 #[derive(Clone, Debug)]
 pub struct LoopMapForm {
+    /// A path; empty for the questions that ship.
     pub file: LineEdit,
+    /// A number from 1 to [`MOST_QUESTIONS`].
     pub questions: LineEdit,
+    /// A number from −1 to 2; 1 damps nothing.
     pub damping: LineEdit,
+    /// Where the keys go.
     pub field: Field,
     /// Why the map cannot begin.
     pub error: Option<String>,

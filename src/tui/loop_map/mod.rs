@@ -12,7 +12,9 @@ use crate::engine::SearchId;
 /// The form and the map that was begun last.
 #[derive(Clone, Debug, Default)]
 pub struct LoopMap {
+    /// What the next map is asked.
     pub form: LoopMapForm,
+    /// Absent before the first map.
     pub watched: Option<WatchedLoopMap>,
     /// The last map that was asked for.
     pub last: SearchId,

@@ -14,13 +14,19 @@ const CHOSEN: usize = 10;
 /// The map.
 #[derive(Clone, Debug)]
 pub struct WatchedLoopMap {
+    /// The number that the worker's events of this map carry.
     pub id: SearchId,
+    /// What was asked for.
     pub request: LoopMapRequest,
+    /// Whether it goes on.
     pub progress: SearchProgress,
+    /// Layers of the model, from any of which a block may begin.
     pub layers: usize,
     /// Questions in all; 0 before the first answer.
     pub questions: usize,
+    /// By what cells are compared.
     pub measure: Measure,
+    /// The block whose cell is selected.
     pub cursor: Cell,
     /// Whether the cursor goes along.
     pub follow: bool,

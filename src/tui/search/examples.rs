@@ -24,7 +24,9 @@ pub struct ExampleQuestion {
     /// The architecture whose models it is for; absent where it is for any model of a language.
     #[serde(default)]
     architecture: Option<String>,
+    /// What its search shows, in a few words.
     pub about: String,
+    /// The question.
     pub text: String,
     /// As they are typed: one a line, the right one marked.
     pub answers: String,

@@ -26,10 +26,15 @@ const AROUND: (&str, &str) = ("Question:", "Answer:");
 /// What has the keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SearchField {
+    /// The text of the question.
     Question,
+    /// The answers, one a line.
     Answers,
+    /// How many simulations there are.
     Simulations,
+    /// The seed of the search.
     Seed,
+    /// The line that begins the search.
     Start,
 }
 
@@ -47,10 +52,15 @@ impl SearchField {
 /// The form.
 #[derive(Clone, Debug)]
 pub struct Form {
+    /// The text of the question.
     pub question: PromptEditor,
+    /// One a line, the right one marked with [`MARK`]; a number alone is one that the model writes.
     pub answers: PromptEditor,
+    /// A number from 1 to 2000.
     pub simulations: LineEdit,
+    /// A whole number, from 0.
     pub seed: LineEdit,
+    /// Where the keys go.
     pub field: SearchField,
     /// Why the search cannot begin.
     pub error: Option<String>,

@@ -18,14 +18,18 @@ use crate::text::escape_controls;
 /// What the dialog shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SearchPage {
+    /// What the next search is asked.
     Form,
+    /// The search that was begun last.
     Watch,
 }
 
 /// The form and the search that was begun last.
 #[derive(Clone, Debug, Default)]
 pub struct Search {
+    /// What the next search is asked.
     pub form: Form,
+    /// Absent before the first search.
     pub watched: Option<Watched>,
     /// The last search that was asked for.
     pub last: SearchId,

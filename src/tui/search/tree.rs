@@ -5,6 +5,7 @@ use super::watched::Watched;
 /// A line of the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TreeRow {
+    /// Index into [`Watched::nodes`].
     pub node: usize,
     /// Edits from the root.
     pub depth: usize,

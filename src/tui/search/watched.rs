@@ -12,8 +12,11 @@ use crate::search::mcts::target;
 /// A program that was tried.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WatchedNode {
+    /// The layers in the order of their executions.
     pub program: Program,
+    /// Whether the answer is right under it.
     pub correct: bool,
+    /// How far the right choice's score is above the best other; of a written answer 1 or −1.
     pub margin: f64,
     /// v: simulations that passed or ended there.
     pub visits: u32,
@@ -21,6 +24,7 @@ pub struct WatchedNode {
     pub reward: f64,
     /// Who it was reached from first; the root has none.
     pub parent: Option<usize>,
+    /// Nodes that edits of it lead to, in the order in which simulations got there.
     pub children: Vec<usize>,
 }
 
@@ -34,20 +38,27 @@ impl WatchedNode {
 /// Whether it goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SearchProgress {
+    /// More steps are to come.
     Running,
+    /// It came to its end.
     Done,
+    /// The user ended it.
     Stopped,
+    /// It broke off, and why.
     Failed(String),
 }
 
 /// Which list has the keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pane {
+    /// Programs under those they were edited from.
     Tree,
+    /// All programs in the chosen order.
     Programs,
 }
 
 impl Pane {
+    /// The one of the two lists that has not the keys.
     pub fn other(self) -> Pane {
         match self {
             Pane::Tree => Pane::Programs,
@@ -68,6 +79,7 @@ pub enum Sort {
 }
 
 impl Sort {
+    /// The order after this one; after the last comes the first.
     pub fn next(self) -> Sort {
         match self {
             Sort::Shortest => Sort::Newest,
@@ -76,6 +88,7 @@ impl Sort {
         }
     }
 
+    /// In words, as the list's title has it.
     pub fn title(self) -> &'static str {
         match self {
             Sort::Shortest => "right and short first",
@@ -88,6 +101,7 @@ impl Sort {
 /// A search that was recorded, as far as it is still to come.
 #[derive(Clone, Debug)]
 pub struct SearchRecording {
+    /// Those to come, the next one first.
     pub steps: VecDeque<SearchStep>,
     /// When it began to play; all is shown at once if absent.
     pub since: Option<Duration>,
@@ -96,10 +110,13 @@ pub struct SearchRecording {
 /// A search under way or done.
 #[derive(Clone, Debug)]
 pub struct Watched {
+    /// The number that the worker's events of this search carry.
     pub id: SearchId,
+    /// What was asked for.
     pub request: SearchRequest,
     /// Absent where the worker searches.
     pub recording: Option<SearchRecording>,
+    /// Whether it goes on.
     pub progress: SearchProgress,
     /// Every program tried, the standard one first.
     pub nodes: Vec<WatchedNode>,
@@ -107,7 +124,9 @@ pub struct Watched {
     pub done: usize,
     /// Milliseconds it took so far.
     pub ms: f64,
+    /// Which list has the keys.
     pub pane: Pane,
+    /// The order of the list of programs.
     pub sort: Sort,
     /// The selected node, in the tree and in the list.
     pub selected: usize,
@@ -120,6 +139,7 @@ pub struct Watched {
 }
 
 impl Watched {
+    /// A search that has begun and tried nothing; with `follow` the selection goes to every new program.
     pub fn new(id: SearchId, request: SearchRequest, follow: bool) -> Watched {
         Watched {
             id,
@@ -138,6 +158,7 @@ impl Watched {
         }
     }
 
+    /// Whether more steps are to come.
     pub fn is_running(&self) -> bool {
         self.progress == SearchProgress::Running
     }

@@ -55,19 +55,40 @@ pub enum SessionError {
         "there is no session yet at {0}: the explorer keeps one when it is quit with runs of yours, unless \
          config.toml says session = \"off\""
     )]
+    /// There is no file; its path.
     Absent(String),
+    /// The file is there and cannot be read.
     #[error("cannot read the session {path}: {reason}")]
-    Unreadable { path: String, reason: String },
+    Unreadable {
+        /// The file, safe to show.
+        path: String,
+        /// What the system says.
+        reason: String,
+    },
+    /// Another version of this program wrote the file.
     #[error(
         "the session {path} is of version {found}, written by drllm-tui {program}; this program reads version \
          {VERSION}: restore it with that program, or start without it, and the next quit writes a new one in its place"
     )]
-    Newer { path: String, found: u32, program: String },
+    Newer {
+        /// The file, safe to show.
+        path: String,
+        /// The file's version.
+        found: u32,
+        /// The version of the program that wrote it, safe to show.
+        program: String,
+    },
+    /// The file is no session, or what every session has is wrong in it.
     #[error(
         "the session {path} is damaged, {reason}: move it away if you want to keep it; start without it, and the \
          next quit writes a new one in its place"
     )]
-    Damaged { path: String, reason: String },
+    Damaged {
+        /// The file, safe to show.
+        path: String,
+        /// The line, and what is wrong there.
+        reason: String,
+    },
 }
 
 /// Where sessions are kept.

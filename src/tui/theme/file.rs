@@ -42,13 +42,16 @@ const MODIFIERS: [(&str, Modifier); 6] = [
 /// A theme with everything it inherits, its colours looked up.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Definition {
+    /// Of the roles that the theme, or one it inherits from, names.
     pub looks: HashMap<Role, Look>,
+    /// The name of the syntect theme for code.
     pub syntax: String,
 }
 
 /// A theme to choose from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ThemeInfo {
+    /// As [`super::Theme::load`] takes it.
     pub name: String,
     /// The user's file; a shipped theme has none.
     pub path: Option<PathBuf>,

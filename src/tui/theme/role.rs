@@ -11,6 +11,7 @@ macro_rules! roles {
         }
 
         impl Role {
+            /// Every role, in the order of the discriminants.
             pub const ALL: [Role; [$(Role::$role),+].len()] = [$(Role::$role),+];
 
             /// The role's name in theme files.

@@ -45,13 +45,17 @@ use crate::text::escape_controls;
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq)]
 pub enum UiEvent {
+    /// A key was pressed, repeated or released.
     Key(KeyEvent),
+    /// Text was pasted.
     Paste(String),
+    /// A button was pressed or released, the pointer moved or the wheel turned.
     Mouse(MouseEvent),
     /// Columns and rows.
     Resize(u16, u16),
     /// Time since the start.
     Tick(Duration),
+    /// The worker has something to say.
     Worker(engine::WorkerEvent),
     /// What came of [`App::file`].
     File(FileReport),

@@ -14,9 +14,11 @@ const TAB: &str = "    ";
 /// One grapheme, or one escaped control character, as it is drawn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glyph<'a> {
-    /// Which piece it belongs to, and from which byte of it on.
+    /// Which piece it belongs to.
     pub key: usize,
+    /// The byte of the piece that it begins at.
     pub at: usize,
+    /// As it is drawn: tabs are spaces, control characters escaped.
     pub text: Cow<'a, str>,
     /// Terminal columns.
     pub width: u16,
@@ -27,7 +29,9 @@ pub type Start = (usize, usize);
 
 /// Lines laid out, and where each of them begins.
 pub struct Laid<'a> {
+    /// Line breaks have no glyph.
     pub lines: Vec<Vec<Glyph<'a>>>,
+    /// One for each line.
     pub starts: Vec<Start>,
     /// Whether the text ended before the limit of lines.
     pub whole: bool,
