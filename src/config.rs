@@ -389,7 +389,7 @@ fn activation_bits<'de, D: serde::Deserializer<'de>>(d: D) -> Result<ActivationB
 
 fn is_device(name: &str) -> bool {
     matches!(name, "auto" | "cpu" | "cuda" | "metal")
-        || name.strip_prefix("cuda:").is_some_and(|n| n.parse::<u16>().is_ok())
+        || name.strip_prefix("cuda:").is_some_and(|n| n.parse::<usize>().is_ok())
 }
 
 /// A path written by the user: `~` is the home folder, other relative paths begin at `folder`.

@@ -122,19 +122,19 @@ impl RouterDataset {
             return;
         }
         let keep = (corrected as f64 * (1.0 - corrected_share) / corrected_share).floor() as usize;
-        let mut others: Vec<&str> = self
-            .examples
-            .iter()
-            .filter(|e| !e.corrected)
-            .map(|e| e.id.as_str())
+        // By their places: questions of different files may have one id.
+        let mut others: Vec<usize> = (0..self.examples.len())
+            .filter(|&at| !self.examples[at].corrected)
             .collect();
         if others.len() <= keep {
             return;
         }
-        others.sort_by_cached_key(|id| id_hash(seed, id));
-        let dropped: HashSet<String> = others[keep..].iter().map(|id| id.to_string()).collect();
+        others.sort_by_cached_key(|&at| id_hash(seed, &self.examples[at].id));
+        let dropped: HashSet<usize> = others.drain(keep..).collect();
         self.thinned = dropped.len();
-        self.examples.retain(|e| e.corrected || !dropped.contains(&e.id));
+        let mut at = 0..;
+        self.examples
+            .retain(|_| !dropped.contains(&at.next().expect("examples are counted")));
     }
 
     fn hash(&self) -> String {
@@ -248,6 +248,21 @@ mod tests {
             header: header(),
             examples: records.iter().map(record).collect(),
         }
+    }
+
+    #[test]
+    fn questions_of_one_id_in_different_files_are_thinned_apart() {
+        let ids: Vec<String> = (0..6).map(|i| format!("q{i}")).collect();
+        let right: Vec<_> = ids.iter().map(|id| (id.as_str(), true, Some("0-2"))).collect();
+        let mut files = [file(&right), file(&right)];
+        for example in &mut files[1].examples {
+            example.question.push_str(" of another file");
+        }
+        files[0].examples[0].baseline = false;
+        files[0].examples[1].baseline = false;
+        // 2 corrected of a share of 0.3 leave room for 4 of the 10 others.
+        let data = RouterDataset::new(&files, &model(), 0.3, 42).unwrap();
+        assert_eq!((data.examples.len(), data.thinned), (2 + 4, 6));
     }
 
     #[test]
