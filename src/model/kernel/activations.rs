@@ -1,5 +1,7 @@
 //! Activations as two signed bytes and a scale per block.
 
+use std::sync::{Mutex, PoisonError};
+
 use super::vector::Vector;
 use super::{BLOCK, LANES};
 
@@ -26,6 +28,8 @@ pub(super) const TILE: usize = 8;
 /// Scale, sum, sum of the first sixteen, sum of the others.
 pub(super) type Scales = [f32; 4];
 
+/// Multiplications that take as long as splitting a value.
+const SPLIT_WORK: usize = 32;
 /// Greatest magnitude of a fixed-point value: 127 · 128.
 const GREATEST: f32 = 16_256.0;
 /// Added and subtracted, rounds to an integer, which then stands in the low bits of the sum.
@@ -34,32 +38,40 @@ const MAGIC: f32 = 12_582_912.0;
 impl Activations {
     /// Splits `x`, (rows, cols) row by row; `cols` must be a multiple of 32.
     pub fn new(x: impl Into<Vec<f32>>, cols: usize) -> Self {
-        let floats: Vec<f32> = x.into();
+        Self::split(x.into(), cols, false)
+    }
+
+    /// As [`Self::new`], by the high bytes alone: off by at most 1/254 of the greatest of 32, for half of the products.
+    pub fn coarse(x: impl Into<Vec<f32>>, cols: usize) -> Self {
+        Self::split(x.into(), cols, true)
+    }
+
+    fn split(floats: Vec<f32>, cols: usize, coarse: bool) -> Self {
         assert!(cols > 0 && cols.is_multiple_of(BLOCK) && floats.len().is_multiple_of(cols));
         let mut bytes = vec![[[0; BLOCK]; 2]; floats.len() / BLOCK];
         let mut scales = vec![[0.0; 4]; floats.len() / BLOCK];
-        super::split(&floats, cols, &mut bytes, &mut scales);
+        let blocks = TILE * cols / BLOCK;
+        let fixed = bytes.chunks_mut(blocks).zip(scales.chunks_mut(blocks));
+        let tiles: Vec<_> = floats.chunks(TILE * cols).zip(fixed).map(Mutex::new).collect();
+        super::parallel(tiles.len(), floats.len() * SPLIT_WORK, &|range| {
+            for tile in &tiles[range] {
+                let mut tile = tile.lock().unwrap_or_else(PoisonError::into_inner);
+                let (x, (bytes, scales)) = &mut *tile;
+                match coarse {
+                    true => super::split_coarse(x, cols, bytes, scales),
+                    false => super::split(x, cols, bytes, scales),
+                }
+            }
+        });
+        drop(tiles);
         Activations {
             rows: floats.len() / cols,
             cols,
             floats,
             bytes,
             scales,
-            coarse: false,
+            coarse,
         }
-    }
-
-    /// As [`Self::new`], by the high bytes alone: off by at most 1/254 of the greatest of 32, for two thirds of the time.
-    pub fn coarse(x: impl Into<Vec<f32>>, cols: usize) -> Self {
-        let mut activations = Activations::new(x, cols);
-        for ([high, low], scales) in activations.bytes.iter_mut().zip(&mut activations.scales) {
-            *low = [0; BLOCK];
-            let [first, second] =
-                [&high[..LANES], &high[LANES..]].map(|half| 128 * half.iter().map(|b| i32::from(*b)).sum::<i32>());
-            *scales = with_sums(scales[0], first, second);
-        }
-        activations.coarse = true;
-        activations
     }
 
     /// Whether all low bytes are 0.
@@ -95,24 +107,26 @@ impl Activations {
     }
 }
 
-/// Fills `bytes` and `scales` from `x`, (rows, cols).
+/// Fills `bytes` and `scales` from the rows `x`, (rows, cols), of one tile. `COARSE`: by the high bytes alone.
 #[inline(always)]
-pub(super) fn split<V: Vector>(isa: V::Isa, x: &[f32], cols: usize, bytes: &mut [Bytes], scales: &mut [Scales]) {
-    let blocks = cols / BLOCK;
-    let tiles = bytes.chunks_mut(TILE * blocks).zip(scales.chunks_mut(TILE * blocks));
-    for (x, (bytes, scales)) in x.chunks(TILE * cols).zip(tiles) {
-        let rows = x.len() / cols;
-        for (row, x) in x.chunks_exact(cols).enumerate() {
-            for (block, x) in x.as_chunks::<BLOCK>().0.iter().enumerate() {
-                let at = block * rows + row;
-                scales[at] = split_block::<V>(isa, x, &mut bytes[at]);
-            }
+pub(super) fn split<V: Vector, const COARSE: bool>(
+    isa: V::Isa,
+    x: &[f32],
+    cols: usize,
+    bytes: &mut [Bytes],
+    scales: &mut [Scales],
+) {
+    let rows = x.len() / cols;
+    for (row, x) in x.chunks_exact(cols).enumerate() {
+        for (block, x) in x.as_chunks::<BLOCK>().0.iter().enumerate() {
+            let at = block * rows + row;
+            scales[at] = split_block::<V, COARSE>(isa, x, &mut bytes[at]);
         }
     }
 }
 
 #[inline(always)]
-fn split_block<V: Vector>(isa: V::Isa, x: &[f32; BLOCK], [high, low]: &mut Bytes) -> Scales {
+fn split_block<V: Vector, const COARSE: bool>(isa: V::Isa, x: &[f32; BLOCK], [high, low]: &mut Bytes) -> Scales {
     let greatest = greatest::<V>(isa, x);
     let inverse = if greatest > 0.0 { GREATEST / greatest } else { 0.0 };
     let mut sums = [0i32; 2];
@@ -123,8 +137,12 @@ fn split_block<V: Vector>(isa: V::Isa, x: &[f32; BLOCK], [high, low]: &mut Bytes
             let fixed = fixed(x * inverse);
             let upper = (fixed + 64) >> 7;
             *high = upper as i8;
-            *low = (fixed - (upper << 7)) as i8;
-            *sum += fixed;
+            if COARSE {
+                *sum += upper << 7;
+            } else {
+                *low = (fixed - (upper << 7)) as i8;
+                *sum += fixed;
+            }
         }
     }
     with_sums(greatest / GREATEST, sums[0], sums[1])

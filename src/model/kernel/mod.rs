@@ -37,6 +37,7 @@ pub use pack::{ActivationBits, PackedMatrix};
 pub use vector::across;
 
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
@@ -241,7 +242,13 @@ macro_rules! dispatched {
 
 dispatched! {
     fn split(x: &[f32], cols: usize, bytes: &mut [Bytes], scales: &mut [Scales]) {
-        activations::split::<V>(ISA, x, cols, bytes, scales)
+        activations::split::<V, false>(ISA, x, cols, bytes, scales)
+    }
+}
+
+dispatched! {
+    fn split_coarse(x: &[f32], cols: usize, bytes: &mut [Bytes], scales: &mut [Scales]) {
+        activations::split::<V, true>(ISA, x, cols, bytes, scales)
     }
 }
 
@@ -266,10 +273,25 @@ dispatched! {
 }
 
 dispatched! {
-    /// gate ← silu(gate) · up
-    pub fn silu_times(gate: &mut [f32], up: &[f32]) {
+    fn silu_times_part(gate: &mut [f32], up: &[f32]) {
         rows::silu_times::<FUSED>(gate, up)
     }
+}
+
+/// gate ← silu(gate) · up
+pub fn silu_times(gate: &mut [f32], up: &[f32]) {
+    /// Values of a part, and multiplications that take as long as one of them.
+    const PART: usize = 4096;
+    const WORK: usize = 32;
+    let work = gate.len() * WORK;
+    let parts: Vec<_> = gate.chunks_mut(PART).zip(up.chunks(PART)).map(Mutex::new).collect();
+    parallel(parts.len(), work, &|range| {
+        for part in &parts[range] {
+            let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
+            let (gate, up) = &mut *part;
+            silu_times_part(gate, up);
+        }
+    });
 }
 
 dispatched! {

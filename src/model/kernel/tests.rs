@@ -155,7 +155,7 @@ fn activations_are_split_alike_on_all_machines() {
     split(&x, x.len(), &mut bytes, &mut scales);
     let (mut plain_bytes, mut plain_scales) = (bytes.clone(), scales.clone());
     plain_bytes.fill([[1; BLOCK]; 2]);
-    activations::split::<Lanes<false>>((), &x, x.len(), &mut plain_bytes, &mut plain_scales);
+    activations::split::<Lanes<false>, false>((), &x, x.len(), &mut plain_bytes, &mut plain_scales);
     assert_eq!((&bytes, &scales), (&plain_bytes, &plain_scales));
     for (block, x) in x.as_chunks::<BLOCK>().0.iter().enumerate() {
         let [high, low] = bytes[block];

@@ -20,9 +20,20 @@ const GRID: PanelGrid = PanelGrid {
 };
 /// Where fewer programs have a depth, its share says nothing.
 const FEWEST: usize = 20;
-const OWN: (&str, &str) = ("the search's, on this question", "#d55e00");
-const RANDOM: (&str, &str) = ("random ones of the same lengths", "#8a8a8a");
-const OTHERS: (&str, &str) = ("the search's, on other questions", "#0072b2");
+/// Whose programs, in the tables.
+const SOURCES: [&str; 3] = [
+    "the search's, on this question",
+    "random ones of the same lengths",
+    "the search's, on other questions",
+];
+/// In the figure, in the order in which they are drawn: which source, its name, its colour.
+const CURVES: [(usize, &str, &str); 3] = [
+    (1, "random", "#8a8a8a"),
+    (2, "of other questions", "#0072b2"),
+    (0, "of the search", "#d55e00"),
+];
+/// Tries from one point of the figure to the next.
+const STRIDE: usize = 5;
 
 /// How many of some, with Wilson's 95 % interval; the share and its bounds are absent where there are none.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -249,16 +260,10 @@ impl LuckReport {
 
     /// The figure: wrong questions, by the number of tries and by the programs' depth.
     pub fn svg(&self) -> String {
-        let title = |what: &str| {
-            format!(
-                "{}, {}: {what}",
-                escape_controls(&self.model),
-                escape_controls(&self.task)
-            )
-        };
+        let title = |what: &str| format!("{}: {what}", escape_controls(&self.model));
         let axes = [
             (
-                "wrong questions that some program answers rightly",
+                "wrong questions with a right program",
                 Scale {
                     name: "programs tried",
                     decimals: 0,
@@ -269,7 +274,7 @@ impl LuckReport {
                 },
             ),
             (
-                "programs that are right, on wrong questions",
+                "right programs, on wrong questions",
                 Scale {
                     name: "executions of the program",
                     decimals: 0,
@@ -281,27 +286,24 @@ impl LuckReport {
             ),
         ];
         let panels = self.panels.iter().zip(axes).map(|(points, (what, x, y))| {
-            let curves = [OWN, RANDOM, OTHERS]
-                .iter()
-                .enumerate()
-                .map(|(source, (name, colour))| {
-                    let point = |(at, shares): &(f64, [Option<Share>; 3])| {
-                        let share = shares[source]?;
-                        Some(PlotPoint {
-                            x: *at,
-                            y: share.percent?,
-                            interval: share.interval,
-                            note: format!("{name}: {} at {at}", share.to_string().trim_start()),
-                        })
-                    };
-                    Curve {
-                        name: (*name).to_owned(),
-                        colour,
-                        joined: Joined::Always,
-                        symbol: None,
-                        points: points.iter().filter_map(point).collect(),
-                    }
-                });
+            let curves = CURVES.iter().map(|&(source, name, colour)| {
+                let point = |(at, shares): &(f64, [Option<Share>; 3])| {
+                    let share = shares[source]?;
+                    Some(PlotPoint {
+                        x: *at,
+                        y: share.percent?,
+                        interval: share.interval,
+                        note: format!("{name}: {} at {at}", share.to_string().trim_start()),
+                    })
+                };
+                Curve {
+                    name: name.to_owned(),
+                    colour,
+                    joined: Joined::Always,
+                    symbol: None,
+                    points: points.iter().filter_map(point).collect(),
+                }
+            });
             Panel {
                 title: title(what),
                 x,
@@ -368,9 +370,9 @@ fn class(baseline: bool, pairs: &[Pair], standard: &Program) -> ClassReport {
     let layers = standard.depth();
     let own = |pair: &Pair| -> Vec<Try> { own(pair.0, standard).map(|(_, run)| run).collect() };
     let of: [(&'static str, &dyn Fn(&Pair) -> Vec<Try>); 3] = [
-        (OWN.0, &own),
-        (RANDOM.0, &|pair| pair.1.random.clone()),
-        (OTHERS.0, &|pair| pair.1.others.clone()),
+        (SOURCES[0], &own),
+        (SOURCES[1], &|pair| pair.1.random.clone()),
+        (SOURCES[2], &|pair| pair.1.others.clone()),
     ];
     let sources = of.iter().map(|(source, runs)| {
         let all: Vec<Vec<Try>> = pairs.iter().map(runs).collect();
@@ -470,6 +472,7 @@ fn by_tries(pairs: &[Pair], tries: usize, simulations: usize, standard: &Program
         Share::among(pairs.iter().map(|p| runs(p.1).iter().take(n).any(|run| run.right)))
     };
     let mut points: BTreeMap<usize, [Option<Share>; 3]> = (1..=tries)
+        .filter(|n| *n == 1 || n % STRIDE == 0 || *n == tries)
         .map(|n| {
             (
                 n,

@@ -130,7 +130,7 @@ fn the_report_counts_what_was_run() {
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    assert!(svg.contains("random ones of the same lengths"));
+    assert!(svg.contains("of other questions: "));
     assert!(!serde_json::to_string(&report).unwrap().contains("NaN"));
 }
 
