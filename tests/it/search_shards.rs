@@ -265,3 +265,48 @@ fn damaged_lines_and_samples_are_named_or_skipped() {
     let other = "search import --format drllm polar.json --data q.jsonl --model model --out o.jsonl";
     place.refused("", 1, other, "is this dr-llm's layout?");
 }
+
+#[test]
+fn one_command_writes_the_file_that_polar_trains_on() {
+    let place = crate::common::ModelFolder::new();
+    let question = |i: usize| {
+        format!(
+            r#"{{"id": "q{i}", "question": "What is {i}?", "choices": ["x", "word", "{i}"], "answer": {}}}"#,
+            i % 3
+        )
+    };
+    let lines: Vec<String> = (0..4).map(question).collect();
+    place.write("q.jsonl", &lines.join("\n"));
+    let search = "search --model model --device cpu --data q.jsonl --edits segments --simulations 6 --out r.jsonl";
+    place.ok(&format!("{search} --export polar=p.json --export drllm=d.json"));
+    let text = std::fs::read_to_string(place.path("p.json")).unwrap();
+    place.ok("search export --format polar r.jsonl --out again.json");
+    assert_eq!(text, std::fs::read_to_string(place.path("again.json")).unwrap());
+    // The fields and types that the authors' loader reads.
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for sample in json["samples"].as_array().unwrap() {
+        assert!(sample["question"].is_string() && sample["gt_ans"].is_string());
+        assert!(sample["initial_score"].is_f64());
+        let programs = |name: &str| sample[name].as_array().unwrap().clone();
+        let all = [programs("final_valid_transitions"), programs("final_invalid_transitions")].concat();
+        assert_eq!(all.len(), 7, "six and the standard one");
+        let layers = all.iter().flat_map(|program| program.as_array().unwrap());
+        assert!(layers.clone().count() > 0 && layers.clone().all(|layer| layer.as_u64().is_some_and(|l| l < 4)));
+    }
+    // The layout is made of a search that is done, too.
+    std::fs::remove_file(place.path("p.json")).unwrap();
+    place.ok(&format!("{search} --resume --export polar=p.json"));
+    assert_eq!(text, std::fs::read_to_string(place.path("p.json")).unwrap());
+
+    let anew = search.replace("r.jsonl", "n.jsonl");
+    for (code, args, expected) in [
+        (2, "--export polar", "polar=FILE or drllm=FILE"),
+        (2, "--export other=x.json", "polar=FILE or drllm=FILE"),
+        (2, "--export polar=q.jsonl", "named twice"),
+        (1, "--export polar=p.json", "exists already"),
+        (2, "--export polar=x.json --shard 0/2", "search merge"),
+    ] {
+        place.refused(code, &format!("{anew} {args}"), expected);
+    }
+    assert!(!place.path("n.jsonl").exists(), "nothing was searched");
+}

@@ -1,6 +1,6 @@
 //! `drllm-tui search export`: records in the layouts of the public codebases.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
@@ -8,7 +8,7 @@ use clap::Args;
 use super::tell_damaged;
 use crate::cli::output::{refuse_existing, write_whole};
 use crate::search::exchange::{self, Layout};
-use crate::search::records::{read_records, read_records_skipping};
+use crate::search::records::{RecordFile, read_records, read_records_skipping};
 
 /// Write records in the layout of Dr.LLM's or PoLar's code.
 #[derive(Args, Debug)]
@@ -35,18 +35,24 @@ pub fn run(args: &RecordsExportArgs) -> Result<()> {
         true => read_records_skipping(&args.records)?,
         false => (read_records(&args.records)?, Vec::new()),
     };
-    let exported = exchange::export(&file, args.format);
-    write_whole(&args.out, |out| {
+    write(&file, args.format, &args.out)?;
+    tell_damaged(&damaged, "line", "lines");
+    Ok(())
+}
+
+/// Writes records in another layout and says how many.
+pub(super) fn write(file: &RecordFile, layout: Layout, path: &Path) -> Result<()> {
+    let exported = exchange::export(file, layout);
+    write_whole(path, |out| {
         serde_json::to_writer(&mut *out, &exported.json)?;
         out.write_all(b"\n")
     })?;
-    tell_damaged(&damaged, "line", "lines");
     if exported.unsolved > 0 {
         crate::note!(
             "{} questions without a right program left out: the layout is one of training targets",
             exported.unsolved
         );
     }
-    crate::note!("{} questions in {}", exported.written, args.out.display());
+    crate::note!("{} questions in {}", exported.written, path.display());
     Ok(())
 }

@@ -2,15 +2,17 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
-use super::array;
+use super::{array, export};
 use crate::cli::UsageError;
 use crate::cli::base_model::BaseModelArgs;
+use crate::cli::output::{check_named_once, refuse_existing};
 use crate::cli::progress::CommandProgress;
 use crate::cli::run::stop_on_signals;
 use crate::cli::scoring::ScoringArgs;
@@ -21,7 +23,8 @@ use crate::model::Model;
 use crate::program::Program;
 use crate::progress::Progress as Step;
 use crate::search::evaluator::DEFAULT_CACHE_BYTES;
-use crate::search::records::{Existing, FORMAT, SearchShard};
+use crate::search::exchange::Layout;
+use crate::search::records::{Existing, FORMAT, SearchShard, read_records};
 use crate::search::{Edits, ExampleRecord, RecordHeader, RecordWriter, SearchSettings, Shard, search_question};
 
 /// Arguments of a search.
@@ -57,6 +60,9 @@ pub struct SearchRunArgs {
     stop_at_saving: Option<usize>,
     #[command(flatten)]
     scoring: ScoringArgs,
+    /// Write the records in another codebase's layout too, once all are there: polar=FILE or drllm=FILE; may be repeated
+    #[arg(long, value_name = "LAYOUT=FILE")]
+    export: Vec<ExportTarget>,
     /// Go on after the last whole record of --out
     #[arg(long)]
     resume: bool,
@@ -88,6 +94,7 @@ pub fn run(args: SearchRunArgs) -> Result<()> {
     task.questions = shard.take(task.questions);
     let existing = Existing::from_switches(args.resume, args.force);
     existing.check(&out)?;
+    args.check_exports(shard, &out)?;
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop)?;
     let model = args.model.load(&stop)?;
@@ -135,7 +142,36 @@ pub fn run(args: SearchRunArgs) -> Result<()> {
         None => String::new(),
     };
     crate::note!("{}{of_all} questions in {}: {tally}", tally.questions, out.display());
+    if !args.export.is_empty() {
+        let records = read_records(&out)?;
+        for target in &args.export {
+            export::write(&records, target.layout, &target.path)?;
+        }
+    }
     Ok(())
+}
+
+/// Where records go in another layout.
+#[derive(Clone, Debug)]
+struct ExportTarget {
+    layout: Layout,
+    path: PathBuf,
+}
+
+impl FromStr for ExportTarget {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (layout, path) = text.split_once('=').unwrap_or((text, ""));
+        let known = Layout::value_variants().iter().find(|known| known.name() == layout);
+        match known.filter(|_| !path.is_empty()) {
+            Some(&layout) => Ok(ExportTarget {
+                layout,
+                path: path.into(),
+            }),
+            None => Err("expected polar=FILE or drllm=FILE".to_owned()),
+        }
+    }
 }
 
 /// The programs of a file, one a line.
@@ -245,6 +281,24 @@ impl SearchRunArgs {
             imported: None,
             settings,
         })
+    }
+
+    /// Refuses files that may not be written before anything is searched.
+    fn check_exports(&self, shard: Shard, out: &Path) -> Result<()> {
+        if !self.export.is_empty() && !shard.is_all() {
+            return Err(UsageError::new(
+                "--export is of a whole search, and this is a shard: put the shards together with `search merge`, then use \
+                 `search export`",
+            )
+            .into());
+        }
+        let out = out.to_path_buf();
+        let written: Vec<&PathBuf> = self.export.iter().map(|target| &target.path).chain([&out]).collect();
+        let read: Vec<&PathBuf> = self.data.iter().chain(&self.programs).collect();
+        check_named_once(&written, &read)?;
+        self.export
+            .iter()
+            .try_for_each(|target| refuse_existing(&target.path, self.force || self.resume))
     }
 
     fn settings(&self) -> Result<SearchSettings> {
