@@ -131,6 +131,14 @@ impl ProgramError {
 /// Layers that a model is taken to have while it is not known which one it will be.
 pub const MOST_LAYERS: usize = 4096;
 
+/// Executions of a layer by an action vector, at most: skip, execute or repeat.
+pub const MOST_EXECUTIONS: usize = 2;
+
+/// Executions of a program of a model of `layers` layers, at most.
+pub const fn greatest_depth(layers: usize) -> usize {
+    MOST_EXECUTIONS * layers
+}
+
 /// One application of a block, in a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Execution {
@@ -284,7 +292,7 @@ impl Program {
     ///
     /// # Errors
     /// Unknown layers, typos (with the column and what was expected) and programs longer than
-    /// `2 * layers` are refused.
+    /// [`greatest_depth`] are refused.
     pub fn parse(text: &str, layers: usize) -> Result<Program, ProgramError> {
         Parser::new(text, layers).program()
     }

@@ -11,7 +11,7 @@ use crate::model::fused::{Overlapped, OverlappedTask};
 use crate::model::loopmoe::{Excluded, ExpertUse, Seen};
 use crate::model::persistent::{TokenOutcome, TokenRequest, TokenRules};
 use crate::model::{Chunk, Decoder, KvCache, PassKv, stepped};
-use crate::program::{Action, Damping, Execution, Program, StepSize};
+use crate::program::{Action, Damping, Execution, MOST_EXECUTIONS, Program, StepSize};
 use crate::router::policy::Proposal;
 use crate::router::{Router, RouterQuery};
 use crate::trace::{ExcludedExpert, KvMode};
@@ -450,7 +450,7 @@ impl<'m> Sequence<'m> {
         chunk: &Chunk,
         actions: &LayerActions,
     ) -> Result<Tensor> {
-        for n in 0..2 {
+        for n in 0..MOST_EXECUTIONS {
             hidden = self.run_actions(layer, n, &hidden, chunk, actions)?.unwrap_or(hidden);
         }
         Ok(hidden)

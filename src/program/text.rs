@@ -131,7 +131,7 @@ impl<'a> Parser<'a> {
 
     pub fn program(mut self) -> Result<Program, ProgramError> {
         let mut out = Program::default();
-        let limit = 2 * self.layers;
+        let limit = super::greatest_depth(self.layers);
         self.separators();
         while self.peek().is_some() {
             let column = self.column();

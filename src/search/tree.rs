@@ -7,7 +7,7 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use super::mcts::{ProgramOutcome, SearchSettings};
-use crate::program::{Program, segments};
+use crate::program::{Program, greatest_depth, segments};
 
 /// Which programs are one edit away from another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -88,7 +88,7 @@ fn edits(program: &Program, layers: usize) -> Vec<Program> {
             add([&run[..at], &run[at + skipped..]].concat());
         }
     }
-    if run.len() < 2 * layers {
+    if run.len() < greatest_depth(layers) {
         for (at, &layer) in run.iter().enumerate() {
             if executions[layer] < 2 {
                 add([&run[..=at], &run[at..]].concat());
@@ -313,7 +313,7 @@ mod tests {
             let all = edits(&program, layers);
             for edited in &all {
                 prop_assert!(edited.to_actions(layers).is_some(), "{program} → {edited}");
-                prop_assert!(edited.depth() <= 2 * layers && *edited != program);
+                prop_assert!(edited.depth() <= greatest_depth(layers) && *edited != program);
             }
             prop_assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len());
         }

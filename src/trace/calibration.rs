@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::program::greatest_depth;
+
 /// A table that depth routers carry, by the dial.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
@@ -51,7 +53,7 @@ impl Calibration {
     }
 
     fn check(&self, layers: usize) -> Result<(), String> {
-        let most = 2 * layers;
+        let most = greatest_depth(layers);
         if self.points.len() < 2 {
             return Err(format!("it has {} points, expected at least 2", self.points.len()));
         }

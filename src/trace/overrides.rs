@@ -15,7 +15,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-use crate::program::{Program, ProgramError};
+use crate::program::{Program, ProgramError, greatest_depth};
 use crate::text::escape_controls;
 use crate::trace::{ExcludedExpert, KvMode, Pin, Scope, Settings};
 
@@ -285,7 +285,7 @@ fn parse_override(keyword: Word, value: Word, layers: usize) -> Result<Override,
             _ => Err(value.instead_of("a number from -1 (skip all) to 1 (repeat all); -0.5 is the router itself")),
         },
         "budget" => match value.text.parse() {
-            Ok(budget) if (1..=2 * layers).contains(&budget) => Ok(Override::Budget(budget)),
+            Ok(budget) if (1..=greatest_depth(layers)).contains(&budget) => Ok(Override::Budget(budget)),
             _ => Err(value.instead_of("a number of block executions from 1 to twice the model's layers")),
         },
         "program" => Program::parse(value.text, layers)

@@ -6,7 +6,7 @@ use super::excluded_expert::ExcludedExpert;
 use super::kv_mode::KvMode;
 use super::pin::Pin;
 use super::scope::Scope;
-use crate::program::Program;
+use crate::program::{Program, greatest_depth};
 
 /// The dial's neutral position: the router's own distribution (spec §3).
 pub const NEUTRAL_DIAL: f64 = -0.5;
@@ -158,11 +158,11 @@ impl Settings {
     /// A sentence that names the setting, the value and what is allowed.
     pub fn check(&self, layers: usize) -> Result<(), String> {
         if let Some(budget) = self.budget
-            && (budget == 0 || budget > 2 * layers)
+            && (budget == 0 || budget > greatest_depth(layers))
         {
             return Err(format!(
                 "the budget is {budget}: expected 1 to {} block executions (twice the model's {layers} layers)",
-                2 * layers
+                greatest_depth(layers)
             ));
         }
         self.check_alone()?;
@@ -182,11 +182,11 @@ impl Settings {
                     layers - 1
                 ));
             }
-            if program.depth() > 2 * layers {
+            if program.depth() > greatest_depth(layers) {
                 return Err(format!(
                     "the program has {} block executions; at most {} are allowed",
                     program.depth(),
-                    2 * layers
+                    greatest_depth(layers)
                 ));
             }
             if self.budget.is_some_and(|b| program.depth() > b) {

@@ -4,7 +4,7 @@ use super::app::App;
 use super::dial;
 use super::line_edit::LineEdit;
 use super::next_run;
-use crate::program::{Program, ProgramError};
+use crate::program::{Program, ProgramError, greatest_depth};
 use crate::trace::{Calibration, KvMode, NEUTRAL_DIAL, Scope, Settings};
 
 /// One setting of a run.
@@ -315,7 +315,7 @@ pub fn step_budget(budget: Option<usize>, up: bool, layers: usize, deepest: Opti
     match (budget, up) {
         (None, true) => None,
         (None, false) => Some(deepest.unwrap_or(layers).saturating_sub(1).max(1)),
-        (Some(b), true) => Some(b + 1).filter(|b| *b <= 2 * layers),
+        (Some(b), true) => Some(b + 1).filter(|b| *b <= greatest_depth(layers)),
         (Some(b), false) => Some(b.saturating_sub(1).max(1)),
     }
 }

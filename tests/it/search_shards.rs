@@ -288,7 +288,11 @@ fn one_command_writes_the_file_that_polar_trains_on() {
         assert!(sample["question"].is_string() && sample["gt_ans"].is_string());
         assert!(sample["initial_score"].is_f64());
         let programs = |name: &str| sample[name].as_array().unwrap().clone();
-        let all = [programs("final_valid_transitions"), programs("final_invalid_transitions")].concat();
+        let all = [
+            programs("final_valid_transitions"),
+            programs("final_invalid_transitions"),
+        ]
+        .concat();
         assert_eq!(all.len(), 7, "six and the standard one");
         let layers = all.iter().flat_map(|program| program.as_array().unwrap());
         assert!(layers.clone().count() > 0 && layers.clone().all(|layer| layer.as_u64().is_some_and(|l| l < 4)));

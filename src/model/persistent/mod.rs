@@ -26,7 +26,7 @@ use super::kv::{KvCache, PassKv};
 use super::linear::{Linear, Stored};
 use super::rope::Rope;
 use super::weights::Embedding;
-use crate::program::{Action, Damping};
+use crate::program::{Action, Damping, greatest_depth};
 use crate::trace::KvMode;
 use plan::{
     Address, LaunchPlan, Layer, MOST_HEAD, MOST_SPLITS, PHASES_A_LAYER, PassSlots, Rule, Storage, StoredMatrix,
@@ -360,7 +360,7 @@ impl Persistent {
                 self.plan.embedding.rows
             );
         }
-        let mut passes = vec![PassSlots::default(); 2 * layers];
+        let mut passes = vec![PassSlots::default(); greatest_depth(layers)];
         let mut own_rules = vec![Rule::default(); layers];
         for layer in 0..layers {
             let forced = rules.forced[layer];
