@@ -128,6 +128,7 @@ fn trace() -> Trace {
             vocab_size: 49152,
             context: 8192,
             quantisation: "Q4_K".into(),
+            kv_bits: None,
             arithmetic: drllm::trace::Arithmetic::default(),
             looped: None,
         },

@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use crate::engine::{LoadRequest, RouterChoice, kv_of, scope_of};
-use crate::model::ActivationBits;
+use crate::model::{ActivationBits, KvBits};
 use crate::trace::{KvMode, NEUTRAL_DIAL, Sampling, Scope, Settings};
 pub use source::{ConfigError, ConfigSource, Place};
 
@@ -108,6 +108,9 @@ pub struct Config {
     /// Bits that activations are rounded to on the CPU.
     #[serde(deserialize_with = "activation_bits")]
     pub activations: ActivationBits,
+    /// Bits of a number of keys and values on the CPU.
+    #[serde(deserialize_with = "kv_bits")]
+    pub kv_bits: KvBits,
     /// Threads for the CPU, at least 1; one a core if absent.
     pub threads: Option<usize>,
     /// Absent: the one that the routers were made for.
@@ -138,7 +141,7 @@ pub struct Config {
 }
 
 /// The keys `config.toml` may have.
-pub const KEYS: [&str; 25] = [
+pub const KEYS: [&str; 26] = [
     "theme",
     "color",
     "mouse",
@@ -151,6 +154,7 @@ pub const KEYS: [&str; 25] = [
     "device",
     "exact",
     "activations",
+    "kv_bits",
     "threads",
     "scope",
     "kv",
@@ -182,6 +186,7 @@ impl Default for Config {
             device: "auto".to_owned(),
             exact: false,
             activations: ActivationBits::default(),
+            kv_bits: KvBits::default(),
             threads: None,
             scope: None,
             kv: None,
@@ -345,6 +350,7 @@ impl Config {
             threads: self.threads,
             iterations: None,
             activations: self.activations,
+            kv_bits: self.kv_bits,
         }
     }
 }
@@ -384,6 +390,14 @@ fn activation_bits<'de, D: serde::Deserializer<'de>>(d: D) -> Result<ActivationB
         8 => Ok(ActivationBits::Eight),
         15 => Ok(ActivationBits::Fifteen),
         other => Err(serde::de::Error::custom(format!("{other} bits; expected 8 or 15"))),
+    }
+}
+
+fn kv_bits<'de, D: serde::Deserializer<'de>>(d: D) -> Result<KvBits, D::Error> {
+    match u8::deserialize(d)? {
+        8 => Ok(KvBits::Eight),
+        16 => Ok(KvBits::Sixteen),
+        other => Err(serde::de::Error::custom(format!("{other} bits; expected 8 or 16"))),
     }
 }
 

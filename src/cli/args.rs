@@ -8,8 +8,8 @@ use clap::{Args, ValueEnum};
 use super::UsageError;
 use crate::engine::LoadRequest;
 use crate::files;
-use crate::model::ActivationBits;
 use crate::model::loopmoe::MOST_ITERATIONS;
+use crate::model::{ActivationBits, KvBits};
 use crate::program::Program;
 use crate::trace::{ExcludedExpert, KvMode, Overrides, Pin, Sampling, Scope, Settings};
 
@@ -37,6 +37,9 @@ pub struct ModelArgs {
     /// Bits that activations are rounded to on the CPU, beside a scale for each 32 [default: 15]
     #[arg(long, value_enum, value_name = "BITS", conflicts_with = "exact")]
     pub activations: Option<ActivationBits>,
+    /// Bits of a number of keys and values on the CPU [default: 16]
+    #[arg(long, value_enum, value_name = "BITS")]
+    pub kv_bits: Option<KvBits>,
 }
 
 impl ModelArgs {
@@ -53,6 +56,7 @@ impl ModelArgs {
         request.threads = self.threads.or(request.threads);
         request.iterations = self.iterations.or(request.iterations);
         request.activations = self.activations.unwrap_or(request.activations);
+        request.kv_bits = self.kv_bits.unwrap_or(request.kv_bits);
     }
 }
 

@@ -9,7 +9,7 @@ use super::UsageError;
 use super::progress::CommandProgress;
 use crate::engine::{LoadRequest, RouterChoice, load_model};
 use crate::eval::parallel::default_threads;
-use crate::model::{ActivationBits, Model};
+use crate::model::{ActivationBits, KvBits, Model};
 use crate::text::escape_controls;
 
 /// Says on standard error what a user should know of the model's files.
@@ -48,6 +48,9 @@ pub struct BaseModelArgs {
     /// Bits that activations are rounded to on the CPU, beside a scale for each 32
     #[arg(long, value_enum, value_name = "BITS", default_value_t, conflicts_with = "exact")]
     activations: ActivationBits,
+    /// Bits of a number of keys and values on the CPU
+    #[arg(long, value_enum, value_name = "BITS", default_value_t)]
+    kv_bits: KvBits,
 }
 
 impl BaseModelArgs {
@@ -70,6 +73,7 @@ impl BaseModelArgs {
             threads: None,
             iterations: self.iterations,
             activations: self.activations,
+            kv_bits: self.kv_bits,
         };
         let progress = CommandProgress::new();
         let model = load_model(

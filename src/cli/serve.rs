@@ -15,7 +15,7 @@ use super::args::device_name;
 use super::run::{load, stop_on_signals};
 use crate::config::Config;
 use crate::engine::RouterChoice;
-use crate::model::ActivationBits;
+use crate::model::{ActivationBits, KvBits};
 use crate::serve::sender::is_loopback;
 use crate::serve::{ServeLimits, serve};
 
@@ -70,6 +70,9 @@ pub struct ServedModelArgs {
     /// Bits that activations are rounded to on the CPU, beside a scale for each 32 [default: 15]
     #[arg(long, value_enum, value_name = "BITS", conflicts_with = "exact")]
     activations: Option<ActivationBits>,
+    /// Bits of a number of keys and values on the CPU [default: 16]
+    #[arg(long, value_enum, value_name = "BITS")]
+    kv_bits: Option<KvBits>,
     /// Threads of matrix products; all cores if absent
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
@@ -102,6 +105,7 @@ pub fn run(args: &ServeArgs, config: &Config) -> Result<()> {
     request.routers = RouterChoice::None;
     request.exact |= args.model.exact;
     request.activations = args.model.activations.unwrap_or(request.activations);
+    request.kv_bits = args.model.kv_bits.unwrap_or(request.kv_bits);
     if let Some(device) = &args.model.device {
         request.device.clone_from(device);
     }

@@ -10,7 +10,7 @@ use super::inspect::Inspection;
 use super::intervention::Intervention;
 use super::loop_map::{LoopMapRequest, LoopMapStep};
 use super::search::{SearchEnd, SearchId, SearchRequest, SearchStep};
-use crate::model::ActivationBits;
+use crate::model::{ActivationBits, KvBits};
 use crate::program::Action;
 use crate::trace::{Header, ModelInfo, RouterInfo, Settings, Step, Summary, Trace};
 
@@ -37,6 +37,8 @@ pub struct LoadRequest {
     pub iterations: Option<usize>,
     /// To how many bits activations are rounded on the CPU, where not `exact`.
     pub activations: ActivationBits,
+    /// Bits of a number of keys and values on the CPU.
+    pub kv_bits: KvBits,
 }
 
 impl Default for LoadRequest {
@@ -49,6 +51,7 @@ impl Default for LoadRequest {
             threads: None,
             iterations: None,
             activations: ActivationBits::default(),
+            kv_bits: KvBits::default(),
         }
     }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::events::{LoadRequest, RouterChoice};
 use crate::model::catalog::{ModelLocation, PullProgress};
-use crate::model::{self, ActivationBits, Model, gguf};
+use crate::model::{self, ActivationBits, KvBits, Model, gguf};
 use crate::router::checkpoint::{KV, SCOPE};
 use crate::router::{Router, load_router, metadata_entry, read_router};
 use crate::trace::{KvMode, ModelInfo, Scope};
@@ -89,6 +89,9 @@ pub fn load_model(
     }
     if request.activations == ActivationBits::Eight && !request.exact {
         model = model.with_eight_bit_activations();
+    }
+    if request.kv_bits == KvBits::Eight {
+        model = model.with_eight_bit_kv();
     }
     model.notes.extend(note);
     Ok(model)

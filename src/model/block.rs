@@ -8,6 +8,7 @@ use candle_nn::ops::{rms_norm, silu, softmax_last_dim};
 use super::chunk::Chunk;
 use super::config::{Activation, ModelConfig};
 use super::fused;
+use super::kernel::KvBits;
 use super::kv::PassKv;
 use super::linear::{FusedLinear, Linear};
 use super::rope::Rope;
@@ -170,6 +171,8 @@ pub struct Attention {
     pub(super) window: Option<usize>,
     /// Whether RoPE is the one of layers with a window.
     pub(super) local_rope: bool,
+    /// Of keys and values, where the block runs by the CPU kernels.
+    pub(super) kv_bits: KvBits,
 }
 
 impl Attention {
@@ -194,6 +197,7 @@ impl Attention {
             heads: config.heads,
             kv_heads: config.kv_heads,
             head_dim: config.head_dim,
+            kv_bits: KvBits::default(),
         }
     }
 

@@ -7,6 +7,7 @@ use super::block::{Attention, Block, Mlp, RmsNorm};
 use super::chunk::Chunk;
 use super::config::{ModelConfig, RopeScaling};
 use super::fused::{self, Overlapped};
+use super::kernel::KvBits;
 use super::kv::PassKv;
 use super::linear::Linear;
 use super::loopmoe::executions::Executions;
@@ -148,6 +149,20 @@ impl Decoder {
         let linears = own.blocks.iter_mut().flat_map(Block::linears_mut);
         // All of them, not up to the first.
         linears.map(Linear::round_activations).fold(false, |any, is| any | is)
+    }
+
+    /// Keeps keys and values in numbers of `bits` from now on, in blocks that run by the CPU kernels. False where there are
+    /// none, and nothing changed.
+    pub fn set_kv_bits(&mut self, bits: KvBits) -> bool {
+        let Network::Blocks(own) = &mut self.network else {
+            return false;
+        };
+        let mut any = false;
+        for block in own.blocks.iter_mut().filter(|block| block.is_by_kernels()) {
+            block.attention.kv_bits = bits;
+            any = true;
+        }
+        any
     }
 
     /// The LoopMoE model whose executions are the layers; `None` of any other model.
@@ -481,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn activations_of_eight_bits_are_near_and_do_not_depend_on_the_chunk() {
+    fn eight_bits_are_near_and_do_not_depend_on_the_chunk() {
         let ids: Vec<u32> = (0..24).map(|i| (i * 7) % 64).collect();
         let run = |decoder: &Decoder, apart: bool| -> Vec<Vec<f32>> {
             let mut kv: Vec<PassKv> = (0..decoder.config().layers).map(|_| PassKv::default()).collect();
@@ -512,9 +527,22 @@ mod tests {
         assert!(off(&whole, &apart) < 1e-4 * size, "{} of {size}", off(&whole, &apart));
         let rounding = off(&whole, &full) / size;
         assert!(rounding > 1e-4 && rounding < 0.1, "{rounding}");
+        let mut eight = packed_decoder(3);
+        assert!(eight.set_kv_bits(KvBits::Eight));
+        let (whole, apart) = (run(&eight, false), run(&eight, true));
+        assert!(
+            off(&whole, &apart) < 1e-4 * size,
+            "keys and values: {}",
+            off(&whole, &apart)
+        );
+        let rounding = off(&whole, &full) / size;
+        assert!(rounding > 1e-6 && rounding < 0.1, "keys and values: {rounding}");
         let source = WeightSource::Random { tied_embeddings: true };
         let mut dense = Decoder::load(small_config(), &source, cpu(), &mut |_| {}).unwrap();
-        assert!(!dense.round_activations(), "nothing there is packed");
+        assert!(
+            !dense.round_activations() && !dense.set_kv_bits(KvBits::Eight),
+            "nothing there is packed"
+        );
     }
 
     #[test]

@@ -97,8 +97,8 @@ pub fn forward(
         },
         None => false,
     };
-    let mut own = KeyValues::default();
-    let entries = kv.map_or(&mut own, |kv| kv.entries_for(chunk.positions()));
+    let mut own = KeyValues::new(attention.kv_bits);
+    let entries = kv.map_or(&mut own, |kv| kv.entries_for(chunk.positions(), attention.kv_bits));
     append(attention, keys_values, chunk, rope, entries)?;
     if is_left {
         return Ok(None);
@@ -118,7 +118,7 @@ pub fn fill_kv(block: &Block, hidden: &Tensor, chunk: &Chunk, rope: &Rope, kv: &
     let hidden = hidden.contiguous()?;
     let [_, key, value] = block.attention.inputs.each.each_ref();
     let normed = norm(&block.attention_norm, &floats(&hidden)?, key)?;
-    let entries = kv.entries_for(chunk.positions());
+    let entries = kv.entries_for(chunk.positions(), block.attention.kv_bits);
     append(&block.attention, products([key, value], &normed)?, chunk, rope, entries)
 }
 

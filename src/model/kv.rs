@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use super::kernel::KeyValues;
+use super::kernel::{KeyValues, KvBits};
 
 /// Keys and values of one pass, in the order of positions.
 #[derive(Clone, Debug, Default)]
@@ -67,9 +67,13 @@ impl PassKv {
         self.buffers.iter().map(of).sum::<usize>() + self.entries.bytes()
     }
 
-    /// The entries, for a block that runs through the CPU kernels and adds those of the tokens at `positions`.
-    pub(super) fn entries_for(&mut self, positions: &[u32]) -> &mut KeyValues {
+    /// The entries, for a block that runs through the CPU kernels and adds those of the tokens at `positions`; numbers have
+    /// `bits` where they are the first.
+    pub(super) fn entries_for(&mut self, positions: &[u32], bits: KvBits) -> &mut KeyValues {
         self.note(positions);
+        if self.entries.len() == 0 {
+            self.entries = KeyValues::new(bits);
+        }
         &mut self.entries
     }
 

@@ -6,6 +6,7 @@ use candle_core::{DType, Device};
 use super::catalog::{Located, ModelLocation};
 use super::chat::{ChatRole, ChatTemplate, Message};
 use super::decoder::Decoder;
+use super::kernel::KvBits;
 use super::loopmoe::{self, LoopMoe, file::LoopMoeFile};
 use super::tokenizer::Tokenizer;
 use super::weights::{LoadOptions, WeightSource};
@@ -103,6 +104,7 @@ impl Model {
             context: config.context,
             quantisation: source.commonest_type(),
             looped: None,
+            kv_bits: None,
             arithmetic: if exact { Arithmetic::Exact } else { Arithmetic::Usual },
         };
         Ok(Model {
@@ -121,6 +123,18 @@ impl Model {
             false => self.notes.push(
                 "activations are not rounded to 8 bits: that is for packed weights of at most 8 bits on the CPU, and this model runs \
                  without such"
+                    .to_owned(),
+            ),
+        }
+        self
+    }
+
+    /// The same model with keys and values kept in eight bits; a note says where that changes nothing.
+    pub fn with_eight_bit_kv(mut self) -> Self {
+        match self.decoder.set_kv_bits(KvBits::Eight) {
+            true => self.info.kv_bits = Some(8),
+            false => self.notes.push(
+                "keys and values are not kept in 8 bits: that is for blocks that run by the CPU kernels, and this model has none"
                     .to_owned(),
             ),
         }
@@ -163,6 +177,7 @@ impl Model {
             vocab_size: config.vocab_size,
             context,
             quantisation: file.stored.into(),
+            kv_bits: None,
             arithmetic: Arithmetic::Usual,
             looped,
         };

@@ -42,7 +42,7 @@ pub mod weights;
 pub use chunk::Chunk;
 pub use config::{Architecture, ModelConfig};
 pub use decoder::Decoder;
-pub use kernel::{ActivationBits, logsumexp};
+pub use kernel::{ActivationBits, KvBits, logsumexp};
 pub use kv::{KvCache, PassKv};
 pub use loaded::{Model, device, device_or_note};
 pub use step::stepped;

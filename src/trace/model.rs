@@ -27,6 +27,9 @@ pub struct ModelInfo {
     /// How products are computed; absent where as usual, and in older files.
     #[serde(default, skip_serializing_if = "Arithmetic::is_usual")]
     pub arithmetic: Arithmetic,
+    /// Bits of a number of keys and values, where that is not the usual 16; absent in older files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kv_bits: Option<u8>,
 }
 
 /// How products with the weights are computed.
@@ -55,8 +58,8 @@ impl ModelInfo {
         self.sha256 == other.sha256 && self.layers == other.layers
     }
 
-    /// Its name, with the number of iterations where that is not the one of its training, and an arithmetic that is not the
-    /// usual one.
+    /// Its name, with the number of iterations where that is not the one of its training, and what of its arithmetic is not as
+    /// usual.
     pub fn title(&self) -> String {
         let mut title = self.name.clone();
         match self.other_iterations() {
@@ -69,6 +72,9 @@ impl ModelInfo {
             Arithmetic::EightBits => ", 8-bit activations",
             Arithmetic::Exact => ", exact",
         };
+        if let Some(bits) = self.kv_bits {
+            title += &format!(", {bits}-bit keys and values");
+        }
         title
     }
 

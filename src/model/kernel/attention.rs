@@ -1,5 +1,5 @@
 //! Grouped-query attention (arXiv 2305.13245) over the entries of one pass, in f32 over keys and
-//! values that are kept in 16 bits: a token reads all of them.
+//! values that are kept in 16 bits, or in 8: a token reads all of them.
 
 use std::ops::Range;
 
@@ -11,86 +11,205 @@ use super::{LANES, Slots};
 
 /// Query rows that go over the entries together.
 const ROWS: usize = 4;
-/// Halves in a cache line.
-const LINE: usize = 32;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
-/// Keys and values of one pass on the CPU, in the order of positions.
-#[derive(Clone, Debug, Default)]
-pub struct KeyValues {
-    heads: Vec<Head>,
-    len: usize,
+/// Bits of a number of the keys and values that are kept on the CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum KvBits {
+    /// Beside a scale for each head of a token: half the memory, and less to read in long contexts
+    #[value(name = "8")]
+    Eight,
+    /// Halves
+    #[default]
+    #[value(name = "16")]
+    Sixteen,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Head {
-    /// Entries in blocks of 16, the entries of a block side by side: (⌈entries / 16⌉, head_dim, 16).
-    keys: Vec<f16>,
-    /// (entries, head_dim)
-    values: Vec<f16>,
+/// Keys and values of one pass on the CPU, in the order of positions.
+#[derive(Clone, Debug)]
+pub enum KeyValues {
+    /// In halves.
+    Halves(Entries<f16>),
+    /// In bytes.
+    Bytes(Entries<i8>),
+}
+
+impl Default for KeyValues {
+    fn default() -> Self {
+        KeyValues::new(KvBits::Sixteen)
+    }
+}
+
+/// Calls the same method of either kind of entries.
+macro_rules! either {
+    ($self:expr, $entries:ident => $do:expr) => {
+        match $self {
+            KeyValues::Halves($entries) => $do,
+            KeyValues::Bytes($entries) => $do,
+        }
+    };
 }
 
 impl KeyValues {
+    /// No entries yet.
+    pub fn new(bits: KvBits) -> Self {
+        match bits {
+            KvBits::Sixteen => KeyValues::Halves(Entries::default()),
+            KvBits::Eight => KeyValues::Bytes(Entries::default()),
+        }
+    }
+
     /// Entries held.
     pub fn len(&self) -> usize {
-        self.len
+        either!(self, entries => entries.len)
     }
 
     /// A copy of the first `count` entries.
     pub fn first(&self, count: usize) -> KeyValues {
+        match self {
+            KeyValues::Halves(entries) => KeyValues::Halves(entries.first(count)),
+            KeyValues::Bytes(entries) => KeyValues::Bytes(entries.first(count)),
+        }
+    }
+
+    /// Bytes of memory that keys and values take.
+    pub fn bytes(&self) -> usize {
+        either!(self, entries => entries.bytes())
+    }
+
+    /// Adds entries: `keys` and `values` are (tokens, kv_heads · head_dim). What is beyond 16 bits
+    /// becomes the greatest that is not.
+    pub fn append(&mut self, keys: &[f32], values: &[f32], kv_heads: usize, head_dim: usize) {
+        either!(self, entries => entries.append(keys, values, kv_heads, head_dim))
+    }
+
+    /// Heads of keys and values.
+    pub(super) fn heads(&self) -> usize {
+        either!(self, entries => entries.heads.len())
+    }
+}
+
+/// A number as it is kept.
+pub trait Kept: Copy + Default + Send + Sync {
+    /// Adds a head's numbers to `kept`, and their scale to `scales` where they have one.
+    fn keep(x: &[f32], kept: &mut Vec<Self>, scales: &mut Vec<f32>);
+}
+
+impl Kept for f16 {
+    fn keep(x: &[f32], kept: &mut Vec<f16>, _: &mut Vec<f32>) {
+        let greatest = f16::MAX.to_f32();
+        let held: Vec<f32> = x.iter().map(|x| x.clamp(-greatest, greatest)).collect();
+        let from = kept.len();
+        kept.resize(from + x.len(), f16::ZERO);
+        kept[from..].convert_from_f32_slice(&held);
+    }
+}
+
+impl Kept for i8 {
+    fn keep(x: &[f32], kept: &mut Vec<i8>, scales: &mut Vec<f32>) {
+        /// No model has keys or values beyond, and scales stay finite.
+        const MOST: f32 = 1e30;
+        let held = |x: &f32| x.clamp(-MOST, MOST);
+        let greatest = x.iter().fold(0.0f32, |greatest, x| pick(greatest, held(x).abs()));
+        let inverse = if greatest > 0.0 { 127.0 / greatest } else { 0.0 };
+        kept.extend(x.iter().map(|x| (held(x) * inverse).round() as i8));
+        scales.push(greatest / 127.0);
+    }
+}
+
+/// What loads sixteen kept numbers.
+pub(super) trait Loads: Kept {
+    fn load<V: Vector>(isa: V::Isa, from: &[Self; LANES]) -> V;
+}
+
+impl Loads for f16 {
+    #[inline(always)]
+    fn load<V: Vector>(isa: V::Isa, from: &[f16; LANES]) -> V {
+        V::load_halves(isa, from)
+    }
+}
+
+impl Loads for i8 {
+    #[inline(always)]
+    fn load<V: Vector>(isa: V::Isa, from: &[i8; LANES]) -> V {
+        V::load_bytes(isa, from)
+    }
+}
+
+/// Keys and values in numbers of one kind.
+#[derive(Clone, Debug, Default)]
+pub struct Entries<T> {
+    heads: Vec<Head<T>>,
+    len: usize,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Head<T> {
+    /// Entries in blocks of 16, the entries of a block side by side: (⌈entries / 16⌉, head_dim, 16).
+    keys: Vec<T>,
+    /// (entries, head_dim)
+    values: Vec<T>,
+    /// One an entry; none of halves.
+    key_scales: Vec<f32>,
+    /// One an entry; none of halves.
+    value_scales: Vec<f32>,
+}
+
+impl<T: Kept> Entries<T> {
+    fn first(&self, count: usize) -> Self {
         let count = count.min(self.len);
+        let scales = |scales: &[f32]| scales[..count.min(scales.len())].to_vec();
         let heads = self.heads.iter().map(|head| {
             let head_dim = head.values.len() / self.len.max(1);
             Head {
                 // The last block may hold keys of entries that were left out; they lie beyond the end.
                 keys: head.keys[..count.div_ceil(LANES) * head_dim * LANES].to_vec(),
                 values: head.values[..count * head_dim].to_vec(),
+                key_scales: scales(&head.key_scales),
+                value_scales: scales(&head.value_scales),
             }
         });
-        KeyValues {
+        Entries {
             heads: heads.collect(),
             len: count,
         }
     }
 
-    /// Bytes of memory that keys and values take.
-    pub fn bytes(&self) -> usize {
-        let floats = self
-            .heads
-            .iter()
-            .map(|head| head.keys.capacity() + head.values.capacity());
-        floats.sum::<usize>() * size_of::<f16>()
+    fn bytes(&self) -> usize {
+        let of = |head: &Head<T>| {
+            (head.keys.capacity() + head.values.capacity()) * size_of::<T>()
+                + (head.key_scales.capacity() + head.value_scales.capacity()) * size_of::<f32>()
+        };
+        self.heads.iter().map(of).sum()
     }
 
-    /// Adds entries: `keys` and `values` are (tokens, kv_heads · head_dim). What is beyond 16 bits
-    /// becomes the greatest that is not.
-    pub fn append(&mut self, keys: &[f32], values: &[f32], kv_heads: usize, head_dim: usize) {
+    fn append(&mut self, keys: &[f32], values: &[f32], kv_heads: usize, head_dim: usize) {
         let width = kv_heads * head_dim;
         let tokens = keys.len() / width;
-        let (keys, values) = (halves(keys), halves(values));
         self.heads.resize_with(kv_heads, Head::default);
+        let mut kept = Vec::with_capacity(head_dim);
         for (head, of_head) in self.heads.iter_mut().enumerate() {
             let blocks = (self.len + tokens).div_ceil(LANES);
-            of_head.keys.resize(blocks * head_dim * LANES, f16::ZERO);
+            of_head.keys.resize(blocks * head_dim * LANES, T::default());
             for token in 0..tokens {
-                let from = token * width + head * head_dim;
-                of_head.values.extend_from_slice(&values[from..from + head_dim]);
+                let at = token * width + head * head_dim;
+                T::keep(
+                    &values[at..at + head_dim],
+                    &mut of_head.values,
+                    &mut of_head.value_scales,
+                );
+                kept.clear();
+                T::keep(&keys[at..at + head_dim], &mut kept, &mut of_head.key_scales);
                 let entry = self.len + token;
                 let block = &mut of_head.keys[entry / LANES * head_dim * LANES..][..head_dim * LANES];
-                for (column, &key) in block.chunks_exact_mut(LANES).zip(&keys[from..from + head_dim]) {
+                for (column, &key) in block.chunks_exact_mut(LANES).zip(&kept) {
                     column[entry % LANES] = key;
                 }
             }
         }
         self.len += tokens;
     }
-}
-
-fn halves(values: &[f32]) -> Vec<f16> {
-    let greatest = f16::MAX.to_f32();
-    let held: Vec<f32> = values.iter().map(|x| x.clamp(-greatest, greatest)).collect();
-    let mut halves = vec![f16::ZERO; values.len()];
-    halves.convert_from_f32_slice(&held);
-    halves
 }
 
 /// Which entries the chunk's tokens see beside all earlier ones.
@@ -128,16 +247,16 @@ impl<'a> Attend<'a> {
             queries,
             entries,
             mask,
-            past: entries.len - tokens,
+            past: entries.len() - tokens,
             tokens,
-            groups: heads / entries.heads.len(),
+            groups: heads / entries.heads(),
             head_dim: queries.len() / (tokens * heads),
         }
     }
 
     /// Parts of the work, which may be done in any order: (key/value head, tile of query rows).
     pub fn items(&self) -> usize {
-        self.entries.heads.len() * self.tiles()
+        self.entries.heads() * self.tiles()
     }
 
     fn tiles(&self) -> usize {
@@ -146,7 +265,7 @@ impl<'a> Attend<'a> {
 
     /// Multiplications, about.
     pub fn work(&self) -> usize {
-        2 * self.tokens * self.groups * self.entries.heads.len() * self.head_dim * self.entries.len
+        2 * self.tokens * self.groups * self.entries.heads() * self.head_dim * self.entries.len()
     }
 
     /// Does parts of the work; results go to (tokens, heads · head_dim).
@@ -156,20 +275,33 @@ impl<'a> Attend<'a> {
         for item in items {
             let (head, tile) = (item / self.tiles(), item % self.tiles());
             let first = tile * ROWS;
-            let rows = ROWS.min(self.tokens * self.groups - first);
-            match rows {
-                4 => self.tile::<V, FUSED, 4>(isa, head, first, &mut scores, output),
-                3 => self.tile::<V, FUSED, 3>(isa, head, first, &mut scores, output),
-                2 => self.tile::<V, FUSED, 2>(isa, head, first, &mut scores, output),
-                _ => self.tile::<V, FUSED, 1>(isa, head, first, &mut scores, output),
-            }
+            either!(self.entries, entries => {
+                self.rows::<V, FUSED, _>(isa, &entries.heads[head], (head, first), &mut scores, output);
+            });
+        }
+    }
+
+    #[inline(always)]
+    fn rows<V: Vector, const FUSED: bool, T: Loads>(
+        &self,
+        isa: V::Isa,
+        of_head: &Head<T>,
+        at: (usize, usize),
+        scores: &mut Vec<f32>,
+        output: Slots,
+    ) {
+        match ROWS.min(self.tokens * self.groups - at.1) {
+            4 => self.tile::<V, FUSED, 4, T>(isa, of_head, at, scores, output),
+            3 => self.tile::<V, FUSED, 3, T>(isa, of_head, at, scores, output),
+            2 => self.tile::<V, FUSED, 2, T>(isa, of_head, at, scores, output),
+            _ => self.tile::<V, FUSED, 1, T>(isa, of_head, at, scores, output),
         }
     }
 
     /// Where a row's query stands and its result goes. Rows of a key/value head: token by token,
     /// the heads of its group side by side.
     fn place(&self, head: usize, row: usize) -> usize {
-        let width = self.entries.heads.len() * self.groups * self.head_dim;
+        let width = self.entries.heads() * self.groups * self.head_dim;
         let query_head = head * self.groups + row % self.groups;
         row / self.groups * width + query_head * self.head_dim
     }
@@ -178,34 +310,36 @@ impl<'a> Attend<'a> {
     fn end(&self, row: usize) -> usize {
         match self.mask {
             AttentionMask::Causal => self.past + row / self.groups + 1,
-            AttentionMask::Custom(_) => self.entries.len,
+            AttentionMask::Custom(_) => self.entries.len(),
         }
     }
 
     #[inline(always)]
-    fn tile<V: Vector, const FUSED: bool, const R: usize>(
+    fn tile<V: Vector, const FUSED: bool, const R: usize, T: Loads>(
         &self,
         isa: V::Isa,
-        head: usize,
-        first: usize,
+        of_head: &Head<T>,
+        (head, first): (usize, usize),
         scores: &mut Vec<f32>,
         output: Slots,
     ) {
-        let of_head = &self.entries.heads[head];
         let places: [usize; R] = std::array::from_fn(|r| self.place(head, first + r));
         let queries: [&[f32]; R] = std::array::from_fn(|r| &self.queries[places[r]..places[r] + self.head_dim]);
         let end = self.end(first + R - 1);
         let stride = end.next_multiple_of(2 * LANES);
         scores.clear();
         scores.resize(R * stride, 0.0);
-        self.score::<V, R>(isa, of_head, &queries, end, stride, scores);
+        self.score::<V, R, T>(isa, of_head, &queries, end, stride, scores);
         let mut scale = [0.0; R];
         for (r, scores) in scores.chunks_exact_mut(stride).enumerate() {
-            self.mask(first + r, &mut scores[..end]);
-            scale[r] = 1.0 / softmax::<FUSED>(&mut scores[..end]);
+            let scores = &mut scores[..end];
+            multiply(scores, &of_head.key_scales);
+            self.mask(first + r, scores);
+            scale[r] = 1.0 / softmax::<FUSED>(scores);
+            multiply(scores, &of_head.value_scales);
         }
         let weights = std::array::from_fn(|r| &scores[r * stride..r * stride + end]);
-        let mix = Mix::<V, R> {
+        let mix = Mix::<V, R, T> {
             isa,
             values: &of_head.values[..end * self.head_dim],
             head_dim: self.head_dim,
@@ -219,10 +353,10 @@ impl<'a> Attend<'a> {
 
     /// ⟨query, key⟩ for the first `end` entries, two blocks of entries at a time.
     #[inline(always)]
-    fn score<V: Vector, const R: usize>(
+    fn score<V: Vector, const R: usize, T: Loads>(
         &self,
         isa: V::Isa,
-        head: &Head,
+        head: &Head<T>,
         queries: &[&[f32]; R],
         end: usize,
         stride: usize,
@@ -241,10 +375,13 @@ impl<'a> Attend<'a> {
             for (d, (left, right)) in columns.enumerate() {
                 if ahead {
                     // One line of the next pair, and one of this pair's values.
-                    fetch(pair.as_ptr().wrapping_add(2 * size + d * LINE));
-                    fetch(head.values.as_ptr().wrapping_add(at * self.head_dim + d * LINE));
+                    let of_line = LINE / size_of::<T>();
+                    if d * of_line < 2 * size {
+                        fetch(pair.as_ptr().wrapping_add(2 * size + d * of_line));
+                        fetch(head.values.as_ptr().wrapping_add(at * self.head_dim + d * of_line));
+                    }
                 }
-                let (left, right) = (V::load_halves(isa, left), V::load_halves(isa, right));
+                let (left, right) = (T::load::<V>(isa, left), T::load::<V>(isa, right));
                 for (sums, query) in sums.iter_mut().zip(queries) {
                     let q = V::splat(isa, query[d]);
                     sums[0] = left.mul_add(q, sums[0]);
@@ -277,10 +414,10 @@ impl<'a> Attend<'a> {
 }
 
 /// Σ weight · value for some rows that go over the entries of a head together.
-struct Mix<'a, V: Vector, const R: usize> {
+struct Mix<'a, V: Vector, const R: usize, T> {
     isa: V::Isa,
     /// (entries, head_dim)
-    values: &'a [f16],
+    values: &'a [T],
     head_dim: usize,
     /// One an entry, for each row.
     weights: [&'a [f32]; R],
@@ -291,7 +428,7 @@ struct Mix<'a, V: Vector, const R: usize> {
     output: Slots,
 }
 
-impl<V: Vector, const R: usize> Mix<'_, V, R> {
+impl<V: Vector, const R: usize, T: Loads> Mix<'_, V, R, T> {
     /// 64 columns at a time.
     #[inline(always)]
     fn run(&self) {
@@ -313,7 +450,7 @@ impl<V: Vector, const R: usize> Mix<'_, V, R> {
         let mut sums = [[V::splat(isa, 0.0); C]; R];
         for (entry, values) in self.values.chunks_exact(self.head_dim).enumerate() {
             let values = values[column..column + C * LANES].as_chunks::<LANES>().0;
-            let values: [V; C] = std::array::from_fn(|c| V::load_halves(isa, &values[c]));
+            let values: [V; C] = std::array::from_fn(|c| T::load::<V>(isa, &values[c]));
             for (sums, weights) in sums.iter_mut().zip(&self.weights) {
                 let weight = V::splat(isa, weights[entry]);
                 for (sum, value) in sums.iter_mut().zip(values) {
@@ -329,6 +466,14 @@ impl<V: Vector, const R: usize> Mix<'_, V, R> {
                 self.output.write(self.places[r] + column + c * LANES, &values);
             }
         }
+    }
+}
+
+/// Multiplies each of `x` with its scale, where they have such.
+#[inline(always)]
+fn multiply(x: &mut [f32], scales: &[f32]) {
+    for (x, scale) in x.iter_mut().zip(scales) {
+        *x *= scale;
     }
 }
 

@@ -31,7 +31,7 @@ mod vector;
 
 pub use activations::Activations;
 pub use arena::Arena;
-pub use attention::{AttentionMask, KeyValues, greatest};
+pub use attention::{AttentionMask, KeyValues, KvBits, greatest};
 pub use form::{IQ4_NL_BLOCK, PackedType, iq4_nl_as_q8_0};
 pub use pack::{ActivationBits, PackedMatrix};
 pub use vector::across;

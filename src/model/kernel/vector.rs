@@ -15,6 +15,7 @@ pub(super) trait Vector: Copy {
     fn splat(isa: Self::Isa, x: f32) -> Self;
     fn load(isa: Self::Isa, from: &[f32; LANES]) -> Self;
     fn load_halves(isa: Self::Isa, from: &[f16; LANES]) -> Self;
+    fn load_bytes(isa: Self::Isa, from: &[i8; LANES]) -> Self;
     /// Of little-endian bytes: bfloats where `BF16`, else halves.
     fn load_16_bits<const BF16: bool>(isa: Self::Isa, from: &[[u8; 2]; LANES]) -> Self;
     fn store(self, to: &mut [f32; LANES]);
@@ -49,6 +50,11 @@ impl<const FUSED: bool> Vector for Lanes<FUSED> {
     #[inline(always)]
     fn load_halves((): (), from: &[f16; LANES]) -> Self {
         Lanes(from.map(float))
+    }
+
+    #[inline(always)]
+    fn load_bytes((): (), from: &[i8; LANES]) -> Self {
+        Lanes(from.map(f32::from))
     }
 
     #[inline(always)]
@@ -162,6 +168,12 @@ mod x86 {
         fn load_halves(_: Avx512, from: &[f16; LANES]) -> Self {
             // SAFETY: as above; an unaligned load of the sixteen halves.
             Zmm(unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.as_ptr().cast())) })
+        }
+
+        #[inline(always)]
+        fn load_bytes(_: Avx512, from: &[i8; LANES]) -> Self {
+            // SAFETY: as above; an unaligned load of the sixteen bytes.
+            Zmm(unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.as_ptr().cast()))) })
         }
 
         #[inline(always)]

@@ -48,20 +48,25 @@ impl Case {
         out
     }
 
-    fn check(&self) {
+    fn check(&self, bits: KvBits) {
         let width = self.kv_heads * self.head_dim;
         let entries = self.past + self.tokens;
-        // What 16 bits hold, so that keeping them changes nothing.
+        // What the numbers hold, so that keeping them changes nothing: of eight bits the scale is 1/64.
         let held = |seed| -> Vec<f32> {
-            let values = random(entries * width, seed);
-            values.iter().map(|x| f16::from_f32(*x).to_f32()).collect()
+            let values = random(entries * width, seed).into_iter().enumerate();
+            let hold = |(at, x): (usize, f32)| match bits {
+                KvBits::Sixteen => f16::from_f32(x).to_f32(),
+                KvBits::Eight if at % self.head_dim == 3 => 127.0 / 64.0,
+                KvBits::Eight => (x * 63.0).round() / 64.0,
+            };
+            values.map(hold).collect()
         };
         let (keys, values) = (held(1), held(2));
         let queries: Vec<f32> = random(self.tokens * self.groups * width, 3)
             .iter()
             .map(|q| q / 4.0)
             .collect();
-        let mut kept = KeyValues::default();
+        let mut kept = KeyValues::new(bits);
         let (before, own) = (self.past * width, self.past * width);
         kept.append(&keys[..before], &values[..before], self.kv_heads, self.head_dim);
         kept.append(&keys[own..], &values[own..], self.kv_heads, self.head_dim);
@@ -103,7 +108,10 @@ fn attention_follows_its_formula() {
         (16, 17, 2, 4, 80),
         (40, 3, 1, 2, 128),
     ] {
-        for table in [None, Some(branches(tokens).collect())] {
+        for (table, bits) in [None, Some(branches(tokens).collect::<Vec<bool>>())]
+            .into_iter()
+            .flat_map(|table| [KvBits::Sixteen, KvBits::Eight].map(|bits| (table.clone(), bits)))
+        {
             Case {
                 past,
                 tokens,
@@ -112,23 +120,65 @@ fn attention_follows_its_formula() {
                 head_dim,
                 table,
             }
-            .check();
+            .check(bits);
         }
     }
 }
 
 #[test]
-fn what_sixteen_bits_cannot_hold_is_not_infinite() {
-    let mut kept = KeyValues::default();
-    kept.append(&[1e9, -1e9, 0.0, 1.0], &[1e9; 4], 1, 4);
-    assert!(
-        kept.heads[0]
-            .keys
-            .iter()
-            .chain(&kept.heads[0].values)
-            .all(|x| x.is_finite())
-    );
-    assert_eq!(kept.bytes() % size_of::<f16>(), 0);
+fn what_the_numbers_cannot_hold_is_not_infinite() {
+    for bits in [KvBits::Sixteen, KvBits::Eight] {
+        let mut kept = KeyValues::new(bits);
+        kept.append(
+            &[1e9, -1e9, 0.0, 1.0],
+            &[f32::INFINITY, 1e9, f32::NEG_INFINITY, 1e38],
+            1,
+            4,
+        );
+        match &kept {
+            KeyValues::Halves(entries) => {
+                let Head { keys, values, .. } = &entries.heads[0];
+                assert!(keys.iter().chain(values).all(|x| x.is_finite()));
+            }
+            KeyValues::Bytes(entries) => {
+                let Head {
+                    key_scales,
+                    value_scales,
+                    values,
+                    ..
+                } = &entries.heads[0];
+                assert!(
+                    key_scales
+                        .iter()
+                        .chain(value_scales)
+                        .all(|scale| (127.0 * scale).is_finite())
+                );
+                assert_eq!((values[0], values[2]), (127, -127));
+            }
+        }
+    }
+}
+
+#[test]
+fn entries_that_were_cut_go_on_as_if_no_other_had_been_there() {
+    for bits in [KvBits::Sixteen, KvBits::Eight] {
+        let (keys, values, queries) = (random(40 * 32, 1), random(40 * 32, 2), random(64, 3));
+        let appended = |mut kept: KeyValues, from: usize, to: usize| {
+            kept.append(&keys[from * 32..to * 32], &values[from * 32..to * 32], 2, 16);
+            kept
+        };
+        let whole = appended(KeyValues::new(bits), 0, 33);
+        let cut = appended(appended(KeyValues::new(bits), 0, 40).first(17), 17, 33);
+        let attend = |kept: &KeyValues| super::super::attention(&queries, kept, AttentionMask::Causal, 1, 4);
+        assert_eq!(attend(&whole), attend(&cut));
+        assert_eq!(whole.first(5).len(), 5);
+    }
+    let of = |bits| {
+        let mut kept = KeyValues::new(bits);
+        kept.append(&random(64 * 128, 1), &random(64 * 128, 2), 2, 64);
+        kept.bytes()
+    };
+    assert!(of(KvBits::Eight) * 10 < of(KvBits::Sixteen) * 6, "half, and the scales");
 }
 
 #[test]
