@@ -1,13 +1,13 @@
 //! How far the fast mode is from f32 arithmetic: `cargo bench --bench fidelity -- FILE`, a text of a
 //! few hundred words. Prints the mean KL divergence of the next-token distributions and how often
-//! both think the same token likeliest.
+//! both think the same token likeliest. `DRLLM_MODEL`, `DRLLM_ACTIVATIONS` (8, 15) and `DRLLM_KV_BITS` (8, 16) choose what.
 
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
 use candle_nn::ops::log_softmax;
 use drllm::engine::{LoadRequest, load_model};
-use drllm::model::Model;
+use drllm::model::{KvBits, Model};
 
 const TOKENS: usize = 480;
 
@@ -39,12 +39,26 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// What the variable says, or the default.
+fn bits<T: clap::ValueEnum + Default>(variable: &str) -> T {
+    let given = std::env::var(variable).ok();
+    given.map_or(T::default(), |bits| {
+        T::from_str(&bits, false).expect("a number of bits")
+    })
+}
+
 /// Log-probabilities after each of the text's first tokens.
 fn distributions(exact: bool, text: &str) -> Result<Vec<Vec<f32>>> {
     let request = LoadRequest {
         device: "cpu".into(),
         model: std::env::var("DRLLM_MODEL").ok(),
         exact,
+        activations: bits("DRLLM_ACTIVATIONS"),
+        kv_bits: if exact {
+            KvBits::default()
+        } else {
+            bits("DRLLM_KV_BITS")
+        },
         ..LoadRequest::default()
     };
     let model: Model = load_model(&request, &mut |_, _, _| {}, &mut |_| {}, &AtomicBool::new(false))?;

@@ -65,8 +65,18 @@ pub fn request() -> LoadRequest {
         model: std::env::var("DRLLM_MODEL").ok(),
         routers: std::env::var("DRLLM_ROUTERS").map_or(RouterChoice::BuiltIn, |path| RouterChoice::File(path.into())),
         device: std::env::var("DRLLM_DEVICE").unwrap_or_else(|_| "cpu".into()),
+        activations: bits("DRLLM_ACTIVATIONS"),
+        kv_bits: bits("DRLLM_KV_BITS"),
         ..LoadRequest::default()
     }
+}
+
+/// What the variable says, or the default.
+fn bits<T: clap::ValueEnum + Default>(variable: &str) -> T {
+    let given = std::env::var(variable).ok();
+    given.map_or(T::default(), |bits| {
+        T::from_str(&bits, false).expect("a number of bits")
+    })
 }
 
 pub fn model() -> Result<Model> {

@@ -11,6 +11,10 @@ use super::{LANES, Slots};
 
 /// Query rows that go over the entries together.
 const ROWS: usize = 4;
+/// Entries of a part, at least.
+const PART: usize = 512;
+/// Parts of the entries, at most.
+const MOST_PARTS: usize = 16;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
@@ -221,6 +225,18 @@ pub enum AttentionMask<'a> {
     Custom(&'a [bool]),
 }
 
+/// Where a piece of the work stands.
+#[derive(Clone, Copy)]
+struct ItemPlace {
+    item: usize,
+    /// Of keys and values.
+    head: usize,
+    /// First row of the tile.
+    first: usize,
+    /// Of the entries.
+    part: usize,
+}
+
 /// One attention over a chunk's queries.
 pub(super) struct Attend<'a> {
     /// (tokens, heads · head_dim), turned, and scaled by 1/√head_dim
@@ -233,6 +249,8 @@ pub(super) struct Attend<'a> {
     /// Query heads a key/value head.
     groups: usize,
     head_dim: usize,
+    /// Of the entries, each attended to by itself and then joined: more than one for a single token after many.
+    parts: usize,
 }
 
 impl<'a> Attend<'a> {
@@ -251,12 +269,51 @@ impl<'a> Attend<'a> {
             tokens,
             groups: heads / entries.heads(),
             head_dim: queries.len() / (tokens * heads),
+            // By their number alone, so that no result depends on the threads.
+            parts: match (tokens, mask) {
+                (1, AttentionMask::Causal) => (entries.len() / PART).clamp(1, MOST_PARTS),
+                _ => 1,
+            },
         }
     }
 
-    /// Parts of the work, which may be done in any order: (key/value head, tile of query rows).
+    /// Pieces of the work, which may be done in any order: (key/value head, tile of query rows, part of the entries).
     pub fn items(&self) -> usize {
-        self.entries.heads() * self.tiles()
+        self.entries.heads() * self.tiles() * self.parts
+    }
+
+    /// Floats of the partial results; none where an item's result is final.
+    pub fn partials(&self) -> usize {
+        if self.parts == 1 {
+            0
+        } else {
+            self.items() * ROWS * self.partial()
+        }
+    }
+
+    /// Floats of a row's result over a part of the entries: what it mixed, the greatest score, the sum of its exponentials.
+    fn partial(&self) -> usize {
+        self.head_dim + 2
+    }
+
+    /// Joins partial results into `output`, (tokens, heads · head_dim).
+    pub fn join(&self, partials: &[f32], output: &mut [f32]) {
+        let of_tile = partials.chunks_exact(self.parts * ROWS * self.partial());
+        for (at, of_tile) in of_tile.enumerate() {
+            let (head, first) = (at / self.tiles(), at % self.tiles() * ROWS);
+            for r in 0..ROWS.min(self.tokens * self.groups - first) {
+                let rows = of_tile.chunks_exact(self.partial()).skip(r).step_by(ROWS);
+                let parts = rows.map(|row| row.split_at(self.head_dim));
+                let most = parts.clone().map(|(_, of)| of[0]).fold(f32::NEG_INFINITY, pick);
+                let total: f32 = parts.clone().map(|(_, of)| of[1] * (of[0] - most).exp()).sum();
+                let place = self.place(head, first + r);
+                let out = &mut output[place..place + self.head_dim];
+                for (mixed, of) in parts {
+                    let share = (of[0] - most).exp() / total;
+                    out.iter_mut().zip(mixed).for_each(|(out, x)| *out += share * x);
+                }
+            }
+        }
     }
 
     fn tiles(&self) -> usize {
@@ -268,15 +325,20 @@ impl<'a> Attend<'a> {
         2 * self.tokens * self.groups * self.entries.heads() * self.head_dim * self.entries.len()
     }
 
-    /// Does parts of the work; results go to (tokens, heads · head_dim).
+    /// Does pieces of the work; results go to (tokens, heads · head_dim), or to the partial ones.
     #[inline(always)]
     pub fn run<V: Vector, const FUSED: bool>(&self, isa: V::Isa, items: Range<usize>, output: Slots) {
         let mut scores = Vec::new();
         for item in items {
-            let (head, tile) = (item / self.tiles(), item % self.tiles());
-            let first = tile * ROWS;
+            let (tile, part) = (item / self.parts, item % self.parts);
+            let at = ItemPlace {
+                item,
+                head: tile / self.tiles(),
+                first: tile % self.tiles() * ROWS,
+                part,
+            };
             either!(self.entries, entries => {
-                self.rows::<V, FUSED, _>(isa, &entries.heads[head], (head, first), &mut scores, output);
+                self.rows::<V, FUSED, _>(isa, &entries.heads[at.head], at, &mut scores, output);
             });
         }
     }
@@ -286,11 +348,11 @@ impl<'a> Attend<'a> {
         &self,
         isa: V::Isa,
         of_head: &Head<T>,
-        at: (usize, usize),
+        at: ItemPlace,
         scores: &mut Vec<f32>,
         output: Slots,
     ) {
-        match ROWS.min(self.tokens * self.groups - at.1) {
+        match ROWS.min(self.tokens * self.groups - at.first) {
             4 => self.tile::<V, FUSED, 4, T>(isa, of_head, at, scores, output),
             3 => self.tile::<V, FUSED, 3, T>(isa, of_head, at, scores, output),
             2 => self.tile::<V, FUSED, 2, T>(isa, of_head, at, scores, output),
@@ -319,29 +381,43 @@ impl<'a> Attend<'a> {
         &self,
         isa: V::Isa,
         of_head: &Head<T>,
-        (head, first): (usize, usize),
+        at: ItemPlace,
         scores: &mut Vec<f32>,
         output: Slots,
     ) {
-        let places: [usize; R] = std::array::from_fn(|r| self.place(head, first + r));
+        let places: [usize; R] = std::array::from_fn(|r| self.place(at.head, at.first + r));
         let queries: [&[f32]; R] = std::array::from_fn(|r| &self.queries[places[r]..places[r] + self.head_dim]);
-        let end = self.end(first + R - 1);
-        let stride = end.next_multiple_of(2 * LANES);
+        let span = self.span(at);
+        let count = span.len();
+        let stride = count.next_multiple_of(2 * LANES);
         scores.clear();
         scores.resize(R * stride, 0.0);
-        self.score::<V, R, T>(isa, of_head, &queries, end, stride, scores);
+        self.score::<V, R, T>(isa, of_head, &queries, span.clone(), stride, scores);
         let mut scale = [0.0; R];
+        let mut partial = [[0.0; 2]; R];
         for (r, scores) in scores.chunks_exact_mut(stride).enumerate() {
-            let scores = &mut scores[..end];
-            multiply(scores, &of_head.key_scales);
-            self.mask(first + r, scores);
-            scale[r] = 1.0 / softmax::<FUSED>(scores);
-            multiply(scores, &of_head.value_scales);
+            let scores = &mut scores[..count];
+            multiply(scores, &of_head.key_scales, span.start);
+            if self.parts == 1 {
+                self.mask(at.first + r, scores);
+            }
+            let most = greatest(scores);
+            let sum = softmax::<FUSED>(scores, most);
+            (scale[r], partial[r]) = (1.0 / sum, [most, sum]);
+            multiply(scores, &of_head.value_scales, span.start);
         }
-        let weights = std::array::from_fn(|r| &scores[r * stride..r * stride + end]);
+        let mut places = places;
+        if self.parts > 1 {
+            scale = [1.0; R];
+            places = std::array::from_fn(|r| (at.item * ROWS + r) * self.partial());
+            for (place, partial) in places.iter().zip(&partial) {
+                output.write(place + self.head_dim, partial);
+            }
+        }
+        let weights = std::array::from_fn(|r| &scores[r * stride..r * stride + count]);
         let mix = Mix::<V, R, T> {
             isa,
-            values: &of_head.values[..end * self.head_dim],
+            values: &of_head.values[span.start * self.head_dim..span.end * self.head_dim],
             head_dim: self.head_dim,
             weights,
             scale,
@@ -351,14 +427,22 @@ impl<'a> Attend<'a> {
         mix.run();
     }
 
-    /// ⟨query, key⟩ for the first `end` entries, two blocks of entries at a time.
+    /// The entries that the rows of a tile go over: of a part whole pairs of blocks, but for the last.
+    fn span(&self, at: ItemPlace) -> Range<usize> {
+        let rows = ROWS.min(self.tokens * self.groups - at.first);
+        let end = self.end(at.first + rows - 1);
+        let size = end.div_ceil(self.parts).next_multiple_of(2 * LANES);
+        (at.part * size).min(end)..((at.part + 1) * size).min(end)
+    }
+
+    /// ⟨query, key⟩ for the entries of `span`, two blocks of entries at a time.
     #[inline(always)]
     fn score<V: Vector, const R: usize, T: Loads>(
         &self,
         isa: V::Isa,
         head: &Head<T>,
         queries: &[&[f32]; R],
-        end: usize,
+        span: Range<usize>,
         stride: usize,
         scores: &mut [f32],
     ) {
@@ -366,7 +450,8 @@ impl<'a> Attend<'a> {
         // A single token's entries come from memory, and are over before the processor sees the pattern.
         let ahead = self.tokens == 1;
         let mut at = 0;
-        for pair in head.keys[..end.div_ceil(LANES) * size].chunks(2 * size) {
+        let blocks = span.start / LANES..span.end.div_ceil(LANES);
+        for pair in head.keys[blocks.start * size..blocks.end * size].chunks(2 * size) {
             let (left, right) = pair.split_at(size);
             // A last block without a neighbour is multiplied twice; its second result is unused.
             let right = if right.is_empty() { left } else { right };
@@ -378,7 +463,11 @@ impl<'a> Attend<'a> {
                     let of_line = LINE / size_of::<T>();
                     if d * of_line < 2 * size {
                         fetch(pair.as_ptr().wrapping_add(2 * size + d * of_line));
-                        fetch(head.values.as_ptr().wrapping_add(at * self.head_dim + d * of_line));
+                        fetch(
+                            head.values
+                                .as_ptr()
+                                .wrapping_add((span.start + at) * self.head_dim + d * of_line),
+                        );
                     }
                 }
                 let (left, right) = (T::load::<V>(isa, left), T::load::<V>(isa, right));
@@ -469,10 +558,10 @@ impl<V: Vector, const R: usize, T: Loads> Mix<'_, V, R, T> {
     }
 }
 
-/// Multiplies each of `x` with its scale, where they have such.
+/// Multiplies each of `x` with its scale, that of the first standing at `first`, where they have such.
 #[inline(always)]
-fn multiply(x: &mut [f32], scales: &[f32]) {
-    for (x, scale) in x.iter_mut().zip(scales) {
+fn multiply(x: &mut [f32], scales: &[f32], first: usize) {
+    for (x, scale) in x.iter_mut().zip(scales.get(first..).unwrap_or_default()) {
         *x *= scale;
     }
 }
@@ -492,8 +581,7 @@ pub(super) fn fetch<T>(place: *const T) {
 
 /// exp(score − greatest) in place; returns their sum. Scores of −∞ become 0.
 #[inline(always)]
-fn softmax<const FUSED: bool>(scores: &mut [f32]) -> f32 {
-    let greatest = greatest(scores);
+fn softmax<const FUSED: bool>(scores: &mut [f32], greatest: f32) -> f32 {
     let mut sums = [0.0f32; LANES];
     let (blocks, rest) = scores.as_chunks_mut::<LANES>();
     for block in blocks {

@@ -347,11 +347,15 @@ dispatched! {
 /// `entries`, of which the last `tokens` are the chunk's own. Returns (tokens, heads · head_dim).
 pub fn attention(queries: &[f32], entries: &KeyValues, mask: AttentionMask, tokens: usize, heads: usize) -> Vec<f32> {
     let mut mixed = vec![0.0; queries.len()];
-    let output = Slots::new(&mut mixed);
     let attend = Attend::new(queries, entries, mask, tokens, heads);
+    let mut partials = vec![0.0; attend.partials()];
+    let output = Slots::new(if partials.is_empty() { &mut mixed } else { &mut partials });
     parallel(attend.items(), attend.work() * WAITS, &|items| {
         attend_part(&attend, items, output)
     });
+    if !partials.is_empty() {
+        attend.join(&partials, &mut mixed);
+    }
     mixed
 }
 
