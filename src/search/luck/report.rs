@@ -323,8 +323,8 @@ impl ClassReport {
         };
         let _ = writeln!(
             text,
-            "\n{} questions {name}\n  {:<34} {:<24} {:<24} {}",
-            self.questions, "programs", "a program is right", found, "by a shorter one"
+            "\n{} questions {name}\n  {:<34} {:<24} {found:<24} by a shorter one",
+            self.questions, "programs", "a program is right"
         );
         for source in &self.sources {
             let _ = writeln!(
@@ -369,16 +369,13 @@ impl ClassReport {
 fn class(baseline: bool, pairs: &[Pair], standard: &Program) -> ClassReport {
     let layers = standard.depth();
     let own = |pair: &Pair| -> Vec<Try> { own(pair.0, standard).map(|(_, run)| run).collect() };
-    let of: [(&'static str, &dyn Fn(&Pair) -> Vec<Try>); 3] = [
-        (SOURCES[0], &own),
-        (SOURCES[1], &|pair| pair.1.random.clone()),
-        (SOURCES[2], &|pair| pair.1.others.clone()),
-    ];
-    let sources = of.iter().map(|(source, runs)| {
-        let all: Vec<Vec<Try>> = pairs.iter().map(runs).collect();
+    let runs = |pair: &Pair| [own(pair), pair.1.random.clone(), pair.1.others.clone()];
+    let runs: Vec<[Vec<Try>; 3]> = pairs.iter().map(runs).collect();
+    let sources = SOURCES.into_iter().enumerate().map(|(at, source)| {
+        let all: Vec<&Vec<Try>> = runs.iter().map(|of| &of[at]).collect();
         SourceReport {
             source,
-            programs: Share::among(all.iter().flatten().map(|run| run.right)),
+            programs: Share::among(all.iter().copied().flatten().map(|run| run.right)),
             questions: Share::among(all.iter().map(|runs| runs.iter().any(|run| run.right))),
             shorter: Share::among(
                 all.iter()

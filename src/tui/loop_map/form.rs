@@ -37,7 +37,7 @@ impl Field {
 pub struct LoopMapForm {
     /// A path; empty for the questions that ship.
     pub file: LineEdit,
-    /// A number from 1 to [`MOST_QUESTIONS`].
+    /// A number from 1 to `MOST_QUESTIONS`.
     pub questions: LineEdit,
     /// A number from −1 to 2; 1 damps nothing.
     pub damping: LineEdit,
