@@ -2,7 +2,7 @@
 
 use crate::common::drllm;
 use drllm::program::{Action, Program};
-use drllm::trace::{DecidedBy, Trace};
+use drllm::trace::{Arithmetic, DecidedBy, Trace};
 use predicates::str::contains;
 
 /// Runs with `--json` and returns the trace.
@@ -269,4 +269,67 @@ fn what_cannot_be_done_exits_with_1_and_says_why() {
     let long = vec!["504"; 8192].join(",");
     refused(&["--ids", &long], 1, "context holds 8192");
     refused(&["--ids", "99999999"], 1, "outside the vocabulary");
+}
+
+#[test]
+fn eight_bits_are_near_and_said() {
+    let run = |more: &[&str]| {
+        let ids = [
+            "--ids",
+            "504,3575,282,4649,314",
+            "--routers",
+            "none",
+            "--max-tokens",
+            "2",
+            "--probe",
+            "7042,260",
+        ];
+        trace(&[&ids[..], more].concat())
+    };
+    let probes = |trace: &Trace| -> Vec<f32> {
+        let of = [trace.header.logits.as_ref(), trace.steps[0].logits.as_ref()];
+        of.iter()
+            .flat_map(|logits| logits.unwrap().probe.iter().map(|p| p.1))
+            .collect()
+    };
+    let (usual, exact) = (run(&[]), run(&["--exact"]));
+    assert_eq!(
+        (usual.header.model.arithmetic, usual.header.model.kv_bits),
+        (Arithmetic::Usual, None)
+    );
+    assert_eq!(exact.header.model.arithmetic, Arithmetic::Exact);
+    for (more, arithmetic, kv_bits) in [
+        (&["--activations", "8"][..], Arithmetic::EightBits, None),
+        (&["--kv-bits", "8"][..], Arithmetic::Usual, Some(8)),
+        (
+            &["--activations", "8", "--kv-bits", "8"][..],
+            Arithmetic::EightBits,
+            Some(8),
+        ),
+    ] {
+        let eight = run(more);
+        assert_eq!(
+            (eight.header.model.arithmetic, eight.header.model.kv_bits),
+            (arithmetic, kv_bits)
+        );
+        let (eight, usual, exact) = (probes(&eight), probes(&usual), probes(&exact));
+        for ((eight, usual), exact) in eight.iter().zip(&usual).zip(&exact) {
+            assert!((usual - exact).abs() < 0.02, "{usual} and {exact}");
+            assert!((eight - exact).abs() < 1.0, "{more:?}: {eight} and {exact}");
+        }
+        assert_ne!(eight, usual, "{more:?} changes something");
+    }
+    refused(&["x", "--activations", "8", "--exact"], 2, "cannot be used with");
+    refused(&["x", "--activations", "7"], 2, "possible values: 8, 15");
+    // A model whose weights are f32 in its file runs without such kernels, and it is said.
+    let place = crate::common::ModelFolder::new();
+    let run = "run --model model --device cpu --activations 8 --kv-bits 8 --max-tokens 1 word";
+    let (code, _, told) = place.run(run);
+    assert_eq!(code, 0, "{told}");
+    for note in [
+        "activations are not rounded to 8 bits",
+        "keys and values are not kept in 8 bits",
+    ] {
+        assert!(told.contains(note), "{told}");
+    }
 }
