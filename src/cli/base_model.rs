@@ -9,7 +9,7 @@ use super::UsageError;
 use super::progress::CommandProgress;
 use crate::engine::{LoadRequest, RouterChoice, load_model};
 use crate::eval::parallel::default_threads;
-use crate::model::{ActivationBits, KvBits, Model};
+use crate::model::Model;
 use crate::text::escape_controls;
 
 /// Says on standard error what a user should know of the model's files.
@@ -45,12 +45,6 @@ pub struct BaseModelArgs {
     /// How often the loop of a looped model runs, 1 to 8; as in its training if absent
     #[arg(long, value_name = "K", value_parser = super::args::iterations)]
     iterations: Option<usize>,
-    /// Bits that activations are rounded to on the CPU, beside a scale for each 32
-    #[arg(long, value_enum, value_name = "BITS", default_value_t, conflicts_with = "exact")]
-    activations: ActivationBits,
-    /// Bits of a number of keys and values on the CPU
-    #[arg(long, value_enum, value_name = "BITS", default_value_t)]
-    kv_bits: KvBits,
 }
 
 impl BaseModelArgs {
@@ -72,8 +66,8 @@ impl BaseModelArgs {
             exact: self.exact,
             threads: None,
             iterations: self.iterations,
-            activations: self.activations,
-            kv_bits: self.kv_bits,
+            // As usual, so that records, outcomes and routers of one model mean one thing.
+            ..LoadRequest::default()
         };
         let progress = CommandProgress::new();
         let model = load_model(

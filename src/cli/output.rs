@@ -46,6 +46,17 @@ pub fn refuse_existing(path: &Path, force: bool) -> Result<()> {
     Ok(())
 }
 
+/// Refuses a picture whose folder is not there, before its figures are computed.
+pub fn check_drawable(path: &Path, what: &str) -> Result<()> {
+    let folder = path.parent().filter(|f| !f.as_os_str().is_empty());
+    anyhow::ensure!(
+        folder.unwrap_or(Path::new(".")).is_dir() && !path.is_dir(),
+        "cannot draw {what} into {}: expected a file in a folder that is there",
+        path.display()
+    );
+    Ok(())
+}
+
 /// Refuses to write a file that the same command reads or writes otherwise.
 pub fn check_named_once(written: &[&PathBuf], read: &[&PathBuf]) -> Result<()> {
     let place = |path: &&PathBuf| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());

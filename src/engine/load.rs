@@ -87,7 +87,7 @@ pub fn load_model(
     if let Some(iterations) = request.iterations {
         model = model.with_iterations(iterations)?;
     }
-    if request.activations == ActivationBits::Eight && !request.exact {
+    if request.activations == ActivationBits::Eight {
         model = model.with_eight_bit_activations();
     }
     if request.kv_bits == KvBits::Eight {

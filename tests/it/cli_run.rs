@@ -323,6 +323,12 @@ fn eight_bits_are_near_and_said() {
     refused(&["x", "--activations", "7"], 2, "possible values: 8, 15");
     // A model whose weights are f32 in its file runs without such kernels, and it is said.
     let place = crate::common::ModelFolder::new();
+    place.write("exact.toml", "exact = true\nactivations = 8\nkv_bits = 8\n");
+    let (code, _, told) = place.run("run --config exact.toml --model model --device cpu --max-tokens 1 word");
+    assert!(
+        code == 0 && told.contains("activations are not rounded to 8 bits"),
+        "exact wins, and it is said: {told}"
+    );
     let run = "run --model model --device cpu --activations 8 --kv-bits 8 --max-tokens 1 word";
     let (code, _, told) = place.run(run);
     assert_eq!(code, 0, "{told}");

@@ -1,6 +1,6 @@
 //! `drllm-tui search luck`: how much of what a search found is luck.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,7 +10,7 @@ use clap::Args;
 use super::map::Format;
 use crate::cli::UsageError;
 use crate::cli::base_model::BaseModelArgs;
-use crate::cli::output::{check_named_once, print, print_json};
+use crate::cli::output::{check_drawable, check_named_once, print, print_json};
 use crate::cli::progress::CommandProgress;
 use crate::cli::run::stop_on_signals;
 use crate::eval::parallel::for_each_ordered;
@@ -99,7 +99,7 @@ pub fn run(args: &LuckArgs) -> Result<()> {
     }
     let report = LuckReport::new(&header, &luck.records().examples, &done);
     if let Some(path) = &args.svg {
-        let cannot = || format!("cannot draw into {}", path.display());
+        let cannot = || format!("cannot draw the shares into {}", path.display());
         files::write(path, report.svg().as_bytes(), Readers::All).with_context(cannot)?;
     }
     match args.format {
@@ -148,13 +148,8 @@ impl LuckArgs {
         }
         let written: Vec<&PathBuf> = std::iter::once(&self.out).chain(&self.svg).collect();
         check_named_once(&written, &[&self.records])?;
-        let Some(svg) = &self.svg else { return Ok(()) };
-        let folder = svg.parent().filter(|f| !f.as_os_str().is_empty());
-        ensure!(
-            folder.unwrap_or(Path::new(".")).is_dir() && !svg.is_dir(),
-            "cannot draw into {}: expected a file in a folder that is there",
-            svg.display()
-        );
-        Ok(())
+        self.svg
+            .as_deref()
+            .map_or(Ok(()), |svg| check_drawable(svg, "the shares"))
     }
 }

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 
 use crate::cli::UsageError;
 use crate::cli::base_model::BaseModelArgs;
-use crate::cli::output::{check_named_once, print, print_json};
+use crate::cli::output::{check_drawable, check_named_once, print, print_json};
 use crate::cli::progress::CommandProgress;
 use crate::cli::run::stop_on_signals;
 use crate::cli::scoring::ScoringArgs;
@@ -292,14 +292,7 @@ impl MapArgs {
         let written: Vec<&PathBuf> = std::iter::once(&self.out).chain(&self.svg).collect();
         let read: Vec<&PathBuf> = std::iter::once(&self.data).chain(&self.transfer).collect();
         check_named_once(&written, &read)?;
-        let Some(svg) = &self.svg else { return Ok(()) };
-        let folder = svg.parent().filter(|f| !f.as_os_str().is_empty());
-        ensure!(
-            folder.unwrap_or(Path::new(".")).is_dir() && !svg.is_dir(),
-            "cannot draw the map into {}: expected a file in a folder that is there",
-            svg.display()
-        );
-        Ok(())
+        self.svg.as_deref().map_or(Ok(()), |svg| check_drawable(svg, "the map"))
     }
 
     /// Written answers are right or wrong, and nothing in between.

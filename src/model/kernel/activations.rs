@@ -1,7 +1,5 @@
 //! Activations as two signed bytes and a scale per block.
 
-use std::sync::{Mutex, PoisonError};
-
 use super::vector::Vector;
 use super::{BLOCK, LANES};
 
@@ -52,18 +50,12 @@ impl Activations {
         let mut scales = vec![[0.0; 4]; floats.len() / BLOCK];
         let blocks = TILE * cols / BLOCK;
         let fixed = bytes.chunks_mut(blocks).zip(scales.chunks_mut(blocks));
-        let tiles: Vec<_> = floats.chunks(TILE * cols).zip(fixed).map(Mutex::new).collect();
-        super::parallel(tiles.len(), floats.len() * SPLIT_WORK, &|range| {
-            for tile in &tiles[range] {
-                let mut tile = tile.lock().unwrap_or_else(PoisonError::into_inner);
-                let (x, (bytes, scales)) = &mut *tile;
-                match coarse {
-                    true => super::split_coarse(x, cols, bytes, scales),
-                    false => super::split(x, cols, bytes, scales),
-                }
-            }
+        let tiles = floats.chunks(TILE * cols).zip(fixed);
+        let work = floats.len() * SPLIT_WORK;
+        super::for_each_part(tiles, work, |(x, (bytes, scales))| match coarse {
+            true => super::split_coarse(x, cols, bytes, scales),
+            false => super::split(x, cols, bytes, scales),
         });
-        drop(tiles);
         Activations {
             rows: floats.len() / cols,
             cols,

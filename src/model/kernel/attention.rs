@@ -103,10 +103,15 @@ pub trait Kept: Copy + Default + Send + Sync {
 impl Kept for f16 {
     fn keep(x: &[f32], kept: &mut Vec<f16>, _: &mut Vec<f32>) {
         let greatest = f16::MAX.to_f32();
-        let held: Vec<f32> = x.iter().map(|x| x.clamp(-greatest, greatest)).collect();
         let from = kept.len();
         kept.resize(from + x.len(), f16::ZERO);
-        kept[from..].convert_from_f32_slice(&held);
+        for (x, kept) in x.chunks(LANES).zip(kept[from..].chunks_mut(LANES)) {
+            let mut held = [0.0; LANES];
+            held.iter_mut()
+                .zip(x)
+                .for_each(|(held, x)| *held = x.clamp(-greatest, greatest));
+            kept.convert_from_f32_slice(&held[..x.len()]);
+        }
     }
 }
 

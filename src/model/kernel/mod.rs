@@ -137,6 +137,19 @@ fn parallel(items: usize, work: usize, run: &(dyn Fn(Range<usize>) + Sync)) {
     }
 }
 
+/// Calls `run` for each of some parts, which together take about `work` multiplications, on the threads at hand.
+fn for_each_part<T: Send>(parts: impl Iterator<Item = T>, work: usize, run: impl Fn(&mut T) + Sync) {
+    if work < PARALLEL_FROM {
+        return parts.for_each(|mut part| run(&mut part));
+    }
+    let parts: Vec<Mutex<T>> = parts.map(Mutex::new).collect();
+    parallel(parts.len(), work, &|range| {
+        for part in &parts[range] {
+            run(&mut part.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    });
+}
+
 /// A vector that several tasks write, each its own elements.
 #[derive(Clone, Copy)]
 struct Slots {
@@ -284,14 +297,8 @@ pub fn silu_times(gate: &mut [f32], up: &[f32]) {
     const PART: usize = 4096;
     const WORK: usize = 32;
     let work = gate.len() * WORK;
-    let parts: Vec<_> = gate.chunks_mut(PART).zip(up.chunks(PART)).map(Mutex::new).collect();
-    parallel(parts.len(), work, &|range| {
-        for part in &parts[range] {
-            let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
-            let (gate, up) = &mut *part;
-            silu_times_part(gate, up);
-        }
-    });
+    let parts = gate.chunks_mut(PART).zip(up.chunks(PART));
+    for_each_part(parts, work, |(gate, up)| silu_times_part(gate, up));
 }
 
 dispatched! {
