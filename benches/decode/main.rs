@@ -5,6 +5,7 @@
 //! - `fill`: tokens that leave out some layers under KV fill, routers asked, against the unmodified model;
 //! - `routers`: all routers, policy and trace against none, decode and prefill;
 //! - `load`: from the start of a process to its first token, and its memory;
+//! - `amx`: prompts with AMX against without (not run unless asked);
 //! - `context [SVG]`: tokens up to the model's whole context (a minute or more; not run unless asked);
 //! - `serve`: measures on request, for benches/llama_cpp.py.
 //!
@@ -12,6 +13,7 @@
 //! machine does falls on both; ratios are medians of the turns' own ratios. The model is the default
 //! one or `DRLLM_MODEL`, the routers those that ship for it or `DRLLM_ROUTERS`, the device the CPU or `DRLLM_DEVICE`.
 
+mod amx;
 mod context;
 mod fill;
 mod load;
@@ -44,6 +46,7 @@ fn main() -> Result<()> {
     let mut parts = parts.into_iter();
     while let Some(part) = parts.next() {
         match part {
+            "amx" => amx::measure()?,
             "skipping" => skipping::measure()?,
             "ragged" => ragged::measure()?,
             "fill" => fill::measure()?,
@@ -53,7 +56,9 @@ fn main() -> Result<()> {
             "context" => context::measure(parts.next())?,
             "serve" => serve::serve()?,
             other => {
-                bail!("there is no part '{other}': expected skipping, ragged, fill, routers, load, context or serve")
+                bail!(
+                    "there is no part '{other}': expected skipping, ragged, fill, routers, load, amx, context or serve"
+                )
             }
         }
     }

@@ -159,6 +159,12 @@ fn append(
         rope,
         1.0,
     )?;
+    let sizes = &attention.key_sizes;
+    if !sizes.is_empty() {
+        for row in keys.chunks_exact_mut(sizes.len()) {
+            row.iter_mut().zip(sizes).for_each(|(key, size)| *key /= size);
+        }
+    }
     entries.append(&keys, &values, attention.kv_heads, attention.head_dim);
     Ok(())
 }
@@ -182,6 +188,15 @@ fn attend(
         rope,
         scale,
     )?;
+    if !attention.key_sizes.is_empty() {
+        let of_heads = attention.key_sizes.chunks_exact(head_dim).cycle();
+        let groups = queries.chunks_exact_mut(heads / attention.kv_heads * head_dim);
+        for (group, sizes) in groups.zip(of_heads) {
+            for query in group.chunks_exact_mut(head_dim) {
+                query.iter_mut().zip(sizes).for_each(|(query, size)| *query *= size);
+            }
+        }
+    }
     let mixed = kernel::attention(
         &queries,
         entries,

@@ -97,6 +97,16 @@ impl Activations {
             .chunks_exact(rows)
             .zip(self.scales[range].chunks_exact(rows))
     }
+
+    /// The bytes and scales of one block, of the rows of the tile that begins at `first`.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(super) fn block(&self, first: usize, block: usize) -> (&[Bytes], &[Scales]) {
+        debug_assert!(first.is_multiple_of(TILE));
+        let rows = TILE.min(self.rows - first);
+        let start = first * (self.cols / BLOCK) + block * rows;
+        (&self.bytes[start..start + rows], &self.scales[start..start + rows])
+    }
 }
 
 /// Fills `bytes` and `scales` from the rows `x`, (rows, cols), of one tile. `COARSE`: by the high bytes alone.

@@ -145,7 +145,7 @@ fn quad_of(bytes: &[i8; BLOCK], at: usize) -> __m512i {
 /// The scales and offsets, or minima, in halves that a head begins with.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn super_scales_of<const KIND: usize>(head: &[u8]) -> (__m512, __m512) {
+pub(super) fn super_scales_of<const KIND: usize>(head: &[u8]) -> (__m512, __m512) {
     let form = const { Form::by_number(KIND) };
     let d = halves(&head[..HALVES]);
     match form.centre {
@@ -157,7 +157,7 @@ fn super_scales_of<const KIND: usize>(head: &[u8]) -> (__m512, __m512) {
 /// Scales and offsets of a run of 16 rows.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn scales_of<const KIND: usize>(head: &[u8], (d, m): (__m512, __m512), run: usize) -> (__m512, __m512) {
+pub(super) fn scales_of<const KIND: usize>(head: &[u8], (d, m): (__m512, __m512), run: usize) -> (__m512, __m512) {
     let form = const { Form::by_number(KIND) };
     let zero = _mm512_setzero_ps();
     let (d, m) = match (form.scales, form.centre) {
@@ -210,7 +210,7 @@ fn sixteen(bytes: &[u8]) -> __m128i {
 /// The eight vectors of a block's quants, a byte each: four columns of 16 rows. See [`Form::quant`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn unpack<const KIND: usize>(bytes: &[u8]) -> [__m512i; 8] {
+pub(super) fn unpack<const KIND: usize>(bytes: &[u8]) -> [__m512i; 8] {
     let form = const { Form::by_number(KIND) };
     assert!(bytes.len() >= form.quant_bytes());
     // SAFETY: lines are asked for below `base + planes`, and the slice has as many of 64 bytes.

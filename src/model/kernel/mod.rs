@@ -15,6 +15,8 @@
 //! d·s·(128·⟨q, hi⟩ + ⟨q, lo⟩) + m·s·Σ(128·hi + lo).
 
 mod activations;
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod arena;
 mod attention;
 #[cfg(target_arch = "x86_64")]
@@ -115,6 +117,20 @@ pub fn matmul_beside<const N: usize>(
     };
     parallel(items, items * LANES * x.cols() * x.rows().max(ROWS_A_READ), &run);
     outputs
+}
+
+/// Switches AMX (Intel's matrix instructions) on, as it is where the processor has it, or off: results are the same to the
+/// bit. For measuring. Returns whether it is on.
+pub fn use_amx(on: bool) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        amx::want(on);
+        Kernel::detect() == Kernel::Amx
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        on && false
+    }
 }
 
 /// Asks for some floats to be brought from memory.
@@ -243,7 +259,7 @@ macro_rules! dispatched {
             match Kernel::detect() {
                 // SAFETY: `detect` gives this kernel only where the CPU has these instructions.
                 #[cfg(target_arch = "x86_64")]
-                Kernel::Avx512Vnni => unsafe { avx512($($arg),*) },
+                Kernel::Avx512Vnni | Kernel::Amx => unsafe { avx512($($arg),*) },
                 // SAFETY: likewise.
                 #[cfg(target_arch = "x86_64")]
                 Kernel::Avx2 => unsafe { avx2($($arg),*) },
@@ -369,6 +385,9 @@ pub fn attention(queries: &[f32], entries: &KeyValues, mask: AttentionMask, toke
 /// The instruction set the products run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kernel {
+    /// AVX-512 with VNNI, and for several rows AMX.
+    #[cfg(target_arch = "x86_64")]
+    Amx,
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
     #[cfg(target_arch = "x86_64")]
@@ -386,6 +405,7 @@ impl Kernel {
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512vnni");
             match (avx2, avx512) {
+                (true, true) if amx::is_on() => return Kernel::Amx,
                 (true, true) => return Kernel::Avx512Vnni,
                 (true, false) => return Kernel::Avx2,
                 (false, _) => {}
@@ -403,8 +423,11 @@ impl Kernel {
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                 kernels.push(Kernel::Avx2);
             }
-            if Kernel::detect() == Kernel::Avx512Vnni {
+            if let Kernel::Avx512Vnni | Kernel::Amx = Kernel::detect() {
                 kernels.push(Kernel::Avx512Vnni);
+            }
+            if Kernel::detect() == Kernel::Amx {
+                kernels.push(Kernel::Amx);
             }
         }
         kernels
@@ -413,10 +436,15 @@ impl Kernel {
     /// Some rows of `x` times one group of `weight`.
     fn group(self, weight: &PackedMatrix, group: usize, x: &Activations, rows: Range<usize>, output: Output) {
         match self {
-            // SAFETY: `detect` and `available` give this kernel only where the CPU has AVX-512 F, BW
+            // SAFETY: `detect` and `available` give this kernel only where the CPU has AVX-512 F, BW and VNNI, and AMX.
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Amx if amx::pays(weight.kind(), rows.len()) => unsafe {
+                amx::group(weight, group, x, rows, output)
+            },
+            // SAFETY: `detect` and `available` give these kernels only where the CPU has AVX-512 F, BW
             // and VNNI.
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512Vnni => unsafe { avx512::group(weight, group, x, rows, output) },
+            Kernel::Avx512Vnni | Kernel::Amx => unsafe { avx512::group(weight, group, x, rows, output) },
             // SAFETY: likewise for AVX2 and FMA.
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx2 => unsafe { portable::group_avx2(weight, group, x, rows, output) },

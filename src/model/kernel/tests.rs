@@ -77,7 +77,15 @@ fn every_kernel_agrees_with_the_dequantised_product() {
     let types = [Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2K, Q3K, Q4K, Q5K, Q6K, F16, BF16];
     let types = types.map(|dtype| (dtype, PackedType::of(dtype).unwrap()));
     for (dtype, kind) in types.into_iter().chain([(Q4_0, PackedType::Iq4Nl)]) {
-        for (rows, cols, tokens) in [(16, 32usize, 1), (40, 96, 1), (35, 576, 5), (64, 256, 14), (17, 768, 3)] {
+        for (rows, cols, tokens) in [
+            (16, 32usize, 1),
+            (40, 96, 1),
+            (35, 576, 5),
+            (64, 256, 14),
+            (17, 768, 3),
+            (20, 512, 64),
+            (17, 2304, 45),
+        ] {
             if cfg!(miri) && cols > 96 || !cols.is_multiple_of(dtype.block_size()) {
                 continue;
             }
@@ -99,13 +107,17 @@ fn every_kernel_agrees_with_the_dequantised_product() {
             // Activations up to 3 are off by half a step of 3/16256 at most.
             let sum = |w: &[f32]| w.iter().map(|w| f64::from(w.abs())).sum::<f64>();
             let bounds: Vec<f64> = w.chunks_exact(cols).map(|w| 1e-4 * sum(w)).collect();
-            for kernel in Kernel::available() {
+            let by = |kernel: Kernel, activations: &Activations| {
                 let mut y = vec![f32::NAN; tokens * rows];
                 let output = Output {
                     slots: Slots::new(&mut y),
                     stride: rows,
                 };
-                (0..packed.groups()).for_each(|g| kernel.group(&packed, g, &activations, 0..tokens, output));
+                (0..packed.groups()).for_each(|g| kernel.group(&packed, g, activations, 0..tokens, output));
+                y
+            };
+            for kernel in Kernel::available() {
+                let y = by(kernel, &activations);
                 for ((found, expected), bound) in y.iter().zip(&expected).zip(bounds.iter().cycle()) {
                     let error = (f64::from(*found) - expected).abs();
                     assert!(
@@ -116,26 +128,31 @@ fn every_kernel_agrees_with_the_dequantised_product() {
             }
             // By the high bytes alone all kernels say the same, near the product.
             let coarse = Activations::coarse(&x[..], cols);
-            let by = |kernel: Kernel| {
-                let mut y = vec![f32::NAN; tokens * rows];
-                let output = Output {
-                    slots: Slots::new(&mut y),
-                    stride: rows,
-                };
-                (0..packed.groups()).for_each(|g| kernel.group(&packed, g, &coarse, 0..tokens, output));
-                y
-            };
-            let plain = by(Kernel::Portable);
+            let plain = by(Kernel::Portable, &coarse);
             let size = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
             let off = size(&mut plain.iter().zip(&expected).map(|(a, b)| f64::from(*a) - b));
             let share = off / size(&mut expected.iter().copied());
             assert!(share < 2e-2, "{dtype:?} {rows}x{cols}: off by {share}");
             for kernel in Kernel::available() {
-                let pairs = by(kernel);
+                let pairs = by(kernel, &coarse);
                 assert!(
                     pairs.iter().zip(&plain).all(|(a, b)| (a - b).abs() < 1e-2),
                     "{kernel:?}"
                 );
+            }
+            // Several rows by AMX are those of AVX-512 to the bit, so that no result depends on what is computed together.
+            #[cfg(target_arch = "x86_64")]
+            if Kernel::available().contains(&Kernel::Amx) && !packed.is_floats() {
+                for x in [&activations, &coarse] {
+                    let mut y = vec![f32::NAN; tokens * rows];
+                    let output = Output {
+                        slots: Slots::new(&mut y),
+                        stride: rows,
+                    };
+                    // SAFETY: there is AMX, and with it all of AVX-512 that is asked for.
+                    (0..packed.groups()).for_each(|g| unsafe { amx::group(&packed, g, x, 0..tokens, output) });
+                    assert_eq!(y, by(Kernel::Avx512Vnni, x), "{kind:?} {rows}x{cols}");
+                }
             }
             let [together, again] = matmul([&packed, &packed], &activations);
             assert_eq!(together, again);
