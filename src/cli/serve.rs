@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::UsageError;
-use super::args::device_name;
+use super::args::{device_name, iterations};
 use super::run::{load, stop_on_signals};
 use crate::config::Config;
 use crate::engine::RouterChoice;
@@ -73,6 +73,9 @@ pub struct ServedModelArgs {
     /// Bits of a number of keys and values on the CPU [default: 16]
     #[arg(long, value_enum, value_name = "BITS")]
     kv_bits: Option<KvBits>,
+    /// How often the loop of a looped model runs, 1 to 8; as in its training if absent
+    #[arg(long, value_name = "K", value_parser = iterations)]
+    iterations: Option<usize>,
     /// Threads of matrix products; all cores if absent
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
@@ -104,6 +107,7 @@ pub fn run(args: &ServeArgs, config: &Config) -> Result<()> {
     request.model = args.model.model.clone().or(request.model.take());
     request.routers = RouterChoice::None;
     request.exact |= args.model.exact;
+    request.iterations = args.model.iterations;
     request.activations = args.model.activations.unwrap_or(request.activations);
     request.kv_bits = args.model.kv_bits.unwrap_or(request.kv_bits);
     if let Some(device) = &args.model.device {

@@ -219,7 +219,8 @@ impl Evaluation<'_> {
                 all.push(outcome);
             }
             let right = outcomes.iter().map(|of| of.iter().filter(|o| o.correct).count());
-            right.map(|n| n.to_string()).collect::<Vec<_>>().join(" ")
+            let named = names.iter().zip(right).map(|(name, right)| format!("{name} {right}"));
+            named.collect::<Vec<_>>().join(", ")
         };
         let (first, total) = (done.len(), task.questions.len());
         done.into_iter().for_each(|answers| drop(add(answers)));

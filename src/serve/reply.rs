@@ -111,7 +111,13 @@ pub fn models(names: &[String], model: &ModelInfo) -> Value {
 
 /// The answer of `/health`.
 pub fn health(model: &ModelInfo) -> Value {
-    json!({"status": "ok", "model": model.name, "sha256": model.sha256, "version": env!("CARGO_PKG_VERSION")})
+    json!({
+        "status": "ok",
+        "model": model.name,
+        "sha256": model.sha256,
+        "layers": model.layers,
+        "version": env!("CARGO_PKG_VERSION"),
+    })
 }
 
 /// The answer of `/tokenizer_info`, as vLLM has it.

@@ -429,6 +429,19 @@ fn pages_of_other_sites_are_refused() {
 }
 
 #[test]
+fn a_looped_model_runs_its_loop_as_often_as_asked() {
+    let layers = |iterations: &str| {
+        let server = Server::of(ModelFolder::new(), "loopmoe", &["--iterations", iterations]);
+        server.get("/health").1["layers"].as_u64().unwrap()
+    };
+    let [two, three, four] = ["2", "3", "4"].map(layers);
+    assert!(two < three && three - two == four - three, "{two} {three} {four}");
+    let folder = ModelFolder::new();
+    folder.refused(1, "serve --model model --port 0 --iterations 2", "has no loop");
+    folder.refused(2, "serve --model loopmoe --port 0 --iterations 9", "1 to 8");
+}
+
+#[test]
 fn addresses_that_others_reach_are_refused() {
     let folder = ModelFolder::new();
     for host in ["0.0.0.0", "192.168.0.7", "::", "[::ffff:10.0.0.1]", "example.org", ""] {
