@@ -129,7 +129,8 @@ pub fn use_amx(on: bool) -> bool {
     }
     #[cfg(not(target_arch = "x86_64"))]
     {
-        on && false
+        let _ = on;
+        false
     }
 }
 
