@@ -10,7 +10,7 @@ use super::args::{DecideArgs, ModelArgs, SampleArgs};
 use super::config::THEMES_DIR;
 use super::trace_file::read_trace;
 use crate::config::{ColorChoice, Config, SessionChoice, ViewChoice};
-use crate::engine::RouterChoice;
+use crate::engine::{LoadRequest, RouterChoice};
 use crate::program::MOST_LAYERS;
 use crate::trace::Trace;
 use crate::tui::background;
@@ -90,8 +90,7 @@ pub fn run(args: ExploreArgs, config: &Config, config_dir: &Path) -> Result<u8> 
 /// As [`run`].
 pub fn open(args: ExploreArgs, config: &Config, config_dir: &Path, lesson: Option<usize>) -> Result<u8> {
     let (session, session_warning) = session(&args, config, lesson)?;
-    let mut load = config.load_request();
-    args.model.apply(&mut load);
+    let load = load_request(&args.model, config, session.as_ref());
     let mut settings = match &session {
         Some(session) => session.state.settings.clone(),
         None => config.settings(&load.routers),
@@ -142,6 +141,17 @@ pub fn open(args: ExploreArgs, config: &Config, config_dir: &Path, lesson: Optio
     runtime.block_on(tui::run(options))
 }
 
+/// What to load: by the arguments, else the model of the session that comes back, else as configured.
+fn load_request(args: &ModelArgs, config: &Config, session: Option<&Session>) -> LoadRequest {
+    let mut load = config.load_request();
+    if let Some(state) = session.map(|session| &session.state).filter(|_| args.model.is_none()) {
+        load.model = state.model.clone().or(load.model);
+        load.iterations = state.iterations;
+    }
+    args.apply(&mut load);
+    load
+}
+
 /// The session to bring back: asked for it must be there; where only the configuration wants it, a
 /// plain start goes on without it and says why.
 fn session(args: &ExploreArgs, config: &Config, lesson: Option<usize>) -> Result<(Option<Session>, Option<String>)> {
@@ -163,4 +173,37 @@ fn session(args: &ExploreArgs, config: &Config, lesson: Option<usize>) -> Result
 fn titled(path: &Path) -> Result<(String, Trace)> {
     let name = path.file_name().unwrap_or(path.as_os_str());
     Ok((name.to_string_lossy().into_owned(), read_trace(path)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tui::session::SessionState;
+
+    #[test]
+    fn a_session_comes_back_with_its_model_unless_another_is_asked_for() {
+        let mut state = SessionState::default();
+        state.model = Some("loopmoe".to_owned());
+        state.iterations = Some(3);
+        let session = Session {
+            state,
+            runs: Vec::new(),
+            opened: Vec::new(),
+            damaged: Vec::new(),
+        };
+        let asked = |model: Option<&str>, iterations, session| {
+            let args = ModelArgs {
+                model: model.map(str::to_owned),
+                iterations,
+                ..ModelArgs::default()
+            };
+            let load = load_request(&args, &Config::default(), session);
+            (load.model, load.iterations)
+        };
+        let named = |name: &str| Some(name.to_owned());
+        assert_eq!(asked(None, None, Some(&session)), (named("loopmoe"), Some(3)));
+        assert_eq!(asked(None, Some(5), Some(&session)), (named("loopmoe"), Some(5)));
+        assert_eq!(asked(Some("other"), None, Some(&session)), (named("other"), None));
+        assert_eq!(asked(None, None, None), (None, None));
+    }
 }

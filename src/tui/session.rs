@@ -7,6 +7,8 @@
 
 mod file;
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 use super::app::App;
@@ -41,6 +43,10 @@ pub struct Session {
 pub struct SessionState {
     /// Of the next run.
     pub settings: Settings,
+    /// As it was asked for, a file by its whole path; the default one where absent.
+    pub model: Option<String>,
+    /// Of its loop, where others than in its training.
+    pub iterations: Option<usize>,
     /// The list of overrides as its file has it, for what is switched off.
     overrides: String,
     overrides_path: String,
@@ -90,6 +96,8 @@ impl Session {
         let id = |run: &Option<Run>| run.as_ref().map(|run| run.id);
         let state = SessionState {
             settings: app.settings.clone(),
+            model: app.load.model.as_deref().map(wherever_started),
+            iterations: app.load.iterations,
             overrides: override_list::to_file(&app.settings, &app.off).to_string(),
             overrides_path: app.overrides_path.clone(),
             prompt: app.prompt.text(),
@@ -160,6 +168,13 @@ impl Session {
         }
         self.state.apply(app);
     }
+}
+
+/// A model's name, or the whole path of its file or folder, which a later start may be elsewhere than.
+fn wherever_started(model: &str) -> String {
+    let path = Path::new(model);
+    let whole = path.exists().then(|| std::path::absolute(path).ok()).flatten();
+    whole.map_or_else(|| model.to_owned(), |whole| whole.display().to_string())
 }
 
 impl App {

@@ -102,10 +102,19 @@ fn kept(app: &App) -> (tempfile::TempDir, std::path::PathBuf) {
 
 #[test]
 fn a_session_comes_back_as_it_was() {
-    let app = used();
+    let mut app = used();
     assert_eq!(app.runs().count(), 4);
+    app.load.model = Some("Cargo.toml".to_owned());
+    app.load.iterations = Some(3);
     let (_folder, path) = kept(&app);
     let session = read(&path).unwrap();
+    let here = std::env::current_dir().unwrap().join("Cargo.toml");
+    assert_eq!(
+        session.state.model.as_deref(),
+        here.to_str(),
+        "wherever the next start is"
+    );
+    assert_eq!(session.state.iterations, Some(3));
     let mut again = fixture::empty(crate::tui::color::ColorTier::Truecolor);
     update(&mut again, UiEvent::Resize(120, 40));
     again.settings = session.state.settings.clone();
