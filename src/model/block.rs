@@ -174,7 +174,7 @@ pub struct Attention {
     /// Of keys and values, where the block runs by the CPU kernels.
     pub(super) kv_bits: KvBits,
     /// What each channel of the keys is divided by before it is kept, (kv_heads · head_dim); nothing where there are none.
-    pub(super) key_sizes: Vec<f32>,
+    pub(super) key_smoothing: Vec<f32>,
 }
 
 impl Attention {
@@ -200,7 +200,7 @@ impl Attention {
             kv_heads: config.kv_heads,
             head_dim: config.head_dim,
             kv_bits: KvBits::default(),
-            key_sizes: Vec::new(),
+            key_smoothing: Vec::new(),
         }
     }
 

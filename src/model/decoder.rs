@@ -8,7 +8,7 @@ use super::chunk::Chunk;
 use super::config::{ModelConfig, RopeScaling};
 use super::fused::{self, Overlapped};
 use super::kernel::KvBits;
-use super::key_sizes;
+use super::key_smoothing;
 use super::kv::PassKv;
 use super::linear::Linear;
 use super::loopmoe::executions::Executions;
@@ -161,12 +161,12 @@ impl Decoder {
         let interleaved = self.rope.interleaved();
         let mut any = false;
         for block in own.blocks.iter_mut().filter(|block| block.is_by_kernels()) {
-            let sizes = match bits {
-                KvBits::Eight => key_sizes::of_block(block, interleaved).ok().flatten(),
+            let smoothing = match bits {
+                KvBits::Eight => key_smoothing::of_block(block, interleaved),
                 KvBits::Sixteen => None,
             };
             block.attention.kv_bits = bits;
-            block.attention.key_sizes = sizes.unwrap_or_default();
+            block.attention.key_smoothing = smoothing.unwrap_or_default();
             any = true;
         }
         any
@@ -544,11 +544,16 @@ mod tests {
         );
         let rounding = off(&whole, &full) / size;
         assert!(rounding > 1e-6 && rounding < 0.1, "keys and values: {rounding}");
-        assert!(eight.blocks().iter().all(|block| !block.attention.key_sizes.is_empty()));
+        assert!(
+            eight
+                .blocks()
+                .iter()
+                .all(|block| !block.attention.key_smoothing.is_empty())
+        );
         eight.set_kv_bits(KvBits::Sixteen);
         assert_eq!(run(&eight, false), full);
-        // A few large channels, as Qwen2's biases make, cost little where they are told.
-        let biased = |bits: KvBits, told: bool| {
+        // A few large channels, as Qwen2's biases make, cost little where keys are smoothed.
+        let biased = |bits: KvBits, smoothed: bool| {
             let mut decoder = packed_decoder(3);
             let (kv_heads, head_dim) = (decoder.config().kv_heads, decoder.config().head_dim);
             let Network::Blocks(own) = &mut decoder.network else {
@@ -563,16 +568,16 @@ mod tests {
             let Network::Blocks(own) = &mut decoder.network else {
                 unreachable!("a model of blocks");
             };
-            if !told {
+            if !smoothed {
                 own.blocks
                     .iter_mut()
-                    .for_each(|block| block.attention.key_sizes.clear());
+                    .for_each(|block| block.attention.key_smoothing.clear());
             }
             run(&decoder, false)
         };
         let full = biased(KvBits::Sixteen, true);
-        let [told, untold] = [true, false].map(|told| off(&biased(KvBits::Eight, told), &full));
-        assert!(told * 3.0 < untold, "{told} against {untold}");
+        let [smoothed, plain] = [true, false].map(|smoothed| off(&biased(KvBits::Eight, smoothed), &full));
+        assert!(smoothed * 3.0 < plain, "{smoothed} against {plain}");
         let source = WeightSource::Random { tied_embeddings: true };
         let mut dense = Decoder::load(small_config(), &source, cpu(), &mut |_| {}).unwrap();
         assert!(

@@ -159,10 +159,10 @@ fn append(
         rope,
         1.0,
     )?;
-    let sizes = &attention.key_sizes;
-    if !sizes.is_empty() {
-        for row in keys.chunks_exact_mut(sizes.len()) {
-            row.iter_mut().zip(sizes).for_each(|(key, size)| *key /= size);
+    let factors = &attention.key_smoothing;
+    if !factors.is_empty() {
+        for row in keys.chunks_exact_mut(factors.len()) {
+            row.iter_mut().zip(factors).for_each(|(key, factor)| *key /= factor);
         }
     }
     entries.append(&keys, &values, attention.kv_heads, attention.head_dim);
@@ -188,12 +188,15 @@ fn attend(
         rope,
         scale,
     )?;
-    if !attention.key_sizes.is_empty() {
-        let of_heads = attention.key_sizes.chunks_exact(head_dim).cycle();
+    if !attention.key_smoothing.is_empty() {
+        let of_heads = attention.key_smoothing.chunks_exact(head_dim).cycle();
         let groups = queries.chunks_exact_mut(heads / attention.kv_heads * head_dim);
-        for (group, sizes) in groups.zip(of_heads) {
+        for (group, factors) in groups.zip(of_heads) {
             for query in group.chunks_exact_mut(head_dim) {
-                query.iter_mut().zip(sizes).for_each(|(query, size)| *query *= size);
+                query
+                    .iter_mut()
+                    .zip(factors)
+                    .for_each(|(query, factor)| *query *= factor);
             }
         }
     }

@@ -23,7 +23,7 @@ mod gguf_scan;
 pub mod gradient;
 mod jinja;
 pub(crate) mod kernel;
-mod key_sizes;
+mod key_smoothing;
 pub mod kv;
 pub mod linear;
 pub mod loaded;

@@ -95,7 +95,7 @@ type Dots = [[[i32; LANES]; 2 * TILE]; 2];
 
 /// What a thread multiplies a group in.
 #[repr(C, align(64))]
-struct Space {
+struct Scratch {
     blocks: [Unpacked; STRETCH],
     /// Two, for while one is written the other is read.
     dots: [Dots; 2],
@@ -104,7 +104,7 @@ struct Space {
 }
 
 thread_local! {
-    static SPACE: RefCell<Box<Space>> = RefCell::new(Box::new(Space {
+    static SCRATCH: RefCell<Box<Scratch>> = RefCell::new(Box::new(Scratch {
         blocks: [Unpacked { quants: [[0; 64]; 8], scales: [[[0.0; LANES]; 2]; 2] }; STRETCH],
         dots: [[[[0; LANES]; 2 * TILE]; 2]; 2],
         sums: [[0.0; LANES]; ROWS],
@@ -117,19 +117,19 @@ thread_local! {
 /// The CPU must have AVX-512 F, BW and VNNI, and AMX be available, see [`is_on`].
 pub(super) unsafe fn group(weight: &PackedMatrix, group: usize, x: &Activations, rows: Range<usize>, output: Output) {
     macro_rules! by_kind {
-        ($space:ident: $($kind:ident)*) => {
+        ($scratch:ident: $($kind:ident)*) => {
             match (weight.kind(), x.is_coarse()) {
                 $(
-                    (PackedType::$kind, false) => tiles::<{ PackedType::$kind as usize }, false>($space, weight, group, x, rows, output),
-                    (PackedType::$kind, true) => tiles::<{ PackedType::$kind as usize }, true>($space, weight, group, x, rows, output),
+                    (PackedType::$kind, false) => tiles::<{ PackedType::$kind as usize }, false>($scratch, weight, group, x, rows, output),
+                    (PackedType::$kind, true) => tiles::<{ PackedType::$kind as usize }, true>($scratch, weight, group, x, rows, output),
                 )*
                 (PackedType::F16 | PackedType::BF16, _) => unreachable!("floats are multiplied without"),
             }
         };
     }
-    SPACE.with_borrow_mut(|space| {
+    SCRATCH.with_borrow_mut(|scratch| {
         // SAFETY: the caller says that there is all of it.
-        unsafe { by_kind!(space: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2K Q3K Q4K Q5K Q6K Iq4Nl) }
+        unsafe { by_kind!(scratch: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2K Q3K Q4K Q5K Q6K Iq4Nl) }
     });
 }
 
@@ -137,7 +137,7 @@ pub(super) unsafe fn group(weight: &PackedMatrix, group: usize, x: &Activations,
 /// AMX must be available.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 unsafe fn tiles<const KIND: usize, const COARSE: bool>(
-    space: &mut Space,
+    scratch: &mut Scratch,
     weight: &PackedMatrix,
     group: usize,
     x: &Activations,
@@ -145,7 +145,7 @@ unsafe fn tiles<const KIND: usize, const COARSE: bool>(
     output: Output,
 ) {
     let form = const { Form::by_number(KIND) };
-    let sums = &mut space.sums[..rows.len()];
+    let sums = &mut scratch.sums[..rows.len()];
     sums.fill([0.0; LANES]);
     let rest = rows.len() % TILE;
     // SAFETY: the caller says that there is AMX; the shapes are no larger than its registers.
@@ -153,7 +153,7 @@ unsafe fn tiles<const KIND: usize, const COARSE: bool>(
     let mut units = weight.units(&form, group);
     let blocks = weight.cols() / BLOCK;
     for from in (0..blocks).step_by(STRETCH) {
-        let stretch = &mut space.blocks[..STRETCH.min(blocks - from)];
+        let stretch = &mut scratch.blocks[..STRETCH.min(blocks - from)];
         for (blocks, (head, unit)) in stretch.chunks_exact_mut(form.blocks()).zip(&mut units) {
             unpack_unit::<KIND>(head, unit, blocks);
         }
@@ -161,14 +161,25 @@ unsafe fn tiles<const KIND: usize, const COARSE: bool>(
         let mut first = rows.start;
         for sums in whole {
             // SAFETY: the registers are configured, and the tile is whole.
-            unsafe { tile::<COARSE, true>(form.runs, TILE, stretch, &mut space.dots, x, first, from, sums) };
+            unsafe { tile::<COARSE, true>(form.runs, TILE, stretch, &mut scratch.dots, x, first, from, sums) };
             first += TILE;
         }
         if rest > 0 {
             let mut of_part = [[0.0; LANES]; TILE];
             of_part[..rest].copy_from_slice(part);
             // SAFETY: the registers are configured for the rows that are left.
-            unsafe { tile::<COARSE, false>(form.runs, rest, stretch, &mut space.dots, x, first, from, &mut of_part) };
+            unsafe {
+                tile::<COARSE, false>(
+                    form.runs,
+                    rest,
+                    stretch,
+                    &mut scratch.dots,
+                    x,
+                    first,
+                    from,
+                    &mut of_part,
+                )
+            };
             part.copy_from_slice(&of_part[..rest]);
         }
     }

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use super::{SavedRun, Session, SessionState};
 use crate::files::{self, Readers};
+use crate::model::loopmoe::MOST_ITERATIONS;
 use crate::paths::{self, NoHome};
 use crate::program::MOST_LAYERS;
 use crate::text::escape_controls;
@@ -236,6 +237,9 @@ fn entry_of(line: &str, session: &mut Session) -> Result<(), String> {
 fn state_of(line: &str) -> Result<SessionState, String> {
     let state: SessionState = serde_json::from_str(line).map_err(|e| e.to_string())?;
     state.settings.check_alone()?;
+    if let Some(k) = state.iterations.filter(|k| !(1..=MOST_ITERATIONS).contains(k)) {
+        return Err(format!("iterations is {k}: expected 1 to {MOST_ITERATIONS}"));
+    }
     Overrides::parse(&state.overrides, MOST_LAYERS).map_err(|e| e.to_string())?;
     Ok(state)
 }

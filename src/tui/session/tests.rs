@@ -262,6 +262,7 @@ fn a_session_that_cannot_come_back_is_refused_with_what_to_do() {
     );
     assert!(damaged("drllm-tui session", "another format").contains("line 1: it is no session"));
     assert!(damaged("\"dial\":-0.5", "\"dial\":7.5").contains("line 2: the dial is 7.5"));
+    assert!(damaged("\"iterations\":null", "\"iterations\":9").contains("line 2: iterations is 9: expected 1 to 8"));
     assert!(damaged("\"overrides\":\"", "\"overrides\":\"pin 7=jump\\n").contains("line 2: line 1"));
     assert!(damaged("\"id\":1", "\"id\":2").contains("the same number"));
     assert!(damaged("\"id\":1", "\"id\":99999999999").contains("none that this program gives"));

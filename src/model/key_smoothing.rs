@@ -1,41 +1,34 @@
-//! How large the channels of a layer's keys are, as far as its weights tell.
+//! Smoothing factors of a layer's keys, from its weights.
 //!
 //! Where keys are kept in eight bits, all channels of a head share a scale, and in some models (Qwen2 by its biases) a few
-//! channels are many times as large as the others. So keys are divided by their channels' sizes before they are rounded,
-//! and queries multiplied by them: the scores are those of before. As in SmoothQuant (arXiv 2211.10438) the sizes are taken
-//! to a power, and as there nothing depends on what was run before.
-
-use candle_core::Result;
+//! channels are many times as large as the others. So keys are divided by a factor for each channel before they are rounded,
+//! and queries multiplied by it: the scores are those of before. As in SmoothQuant (arXiv 2211.10438) the factor is a power of
+//! the channel's size. The size is taken from the weights, so nothing depends on what was run before.
 
 use super::block::Block;
 use super::fused::floats;
 
-/// Of .5, .65, .75 and 1 this loses least: KL .0010, .0006, .0005 and .0016 nats on Qwen2.5-Coder-0.5B, .0166 without sizes (480
-/// tokens, values in f32).
+/// Of .5, .65, .75 and 1 this loses least: KL .0010, .0006, .0005 and .0016 nats on Qwen2.5-Coder-0.5B, .0166 without factors (480
+/// tokens, by transformers with keys rounded likewise).
 const POWER: f32 = 0.75;
-/// No size is smaller, as a share of the greatest.
+/// No size counts as smaller, as a share of the greatest of its head.
 const LEAST: f32 = 1e-3;
 
-/// Sizes of the channels of a block's keys, (kv_heads · head_dim); `None` where they are not told. The two channels that
-/// RoPE turns into each other have the same. `interleaved`: those are neighbours.
-///
-/// # Errors
-/// Norms and biases that are no f32 tensors on the CPU.
-pub(super) fn of_block(block: &Block, interleaved: bool) -> Result<Option<Vec<f32>>> {
+/// Factors of the channels of a block's keys, (kv_heads · head_dim); `None` where the CPU kernels do not run it. The two
+/// channels that RoPE turns into each other have the same. `interleaved`: those are neighbours.
+pub(super) fn of_block(block: &Block, interleaved: bool) -> Option<Vec<f32>> {
     let attention = &block.attention;
     let [_, key, _] = &attention.inputs.each;
-    let Some(weights) = key.packed() else {
-        return Ok(None);
-    };
+    let weights = key.packed()?;
     // Mean squares, inputs being normalised: the weights' share and the bias's.
     let squares: Vec<f32> = match &attention.key_norm {
         Some(norm) => {
-            let gain = floats(&norm.gain)?;
+            let gain = floats(&norm.gain).ok()?;
             let squares = gain.iter().map(|gain| gain * gain).cycle();
             squares.take(weights.rows()).collect()
         }
         None => {
-            let gain = floats(&block.attention_norm.gain)?;
+            let gain = floats(&block.attention_norm.gain).ok()?;
             let mut row = Vec::with_capacity(weights.cols());
             let mut of_row = |at: usize| -> f32 {
                 row.clear();
@@ -46,17 +39,17 @@ pub(super) fn of_block(block: &Block, interleaved: bool) -> Result<Option<Vec<f3
             if let Some(bias) = &key.bias {
                 squares
                     .iter_mut()
-                    .zip(&*floats(bias)?)
+                    .zip(&*floats(bias).ok()?)
                     .for_each(|(square, bias)| *square += bias * bias);
             }
             squares
         }
     };
-    Ok(Some(sizes(&squares, attention.head_dim, interleaved)))
+    Some(factors(&squares, attention.head_dim, interleaved))
 }
 
-/// Sizes of channels from their mean squares.
-fn sizes(squares: &[f32], head_dim: usize, interleaved: bool) -> Vec<f32> {
+/// Factors of channels from their mean squares.
+fn factors(squares: &[f32], head_dim: usize, interleaved: bool) -> Vec<f32> {
     let of_pair = |at: usize| {
         let (head, channel) = (at - at % head_dim, at % head_dim);
         let other = match interleaved {
@@ -65,20 +58,20 @@ fn sizes(squares: &[f32], head_dim: usize, interleaved: bool) -> Vec<f32> {
         };
         (squares[head + channel] + squares[head + other]).sqrt()
     };
-    let mut sizes: Vec<f32> = (0..squares.len()).map(of_pair).collect();
-    for head in sizes.chunks_exact_mut(head_dim) {
+    let mut factors: Vec<f32> = (0..squares.len()).map(of_pair).collect();
+    for head in factors.chunks_exact_mut(head_dim) {
         let greatest = head.iter().copied().fold(0.0, f32::max);
         // Of a head whose weights are all 0, or no numbers, nothing is told.
         let told = greatest > 0.0 && greatest.is_finite();
-        for size in head {
-            *size = if told {
-                (*size / greatest).max(LEAST).powf(POWER)
+        for factor in head {
+            *factor = if told {
+                (*factor / greatest).max(LEAST).powf(POWER)
             } else {
                 1.0
             };
         }
     }
-    sizes
+    factors
 }
 
 #[cfg(test)]
@@ -88,15 +81,18 @@ mod tests {
     #[test]
     fn pairs_that_turn_share_a_size_and_nothing_is_divided_by_zero() {
         let squares = [16.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0];
-        assert_eq!(sizes(&squares, 4, false)[..4], sizes(&[0.0, 1.0, 16.0, 0.0], 4, false));
-        let halves = sizes(&squares, 4, false);
+        assert_eq!(
+            factors(&squares, 4, false)[..4],
+            factors(&[0.0, 1.0, 16.0, 0.0], 4, false)
+        );
+        let halves = factors(&squares, 4, false);
         assert_eq!((halves[0], halves[2]), (1.0, 1.0));
         assert!((halves[1] - 0.25f32.powf(POWER)).abs() < 1e-6 && halves[1] == halves[3]);
         assert_eq!(halves[4..], [1.0; 4]);
-        let neighbours = sizes(&squares, 4, true);
+        let neighbours = factors(&squares, 4, true);
         assert!(neighbours[0] == neighbours[1] && neighbours[2] == neighbours[3] && neighbours[0] > neighbours[2]);
-        assert_eq!(sizes(&[f32::NAN, 1.0], 2, true), [1.0; 2]);
-        assert_eq!(sizes(&[f32::INFINITY, 1.0, 1.0, 0.0], 2, true)[..2], [1.0; 2]);
-        assert!(sizes(&[1e20, 0.0, 0.0, 0.0], 4, true)[2] >= LEAST.powf(POWER));
+        assert_eq!(factors(&[f32::NAN, 1.0], 2, true), [1.0; 2]);
+        assert_eq!(factors(&[f32::INFINITY, 1.0, 1.0, 0.0], 2, true)[..2], [1.0; 2]);
+        assert!(factors(&[1e20, 0.0, 0.0, 0.0], 4, true)[2] >= LEAST.powf(POWER));
     }
 }
