@@ -248,7 +248,7 @@ impl Evaluation<'_> {
                     };
                     let ids = match pick {
                         Pick::AnyOfAnother => ids((index + 1) % total)?,
-                        Pick::Any | Pick::Surest => ids(index)?,
+                        Pick::Any | Pick::Surest | Pick::Vote => ids(index)?,
                     };
                     asked.answer_by_candidates((model, routers), &settings, (pick, &ids), &mut runs, stop)
                 };

@@ -179,6 +179,12 @@ pub struct ChoiceScore {
 }
 
 impl ChoiceScore {
+    /// The choice with the greatest score; of equals the first.
+    pub fn best(&self) -> usize {
+        let better = |best: usize, i: usize| if self.scores[i] > self.scores[best] { i } else { best };
+        (1..self.scores.len()).fold(0, better)
+    }
+
     /// The probability of the best choice among all, by their scores.
     pub fn confidence(&self) -> f64 {
         let best = self.scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);

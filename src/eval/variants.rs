@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::controls::Control;
 use super::generation::{self, GenerationSettings};
+use super::grading;
 use super::multiple_choice::{ChoiceScore, ChoiceScorer, EncodedQuestion, Scoring};
 use super::report::EvaluationRow;
 use super::tasks::Question;
@@ -50,11 +51,13 @@ pub enum Pick {
     AnyOfAnother,
     /// The one under which the model is surest of its answer.
     Surest,
+    /// The first of those whose answer most of them give.
+    Vote,
 }
 
 impl Pick {
     /// All ways to pick, in the order of reports.
-    pub const ALL: [Pick; 3] = [Pick::Any, Pick::Surest, Pick::AnyOfAnother];
+    pub const ALL: [Pick; 4] = [Pick::Any, Pick::Surest, Pick::Vote, Pick::AnyOfAnother];
 
     /// Of the row.
     fn name(self) -> String {
@@ -62,6 +65,7 @@ impl Pick {
             Pick::Any => format!("pass@{BEAM}"),
             Pick::AnyOfAnother => format!("pass@{BEAM}, another question's"),
             Pick::Surest => format!("surest of {BEAM}"),
+            Pick::Vote => format!("vote of {BEAM}"),
         }
     }
 }
@@ -285,9 +289,11 @@ pub struct Outcome {
 }
 
 /// What a question came to under one program, and how sure the model was.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Ran {
     outcome: Outcome,
+    /// What the model answered, the same text where two answers are the same; none where it cannot be read.
+    answer: Option<String>,
     /// Of choices the probability of the best one among them by their scores; of what is written the mean log-probability
     /// of its tokens.
     confidence: f64,
@@ -366,22 +372,28 @@ impl<'a> PreparedQuestion<'a> {
                 let one = self.run(model, &program, stop)?;
                 runs.insert(program.clone(), one);
             }
-            let one = runs[&program];
+            let one = runs[&program].clone();
             seconds += one.outcome.seconds;
             ran.push(one);
         }
         let surest = ran
             .iter()
-            .copied()
             .reduce(|a, b| if b.confidence > a.confidence { b } else { a });
         let surest = surest.context("no program was proposed")?.outcome;
         let n = ran.len() as f64;
+        let mean_depth = ran.iter().map(|r| r.outcome.depth).sum::<f64>() / n;
         Ok(match pick {
             Pick::Surest => Outcome { seconds, ..surest },
+            Pick::Vote => Outcome {
+                depth: mean_depth,
+                seconds,
+                standard: false,
+                ..ran[elected(ran.iter().map(|r| r.answer.as_deref()))].outcome
+            },
             Pick::Any | Pick::AnyOfAnother => Outcome {
                 correct: ran.iter().any(|r| r.outcome.correct),
                 not_understood: ran.iter().all(|r| r.outcome.not_understood),
-                depth: ran.iter().map(|r| r.outcome.depth).sum::<f64>() / n,
+                depth: mean_depth,
                 seconds,
                 standard: false,
             },
@@ -392,7 +404,7 @@ impl<'a> PreparedQuestion<'a> {
     fn run(&self, model: &Model, program: &Program, stop: &AtomicBool) -> Result<Ran> {
         let started = Instant::now();
         let standard = *program == Program::standard(model.info.layers);
-        let (mut outcome, confidence) = match self {
+        let (mut outcome, answer, confidence) = match self {
             PreparedQuestion::Scored(question, scoring) => {
                 let score = ChoiceScorer::new(&model.decoder, question)?.run(program, *scoring)?;
                 let outcome = Outcome {
@@ -400,18 +412,37 @@ impl<'a> PreparedQuestion<'a> {
                     depth: program.depth() as f64,
                     ..Outcome::default()
                 };
-                (outcome, score.confidence())
+                (outcome, Some(score.best().to_string()), score.confidence())
             }
             PreparedQuestion::Written(question, how) => {
                 let who = Variant::program(program.clone()).settings;
                 let written = generation::write(model, None, &who, question, how, stop)?;
-                (generation::judge(question, &written), written.confidence)
+                let answer = grading::reading(&question.answer, &written.text);
+                (generation::judge(question, &written), answer, written.confidence)
             }
         };
         outcome.seconds = started.elapsed().as_secs_f64();
         outcome.standard = standard;
-        Ok(Ran { outcome, confidence })
+        Ok(Ran {
+            outcome,
+            answer,
+            confidence,
+        })
     }
+}
+
+/// Which of some answers, the best program's first, is the first of those that most of them are. What cannot be read has no
+/// vote; of answers with as many votes the one that comes first is taken.
+fn elected<'a>(answers: impl Iterator<Item = Option<&'a str>> + Clone) -> usize {
+    let votes = |answer: &str| answers.clone().filter(|other| *other == Some(answer)).count();
+    let mut best = (0, 0);
+    for (index, answer) in answers.clone().enumerate() {
+        let votes = answer.map_or(0, votes);
+        if votes > best.1 {
+            best = (index, votes);
+        }
+    }
+    best.0
 }
 
 /// Answers one question by the scores of its choices. The program is decided on the question part

@@ -149,11 +149,6 @@ impl RouterTraining {
     }
 }
 
-/// Whether depth routers can be trained through a model, as far as its architecture says: the command knows for sure.
-pub fn is_possible(model: &ModelInfo) -> bool {
-    !model.architecture.starts_with("gemma")
-}
-
 /// A command as a shell takes it.
 pub fn shell(args: &[String]) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);

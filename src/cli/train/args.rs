@@ -16,7 +16,7 @@ use crate::train::TrainSettings;
 use crate::train::ablation::Group;
 use crate::train::depth::DepthSettings;
 use crate::train::loss::LossKind;
-use crate::train::polar::PolarSettings;
+use crate::train::polar::{PolarSettings, ProgramTargets};
 use crate::train::settings::RouterInput;
 use crate::train::state::is_state;
 use crate::train::verifier::VerifierSettings;
@@ -154,6 +154,13 @@ pub struct PolarArgs {
     /// Weight of the standard program where a shorter one is right; 1 for every other program [default: 0.3]
     #[arg(long, value_name = "WEIGHT", requires = "method")]
     standard_weight: Option<f64>,
+    /// What of a question's right programs is learnt: each of them, or that it is one of them [default: each]
+    #[arg(long, value_name = "TARGETS", value_enum, requires = "method")]
+    targets: Option<ProgramTargets>,
+    /// Weight of the contrast with programs that the search found wrong: of how little of the likelihood of all that were
+    /// tried is with the right ones [default: 0]
+    #[arg(long, value_name = "WEIGHT", requires = "method")]
+    contrast: Option<f64>,
 }
 
 /// The numbers of a training of depth routers.
@@ -321,6 +328,8 @@ impl TrainArgs {
             feature_layer: given.feature_layer.unwrap_or(defaults.feature_layer.min(layers)),
             programs: given.programs_a_question.unwrap_or(defaults.programs),
             standard_weight: given.standard_weight.unwrap_or(defaults.standard_weight),
+            targets: given.targets.unwrap_or(defaults.targets),
+            contrast: given.contrast.unwrap_or(defaults.contrast),
             validation: self.validation,
             seed: self.seed,
             ..defaults
@@ -330,6 +339,7 @@ impl TrainArgs {
             ("--feature-layer", settings.feature_layer as f64, 0.0, layers as f64),
             ("--programs-a-question", settings.programs as f64, 1.0, 1e6),
             ("--standard-weight", settings.standard_weight, 0.0, 100.0),
+            ("--contrast", settings.contrast, 0.0, 100.0),
         ];
         for (name, value, least, most) in ranges {
             if !(least..=most).contains(&value) {

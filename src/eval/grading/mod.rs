@@ -26,6 +26,16 @@ pub fn grade(answer: &Answer, written: &str) -> Verdict {
     if right { Verdict::Right } else { Verdict::Wrong }
 }
 
+/// What [`grade`] reads in `written`, the same text for answers that are the same by their letter or number; none where it
+/// reads nothing. Mathematics is taken as it stands in its box.
+pub fn reading(answer: &Answer, written: &str) -> Option<String> {
+    match answer {
+        Answer::Choice { choices, .. } => letters::read(written, choices.len()).map(|choice| choice.to_string()),
+        Answer::Number(_) => numbers::read(written).map(|number| format!("{number:?}")),
+        Answer::Math(_) => math_grading::boxed::last(written).map(|inside| inside.trim().to_owned()),
+    }
+}
+
 /// Whether [`grade`] finds the answer right.
 pub fn is_right(answer: &Answer, written: &str) -> bool {
     grade(answer, written) == Verdict::Right

@@ -6,23 +6,33 @@ use super::{Past, halves};
 use crate::model::kernel;
 use crate::model::kernel::dense::{Matrix, product};
 
-/// Numbers of heads, and a head's size.
+/// The score of what a row does not see: its weight is 0.
+const HIDDEN: f32 = -1e30;
+
+/// Numbers of heads, a head's size, and what its scores are.
 #[derive(Clone, Copy)]
 pub(super) struct Heads {
     pub queries: usize,
     pub keys: usize,
     pub size: usize,
+    /// What queries are multiplied with: 1/√head_dim in most models.
+    pub scale: f32,
+    /// How many entries a row sees, its own the last; all before it where there is none.
+    pub window: Option<usize>,
 }
 
 impl Heads {
-    /// 1/√head_dim, what queries are multiplied with.
-    pub fn scale(self) -> f32 {
-        1.0 / (self.size as f32).sqrt()
-    }
-
     /// Query heads that share a key head.
     fn groups(self) -> usize {
         self.queries / self.keys
+    }
+
+    /// Hides from the scores (rows, past + rows) what is before each row's window.
+    fn hide(self, scores: &mut [f32], entries: usize, past: usize) {
+        let Some(window) = self.window else { return };
+        for (row, scores) in scores.chunks_exact_mut(entries).enumerate() {
+            scores[..(past + row + 1).saturating_sub(window)].fill(HIDDEN);
+        }
     }
 }
 
@@ -84,6 +94,7 @@ pub(super) fn forward(heads: Heads, query: &[f32], key: &[f32], value: &[f32], p
             let weights = &mut attended.weights[head * rows * entries..(head + 1) * rows * entries];
             let queries = Matrix::new(&attended.queries[head * area..(head + 1) * area], rows, heads.size);
             product(weights, queries, Matrix::new(&keys, entries, heads.size).t(), false);
+            heads.hide(weights, entries, past.tokens);
             kernel::softmax_causal(weights, entries, past.tokens);
             let to = &mut mixed[head * area..(head + 1) * area];
             let weights = Matrix::new(weights, rows, entries);

@@ -23,6 +23,7 @@ use self::looped::LoopedActivations;
 use self::transposed::Transposed;
 use super::block::{Block, RmsNorm};
 use super::chunk::Chunk;
+use super::config::Activation;
 use super::decoder::Decoder;
 use super::fused::{self, floats};
 use super::kernel::{self, Arena};
@@ -66,10 +67,13 @@ struct FrozenHead<'m> {
 /// One block.
 struct FrozenBlock<'m> {
     block: &'m Block,
+    gates: Gates,
     attention_norm: Norm,
     mlp_norm: Norm,
     query_norm: Option<Norm>,
     key_norm: Option<Norm>,
+    /// Behind attention and behind the feed-forward, where the model has such.
+    post_norms: Option<[Norm; 2]>,
     /// Query, key and value stacked: (hidden_size, heads · head_dim + 2 · kv_heads · head_dim).
     inputs: Transposed,
     /// (heads · head_dim, hidden_size)
@@ -78,6 +82,23 @@ struct FrozenBlock<'m> {
     gate_up: Transposed,
     /// (intermediate_size, hidden_size)
     down: Transposed,
+}
+
+/// The activations of gates that there are gradients of.
+#[derive(Clone, Copy)]
+enum Gates {
+    Silu,
+    GeluTanh,
+}
+
+impl Gates {
+    fn of(activation: Activation) -> Option<Self> {
+        match activation {
+            Activation::Silu => Some(Gates::Silu),
+            Activation::GeluTanh => Some(Gates::GeluTanh),
+            Activation::Gelu | Activation::Relu => None,
+        }
+    }
 }
 
 /// Root-mean-square norm.
@@ -116,12 +137,14 @@ enum ActivationsWithin {
     LoopMoe(LoopedActivations),
 }
 
-/// Those of a block of Llama's and Qwen's kind.
+/// Those of a block of Llama's, Qwen's and Gemma's kind.
 struct PlainActivations {
     /// After attention, (rows, hidden_size).
     middle: Vec<f32>,
     /// Queries and keys before their norms, where the model has such.
     unnormed: Option<[Vec<f32>; 2]>,
+    /// What attention and feed-forward made before the norms behind them, where the model has such.
+    before_post_norms: Option<[Vec<f32>; 2]>,
     attended: Attended,
     /// (rows, intermediate_size)
     gate: Vec<f32>,
@@ -147,17 +170,17 @@ impl<'m> FrozenModel<'m> {
     /// Whether there are gradients through a decoder; quick.
     ///
     /// # Errors
-    /// A model that is not on the CPU, or whose blocks are not Llama's, Qwen's or LoopMoE's.
+    /// A model that is not on the CPU, or whose gates go through an activation that has no gradient here.
     pub fn check(decoder: &Decoder) -> Result<()> {
         ensure!(
             decoder.device().is_cpu(),
             "gradients are computed on the CPU: load the model with --device cpu"
         );
+        let activation = decoder.config().details.activation;
         ensure!(
-            decoder.blocks().iter().all(Block::is_plain),
-            "gradients are computed for the blocks of Llama, Qwen and LoopMoE only: the blocks of this model ({}) have \
-             other norms, activations or windows",
-            decoder.config().architecture.name()
+            Gates::of(activation).is_some(),
+            "gradients are computed for gates through SiLU or GELU's tanh approximation: those of this model go through \
+             {activation:?}"
         );
         Ok(())
     }
@@ -173,7 +196,7 @@ impl<'m> FrozenModel<'m> {
             (None, norm_and_head) => {
                 let arena = Arena::default();
                 let layers = decoder.blocks().iter().map(|block| FrozenBlock::new(block, &arena));
-                let (norm, linear) = norm_and_head.expect("plain blocks come with them");
+                let (norm, linear) = norm_and_head.expect("blocks come with them");
                 FrozenNetwork::Blocks {
                     layers: layers.collect::<Result<_>>()?,
                     head: FrozenHead {
@@ -355,10 +378,15 @@ impl<'m> FrozenBlock<'m> {
         let head_norm = |norm: &Option<RmsNorm>| norm.as_ref().map(Norm::new).transpose();
         Ok(FrozenBlock {
             block,
+            gates: Gates::of(block.mlp.activation).expect("checked before"),
             attention_norm: Norm::new(&block.attention_norm)?,
             mlp_norm: Norm::new(&block.mlp_norm)?,
             query_norm: head_norm(&attention.query_norm)?,
             key_norm: head_norm(&attention.key_norm)?,
+            post_norms: match &block.post_norms {
+                Some([attention, mlp]) => Some([Norm::new(attention)?, Norm::new(mlp)?]),
+                None => None,
+            },
             inputs: Transposed::new(&attention.inputs.each.each_ref(), arena)?,
             output: Transposed::new(&[&attention.output], arena)?,
             gate_up: Transposed::new(&block.mlp.inputs.each.each_ref(), arena)?,
@@ -372,7 +400,31 @@ impl<'m> FrozenBlock<'m> {
             queries: attention.heads,
             keys: attention.kv_heads,
             size: attention.head_dim,
+            scale: attention.scale as f32,
+            window: attention.window,
         }
+    }
+
+    /// Cosines and sines of the rows' positions.
+    fn angles(&self, chunk: &Chunk) -> Result<[Vec<f32>; 2]> {
+        let (cos, sin) = match self.block.attention.local_rope {
+            true => chunk.local_tables(),
+            false => (chunk.cos(), chunk.sin()),
+        };
+        Ok([rows_of(cos)?, rows_of(sin)?])
+    }
+
+    /// Gates times what goes up, the gates through the activation.
+    fn activated(&self, gate: &[f32], up: &[f32]) -> Vec<f32> {
+        let mut inner = gate.to_vec();
+        match self.gates {
+            Gates::Silu => kernel::silu_times(&mut inner, up),
+            Gates::GeluTanh => {
+                kernel::gelu(&mut inner);
+                inner.iter_mut().zip(up).for_each(|(x, up)| *x *= up);
+            }
+        }
+        inner
     }
 
     fn forward(
@@ -392,29 +444,33 @@ impl<'m> FrozenBlock<'m> {
             _ => Some([query.clone(), key.clone()]),
         };
         let heads = self.heads();
+        let [cos, sin] = self.angles(chunk)?;
         for (x, norm, scale) in [
-            (&mut query, &self.query_norm, heads.scale()),
+            (&mut query, &self.query_norm, heads.scale),
             (&mut key, &self.key_norm, 1.0),
         ] {
             if let Some(norm) = norm {
                 *x = norm.forward(x);
             }
-            let (cos, sin) = (floats(chunk.cos())?, floats(chunk.sin())?);
             kernel::rotate(x, &cos, &sin, heads.size / 2, interleaved, scale);
         }
         let (mixed, attended) = attention::forward(heads, &query, &key, &value, past);
-        let [added] = products([&attention.output], mixed, heads.queries * heads.size, precision)?;
-        let middle = sum(&entering, &added);
+        let [attention_added] = products([&attention.output], mixed, heads.queries * heads.size, precision)?;
+        let posted = |at: usize, x: &[f32]| self.post_norms.as_ref().map(|norms| norms[at].forward(x));
+        let middle = sum(
+            &entering,
+            posted(0, &attention_added).as_ref().unwrap_or(&attention_added),
+        );
         let normed = self.mlp_norm.forward(&middle);
         let [gate, up] = products(mlp.inputs.each.each_ref(), normed, size, precision)?;
-        let mut inner = gate.clone();
-        kernel::silu_times(&mut inner, &up);
+        let inner = self.activated(&gate, &up);
         let width = inner.len() / (middle.len() / size);
-        let [added] = products([&mlp.down], inner, width, precision)?;
-        let leaving = sum(&middle, &added);
+        let [mlp_added] = products([&mlp.down], inner, width, precision)?;
+        let leaving = sum(&middle, posted(1, &mlp_added).as_ref().unwrap_or(&mlp_added));
         let within = ActivationsWithin::Block(Box::new(PlainActivations {
             middle,
             unnormed,
+            before_post_norms: self.post_norms.is_some().then_some([attention_added, mlp_added]),
             attended,
             gate,
             up,
@@ -431,25 +487,35 @@ impl<'m> FrozenBlock<'m> {
         past: &Past,
         to: &mut [f32],
     ) -> Result<()> {
+        // The gradient of what attention or feed-forward made, from that of what it added.
+        let before_post_norm = |at: usize, d: &[f32]| {
+            let (norms, before) = (self.post_norms.as_ref()?, activations.before_post_norms.as_ref()?);
+            let mut made = vec![0.0; d.len()];
+            norms[at].backward(&before[at], d, &mut made);
+            Some(made)
+        };
         let inner = self.down.rows();
-        let d_inner = self.down.product(d);
+        let d_inner = self.down.product(before_post_norm(1, d).as_deref().unwrap_or(d));
         let mut d_gate_up = vec![0.0; 2 * d_inner.len()];
-        kernel::silu_times_backward(&activations.gate, &activations.up, &d_inner, inner, &mut d_gate_up);
+        let backward = match self.gates {
+            Gates::Silu => kernel::silu_times_backward,
+            Gates::GeluTanh => kernel::gelu_times_backward,
+        };
+        backward(&activations.gate, &activations.up, &d_inner, inner, &mut d_gate_up);
         let mut d_middle = d.to_vec();
         self.mlp_norm
             .backward(&activations.middle, &self.gate_up.product(&d_gate_up), &mut d_middle);
 
         let heads = self.heads();
-        let d_mixed = self.output.product(&d_middle);
+        let d_mixed = self
+            .output
+            .product(before_post_norm(0, &d_middle).as_deref().unwrap_or(&d_middle));
         let [mut d_query, mut d_key, d_value] = attention::backward(heads, &activations.attended, &d_mixed, past);
-        let (cos, sin) = (floats(chunk.cos())?, floats(chunk.sin())?);
+        let [cos, sin] = self.angles(chunk)?;
         // A rotation's transpose is the one by the opposite angle.
         let opposite: Vec<f32> = sin.iter().map(|sin| -sin).collect();
         let norms = [&self.query_norm, &self.key_norm];
-        for (at, (x, scale)) in [(&mut d_query, heads.scale()), (&mut d_key, 1.0)]
-            .into_iter()
-            .enumerate()
-        {
+        for (at, (x, scale)) in [(&mut d_query, heads.scale), (&mut d_key, 1.0)].into_iter().enumerate() {
             kernel::rotate(x, &cos, &opposite, heads.size / 2, interleaved, scale);
             if let (Some(norm), Some(unnormed)) = (norms[at], &activations.unnormed) {
                 let mut before = vec![0.0; x.len()];

@@ -6,7 +6,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::model::config::Architecture;
+use crate::model::config::{Activation, Architecture, Details, RopeScaling, Sliding};
 use crate::model::loopmoe;
 use crate::model::testing::{decoder_of_types, packed_decoder, small_config};
 use crate::model::{LoadOptions, ModelConfig, PassKv, WeightSource};
@@ -16,10 +16,13 @@ const ROWS: usize = 7;
 
 /// Large weights, so that attention is far from uniform.
 fn dense_decoder(architecture: Architecture) -> Decoder {
-    let config = ModelConfig {
+    decoder_of(ModelConfig {
         architecture,
         ..small_config()
-    };
+    })
+}
+
+fn decoder_of(config: ModelConfig) -> Decoder {
     let place = LoadOptions {
         device: Device::Cpu,
         dtype: DType::F32,
@@ -105,6 +108,27 @@ fn gradients_of_dense_blocks() {
 #[test]
 fn gradients_of_blocks_that_normalise_their_heads() {
     check(&dense_decoder(Architecture::Qwen3), 2e-3);
+}
+
+/// Norms behind attention and feed-forward, GELU, another scale, and windows smaller than what is there, with a RoPE of
+/// their own.
+#[test]
+fn gradients_of_blocks_of_gemma() {
+    let decoder = decoder_of(ModelConfig {
+        architecture: Architecture::Gemma3,
+        details: Details {
+            activation: Activation::GeluTanh,
+            attention_scale: Some(0.5),
+            embedding_scale: Some(32f64.sqrt()),
+            sliding: Some(Sliding {
+                window: 4,
+                layers: vec![true, false, true],
+                rope: Some((100.0, RopeScaling::None)),
+            }),
+        },
+        ..small_config()
+    });
+    check(&decoder, 3e-3);
 }
 
 #[test]

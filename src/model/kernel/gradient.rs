@@ -2,7 +2,7 @@
 
 use super::LANES;
 use super::attention::greatest;
-use super::rows::logsumexp;
+use super::rows::{TWO_SQRT_2_OVER_PI, logsumexp};
 use super::vector::{across, exp};
 
 /// x ← softmax of each row of `width` scores over the first `past + row + 1`, 0 after those: a token sees
@@ -84,6 +84,29 @@ pub(super) fn silu_times_backward<const FUSED: bool>(
             let sigmoid = 1.0 / (1.0 + exp::<FUSED>(-*gate));
             *to_gate = d * up * sigmoid * (1.0 + gate * (1.0 - sigmoid));
             *to_up = d * gate * sigmoid;
+        }
+    }
+}
+
+/// As [`silu_times_backward`], of gates through GELU by its tanh approximation: x·σ(u) with u = √(8/π)·(x + 0.044715·x³).
+#[inline(always)]
+pub(super) fn gelu_times_backward<const FUSED: bool>(
+    gate: &[f32],
+    up: &[f32],
+    d: &[f32],
+    inner: usize,
+    to: &mut [f32],
+) {
+    let rows = gate.chunks_exact(inner).zip(up.chunks_exact(inner));
+    for ((gate, up), (d, to)) in rows.zip(d.chunks_exact(inner).zip(to.chunks_exact_mut(2 * inner))) {
+        let (to_gate, to_up) = to.split_at_mut(inner);
+        let inputs = gate.iter().zip(up).zip(d);
+        for ((to_gate, to_up), ((x, up), d)) in to_gate.iter_mut().zip(to_up).zip(inputs) {
+            let u = TWO_SQRT_2_OVER_PI * (x + 0.044_715 * x * x * x);
+            let slope = TWO_SQRT_2_OVER_PI * (1.0 + 3.0 * 0.044_715 * x * x);
+            let sigmoid = 1.0 / (1.0 + exp::<FUSED>(-u));
+            *to_gate = d * up * sigmoid * (1.0 + x * slope * (1.0 - sigmoid));
+            *to_up = d * x * sigmoid;
         }
     }
 }

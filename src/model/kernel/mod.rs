@@ -361,6 +361,13 @@ dispatched! {
 }
 
 dispatched! {
+    /// The same of gates through GELU, see [`gradient::gelu_times_backward`].
+    pub fn gelu_times_backward(gate: &[f32], up: &[f32], d: &[f32], inner: usize, to: &mut [f32]) {
+        gradient::gelu_times_backward::<FUSED>(gate, up, d, inner, to)
+    }
+}
+
+dispatched! {
     /// KL(p ‖ q) of two rows of logits and its gradient, see [`gradient::kl_backward`].
     pub fn kl_backward(teacher: &[f32], student: &mut [f32]) -> f64 {
         gradient::kl_backward::<FUSED>(teacher, student)

@@ -65,10 +65,12 @@ pub(super) fn silu_times<const FUSED: bool>(gate: &mut [f32], up: &[f32]) {
     }
 }
 
+/// What GELU's tanh approximation multiplies with, twice since it is taken by the logistic function.
+pub(super) const TWO_SQRT_2_OVER_PI: f32 = 1.595_769;
+
 /// x ← gelu(x) by the tanh approximation (arXiv 1606.08415): (1 + tanh u)/2 = 1/(1 + exp(−2u)).
 #[inline(always)]
 pub(super) fn gelu<const FUSED: bool>(x: &mut [f32]) {
-    const TWO_SQRT_2_OVER_PI: f32 = 1.595_769;
     for x in x {
         let u = TWO_SQRT_2_OVER_PI * (*x + 0.044_715 * *x * *x * *x);
         *x /= 1.0 + exp::<FUSED>(-u);

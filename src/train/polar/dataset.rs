@@ -32,8 +32,12 @@ pub struct ProgramExample {
     /// For each layer and action the weight of the programs in which a segment of that action begins there, each program's
     /// divided by its number of segments.
     pub operations: Vec<[f32; 3]>,
-    /// All right programs that were learnt from.
+    /// All right programs that are learnt from.
     pub right: Vec<Program>,
+    /// Their segments and weights, which come to 1.
+    pub right_segments: Vec<(Vec<Segment>, f64)>,
+    /// Those of programs that the search found wrong; their weights are those of right ones.
+    pub wrong_segments: Vec<(Vec<Segment>, f64)>,
     /// Whether the search turned a wrong answer right.
     pub corrected: bool,
 }
@@ -101,19 +105,37 @@ impl ProgramDataset {
                 parsed.truncate(settings.programs);
             }
             data.programs += parsed.len();
-            let (boundaries, operations) = targets(&parsed, model.layers, settings.standard_weight);
+            let weights = weights(&parsed, model.layers, settings.standard_weight);
+            let (boundaries, operations) = targets(&parsed, &weights, model.layers);
             hash.update(format!(
                 "{}\t{:?}\n",
                 record.id,
                 parsed.iter().map(|p| p.0).collect::<Vec<_>>()
             ));
+            let mut wrong = Vec::new();
+            if settings.contrast > 0.0 {
+                wrong = (record.wrong.iter())
+                    .filter_map(|scored| segments::parse(&scored.program, model.layers))
+                    .collect();
+                if wrong.len() > settings.programs {
+                    let mut rng = ChaCha8Rng::seed_from_u64(id_hash(settings.seed, &record.id));
+                    rng.set_stream(1);
+                    wrong.shuffle(&mut rng);
+                    wrong.truncate(settings.programs);
+                }
+                hash.update(format!("{wrong:?}\n"));
+            }
+            // A wrong program counts as a right one does that is not the standard one.
+            let weight = weights.iter().copied().fold(0.0, f64::max);
             data.examples.push(ProgramExample {
                 id: record.id.clone(),
                 prompt: record.prompt(header),
                 chat: header.generation.as_ref().is_some_and(|g| g.chat),
                 boundaries,
                 operations,
-                right: parsed.into_iter().map(|(program, _)| program.clone()).collect(),
+                right: parsed.iter().map(|(program, _)| (*program).clone()).collect(),
+                right_segments: parsed.into_iter().map(|(_, segments)| segments).zip(weights).collect(),
+                wrong_segments: wrong.into_iter().map(|segments| (segments, weight)).collect(),
                 corrected: record.corrected(),
             });
         }
@@ -146,9 +168,9 @@ fn weights(programs: &[(&Program, Vec<Segment>)], layers: usize, standard_weight
 }
 
 /// The boundaries and operations of a question's programs, weighted, see [`ProgramExample`].
-fn targets(programs: &[(&Program, Vec<Segment>)], layers: usize, standard_weight: f64) -> (Vec<f32>, Vec<[f32; 3]>) {
+fn targets(programs: &[(&Program, Vec<Segment>)], weights: &[f64], layers: usize) -> (Vec<f32>, Vec<[f32; 3]>) {
     let (mut boundaries, mut operations) = (vec![0.0f64; layers], vec![[0.0f64; 3]; layers]);
-    for ((_, parse), weight) in programs.iter().zip(weights(programs, layers, standard_weight)) {
+    for ((_, parse), weight) in programs.iter().zip(weights) {
         for segment in parse {
             boundaries[segment.start] += weight;
             operations[segment.start][segment.action as usize] += weight / parse.len() as f64;
@@ -180,7 +202,7 @@ mod tests {
             "{found:?}"
         );
         assert_eq!(weights(&parsed[..1], 6, 0.3), [1.0], "the standard one alone");
-        let (boundaries, operations) = targets(&parsed, 6, 0.3);
+        let (boundaries, operations) = targets(&parsed, &found, 6);
         assert!((boundaries[0] - 1.0).abs() < 1e-6, "all begin at layer 0");
         assert!((operations.iter().flatten().sum::<f32>() - 1.0).abs() < 1e-6);
         // The loss by program and by target, of any logits.

@@ -1,10 +1,11 @@
 //! Training a predictor of programs from search records (PoLar, arXiv 2606.06574; spec §6).
 //!
-//! `dataset` makes targets of the right programs of each question, `trainer` is the loop, `state` what a stopped training
-//! goes on from, `curves` its picture. The network is that of [`crate::router::predictor`].
+//! `dataset` makes targets of the right programs of each question, `likelihood` what the network thinks of whole programs,
+//! `trainer` is the loop, `state` what a stopped training goes on from, `curves` its picture. The network is that of [`crate::router::predictor`].
 
 pub mod curves;
 pub mod dataset;
+mod likelihood;
 mod state;
 pub mod trainer;
 
@@ -12,6 +13,17 @@ use serde::{Deserialize, Serialize};
 
 pub use dataset::{ProgramDataset, ProgramExample};
 pub use trainer::{Features, PolarRun, TrainedPredictor};
+
+/// What of a question's right programs the network is to say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ProgramTargets {
+    /// Each of them, as PoLar does: the mean of their losses.
+    #[default]
+    Each,
+    /// One of them, whichever (set-valued targets): the negative logarithm of their likelihoods' sum.
+    Set,
+}
 
 /// The numbers of a training; the defaults are the authors', but for what is said.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +46,11 @@ pub struct PolarSettings {
     pub programs: usize,
     /// Weight of the standard program where a shorter one is right, against 1 for each other one.
     pub standard_weight: f64,
+    /// What of the right programs is to be said.
+    pub targets: ProgramTargets,
+    /// Weight of the contrast with programs that are wrong: of the negative logarithm of the right programs' share of the
+    /// likelihood of all that were tried.
+    pub contrast: f64,
     /// Share of the questions held out to choose the best epoch by.
     pub validation: f64,
     /// Of the first parameters, the programs that are learnt from, the order of examples, dropout, and who is held out.
@@ -52,6 +69,8 @@ impl Default for PolarSettings {
             feature_layer: 4,
             programs: 50,
             standard_weight: 0.3,
+            targets: ProgramTargets::Each,
+            contrast: 0.0,
             validation: 0.1,
             seed: 42,
         }

@@ -32,6 +32,15 @@ fn toy(count: usize) -> (ProgramDataset, Features) {
             boundaries,
             operations,
             right: vec![program],
+            right_segments: vec![(parse, 1.0)],
+            wrong_segments: vec![(
+                segments::parse(
+                    &Program::parse(["0-1 2x2 3-5", "0-1 3-5"][kind], LAYERS).unwrap(),
+                    LAYERS,
+                )
+                .unwrap(),
+                1.0,
+            )],
             corrected: false,
         });
         let sign = if kind == 0 { 1.0 } else { -1.0 };
@@ -81,9 +90,24 @@ fn run<'a>(
 
 #[test]
 fn gradients_are_the_slopes_of_the_loss() {
+    for (targets, contrast) in [
+        (ProgramTargets::Each, 0.0),
+        (ProgramTargets::Each, 0.7),
+        (ProgramTargets::Set, 0.0),
+        (ProgramTargets::Set, 0.7),
+    ] {
+        slopes(&PolarSettings {
+            targets,
+            contrast,
+            ..settings(1)
+        });
+    }
+}
+
+fn slopes(settings: &PolarSettings) {
     let toy = toy(6);
-    let (settings, stop) = (settings(1), AtomicBool::new(false));
-    let run = run(&toy, &settings, None, &stop);
+    let stop = AtomicBool::new(false);
+    let run = run(&toy, settings, None, &stop);
     let shape = PredictorShape {
         layers: LAYERS,
         inputs: SIZE,
@@ -172,6 +196,37 @@ fn it_learns_and_a_stopped_training_ends_in_the_same_bytes() {
         error.to_string().contains("damaged; begin anew with --force"),
         "{error}"
     );
+}
+
+/// Questions with several right programs: one that is right for all of a kind, and one that only they have; the standard
+/// program is wrong. What each of them is learnt from goes by the mean of both, the set by the common one.
+#[test]
+fn of_a_set_the_common_program_is_named_and_contrast_keeps_off_wrong_ones() {
+    let (mut data, features) = toy(64);
+    let parse = |text: &str| segments::parse(&Program::parse(text, LAYERS).unwrap(), LAYERS).unwrap();
+    for (index, example) in data.examples.iter_mut().enumerate() {
+        let own = ["0-4", "0-2 4-5", "0 2-5", "0-3 5"][index / 2 % 4];
+        let common = example.right_segments[0].0.clone();
+        example.right_segments = vec![(common, 0.5), (parse(own), 0.5)];
+        example.right.push(Program::parse(own, LAYERS).unwrap());
+        example.wrong_segments.push((parse("0-5"), 0.5));
+    }
+    let toy = (data, features);
+    let stop = AtomicBool::new(false);
+    for contrast in [0.0, 1.0] {
+        let settings = PolarSettings {
+            targets: ProgramTargets::Set,
+            contrast,
+            ..settings(24)
+        };
+        let trained = run(&toy, &settings, None, &stop).train(&mut |_| Ok(()));
+        let last = trained.unwrap().unwrap().best.validation;
+        assert!(last.known_first > 0.9 && last.standard < 0.1, "{contrast}: {last:?}");
+        assert!(
+            last.depth > 5.4,
+            "{contrast}: the common ones are of 5 and 7 layers: {last:?}"
+        );
+    }
 }
 
 #[test]

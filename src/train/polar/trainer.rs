@@ -12,13 +12,15 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::PolarSettings;
 use super::dataset::{ProgramDataset, ProgramExample};
+use super::likelihood::{ProgramBatch, log_sum_exp, softplus};
 use super::state::{PolarKey, PolarState};
+use super::{PolarSettings, ProgramTargets};
 use crate::engine::sequence::Stopped;
 use crate::eval::parallel::for_each_ordered;
 use crate::model::Model;
 use crate::program::Program;
+use crate::program::segments::Segment;
 use crate::router::predictor::features::of_question;
 use crate::router::predictor::network::MASKED;
 use crate::router::predictor::{FEATURE_LAYER, Logits, METHOD, Network, Predictor, PredictorShape};
@@ -324,8 +326,34 @@ impl PolarRun<'_> {
         Ok((f64::from(loss.to_scalar::<f32>()?), gradients))
     }
 
+    /// Mean over questions of what the settings ask for.
+    fn loss(&self, said: &(Tensor, Tensor), examples: &[usize]) -> Result<Tensor> {
+        let settings = self.settings;
+        let of_each = || self.loss_of_each(said, examples);
+        if settings.targets == ProgramTargets::Each && settings.contrast == 0.0 {
+            return of_each();
+        }
+        let chosen = || examples.iter().map(|&e| &self.data.examples[e]);
+        let likelihoods = |programs: Vec<&[(Vec<Segment>, f64)]>| {
+            ProgramBatch::new(&programs, self.data.layers)?.weighted_log_likelihoods(said)
+        };
+        let right = likelihoods(chosen().map(|e| &e.right_segments[..]).collect())?;
+        let of_right = log_sum_exp(&right)?;
+        let mut loss = match settings.targets {
+            ProgramTargets::Each => of_each()?,
+            // By the layers, as the boundaries' part of the other.
+            ProgramTargets::Set => (of_right.mean_all()?.neg()? / self.data.layers as f64)?,
+        };
+        if settings.contrast > 0.0 {
+            let wrong = likelihoods(chosen().map(|e| &e.wrong_segments[..]).collect())?;
+            let of_all = log_sum_exp(&Tensor::cat(&[right, wrong], 1)?)?;
+            loss = (loss + ((of_all - of_right)?.mean_all()? * settings.contrast)?)?;
+        }
+        Ok(loss)
+    }
+
     /// Mean over questions of the binary cross-entropy over boundaries 1.. and the cross-entropy over segment starts.
-    fn loss(&self, (boundaries, operations): &(Tensor, Tensor), examples: &[usize]) -> Result<Tensor> {
+    fn loss_of_each(&self, (boundaries, operations): &(Tensor, Tensor), examples: &[usize]) -> Result<Tensor> {
         let layers = self.data.layers;
         let all = |part: &dyn Fn(&ProgramExample) -> Vec<f32>| -> Vec<f32> {
             examples.iter().flat_map(|&e| part(&self.data.examples[e])).collect()
@@ -340,9 +368,7 @@ impl PolarRun<'_> {
         if layers > 1 {
             let targets = Tensor::from_vec(all(&|e| e.boundaries.clone()), (examples.len(), layers), &Device::Cpu)?;
             let (z, t) = (boundaries.narrow(1, 1, layers - 1)?, targets.narrow(1, 1, layers - 1)?);
-            // max(z, 0) − z·t + ln(1 + e^−|z|), which does not overflow.
-            let softplus = ((z.abs()?.neg()?.exp()? + 1.0)?.log()? + z.relu()?)?;
-            let bce = (softplus - (&z * t)?)?.sum_all()?;
+            let bce = (softplus(&z)? - (&z * t)?)?.sum_all()?;
             loss = (loss + (bce / (layers - 1) as f64)?)?;
         }
         Ok((loss / examples.len() as f64)?)

@@ -5,7 +5,6 @@ use super::super::app::{App, ModelState};
 use super::super::diff;
 use super::super::overrides::plural;
 use super::super::run::{Origin, Run, RunProgress};
-use super::super::training;
 use super::super::ui::Focus;
 use super::{inside, lens, loop_map, requests, routers, search, stats};
 use crate::engine::notes::notes;
@@ -129,7 +128,7 @@ fn loaded(app: &mut App, note: Option<String>, without_routers: bool) -> Vec<Com
                         None => format!("the loop runs {times}, as in training; {again} runs the prompt"),
                     }
                 }
-                true if app.ready().is_some_and(training::is_possible) => {
+                true => {
                     let keys = app.ui.keymap.keys_for(UiAction::TrainRouters, Focus::Map.context());
                     let train = keys.first().map_or("the palette", String::as_str);
                     format!(
@@ -137,7 +136,6 @@ fn loaded(app: &mut App, note: Option<String>, without_routers: bool) -> Vec<Com
                          map trains routers for it"
                     )
                 }
-                true => "the model is ready, without routers: every layer is executed. Enter runs the prompt".to_owned(),
                 false if app.shown.as_ref().is_some_and(|run| !run.is_recording() && other(run)) => {
                     "the model is ready: type a question, then press Enter".to_owned()
                 }

@@ -13,7 +13,6 @@ use super::super::next_run;
 use super::super::overrides::PinChange;
 use super::super::run::Run;
 use super::super::theme::Role;
-use super::super::training;
 use super::super::ui::Focus;
 use super::super::widgets::bar;
 use super::super::widgets::flow::{flow, wrap};
@@ -112,20 +111,10 @@ fn unasked(app: &App, area: Rect, y: u16, buffer: &mut Buffer) -> u16 {
     let text = match has_routers {
         true => "no router was asked here".to_owned(),
         false => format!(
-            "no router was asked: the run had none. {}; by hand: {} skips this layer, {} repeats it, {} types a program, {} \
-             searches one",
-            match app
-                .shown
-                .as_ref()
-                .is_some_and(|run| training::is_possible(&run.trace.header.model))
-            {
-                true => format!(
-                    "{} trains some, {} chooses others",
-                    key(UiAction::TrainRouters),
-                    key(UiAction::EditRouters)
-                ),
-                false => format!("{} chooses some", key(UiAction::EditRouters)),
-            },
+            "no router was asked: the run had none. {} trains some, {} chooses others; by hand: {} skips this layer, {} \
+             repeats it, {} types a program, {} searches one",
+            key(UiAction::TrainRouters),
+            key(UiAction::EditRouters),
             key(UiAction::PinSkip),
             key(UiAction::PinRepeat),
             key(UiAction::EditProgram),
