@@ -9,8 +9,9 @@ use candle_core::{CpuStorage, Device, Result, Storage, Tensor, bail};
 
 use super::block::{Attention, Block, Mlp, RmsNorm};
 use super::chunk::Chunk;
+use super::config::Activation;
 pub use super::kernel::OverlappedTask;
-use super::kernel::{self, Activations, KeyValues, PackedMatrix};
+use super::kernel::{self, Activations, AttentionMask, KeyValues, PackedMatrix};
 use super::kv::PassKv;
 use super::linear::Linear;
 use super::rope::Rope;
@@ -49,7 +50,8 @@ impl<G: Deref<Target = Storage>> Deref for Floats<G> {
 /// Whether [`forward`] can run a block.
 pub fn fits(block: &Block) -> bool {
     let packed = block.linears().iter().all(|linear| linear.packed().is_some());
-    packed && block.is_plain() && block.attention.head_dim.is_multiple_of(16)
+    let gates = matches!(block.mlp.activation, Activation::Silu | Activation::GeluTanh);
+    packed && gates && block.attention.head_dim.is_multiple_of(16)
 }
 
 /// What else is done during the first products of a block, and what depends on it.
@@ -64,7 +66,8 @@ pub struct Overlapped<'a> {
     pub queries: bool,
 }
 
-/// h ← h + attention(norm(h)); h ← h + mlp(norm(h)) for `hidden` (tokens, hidden_size). With `beside` the block may
+/// h ← h + attention(norm(h)); h ← h + mlp(norm(h)) for `hidden` (tokens, hidden_size), what is added going through the
+/// block's post norms where it has such. With `beside` the block may
 /// be left; then `None`, and of it are kept keys and values, or nothing, as [`Overlapped::mode`] says.
 pub fn forward(
     block: &Block,
@@ -98,7 +101,10 @@ pub fn forward(
         None => false,
     };
     let mut own = KeyValues::new(attention.kv_bits);
-    let entries = kv.map_or(&mut own, |kv| kv.entries_for(chunk.positions(), attention.kv_bits));
+    let (entries, positions) = match kv {
+        Some(kv) => kv.entries_for(chunk.positions(), attention.kv_bits),
+        None => (&mut own, chunk.positions()),
+    };
     append(attention, keys_values, chunk, rope, entries)?;
     if is_left {
         return Ok(None);
@@ -107,9 +113,15 @@ pub fn forward(
         Some(queries) => queries,
         None => products([query], &normed).map(|[queries]| queries)?,
     };
-    add(&mut h, &attend(attention, queries, chunk, rope, entries)?);
+    let windowed = Windowed::new(attention.window, chunk, positions);
+    let post_norm = |at: usize, x: Vec<f32>| match &block.post_norms {
+        Some(norms) => normed_by(&norms[at], &x),
+        None => Ok(x),
+    };
+    let attended = attend(attention, queries, chunk, rope, (entries, &windowed))?;
+    add(&mut h, &post_norm(0, attended)?);
     let normed = norm(&block.mlp_norm, &h, &block.mlp.inputs.each[0])?;
-    add(&mut h, &mlp(&block.mlp, &normed)?);
+    add(&mut h, &post_norm(1, mlp(&block.mlp, &normed)?)?);
     Ok(Some(Tensor::from_vec(h, shape, &Device::Cpu)?))
 }
 
@@ -118,7 +130,7 @@ pub fn fill_kv(block: &Block, hidden: &Tensor, chunk: &Chunk, rope: &Rope, kv: &
     let hidden = hidden.contiguous()?;
     let [_, key, value] = block.attention.inputs.each.each_ref();
     let normed = norm(&block.attention_norm, &floats(&hidden)?, key)?;
-    let entries = kv.entries_for(chunk.positions(), block.attention.kv_bits);
+    let (entries, _) = kv.entries_for(chunk.positions(), block.attention.kv_bits);
     append(&block.attention, products([key, value], &normed)?, chunk, rope, entries)
 }
 
@@ -137,10 +149,56 @@ pub fn logits(final_norm: &RmsNorm, head: &Linear, hidden: &Tensor) -> Result<Op
 
 /// The normed `x`, for products with `next` and other layers that are loaded alike.
 fn norm(norm: &RmsNorm, x: &[f32], next: &Linear) -> Result<Activations> {
-    let gain = floats(&norm.gain)?;
+    Ok(packed(next).activations(normed_by(norm, x)?))
+}
+
+fn normed_by(norm: &RmsNorm, x: &[f32]) -> Result<Vec<f32>> {
     let mut normed = vec![0.0; x.len()];
-    kernel::rms_norm(x, &gain, norm.eps as f32, &mut normed);
-    Ok(packed(next).activations(normed))
+    kernel::rms_norm(x, &floats(&norm.gain)?, norm.eps as f32, &mut normed);
+    Ok(normed)
+}
+
+/// Whom a layer's window hides from the tokens of a chunk.
+#[derive(Default)]
+struct Windowed {
+    /// For each token how many entries stand before its window; nothing where none does.
+    before: Vec<usize>,
+    /// Whom the chunk's tokens see among themselves, where they do not just see those up to themselves.
+    table: Option<Vec<bool>>,
+}
+
+impl Windowed {
+    /// Of entries at `positions`, the chunk's own the last.
+    fn new(window: Option<usize>, chunk: &Chunk, positions: &[u32]) -> Windowed {
+        let own = chunk.positions();
+        let Some(window) = window else {
+            return Windowed::default();
+        };
+        let is_hidden = |entry: u32, token: u32| entry as usize + window <= token as usize;
+        let last = own.iter().copied().max().unwrap_or(0);
+        if !positions.iter().any(|&entry| is_hidden(entry, last)) {
+            return Windowed::default();
+        }
+        // Entries stand in the order of their positions, but for those of a chunk with branches.
+        let (ordered, table) = match chunk.attention_mask() {
+            AttentionMask::Causal => (positions, None),
+            AttentionMask::Custom(table) => {
+                let pairs = own
+                    .iter()
+                    .flat_map(|&token| own.iter().map(move |&entry| (entry, token)));
+                let seen = table.iter().zip(pairs);
+                let table = seen.map(|(seen, (entry, token))| *seen && !is_hidden(entry, token));
+                (&positions[..positions.len() - own.len()], Some(table.collect()))
+            }
+        };
+        let before = own
+            .iter()
+            .map(|&token| ordered.partition_point(|&entry| is_hidden(entry, token)));
+        Windowed {
+            before: before.collect(),
+            table,
+        }
+    }
 }
 
 /// Adds the chunk's keys and values, each (tokens, kv_heads · head_dim), to the entries of its pass.
@@ -151,14 +209,7 @@ fn append(
     rope: &Rope,
     entries: &mut KeyValues,
 ) -> Result<()> {
-    turn(
-        &mut keys,
-        attention.key_norm.as_ref(),
-        attention.head_dim,
-        chunk,
-        rope,
-        1.0,
-    )?;
+    turn(&mut keys, attention, attention.key_norm.as_ref(), chunk, rope, 1.0)?;
     let factors = &attention.key_smoothing;
     if !factors.is_empty() {
         for row in keys.chunks_exact_mut(factors.len()) {
@@ -169,25 +220,18 @@ fn append(
     Ok(())
 }
 
-/// What the chunk's queries (tokens, heads · head_dim) read of `entries`, which hold the chunk's own already, through
-/// the output's product: (tokens, hidden_size).
+/// What the chunk's queries (tokens, heads · head_dim) read of the entries in their windows, which hold the chunk's own
+/// already, through the output's product: (tokens, hidden_size).
 fn attend(
     attention: &Attention,
     mut queries: Vec<f32>,
     chunk: &Chunk,
     rope: &Rope,
-    entries: &KeyValues,
+    (entries, windowed): (&KeyValues, &Windowed),
 ) -> Result<Vec<f32>> {
     let (heads, head_dim) = (attention.heads, attention.head_dim);
-    let scale = 1.0 / (head_dim as f32).sqrt();
-    turn(
-        &mut queries,
-        attention.query_norm.as_ref(),
-        head_dim,
-        chunk,
-        rope,
-        scale,
-    )?;
+    let norm = attention.query_norm.as_ref();
+    turn(&mut queries, attention, norm, chunk, rope, attention.scale as f32)?;
     if !attention.key_smoothing.is_empty() {
         let of_heads = attention.key_smoothing.chunks_exact(head_dim).cycle();
         let groups = queries.chunks_exact_mut(heads / attention.kv_heads * head_dim);
@@ -200,10 +244,14 @@ fn attend(
             }
         }
     }
+    let mask = match &windowed.table {
+        Some(table) => AttentionMask::Custom(table),
+        None => chunk.attention_mask(),
+    };
     let mixed = kernel::attention(
         &queries,
         entries,
-        chunk.attention_mask(),
+        (mask, &windowed.before),
         chunk.positions().len(),
         heads,
     );
@@ -212,19 +260,33 @@ fn attend(
 }
 
 /// Normalises heads where the model does, turns them by their tokens' positions and scales them.
-fn turn(x: &mut [f32], norm: Option<&RmsNorm>, head_dim: usize, chunk: &Chunk, rope: &Rope, scale: f32) -> Result<()> {
+fn turn(
+    x: &mut [f32],
+    attention: &Attention,
+    norm: Option<&RmsNorm>,
+    chunk: &Chunk,
+    rope: &Rope,
+    scale: f32,
+) -> Result<()> {
     if let Some(norm) = norm {
         let plain = x.to_vec();
         kernel::rms_norm(&plain, &floats(&norm.gain)?, norm.eps as f32, x);
     }
-    let (cos, sin) = (floats(chunk.cos())?, floats(chunk.sin())?);
-    kernel::rotate(x, &cos, &sin, head_dim / 2, rope.interleaved(), scale);
+    let (cos, sin) = match attention.local_rope {
+        true => chunk.local_tables(),
+        false => (chunk.cos(), chunk.sin()),
+    };
+    let (cos, sin) = (floats(cos)?, floats(sin)?);
+    kernel::rotate(x, &cos, &sin, attention.head_dim / 2, rope.interleaved(), scale);
     Ok(())
 }
 
 fn mlp(mlp: &Mlp, x: &Activations) -> Result<Vec<f32>> {
     let [mut gate, up] = products(mlp.inputs.each.each_ref(), x)?;
-    kernel::silu_times(&mut gate, &up);
+    match mlp.activation {
+        Activation::GeluTanh => kernel::gelu_times(&mut gate, &up),
+        _ => kernel::silu_times(&mut gate, &up),
+    }
     let [out] = products([&mlp.down], &packed(&mlp.down).activations(gate))?;
     Ok(out)
 }
@@ -257,3 +319,6 @@ pub(super) fn biased<const N: usize>(linears: [&Linear; N], mut products: [Vec<f
 fn add(to: &mut [f32], what: &[f32]) {
     to.iter_mut().zip(what).for_each(|(to, what)| *to += what);
 }
+
+#[cfg(test)]
+mod tests;

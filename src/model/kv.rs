@@ -67,14 +67,14 @@ impl PassKv {
         self.buffers.iter().map(of).sum::<usize>() + self.entries.bytes()
     }
 
-    /// The entries, for a block that runs through the CPU kernels and adds those of the tokens at `positions`; numbers have
-    /// `bits` where they are the first.
-    pub(super) fn entries_for(&mut self, positions: &[u32], bits: KvBits) -> &mut KeyValues {
+    /// The entries, for a block that runs through the CPU kernels and adds those of the tokens at `positions`, and where all
+    /// of them stand then; numbers have `bits` where they are the first.
+    pub(super) fn entries_for(&mut self, positions: &[u32], bits: KvBits) -> (&mut KeyValues, &[u32]) {
         self.note(positions);
         if self.entries.len() == 0 {
             self.entries = KeyValues::new(bits);
         }
-        &mut self.entries
+        (&mut self.entries, &self.positions)
     }
 
     /// Keys and values (kv_heads, capacity, head_dim) with room for one token more, which [`Self::take_slot`] counts.

@@ -6,7 +6,7 @@ use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
 use candle_core::{DType, Device, Tensor};
 use rand::{Rng, SeedableRng};
 
-use super::config::{Architecture, Details, ModelConfig, RopeScaling};
+use super::config::{Activation, Architecture, Details, ModelConfig, RopeScaling, Sliding};
 use super::{Decoder, LoadOptions, WeightSource, gguf};
 
 /// A Llama of three layers: random weights of that shape are there at once.
@@ -42,7 +42,7 @@ pub fn decoder_of_types(types: [GgmlDType; 7]) -> Decoder {
 
 /// The bytes of a model's file whose blocks are of IQ4_NL, and the model's shape.
 pub fn iq4_nl_file() -> (Vec<u8>, ModelConfig) {
-    let (mut bytes, config) = packed_file(2, None, 64, [GgmlDType::Q4_0; 7]);
+    let (mut bytes, config) = packed_file(2, None, 64, [GgmlDType::Q4_0; 7], false);
     // Blocks of the same size: another number says that they are of the other type. It stands behind name and shape.
     for layer in 0..config.layers {
         for part in [
@@ -73,8 +73,14 @@ pub fn decoder_with_idle_layer(layers: usize, idle: usize) -> Decoder {
 }
 
 fn packed(layers: usize, idle: Option<usize>, width: usize, types: [GgmlDType; 7]) -> Decoder {
-    let (bytes, config) = packed_file(layers, idle, width, types);
+    let (bytes, config) = packed_file(layers, idle, width, types, false);
     decoder_of_file(&bytes, config, false)
+}
+
+/// The bytes of a file of three blocks of Gemma's kind, the first and the last with a window of four tokens and a RoPE of
+/// their own, and the model's shape.
+pub fn gemma_file() -> (Vec<u8>, ModelConfig) {
+    packed_file(3, None, 64, [GgmlDType::Q8_0; 7], true)
 }
 
 /// The decoder in a GGUF file.
@@ -92,8 +98,14 @@ pub fn decoder_of_file(bytes: &[u8], config: ModelConfig, exact: bool) -> Decode
     Decoder::load(config, &source, place, &mut |_| {}).unwrap()
 }
 
-fn packed_file(layers: usize, idle: Option<usize>, width: usize, types: [GgmlDType; 7]) -> (Vec<u8>, ModelConfig) {
-    let config = ModelConfig {
+fn packed_file(
+    layers: usize,
+    idle: Option<usize>,
+    width: usize,
+    types: [GgmlDType; 7],
+    gemma: bool,
+) -> (Vec<u8>, ModelConfig) {
+    let mut config = ModelConfig {
         layers,
         hidden_size: width,
         intermediate_size: 2 * width,
@@ -102,6 +114,19 @@ fn packed_file(layers: usize, idle: Option<usize>, width: usize, types: [GgmlDTy
         head_dim: 16,
         ..small_config()
     };
+    if gemma {
+        config.architecture = Architecture::Gemma3;
+        config.details = Details {
+            activation: Activation::GeluTanh,
+            attention_scale: Some(0.5),
+            embedding_scale: Some((width as f64).sqrt()),
+            sliding: Some(Sliding {
+                window: 4,
+                layers: (0..layers).map(|layer| layer != 1).collect(),
+                rope: Some((100.0, RopeScaling::None)),
+            }),
+        };
+    }
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(11);
     let mut scaled = |shape: &[usize], dtype: GgmlDType, scale: f32| {
         let values: Vec<f32> = (0..shape.iter().product())
@@ -124,6 +149,15 @@ fn packed_file(layers: usize, idle: Option<usize>, width: usize, types: [GgmlDTy
     for layer in 0..layers {
         for part in ["attn_norm", "ffn_norm"] {
             tensors.push((format!("blk.{layer}.{part}"), scaled(&[hidden], GgmlDType::F32, 1.0)));
+        }
+        if gemma {
+            for part in ["post_attention_norm", "post_ffw_norm"] {
+                tensors.push((format!("blk.{layer}.{part}"), scaled(&[hidden], GgmlDType::F32, 1.0)));
+            }
+            for part in ["attn_q_norm", "attn_k_norm"] {
+                let gains = scaled(&[config.head_dim], GgmlDType::F32, 4.0);
+                tensors.push((format!("blk.{layer}.{part}"), gains));
+            }
         }
         let matrices = [
             ("attn_q", hidden, hidden),

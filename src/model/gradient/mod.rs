@@ -419,10 +419,7 @@ impl<'m> FrozenBlock<'m> {
         let mut inner = gate.to_vec();
         match self.gates {
             Gates::Silu => kernel::silu_times(&mut inner, up),
-            Gates::GeluTanh => {
-                kernel::gelu(&mut inner);
-                inner.iter_mut().zip(up).for_each(|(x, up)| *x *= up);
-            }
+            Gates::GeluTanh => kernel::gelu_times(&mut inner, up),
         }
         inner
     }

@@ -248,6 +248,8 @@ pub(super) struct Attend<'a> {
     queries: &'a [f32],
     entries: &'a KeyValues,
     mask: AttentionMask<'a>,
+    /// For each token how many entries stand before its window; nothing where there are no windows.
+    before: &'a [usize],
     /// Entries that stood there before the chunk's.
     past: usize,
     tokens: usize,
@@ -263,20 +265,23 @@ impl<'a> Attend<'a> {
         queries: &'a [f32],
         entries: &'a KeyValues,
         mask: AttentionMask<'a>,
+        before: &'a [usize],
         tokens: usize,
         heads: usize,
     ) -> Self {
+        let first = before.first().copied().unwrap_or(0);
         Attend {
             queries,
             entries,
             mask,
+            before,
             past: entries.len() - tokens,
             tokens,
             groups: heads / entries.heads(),
             head_dim: queries.len() / (tokens * heads),
             // By their number alone, so that no result depends on the threads.
             parts: match (tokens, mask) {
-                (1, AttentionMask::Causal) => (entries.len() / PART).clamp(1, MOST_PARTS),
+                (1, AttentionMask::Causal) => ((entries.len() - first) / PART).clamp(1, MOST_PARTS),
                 _ => 1,
             },
         }
@@ -327,7 +332,8 @@ impl<'a> Attend<'a> {
 
     /// Multiplications, about.
     pub fn work(&self) -> usize {
-        2 * self.tokens * self.groups * self.entries.heads() * self.head_dim * self.entries.len()
+        let entries = self.entries.len() - self.before.first().copied().unwrap_or(0);
+        2 * self.tokens * self.groups * self.entries.heads() * self.head_dim * entries
     }
 
     /// Does pieces of the work; results go to (tokens, heads · head_dim), or to the partial ones.
@@ -381,6 +387,11 @@ impl<'a> Attend<'a> {
         }
     }
 
+    /// Entries before the window of a row: it sees none of 0..this.
+    fn begin(&self, row: usize) -> usize {
+        self.before.get(row / self.groups).copied().unwrap_or(0)
+    }
+
     #[inline(always)]
     fn tile<V: Vector, const FUSED: bool, const R: usize, T: Loads>(
         &self,
@@ -403,9 +414,7 @@ impl<'a> Attend<'a> {
         for (r, scores) in scores.chunks_exact_mut(stride).enumerate() {
             let scores = &mut scores[..count];
             multiply(scores, &of_head.key_scales, span.start);
-            if self.parts == 1 {
-                self.mask(at.first + r, scores);
-            }
+            self.mask(at.first + r, span.start, scores);
             let most = greatest(scores);
             let sum = softmax::<FUSED>(scores, most);
             (scale[r], partial[r]) = (1.0 / sum, [most, sum]);
@@ -436,8 +445,10 @@ impl<'a> Attend<'a> {
     fn span(&self, at: ItemPlace) -> Range<usize> {
         let rows = ROWS.min(self.tokens * self.groups - at.first);
         let end = self.end(at.first + rows - 1);
-        let size = end.div_ceil(self.parts).next_multiple_of(2 * LANES);
-        (at.part * size).min(end)..((at.part + 1) * size).min(end)
+        let begins = (at.first..at.first + rows).map(|row| self.begin(row));
+        let begin = begins.min().unwrap_or(0) / (2 * LANES) * (2 * LANES);
+        let size = (end - begin).div_ceil(self.parts).next_multiple_of(2 * LANES);
+        (begin + at.part * size).min(end)..(begin + (at.part + 1) * size).min(end)
     }
 
     /// ⟨query, key⟩ for the entries of `span`, two blocks of entries at a time.
@@ -491,15 +502,20 @@ impl<'a> Attend<'a> {
         }
     }
 
-    /// −∞ where the row's token does not see.
+    /// −∞ where the row's token does not see, of the scores of the entries from `first` on.
     #[inline(always)]
-    fn mask(&self, row: usize, scores: &mut [f32]) {
+    fn mask(&self, row: usize, first: usize, scores: &mut [f32]) {
+        let hidden = self.begin(row).saturating_sub(first).min(scores.len());
+        scores[..hidden].fill(f32::NEG_INFINITY);
         match self.mask {
-            AttentionMask::Causal => scores[self.end(row)..].fill(f32::NEG_INFINITY),
+            AttentionMask::Causal => {
+                let seen = (self.end(row) - first).min(scores.len());
+                scores[seen..].fill(f32::NEG_INFINITY);
+            }
             AttentionMask::Custom(table) => {
                 let token = row / self.groups;
                 let table = &table[token * self.tokens..(token + 1) * self.tokens];
-                for (score, seen) in scores[self.past..].iter_mut().zip(table) {
+                for (score, seen) in scores[self.past - first..].iter_mut().zip(table) {
                     *score = if *seen { *score } else { f32::NEG_INFINITY };
                 }
             }

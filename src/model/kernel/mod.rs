@@ -308,14 +308,29 @@ dispatched! {
     }
 }
 
+dispatched! {
+    fn gelu_times_part(gate: &mut [f32], up: &[f32]) {
+        rows::gelu_times::<FUSED>(gate, up)
+    }
+}
+
 /// gate ← silu(gate) · up
 pub fn silu_times(gate: &mut [f32], up: &[f32]) {
+    gate_times(gate, up, silu_times_part);
+}
+
+/// gate ← gelu(gate) · up, by GELU's tanh approximation.
+pub fn gelu_times(gate: &mut [f32], up: &[f32]) {
+    gate_times(gate, up, gelu_times_part);
+}
+
+fn gate_times(gate: &mut [f32], up: &[f32], part: fn(&mut [f32], &[f32])) {
     /// Values of a part, and multiplications that take as long as one of them.
     const PART: usize = 4096;
     const WORK: usize = 32;
     let work = gate.len() * WORK;
     let parts = gate.chunks_mut(PART).zip(up.chunks(PART));
-    for_each_part(parts, work, |(gate, up)| silu_times_part(gate, up));
+    for_each_part(parts, work, |(gate, up)| part(gate, up));
 }
 
 dispatched! {
@@ -375,10 +390,17 @@ dispatched! {
 }
 
 /// Attention of a chunk's queries (tokens, heads · head_dim), turned and scaled by 1/√head_dim, over
-/// `entries`, of which the last `tokens` are the chunk's own. Returns (tokens, heads · head_dim).
-pub fn attention(queries: &[f32], entries: &KeyValues, mask: AttentionMask, tokens: usize, heads: usize) -> Vec<f32> {
+/// `entries`, of which the last `tokens` are the chunk's own. With windows `before` says for each token how many of the
+/// entries stand before its own, under [`AttentionMask::Custom`] none of them the chunk's; without, it is empty. Returns (tokens, heads · head_dim).
+pub fn attention(
+    queries: &[f32],
+    entries: &KeyValues,
+    (mask, before): (AttentionMask, &[usize]),
+    tokens: usize,
+    heads: usize,
+) -> Vec<f32> {
     let mut mixed = vec![0.0; queries.len()];
-    let attend = Attend::new(queries, entries, mask, tokens, heads);
+    let attend = Attend::new(queries, entries, mask, before, tokens, heads);
     let mut partials = vec![0.0; attend.partials()];
     let output = Slots::new(if partials.is_empty() { &mut mixed } else { &mut partials });
     parallel(attend.items(), attend.work() * WAITS, &|items| {

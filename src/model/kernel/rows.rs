@@ -77,6 +77,15 @@ pub(super) fn gelu<const FUSED: bool>(x: &mut [f32]) {
     }
 }
 
+/// gate ← gelu(gate) · up, see [`gelu`].
+#[inline(always)]
+pub(super) fn gelu_times<const FUSED: bool>(gate: &mut [f32], up: &[f32]) {
+    for (x, up) in gate.iter_mut().zip(up) {
+        let u = TWO_SQRT_2_OVER_PI * (*x + 0.044_715 * *x * *x * *x);
+        *x = *x / (1.0 + exp::<FUSED>(-u)) * up;
+    }
+}
+
 /// ln Σ exp of one row of logits, sums in f64.
 #[inline(always)]
 pub(super) fn logsumexp<const FUSED: bool>(logits: &[f32]) -> f64 {

@@ -15,9 +15,24 @@ struct Case {
     groups: usize,
     head_dim: usize,
     table: Option<Vec<bool>>,
+    /// How many entries a token sees up to its own.
+    window: Option<usize>,
 }
 
 impl Case {
+    /// Entries before each token's window; under a table those of the past alone, and for some a token fewer than for the one
+    /// before, as where branches begin anew.
+    fn before(&self) -> Vec<usize> {
+        let Some(window) = self.window else {
+            return Vec::new();
+        };
+        let of = |token: usize| (self.past + token + 1).saturating_sub(window);
+        match self.table {
+            Some(_) => (0..self.tokens).map(|t| of(t % 5).min(self.past)).collect(),
+            None => (0..self.tokens).map(of).collect(),
+        }
+    }
+
     /// softmax(q·k)·v by its formula, in f64.
     fn reference(&self, queries: &[f32], keys: &[f32], values: &[f32]) -> Vec<f64> {
         let (width, heads) = (self.kv_heads * self.head_dim, self.kv_heads * self.groups);
@@ -26,10 +41,11 @@ impl Case {
             for head in 0..heads {
                 let at = |entry: usize, d: usize| entry * width + head / self.groups * self.head_dim + d;
                 let query = &queries[(token * heads + head) * self.head_dim..][..self.head_dim];
+                let before = self.before().get(token).copied().unwrap_or(0);
                 let sees = |entry: usize| match (&self.table, entry.checked_sub(self.past)) {
-                    (_, None) => true,
+                    (_, None) => entry >= before,
                     (Some(table), Some(own)) => table[token * self.tokens + own],
-                    (None, Some(own)) => own <= token,
+                    (None, Some(own)) => entry >= before && own <= token,
                 };
                 let seen: Vec<usize> = (0..self.past + self.tokens).filter(|&e| sees(e)).collect();
                 let dot = |&e: &usize| {
@@ -75,7 +91,8 @@ impl Case {
             .table
             .as_deref()
             .map_or(AttentionMask::Causal, AttentionMask::Custom);
-        let attend = Attend::new(&queries, &kept, seen, self.tokens, self.kv_heads * self.groups);
+        let before = self.before();
+        let attend = Attend::new(&queries, &kept, seen, &before, self.tokens, self.kv_heads * self.groups);
         let expected = self.reference(&queries, &keys, &values);
         let close = |found: &[f32], kernel: &str| {
             for (found, expected) in found.iter().zip(&expected) {
@@ -100,7 +117,13 @@ impl Case {
         close(&portable, "portable");
         let fused = run(&|out| attend.run::<Lanes<true>, true>((), 0..attend.items(), out));
         close(&fused, "fused");
-        let detected = super::super::attention(&queries, &kept, seen, self.tokens, self.kv_heads * self.groups);
+        let detected = super::super::attention(
+            &queries,
+            &kept,
+            (seen, &before),
+            self.tokens,
+            self.kv_heads * self.groups,
+        );
         close(&detected, "detected");
     }
 }
@@ -124,15 +147,18 @@ fn attention_follows_its_formula() {
             .into_iter()
             .flat_map(|table| [KvBits::Sixteen, KvBits::Eight].map(|bits| (table.clone(), bits)))
         {
-            Case {
-                past,
-                tokens,
-                kv_heads,
-                groups,
-                head_dim,
-                table,
+            for window in [None, Some(1), Some(33), Some(600), Some(1100), Some(5000)] {
+                let case = Case {
+                    past,
+                    tokens,
+                    kv_heads,
+                    groups,
+                    head_dim,
+                    table: table.clone(),
+                    window,
+                };
+                case.check(bits);
             }
-            .check(bits);
         }
     }
 }
@@ -181,7 +207,7 @@ fn entries_that_were_cut_go_on_as_if_no_other_had_been_there() {
         };
         let whole = appended(KeyValues::new(bits), 0, 33);
         let cut = appended(appended(KeyValues::new(bits), 0, 40).first(17), 17, 33);
-        let attend = |kept: &KeyValues| super::super::attention(&queries, kept, AttentionMask::Causal, 1, 4);
+        let attend = |kept: &KeyValues| super::super::attention(&queries, kept, (AttentionMask::Causal, &[]), 1, 4);
         assert_eq!(attend(&whole), attend(&cut));
         assert_eq!(whole.first(5).len(), 5);
     }
