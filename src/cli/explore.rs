@@ -141,12 +141,19 @@ pub fn open(args: ExploreArgs, config: &Config, config_dir: &Path, lesson: Optio
     runtime.block_on(tui::run(options))
 }
 
-/// What to load: by the arguments, else the model of the session that comes back, else as configured.
+/// What to load: by the arguments, else as the session that comes back had it, else as configured. Where another model is
+/// asked for, the session's routers and arithmetic are not taken.
 fn load_request(args: &ModelArgs, config: &Config, session: Option<&Session>) -> LoadRequest {
     let mut load = config.load_request();
     if let Some(state) = session.map(|session| &session.state).filter(|_| args.model.is_none()) {
         load.model = state.model.clone().or(load.model);
         load.iterations = state.iterations;
+        if let Some(routers) = state.routers.as_deref() {
+            load.routers = routers.into();
+        }
+        load.exact = state.exact.unwrap_or(load.exact);
+        load.activations = state.activations.unwrap_or(load.activations);
+        load.kv_bits = state.kv_bits.unwrap_or(load.kv_bits);
     }
     args.apply(&mut load);
     load
@@ -178,6 +185,8 @@ fn titled(path: &Path) -> Result<(String, Trace)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::RouterChoice;
+    use crate::model::KvBits;
     use crate::tui::session::SessionState;
 
     #[test]
@@ -185,6 +194,9 @@ mod tests {
         let mut state = SessionState::default();
         state.model = Some("loopmoe".to_owned());
         state.iterations = Some(3);
+        state.routers = Some("dr-llm".to_owned());
+        state.exact = Some(true);
+        state.kv_bits = Some(KvBits::Eight);
         let session = Session {
             state,
             runs: Vec::new(),
@@ -205,5 +217,23 @@ mod tests {
         assert_eq!(asked(None, Some(5), Some(&session)), (named("loopmoe"), Some(5)));
         assert_eq!(asked(Some("other"), None, Some(&session)), (named("other"), None));
         assert_eq!(asked(None, None, None), (None, None));
+
+        let arithmetic = |args: ModelArgs| {
+            let load = load_request(&args, &Config::default(), Some(&session));
+            (load.routers, load.exact, load.kv_bits)
+        };
+        let of_session = (RouterChoice::DrLlm, true, KvBits::Eight);
+        assert_eq!(arithmetic(ModelArgs::default()), of_session);
+        let args = ModelArgs {
+            routers: Some("none".to_owned()),
+            kv_bits: Some(KvBits::Sixteen),
+            ..ModelArgs::default()
+        };
+        assert_eq!(arithmetic(args), (RouterChoice::None, true, KvBits::Sixteen));
+        let other = ModelArgs {
+            model: named("other"),
+            ..ModelArgs::default()
+        };
+        assert_eq!(arithmetic(other), (RouterChoice::BuiltIn, false, KvBits::Sixteen));
     }
 }

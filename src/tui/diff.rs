@@ -66,16 +66,19 @@ pub fn asked_otherwise(before: &Run, after: &Run) -> Vec<String> {
             );
         }
         compare("scope", of(|h| h.settings.scope.to_string()));
-        compare(
-            "dial",
-            of(|h| {
-                let dial = rounded(h.settings.dial);
-                match dial::calibration(&h.settings, h.routers.as_ref()) {
-                    Some(table) => format!("{dial} ({})", dial::words(table, h.settings.dial)),
-                    None => dial,
+        // With what was measured of it, but for a dial that is the same and measured for one of the two alone.
+        let same_dial = settings[0].dial == settings[1].dial;
+        let measured = headers.map(|h| dial::calibration(&h.settings, h.routers.as_ref()));
+        let of_dial = |at: usize| {
+            let dial = rounded(settings[at].dial);
+            match measured[at] {
+                Some(table) if !(same_dial && measured.contains(&None)) => {
+                    format!("{dial} ({})", dial::words(table, settings[at].dial))
                 }
-            }),
-        );
+                _ => dial,
+            }
+        };
+        compare("dial", [of_dial(0), of_dial(1)]);
     }
     compare("kv", of(|h| h.settings.kv.to_string()));
     compare(

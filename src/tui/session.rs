@@ -18,7 +18,8 @@ use super::panes::Panes;
 use super::recordings::{Recording, RecordingSource};
 use super::run::{Origin, Run};
 use super::ui::{Cursor, Focus, MapMode};
-use crate::engine::RunId;
+use crate::engine::{RouterChoice, RunId};
+use crate::model::{ActivationBits, KvBits};
 use crate::program::MOST_LAYERS;
 use crate::trace::{Overrides, Settings, Trace};
 
@@ -47,6 +48,14 @@ pub struct SessionState {
     pub model: Option<String>,
     /// Of its loop, where others than in its training.
     pub iterations: Option<usize>,
+    /// As `--routers` takes them, a file by its whole path; the configured ones where absent.
+    pub routers: Option<String>,
+    /// Whether the model ran in f32 throughout.
+    pub exact: Option<bool>,
+    /// To how many bits its activations were rounded.
+    pub activations: Option<ActivationBits>,
+    /// Of its keys and values.
+    pub kv_bits: Option<KvBits>,
     /// The list of overrides as its file has it, for what is switched off.
     overrides: String,
     overrides_path: String,
@@ -98,6 +107,13 @@ impl Session {
             settings: app.settings.clone(),
             model: app.load.model.as_deref().map(wherever_started),
             iterations: app.load.iterations,
+            routers: Some(match &app.routers {
+                RouterChoice::File(path) => wherever_started(&path.display().to_string()),
+                named => named.to_string(),
+            }),
+            exact: Some(app.load.exact),
+            activations: Some(app.load.activations),
+            kv_bits: Some(app.load.kv_bits),
             overrides: override_list::to_file(&app.settings, &app.off).to_string(),
             overrides_path: app.overrides_path.clone(),
             prompt: app.prompt.text(),

@@ -154,6 +154,9 @@ pub struct PolarArgs {
     /// Weight of the standard program where a shorter one is right; 1 for every other program [default: 0.3]
     #[arg(long, value_name = "WEIGHT", requires = "method")]
     standard_weight: Option<f64>,
+    /// What leaving a layer out is worth, in nats: a right program weighs e to this power as much for each [default: 0]
+    #[arg(long, value_name = "NATS", requires = "method")]
+    layer_price: Option<f64>,
     /// What of a question's right programs is learnt: each of them, or that it is one of them [default: each]
     #[arg(long, value_name = "TARGETS", value_enum, requires = "method")]
     targets: Option<ProgramTargets>,
@@ -328,6 +331,7 @@ impl TrainArgs {
             feature_layer: given.feature_layer.unwrap_or(defaults.feature_layer.min(layers)),
             programs: given.programs_a_question.unwrap_or(defaults.programs),
             standard_weight: given.standard_weight.unwrap_or(defaults.standard_weight),
+            layer_price: given.layer_price.unwrap_or(defaults.layer_price),
             targets: given.targets.unwrap_or(defaults.targets),
             contrast: given.contrast.unwrap_or(defaults.contrast),
             validation: self.validation,
@@ -339,6 +343,7 @@ impl TrainArgs {
             ("--feature-layer", settings.feature_layer as f64, 0.0, layers as f64),
             ("--programs-a-question", settings.programs as f64, 1.0, 1e6),
             ("--standard-weight", settings.standard_weight, 0.0, 100.0),
+            ("--layer-price", settings.layer_price, 0.0, 100.0),
             ("--contrast", settings.contrast, 0.0, 100.0),
         ];
         for (name, value, least, most) in ranges {

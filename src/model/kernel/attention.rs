@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
+use serde::{Deserialize, Serialize};
 
 use super::vector::{Vector, across, exp, pick};
 use super::{LANES, Slots};
@@ -19,14 +20,16 @@ const MOST_PARTS: usize = 16;
 const LINE: usize = 64;
 
 /// Bits of a number of the keys and values that are kept on the CPU.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 pub enum KvBits {
     /// Beside a scale for each head of a token: half the memory, and less to read in long contexts
     #[value(name = "8")]
+    #[serde(rename = "8")]
     Eight,
     /// Halves
     #[default]
     #[value(name = "16")]
+    #[serde(rename = "16")]
     Sixteen,
 }
 

@@ -7,17 +7,21 @@ use half::{bf16, f16};
 
 use super::arena::{Arena, ArenaSlice, CacheLine};
 use super::form::{self, Form, HALVES, PackedType, Scales};
+use serde::{Deserialize, Serialize};
+
 use super::{Activations, BLOCK, LANES, pool};
 
 /// To how many bits activations are rounded, beside a scale for each 32 of a row, before products with packed weights.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 pub enum ActivationBits {
     /// As llama.cpp does: prompts in two thirds of the time, further from f32
     #[value(name = "8")]
+    #[serde(rename = "8")]
     Eight,
     /// Within rounding of f32
     #[default]
     #[value(name = "15")]
+    #[serde(rename = "15")]
     Fifteen,
 }
 

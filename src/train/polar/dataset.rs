@@ -105,7 +105,7 @@ impl ProgramDataset {
                 parsed.truncate(settings.programs);
             }
             data.programs += parsed.len();
-            let weights = weights(&parsed, model.layers, settings.standard_weight);
+            let weights = weights(&parsed, model.layers, settings);
             let (boundaries, operations) = targets(&parsed, &weights, model.layers);
             hash.update(format!(
                 "{}\t{:?}\n",
@@ -125,7 +125,7 @@ impl ProgramDataset {
                 }
                 hash.update(format!("{wrong:?}\n"));
             }
-            // A wrong program counts as a right one does that is not the standard one.
+            // A wrong program counts as the greatest of the right ones.
             let weight = weights.iter().copied().fold(0.0, f64::max);
             data.examples.push(ProgramExample {
                 id: record.id.clone(),
@@ -151,13 +151,23 @@ impl ProgramDataset {
     }
 }
 
-/// The weights of a question's programs: 1 each, that of the standard program less where a shorter one is right; together 1.
-fn weights(programs: &[(&Program, Vec<Segment>)], layers: usize, standard_weight: f64) -> Vec<f64> {
+/// The weights of a question's programs: 1 each, that of the standard program less where a shorter one is right, more where
+/// layers are left out and have a price; together 1.
+fn weights(programs: &[(&Program, Vec<Segment>)], layers: usize, settings: &PolarSettings) -> Vec<f64> {
     let standard = Program::standard(layers);
     let shorter = programs.iter().any(|(program, _)| program.depth() < layers);
-    let weight = |program: &Program| match shorter && *program == standard {
-        true => standard_weight,
-        false => 1.0,
+    let saved = |program: &Program| layers as f64 - program.depth() as f64;
+    // Against the shortest one, so that no price is too large for a number.
+    let most = programs
+        .iter()
+        .map(|(program, _)| saved(program))
+        .fold(f64::MIN, f64::max);
+    let weight = |program: &Program| {
+        let weight = match shorter && *program == standard {
+            true => settings.standard_weight,
+            false => 1.0,
+        };
+        weight * (settings.layer_price * (saved(program) - most)).exp()
     };
     let weights: Vec<f64> = programs.iter().map(|(program, _)| weight(program)).collect();
     let sum: f64 = weights.iter().sum();
@@ -195,13 +205,24 @@ mod tests {
             .collect();
         let parsed: Vec<(&Program, Vec<Segment>)> =
             programs.iter().map(|p| (p, segments::parse(p, 6).unwrap())).collect();
-        let found = weights(&parsed, 6, 0.3);
+        let mut settings = PolarSettings::default();
+        let found = weights(&parsed, 6, &settings);
         let expected = [0.3 / 2.3, 1.0 / 2.3, 1.0 / 2.3];
         assert!(
             found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12),
             "{found:?}"
         );
-        assert_eq!(weights(&parsed[..1], 6, 0.3), [1.0], "the standard one alone");
+        assert_eq!(weights(&parsed[..1], 6, &settings), [1.0], "the standard one alone");
+        settings.layer_price = 2f64.ln();
+        let priced = weights(&parsed, 6, &settings);
+        // Of 6, 4 and 8 layers.
+        let expected_priced = [0.3 / 4.55, 4.0 / 4.55, 0.25 / 4.55];
+        assert!(
+            priced.iter().zip(expected_priced).all(|(a, b)| (a - b).abs() < 1e-12),
+            "{priced:?}"
+        );
+        settings.layer_price = 1000.0;
+        assert_eq!(weights(&parsed, 6, &settings), [0.0, 1.0, 0.0]);
         let (boundaries, operations) = targets(&parsed, &found, 6);
         assert!((boundaries[0] - 1.0).abs() < 1e-6, "all begin at layer 0");
         assert!((operations.iter().flatten().sum::<f32>() - 1.0).abs() < 1e-6);

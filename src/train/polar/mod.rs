@@ -46,6 +46,8 @@ pub struct PolarSettings {
     pub programs: usize,
     /// Weight of the standard program where a shorter one is right, against 1 for each other one.
     pub standard_weight: f64,
+    /// In nats: a right program weighs e to this power as much for each layer that it leaves out.
+    pub layer_price: f64,
     /// What of the right programs is to be said.
     pub targets: ProgramTargets,
     /// Weight of the contrast with programs that are wrong: of the negative logarithm of the right programs' share of the
@@ -69,6 +71,7 @@ impl Default for PolarSettings {
             feature_layer: 4,
             programs: 50,
             standard_weight: 0.3,
+            layer_price: 0.0,
             targets: ProgramTargets::Each,
             contrast: 0.0,
             validation: 0.1,

@@ -106,6 +106,8 @@ fn a_session_comes_back_as_it_was() {
     assert_eq!(app.runs().count(), 4);
     app.load.model = Some("Cargo.toml".to_owned());
     app.load.iterations = Some(3);
+    app.routers = crate::engine::RouterChoice::File("Cargo.lock".into());
+    (app.load.exact, app.load.kv_bits) = (true, crate::model::KvBits::Eight);
     let (_folder, path) = kept(&app);
     let session = read(&path).unwrap();
     let here = std::env::current_dir().unwrap().join("Cargo.toml");
@@ -115,6 +117,12 @@ fn a_session_comes_back_as_it_was() {
         "wherever the next start is"
     );
     assert_eq!(session.state.iterations, Some(3));
+    let lock = std::env::current_dir().unwrap().join("Cargo.lock");
+    assert_eq!(session.state.routers.as_deref(), lock.to_str());
+    assert_eq!(
+        (session.state.exact, session.state.kv_bits),
+        (Some(true), Some(crate::model::KvBits::Eight))
+    );
     let mut again = fixture::empty(crate::tui::color::ColorTier::Truecolor);
     update(&mut again, UiEvent::Resize(120, 40));
     again.settings = session.state.settings.clone();

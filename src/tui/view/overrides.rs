@@ -4,17 +4,32 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 
 use super::super::app::App;
+use super::super::dial;
 use super::super::layout::{dialog as place, inner};
 use super::super::override_list::{EditPurpose, OverrideList, rows};
+use super::super::settings::rounded;
 use super::super::theme::Role;
 use super::super::widgets::flow::flow;
 use super::{line, pane, put};
+use crate::trace::overrides::Override;
 
 /// Rows below the list: a blank, what is typed, why it was refused.
 const FOOT: u16 = 5;
 
 /// Column of the text: behind the sign of the row and its switch.
 const TEXT: u16 = 8;
+
+/// An override as its file has it, but for a dial: rounded, with what was measured of it.
+fn text(app: &App, what: &Override) -> String {
+    let Override::Dial(position) = what else {
+        return what.to_string();
+    };
+    let dial = format!("dial {}", rounded(*position));
+    match app.calibration() {
+        Some(table) => format!("{dial} ({})", dial::words(table, *position)),
+        None => dial,
+    }
+}
 
 /// Draws the list; where the cursor is while something is typed.
 pub(in crate::tui) fn draw(app: &App, list: &OverrideList, body: Rect, buffer: &mut Buffer) -> Option<Position> {
@@ -38,7 +53,7 @@ pub(in crate::tui) fn draw(app: &App, list: &OverrideList, body: Rect, buffer: &
         };
         put(buffer, area, 0, y, if here { "▸" } else { " " }, style(role));
         put(buffer, area, 2, y, if *on { "[on]" } else { "[off]" }, style(role));
-        put(buffer, area, TEXT, y, &what.to_string(), style(role));
+        put(buffer, area, TEXT, y, &text(app, what), style(role));
     }
     let foot = Rect {
         y: area.y + (height + 1).min(area.height),
