@@ -247,7 +247,7 @@ impl Evaluation<'_> {
                         return asked.answer(model, routers, &settings, stop);
                     };
                     let ids = match pick {
-                        Pick::AnyOfAnother => ids((index + 1) % total)?,
+                        Pick::FirstOfAnother | Pick::AnyOfAnother => ids((index + 1) % total)?,
                         Pick::Any | Pick::Surest | Pick::Vote => ids(index)?,
                     };
                     asked.answer_by_candidates((model, routers), &settings, (pick, &ids), &mut runs, stop)

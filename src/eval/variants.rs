@@ -47,6 +47,8 @@ pub enum Series {
 pub enum Pick {
     /// Any that is right, which takes the answer to know.
     Any,
+    /// The first of those that are proposed for another question: what the program is worth without the question.
+    FirstOfAnother,
     /// Any that is right, of those proposed for another question: what luck comes to.
     AnyOfAnother,
     /// The one under which the model is surest of its answer.
@@ -57,11 +59,18 @@ pub enum Pick {
 
 impl Pick {
     /// All ways to pick, in the order of reports.
-    pub const ALL: [Pick; 4] = [Pick::Any, Pick::Surest, Pick::Vote, Pick::AnyOfAnother];
+    pub const ALL: [Pick; 5] = [
+        Pick::FirstOfAnother,
+        Pick::Any,
+        Pick::Surest,
+        Pick::Vote,
+        Pick::AnyOfAnother,
+    ];
 
     /// Of the row.
     fn name(self) -> String {
         match self {
+            Pick::FirstOfAnother => "pass@1, another question's".to_owned(),
             Pick::Any => format!("pass@{BEAM}"),
             Pick::AnyOfAnother => format!("pass@{BEAM}, another question's"),
             Pick::Surest => format!("surest of {BEAM}"),
@@ -364,7 +373,9 @@ impl<'a> PreparedQuestion<'a> {
         let started = Instant::now();
         let mut policy = DecisionPolicy::new(settings, routers, model.info.layers)?;
         policy.program_for(&Sequence::new(&model.decoder, stop), ids)?;
-        let programs: Vec<Program> = policy.candidates().iter().map(|c| c.program.clone()).collect();
+        let taken = if pick == Pick::FirstOfAnother { 1 } else { usize::MAX };
+        let candidates = policy.candidates().iter().take(taken);
+        let programs: Vec<Program> = candidates.map(|c| c.program.clone()).collect();
         let mut seconds = started.elapsed().as_secs_f64();
         let mut ran = Vec::with_capacity(programs.len());
         for program in programs {
@@ -390,7 +401,7 @@ impl<'a> PreparedQuestion<'a> {
                 standard: false,
                 ..ran[elected(ran.iter().map(|r| r.answer.as_deref()))].outcome
             },
-            Pick::Any | Pick::AnyOfAnother => Outcome {
+            Pick::FirstOfAnother | Pick::Any | Pick::AnyOfAnother => Outcome {
                 correct: ran.iter().any(|r| r.outcome.correct),
                 not_understood: ran.iter().all(|r| r.outcome.not_understood),
                 depth: mean_depth,

@@ -1,12 +1,15 @@
 //! Weights by name, from a GGUF file or from safetensors.
 
 use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
 use candle_core::{DType, Device, Tensor};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 use super::ModelConfig;
 use super::gguf::GgufFile;
@@ -20,11 +23,25 @@ pub enum WeightSource {
     Gguf(Box<GgufFile>),
     /// A Hugging Face folder.
     Safetensors(Box<FolderTensors>),
-    /// Random weights of any shape and norms of ones, made where they are asked for: for benchmarks.
+    /// Random weights of any shape and norms of ones, made where they are asked for: for benchmarks and tests. On the CPU they
+    /// are the same at every call.
     Random {
         /// Whether there is no tensor of the head.
         tied_embeddings: bool,
     },
+}
+
+/// Random values of standard deviation 0.02 that follow from a tensor's name.
+fn random(name: &str, shape: &[usize]) -> Result<Tensor> {
+    let mut hasher = std::hash::DefaultHasher::new();
+    name.hash(&mut hasher);
+    let mut rng = ChaCha8Rng::seed_from_u64(hasher.finish());
+    // Uniform values of that deviation lie within √3 times as much.
+    let bound = 0.02 * 3f32.sqrt();
+    let values: Vec<f32> = (0..shape.iter().product())
+        .map(|_| rng.random_range(-bound..bound))
+        .collect();
+    Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
 }
 
 /// How weights are held.
@@ -152,6 +169,7 @@ impl WeightSource {
             WeightSource::Gguf(file) => file.quantised(name, &place.device)?.dequantize(&place.device)?,
             WeightSource::Safetensors(tensors) => tensors.load(&tensors.named(name), &place.device)?,
             WeightSource::Random { .. } if shape.len() == 1 => Tensor::ones(shape, place.dtype, &place.device)?,
+            WeightSource::Random { .. } if place.device.is_cpu() => random(name, shape)?,
             WeightSource::Random { .. } => Tensor::randn(0f32, 0.02, shape, &place.device)?,
         };
         ensure!(

@@ -54,6 +54,20 @@ fn from_segments_to_programs_to_a_report() {
     assert!(metrics[3]["validation"]["known_any"].is_number());
     assert!(read(&place, "c.svg").starts_with("<svg"));
     place.ok(&format!("{TRAIN} --records r.jsonl --out a.safetensors --resume"));
+    let set = "--targets set --contrast 1 --layer-price 0.1";
+    place.ok(&format!("{TRAIN} --records r.jsonl {set} --out set.safetensors"));
+    assert_ne!(bytes("set.safetensors"), bytes("a.safetensors"));
+    for (wrong, says) in [
+        ("--contrast=-1", "--contrast is -1: expected 0 to 100"),
+        ("--layer-price NaN", "--layer-price is NaN: expected 0 to 100"),
+        ("--targets most", "possible values: each, set"),
+    ] {
+        place.refused(
+            2,
+            &format!("{TRAIN} --records r.jsonl {wrong} --out c.safetensors"),
+            says,
+        );
+    }
 
     let run = "run abcd --model model --device cpu --routers a.safetensors --raw --max-tokens 3 --ignore-eos --json";
     let trace = json_lines(&place.ok(run));
@@ -117,6 +131,7 @@ fn from_segments_to_programs_to_a_report() {
     let expected = [
         "base",
         "routers, prompt",
+        "pass@1, another question's",
         "pass@5",
         "surest of 5",
         "vote of 5",
@@ -125,7 +140,7 @@ fn from_segments_to_programs_to_a_report() {
     assert_eq!(named, expected);
     let correct = |row: usize| rows[row]["correct"].as_u64().unwrap();
     assert!(
-        (1..=4).all(|row| correct(2) >= correct(row)),
+        [1, 4, 5].iter().all(|row| correct(3) >= correct(*row)),
         "one of five is no worse than any of them"
     );
     assert!(rows[1]["standard"].is_number() && rows[0]["standard"].is_null());
@@ -164,6 +179,10 @@ fn records_that_teach_nothing_are_refused() {
     );
     let other = "train --model model --device cpu --method depth --records r.jsonl --out a.safetensors";
     place.refused(2, other, "--method depth learns from --prompts");
+    let other = "train --model model --device cpu --method depth --contrast 1 --out a.safetensors";
+    place.refused(2, other, "--contrast is an option of --method polar");
+    let other = format!("{TRAIN} --records r.jsonl --texts 8 --out a.safetensors");
+    place.refused(2, &other, "--texts is an option of --method depth");
     let layer = format!(
         "{} --records r.jsonl --out a.safetensors",
         TRAIN.replace("-layer 1", "-layer 9")

@@ -207,6 +207,42 @@ pub struct DepthArgs {
     noise: Option<f64>,
 }
 
+impl PolarArgs {
+    /// The first option that was given.
+    fn given(&self) -> Option<&'static str> {
+        first(&[
+            ("--feature-layer", self.feature_layer.is_some()),
+            ("--programs-a-question", self.programs_a_question.is_some()),
+            ("--standard-weight", self.standard_weight.is_some()),
+            ("--layer-price", self.layer_price.is_some()),
+            ("--targets", self.targets.is_some()),
+            ("--contrast", self.contrast.is_some()),
+        ])
+    }
+}
+
+impl DepthArgs {
+    /// The first option that was given.
+    fn given(&self) -> Option<&'static str> {
+        first(&[
+            ("--prompts", !self.prompts.is_empty()),
+            ("--from", self.from.is_some()),
+            ("--texts", self.texts.is_some()),
+            ("--held-out", self.held_out.is_some()),
+            ("--answer-tokens", self.answer_tokens.is_some()),
+            ("--steps", self.steps.is_some()),
+            ("--price", self.price.is_some()),
+            ("--spread", self.spread.is_some()),
+            ("--neutral", self.neutral.is_some()),
+            ("--noise", self.noise.is_some()),
+        ])
+    }
+}
+
+fn first(options: &[(&'static str, bool)]) -> Option<&'static str> {
+    options.iter().find(|(_, given)| *given).map(|(name, _)| *name)
+}
+
 impl TrainArgs {
     /// The numbers of the training.
     ///
@@ -358,11 +394,20 @@ impl TrainArgs {
         Ok(settings)
     }
 
-    /// Refuses records that a method does not read, and their absence where it does.
+    /// Refuses records that a method does not read, their absence where it does, and options of another method.
     ///
     /// # Errors
     /// [`UsageError`]s that say what to do.
     pub fn check_method(&self) -> Result<()> {
+        let others = match self.method {
+            Some(TrainMethod::Depth) => self.polar.given().map(|option| (option, "polar")),
+            Some(TrainMethod::Polar) => self.depth.given().map(|option| (option, "depth")),
+            None => None,
+        };
+        if let Some((option, method)) = others {
+            let message = format!("{option} is an option of --method {method}: leave it out, or choose that method");
+            return Err(UsageError::new(message).into());
+        }
         match (self.method, self.records.is_empty()) {
             (Some(TrainMethod::Depth), false) => {
                 let message = "--method depth learns from --prompts, not from --records: leave one of the two out";

@@ -148,8 +148,9 @@ fn a_token_in_one_launch_is_settled_as_the_policy_settles_it() {
         }
     }
     expected.push(ran(&decoder, &with(|_| {}), None));
-    let actions = |ran: &Ran| ran.decisions.iter().flatten().map(|d| d.action).collect::<Vec<_>>();
-    let varied = actions(&expected[0]);
+    // Of the runs in which routers alone decide, at four dials.
+    let by_routers = expected[..5].iter().flat_map(|ran| ran.decisions.iter().flatten());
+    let varied: Vec<Action> = by_routers.map(|d| d.action).collect();
     assert!(
         Action::ALL.iter().all(|a| varied.contains(a)),
         "the routers do too little: {varied:?}"
