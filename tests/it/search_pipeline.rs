@@ -273,12 +273,19 @@ fn the_best_static_program_is_listed() {
         "{table}"
     );
     assert_eq!(table.lines().count(), 4, "{table}");
-    std::fs::write(place.path("p.txt"), "0-2\n0-2\n").unwrap();
-    place.refused(
-        1,
-        &format!("{search} --programs p.txt --out s.jsonl"),
-        "stands there twice",
-    );
+    for (programs, says) in [
+        ("0-2\n0-2\n", "line 2: '0-2' stands there twice"),
+        ("0-2\n0 1x3 2-3\n", "line 2: '0 1x3 2-3' is none that a search reaches"),
+        ("0 2 1 3\n", "is none that a search reaches"),
+    ] {
+        std::fs::write(place.path("p.txt"), programs).unwrap();
+        place.refused(1, &format!("{search} --programs p.txt --out s.jsonl"), says);
+    }
+    // Segments are programs of the other edits, and the records say so.
+    std::fs::write(place.path("p.txt"), "0-2\n0 (1-2)x2 3\n").unwrap();
+    place.ok(&format!("{search} --programs p.txt --limit 4 --out t.jsonl"));
+    let records = std::fs::read_to_string(place.path("t.jsonl")).unwrap();
+    assert!(records.contains(r#""edits":"segments""#) && records.contains(r#""0 (1-2)x2 3""#));
 }
 
 const TRAIN: &str = "train --model model --device cpu --records r.jsonl --epochs 3 --features f";

@@ -20,7 +20,7 @@ use crate::eval::Task;
 use crate::eval::parallel::for_each_ordered;
 use crate::files;
 use crate::model::Model;
-use crate::program::Program;
+use crate::program::{Program, segments};
 use crate::progress::Progress as Step;
 use crate::search::evaluator::DEFAULT_CACHE_BYTES;
 use crate::search::exchange::Layout;
@@ -184,9 +184,13 @@ fn read_programs(path: &Path, layers: usize) -> Result<Vec<Program>> {
         let place = || format!("{}, line {}", path.display(), number + 1);
         let program = Program::parse(line.trim(), layers).map_err(|e| anyhow!("{}: {e}", place()))?;
         ensure!(
-            program.to_actions(layers).is_some(),
-            "{}: '{program}' is no action vector: each layer at most twice, in order, none damped",
-            place()
+            Edits::value_variants()
+                .iter()
+                .any(|edits| edits.reach(&program, layers)),
+            "{}: '{program}' is none that a search reaches: each layer at most twice, in order, a repeated segment of at most \
+             {} layers, none damped",
+            place(),
+            segments::LONGEST
         );
         ensure!(
             !programs.contains(&program),
@@ -264,6 +268,10 @@ impl SearchRunArgs {
         let mut settings = self.settings()?;
         if let Some(path) = &self.programs {
             settings.programs = read_programs(path, model.info.layers)?;
+            let is_reached = |program: &Program| settings.edits.reach(program, model.info.layers);
+            if !settings.programs.iter().all(is_reached) {
+                settings.edits = Edits::Segments;
+            }
             settings.simulations = settings.programs.len();
         }
         let (scoring, generation) = self.scoring.config().of(task.kind(), true);
