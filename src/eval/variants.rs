@@ -632,4 +632,13 @@ mod tests {
         );
         assert!(thresholds[3] < 0.5 && thresholds[4] > 0.5, "{thresholds:?}");
     }
+
+    #[test]
+    fn most_votes_win_and_of_equals_the_better_program() {
+        let of = |answers: &[&'static str]| elected(answers.iter().map(|a| (!a.is_empty()).then_some(*a)));
+        assert_eq!(of(&["a", "b", "c", "b", "d"]), 1);
+        assert_eq!(of(&["a", "b", "b", "a", "c"]), 0);
+        assert_eq!(of(&["", "", "b", "", "c"]), 2, "what cannot be read has no vote");
+        assert_eq!(of(&["", ""]), 0);
+    }
 }

@@ -8,7 +8,7 @@ use candle_nn::ops::{rms_norm, silu, softmax_last_dim};
 use super::chunk::Chunk;
 use super::config::{Activation, ModelConfig};
 use super::fused;
-use super::kernel::KvBits;
+use super::kernel::{Gates, KvBits};
 use super::kv::PassKv;
 use super::linear::{FusedLinear, Linear};
 use super::rope::Rope;
@@ -277,10 +277,7 @@ impl Attention {
             x = norm.forward(&x)?;
         }
         let x = x.transpose(0, 1)?.unsqueeze(0)?.contiguous()?;
-        let (cos, sin) = match self.local_rope {
-            true => chunk.local_tables(),
-            false => (chunk.cos(), chunk.sin()),
-        };
+        let (cos, sin) = chunk.tables(self.local_rope);
         rope.apply(&x, cos, sin)?.squeeze(0)
     }
 }
@@ -344,6 +341,15 @@ pub struct Mlp {
 }
 
 impl Mlp {
+    /// What the CPU kernels and gradients know the activation by; `None` where they have none for it.
+    pub(super) fn gates(&self) -> Option<Gates> {
+        match self.activation {
+            Activation::Silu => Some(Gates::Silu),
+            Activation::GeluTanh => Some(Gates::GeluTanh),
+            Activation::Gelu | Activation::Relu => None,
+        }
+    }
+
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let [gate, up] = self.inputs.forward(x)?;
         let gate = match self.activation {

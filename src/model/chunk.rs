@@ -73,11 +73,13 @@ impl Chunk {
         &self.sin
     }
 
-    /// Cosines and sines of layers that see a window only, each (tokens, head_dim / 2).
-    pub(super) fn local_tables(&self) -> (&Tensor, &Tensor) {
-        self.local
-            .as_ref()
-            .map_or((&self.cos, &self.sin), |(cos, sin)| (cos, sin))
+    /// Cosines and sines, each (tokens, head_dim / 2): those of layers that see a window only, where `local` and they have
+    /// their own.
+    pub(super) fn tables(&self, local: bool) -> (&Tensor, &Tensor) {
+        match &self.local {
+            Some((cos, sin)) if local => (cos, sin),
+            _ => (&self.cos, &self.sin),
+        }
     }
 
     /// The additive mask over `past` earlier entries, which all see, and the chunk's own:

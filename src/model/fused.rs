@@ -9,7 +9,6 @@ use candle_core::{CpuStorage, Device, Result, Storage, Tensor, bail};
 
 use super::block::{Attention, Block, Mlp, RmsNorm};
 use super::chunk::Chunk;
-use super::config::Activation;
 pub use super::kernel::OverlappedTask;
 use super::kernel::{self, Activations, AttentionMask, KeyValues, PackedMatrix};
 use super::kv::PassKv;
@@ -50,8 +49,7 @@ impl<G: Deref<Target = Storage>> Deref for Floats<G> {
 /// Whether [`forward`] can run a block.
 pub fn fits(block: &Block) -> bool {
     let packed = block.linears().iter().all(|linear| linear.packed().is_some());
-    let gates = matches!(block.mlp.activation, Activation::Silu | Activation::GeluTanh);
-    packed && gates && block.attention.head_dim.is_multiple_of(16)
+    packed && block.mlp.gates().is_some() && block.attention.head_dim.is_multiple_of(16)
 }
 
 /// What else is done during the first products of a block, and what depends on it.
@@ -272,10 +270,7 @@ fn turn(
         let plain = x.to_vec();
         kernel::rms_norm(&plain, &floats(&norm.gain)?, norm.eps as f32, x);
     }
-    let (cos, sin) = match attention.local_rope {
-        true => chunk.local_tables(),
-        false => (chunk.cos(), chunk.sin()),
-    };
+    let (cos, sin) = chunk.tables(attention.local_rope);
     let (cos, sin) = (floats(cos)?, floats(sin)?);
     kernel::rotate(x, &cos, &sin, attention.head_dim / 2, rope.interleaved(), scale);
     Ok(())
@@ -283,10 +278,7 @@ fn turn(
 
 fn mlp(mlp: &Mlp, x: &Activations) -> Result<Vec<f32>> {
     let [mut gate, up] = products(mlp.inputs.each.each_ref(), x)?;
-    match mlp.activation {
-        Activation::GeluTanh => kernel::gelu_times(&mut gate, &up),
-        _ => kernel::silu_times(&mut gate, &up),
-    }
+    kernel::gate_times(mlp.gates().expect("`fits` saw them"), &mut gate, &up);
     let [out] = products([&mlp.down], &packed(&mlp.down).activations(gate))?;
     Ok(out)
 }

@@ -154,7 +154,7 @@ pub struct PolarArgs {
     /// Weight of the standard program where a shorter one is right; 1 for every other program [default: 0.3]
     #[arg(long, value_name = "WEIGHT", requires = "method")]
     standard_weight: Option<f64>,
-    /// What leaving a layer out is worth, in nats: a right program weighs e to this power as much for each [default: 0]
+    /// What leaving a layer out is worth, in nats: for each one a right program weighs e^NATS times as much [default: 0]
     #[arg(long, value_name = "NATS", requires = "method")]
     layer_price: Option<f64>,
     /// What of a question's right programs is learnt: each of them, or that it is one of them [default: each]

@@ -23,10 +23,9 @@ use self::looped::LoopedActivations;
 use self::transposed::Transposed;
 use super::block::{Block, RmsNorm};
 use super::chunk::Chunk;
-use super::config::Activation;
 use super::decoder::Decoder;
 use super::fused::{self, floats};
-use super::kernel::{self, Arena};
+use super::kernel::{self, Arena, Gates};
 use super::linear::Linear;
 use super::loopmoe::executions::Executions;
 
@@ -82,23 +81,6 @@ struct FrozenBlock<'m> {
     gate_up: Transposed,
     /// (intermediate_size, hidden_size)
     down: Transposed,
-}
-
-/// The activations of gates that there are gradients of.
-#[derive(Clone, Copy)]
-enum Gates {
-    Silu,
-    GeluTanh,
-}
-
-impl Gates {
-    fn of(activation: Activation) -> Option<Self> {
-        match activation {
-            Activation::Silu => Some(Gates::Silu),
-            Activation::GeluTanh => Some(Gates::GeluTanh),
-            Activation::Gelu | Activation::Relu => None,
-        }
-    }
 }
 
 /// Root-mean-square norm.
@@ -176,11 +158,11 @@ impl<'m> FrozenModel<'m> {
             decoder.device().is_cpu(),
             "gradients are computed on the CPU: load the model with --device cpu"
         );
-        let activation = decoder.config().details.activation;
         ensure!(
-            Gates::of(activation).is_some(),
+            decoder.blocks().iter().all(|block| block.mlp.gates().is_some()),
             "gradients are computed for gates through SiLU or GELU's tanh approximation: those of this model go through \
-             {activation:?}"
+             {:?}",
+            decoder.config().details.activation
         );
         Ok(())
     }
@@ -378,7 +360,7 @@ impl<'m> FrozenBlock<'m> {
         let head_norm = |norm: &Option<RmsNorm>| norm.as_ref().map(Norm::new).transpose();
         Ok(FrozenBlock {
             block,
-            gates: Gates::of(block.mlp.activation).expect("checked before"),
+            gates: block.mlp.gates().expect("checked before"),
             attention_norm: Norm::new(&block.attention_norm)?,
             mlp_norm: Norm::new(&block.mlp_norm)?,
             query_norm: head_norm(&attention.query_norm)?,
@@ -407,21 +389,8 @@ impl<'m> FrozenBlock<'m> {
 
     /// Cosines and sines of the rows' positions.
     fn angles(&self, chunk: &Chunk) -> Result<[Vec<f32>; 2]> {
-        let (cos, sin) = match self.block.attention.local_rope {
-            true => chunk.local_tables(),
-            false => (chunk.cos(), chunk.sin()),
-        };
+        let (cos, sin) = chunk.tables(self.block.attention.local_rope);
         Ok([rows_of(cos)?, rows_of(sin)?])
-    }
-
-    /// Gates times what goes up, the gates through the activation.
-    fn activated(&self, gate: &[f32], up: &[f32]) -> Vec<f32> {
-        let mut inner = gate.to_vec();
-        match self.gates {
-            Gates::Silu => kernel::silu_times(&mut inner, up),
-            Gates::GeluTanh => kernel::gelu_times(&mut inner, up),
-        }
-        inner
     }
 
     fn forward(
@@ -453,17 +422,18 @@ impl<'m> FrozenBlock<'m> {
         }
         let (mixed, attended) = attention::forward(heads, &query, &key, &value, past);
         let [attention_added] = products([&attention.output], mixed, heads.queries * heads.size, precision)?;
-        let posted = |at: usize, x: &[f32]| self.post_norms.as_ref().map(|norms| norms[at].forward(x));
+        let post_norm = |at: usize, x: &[f32]| self.post_norms.as_ref().map(|norms| norms[at].forward(x));
         let middle = sum(
             &entering,
-            posted(0, &attention_added).as_ref().unwrap_or(&attention_added),
+            post_norm(0, &attention_added).as_ref().unwrap_or(&attention_added),
         );
         let normed = self.mlp_norm.forward(&middle);
         let [gate, up] = products(mlp.inputs.each.each_ref(), normed, size, precision)?;
-        let inner = self.activated(&gate, &up);
+        let mut inner = gate.clone();
+        kernel::gate_times(self.gates, &mut inner, &up);
         let width = inner.len() / (middle.len() / size);
         let [mlp_added] = products([&mlp.down], inner, width, precision)?;
-        let leaving = sum(&middle, posted(1, &mlp_added).as_ref().unwrap_or(&mlp_added));
+        let leaving = sum(&middle, post_norm(1, &mlp_added).as_ref().unwrap_or(&mlp_added));
         let within = ActivationsWithin::Block(Box::new(PlainActivations {
             middle,
             unnormed,
@@ -494,11 +464,14 @@ impl<'m> FrozenBlock<'m> {
         let inner = self.down.rows();
         let d_inner = self.down.product(before_post_norm(1, d).as_deref().unwrap_or(d));
         let mut d_gate_up = vec![0.0; 2 * d_inner.len()];
-        let backward = match self.gates {
-            Gates::Silu => kernel::silu_times_backward,
-            Gates::GeluTanh => kernel::gelu_times_backward,
-        };
-        backward(&activations.gate, &activations.up, &d_inner, inner, &mut d_gate_up);
+        kernel::gate_times_backward(
+            self.gates,
+            &activations.gate,
+            &activations.up,
+            &d_inner,
+            inner,
+            &mut d_gate_up,
+        );
         let mut d_middle = d.to_vec();
         self.mlp_norm
             .backward(&activations.middle, &self.gate_up.product(&d_gate_up), &mut d_middle);

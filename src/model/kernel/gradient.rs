@@ -66,10 +66,11 @@ pub(super) fn rms_norm_backward(x: &[f32], gain: &[f32], eps: f32, d: &[f32], to
     }
 }
 
-/// From `d` (rows, inner), the gradient of silu(gate)·up, those of gate and up into `to`: (rows, 2·inner), a row's
-/// gradient of gate first.
+/// From `d` (rows, inner), the gradient of activation(gate)·up, those of gate and up into `to`: (rows, 2·inner), a row's
+/// gradient of gate first. `activation` gives a gate's value and slope.
 #[inline(always)]
-pub(super) fn silu_times_backward<const FUSED: bool>(
+pub(super) fn gate_times_backward(
+    activation: impl Fn(f32) -> (f32, f32),
     gate: &[f32],
     up: &[f32],
     d: &[f32],
@@ -81,34 +82,27 @@ pub(super) fn silu_times_backward<const FUSED: bool>(
         let (to_gate, to_up) = to.split_at_mut(inner);
         let inputs = gate.iter().zip(up).zip(d);
         for ((to_gate, to_up), ((gate, up), d)) in to_gate.iter_mut().zip(to_up).zip(inputs) {
-            let sigmoid = 1.0 / (1.0 + exp::<FUSED>(-*gate));
-            *to_gate = d * up * sigmoid * (1.0 + gate * (1.0 - sigmoid));
-            *to_up = d * gate * sigmoid;
+            let (value, slope) = activation(*gate);
+            *to_gate = d * up * slope;
+            *to_up = d * value;
         }
     }
 }
 
-/// As [`silu_times_backward`], of gates through GELU by its tanh approximation: x·σ(u) with u = √(8/π)·(x + 0.044715·x³).
+/// x·σ(x) and its slope.
 #[inline(always)]
-pub(super) fn gelu_times_backward<const FUSED: bool>(
-    gate: &[f32],
-    up: &[f32],
-    d: &[f32],
-    inner: usize,
-    to: &mut [f32],
-) {
-    let rows = gate.chunks_exact(inner).zip(up.chunks_exact(inner));
-    for ((gate, up), (d, to)) in rows.zip(d.chunks_exact(inner).zip(to.chunks_exact_mut(2 * inner))) {
-        let (to_gate, to_up) = to.split_at_mut(inner);
-        let inputs = gate.iter().zip(up).zip(d);
-        for ((to_gate, to_up), ((x, up), d)) in to_gate.iter_mut().zip(to_up).zip(inputs) {
-            let u = TWO_SQRT_2_OVER_PI * (x + 0.044_715 * x * x * x);
-            let slope = TWO_SQRT_2_OVER_PI * (1.0 + 3.0 * 0.044_715 * x * x);
-            let sigmoid = 1.0 / (1.0 + exp::<FUSED>(-u));
-            *to_gate = d * up * sigmoid * (1.0 + x * slope * (1.0 - sigmoid));
-            *to_up = d * x * sigmoid;
-        }
-    }
+pub(super) fn silu<const FUSED: bool>(x: f32) -> (f32, f32) {
+    let sigmoid = 1.0 / (1.0 + exp::<FUSED>(-x));
+    (x * sigmoid, sigmoid * (1.0 + x * (1.0 - sigmoid)))
+}
+
+/// GELU by its tanh approximation, x·σ(u) with u = √(8/π)·(x + 0.044715·x³), and its slope.
+#[inline(always)]
+pub(super) fn gelu<const FUSED: bool>(x: f32) -> (f32, f32) {
+    let u = TWO_SQRT_2_OVER_PI * (x + 0.044_715 * x * x * x);
+    let du = TWO_SQRT_2_OVER_PI * (1.0 + 3.0 * 0.044_715 * x * x);
+    let sigmoid = 1.0 / (1.0 + exp::<FUSED>(-u));
+    (x * sigmoid, sigmoid * (1.0 + x * du * (1.0 - sigmoid)))
 }
 
 /// KL(p ‖ q) in nats of the softmaxes of one row of logits each; `student`, the logits of q, becomes the gradient by

@@ -303,34 +303,37 @@ dispatched! {
 }
 
 dispatched! {
-    fn silu_times_part(gate: &mut [f32], up: &[f32]) {
+    fn silu_times(gate: &mut [f32], up: &[f32]) {
         rows::silu_times::<FUSED>(gate, up)
     }
 }
 
 dispatched! {
-    fn gelu_times_part(gate: &mut [f32], up: &[f32]) {
+    fn gelu_times(gate: &mut [f32], up: &[f32]) {
         rows::gelu_times::<FUSED>(gate, up)
     }
 }
 
-/// gate ← silu(gate) · up
-pub fn silu_times(gate: &mut [f32], up: &[f32]) {
-    gate_times(gate, up, silu_times_part);
+/// What the gates of a feed-forward go through.
+#[derive(Clone, Copy, Debug)]
+pub enum Gates {
+    /// x · σ(x)
+    Silu,
+    /// GELU by its tanh approximation.
+    GeluTanh,
 }
 
-/// gate ← gelu(gate) · up, by GELU's tanh approximation.
-pub fn gelu_times(gate: &mut [f32], up: &[f32]) {
-    gate_times(gate, up, gelu_times_part);
-}
-
-fn gate_times(gate: &mut [f32], up: &[f32], part: fn(&mut [f32], &[f32])) {
+/// gate ← activation(gate) · up
+pub fn gate_times(gates: Gates, gate: &mut [f32], up: &[f32]) {
     /// Values of a part, and multiplications that take as long as one of them.
     const PART: usize = 4096;
     const WORK: usize = 32;
     let work = gate.len() * WORK;
     let parts = gate.chunks_mut(PART).zip(up.chunks(PART));
-    for_each_part(parts, work, |(gate, up)| part(gate, up));
+    for_each_part(parts, work, |(gate, up)| match gates {
+        Gates::Silu => silu_times(gate, up),
+        Gates::GeluTanh => gelu_times(gate, up),
+    });
 }
 
 dispatched! {
@@ -369,16 +372,12 @@ dispatched! {
 }
 
 dispatched! {
-    /// Gradient of SwiGLU, see [`gradient::silu_times_backward`].
-    pub fn silu_times_backward(gate: &[f32], up: &[f32], d: &[f32], inner: usize, to: &mut [f32]) {
-        gradient::silu_times_backward::<FUSED>(gate, up, d, inner, to)
-    }
-}
-
-dispatched! {
-    /// The same of gates through GELU, see [`gradient::gelu_times_backward`].
-    pub fn gelu_times_backward(gate: &[f32], up: &[f32], d: &[f32], inner: usize, to: &mut [f32]) {
-        gradient::gelu_times_backward::<FUSED>(gate, up, d, inner, to)
+    /// Gradient of [`gate_times`], see [`gradient::gate_times_backward`].
+    pub fn gate_times_backward(gates: Gates, gate: &[f32], up: &[f32], d: &[f32], inner: usize, to: &mut [f32]) {
+        match gates {
+            Gates::Silu => gradient::gate_times_backward(gradient::silu::<FUSED>, gate, up, d, inner, to),
+            Gates::GeluTanh => gradient::gate_times_backward(gradient::gelu::<FUSED>, gate, up, d, inner, to),
+        }
     }
 }
 
