@@ -6,6 +6,7 @@
 //! - `routers`: all routers, policy and trace against none, decode and prefill;
 //! - `load`: from the start of a process to its first token, and its memory;
 //! - `amx`: prompts with AMX against without (not run unless asked);
+//! - `memory`: tokens against a loop that only reads as many bytes (not run unless asked);
 //! - `context [SVG]`: tokens up to the model's whole context (a minute or more; not run unless asked);
 //! - `serve`: measures on request, for benches/llama_cpp.py.
 //!
@@ -17,6 +18,7 @@ mod amx;
 mod context;
 mod fill;
 mod load;
+mod memory;
 mod ragged;
 mod routers;
 mod serve;
@@ -47,6 +49,7 @@ fn main() -> Result<()> {
     while let Some(part) = parts.next() {
         match part {
             "amx" => amx::measure()?,
+            "memory" => memory::measure()?,
             "skipping" => skipping::measure()?,
             "ragged" => ragged::measure()?,
             "fill" => fill::measure()?,
@@ -57,7 +60,7 @@ fn main() -> Result<()> {
             "serve" => serve::serve()?,
             other => {
                 bail!(
-                    "there is no part '{other}': expected skipping, ragged, fill, routers, load, amx, context or serve"
+                    "there is no part '{other}': expected skipping, ragged, fill, routers, load, amx, memory, context or serve"
                 )
             }
         }

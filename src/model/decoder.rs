@@ -142,7 +142,7 @@ impl Decoder {
     }
 
     /// Rounds activations to eight bits before products with the blocks' packed weights, at every token; those of the head
-    /// stay as they are. False where no weights are packed, and nothing changed.
+    /// stay as they are. False where no weights are packed in blocks of 32, and nothing changed.
     pub fn round_activations(&mut self) -> bool {
         let Network::Blocks(own) = &mut self.network else {
             return false;

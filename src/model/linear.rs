@@ -54,10 +54,9 @@ impl Linear {
     /// As [`PackedMatrix::round_activations`]; false where the weights are not packed.
     pub(super) fn round_activations(&mut self) -> bool {
         match &mut self.weight {
-            Weight::Packed(packed) if !packed.is_floats() => packed.round_activations(),
-            _ => return false,
+            Weight::Packed(packed) => packed.round_activations(),
+            _ => false,
         }
-        true
     }
 
     /// The weights as candle stores them; `None` where they are packed for the CPU.

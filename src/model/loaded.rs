@@ -121,8 +121,8 @@ impl Model {
         match self.decoder.round_activations() {
             true => self.info.arithmetic = Arithmetic::EightBits,
             false => self.notes.push(
-                "activations are not rounded to 8 bits: that is for packed weights of at most 8 bits on the CPU, and this model runs \
-                 without such"
+                "activations are not rounded to 8 bits: that is for weights in blocks of 32 (Q4_0 to Q8_0, IQ4_NL) on the CPU, and this \
+                 model runs without such (K-quants keep 15 bits)"
                     .to_owned(),
             ),
         }

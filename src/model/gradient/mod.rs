@@ -37,7 +37,7 @@ const HEAD_ROWS: usize = 16;
 pub enum Precision {
     /// In 15 bits, as the decoder itself does.
     Full,
-    /// In eight bits, which takes two thirds of the time.
+    /// In eight bits before weights in blocks of 32, which takes two thirds of the time.
     Coarse,
 }
 

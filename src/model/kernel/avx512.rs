@@ -3,9 +3,9 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::activations::{Bytes, TILE};
+use super::activations::{Bytes, SuperBytes, SuperScales, TILE};
 use super::form::{Form, HALVES, IQ4_NL_VALUES, PackedType, Scales};
-use super::pack::PackedMatrix;
+use super::pack::{PackedMatrix, fetch_ahead};
 use super::vector::{Avx512, Zmm};
 use super::{Activations, BLOCK, LANES, Output, halves};
 
@@ -21,17 +21,21 @@ pub(super) unsafe fn group(weight: &PackedMatrix, group: usize, x: &Activations,
         return halves::group::<Zmm>(isa, weight, group, x, rows, output);
     }
     macro_rules! by_kind {
-        ($($kind:ident)*) => {
+        (blocks: $($block:ident)*; super_blocks: $($super_block:ident)*;) => {
             match (weight.kind(), x.is_coarse()) {
                 $(
-                    (PackedType::$kind, false) => tiles::<{ PackedType::$kind as usize }, false>(weight, group, x, rows, output),
-                    (PackedType::$kind, true) => tiles::<{ PackedType::$kind as usize }, true>(weight, group, x, rows, output),
+                    (PackedType::$block, false) => tiles::<{ PackedType::$block as usize }, false>(weight, group, x, rows, output),
+                    (PackedType::$block, true) => tiles::<{ PackedType::$block as usize }, true>(weight, group, x, rows, output),
                 )*
+                $((PackedType::$super_block, _) => tiles::<{ PackedType::$super_block as usize }, false>(weight, group, x, rows, output),)*
                 (PackedType::F16 | PackedType::BF16, _) => unreachable!("floats are multiplied above"),
             }
         };
     }
-    by_kind!(Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2K Q3K Q4K Q5K Q6K Iq4Nl)
+    by_kind! {
+        blocks: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Iq4Nl;
+        super_blocks: Q2K Q3K Q4K Q5K Q6K;
+    }
 }
 
 #[inline]
@@ -47,36 +51,23 @@ fn tiles<const KIND: usize, const COARSE: bool>(
         let count = TILE.min(x.rows() - first);
         let mut from = 0;
         if count == TILE {
-            tile::<KIND, TILE, COARSE>(weight, group, x, first, 0, output);
+            some_rows::<KIND, TILE, COARSE>(weight, group, x, first, 0, output);
             continue;
         }
         if count >= 4 {
-            tile::<KIND, 4, COARSE>(weight, group, x, first, 0, output);
+            some_rows::<KIND, 4, COARSE>(weight, group, x, first, 0, output);
             from = 4;
         }
         for from in from..count {
-            tile::<KIND, 1, COARSE>(weight, group, x, first, from, output);
+            some_rows::<KIND, 1, COARSE>(weight, group, x, first, from, output);
         }
     }
 }
 
-/// Adds to `$high` and `$low` ⟨q, x⟩ in every lane for the vector `$at` of `$quants` and the signed bytes of each row. A
-/// macro, for where it is left to the compiler it becomes a call that takes the quants through memory.
-macro_rules! add_dots {
-    ($high:ident, $low:ident, $quants:ident, $rows:ident, $($at:literal)*) => {$(
-        for r in 0..ROWS {
-            let [high, low]: &[[i8; BLOCK]; 2] = &$rows[r];
-            $high[r] = _mm512_dpbusd_epi32($high[r], $quants[$at], quad_of(high, 4 * $at));
-            if !COARSE {
-                $low[r] = _mm512_dpbusd_epi32($low[r], $quants[$at], quad_of(low, 4 * $at));
-            }
-        }
-    )*};
-}
-
 /// `ROWS` rows times one group: those `from` on of the tile of `x` that begins at `first`. `COARSE`: their low bytes are 0.
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn tile<const KIND: usize, const ROWS: usize, const COARSE: bool>(
+fn some_rows<const KIND: usize, const ROWS: usize, const COARSE: bool>(
     weight: &PackedMatrix,
     group: usize,
     x: &Activations,
@@ -85,47 +76,11 @@ fn tile<const KIND: usize, const ROWS: usize, const COARSE: bool>(
     output: Output,
 ) {
     let form = const { Form::by_number(KIND) };
-    let zero = [_mm512_setzero_si512(); ROWS];
-    let mut sums = [_mm512_setzero_ps(); ROWS];
-    let mut blocks = x.tile(first);
-    for (head, unit) in weight.units(&form, group) {
-        let super_scales = super_scales_of::<KIND>(head);
-        for ((of_unit, quants), (rows, scales)) in unit.chunks_exact(form.quant_bytes()).enumerate().zip(&mut blocks) {
-            let rows: &[Bytes; ROWS] = rows[from..].first_chunk().expect("the tile has these rows");
-            let scales: &[[f32; 4]; ROWS] = scales[from..].first_chunk().expect("the tile has these rows");
-            let quants = unpack::<KIND>(quants);
-            let (mut high, mut low) = (zero, zero);
-            // At most 32·255·(127·128 + 64) < 2³¹: exact.
-            let dots = |high: __m512i, low| _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32::<7>(high), low));
-            if form.runs == 1 {
-                add_dots!(high, low, quants, rows, 0 1 2 3 4 5 6 7);
-                let (d, m) = scales_of::<KIND>(head, super_scales, of_unit);
-                for r in 0..ROWS {
-                    let [scale, sum, _, _] = scales[r];
-                    let scaled = _mm512_mul_ps(d, _mm512_set1_ps(scale));
-                    sums[r] = _mm512_fmadd_ps(scaled, dots(high[r], low[r]), sums[r]);
-                    sums[r] = _mm512_fmadd_ps(m, _mm512_set1_ps(sum), sums[r]);
-                }
-            } else {
-                let (d, m) = scales_of::<KIND>(head, super_scales, 2 * of_unit);
-                let (d2, m2) = scales_of::<KIND>(head, super_scales, 2 * of_unit + 1);
-                add_dots!(high, low, quants, rows, 0 1 2 3);
-                let mut scaled = [_mm512_setzero_ps(); ROWS];
-                for r in 0..ROWS {
-                    scaled[r] = _mm512_mul_ps(d, dots(high[r], low[r]));
-                }
-                (high, low) = (zero, zero);
-                add_dots!(high, low, quants, rows, 4 5 6 7);
-                for r in 0..ROWS {
-                    let [scale, _, sum, sum2] = scales[r];
-                    let scaled = _mm512_fmadd_ps(d2, dots(high[r], low[r]), scaled[r]);
-                    sums[r] = _mm512_fmadd_ps(scaled, _mm512_set1_ps(scale), sums[r]);
-                    sums[r] = _mm512_fmadd_ps(m, _mm512_set1_ps(sum), sums[r]);
-                    sums[r] = _mm512_fmadd_ps(m2, _mm512_set1_ps(sum2), sums[r]);
-                }
-            }
-        }
-    }
+    let sums = if form.blocks() == 1 {
+        of_blocks::<KIND, ROWS, COARSE>(weight, group, x, first, from)
+    } else {
+        of_super_blocks::<KIND, ROWS>(weight, group, x, first, from)
+    };
     for (r, sums) in sums.into_iter().enumerate() {
         let mut values = [0.0f32; LANES];
         // SAFETY: `values` is 16 floats, what an unaligned 512-bit store writes.
@@ -134,12 +89,134 @@ fn tile<const KIND: usize, const ROWS: usize, const COARSE: bool>(
     }
 }
 
+/// Adds to `$high` and `$low` ⟨q, x⟩ in every lane for the vector `$at` of `$quants` and the signed bytes `$bytes` of each row
+/// `$r`. A macro, for where it is left to the compiler it becomes a call that takes the quants through memory.
+macro_rules! add_dots {
+    ($high:ident, $low:ident, $quants:ident, $r:ident: $bytes:expr, $($at:literal)*) => {$(
+        for $r in 0..ROWS {
+            let [high, low]: [&[i8; BLOCK]; 2] = $bytes;
+            $high[$r] = _mm512_dpbusd_epi32($high[$r], $quants[$at], quad_of(high, 4 * $at));
+            if !COARSE {
+                $low[$r] = _mm512_dpbusd_epi32($low[$r], $quants[$at], quad_of(low, 4 * $at));
+            }
+        }
+    )*};
+}
+
+/// Of weights in blocks, see [`some_rows`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn of_blocks<const KIND: usize, const ROWS: usize, const COARSE: bool>(
+    weight: &PackedMatrix,
+    group: usize,
+    x: &Activations,
+    first: usize,
+    from: usize,
+) -> [__m512; ROWS] {
+    let form = const { Form::by_number(KIND) };
+    let zero = [_mm512_setzero_si512(); ROWS];
+    let mut sums = [_mm512_setzero_ps(); ROWS];
+    for ((head, quants), (rows, scales)) in weight.units(&form, group).zip(x.tile(first)) {
+        let rows: &[Bytes; ROWS] = rows[from..].first_chunk().expect("the tile has these rows");
+        let scales: &[[f32; 2]; ROWS] = scales[from..].first_chunk().expect("the tile has these rows");
+        fetch_ahead(head);
+        fetch_ahead(quants);
+        let quants = unpack::<KIND>(quants);
+        let (mut high, mut low) = (zero, zero);
+        add_dots!(high, low, quants, r: rows[r].0.each_ref(), 0 1 2 3 4 5 6 7);
+        let (d, m) = scales_of::<KIND>(head);
+        for r in 0..ROWS {
+            let [scale, sum] = scales[r];
+            let scaled = _mm512_mul_ps(d, _mm512_set1_ps(scale));
+            // At most 32·255·(127·128 + 64) < 2³¹: exact.
+            let dots = _mm512_add_epi32(_mm512_slli_epi32::<7>(high[r]), low[r]);
+            sums[r] = _mm512_fmadd_ps(scaled, _mm512_cvtepi32_ps(dots), sums[r]);
+            sums[r] = _mm512_fmadd_ps(m, _mm512_set1_ps(sum), sums[r]);
+        }
+    }
+    sums
+}
+
+/// Of weights in super-blocks, see [`some_rows`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn of_super_blocks<const KIND: usize, const ROWS: usize>(
+    weight: &PackedMatrix,
+    group: usize,
+    x: &Activations,
+    first: usize,
+    from: usize,
+) -> [__m512; ROWS] {
+    /// Super-blocks have low bytes whatever the rounding.
+    const COARSE: bool = false;
+    let form = const { Form::by_number(KIND) };
+    let zero = [_mm512_setzero_si512(); ROWS];
+    let mut sums = [_mm512_setzero_ps(); ROWS];
+    for ((head, unit), (bytes, scales)) in weight.units(&form, group).zip(x.super_tile(first)) {
+        let rows = scales.len();
+        let scales: &[SuperScales; ROWS] = scales[from..].first_chunk().expect("the tile has these rows");
+        fetch_ahead(head);
+        let super_scales = super_scales_of::<KIND>(head);
+        // Σ i·⟨q, hi⟩ and Σ i·⟨q, lo⟩.
+        let (mut highs, mut lows) = (zero, zero);
+        for (block, quants) in unit.chunks_exact(form.quant_bytes()).enumerate() {
+            let rows = bytes[block / 2 * rows + from..].first_chunk();
+            let rows: &[SuperBytes; ROWS] = rows.expect("the tile has these rows");
+            fetch_ahead(quants);
+            let quants = unpack::<KIND>(quants);
+            macro_rules! add_run {
+                ($run:expr, $($at:literal)*) => {
+                    let run = block * form.runs + $run;
+                    let (mut high, mut low) = (zero, zero);
+                    add_dots!(high, low, quants, r: [&rows[r].0[0][block % 2], &rows[r].0[1][block % 2]], $($at)*);
+                    let (i, m) = run_scales_of::<KIND>(head, super_scales, run);
+                    for r in 0..ROWS {
+                        highs[r] = _mm512_add_epi32(highs[r], _mm512_mullo_epi32(i, high[r]));
+                        lows[r] = _mm512_add_epi32(lows[r], _mm512_mullo_epi32(i, low[r]));
+                        let sum = scales[r].sums(form.runs)[run];
+                        sums[r] = _mm512_fmadd_ps(m, _mm512_set1_ps(sum), sums[r]);
+                    }
+                };
+            }
+            if form.runs == 1 {
+                add_run!(0, 0 1 2 3 4 5 6 7);
+            } else {
+                add_run!(0, 0 1 2 3);
+                add_run!(1, 4 5 6 7);
+            }
+        }
+        for r in 0..ROWS {
+            sums[r] = add_super_block(sums[r], super_scales.0, scales[r].scale, highs[r], lows[r]);
+        }
+    }
+    sums
+}
+
+/// sum + d · scale · (128·high + low)
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn add_super_block(sum: __m512, d: __m512, scale: f32, high: __m512i, low: __m512i) -> __m512 {
+    let (high, low) = (_mm512_cvtepi32_ps(high), _mm512_cvtepi32_ps(low));
+    let dots = _mm512_fmadd_ps(high, _mm512_set1_ps(128.0), low);
+    _mm512_fmadd_ps(_mm512_mul_ps(d, _mm512_set1_ps(scale)), dots, sum)
+}
+
 /// Four neighbouring bytes, in every lane.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn quad_of(bytes: &[i8; BLOCK], at: usize) -> __m512i {
     let quad = [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
     _mm512_set1_epi32(i32::from_le_bytes(quad.map(|b| b as u8)))
+}
+
+/// Scales and offsets of a block of 16 rows.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(super) fn scales_of<const KIND: usize>(head: &[u8]) -> (__m512, __m512) {
+    let form = const { Form::by_number(KIND) };
+    let (d, m) = super_scales_of::<KIND>(head);
+    match form.centre {
+        Some(centre) => (d, _mm512_mul_ps(d, _mm512_set1_ps(-f32::from(centre)))),
+        None => (d, m),
+    }
 }
 
 /// The scales and offsets, or minima, in halves that a head begins with.
@@ -154,40 +231,29 @@ pub(super) fn super_scales_of<const KIND: usize>(head: &[u8]) -> (__m512, __m512
     }
 }
 
-/// Scales and offsets of a run of 16 rows.
+/// The whole numbers by which a run's scales are those of the super-block, and its offsets.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-pub(super) fn scales_of<const KIND: usize>(head: &[u8], (d, m): (__m512, __m512), run: usize) -> (__m512, __m512) {
+pub(super) fn run_scales_of<const KIND: usize>(head: &[u8], (d, m): (__m512, __m512), run: usize) -> (__m512i, __m512) {
     let form = const { Form::by_number(KIND) };
-    let zero = _mm512_setzero_ps();
-    let (d, m) = match (form.scales, form.centre) {
-        (Scales::Halves, _) => (d, m),
-        (Scales::Bytes, Some(_)) => {
+    let minus = |m: __m512, minima: __m512i| _mm512_fnmadd_ps(m, _mm512_cvtepi32_ps(minima), _mm512_setzero_ps());
+    match (form.scales, form.centre) {
+        (Scales::Halves, _) => unreachable!("blocks have no runs"),
+        (Scales::Bytes, Some(centre)) => {
             let scales = _mm512_cvtepi8_epi32(sixteen(&head[HALVES + run * LANES..]));
-            (_mm512_mul_ps(d, _mm512_cvtepi32_ps(scales)), zero)
+            let d = _mm512_mul_ps(d, _mm512_cvtepi32_ps(scales));
+            (scales, _mm512_mul_ps(d, _mm512_set1_ps(-f32::from(centre))))
         }
         (Scales::Bytes, None) => {
             let bytes = &head[2 * HALVES + 2 * run * LANES..][..2 * LANES];
-            let scales = _mm512_cvtepu8_epi32(sixteen(bytes));
             let minima = _mm512_cvtepu8_epi32(sixteen(&bytes[LANES..]));
-            (
-                _mm512_mul_ps(d, _mm512_cvtepi32_ps(scales)),
-                _mm512_fnmadd_ps(m, _mm512_cvtepi32_ps(minima), zero),
-            )
+            (_mm512_cvtepu8_epi32(sixteen(bytes)), minus(m, minima))
         }
         (Scales::Nibbles, _) => {
             let both = _mm512_cvtepu8_epi32(sixteen(&head[2 * HALVES + run * LANES..]));
             let scales = _mm512_and_si512(both, _mm512_set1_epi32(0x0f));
-            let minima = _mm512_srli_epi32::<4>(both);
-            (
-                _mm512_mul_ps(d, _mm512_cvtepi32_ps(scales)),
-                _mm512_fnmadd_ps(m, _mm512_cvtepi32_ps(minima), zero),
-            )
+            (scales, minus(m, _mm512_srli_epi32::<4>(both)))
         }
-    };
-    match form.centre {
-        Some(centre) => (d, _mm512_mul_ps(d, _mm512_set1_ps(-f32::from(centre)))),
-        None => (d, m),
     }
 }
 

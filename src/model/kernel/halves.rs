@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
+use super::attention::fetch;
 use super::form::PackedType;
-use super::pack::PackedMatrix;
+use super::pack::{AHEAD, PackedMatrix};
 use super::vector::Vector;
 use super::{Activations, LANES, Output};
 
@@ -72,7 +73,11 @@ fn tile<V: Vector, const BF16: bool, const ROWS: usize>(
         let of_x: [&[[f32; LANES]]; ROWS] = std::array::from_fn(|r| x.row_floats(first + r).as_chunks().0);
         let mut sums = [[V::splat(isa, 0.0); TILE]; ROWS];
         for at in 0..x.cols() / LANES {
-            let weights: [V; TILE] = std::array::from_fn(|w| V::load_16_bits::<BF16>(isa, &of_weights[w][at]));
+            let weights: [V; TILE] = std::array::from_fn(|w| {
+                let weights = &of_weights[w][at];
+                fetch(weights.as_ptr().wrapping_byte_add(AHEAD));
+                V::load_16_bits::<BF16>(isa, weights)
+            });
             for (sums, x) in sums.iter_mut().zip(&of_x) {
                 let x = V::load(isa, &x[at]);
                 for (sum, weights) in sums.iter_mut().zip(weights) {

@@ -7,12 +7,13 @@
 //! and a tenth, gives the file's weights to the bit, and serves prefill and decode (`form.rs`, `pack.rs`). Floats of 16 bits
 //! stay rows of such and are multiplied in f32 (`halves.rs`).
 //!
-//! Activations are split per 32-column block into two signed bytes, x ≈ s·(128·hi + lo), which is
-//! 15-bit fixed point: the integer dot products are exact and the result differs from f32 arithmetic
-//! by about 1e-5 of the block's greatest activation (llama.cpp's 8-bit activations: 4e-3).
+//! Activations are split per block of 32 columns, or super-block of 256 where the weights have such, into two signed bytes,
+//! x ≈ s·(128·hi + lo), which is 15-bit fixed point: the integer dot products are exact and the result differs from f32
+//! arithmetic by about 1e-5 of the block's greatest activation (llama.cpp's 8-bit activations: 4e-3).
 //!
 //! One weight is w = d·q + m with q unsigned, so a row's product with a run of columns of the same scale is
-//! d·s·(128·⟨q, hi⟩ + ⟨q, lo⟩) + m·s·Σ(128·hi + lo).
+//! d·s·(128·⟨q, hi⟩ + ⟨q, lo⟩) + m·s·Σ(128·hi + lo). In a super-block d = D·i with a whole number i for each run, so
+//! that the first part is D·s·(128·Σ i·⟨q, hi⟩ + Σ i·⟨q, lo⟩), whole numbers up to the end of the super-block.
 
 mod activations;
 #[cfg(target_arch = "x86_64")]
@@ -43,7 +44,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-use activations::{Bytes, Scales};
+use activations::{Bytes, Scales, SuperBytes, SuperScales};
 use attention::Attend;
 use vector::Lanes;
 #[cfg(target_arch = "x86_64")]
@@ -51,6 +52,8 @@ use vector::{Avx512, Zmm};
 
 /// Columns of a block.
 const BLOCK: usize = 32;
+/// Columns of a super-block.
+const SUPER_BLOCK: usize = 256;
 /// Rows of a group, one vector lane each.
 const LANES: usize = 16;
 /// Activation rows that a weight group is multiplied with before the next group: few enough for
@@ -85,6 +88,8 @@ pub fn matmul_beside<const N: usize>(
 ) -> [Vec<f32>; N] {
     let mut outputs = weights.map(|w| vec![0.0f32; x.rows() * w.rows()]);
     let kernel = Kernel::detect();
+    weights.iter().for_each(|weight| x.split_for(weight.kind()));
+    let rows_at_once = kernel.rows_at_once(&weights);
     let targets: [Output; N] = std::array::from_fn(|i| {
         assert_eq!(
             weights[i].cols(),
@@ -103,8 +108,8 @@ pub fn matmul_beside<const N: usize>(
         if let Some(task) = task.filter(|_| range.start == 0) {
             (task.run)();
         }
-        for from in (0..x.rows()).step_by(ROWS) {
-            let rows = from..(from + ROWS).min(x.rows());
+        for from in (0..x.rows()).step_by(rows_at_once) {
+            let rows = from..(from + rows_at_once).min(x.rows());
             let mut first = before;
             for (weight, output) in weights.iter().zip(targets) {
                 let end = first + weight.groups();
@@ -214,8 +219,11 @@ impl Output {
     #[inline(always)]
     fn write(&self, row: usize, group: usize, values: &[f32; LANES]) {
         let from = group * LANES;
-        let count = LANES.min(self.stride - from);
-        self.slots.write(row * self.stride + from, &values[..count]);
+        let to = row * self.stride + from;
+        match self.stride - from {
+            LANES.. => self.slots.write(to, values),
+            count => self.slots.write(to, &values[..count]),
+        }
     }
 }
 
@@ -279,6 +287,12 @@ dispatched! {
 dispatched! {
     fn split_coarse(x: &[f32], cols: usize, bytes: &mut [Bytes], scales: &mut [Scales]) {
         activations::split::<V, true>(ISA, x, cols, bytes, scales)
+    }
+}
+
+dispatched! {
+    fn split_super(x: &[f32], cols: usize, bytes: &mut [SuperBytes], scales: &mut [SuperScales]) {
+        activations::split_super::<V>(ISA, x, cols, bytes, scales)
     }
 }
 
@@ -460,6 +474,20 @@ impl Kernel {
             }
         }
         kernels
+    }
+
+    /// Activation rows that a group of some weights is multiplied with before the next one.
+    fn rows_at_once(self, weights: &[&PackedMatrix]) -> usize {
+        #[cfg(target_arch = "x86_64")]
+        if self == Kernel::Amx {
+            return weights
+                .iter()
+                .map(|weight| amx::rows_at_once(weight))
+                .min()
+                .unwrap_or(ROWS);
+        }
+        let _ = weights;
+        ROWS
     }
 
     /// Some rows of `x` times one group of `weight`.

@@ -6,15 +6,17 @@ use candle_core::quantized::GgmlDType;
 use half::{bf16, f16};
 
 use super::arena::{Arena, ArenaSlice, CacheLine};
+use super::attention::fetch;
 use super::form::{self, Form, HALVES, PackedType, Scales};
 use serde::{Deserialize, Serialize};
 
 use super::{Activations, BLOCK, LANES, pool};
 
-/// To how many bits activations are rounded, beside a scale for each 32 of a row, before products with packed weights.
+/// To how many bits activations are rounded, beside a scale for each 32 of a row (256 before K-quants), before products with packed
+/// weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 pub enum ActivationBits {
-    /// As llama.cpp does: prompts in two thirds of the time, further from f32
+    /// Before weights in blocks of 32, not before K-quants: prompts in two thirds of the time, further from f32
     #[value(name = "8")]
     #[serde(rename = "8")]
     Eight,
@@ -23,6 +25,17 @@ pub enum ActivationBits {
     #[value(name = "15")]
     #[serde(rename = "15")]
     Fifteen,
+}
+
+/// How many bytes ahead of where they are read weights are asked for: anything from 4 to 16 KiB does.
+pub(super) const AHEAD: usize = 8192;
+
+/// Asks for what comes [`AHEAD`] of some weights: what a processor fetches of its own accord may leave half of the memory's speed
+/// unused. To be called a few lines at a time, as they are read.
+#[inline(always)]
+pub(super) fn fetch_ahead(weights: &[u8]) {
+    let lines = (0..weights.len()).step_by(64);
+    lines.for_each(|at| fetch(weights.as_ptr().wrapping_add(AHEAD + at)));
 }
 
 /// A weight matrix in packed form.
@@ -83,9 +96,14 @@ impl PackedMatrix {
         PackedMatrix::new(&bytes, GgmlDType::Q8_0, rows, cols, arena)
     }
 
-    /// Rounds the activations of products with it to eight bits from now on; floats of 16 bits take them as they are.
-    pub fn round_activations(&mut self) {
-        self.activations = ActivationBits::Eight;
+    /// Rounds the activations of products with it to eight bits from now on. False where it stays at more: floats of 16 bits take
+    /// them as they are, and super-blocks would need too many of the bits for their greatest.
+    pub fn round_activations(&mut self) -> bool {
+        let in_blocks = self.kind.form().is_some_and(|form| form.blocks() == 1);
+        if in_blocks {
+            self.activations = ActivationBits::Eight;
+        }
+        in_blocks
     }
 
     pub fn rows(&self) -> usize {
@@ -104,8 +122,8 @@ impl PackedMatrix {
     /// `x`, (rows, cols) row by row, as products with this matrix take it.
     pub fn activations(&self, x: impl Into<Vec<f32>>) -> Activations {
         match self.activations {
-            ActivationBits::Eight if !self.is_floats() => Activations::coarse(x, self.cols),
-            _ => Activations::new(x, self.cols),
+            ActivationBits::Eight => Activations::coarse(x, self.cols),
+            ActivationBits::Fifteen => Activations::new(x, self.cols),
         }
     }
 

@@ -4,6 +4,7 @@ use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{Device, Tensor};
 use rand::{Rng, SeedableRng};
 
+use super::activations::Aligned;
 use super::*;
 
 /// Random weights in `dtype`: raw bytes and the values they stand for.
@@ -84,6 +85,7 @@ fn every_kernel_agrees_with_the_dequantised_product() {
             (64, 256, 14),
             (17, 768, 3),
             (20, 512, 64),
+            (17, 768, 24),
             (17, 2304, 45),
         ] {
             if cfg!(miri) && cols > 96 || !cols.is_multiple_of(dtype.block_size()) {
@@ -167,15 +169,18 @@ fn activations_are_split_alike_on_all_machines() {
     let x: Vec<f32> = (0..5 * 96)
         .map(|i| rng.random_range(-3.0..3.0) * 10f32.powi(i / 32 % 7 - 3))
         .collect();
-    let (mut bytes, mut scales) = (vec![[[0; BLOCK]; 2]; x.len() / BLOCK], vec![[0.0; 4]; x.len() / BLOCK]);
+    let (mut bytes, mut scales) = (
+        vec![Aligned([[0; BLOCK]; 2]); x.len() / BLOCK],
+        vec![[0.0; 2]; x.len() / BLOCK],
+    );
     // Tiles of one row each have their blocks in order.
     split(&x, x.len(), &mut bytes, &mut scales);
     let (mut plain_bytes, mut plain_scales) = (bytes.clone(), scales.clone());
-    plain_bytes.fill([[1; BLOCK]; 2]);
+    plain_bytes.fill(Aligned([[1; BLOCK]; 2]));
     activations::split::<Lanes<false>, false>((), &x, x.len(), &mut plain_bytes, &mut plain_scales);
     assert_eq!((&bytes, &scales), (&plain_bytes, &plain_scales));
     for (block, x) in x.as_chunks::<BLOCK>().0.iter().enumerate() {
-        let [high, low] = bytes[block];
+        let Aligned([high, low]) = bytes[block];
         let greatest = x.iter().fold(0.0f32, |a, b| a.max(b.abs()));
         let fixed = |i: usize| 128 * i32::from(high[i]) + i32::from(low[i]);
         let bytes_of = |columns: Range<usize>| columns.map(fixed).sum::<i32>() as f32;
@@ -183,8 +188,111 @@ fn activations_are_split_alike_on_all_machines() {
             let value = scales[block][0] * (128.0 * f32::from(high[i]) + f32::from(low[i]));
             assert!((value - x).abs() <= greatest / 30_000.0, "{value} for {x}");
         }
-        let sums = [0..32, 0..16, 16..32].map(|columns| scales[block][0] * bytes_of(columns));
-        assert_eq!(scales[block][1..], sums);
+        assert_eq!(scales[block][1], scales[block][0] * bytes_of(0..32));
+    }
+}
+
+#[test]
+fn super_blocks_are_split_alike_on_all_machines() {
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(6);
+    let x: Vec<f32> = (0..3 * 256)
+        .map(|i| rng.random_range(-3.0..3.0) * 10f32.powi(i / 32 % 7 - 3))
+        .collect();
+    let (mut bytes, mut scales) = (vec![Aligned([[[0; BLOCK]; 2]; 2]); 3 * 4], vec![SuperScales::ZERO; 3]);
+    // Tiles of one row each have their super-blocks in order.
+    split_super(&x, x.len(), &mut bytes, &mut scales);
+    let (mut plain_bytes, mut plain_scales) = (vec![Aligned([[[1; BLOCK]; 2]; 2]); 3 * 4], vec![SuperScales::ZERO; 3]);
+    activations::split_super::<Lanes<false>>((), &x, x.len(), &mut plain_bytes, &mut plain_scales);
+    assert_eq!((&bytes, &scales), (&plain_bytes, &plain_scales));
+    for ((x, bytes), scales) in x.chunks(256).zip(bytes.chunks(4)).zip(&scales) {
+        let greatest = x.iter().fold(0.0f32, |a, b| a.max(b.abs()));
+        let fixed = |i: usize| {
+            let Aligned([high, low]) = bytes[i / 64];
+            let (half, at) = (i / 32 % 2, i % 32);
+            128 * i32::from(high[half][at]) + i32::from(low[half][at])
+        };
+        for (i, x) in x.iter().enumerate() {
+            let value = scales.scale * fixed(i) as f32;
+            assert!((value - x).abs() <= greatest / 30_000.0, "{value} for {x}");
+        }
+        let sum = |columns: Range<usize>| scales.scale * columns.map(fixed).sum::<i32>() as f32;
+        assert_eq!(scales.of_blocks, std::array::from_fn(|i| sum(32 * i..32 * (i + 1))));
+        assert_eq!(scales.of_halves, std::array::from_fn(|i| sum(16 * i..16 * (i + 1))));
+    }
+}
+
+#[test]
+fn activations_are_rounded_to_eight_bits_before_blocks_alone() {
+    for kind in [
+        PackedType::Q4_0,
+        PackedType::Q8_0,
+        PackedType::Iq4Nl,
+        PackedType::Q2K,
+        PackedType::Q4K,
+        PackedType::Q6K,
+        PackedType::F16,
+    ] {
+        let (columns, size) = kind.stored();
+        let raw = vec![0x35; 256 / columns * size];
+        let mut packed = PackedMatrix::of_type(&raw, kind, 1, 256, &Arena::default()).unwrap();
+        let x: Vec<f32> = (0..256).map(|i| (i as f32).sin()).collect();
+        let product = |packed: &PackedMatrix| matmul([packed], &packed.activations(&x[..]))[0][0];
+        let full = product(&packed);
+        let rounds = packed.round_activations();
+        assert_eq!(
+            rounds,
+            [PackedType::Q4_0, PackedType::Q8_0, PackedType::Iq4Nl].contains(&kind),
+            "{kind:?}"
+        );
+        assert_eq!(product(&packed) != full, rounds, "{kind:?}");
+    }
+}
+
+/// The greatest weights and activations that a file can hold, all of one sign: no whole number overflows.
+#[test]
+fn the_greatest_super_blocks_are_exact() {
+    for (kind, scales) in [
+        (PackedType::Q2K, 0..16),
+        (PackedType::Q3K, 96..108),
+        (PackedType::Q4K, 4..16),
+        (PackedType::Q5K, 4..16),
+        (PackedType::Q6K, 192..208),
+    ] {
+        let (_, size) = kind.stored();
+        for scale in [0xff, 0x80, 0x7f] {
+            let mut raw = vec![0xff; size];
+            raw[scales.clone()].fill(scale);
+            let halves: &[usize] = match kind {
+                PackedType::Q2K => &[80, 82],
+                PackedType::Q3K => &[108],
+                PackedType::Q6K => &[208],
+                _ => &[0, 2],
+            };
+            for &at in halves {
+                raw[at..at + 2].copy_from_slice(&half::f16::from_f32(0.01).to_le_bytes());
+            }
+            let raw = raw.repeat(16);
+            let packed = PackedMatrix::of_type(&raw, kind, 16, 256, &Arena::default()).unwrap();
+            let mut w = Vec::new();
+            packed.extend_with_row(0, &mut w);
+            let x = [-2.0f32; 16 * 256];
+            let expected = reference(&w, &x[..256], 256)[0];
+            let size = w.iter().map(|w| f64::from(w.abs()) * 2.0).sum::<f64>();
+            for kernel in Kernel::available() {
+                let mut y = vec![f32::NAN; 16 * 16];
+                let output = Output {
+                    slots: Slots::new(&mut y),
+                    stride: 16,
+                };
+                kernel.group(&packed, 0, &Activations::new(&x[..], 256), 0..16, output);
+                for y in y {
+                    assert!(
+                        (f64::from(y) - expected).abs() <= 1e-4 * size,
+                        "{kernel:?} {kind:?}: {y} for {expected}"
+                    );
+                }
+            }
+        }
     }
 }
 
