@@ -298,14 +298,21 @@ fn the_greatest_super_blocks_are_exact() {
 
 #[test]
 fn a_row_does_not_depend_on_its_neighbours() {
-    let (raw, _) = weights(GgmlDType::Q4_1, 48, 128);
-    let packed = PackedMatrix::new(&raw, GgmlDType::Q4_1, 48, 128, &Arena::default()).unwrap();
-    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(3);
-    let x: Vec<f32> = (0..7 * 128).map(|_| rng.random_range(-3.0..3.0)).collect();
-    let [all] = matmul([&packed], &Activations::new(&x[..], 128));
-    for (row, x) in x.chunks_exact(128).enumerate() {
-        let [alone] = matmul([&packed], &Activations::new(x, 128));
-        assert_eq!(alone, all[row * 48..(row + 1) * 48], "row {row}");
+    // The second has more rows than are multiplied at once, and the last tile of it is not whole.
+    for (dtype, cols, rows) in [
+        (GgmlDType::Q4_1, 128, 7),
+        (GgmlDType::Q4K, 512, 301),
+        (GgmlDType::Q5_0, 128, 301),
+    ] {
+        let (raw, _) = weights(dtype, 48, cols);
+        let packed = PackedMatrix::new(&raw, dtype, 48, cols, &Arena::default()).unwrap();
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(3);
+        let x: Vec<f32> = (0..rows * cols).map(|_| rng.random_range(-3.0..3.0)).collect();
+        let [all] = matmul([&packed], &Activations::new(&x[..], cols));
+        for (row, x) in x.chunks_exact(cols).enumerate() {
+            let [alone] = matmul([&packed], &Activations::new(x, cols));
+            assert_eq!(alone, all[row * 48..(row + 1) * 48], "{dtype:?} row {row}");
+        }
     }
 }
 
