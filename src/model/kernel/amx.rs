@@ -14,15 +14,17 @@ use super::form::PackedType;
 use super::pack::{PackedMatrix, fetch_ahead};
 use super::{Activations, LANES, Output, ROWS};
 
-/// Fewer rows are multiplied faster without, of weights in blocks and in super-blocks.
-const FROM_ROWS: [usize; 2] = [32, 16];
+/// Fewer rows are multiplied faster without, where weights are in blocks.
+const FROM_ROWS: usize = 32;
+/// The same where they are in super-blocks.
+const FROM_ROWS_SUPER: usize = 16;
 
 /// Whether so many rows times weights of this kind take less time with AMX: the more an unpacking costs, which is done once
 /// for all rows, the more so.
 pub(super) fn pays(kind: PackedType, rows: usize) -> bool {
     kind.form().is_some_and(|form| match form.blocks() {
-        1 => form.planes > 0 && rows >= FROM_ROWS[0],
-        _ => rows >= FROM_ROWS[1],
+        1 => form.planes > 0 && rows >= FROM_ROWS,
+        _ => rows >= FROM_ROWS_SUPER,
     })
 }
 

@@ -1,6 +1,6 @@
-//! Weights in super-blocks. A weight is D · i · q, and its offset, with the same float D over 256 columns, a whole number i
-//! for each run of them and the quant q; i · q has at most 14 bits. So it is split into two bytes as activations are, and a
-//! whole super-block is multiplied and added up in the registers:
+//! Weights in super-blocks. A weight is D · i · q plus the offset of its run: D is one float for 256 columns, i a whole number
+//! for each run of 16 or 32 of them, q the quant. i · q has at most 14 bits. So it is split into two bytes as activations are,
+//! and a whole super-block is multiplied and added up in the registers:
 //!
 //! Σ i·q·x = 128·(128·⟨iq₁, hi⟩ + ⟨iq₀, hi⟩) + (128·⟨iq₁, lo⟩ + ⟨iq₀, lo⟩), where i·q = 128·iq₁ + iq₀
 
