@@ -1,4 +1,4 @@
-//! With the feature `cuda`: compiles the decode kernel, by the compiler that candle's kernels are compiled by.
+//! With the feature `cuda`: compiles the kernels, by the compiler that candle's kernels are compiled by.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -8,17 +8,20 @@ fn main() {
 
 #[cfg(feature = "cuda")]
 fn cuda() {
-    const KERNEL: &str = "src/model/persistent/decode.cu";
-    println!("cargo::rerun-if-changed={KERNEL}");
     let out = std::path::PathBuf::from(std::env::var("OUT_DIR").expect("cargo names it"));
-    let built = cudaforge::KernelBuilder::new()
-        .source_files([KERNEL])
-        .arg("-O3")
-        .build_ptx();
-    let built = built.unwrap_or_else(|error| panic!("{KERNEL} cannot be compiled: {error}"));
-    built
-        .write(out.join("decode_ptx.rs"))
-        .expect("the folder of a build can be written to");
+    println!("cargo::rerun-if-changed=src/model/gpu");
+    for (folder, name) in [("persistent", "decode"), ("prefill", "prefill")] {
+        let kernel = format!("src/model/{folder}/{name}.cu");
+        println!("cargo::rerun-if-changed={kernel}");
+        let built = cudaforge::KernelBuilder::new()
+            .source_files([&kernel])
+            .arg("-O3")
+            .build_ptx();
+        let built = built.unwrap_or_else(|error| panic!("{kernel} cannot be compiled: {error}"));
+        built
+            .write(out.join(format!("{name}_ptx.rs")))
+            .expect("the folder of a build can be written to");
+    }
     // The runtime is linked in, so that a program that finds no CUDA starts all the same; candle asks for the shared one.
     for variable in ["CUDA_HOME", "CUDA_PATH", "CUDA_ROOT", "CUDA_TOOLKIT_ROOT_DIR"] {
         println!("cargo::rerun-if-env-changed={variable}");

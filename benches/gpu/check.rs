@@ -19,7 +19,9 @@ use super::{GO_ON, random, random_routers};
 
 /// How far logits may be apart, relative to their spread: in floats of 32 bits, and where hidden states are rounded to 16.
 const FLOATS: f32 = 1e-3;
-const HALVES: f32 = 0.15;
+pub const HALVES: f32 = 0.15;
+/// The same of GGUF's types, whose activations candle rounds as well, by kernels that depend on how many rows there are.
+pub const BLOCKS: f32 = 0.1;
 /// Actions may differ where the two likeliest are no further apart than this.
 const NEAR_TIE: f32 = 0.02;
 const TOKENS: usize = 6;
@@ -55,6 +57,16 @@ pub fn all(device: &Device) -> Result<bool> {
             let bound = if dtype == DType::F32 { FLOATS } else { HALVES };
             say(&format!("{name}, {what}"), compare(&mut decoder, &settings, bound));
         }
+        let bound = if dtype == DType::F32 { FLOATS } else { HALVES };
+        say(
+            &format!("{name}, prompts by the prefill kernels"),
+            prompts(&mut decoder, bound),
+        );
+        let together = super::together::speeds(&mut decoder, 128, bound);
+        say(
+            &format!("{name}, questions together"),
+            together.map(|(alone, together)| format!("{:.1} times as many programs a second", together / alone)),
+        );
     }
     for dtype in [
         GgmlDType::F16,
@@ -103,6 +115,43 @@ fn variants(layers: usize) -> Vec<(&'static str, Settings)> {
     ]
 }
 
+/// A prompt's last logits by the prefill kernels and without, at lengths on both sides of their tiles.
+fn prompts(decoder: &mut Decoder, bound: f32) -> Result<String> {
+    let Some(kernels) = decoder.prefill_kernels() else {
+        anyhow::bail!(
+            "the prefill kernels do not run here: {}",
+            decoder.gpu_notes().join("; ")
+        );
+    };
+    let (vocab, layers) = (decoder.config().vocab_size, decoder.config().layers);
+    let settings = Settings::default();
+    let mut worst = 0.0f32;
+    for parts in [&[2usize][..], &[31, 2], &[64], &[65, 130], &[500]] {
+        let ran = |decoder: &Decoder| -> Result<Vec<f32>> {
+            let mut policy = DecisionPolicy::new(&settings, None, layers)?;
+            let mut sequence = Sequence::new(decoder, &GO_ON);
+            let (mut from, mut last) = (0, Vec::new());
+            for &tokens in parts {
+                let ids: Vec<u32> = (from..from + tokens).map(|i| (41 * i % vocab) as u32).collect();
+                last = policy.prompt(&mut sequence, &ids)?.logits.flatten_all()?.to_vec1()?;
+                from += tokens;
+            }
+            Ok(last)
+        };
+        let found = ran(decoder)?;
+        decoder.set_prefill_kernels(None);
+        let expected = ran(decoder)?;
+        decoder.set_prefill_kernels(Some(kernels.clone()));
+        let off = furthest(&found, &expected);
+        ensure!(
+            off <= bound,
+            "a prompt in parts of {parts:?} is {off:.1e} of its spread apart"
+        );
+        worst = worst.max(off);
+    }
+    Ok(format!("logits within {worst:.1e} of their spread"))
+}
+
 struct Ran {
     logits: Vec<Vec<f32>>,
     actions: Vec<Vec<Action>>,
@@ -140,9 +189,9 @@ fn run(decoder: &mut Decoder, kernel: DecodeKernel, settings: &Settings) -> Resu
 
 fn compare(decoder: &mut Decoder, settings: &Settings, bound: f32) -> Result<String> {
     ensure!(
-        decoder.persistent().is_some() || decoder.decode_note().is_none(),
+        decoder.persistent().is_some() || decoder.gpu_notes().is_empty(),
         "{}",
-        decoder.decode_note().unwrap_or_default()
+        decoder.gpu_notes().join("; ")
     );
     let whole = run(decoder, DecodeKernel::Whole, settings)?;
     ensure!(decoder.persistent().is_some(), "the decode kernel does not run here");
@@ -180,7 +229,7 @@ fn compare(decoder: &mut Decoder, settings: &Settings, bound: f32) -> Result<Str
 }
 
 /// Greatest difference, relative to the spread of `expected`; infinite where a value is no number.
-fn furthest(found: &[f32], expected: &[f32]) -> f32 {
+pub fn furthest(found: &[f32], expected: &[f32]) -> f32 {
     let mean = expected.iter().sum::<f32>() / expected.len() as f32;
     let spread = (expected.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / expected.len() as f32).sqrt();
     let off = found.iter().zip(expected).map(|(a, b)| (a - b).abs() / spread);
@@ -214,11 +263,7 @@ fn stored(dtype: GgmlDType, device: &Device) -> Result<String> {
     };
     let settings = Settings::default();
     let (mut blocks, mut floats) = (load(false)?, load(true)?);
-    ensure!(
-        blocks.persistent().is_some(),
-        "{}",
-        blocks.decode_note().unwrap_or("no decode kernel")
-    );
+    ensure!(blocks.persistent().is_some(), "{}", blocks.gpu_notes().join("; "));
     let found = run(&mut blocks, DecodeKernel::Whole, &settings)?;
     let expected = run(&mut floats, DecodeKernel::Off, &settings)?;
     let off = found.logits.iter().zip(&expected.logits).skip(1);

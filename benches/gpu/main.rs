@@ -15,6 +15,7 @@
 mod check;
 mod limits;
 mod shapes;
+mod together;
 mod torch;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,7 +57,10 @@ const DEFAULT_BAR: f64 = 1500.0;
 const PROMPT_COST: f64 = 0.03;
 const TOKEN_COST: f64 = 0.10;
 const PROPORTION: f64 = 0.05;
+/// How many times as many programs a second a search of the default model runs as on two cores.
+const SEARCH_BAR: f64 = 30.0;
 
+#[derive(Clone)]
 struct Options {
     device: String,
     shapes: String,
@@ -173,13 +177,44 @@ fn measure(shape: &Shape, decoder: &mut Decoder, limits: &Limits, options: &Opti
     );
     let routers = random_routers(shape.layers, shape.hidden);
     // A copy reads and writes; what is only read gets all of it.
-    if let Some(note) = decoder.decode_note() {
+    for note in decoder.gpu_notes() {
         println!("{note}");
     }
     ways(shape, decoder, options)?;
     decode(shape, decoder, &routers, read / limits.bytes, options)?;
     skipping(shape, decoder, options)?;
-    prefill(shape, decoder, &routers, limits)
+    prefill(shape, decoder, &routers, limits)?;
+    search(shape, decoder, options)
+}
+
+/// Programs a second, of one question at a time and of many together, and of the default model beside two cores.
+fn search(shape: &Shape, decoder: &mut Decoder, options: &Options) -> Result<()> {
+    const PROGRAMS: usize = 512;
+    let bound = if shape.name == shapes::DEFAULT {
+        check::BLOCKS
+    } else {
+        check::HALVES
+    };
+    let (alone, together) = together::speeds(decoder, PROGRAMS, bound)?;
+    println!(
+        "search: {alone:.1} programs a second of one question, {together:.1} of {} together, {:.1} times as many",
+        together::AT_ONCE,
+        together / alone
+    );
+    if shape.name == shapes::DEFAULT && !decoder.device().is_cpu() {
+        let on_cpu = Options {
+            device: "cpu".to_owned(),
+            ..options.clone()
+        };
+        let (_, cpu) = load(shapes::DEFAULT, &on_cpu, &Device::Cpu, DType::F32)?;
+        let two_cores = together::on_two_cores(&cpu)?;
+        println!(
+            "two cores run {two_cores:.1} programs a second, so the device {:.1} times as many (at least {SEARCH_BAR:.0}: {})",
+            together / two_cores,
+            verdict(together >= SEARCH_BAR * two_cores)
+        );
+    }
+    Ok(())
 }
 
 /// All routers' dial says execute, so that the same blocks run everywhere.
@@ -370,29 +405,36 @@ fn skipping(shape: &Shape, decoder: &Decoder, options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn prefill(shape: &Shape, decoder: &Decoder, routers: &RouterSet, limits: &Limits) -> Result<()> {
+fn prefill(shape: &Shape, decoder: &mut Decoder, routers: &RouterSet, limits: &Limits) -> Result<()> {
     println!(
-        "\n| prefill | ms | of the peak | at least {:.0} % |\n|---|---:|---:|---|",
+        "\n| prefill | ms | of the peak | at least {:.0} % | ms by candle's attention and gates |\n|---|---:|---:|---|---:|",
         100.0 * PREFILL_BAR
     );
+    let kernels = decoder.prefill_kernels();
     let settings = settings(Scope::Prompt);
     for tokens in [512, 2048] {
         let ids: Vec<u32> = (0..tokens).map(|i| (41 * i % shape.vocab) as u32).collect();
-        let mut seconds = Vec::new();
+        // In turns, by the kernels and without.
+        let mut both = [Vec::new(), Vec::new()];
         for _ in 0..4 {
-            let mut policy = DecisionPolicy::new(&settings, Some(routers), shape.layers)?;
-            let mut sequence = Sequence::new(decoder, &GO_ON);
-            seconds.push(timed(decoder.device(), || policy.prompt(&mut sequence, &ids))?.0);
+            for (seconds, kernels) in both.iter_mut().zip([kernels.clone(), None]) {
+                decoder.set_prefill_kernels(kernels);
+                let mut policy = DecisionPolicy::new(&settings, Some(routers), shape.layers)?;
+                let mut sequence = Sequence::new(decoder, &GO_ON);
+                seconds.push(timed(decoder.device(), || policy.prompt(&mut sequence, &ids))?.0);
+            }
         }
-        let seconds = median(&seconds[1..]);
+        decoder.set_prefill_kernels(kernels.clone());
+        let [seconds, plain] = both.map(|seconds| median(&seconds[1..]));
         // The head runs for the last token only.
         let flops = 2.0 * shape.block_weights() as f64 * tokens as f64;
         let share = flops / seconds / limits.flops;
         println!(
-            "| {tokens} tokens | {:.2} | {:.0} % | {} |",
+            "| {tokens} tokens | {:.2} | {:.0} % | {} | {:.2} |",
             seconds * 1e3,
             100.0 * share,
-            verdict(share >= PREFILL_BAR)
+            verdict(share >= PREFILL_BAR),
+            plain * 1e3
         );
     }
     println!();

@@ -258,6 +258,12 @@ pub fn iterations(text: &str) -> Result<usize, String> {
     number.ok_or_else(|| format!("expected a whole number from 1 to {MOST_ITERATIONS}"))
 }
 
+/// Threads.
+pub fn threads(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|n| (1..=1024).contains(n));
+    number.ok_or_else(|| "expected 1 to 1024".to_owned())
+}
+
 /// A device's name, as far as it can be right on any machine.
 pub fn device_name(name: &str) -> Result<String, String> {
     let numbered = name.strip_prefix("cuda:").is_some_and(|n| n.parse::<usize>().is_ok());

@@ -2,6 +2,8 @@
 //!
 //! Shapes: hidden states are (tokens, hidden_size); one sequence at a time.
 
+use std::sync::Arc;
+
 use candle_core::{D, Result, Tensor};
 use candle_nn::ops::{rms_norm, silu, softmax_last_dim};
 
@@ -11,6 +13,7 @@ use super::fused;
 use super::kernel::{Gates, KvBits};
 use super::kv::PassKv;
 use super::linear::{FusedLinear, Linear};
+use super::prefill::PrefillKernels;
 use super::rope::Rope;
 
 /// Root-mean-square norm (arXiv 1910.07467) with a learned gain (hidden_size).
@@ -146,6 +149,8 @@ impl Block {
         let normed = self.attention_norm.forward(hidden)?;
         let [_, key, value] = self.attention.inputs.each.each_ref();
         let [key, value] = Linear::forward_all([key, value], &normed)?;
+        let shape = (hidden.dims()[0], self.attention.kv_heads, self.attention.head_dim);
+        let (key, value) = (key.reshape(shape)?, value.reshape(shape)?);
         let (key, value) = self.attention.entries(key, value, chunk, rope)?;
         kv.append(&key, &value)?;
         Ok(())
@@ -175,6 +180,8 @@ pub struct Attention {
     pub(super) kv_bits: KvBits,
     /// What each channel of the keys is divided by before it is kept, (kv_heads · head_dim); nothing where there are none.
     pub(super) key_smoothing: Vec<f32>,
+    /// What several tokens attend by on a GPU, where they do.
+    pub(super) kernels: Option<Arc<PrefillKernels>>,
 }
 
 impl Attention {
@@ -201,25 +208,77 @@ impl Attention {
             head_dim: config.head_dim,
             kv_bits: KvBits::default(),
             key_smoothing: Vec::new(),
+            kernels: None,
         }
     }
 
     fn forward(&self, x: &Tensor, chunk: &Chunk, rope: &Rope, kv: Option<&mut PassKv>) -> Result<Tensor> {
-        let tokens = x.dims()[0];
-        let [query, key, value] = self.inputs.forward(x)?;
-        let query = self.turned(query, self.heads, self.query_norm.as_ref(), chunk, rope)?;
+        let [query, key, value] = self.heads_of(x)?;
+        let query = self.turned(query, self.query_norm.as_ref(), chunk, rope)?;
         let (key, value) = self.entries(key, value, chunk, rope)?;
         let past = kv.as_ref().map_or(0, |kv| kv.len());
         // Whom a window hides, where it hides any.
-        let hidden = match (self.window, &kv) {
-            (None, _) => None,
-            (Some(window), None) => Window::new(window, chunk.positions(), chunk.positions()),
-            (Some(window), Some(kv)) => Window::new(window, chunk.positions(), kv.positions()),
+        let window = |part: &Chunk| {
+            let entries = kv.as_ref().map_or(part.positions(), |kv| kv.positions());
+            self.window
+                .and_then(|size| Window::new(size, part.positions(), entries))
         };
-        let (mut keys, mut values) = match kv {
+        let windows: Vec<Option<Window>> = chunk.parts().iter().map(window).collect();
+        let (keys, values) = match kv {
             Some(kv) => kv.append(&key, &value)?,
             None => (key, value),
         };
+        let by_kernels = |_: &&Arc<PrefillKernels>| x.dims()[0] > 1 && windows.iter().all(Option::is_none);
+        if let Some(kernels) = self.kernels.as_ref().filter(by_kernels) {
+            let mixed = kernels.attend((&query, &keys, &values), self.scale, chunk, past)?;
+            return self.output.forward(&mixed);
+        }
+        let [part] = chunk.parts() else {
+            // Several sequences have nothing before them.
+            let mut mixed = Vec::with_capacity(windows.len());
+            let mut from = 0;
+            for (part, window) in chunk.parts().iter().zip(&windows) {
+                let tokens = part.positions().len();
+                let own = |x: &Tensor| x.narrow(1, from, tokens)?.contiguous();
+                mixed.push(self.mixed((own(&query)?, own(&keys)?, own(&values)?), part, 0, window.as_ref())?);
+                from += tokens;
+            }
+            return self.output.forward(&Tensor::cat(&mixed, 0)?);
+        };
+        let mixed = self.mixed((query, keys, values), part, past, windows[0].as_ref())?;
+        self.output.forward(&mixed)
+    }
+
+    /// Queries, keys and values, each (tokens, heads, head_dim), before their norms and their turns.
+    fn heads_of(&self, x: &Tensor) -> Result<[Tensor; 3]> {
+        let (tokens, counts) = (x.dims()[0], [self.heads, self.kv_heads, self.kv_heads]);
+        let Some(all) = self.inputs.together(x)? else {
+            let [query, key, value] = self.inputs.forward(x)?;
+            let [heads, kv_heads, _] = counts;
+            return Ok([
+                query.reshape((tokens, heads, self.head_dim))?,
+                key.reshape((tokens, kv_heads, self.head_dim))?,
+                value.reshape((tokens, kv_heads, self.head_dim))?,
+            ]);
+        };
+        let all = all.reshape((tokens, counts.iter().sum::<usize>(), self.head_dim))?;
+        Ok([
+            all.narrow(1, 0, self.heads)?,
+            all.narrow(1, self.heads, self.kv_heads)?,
+            all.narrow(1, self.heads + self.kv_heads, self.kv_heads)?,
+        ])
+    }
+
+    /// What the tokens of one sequence read of keys and values (kv_heads, entries, head_dim), of which all but their own are
+    /// `past` ones: (tokens, heads · head_dim).
+    fn mixed(
+        &self,
+        (query, mut keys, mut values): (Tensor, Tensor, Tensor),
+        chunk: &Chunk,
+        past: usize,
+        hidden: Option<&Window>,
+    ) -> Result<Tensor> {
+        let tokens = query.dims()[1];
         // Query heads of a group stand together, so a group's heads are rows of one product:
         // (kv_heads, groups · tokens, head_dim) × (kv_heads, head_dim, entries).
         let groups = self.heads / self.kv_heads;
@@ -227,7 +286,7 @@ impl Attention {
         // Scaled before the product: a query is shorter than its scores.
         let query = (query * self.scale)?;
         let mut entries = past + tokens;
-        if let Some(window) = &hidden {
+        if let Some(window) = hidden {
             // What no token of the chunk sees any more.
             entries -= window.first;
             keys = keys.narrow(1, window.first, entries)?.contiguous()?;
@@ -238,7 +297,7 @@ impl Attention {
             Some(mask) => Some(mask.narrow(1, past + tokens - entries, entries)?),
             None => None,
         };
-        let windowed = match &hidden {
+        let windowed = match hidden {
             Some(window) => window.mask(entries, mask.as_ref(), &query)?,
             None => mask,
         };
@@ -250,29 +309,21 @@ impl Attention {
             None => scores,
         };
         let mixed = softmax_last_dim(&scores)?.matmul(&values)?;
-        let mixed = mixed
+        mixed
             .reshape((self.heads, tokens, self.head_dim))?
             .transpose(0, 1)?
-            .reshape((tokens, self.heads * self.head_dim))?;
-        self.output.forward(&mixed)
+            .reshape((tokens, self.heads * self.head_dim))
     }
 
-    /// Keys and values (tokens, kv_heads · head_dim) as a pass keeps them, (kv_heads, tokens, head_dim).
+    /// Keys and values (tokens, kv_heads, head_dim) as a pass keeps them, (kv_heads, tokens, head_dim).
     fn entries(&self, key: Tensor, value: Tensor, chunk: &Chunk, rope: &Rope) -> Result<(Tensor, Tensor)> {
-        let tokens = key.dims()[0];
-        let key = self.turned(key, self.kv_heads, self.key_norm.as_ref(), chunk, rope)?;
-        let value = value
-            .reshape((tokens, self.kv_heads, self.head_dim))?
-            .transpose(0, 1)?
-            .contiguous()?;
-        Ok((key, value))
+        let key = self.turned(key, self.key_norm.as_ref(), chunk, rope)?;
+        Ok((key, value.transpose(0, 1)?.contiguous()?))
     }
 
-    /// Splits (tokens, heads · head_dim) into heads, normalises them where the model does and
-    /// turns them by their positions: (heads, tokens, head_dim).
-    fn turned(&self, x: Tensor, heads: usize, norm: Option<&RmsNorm>, chunk: &Chunk, rope: &Rope) -> Result<Tensor> {
-        let tokens = x.dims()[0];
-        let mut x = x.reshape((tokens, heads, self.head_dim))?;
+    /// Normalises heads (tokens, heads, head_dim) where the model does and turns them by their positions: (heads, tokens,
+    /// head_dim).
+    fn turned(&self, mut x: Tensor, norm: Option<&RmsNorm>, chunk: &Chunk, rope: &Rope) -> Result<Tensor> {
         if let Some(norm) = norm {
             x = norm.forward(&x)?;
         }
@@ -338,6 +389,8 @@ pub struct Mlp {
     pub down: Linear,
     /// Of the gate.
     pub activation: Activation,
+    /// What gates open by on a GPU, where they do.
+    pub(super) kernels: Option<Arc<PrefillKernels>>,
 }
 
 impl Mlp {
@@ -351,6 +404,11 @@ impl Mlp {
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if let (Some(kernels), Some(gates)) = (&self.kernels, self.gates())
+            && let Some(both) = self.inputs.together(x)?
+        {
+            return self.down.forward(&kernels.gate(&both, gates)?);
+        }
         let [gate, up] = self.inputs.forward(x)?;
         let gate = match self.activation {
             Activation::Silu => silu(&gate)?,

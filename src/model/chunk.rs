@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use candle_core::{Result, Tensor};
 
 use super::kernel::AttentionMask;
+use super::prefill::Tiles;
 use super::rope::Rope;
 
 /// Tokens that go through a block together.
@@ -21,6 +22,10 @@ pub struct Chunk {
     table: Option<Vec<bool>>,
     /// The widest that [`Chunk::mask`] made of it.
     mask: Arc<Mutex<Option<Tensor>>>,
+    /// Those of several sequences, in turn, which see nothing of each other; none where it is of one.
+    parts: Vec<Chunk>,
+    /// As [`Chunk::tiles`] made them last.
+    tiles: Arc<Mutex<Option<Tiles>>>,
 }
 
 impl Chunk {
@@ -34,7 +39,55 @@ impl Chunk {
             local: rope.local().map(|local| local.tables(positions)).transpose()?,
             table: None,
             mask: Arc::default(),
+            parts: Vec::new(),
+            tiles: Arc::default(),
         })
+    }
+
+    /// Chunks of several sequences as one: what each token is by itself is computed together, and attention looks at each
+    /// sequence alone.
+    pub(super) fn joined(chunks: &[&Chunk]) -> Result<Self> {
+        let cat = |of: &dyn Fn(&Chunk) -> Option<Tensor>| -> Result<Option<Tensor>> {
+            let tables: Option<Vec<Tensor>> = chunks.iter().map(|chunk| of(chunk)).collect();
+            tables.map(|tables| Tensor::cat(&tables, 0)).transpose()
+        };
+        let table = |of: fn(&Chunk) -> &Tensor| cat(&|chunk| Some(of(chunk).clone()));
+        let (Some(cos), Some(sin)) = (table(Chunk::cos)?, table(Chunk::sin)?) else {
+            unreachable!("every chunk has both");
+        };
+        let local = |which: fn(&(Tensor, Tensor)) -> &Tensor| cat(&|chunk| chunk.local.as_ref().map(which).cloned());
+        Ok(Chunk {
+            positions: chunks.iter().flat_map(|chunk| &chunk.positions).copied().collect(),
+            cos,
+            sin,
+            local: local(|both| &both.0)?.zip(local(|both| &both.1)?),
+            table: None,
+            mask: Arc::default(),
+            parts: chunks.iter().flat_map(|chunk| chunk.parts()).cloned().collect(),
+            tiles: Arc::default(),
+        })
+    }
+
+    /// Those of its sequences, in turn: itself where it is of one.
+    pub(super) fn parts(&self) -> &[Chunk] {
+        match self.parts.is_empty() {
+            true => std::slice::from_ref(self),
+            false => &self.parts,
+        }
+    }
+
+    /// Whether a row's token sees a column's; none where each sees itself and those before it.
+    pub(super) fn table(&self) -> Option<&[bool]> {
+        self.table.as_deref()
+    }
+
+    /// Its rows as a GPU's blocks take them, behind `past` earlier entries. Layers share them.
+    pub(super) fn tiles(&self, past: usize, rows: usize) -> Result<Tiles> {
+        let mut last = self.tiles.lock().expect("nothing panics while it holds the tiles");
+        match &*last {
+            Some(tiles) if tiles.are_for(past, rows) => Ok(tiles.clone()),
+            _ => Ok(last.insert(Tiles::new(self, past, rows, self.cos.device())?).clone()),
+        }
     }
 
     /// `visible(i, j)`: whether token i sees token j.
@@ -123,8 +176,9 @@ impl Chunk {
         hidden.where_cond(&all(f32::NEG_INFINITY)?, &all(0.0)?)
     }
 
-    /// The chunk of some of its tokens, given by ascending row.
+    /// The chunk of some of its tokens, given by ascending row; it is of one sequence.
     pub fn select(&self, rows: &[u32]) -> Result<Chunk> {
+        debug_assert!(self.parts.is_empty());
         let index = Tensor::new(rows, self.cos.device())?;
         let tokens = self.positions.len();
         let pick = |table: &Vec<bool>| {
@@ -143,6 +197,8 @@ impl Chunk {
             sin: self.sin.index_select(&index, 0)?,
             table: self.table.as_ref().map(pick),
             mask: Arc::default(),
+            parts: Vec::new(),
+            tiles: Arc::default(),
         })
     }
 }

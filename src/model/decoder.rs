@@ -1,8 +1,11 @@
 //! The frozen decoder, one block at a time: embed, run a block, final logits.
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor};
 
+use super::batch::BlockBatch;
 use super::block::{Attention, Block, Mlp, RmsNorm};
 use super::chunk::Chunk;
 use super::config::{ModelConfig, RopeScaling};
@@ -14,6 +17,7 @@ use super::linear::Linear;
 use super::loopmoe::executions::Executions;
 use super::loopmoe::{self, LoopMoe};
 use super::persistent::{DecodeKernel, Persistent};
+use super::prefill::PrefillKernels;
 use super::rope::Rope;
 use super::weights::{Embedding, LoadOptions, WeightSource};
 
@@ -24,7 +28,8 @@ pub struct Decoder {
     rope: Rope,
     network: Network,
     persistent: Option<Persistent>,
-    decode_note: Option<String>,
+    gpu_notes: Vec<String>,
+    batch: Option<BlockBatch>,
 }
 
 enum Network {
@@ -88,20 +93,69 @@ impl Decoder {
             config,
             place,
             persistent: None,
-            decode_note: None,
+            gpu_notes: Vec::new(),
+            batch: None,
         };
         #[cfg(feature = "cuda")]
-        match Persistent::on_cuda(&decoder) {
-            Ok(persistent) => decoder.persistent = persistent,
+        decoder.find_gpu_kernels()?;
+        Ok(decoder)
+    }
+
+    /// Those that run here and give what candle's give; of others a note.
+    #[cfg(feature = "cuda")]
+    fn find_gpu_kernels(&mut self) -> Result<()> {
+        match Persistent::on_cuda(self) {
+            Ok(persistent) => self.persistent = persistent,
             Err(why) => {
                 // A kernel that ended by a fault has left the device unusable.
-                decoder.place.device.synchronize()?;
-                decoder.decode_note = Some(format!(
+                self.place.device.synchronize()?;
+                self.gpu_notes.push(format!(
                     "tokens run layer by layer on this GPU, not in one launch: {why}"
                 ));
             }
         }
-        Ok(decoder)
+        if self.place.exact {
+            return Ok(());
+        }
+        match PrefillKernels::on_cuda(self) {
+            Ok(Some(kernels)) => self.set_prefill_kernels(Some(Arc::new(kernels))),
+            Ok(None) => {}
+            Err(why) => {
+                self.place.device.synchronize()?;
+                self.gpu_notes
+                    .push(format!("prompts run by slower kernels on this GPU: {why}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Chooses what several tokens attend and gate by, where blocks do not run by the CPU kernels; `None` for candle's
+    /// operations.
+    pub fn set_prefill_kernels(&mut self, kernels: Option<Arc<PrefillKernels>>) {
+        let (size, dtype) = (self.config.head_dim, self.place.dtype);
+        let Network::Blocks(own) = &mut self.network else {
+            return;
+        };
+        for block in &mut own.blocks {
+            block.attention.kernels = kernels.clone().filter(|kernels| kernels.attends(size, dtype));
+            block.mlp.kernels.clone_from(&kernels);
+        }
+    }
+
+    /// What several tokens attend and gate by, where that is not by candle's operations.
+    pub fn prefill_kernels(&self) -> Option<Arc<PrefillKernels>> {
+        self.of_blocks()?.blocks.first()?.mlp.kernels.clone()
+    }
+
+    /// Has blocks of several sequences, each a thread's own, run in one where threads ask at the same time: what
+    /// [`Self::run_block`] runs without earlier entries. Sums may then come in another order. False where that does not
+    /// help, and nothing changed.
+    pub fn run_sequences_together(&mut self) -> bool {
+        if self.loopmoe().is_some() || self.by_kernels() {
+            return false;
+        }
+        self.batch = Some(BlockBatch::default());
+        true
     }
 
     /// The executions of a LoopMoE model, whose positions are good for `context` tokens.
@@ -123,7 +177,8 @@ impl Decoder {
             },
             network: Network::LoopMoe(Box::new(executions)),
             persistent: None,
-            decode_note: None,
+            gpu_notes: Vec::new(),
+            batch: None,
         })
     }
 
@@ -295,9 +350,9 @@ impl Decoder {
         }
     }
 
-    /// Why tokens run layer by layer on a GPU, where they do.
-    pub fn decode_note(&self) -> Option<&str> {
-        self.decode_note.as_deref()
+    /// Why kernels of this program do not run on a GPU, where they do not.
+    pub fn gpu_notes(&self) -> &[String] {
+        &self.gpu_notes
     }
 
     /// As it is, whose tokens run by a kernel that `launch` starts.
@@ -377,7 +432,12 @@ impl Decoder {
         (excluded, observer): (&loopmoe::Excluded, &mut dyn loopmoe::ExecutionObserver),
     ) -> candle_core::Result<Tensor> {
         match &self.network {
-            Network::Blocks(own) => own.blocks[layer].forward(hidden, chunk, &self.rope, kv),
+            Network::Blocks(own) => match (&self.batch, kv) {
+                (Some(batch), None) => batch.run(layer, hidden, chunk, &|layer, hidden, chunk| {
+                    own.blocks[layer].forward(hidden, chunk, &self.rope, None)
+                }),
+                (_, kv) => own.blocks[layer].forward(hidden, chunk, &self.rope, kv),
+            },
             Network::LoopMoe(executions) => executions.run(layer, hidden, chunk, kv, (excluded, observer)),
         }
     }
@@ -464,6 +524,7 @@ fn block(config: &ModelConfig, source: &WeightSource, layer: usize, place: &Load
             inputs: source.linears([(&gate, inner), (&up, inner)], hidden, place)?,
             down: linear("ffn_down", hidden, inner)?,
             activation: config.details.activation,
+            kernels: None,
         },
         post_norms,
     ))

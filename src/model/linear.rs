@@ -194,6 +194,11 @@ impl<const N: usize> FusedLinear<N> {
         })
     }
 
+    /// (tokens, inputs) → (tokens, all outputs in turn), where the layers have one matrix.
+    pub(super) fn together(&self, x: &Tensor) -> Result<Option<Tensor>> {
+        self.fused.as_ref().map(|(fused, _)| fused.forward(x)).transpose()
+    }
+
     /// (tokens, inputs) → each layer's (tokens, outputs)
     pub fn forward(&self, x: &Tensor) -> Result<[Tensor; N]> {
         let Some((fused, outputs)) = self.fused.as_ref().filter(|_| x.dims()[0] == 1) else {
@@ -254,6 +259,14 @@ mod tests {
             }
             // One product for one token: its outputs are parts of one tensor.
             assert_eq!(found[1].layout().start_offset() > 0, tokens == 1);
+            let together = fused.together(&x).unwrap().unwrap();
+            assert_eq!(together.dims(), [tokens, 9]);
+            let off = (together.narrow(1, 4, 3).unwrap() - &expected[1])
+                .unwrap()
+                .abs()
+                .unwrap();
+            assert!(off.max_all().unwrap().to_scalar::<f32>().unwrap() < 1e-5);
+            assert!(apart.together(&x).unwrap().is_none());
         }
     }
 }

@@ -92,7 +92,7 @@ impl Model {
         let loaded = guard::catch(|| Decoder::load(config, &source, place, &mut progress));
         let place = || format!("cannot load {}", located.location.path().display());
         let decoder = loaded.map_err(anyhow::Error::from).flatten().with_context(place)?;
-        notes.extend(decoder.decode_note().map(str::to_owned));
+        notes.extend_from_slice(decoder.gpu_notes());
         let config = decoder.config();
         let info = ModelInfo {
             name: located.name.clone(),

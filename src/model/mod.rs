@@ -6,6 +6,7 @@
 //! through all of them in one launch of a GPU.
 
 pub mod apart;
+mod batch;
 pub mod block;
 pub mod catalog;
 pub mod chat;
@@ -20,6 +21,7 @@ pub(crate) mod fused;
 pub mod gguf;
 pub mod gguf_program;
 mod gguf_scan;
+pub(crate) mod gpu;
 pub mod gradient;
 mod jinja;
 pub(crate) mod kernel;
@@ -29,6 +31,7 @@ pub mod linear;
 pub mod loaded;
 pub mod loopmoe;
 pub mod persistent;
+pub mod prefill;
 mod pull;
 mod rope;
 mod split;

@@ -145,7 +145,6 @@ pub fn run(args: EvalArgs) -> Result<()> {
     }
     args.text.check_absent()?;
     args.format.check(args.out.as_deref())?;
-    let threads = args.model.threads()?;
     let tasks = args.tasks()?;
     let training = static_baseline::load(&args.train_data, args.train_limit, &tasks)?;
     let existing = Existing::from_switches(args.resume, args.force);
@@ -198,7 +197,7 @@ pub fn run(args: EvalArgs) -> Result<()> {
         model: &model,
         routers: routers.as_deref(),
         scoring,
-        threads,
+        threads: args.model.threads_for(&model),
         stop: &stop,
         outcomes: outcomes.transpose()?,
         tell: &mut |step| progress.count(step),

@@ -64,7 +64,6 @@ pub struct LuckArgs {
 /// [`UsageError`] for what the arguments got wrong, anything else for what failed or was stopped.
 pub fn run(args: &LuckArgs) -> Result<()> {
     args.check()?;
-    let threads = args.model.threads()?;
     let mut records = read_records(&args.records)?;
     records.examples.truncate(args.limit.unwrap_or(usize::MAX));
     let luck = Luck::new(records, args.tries, args.seed)?;
@@ -80,7 +79,7 @@ pub fn run(args: &LuckArgs) -> Result<()> {
     progress.count(Step::new("trying", done.len(), total));
     for_each_ordered(
         done.len()..total,
-        threads,
+        args.model.threads_for(&model),
         &stop,
         |index| luck.measure(index, &model, other.as_ref(), &stop),
         |index, question| {

@@ -88,7 +88,6 @@ pub(super) enum Format {
 /// [`UsageError`] for what the arguments got wrong, anything else for what failed or was stopped.
 pub fn run(args: &MapArgs) -> Result<()> {
     args.check()?;
-    let threads = args.model.threads()?;
     let mut task = Task::load(&args.data)?;
     task.questions.truncate(args.limit.unwrap_or(usize::MAX));
     let limit = args.transfer_limit.unwrap_or(task.questions.len());
@@ -110,7 +109,7 @@ pub fn run(args: &MapArgs) -> Result<()> {
         model: &model,
         header: &header,
         writer,
-        threads,
+        threads: args.model.threads_for(&model),
         stop: &stop,
         progress: CommandProgress::new(),
     };

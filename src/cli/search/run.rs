@@ -84,7 +84,6 @@ pub fn run(args: SearchRunArgs) -> Result<()> {
     let (Some(data), Some(out)) = (&args.data, &args.out) else {
         return Err(UsageError::new("search needs --data and --out").into());
     };
-    let threads = args.model.threads()?;
     args.settings()?;
     let (shard, out) = place(args.shard, out)?;
     let mut task = Task::load(data)?;
@@ -110,7 +109,7 @@ pub fn run(args: SearchRunArgs) -> Result<()> {
     progress.count(Step::new("searching", done.len().min(total), total));
     for_each_ordered(
         done.len()..total.max(done.len()),
-        threads,
+        args.model.threads_for(&model),
         &stop,
         |index| {
             let judged = (header.scoring, header.generation.as_ref());

@@ -37,7 +37,7 @@ use log::Log;
 /// [`UsageError`](super::UsageError) for what the arguments got wrong, anything else for what failed
 /// or was stopped.
 pub fn run(args: TrainArgs) -> Result<()> {
-    let threads = args.model.threads()?;
+    let threads = args.model.threads();
     let settings = args.settings()?;
     args.check_places()?;
     args.check_method()?;

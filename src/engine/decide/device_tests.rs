@@ -6,8 +6,9 @@ use candle_core::{DType, Device};
 use rand::{Rng, SeedableRng};
 
 use super::*;
+use crate::model::gpu::emulator::Order;
 use crate::model::persistent::DecodeKernel;
-use crate::model::persistent::emulator::{Emulator, Order};
+use crate::model::persistent::emulated::EmulatedDecode;
 use crate::model::testing::small_config;
 use crate::model::{Decoder, LoadOptions, ModelConfig, WeightSource};
 use crate::router::{FastRouters, InputNorm, MlpRouter, RouterSet};
@@ -176,9 +177,9 @@ fn a_token_in_one_launch_is_settled_as_the_policy_settles_it() {
     };
     let mut decoder = decoder;
     for order in Order::ALL {
-        let emulator = Emulator {
+        let emulator = EmulatedDecode {
             order,
-            ..Emulator::new(&decoder, 3, 64)
+            ..EmulatedDecode::new(&decoder, 3, 64)
         };
         decoder = decoder.with_persistent(Box::new(emulator));
         // One order tells all that does not depend on it.

@@ -329,7 +329,7 @@ dispatched! {
 }
 
 /// What the gates of a feed-forward go through.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gates {
     /// x · σ(x)
     Silu,

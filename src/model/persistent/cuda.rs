@@ -2,13 +2,14 @@
 
 use std::ops::Range;
 
+use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::sys::{CUdevice_attribute, CUfunction_attribute};
-use candle_core::cuda_backend::cudarc::driver::{CudaFunction, DevicePtr, LaunchConfig, PushKernelArg};
-use candle_core::cuda_backend::{CudaStorage, CudaStorageSlice, WrapErr};
+use candle_core::cuda_backend::cudarc::driver::{CudaFunction, LaunchConfig, PushKernelArg};
 use candle_core::{CudaDevice, Result, bail};
 
 use super::Launch;
-use super::plan::{Address, MOST_THREADS};
+use super::plan::MOST_THREADS;
+use crate::model::gpu::Address;
 
 mod ptx {
     include!(concat!(env!("OUT_DIR"), "/decode_ptx.rs"));
@@ -78,19 +79,4 @@ impl Launch for CudaLaunch {
         unsafe { arguments.launch_cooperative(config) }.w()?;
         Ok(())
     }
-}
-
-/// Where the first value lies. Nothing is waited for: see [`CudaLaunch`]'s launch.
-pub fn address(values: &CudaStorage) -> Result<Address> {
-    let stream = values.device.cuda_stream();
-    Ok(match &values.slice {
-        CudaStorageSlice::F32(slice) => slice.device_ptr(&stream).0,
-        CudaStorageSlice::F16(slice) => slice.device_ptr(&stream).0,
-        CudaStorageSlice::BF16(slice) => slice.device_ptr(&stream).0,
-        CudaStorageSlice::I64(slice) => slice.device_ptr(&stream).0,
-        _ => bail!(
-            "the kernel takes no {:?}",
-            candle_core::backend::BackendStorage::dtype(values)
-        ),
-    })
 }

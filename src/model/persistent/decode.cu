@@ -4,61 +4,9 @@
 // phases (see `run_phase`). A launch runs the phases first..last; one launch for each phase gives the same bits as one
 // for all of them, since a phase takes what it needs from memory and is shared out alike.
 //
-// This is C that is CUDA C++ as well: emulator.h stands in for a GPU in the tests. Structs are those of plan.rs.
+// Structs are those of plan.rs.
 
-#ifdef __CUDACC__
-#include <cuda_fp16.h>
-typedef unsigned char u8;
-typedef unsigned short u16;
-typedef unsigned int u32;
-typedef unsigned long long u64;
-#define DEVICE static __device__ __forceinline__
-#define SLOW static __device__ __noinline__
-#define KERNEL extern "C" __global__ void __launch_bounds__(512, 1)
-#define THREAD threadIdx.x
-#define THREADS blockDim.x
-#define BLOCK blockIdx.x
-#define BLOCKS gridDim.x
-#define BLOCK_SYNC() __syncthreads()
-#define SHARED(type, name) __shared__ type name##_of_block; type *name = &name##_of_block
-#define SHARED_FLOATS(name) extern __shared__ float4 name##_quads[]; float *name = (float *)name##_quads
-typedef uint4 Quad;
-#define QUAD(q, k) ((k) == 0 ? (q).x : (k) == 1 ? (q).y : (k) == 2 ? (q).z : (q).w)
-DEVICE Quad load_quad(const void *p) { return __ldg((const uint4 *)p); }
-DEVICE u32 load_u32(const void *p) { return __ldg((const u32 *)p); }
-DEVICE u32 load_u16(const void *p) { return __ldg((const u16 *)p); }
-DEVICE u32 load_u8(const void *p) { return __ldg((const u8 *)p); }
-DEVICE float load_f32(const void *p) { return __ldg((const float *)p); }
-typedef float4 Floats;
-DEVICE Floats load_floats(const float *p) { return *(const float4 *)p; }
-DEVICE float of_half(u32 bits) { return __half2float(__ushort_as_half((u16)bits)); }
-DEVICE u32 to_half(float x) { return __half_as_ushort(__float2half_rn(x)); }
-DEVICE float of_bits(u32 bits) { return __uint_as_float(bits); }
-DEVICE u32 to_bits(float x) { return __float_as_uint(x); }
-DEVICE void fetch_line(const u8 *p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
-// What another block wrote in this launch: from the cache that all share.
-DEVICE float fresh(const float *p) { return __ldcg(p); }
-DEVICE int fresh_int(const int *p) { return __ldcg(p); }
-DEVICE float warp_sum(float x) {
-  for (int off = 16; off > 0; off >>= 1) x += __shfl_xor_sync(0xffffffffu, x, off);
-  return x;
-}
-// All blocks wait for each other; they are all resident (a cooperative launch). `counter` only grows.
-DEVICE void grid_sync(u32 *counter, u32 *goal) {
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    *goal += gridDim.x;
-    __threadfence();
-    atomicAdd(counter, 1u);
-    while (*(volatile u32 *)counter < *goal) {
-    }
-    __threadfence();
-  }
-  __syncthreads();
-}
-#else
-#include "emulator.h"
-#endif
+#include "../gpu/device.h"
 
 #define WARP 32
 #define MOST_WARPS 16
@@ -138,13 +86,8 @@ typedef struct {
 #define PASS(plan, l, n) ((const Pass *)(plan)->passes + 2 * (l) + (n))
 #define RULE(plan, l) ((const Rule *)(plan)->rules + (l))
 
-DEVICE float of_bfloat(u32 bits) { return of_bits(bits << 16); }
 DEVICE float low(u32 pair, u32 type) { return type == BF16 ? of_bits(pair << 16) : of_half(pair & 0xffff); }
 DEVICE float high(u32 pair, u32 type) { return type == BF16 ? of_bits(pair & 0xffff0000u) : of_half(pair >> 16); }
-DEVICE u32 to_bfloat(float x) {
-  u32 bits = to_bits(x);
-  return (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-}
 DEVICE u32 two_bytes(const u8 *p) { return load_u16(p) | load_u16(p + 2) << 16; }
 
 DEVICE float dot4(Floats x, float a, float b, float c, float d) { return x.x * a + x.y * b + x.z * c + x.w * d; }
@@ -870,7 +813,7 @@ DEVICE int run_phase(const Plan *plan, Shared *shared, float *x, u32 phase, int 
   }
 }
 
-KERNEL decode_token(Plan *plan, u32 first, u32 last) {
+KERNEL(512) decode_token(Plan *plan, u32 first, u32 last) {
   SHARED(Shared, shared);
   SHARED_FLOATS(x);
   u32 goal = 0;

@@ -9,7 +9,7 @@
 #[cfg(feature = "cuda")]
 mod cuda;
 #[cfg(all(test, target_os = "linux"))]
-pub(crate) mod emulator;
+pub(crate) mod emulated;
 mod plan;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
@@ -18,10 +18,11 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use candle_core::quantized::{GgmlDType, QTensor};
-use candle_core::{DType, Device, Result, Storage as TensorStorage, Tensor, TensorId, bail};
+use candle_core::{DType, Device, Result, Tensor, TensorId, bail};
 
 use super::block::{Block, RmsNorm};
 use super::decoder::Decoder;
+use super::gpu::{Address, address, bytes, upload};
 use super::kv::{KvCache, PassKv};
 use super::linear::{Linear, Stored};
 use super::rope::Rope;
@@ -29,8 +30,7 @@ use super::weights::Embedding;
 use crate::program::{Action, Damping, greatest_depth};
 use crate::trace::KvMode;
 use plan::{
-    Address, LaunchPlan, Layer, MOST_HEAD, MOST_SPLITS, PHASES_A_LAYER, PassSlots, Rule, Storage, StoredMatrix,
-    UNKNOWN, bytes,
+    LaunchPlan, Layer, MOST_HEAD, MOST_SPLITS, PHASES_A_LAYER, PassSlots, Rule, Storage, StoredMatrix, UNKNOWN,
 };
 
 /// How a GPU decodes.
@@ -387,7 +387,7 @@ impl Persistent {
             .copied()
             .collect();
         let tables = [bytes(&passes), bytes(&own_rules), bytes(&budget)];
-        let at_token = self.upload(&tables.concat())?;
+        let at_token = upload(&tables.concat(), &self.device)?;
         let (width, units) = match routers {
             Some(routers) => (
                 routers.w1.dims3()?.1,
@@ -420,7 +420,7 @@ impl Persistent {
             ahead: (self.kernel == DecodeKernel::Ahead).into(),
             ..self.plan
         };
-        let plan = self.upload(bytes(&[plan]))?;
+        let plan = upload(bytes(&[plan]), &self.device)?;
         let phases = PHASES_A_LAYER * layers as u32 + 2;
         if self.kernel == DecodeKernel::Phases {
             for phase in 0..phases {
@@ -487,51 +487,8 @@ impl Persistent {
                 layer.router_b2 = of(&routers.b2)?;
             }
         }
-        let made = self.upload(bytes(&layers))?;
+        let made = upload(bytes(&layers), &self.device)?;
         Ok(uploaded.insert((key, made)).1.clone())
-    }
-
-    /// Bytes as a tensor of the device, aligned to eight of them.
-    fn upload(&self, bytes: &[u8]) -> Result<Tensor> {
-        let words: Vec<i64> = bytes
-            .chunks(8)
-            .map(|chunk| {
-                let mut word = [0; 8];
-                word[..chunk.len()].copy_from_slice(chunk);
-                i64::from_le_bytes(word)
-            })
-            .collect();
-        let count = words.len();
-        Tensor::from_vec(words, count, &self.device)
-    }
-}
-
-/// Where the values of a contiguous tensor lie.
-fn address(tensor: &Tensor) -> Result<Address> {
-    let (storage, layout) = tensor.storage_and_layout();
-    if !layout.is_contiguous() {
-        bail!("the kernel takes contiguous tensors");
-    }
-    let from = (layout.start_offset() * tensor.dtype().size_in_bytes()) as Address;
-    let at = match &*storage {
-        TensorStorage::Cpu(values) => {
-            use candle_core::CpuStorage;
-            let at = match values {
-                CpuStorage::F32(values) => values.as_ptr() as Address,
-                CpuStorage::F16(values) => values.as_ptr() as Address,
-                CpuStorage::BF16(values) => values.as_ptr() as Address,
-                CpuStorage::I64(values) => values.as_ptr() as Address,
-                _ => bail!("the kernel takes no {:?}", tensor.dtype()),
-            };
-            Some(at)
-        }
-        #[cfg(feature = "cuda")]
-        TensorStorage::Cuda(values) => Some(cuda::address(values)?),
-        _ => None,
-    };
-    match at {
-        Some(at) => Ok(at + from),
-        None => bail!("the kernel does not run on {:?}", tensor.device().location()),
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the kernel is told: the structs of decode.cu, field by field.
 
+use crate::model::gpu::{Address, Plain};
+
 /// The greatest head, in values, that decode.cu has room for.
 pub const MOST_HEAD: usize = 256;
 /// The most threads of a block that it has room for.
@@ -11,9 +13,6 @@ pub const MOST_SPLITS: usize = 64;
 pub const PHASES_A_LAYER: u32 = 11;
 /// Of [`Rule::forced`]: the router decides.
 pub const UNKNOWN: i32 = -1;
-
-/// An address on the device, or in memory where the kernel is emulated; 0 for nothing.
-pub type Address = u64;
 
 /// How a matrix is stored, in the order of decode.cu.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -139,20 +138,10 @@ pub struct LaunchPlan {
     pub barrier: u32,
 }
 
-/// Structs of plain numbers without padding, which are sent as they lie.
-pub trait Plain: Copy {}
-
 impl Plain for Layer {}
 impl Plain for PassSlots {}
 impl Plain for Rule {}
 impl Plain for LaunchPlan {}
-impl Plain for f64 {}
-
-/// The bytes of some structs.
-pub fn bytes<T: Plain>(all: &[T]) -> &[u8] {
-    // SAFETY: `Plain` types are plain numbers without padding, and u8 takes any address.
-    unsafe { std::slice::from_raw_parts(all.as_ptr().cast(), std::mem::size_of_val(all)) }
-}
 
 #[cfg(test)]
 mod tests {

@@ -3,9 +3,10 @@ use std::io::Cursor;
 use candle_core::quantized::gguf_file;
 use rand::{Rng, SeedableRng};
 
-use super::emulator::{Emulator, Order};
+use super::emulated::EmulatedDecode;
 use super::*;
 use crate::model::config::{Architecture, ModelConfig};
+use crate::model::gpu::emulator::Order;
 use crate::model::testing::small_config;
 use crate::model::{LoadOptions, WeightSource, gguf};
 
@@ -97,7 +98,7 @@ fn decoder(config: &ModelConfig, matrix_type: GgmlDType) -> (Decoder, Vec<(Strin
 }
 
 /// The kernel on the decoder's weights in their own type.
-fn kernel(decoder: &Decoder, tensors: &[(String, QTensor)], emulator: Emulator) -> Persistent {
+fn kernel(decoder: &Decoder, tensors: &[(String, QTensor)], emulator: EmulatedDecode) -> Persistent {
     let mut kernel = Persistent::new(decoder, Box::new(emulator)).unwrap();
     let named = |name: &str| &tensors.iter().find(|(own, _)| own == name).unwrap().1;
     let stored = |matrix: &mut StoredMatrix, name: &str| {
@@ -191,7 +192,7 @@ fn every_stored_type_gives_the_blocks_logits() {
     ];
     for dtype in TYPES {
         let (decoder, tensors) = decoder(&config(Architecture::Llama), dtype);
-        let kernel = kernel(&decoder, &tensors, Emulator::new(&decoder, 3, 64));
+        let kernel = kernel(&decoder, &tensors, EmulatedDecode::new(&decoder, 3, 64));
         let ids = [7, 40, 7];
         let expected = reference(&decoder, &ids);
         let off = furthest(&logits(&kernel, &ids), &expected);
@@ -204,7 +205,7 @@ fn every_stored_type_gives_the_blocks_logits() {
 fn biases_head_norms_and_both_kinds_of_rope() {
     for architecture in [Architecture::Llama, Architecture::Qwen2, Architecture::Qwen3] {
         let (decoder, tensors) = decoder(&config(architecture), GgmlDType::F32);
-        let kernel = kernel(&decoder, &tensors, Emulator::new(&decoder, 5, 32));
+        let kernel = kernel(&decoder, &tensors, EmulatedDecode::new(&decoder, 5, 32));
         let ids = [1, 2, 3, 4, 5, 6];
         let off = furthest(&logits(&kernel, &ids), &reference(&decoder, &ids));
         assert!(off < 2e-4, "{architecture:?}: logits are off by {off}");
@@ -215,11 +216,11 @@ fn biases_head_norms_and_both_kinds_of_rope() {
 fn neither_the_order_of_threads_nor_the_cut_into_launches_changes_a_bit() {
     let (decoder, tensors) = decoder(&config(Architecture::Qwen3), GgmlDType::Q5_0);
     let ids: Vec<u32> = (0..5).collect();
-    let forwards = logits(&kernel(&decoder, &tensors, Emulator::new(&decoder, 4, 64)), &ids);
+    let forwards = logits(&kernel(&decoder, &tensors, EmulatedDecode::new(&decoder, 4, 64)), &ids);
     for order in Order::ALL {
-        let emulator = Emulator {
+        let emulator = EmulatedDecode {
             order,
-            ..Emulator::new(&decoder, 4, 64)
+            ..EmulatedDecode::new(&decoder, 4, 64)
         };
         assert_eq!(
             logits(&kernel(&decoder, &tensors, emulator), &ids),
@@ -230,7 +231,7 @@ fn neither_the_order_of_threads_nor_the_cut_into_launches_changes_a_bit() {
     for way in [DecodeKernel::Phases, DecodeKernel::Ahead] {
         let other = Persistent {
             kernel: way,
-            ..kernel(&decoder, &tensors, Emulator::new(&decoder, 4, 64))
+            ..kernel(&decoder, &tensors, EmulatedDecode::new(&decoder, 4, 64))
         };
         assert_eq!(logits(&other, &ids), forwards, "{way:?}");
     }
@@ -249,7 +250,7 @@ fn attention_is_cut_into_pieces_over_a_long_context() {
     };
     let (decoder, tensors) = decoder(&config, GgmlDType::F32);
     // Six blocks: three pieces a head at 128 entries and more.
-    let kernel = kernel(&decoder, &tensors, Emulator::new(&decoder, 6, 64));
+    let kernel = kernel(&decoder, &tensors, EmulatedDecode::new(&decoder, 6, 64));
     let ids: Vec<u32> = (0..150).map(|i| i % 48).collect();
     let off = furthest(&logits(&kernel, &ids), &reference(&decoder, &ids));
     assert!(off < 2e-4, "logits are off by {off}");
@@ -258,7 +259,7 @@ fn attention_is_cut_into_pieces_over_a_long_context() {
 #[test]
 fn a_kernel_that_computes_something_else_is_noticed() {
     let (decoder, tensors) = decoder(&config(Architecture::Llama), GgmlDType::Q8_0);
-    let made = || kernel(&decoder, &tensors, Emulator::new(&decoder, 2, 64));
+    let made = || kernel(&decoder, &tensors, EmulatedDecode::new(&decoder, 2, 64));
     made().check(&decoder).unwrap();
     let mut wrong = made();
     let layer = &mut wrong.layers[1];
@@ -271,7 +272,7 @@ fn a_kernel_that_computes_something_else_is_noticed() {
 fn what_the_kernel_does_not_take_is_named() {
     let refused = |config: &ModelConfig| {
         let (decoder, _) = decoder(config, GgmlDType::F32);
-        let emulator = Box::new(Emulator::new(&decoder, 2, 32));
+        let emulator = Box::new(EmulatedDecode::new(&decoder, 2, 32));
         Persistent::new(&decoder, emulator).err().unwrap().to_string()
     };
     let odd = ModelConfig {
@@ -280,10 +281,10 @@ fn what_the_kernel_does_not_take_is_named() {
     };
     assert!(refused(&odd).contains("48 values"));
     let packed = crate::model::testing::packed_decoder(1);
-    let emulator = Box::new(Emulator::new(&packed, 2, 32));
+    let emulator = Box::new(EmulatedDecode::new(&packed, 2, 32));
     assert!(Persistent::new(&packed, emulator).is_err());
     let (decoder, tensors) = decoder(&config(Architecture::Llama), GgmlDType::F32);
-    let kernel = kernel(&decoder, &tensors, Emulator::new(&decoder, 2, 32));
+    let kernel = kernel(&decoder, &tensors, EmulatedDecode::new(&decoder, 2, 32));
     let unknown = kernel.token(TokenRequest {
         id: 48,
         position: 0,

@@ -114,7 +114,6 @@ struct Work {
 /// # Errors
 /// [`UsageError`] for what the arguments got wrong, anything else for what failed or was stopped.
 pub(super) fn run(args: &EvalArgs, files: &[PathBuf]) -> Result<()> {
-    let threads = args.model.threads()?;
     let mut limits = args.text.limits(args.limit)?;
     args.check_places()?;
     let prompts = read_prompts(args, files)?;
@@ -141,11 +140,11 @@ pub(super) fn run(args: &EvalArgs, files: &[PathBuf]) -> Result<()> {
     let kv = args.kv.map_or_else(|| kv_of(&choice, Scope::Token), KvMode::from);
     tell_notes(routers.info(), &asked, kv);
     let work = Work {
+        threads: args.model.threads_for(&model),
         model,
         routers,
         kv,
         limits,
-        threads,
         stop,
     };
     let progress = CommandProgress::announcing();

@@ -29,6 +29,7 @@ static struct {
   u32 threads, blocks;
   Meeting *of_blocks, *of_warps;
   float *lanes;
+  u32 (*parts)[6];
   char *shared;
   float *floats;
   u64 shared_floats;
@@ -38,7 +39,7 @@ enum { SHARED_BYTES = 1 << 16, STACK = 1 << 16 };
 
 #define DEVICE static inline
 #define SLOW static
-#define KERNEL static void
+#define KERNEL(threads) static void
 #define THREAD (gpu.now->thread)
 #define THREADS (gpu.threads)
 #define BLOCK (gpu.now->block)
@@ -111,6 +112,15 @@ DEVICE u32 to_half(float x) {
   u32 units = (u32)nearbyintf(ldexpf(size, 11 - exponent));
   return sign | (units + ((u32)(exponent + 13) << 10));
 }
+DEVICE u32 shared_u32(const u16 *p) { return load_u32(p); }
+DEVICE void store_u32(void *p, u32 x) {
+  if ((u64)p % sizeof x) abort();
+  memcpy(p, &x, sizeof x);
+}
+DEVICE void store_quad(void *p, Quad x) {
+  if ((u64)p % sizeof x) abort();
+  memcpy(p, &x, sizeof x);
+}
 DEVICE void fetch_line(const u8 *p) {
   volatile u8 byte = *p;
   (void)byte;
@@ -118,19 +128,38 @@ DEVICE void fetch_line(const u8 *p) {
 DEVICE float fresh(const float *p) { return load_f32(p); }
 DEVICE int fresh_int(const int *p) { return (int)load_u32(p); }
 
-static float warp_sum(float x) {
+#define WARP_SYNC() meet(&gpu.of_warps[(BLOCK * THREADS + THREAD) / 32], 32)
+
+DEVICE float shuffle_xor(float x, u32 by) {
   u32 warp = (BLOCK * THREADS + THREAD) / 32, lane = THREAD % 32;
   float *lanes = gpu.lanes + 32 * warp;
-  for (u32 off = 16; off > 0; off >>= 1) {
-    lanes[lane] = x;
-    meet(&gpu.of_warps[warp], 32);
-    x += lanes[lane ^ off];
-    meet(&gpu.of_warps[warp], 32);
-  }
+  lanes[lane] = x;
+  WARP_SYNC();
+  x = lanes[lane ^ by];
+  WARP_SYNC();
   return x;
 }
 
-static void grid_sync(u32 *counter, u32 *goal) {
+// As PTX has `mma.sync.m16n8k16`: d (16, 8) += a (16, 16) · b (16, 8), of halves or bfloats, each lane holding parts.
+DEVICE void mma(float *d, const u32 *a, u32 b0, u32 b1, u32 bfloats) {
+  u32 warp = (BLOCK * THREADS + THREAD) / 32, lane = THREAD % 32;
+  u32 (*parts)[6] = gpu.parts + 32 * warp;
+  for (u32 k = 0; k < 4; k++) parts[lane][k] = a[k];
+  parts[lane][4] = b0;
+  parts[lane][5] = b1;
+  WARP_SYNC();
+  for (u32 c = 0; c < 4; c++) {
+    u32 row = lane / 4 + 8 * (c / 2), col = 2 * (lane % 4) + c % 2;
+    for (u32 k = 0; k < 16; k++) {
+      u32 of_a = parts[row % 8 * 4 + k % 8 / 2][row / 8 + 2 * (k / 8)] >> 16 * (k % 2) & 0xffff;
+      u32 of_b = parts[col * 4 + k % 8 / 2][4 + k / 8] >> 16 * (k % 2) & 0xffff;
+      d[c] += bfloats ? of_bits(of_a << 16) * of_bits(of_b << 16) : of_half(of_a) * of_half(of_b);
+    }
+  }
+  WARP_SYNC();
+}
+
+DEVICE void grid_sync(u32 *counter, u32 *goal) {
   BLOCK_SYNC();
   if (THREAD == 0) {
     *goal += BLOCKS;
@@ -167,6 +196,7 @@ int launch(void *plan, u32 first, u32 last, u32 blocks, u32 threads, u64 floats,
   gpu.of_blocks = calloc(blocks, sizeof *gpu.of_blocks);
   gpu.of_warps = calloc(count / 32, sizeof *gpu.of_warps);
   gpu.lanes = calloc(count, sizeof *gpu.lanes);
+  gpu.parts = calloc(count, sizeof *gpu.parts);
   gpu.shared = aligned_alloc(64, (u64)SHARED_BYTES * blocks);
   gpu.floats = aligned_alloc(64, (4 * floats * blocks + 63) / 64 * 64);
   char *stacks = malloc((u64)STACK * count);
@@ -208,6 +238,7 @@ int launch(void *plan, u32 first, u32 last, u32 blocks, u32 threads, u64 floats,
   free(stacks);
   free(gpu.floats);
   free(gpu.shared);
+  free(gpu.parts);
   free(gpu.lanes);
   free(gpu.of_warps);
   free(gpu.of_blocks);
