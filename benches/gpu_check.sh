@@ -55,11 +55,16 @@ step() {
 }
 
 step 20 "starts" "$work/drllm-tui" --version
-step 90 "decode kernel against candle's" "$work/gpu" --bench --device cuda:0 --check-only
+step 90 "kernels against candle's" "$work/gpu" --bench --device cuda:0 --check-only
 if [ -n "$model" ]; then
   step 30 "answers" "$work/drllm-tui" run --device cuda:0 --model "$model" --max-tokens 32 "Why is the sky blue?"
   step 60 "goldens" "$work/goldens" --bench "$goldens" cuda:0
-  step 60 "bars: default" "$work/gpu" --bench --device cuda:0 --shapes default
+  step 75 "bars: default" "$work/gpu" --bench --device cuda:0 --shapes default
+  step 20 "makes questions" "$work/drllm-tui" problems chain --difficulty 1 --count 64 --out "$work/questions.jsonl"
+  step 45 "search" "$work/drllm-tui" search --device cuda:0 --model "$model" --data "$work/questions.jsonl" --simulations 20 --out "$work/records.jsonl"
+  step 45 "trains dr-llm routers" "$work/drllm-tui" train --device cuda:0 --model "$model" --records "$work/records.jsonl" --epochs 2 --out "$work/dr-llm.safetensors"
+  step 60 "trains depth routers" "$work/drllm-tui" train --method depth --device cuda:0 --model "$model" --texts 16 --held-out 4 --steps 4 --out "$work/depth.safetensors"
+  step 45 "trains a LoopMoE" "$work/drllm-tui" train-lm --device cuda:0 --steps 20 --out "$work/loopmoe.safetensors"
 fi
 for shape in ${shapes//,/ }; do
   step 90 "bars: $shape" "$work/gpu" --bench --device cuda:0 --shapes "$shape"

@@ -96,6 +96,17 @@ impl Linear {
         Ok((dense.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?, inputs))
     }
 
+    /// The weights as floats (outputs, inputs) where they are.
+    pub(super) fn rows(&self) -> Result<Tensor> {
+        match &self.weight {
+            Weight::Packed(_) => candle_core::bail!("weights that are packed for the CPU are no tensor"),
+            Weight::Quantised(QMatMul::QTensor(weight)) => weight.dequantize(&weight.device()),
+            Weight::Quantised(QMatMul::Tensor(weight) | QMatMul::TensorF16(weight)) | Weight::Dense(weight) => {
+                Ok(weight.clone())
+            }
+        }
+    }
+
     /// How products with the weights are computed, in words.
     pub(super) fn how(&self) -> String {
         match &self.weight {

@@ -69,12 +69,16 @@ pub struct SearchRunArgs {
     /// Replace --out
     #[arg(long, conflicts_with = "resume")]
     force: bool,
-    /// Hidden states kept for each question in work, in MiB; less is slower, the results are the same
+    /// Hidden states kept for each question in work, in MiB, on a CUDA device at most 8 GiB for all; less is slower, the
+    /// results are the same
     #[arg(long, value_name = "MIB", default_value_t = DEFAULT_CACHE_BYTES >> 20)]
     cache: usize,
     #[command(flatten)]
     model: BaseModelArgs,
 }
+
+/// Bytes of hidden states of all questions that are kept on a GPU at most.
+const ON_A_GPU: usize = 8 << 30;
 
 /// Runs the command.
 ///
@@ -107,14 +111,18 @@ pub fn run(args: SearchRunArgs) -> Result<()> {
     done.iter().for_each(|record| tally.add(record, header.layers));
     let progress = CommandProgress::new();
     progress.count(Step::new("searching", done.len().min(total), total));
+    let threads = args.model.threads_for(&model);
+    let cache = match model.decoder.device().is_cuda() {
+        true => (args.cache << 20).min(ON_A_GPU / threads),
+        false => args.cache << 20,
+    };
     for_each_ordered(
         done.len()..total.max(done.len()),
-        args.model.threads_for(&model),
+        threads,
         &stop,
         |index| {
             let judged = (header.scoring, header.generation.as_ref());
-            let (question, cache) = (&task.questions[index], args.cache << 20);
-            search_question(&model, question, judged, &header.settings, cache, &stop)
+            search_question(&model, &task.questions[index], judged, &header.settings, cache, &stop)
         },
         |index, result| {
             let record = ExampleRecord::new(&task.questions[index], &header, &result);

@@ -107,7 +107,7 @@ DEVICE u32 to_half(float x) {
   if (!(size < 65520.0f)) return sign | 0x7c00 | (size != size) << 9;
   int exponent;
   frexpf(size, &exponent);
-  if (exponent < -13) exponent = -13;
+  if (exponent < -13 || size == 0.0f) exponent = -13;
   // To a multiple of the last bit, to even.
   u32 units = (u32)nearbyintf(ldexpf(size, 11 - exponent));
   return sign | (units + ((u32)(exponent + 13) << 10));

@@ -24,10 +24,11 @@ pub(super) fn forward(
     chunk: &Chunk,
     past: &Past,
 ) -> Result<(Vec<f32>, BlockActivations)> {
-    let variable = Var::from_tensor(&matrix(&entering, entering.len() / chunk.positions().len())?)?;
+    let device = executions.model().device();
+    let variable = Var::from_tensor(&matrix(&entering, entering.len() / chunk.positions().len(), device)?)?;
     let before = match past.tokens {
         0 => None,
-        tokens => Some(matrix(&past.latents, past.latents.len() / tokens)?),
+        tokens => Some(matrix(&past.latents, past.latents.len() / tokens, device)?),
     };
     let (leaving, latents) = executions.run_behind(index, &variable, chunk, before.as_ref())?;
     let rows = rows_of(&leaving)?;
@@ -55,19 +56,20 @@ impl LoopedActivations {
 
 /// The logits of states (rows, hidden_size) after the last execution.
 pub(super) fn logits(executions: &Executions, states: &[f32]) -> Result<Vec<f32>> {
-    let size = executions.model().config().hidden_size;
-    rows_of(&executions.logits(&matrix(states, size)?)?)
+    let (size, device) = (executions.model().config().hidden_size, executions.model().device());
+    rows_of(&executions.logits(&matrix(states, size, device)?)?)
 }
 
 /// Adds to `to` the gradient of such states from that of their logits.
 pub(super) fn logits_backward(executions: &Executions, states: &[f32], d: &[f32], to: &mut [f32]) -> Result<()> {
-    let states = Var::from_tensor(&matrix(states, executions.model().config().hidden_size)?)?;
+    let (size, device) = (executions.model().config().hidden_size, executions.model().device());
+    let states = Var::from_tensor(&matrix(states, size, device)?)?;
     add_gradient(&executions.logits(&states)?, d, &states, to)
 }
 
 /// Adds to `to` the gradient of `x` from `d`, that of `y`.
 fn add_gradient(y: &Tensor, d: &[f32], x: &Var, to: &mut [f32]) -> Result<()> {
-    let d = Tensor::from_slice(d, y.shape(), &Device::Cpu)?;
+    let d = Tensor::from_slice(d, y.shape(), y.device())?;
     let gradients = (y * d)?.sum_all()?.backward()?;
     if let Some(gradient) = gradients.get(x) {
         to.iter_mut().zip(rows_of(gradient)?).for_each(|(to, g)| *to += g);
@@ -75,6 +77,6 @@ fn add_gradient(y: &Tensor, d: &[f32], x: &Var, to: &mut [f32]) -> Result<()> {
     Ok(())
 }
 
-fn matrix(values: &[f32], width: usize) -> Result<Tensor> {
-    Ok(Tensor::from_slice(values, (values.len() / width, width), &Device::Cpu)?)
+fn matrix(values: &[f32], width: usize, device: &Device) -> Result<Tensor> {
+    Ok(Tensor::from_slice(values, (values.len() / width, width), device)?)
 }

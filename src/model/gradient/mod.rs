@@ -3,7 +3,8 @@
 //! Weights do not change, so a backward pass takes one product with each matrix's transpose. Transposes of weights of
 //! few bits are packed in eight for the CPU kernels, and so are the gradients they are multiplied with: each is off by at
 //! most 1/254 of the greatest of 32, at random, where the gradient of a router is by far noisier. Others are products of
-//! f32. Forward passes are [`Precision::Coarse`] for learning, where teacher and student are off alike. Through the
+//! f32. On a GPU all products are the device's, in the type of its activations, and what lies between them is the CPU's.
+//! Forward passes are [`Precision::Coarse`] for learning, where teacher and student are off alike. Through the
 //! executions of a LoopMoE model gradients go by candle's autograd, in f32.
 //!
 //! Shapes: hidden states and their gradients are (rows, hidden_size), row by row; rows are the tokens of one sequence in
@@ -152,12 +153,8 @@ impl<'m> FrozenModel<'m> {
     /// Whether there are gradients through a decoder; quick.
     ///
     /// # Errors
-    /// A model that is not on the CPU, or whose gates go through an activation that has no gradient here.
+    /// A model whose gates go through an activation that has no gradient here.
     pub fn check(decoder: &Decoder) -> Result<()> {
-        ensure!(
-            decoder.device().is_cpu(),
-            "gradients are computed on the CPU: load the model with --device cpu"
-        );
         ensure!(
             decoder.blocks().iter().all(|block| block.mlp.gates().is_some()),
             "gradients are computed for gates through SiLU or GELU's tanh approximation: those of this model go through \
@@ -172,19 +169,31 @@ impl<'m> FrozenModel<'m> {
     /// # Errors
     /// As [`Self::check`].
     pub fn new(decoder: &'m Decoder) -> Result<Self> {
+        Self::multiplying(decoder, !decoder.device().is_cpu())
+    }
+
+    /// Backward products by the weights themselves, `on_device`, or by transposes of this program's own.
+    fn multiplying(decoder: &'m Decoder, on_device: bool) -> Result<Self> {
         Self::check(decoder)?;
         let network = match (decoder.loopmoe(), decoder.final_norm_and_head()) {
             (Some(executions), _) => FrozenNetwork::LoopMoe(executions),
             (None, norm_and_head) => {
                 let arena = Arena::default();
-                let layers = decoder.blocks().iter().map(|block| FrozenBlock::new(block, &arena));
+                let transposed = |layers: &[&Linear]| match on_device {
+                    true => Transposed::on_device(layers),
+                    false => Transposed::new(layers, &arena),
+                };
+                let layers = decoder
+                    .blocks()
+                    .iter()
+                    .map(|block| FrozenBlock::new(block, &transposed));
                 let (norm, linear) = norm_and_head.expect("blocks come with them");
                 FrozenNetwork::Blocks {
                     layers: layers.collect::<Result<_>>()?,
                     head: FrozenHead {
                         norm: Norm::new(norm)?,
                         linear,
-                        transposed: Transposed::new(&[linear], &arena)?,
+                        transposed: transposed(&[linear])?,
                     },
                 }
             }
@@ -283,12 +292,30 @@ impl<'m> FrozenModel<'m> {
         Ok(())
     }
 
+    /// The products of rows (rows, `size`) with some linear layers, row by row each.
+    fn products<const N: usize>(&self, linears: [&Linear; N], x: Vec<f32>, size: usize) -> Result<[Vec<f32>; N]> {
+        if self.precision == Precision::Coarse
+            && let Some(packed) = fused::all_packed(linears)
+        {
+            let products = kernel::matmul(packed, &kernel::Activations::coarse(x, size));
+            return Ok(fused::biased(linears, products)?);
+        }
+        let shape = (x.len() / size, size);
+        let x = Tensor::from_vec(x, shape, self.decoder.device())?.to_dtype(self.decoder.activation_type())?;
+        let outputs = Linear::forward_all(linears, &x)?;
+        let mut products = Vec::with_capacity(N);
+        for output in &outputs {
+            products.push(rows_of(output)?);
+        }
+        Ok(products.try_into().expect("one output a layer"))
+    }
+
     /// The logits of states (rows, hidden_size) after the last block.
     fn logits(&self, states: &[f32]) -> Result<Vec<f32>> {
         match &self.network {
             FrozenNetwork::Blocks { head, .. } => {
                 let normed = head.norm.forward(states);
-                let [logits] = products([head.linear], normed, head.norm.gain.len(), self.precision)?;
+                let [logits] = self.products([head.linear], normed, head.norm.gain.len())?;
                 Ok(logits)
             }
             FrozenNetwork::LoopMoe(executions) => looped::logits(executions, states),
@@ -298,7 +325,7 @@ impl<'m> FrozenModel<'m> {
     /// Adds to `to` the gradient of states after the last block from that of their logits.
     fn logits_backward(&self, states: &[f32], d: &[f32], to: &mut [f32]) -> Result<()> {
         match &self.network {
-            FrozenNetwork::Blocks { head, .. } => head.norm.backward(states, &head.transposed.product(d), to),
+            FrozenNetwork::Blocks { head, .. } => head.norm.backward(states, &head.transposed.product(d)?, to),
             FrozenNetwork::LoopMoe(executions) => looped::logits_backward(executions, states, d, to)?,
         }
         Ok(())
@@ -355,7 +382,7 @@ fn signed_roots(logits: &mut [f32], weight: f32, signs: &mut dyn FnMut() -> u64)
 }
 
 impl<'m> FrozenBlock<'m> {
-    fn new(block: &'m Block, arena: &Arena) -> Result<Self> {
+    fn new(block: &'m Block, transposed: &dyn Fn(&[&Linear]) -> Result<Transposed>) -> Result<Self> {
         let attention = &block.attention;
         let head_norm = |norm: &Option<RmsNorm>| norm.as_ref().map(Norm::new).transpose();
         Ok(FrozenBlock {
@@ -369,10 +396,10 @@ impl<'m> FrozenBlock<'m> {
                 Some([attention, mlp]) => Some([Norm::new(attention)?, Norm::new(mlp)?]),
                 None => None,
             },
-            inputs: Transposed::new(&attention.inputs.each.each_ref(), arena)?,
-            output: Transposed::new(&[&attention.output], arena)?,
-            gate_up: Transposed::new(&block.mlp.inputs.each.each_ref(), arena)?,
-            down: Transposed::new(&[&block.mlp.down], arena)?,
+            inputs: transposed(&attention.inputs.each.each_ref())?,
+            output: transposed(&[&attention.output])?,
+            gate_up: transposed(&block.mlp.inputs.each.each_ref())?,
+            down: transposed(&[&block.mlp.down])?,
         })
     }
 
@@ -400,11 +427,11 @@ impl<'m> FrozenBlock<'m> {
         model: &FrozenModel,
         past: &Past,
     ) -> Result<(Vec<f32>, BlockActivations)> {
-        let (precision, interleaved) = (model.precision, model.decoder.rope_interleaved());
+        let interleaved = model.decoder.rope_interleaved();
         let (attention, mlp) = (&self.block.attention, &self.block.mlp);
         let size = self.attention_norm.gain.len();
         let normed = self.attention_norm.forward(&entering);
-        let [mut query, mut key, value] = products(attention.inputs.each.each_ref(), normed, size, precision)?;
+        let [mut query, mut key, value] = model.products(attention.inputs.each.each_ref(), normed, size)?;
         let unnormed = match (&self.query_norm, &self.key_norm) {
             (None, None) => None,
             _ => Some([query.clone(), key.clone()]),
@@ -421,18 +448,18 @@ impl<'m> FrozenBlock<'m> {
             kernel::rotate(x, &cos, &sin, heads.size / 2, interleaved, scale);
         }
         let (mixed, attended) = attention::forward(heads, &query, &key, &value, past);
-        let [attention_added] = products([&attention.output], mixed, heads.queries * heads.size, precision)?;
+        let [attention_added] = model.products([&attention.output], mixed, heads.queries * heads.size)?;
         let post_norm = |at: usize, x: &[f32]| self.post_norms.as_ref().map(|norms| norms[at].forward(x));
         let middle = sum(
             &entering,
             post_norm(0, &attention_added).as_ref().unwrap_or(&attention_added),
         );
         let normed = self.mlp_norm.forward(&middle);
-        let [gate, up] = products(mlp.inputs.each.each_ref(), normed, size, precision)?;
+        let [gate, up] = model.products(mlp.inputs.each.each_ref(), normed, size)?;
         let mut inner = gate.clone();
         kernel::gate_times(self.gates, &mut inner, &up);
         let width = inner.len() / (middle.len() / size);
-        let [mlp_added] = products([&mlp.down], inner, width, precision)?;
+        let [mlp_added] = model.products([&mlp.down], inner, width)?;
         let leaving = sum(&middle, post_norm(1, &mlp_added).as_ref().unwrap_or(&mlp_added));
         let within = ActivationsWithin::Block(Box::new(PlainActivations {
             middle,
@@ -462,7 +489,7 @@ impl<'m> FrozenBlock<'m> {
             Some(made)
         };
         let inner = self.down.rows();
-        let d_inner = self.down.product(before_post_norm(1, d).as_deref().unwrap_or(d));
+        let d_inner = self.down.product(before_post_norm(1, d).as_deref().unwrap_or(d))?;
         let mut d_gate_up = vec![0.0; 2 * d_inner.len()];
         kernel::gate_times_backward(
             self.gates,
@@ -474,12 +501,12 @@ impl<'m> FrozenBlock<'m> {
         );
         let mut d_middle = d.to_vec();
         self.mlp_norm
-            .backward(&activations.middle, &self.gate_up.product(&d_gate_up), &mut d_middle);
+            .backward(&activations.middle, &self.gate_up.product(&d_gate_up)?, &mut d_middle);
 
         let heads = self.heads();
         let d_mixed = self
             .output
-            .product(before_post_norm(0, &d_middle).as_deref().unwrap_or(&d_middle));
+            .product(before_post_norm(0, &d_middle).as_deref().unwrap_or(&d_middle))?;
         let [mut d_query, mut d_key, d_value] = attention::backward(heads, &activations.attended, &d_mixed, past);
         let [cos, sin] = self.angles(chunk)?;
         // A rotation's transpose is the one by the opposite angle.
@@ -503,7 +530,7 @@ impl<'m> FrozenBlock<'m> {
         }
         to.iter_mut().zip(&d_middle).for_each(|(to, d)| *to += d);
         self.attention_norm
-            .backward(entering, &self.inputs.product(&d_inputs), to);
+            .backward(entering, &self.inputs.product(&d_inputs)?, to);
         Ok(())
     }
 }
@@ -528,30 +555,8 @@ impl Norm {
     }
 }
 
-/// The products of rows (rows, `size`) with some linear layers, row by row each.
-fn products<const N: usize>(
-    linears: [&Linear; N],
-    x: Vec<f32>,
-    size: usize,
-    precision: Precision,
-) -> Result<[Vec<f32>; N]> {
-    if precision == Precision::Coarse
-        && let Some(packed) = fused::all_packed(linears)
-    {
-        let products = kernel::matmul(packed, &kernel::Activations::coarse(x, size));
-        return Ok(fused::biased(linears, products)?);
-    }
-    let shape = (x.len() / size, size);
-    let outputs = Linear::forward_all(linears, &Tensor::from_vec(x, shape, &Device::Cpu)?)?;
-    let mut products = Vec::with_capacity(N);
-    for output in &outputs {
-        products.push(rows_of(output)?);
-    }
-    Ok(products.try_into().expect("one output a layer"))
-}
-
 fn rows_of(tensor: &Tensor) -> Result<Vec<f32>> {
-    let tensor = tensor.to_dtype(DType::F32)?.contiguous()?;
+    let tensor = tensor.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.contiguous()?;
     Ok(floats(&tensor)?.to_vec())
 }
 

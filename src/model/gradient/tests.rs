@@ -242,3 +242,52 @@ fn the_curvature_is_the_second_derivative_of_the_divergence() {
         assert!((found / expected - 1.0).abs() < 0.15, "{found} {expected}");
     }
 }
+
+/// The gradient of a block's rows and that of states by their logits, with backward products by the weights themselves or
+/// by their transposes.
+fn gradients(decoder: &Decoder, on_device: bool) -> Vec<f32> {
+    let model = FrozenModel::multiplying(decoder, on_device).unwrap();
+    let size = decoder.config().hidden_size;
+    let (rows, chunk) = (random(ROWS * size, 2), model.chunk(0, ROWS).unwrap());
+    let (leaving, activations) = model.forward(0, rows, &chunk, &Past::default()).unwrap();
+    let mut all = vec![0.0; 2 * leaving.len()];
+    let (of_rows, of_states) = all.split_at_mut(leaving.len());
+    let d = random(leaving.len(), 3);
+    model
+        .backward(0, &activations, &d, &chunk, &Past::default(), of_rows)
+        .unwrap();
+    let teacher = random(leaving.len(), 4);
+    model
+        .kl(&teacher, &leaving, 1.0, Some(of_states), &mut |_, _| {})
+        .unwrap();
+    all
+}
+
+#[test]
+fn a_device_multiplies_by_the_weights_themselves() {
+    let in_type = |dtype: DType| {
+        let place = LoadOptions {
+            device: Device::Cpu,
+            dtype,
+            exact: false,
+            fused: dtype != DType::F32,
+        };
+        let config = ModelConfig {
+            architecture: Architecture::Qwen3,
+            ..small_config()
+        };
+        // Random weights follow from their names.
+        let source = WeightSource::Random { tied_embeddings: true };
+        Decoder::load(config, &source, place, &mut |_| {}).unwrap()
+    };
+    let floats = in_type(DType::F32);
+    let expected = gradients(&floats, false);
+    for (name, found, most) in [
+        ("floats", gradients(&floats, true), 1e-5),
+        ("bfloats", gradients(&in_type(DType::BF16), true), 0.1),
+    ] {
+        let off: Vec<f32> = found.iter().zip(&expected).map(|(a, b)| a - b).collect();
+        let far = (dot(&off, &off) / dot(&expected, &expected)).sqrt();
+        assert!(far < most, "{name}: {far}");
+    }
+}

@@ -1,7 +1,9 @@
 //! Transposes of frozen weights.
 
 use anyhow::Result;
+use candle_core::Tensor;
 
+use super::rows_of;
 use crate::model::kernel::dense::{Matrix, product};
 use crate::model::kernel::{self, Activations, Arena, PackedMatrix};
 use crate::model::linear::Linear;
@@ -18,6 +20,8 @@ enum Weights {
     Packed(PackedMatrix),
     /// Row by row.
     Dense(Vec<f32>),
+    /// The matrices as they are, (all outputs, inputs), where the model is.
+    OnDevice(Tensor),
 }
 
 impl Transposed {
@@ -48,13 +52,35 @@ impl Transposed {
         Ok(Transposed { weights, rows, columns })
     }
 
+    /// On the layers' own device, which multiplies by the matrices themselves.
+    pub fn on_device(layers: &[&Linear]) -> Result<Self> {
+        let matrices = layers
+            .iter()
+            .map(|layer| layer.rows())
+            .collect::<candle_core::Result<Vec<_>>>()?;
+        let matrix = match matrices.as_slice() {
+            [one] => one.clone(),
+            several => Tensor::cat(several, 0)?,
+        };
+        let (columns, rows) = matrix.dims2()?;
+        Ok(Transposed {
+            weights: Weights::OnDevice(matrix),
+            rows,
+            columns,
+        })
+    }
+
     pub fn rows(&self) -> usize {
         self.rows
     }
 
     /// d (n, all outputs) → (n, inputs), row by row.
-    pub fn product(&self, d: &[f32]) -> Vec<f32> {
-        match &self.weights {
+    pub fn product(&self, d: &[f32]) -> Result<Vec<f32>> {
+        Ok(match &self.weights {
+            Weights::OnDevice(matrix) => {
+                let d = Tensor::from_slice(d, (d.len() / self.columns, self.columns), matrix.device())?;
+                rows_of(&d.to_dtype(matrix.dtype())?.matmul(matrix)?)?
+            }
             Weights::Packed(packed) => {
                 let [products] = kernel::matmul([packed], &Activations::coarse(d, self.columns));
                 products
@@ -66,6 +92,6 @@ impl Transposed {
                 product(&mut products, Matrix::new(d, n, self.columns), weights.t(), false);
                 products
             }
-        }
+        })
     }
 }
