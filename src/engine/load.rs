@@ -1,7 +1,7 @@
 //! From what the user asked for to a model and its routers in memory.
 
 use std::io::BufReader;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, bail};
@@ -140,7 +140,10 @@ pub fn load_routers(choice: &RouterChoice, model: &Model) -> Result<Option<Box<d
                 None => return Ok(None),
             }
         }
-        (RouterChoice::File(path), _) => load_router(path)?,
+        (RouterChoice::File(path), _) => {
+            is_there(path, shipped)?;
+            load_router(path)?
+        }
         (_, Some((bytes, name))) => read_router(bytes, name).context("the built-in routers are damaged")?,
         (other, None) => bail!(
             "no routers ship for {} as '{other}': give {}a checkpoint or 'none'",
@@ -151,6 +154,26 @@ pub fn load_routers(choice: &RouterChoice, model: &Model) -> Result<Option<Box<d
     let config = model.decoder.config();
     routers.check(&model.info.name, config.layers, config.hidden_size)?;
     Ok(Some(routers))
+}
+
+/// Whether there is a file of this name.
+///
+/// # Errors
+/// There is none; the names that routers of the model go by are listed.
+fn is_there(path: &Path, shipped: Option<&Shipped>) -> Result<()> {
+    let why = match std::fs::metadata(path) {
+        Err(error) => error.to_string(),
+        Ok(found) if found.is_dir() => "it is a folder".to_owned(),
+        Ok(_) => return Ok(()),
+    };
+    let by_name = [RouterChoice::DrLlm, RouterChoice::Verifier];
+    let by_name = by_name.iter().filter_map(|choice| Some(shipped?.of(choice)?.1));
+    let names: Vec<&str> = ["built-in"].into_iter().chain(by_name).chain(["none"]).collect();
+    bail!(
+        "cannot read the routers {}: {why}; expected {}, or the path of a checkpoint",
+        path.display(),
+        names.join(", ")
+    )
 }
 
 /// The scope that the routers of a choice were made for: what is meant where the user names none. Routers that do not
@@ -179,5 +202,34 @@ fn entry_of(choice: &RouterChoice, key: &str) -> Option<String> {
         (_, Some((bytes, _))) => metadata_entry(bytes, key),
         (RouterChoice::File(path), _) => metadata_entry(BufReader::new(files::open(path).ok()?), key),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_file_of_routers_lists_the_names_that_there_are() {
+        let refused = |path: &str, shipped| is_there(Path::new(path), shipped).unwrap_err().to_string();
+        let message = refused("/nowhere/foo", SHIPPED.first());
+        assert!(
+            message.starts_with("cannot read the routers /nowhere/foo: "),
+            "{message}"
+        );
+        assert!(
+            message.ends_with("; expected built-in, dr-llm, verifier, none, or the path of a checkpoint"),
+            "{message}"
+        );
+        // Only built-in ones ship for the looped model, and none for others.
+        for shipped in [SHIPPED.last(), None] {
+            let message = refused("foo", shipped);
+            assert!(
+                message.ends_with("; expected built-in, none, or the path of a checkpoint"),
+                "{message}"
+            );
+        }
+        assert!(refused("src", None).contains("it is a folder; expected"));
+        assert!(is_there(Path::new("Cargo.toml"), None).is_ok());
     }
 }

@@ -266,21 +266,12 @@ impl App {
         base.progress == RunProgress::Finished && self.shown.as_ref().is_some_and(twin)
     }
 
-    /// Why the unmodified model is not run for the twin view.
+    /// Why the unmodified model is not run for the twin view; unescaped.
     pub fn twin_waits(&self) -> Option<String> {
         let run = self.shown.as_ref()?;
-        let made_with = &run.trace.header.model;
-        match &self.model {
-            ModelState::Loading { .. } => Some("waits for the model".to_owned()),
-            ModelState::Missing(_) => Some("needs the model, which is missing".to_owned()),
-            ModelState::Ready { info, .. } if !info.is_same(made_with) => Some(format!(
-                "needs the model {}",
-                crate::text::escape_controls(&made_with.title())
-            )),
-            ModelState::Ready { .. } if self.starting.as_ref().is_some_and(|s| s.unmodified) => None,
-            ModelState::Ready { .. } if self.is_busy() => Some("waits for the run to end".to_owned()),
-            ModelState::Ready { .. } => None,
-        }
+        let busy = self.is_busy() && !self.starting.as_ref().is_some_and(|s| s.unmodified);
+        let waits = || busy.then(|| "waits for the run to end".to_owned());
+        self.waits_for_model(&run.trace.header.model).or_else(waits)
     }
 
     /// What a pane shows at present, for its tab.
@@ -381,6 +372,7 @@ impl App {
     }
 
     fn notify(&mut self, level: Level, text: String) {
+        self.ui.said += 1;
         self.ui.notice = Some(Notice {
             level,
             text,

@@ -7,7 +7,7 @@ use crate::trace::{Calibration, CalibrationPoint, RouterInfo, Scope, Settings, S
 /// A step of the dial, in layers of the mean depth.
 const STEP: f64 = 0.5;
 
-/// From here on the depth with the token that ended an answer is another one than without it.
+/// From here on the mean depth with the token that ended an answer is told apart from that without it.
 const END_MATTERS: f64 = 0.15;
 
 /// Depths nearer than this are the same.
@@ -93,57 +93,76 @@ fn percent(share: f64) -> String {
     }
 }
 
-/// Layers that a token of the answer ran on average, without the token that ended it: as the tables count.
-fn depth_of_answer(run: &Run) -> f64 {
-    let trace = &run.trace;
-    let ended = trace.summary.as_ref().is_some_and(|s| s.stop == StopReason::EndToken);
-    let steps = &trace.steps[..trace.steps.len() - usize::from(ended && trace.steps.len() > 1)];
-    match steps {
-        [] => run.mean_depth(),
-        steps => steps.iter().map(|step| step.depth as f64).sum::<f64>() / steps.len() as f64,
-    }
+/// Mean depth of the answer without the token that ended it, as the tables count, where that token is shown and is not the
+/// only one.
+fn without_end_token(run: &Run) -> Option<f64> {
+    let ended = run
+        .trace
+        .summary
+        .as_ref()
+        .is_some_and(|s| s.stop == StopReason::EndToken);
+    let (_, before) = run.complete().split_last()?;
+    let all = before.len() + 1 == run.trace.steps.len();
+    let depth = before.iter().map(|step| step.depth as f64).sum::<f64>();
+    (ended && all && !before.is_empty()).then(|| depth / before.len() as f64)
 }
 
-/// What was expected of a run beside what it came to so far, at length and in short; `None` where nothing was measured
+/// The mean depth of the tokens shown, at length and in short, beside what was expected of the run where that was measured
 /// for its routers.
-pub fn came_to(run: &Run) -> Option<(String, String)> {
+pub fn came_to(run: &Run) -> (String, String) {
+    let (mean, layers) = (run.mean_depth(), run.layers());
     let settings = run.settings();
-    let table = calibration(settings, run.trace.header.routers.as_ref())?;
-    let (depth, mean) = (depth_of_answer(run), run.mean_depth());
-    let Some(point) = table.expected(settings.dial) else {
-        return Some((
-            format!(
-                "nothing was measured at this dial, came to {mean:.1} of {}",
-                run.layers()
-            ),
-            format!("depth {mean:.1} (not measured)"),
-        ));
+    let plain = match run.complete() {
+        [] => format!("depth of the prompt {mean:.1}/{layers}"),
+        _ => format!("depth {mean:.1}/{layers}"),
     };
+    let Some(table) = calibration(settings, run.trace.header.routers.as_ref()) else {
+        return (plain.clone(), plain);
+    };
+    let Some(point) = table.expected(settings.dial) else {
+        return match run.complete() {
+            [] => ("nothing was measured at this dial".to_owned(), plain),
+            _ => (
+                format!("nothing was measured at this dial, came to {mean:.1} of {layers}"),
+                format!("depth {mean:.1} (not measured)"),
+            ),
+        };
+    };
+    beside(run, point.depth, plain)
+}
+
+/// What was expected beside the mean depth of the tokens shown, at length and in short.
+fn beside(run: &Run, expected: f64, plain: String) -> (String, String) {
+    let settings = run.settings();
     // The table is of the routers alone.
     let all_experts = settings.excluded_experts.is_empty();
-    let before = match (settings.budget.is_some(), settings.pins.is_empty()) {
+    let but = match (settings.budget.is_some(), settings.pins.is_empty()) {
         (false, true) if all_experts => "",
         (false, true) => " with all experts",
         (false, false) => " without the pins",
         (true, _) => " without the budget",
     };
-    let all = format!("{mean:.1}");
-    // Of a long answer the end is of no account.
-    let (depth, end) = match (depth - mean).abs() < END_MATTERS {
-        true => (all.clone(), ""),
-        false => (format!("{depth:.1}"), " without its end"),
+    let (mean, layers) = (run.mean_depth(), run.layers());
+    if run.complete().is_empty() {
+        let long = format!("expected {expected:.1} of {layers}{but}, no token yet");
+        return match but {
+            "" => (long, format!("depth expected {expected:.1}")),
+            _ => (long, plain),
+        };
+    }
+    // Of a long answer the end token is of no account.
+    let without = without_end_token(run).filter(|depth| (depth - mean).abs() >= END_MATTERS);
+    let without = without.map(|depth| format!("{depth:.1} without the end token"));
+    let aside = without
+        .as_ref()
+        .map_or(String::new(), |without| format!(" ({without})"));
+    let long = format!("expected {expected:.1}{but}, came to {mean:.1} of {layers}{aside}");
+    let short = match (but, without) {
+        ("", None) => format!("depth {mean:.1} (exp. {expected:.1})"),
+        ("", Some(without)) => format!("depth {mean:.1} ({without}, exp. {expected:.1})"),
+        _ => plain,
     };
-    Some((
-        format!(
-            "expected {:.1}{before}, came to {depth} of {}{end}",
-            point.depth,
-            run.layers()
-        ),
-        match before {
-            "" => format!("depth {depth}{end} (exp. {:.1})", point.depth),
-            _ => format!("depth {all}/{}", run.layers()),
-        },
-    ))
+    (long, short)
 }
 
 /// A bar from the table's least to its greatest depth with a mark where the dial stands, `width` columns long:
@@ -216,21 +235,65 @@ mod tests {
         );
     }
 
-    #[test]
-    fn an_answer_is_measured_without_its_end() {
+    /// A run of the tokens given, its end token 60 layers deep.
+    fn ended(tokens: usize) -> Run {
         let mut app = fixture::app();
-        app.open("depth".into(), None, fixture::depth_trace(20));
-        let run = app.shown.as_mut().unwrap();
-        let mean = |run: &Run, count: usize| {
-            let depths = run.trace.steps[..count].iter().map(|step| step.depth as f64);
-            depths.sum::<f64>() / count as f64
-        };
-        run.trace.summary.as_mut().unwrap().stop = StopReason::MaxTokens;
-        assert!((depth_of_answer(run) - mean(run, 20)).abs() < 1e-9);
+        app.open("depth".into(), None, fixture::depth_trace(tokens));
+        let mut run = app.shown.take().unwrap();
+        run.playback = None;
         run.trace.summary.as_mut().unwrap().stop = StopReason::EndToken;
-        assert!((depth_of_answer(run) - mean(run, 19)).abs() < 1e-9);
+        run.trace.steps.last_mut().unwrap().depth = 60;
+        run
+    }
+
+    #[test]
+    fn the_depth_is_that_of_the_tokens_shown() {
+        let mut run = ended(20);
+        for shown in 0..=20 {
+            run.playback_mut().0.shown = shown;
+            let (long, short) = came_to(&run);
+            let depths = run.trace.steps[..shown].iter().map(|step| step.depth as f64);
+            let mean = format!("{:.1}", depths.sum::<f64>() / shown as f64);
+            let says = format!("came to {mean} of 30");
+            match shown {
+                0 => assert_eq!(
+                    (long.as_str(), short.as_str()),
+                    ("expected 26.1 of 30, no token yet", "depth expected 26.1")
+                ),
+                _ => assert!(
+                    long.contains(&says) && short.starts_with(&format!("depth {mean} (")),
+                    "{long} | {short}"
+                ),
+            }
+            // It is left out where it is there.
+            let left_out = long.contains("without the end token") && short.contains("without the end token");
+            assert_eq!(left_out, shown == 20, "{long} | {short}");
+        }
+        run.playback_mut().0.layers = Some(3);
+        assert!(!came_to(&run).0.contains("end token"), "its layers are not all shown");
+    }
+
+    #[test]
+    fn an_end_token_is_left_out_where_one_ended_the_answer() {
+        let mut run = ended(20);
+        let before = run.trace.steps[..19].iter().map(|step| step.depth as f64).sum::<f64>() / 19.0;
+        let (long, short) = came_to(&run);
+        assert!(
+            long.ends_with(&format!("({before:.1} without the end token)")),
+            "{long}"
+        );
+        assert!(
+            short.contains(&format!("({before:.1} without the end token, exp. 26.1)")),
+            "{short}"
+        );
+        run.trace.summary.as_mut().unwrap().stop = StopReason::MaxTokens;
+        let (long, short) = came_to(&run);
+        assert!(
+            !long.contains("end token") && short.ends_with("(exp. 26.1)"),
+            "{long} | {short}"
+        );
         run.trace.header.settings.excluded_experts = vec!["3:17".parse().unwrap()];
-        let (long, short) = came_to(run).unwrap();
+        let (long, short) = came_to(&run);
         assert!(
             long.contains("with all experts") && !short.contains("exp."),
             "{long} {short}"

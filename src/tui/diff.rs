@@ -4,11 +4,11 @@ use super::describe::quoted;
 use super::dial;
 use super::next_run;
 use super::overrides::plural;
-use super::run::Run;
+use super::run::{Run, RunProgress};
 use super::settings::rounded;
 use crate::program::Program;
-use crate::trace::Header;
 pub use crate::trace::diff::{Comparison, LayerChange, Side, Totals};
+use crate::trace::{Header, StopReason};
 
 /// Of a run all that was computed, however far it is played.
 impl<'a> From<&'a Run> for Side<'a> {
@@ -46,7 +46,9 @@ pub fn asked_otherwise(before: &Run, after: &Run) -> Vec<String> {
     compare(
         "program",
         of(|h| match &h.settings.program {
-            None => format!("by routers {}", next_run::name(h.routers.as_ref())),
+            None if h.routers.is_some() => format!("by routers {}", next_run::name(h.routers.as_ref())),
+            // Without routers every layer runs.
+            None => "every layer".to_owned(),
             Some(program) if *program == Program::standard(h.model.layers) => "every layer".to_owned(),
             Some(_) => "fixed".to_owned(),
         }),
@@ -139,26 +141,77 @@ pub fn in_a_line(before: &Run, after: &Run) -> Option<String> {
         1..=3 => asked.join(", "),
         n => format!("{}, and {} more", asked[..2].join(", "), n - 2),
     };
-    let said = |run: &Run, at: usize| match run.trace.steps.get(at) {
-        Some(step) => quoted(&step.text),
-        None => "its end".to_owned(),
+    let text = parting(before, after);
+    Some(match depths(before, after) {
+        Some(depths) => format!("{text}; {depths} ({asked})"),
+        None => format!("{text} ({asked})"),
+    })
+}
+
+/// Where the second text leaves the first, in words.
+fn parting(before: &Run, after: &Run) -> String {
+    let Some(at) = first_difference(before, after) else {
+        return "the same text".to_owned();
     };
-    let text = match first_difference(before, after) {
-        None => "the same text".to_owned(),
-        Some(at) => {
-            let same = match at {
-                0 => "from the first token on".to_owned(),
-                at => format!("same text for {at} token{}, then", plural(at)),
-            };
-            format!("{same} {} became {}", said(before, at), said(after, at))
+    let same = match at {
+        0 => "from the first token on".to_owned(),
+        at => format!("same text for {at} token{}, then", plural(at)),
+    };
+    let said = |run: &Run| run.trace.steps.get(at).map(|step| quoted(&step.text));
+    match (said(before), said(after)) {
+        (Some(was), Some(is)) => format!("{same} {was} became {is}"),
+        (None, Some(is)) => format!("{same} {is}, where the run before {}", end(before)),
+        (Some(was), None) => format!("{same} this run {}, where {was} was", end(after)),
+        (None, None) => "no token in either run".to_owned(),
+    }
+}
+
+/// How a run came to have no more tokens.
+pub fn end(run: &Run) -> &'static str {
+    match run.trace.summary.as_ref().map(|summary| summary.stop) {
+        _ if matches!(run.progress, RunProgress::Failed(_)) => "failed",
+        Some(StopReason::EndToken | StopReason::StopString) => "ended",
+        Some(StopReason::MaxTokens) => "reached its token limit",
+        Some(StopReason::ContextFull) => "filled the context",
+        Some(StopReason::Stopped) | None => "was stopped",
+    }
+}
+
+/// Whether a run came to the end of its answer by itself.
+fn has_ended(run: &Run) -> bool {
+    let stop = run.trace.summary.as_ref().map(|summary| summary.stop);
+    matches!(stop, Some(StopReason::EndToken | StopReason::StopString))
+}
+
+/// The mean depths of both answers; of the tokens that both have where one of unequal length was broken off. `None` where
+/// there are none.
+fn depths(before: &Run, after: &Run) -> Option<String> {
+    let counts = [before, after].map(|run| run.trace.steps.len());
+    let least = counts[0].min(counts[1]);
+    let broken_off = [before, after].into_iter().any(|run| !has_ended(run));
+    let parts = counts[0] != counts[1] && broken_off;
+    if parts && least == 0 {
+        return None;
+    }
+    let depths = [before, after].map(|run| match parts {
+        true => {
+            run.trace.steps[..least]
+                .iter()
+                .map(|step| step.depth as f64)
+                .sum::<f64>()
+                / least as f64
         }
+        false => run.trace.mean_depth(),
+    });
+    let of = match parts {
+        true => format!(" of the first {least} token{}", plural(least)),
+        false => String::new(),
     };
-    let depths = [before, after].map(|run| format!("{:.1}", run.trace.mean_depth()));
-    let depth = match depths[0] == depths[1] {
-        true => format!("depth {} as before", depths[0]),
-        false => format!("depth {} → {}", depths[0], depths[1]),
-    };
-    Some(format!("{text}; {depth} ({asked})"))
+    let [was, is] = depths.map(|depth| format!("{depth:.1}"));
+    Some(match was == is {
+        true => format!("depth{of} {is} as before"),
+        false => format!("depth{of} {was} → {is}"),
+    })
 }
 
 /// Tokens below which a speed is noise.
@@ -190,7 +243,7 @@ mod tests {
     use super::*;
     use crate::program::Action;
     use crate::tui::fixture;
-    use crate::tui::run::{Origin, RunProgress};
+    use crate::tui::run::Origin;
 
     fn run(edit: impl FnOnce(&mut Run)) -> Run {
         let trace = fixture::trace(7, 12);
@@ -265,6 +318,51 @@ mod tests {
     }
 
     #[test]
+    fn how_the_shorter_run_came_to_have_no_more_is_said() {
+        let whole = run(|_| {});
+        let short = |stop| {
+            run(|r| {
+                r.trace.steps.truncate(5);
+                r.trace.summary.as_mut().unwrap().stop = stop;
+            })
+        };
+        let is = quoted(&whole.trace.steps[5].text);
+        for (stop, end) in [
+            (StopReason::Stopped, "was stopped"),
+            (StopReason::MaxTokens, "reached its token limit"),
+            (StopReason::ContextFull, "filled the context"),
+            (StopReason::StopString, "ended"),
+        ] {
+            let line = in_a_line(&short(stop), &whole).unwrap();
+            let begins = format!("same text for 5 tokens, then {is}, where the run before {end}; depth");
+            assert!(line.starts_with(&begins), "{line}");
+            let line = in_a_line(&whole, &short(stop)).unwrap();
+            let begins = format!("same text for 5 tokens, then this run {end}, where {is} was; depth");
+            assert!(line.starts_with(&begins), "{line}");
+        }
+        // What was broken off is held against as many tokens.
+        let mut deep = run(|_| {});
+        deep.trace.steps[5..].iter_mut().for_each(|step| step.depth = 60);
+        let line = in_a_line(&short(StopReason::Stopped), &deep).unwrap();
+        assert!(
+            line.contains("; depth of the first 5 tokens ") && line.contains(" as before ("),
+            "{line}"
+        );
+        let none = run(|r| {
+            r.trace.steps.clear();
+            r.trace.summary.as_mut().unwrap().stop = StopReason::Stopped;
+        });
+        assert!(!in_a_line(&none, &whole).unwrap().contains("depth"));
+        let mut failed = short(StopReason::Stopped);
+        failed.progress = RunProgress::Failed("no memory".into());
+        assert!(
+            in_a_line(&failed, &whole)
+                .unwrap()
+                .contains("where the run before failed")
+        );
+    }
+
+    #[test]
     fn what_was_asked_otherwise_is_named() {
         let depth = |edit: fn(&mut Run)| {
             let mut run = Run::recording("a".into(), None, fixture::depth_trace(60), None);
@@ -310,10 +408,14 @@ mod tests {
             "{line}"
         );
         assert!(line.contains("became \"␛[31m\""), "{line}");
-        let shorter = depth(|r| r.trace.steps.truncate(5));
-        assert!(in_a_line(&same, &shorter).unwrap().contains("became its end"));
         let asked = depth(|r| r.trace.header.prompt[0].id += 1);
         assert_eq!(in_a_line(&same, &asked), None);
+        let without = depth(|r| r.trace.header.routers = None);
+        assert!(asked_otherwise(&whole, &without).is_empty(), "every layer runs in both");
+        assert_eq!(
+            asked_otherwise(&without, &same),
+            ["program every layer → by routers depth"]
+        );
         let parted = depth(|r| r.trace.steps[17].id += 1);
         assert_eq!(equal_tokens(&same, &parted), (17, 42));
     }

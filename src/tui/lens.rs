@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::app::{App, ModelState};
+use super::app::App;
 use super::grid::Grid;
 use super::layout::Screen;
 use super::run::Run;
@@ -122,17 +122,8 @@ impl App {
         if self.lens.stopped {
             return Some("stopped".to_owned());
         }
-        let made_with = &run.trace.header.model;
-        match &self.model {
-            ModelState::Ready { info, .. } if !info.is_same(made_with) => {
-                Some(format!("needs the model {}: load it with --model", made_with.title()))
-            }
-            ModelState::Ready { .. } if self.is_busy() && !self.held => {
-                Some("waits for the run to end or to be held".to_owned())
-            }
-            ModelState::Ready { .. } => None,
-            ModelState::Loading { .. } => Some("waits for the model".to_owned()),
-            ModelState::Missing(_) => Some("needs the model, which is missing".to_owned()),
-        }
+        let busy = self.is_busy() && !self.held;
+        let waits = || busy.then(|| "waits for the run to end or to be held".to_owned());
+        self.waits_for_model(&run.trace.header.model).or_else(waits)
     }
 }

@@ -133,15 +133,27 @@ impl App {
         }
     }
 
-    /// Takes over what decided in the recording on the screen.
+    /// Why what is asked of the model about a run of `made_with` has no answer yet: it waits for the model, or cannot be;
+    /// unescaped.
+    pub fn waits_for_model(&self, made_with: &ModelInfo) -> Option<String> {
+        let meanwhile = self.meanwhile.as_ref().is_some_and(|model| model.is_same(made_with));
+        match &self.model {
+            ModelState::Loading { .. } if !meanwhile => Some("waits for the model".to_owned()),
+            ModelState::Missing(_) if !meanwhile => Some("needs the model, which is missing".to_owned()),
+            _ => self.cannot_go_on(made_with),
+        }
+    }
+
+    /// Takes over what decided in the recording on the screen. One of another model is shown alone: what an earlier one had
+    /// taken over goes, for the next run is the user's own.
     pub fn take_over(&mut self) {
         let Some(run) = self.shown.as_ref().filter(|run| run.is_recording()) else {
             return;
         };
         let model = &run.trace.header.model;
         if self.ready().is_some_and(|ready| !ready.is_same(model)) {
-            self.continues = false;
-            return;
+            self.continues |= self.own.is_some();
+            return self.give_back();
         }
         let settings = deciding(&self.settings, run.settings());
         if self.own.is_none() {

@@ -108,7 +108,7 @@ impl Run {
     }
 
     /// The steps of which every layer is shown.
-    fn complete(&self) -> &[Step] {
+    pub fn complete(&self) -> &[Step] {
         let steps = self.steps();
         match self.layers_shown() {
             Some(_) => &steps[..steps.len().saturating_sub(1)],

@@ -259,6 +259,10 @@ pub struct Ui {
     pub overlay: Option<Overlay>,
     /// The message to the user, if there is one.
     pub notice: Option<Notice>,
+    /// How many messages there were so far.
+    pub said: usize,
+    /// How many there were before the last key of the dialog that is open; all where none is.
+    pub said_under: usize,
 }
 
 impl Ui {
@@ -290,6 +294,8 @@ impl Ui {
             lines: LineStarts::default(),
             overlay: None,
             notice: None,
+            said: 0,
+            said_under: 0,
         }
     }
 }

@@ -32,15 +32,15 @@ pub struct CompareDialog {
 }
 
 impl Dialog for CompareDialog {
-    fn keys(&self, _app: &App) -> Vec<Offer> {
-        vec![
-            (Close, "close"),
-            (Up, "scroll"),
-            (Down, "scroll"),
-            (Divergence, "how far apart"),
-            (Rerun, "rerun"),
-            (Help, "help"),
-        ]
+    fn keys(&self, app: &App) -> Vec<Offer> {
+        let runs = app.against(self.against).zip(app.shown.as_ref());
+        let apart = runs.is_some_and(|(a, b)| update::inside::no_divergence(app, a, b).is_none());
+        let mut keys = vec![(Close, "close"), (Up, "scroll"), (Down, "scroll")];
+        if apart {
+            keys.push((Divergence, "how far apart"));
+        }
+        keys.extend([(Rerun, "rerun"), (Help, "help")]);
+        keys
     }
 
     fn handle(self, app: &mut App, action: UiAction) -> Handled {

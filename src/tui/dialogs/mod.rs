@@ -261,6 +261,7 @@ fn typing(what: &str, edit: &LineEdit) -> String {
     let text = escape_controls(&edit.text);
     let typed = match text.is_empty() {
         true => format!("{what}: nothing typed yet"),
+        false if edit.is_selected() => format!("{what}: {text}, selected: typing replaces it"),
         false => format!("{what}: typed {text}"),
     };
     match &edit.error {

@@ -19,16 +19,22 @@ pub struct RunsDialog {
 }
 
 impl Dialog for RunsDialog {
-    fn keys(&self, _app: &App) -> Vec<Offer> {
-        vec![
-            (Accept, "open"),
-            (Compare, "compare with the screen's"),
+    fn keys(&self, app: &App) -> Vec<Offer> {
+        let tree = history::tree(app.runs());
+        let selected = tree.get(self.row.min(tree.len().saturating_sub(1)));
+        let shown = app.shown.as_ref().map(|run| run.id);
+        let mut keys = vec![(Accept, "open")];
+        if selected.is_some_and(|(_, run)| Some(run.id) != shown) {
+            keys.push((Compare, "compare with the screen's"));
+        }
+        keys.extend([
             (Up, "choose"),
             (Down, "choose"),
             (Stats, "statistics"),
             (Close, "close"),
             (Help, "help"),
-        ]
+        ]);
+        keys
     }
 
     fn handle(self, app: &mut App, action: UiAction) -> Handled {

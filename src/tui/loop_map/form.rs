@@ -64,6 +64,9 @@ impl LoopMapForm {
     pub fn turn(&mut self, by: usize) {
         let at = Field::ALL.iter().position(|f| *f == self.field).unwrap_or(0);
         self.field = Field::ALL[(at + by) % Field::ALL.len()];
+        if let Some(edit) = self.edit() {
+            edit.select();
+        }
     }
 
     /// Goes a field back.

@@ -129,6 +129,11 @@ impl Form {
     pub fn turn(&mut self, by: usize) {
         let at = SearchField::ALL.iter().position(|f| *f == self.field).unwrap_or(0);
         self.field = SearchField::ALL[(at + by) % SearchField::ALL.len()];
+        match self.field {
+            SearchField::Simulations => self.simulations.select(),
+            SearchField::Seed => self.seed.select(),
+            _ => {}
+        }
     }
 
     /// Goes a field back.

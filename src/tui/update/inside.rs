@@ -168,6 +168,11 @@ pub(in crate::tui) fn open_runs(app: &mut App) {
     }
 }
 
+/// Why it cannot be asked how far two runs lie apart, if it cannot; unescaped.
+pub(in crate::tui) fn no_divergence(app: &App, before: &Run, after: &Run) -> Option<String> {
+    refusal(app, before).or(refusal(app, after))
+}
+
 /// Asks how far the compared runs lie apart.
 pub(in crate::tui) fn diverge(app: &mut App, against: Against) -> Vec<Command> {
     let (Some(before), Some(after)) = (app.against(against), &app.shown) else {
@@ -175,7 +180,7 @@ pub(in crate::tui) fn diverge(app: &mut App, against: Against) -> Vec<Command> {
     };
     let runs = (before.id, after.id);
     let (a, b) = (before.trace.clone(), after.trace.clone());
-    if let Some(why) = refusal(app, before).or(refusal(app, after)) {
+    if let Some(why) = no_divergence(app, before, after) {
         app.info(why);
         return Vec::new();
     }

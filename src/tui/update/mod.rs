@@ -10,6 +10,7 @@ mod lens;
 pub(super) mod lessons;
 pub(super) mod loop_map;
 mod mouse;
+mod notices;
 mod overrides;
 pub(super) mod palette;
 pub(super) mod play;
@@ -36,7 +37,7 @@ use super::layout::{self, Screen};
 use super::overrides::plural;
 use super::session::Session;
 use super::tape::Tape;
-use super::ui::{Cursor, Focus, Level, NOTICE_TIME};
+use super::ui::{Cursor, Focus};
 use crate::engine::{self, Command};
 use crate::text::escape_controls;
 
@@ -67,6 +68,7 @@ pub enum UiEvent {
 
 /// Changes the state by one event; what comes back is for the worker.
 pub fn update(app: &mut App, event: UiEvent) -> Vec<Command> {
+    let passing = notices::passing(app);
     let commands = match event {
         UiEvent::Key(key) => press(app, key),
         UiEvent::Paste(text) => {
@@ -94,6 +96,7 @@ pub fn update(app: &mut App, event: UiEvent) -> Vec<Command> {
         }
     };
     lessons::check(app);
+    notices::drop_stale(app, passing);
     highlight(app, false);
     for run in [&mut app.shown, &mut app.previous, &mut app.unmodified]
         .into_iter()
@@ -161,6 +164,8 @@ fn press(app: &mut App, key: KeyEvent) -> Vec<Command> {
     if key.kind == KeyEventKind::Release {
         return Vec::new();
     }
+    // What was said of the last key of a dialog lies over it no more.
+    app.ui.said_under = app.ui.said;
     let context = app.context();
     let mut pending = app.ui.pending_key.take();
     let is_first = pending.is_none();
@@ -247,10 +252,7 @@ fn paste(app: &mut App, text: &str) {
 
 fn tick(app: &mut App, now: Duration) {
     app.ui.now = now;
-    let over = |level, since: Duration| level == Level::Info && now.saturating_sub(since) > NOTICE_TIME;
-    if app.ui.notice.as_ref().is_some_and(|n| over(n.level, n.since)) {
-        app.ui.notice = None;
-    }
+    notices::expire(app, now);
     app.search.play(now);
     let speed = app.ui.speed;
     if app.shown.as_mut().is_some_and(|run| run.advance(now, speed)) && app.ui.follow {

@@ -6,6 +6,7 @@ mod lens;
 mod lessons;
 mod loop_map;
 mod mouse;
+mod notices;
 mod palette;
 mod play;
 mod routers;

@@ -8,12 +8,12 @@ use crate::engine::Command;
 /// Switches the twin view.
 pub(super) fn toggle(app: &mut App) {
     app.ui.twin = !app.ui.twin;
+    if !app.ui.twin {
+        return app.info("the unmodified answer is hidden");
+    }
     let Some(run) = &app.shown else {
         return app.info("the unmodified answer will stand under the routed one: run a prompt");
     };
-    if !app.ui.twin {
-        return;
-    }
     let key = app
         .ui
         .keymap

@@ -8,13 +8,14 @@ use ratatui::style::Style;
 use super::super::action::UiAction;
 use super::super::app::App;
 use super::super::dialogs::Against;
-use super::super::diff::{Comparison, Totals, asked_otherwise, equal_tokens, speeds_compare};
+use super::super::diff::{self, Comparison, Totals, asked_otherwise, equal_tokens, speeds_compare};
 use super::super::inside::PendingQuestion;
 use super::super::layout::inner;
 use super::super::run::Run;
 use super::super::theme::Role;
+use super::super::update::inside;
 use super::super::widgets::bar;
-use super::super::widgets::flow::{Glyph, flow};
+use super::super::widgets::flow::{Glyph, flow, wrap};
 use super::answer::TokenStyles;
 use super::map::quoted;
 use super::{cell, pane, put};
@@ -138,7 +139,7 @@ fn foot(app: &App, comparison: &Comparison, before: &Run, after: &Run, width: u1
     let mut rows = otherwise(app, before, after, width);
     rows.push(parting(app, comparison, before, after));
     rows.extend(numbers(app, comparison, before, after));
-    rows.push(apart(app, before, after, width));
+    rows.extend(apart(app, before, after, width));
     rows.extend(changes(app, [before, after], comparison, width));
     rows
 }
@@ -166,16 +167,16 @@ fn otherwise(app: &App, before: &Run, after: &Run, width: u16) -> Vec<Vec<Piece>
 
 /// Where the texts part, in words.
 fn parting(app: &App, comparison: &Comparison, before: &Run, after: &Run) -> Vec<Piece> {
-    let text = |run: &Run, at: usize| match run.token(run.prompt_len() + at) {
-        Some((text, _)) => quoted(text),
-        None => "the end".to_owned(),
+    let text = |run: &Run, at: usize| match run.trace.steps.get(at) {
+        Some(step) => format!("has {}", quoted(&step.text)),
+        None => diff::end(run).to_owned(),
     };
     let sentence = match comparison.diverges {
         _ if !comparison.same_prompt => "≠ the prompts differ, so the texts and positions do too".to_owned(),
         None if before.is_running() || after.is_running() => "= the same text so far".to_owned(),
         None => "= the same text".to_owned(),
         Some(at) => format!(
-            "≠ the texts part at token {}: A has {}, B has {}",
+            "≠ the texts part at token {}: A {}, B {}",
             at + 1,
             text(before, at),
             text(after, at)
@@ -247,27 +248,30 @@ fn numbers(app: &App, comparison: &Comparison, before: &Run, after: &Run) -> Vec
     ]
 }
 
-/// How far the next-token distributions lie apart, a bar a token; where that was not asked for, how
-/// to ask.
-fn apart(app: &App, before: &Run, after: &Run, width: u16) -> Vec<Piece> {
+/// How far the next-token distributions lie apart, a bar a token; where that was not asked for, how to ask, or why that
+/// cannot be.
+fn apart(app: &App, before: &Run, after: &Run, width: u16) -> Vec<Vec<Piece>> {
     let style = |role| app.ui.theme.style(role);
-    let name = (
-        format!("{:<w$}", "KL by token", w = usize::from(NAME)),
-        style(Role::Muted),
-    );
+    let named = |name: &str| (format!("{name:<w$}", w = usize::from(NAME)), style(Role::Muted));
+    let wrapped = |name: &str, text: &str, role: Role| {
+        let lines = wrap(text, width.saturating_sub(NAME)).into_iter().enumerate();
+        let row = |(at, line)| vec![named(if at == 0 { name } else { "" }), (line, style(role))];
+        lines.map(row).collect::<Vec<_>>()
+    };
     let asked = app.apart.as_ref().filter(|a| a.runs == (before.id, after.id));
     let divergence = match asked.map(|a| &a.divergence) {
         Some(PendingQuestion::Here(divergence)) => divergence,
-        Some(PendingQuestion::Waiting(_)) => return vec![name, ("running both again…".to_owned(), style(Role::Muted))],
-        Some(PendingQuestion::Refused(why)) => return vec![name, (why.clone(), style(Role::Error))],
+        Some(PendingQuestion::Waiting(_)) => return wrapped("KL by token", "running both again…", Role::Muted),
+        Some(PendingQuestion::Refused(why)) => return wrapped("KL by token", &escape_controls(why), Role::Error),
         None => {
             let keys = app.ui.keymap.keys_for(UiAction::Divergence, "overlay");
-            let hint = keys.first().map_or(String::new(), |key| format!("{key} computes it"));
-            return vec![name, (hint, style(Role::Muted))];
+            let hint = || keys.first().map_or(String::new(), |key| format!("{key} computes it"));
+            let hint = inside::no_divergence(app, before, after).unwrap_or_else(hint);
+            return wrapped("KL by token", &escape_controls(&hint), Role::Muted);
         }
     };
     let Some((at, greatest)) = divergence.greatest() else {
-        return vec![name, ("no token in both".to_owned(), style(Role::Muted))];
+        return wrapped("KL by token", "no token in both", Role::Muted);
     };
     let facts = format!(
         "  A‖B: mean {:.3}, most {greatest:.2} nats at token {}",
@@ -287,11 +291,11 @@ fn apart(app: &App, before: &Run, after: &Run, width: u16) -> Vec<Piece> {
         d if d > 0.0 => bar::vertical(f64::from(d / greatest), 0, 1),
         _ => ' ',
     };
-    vec![
-        name,
+    vec![vec![
+        named("KL by token"),
         (columns.map(bar).collect(), style(Role::Disagree)),
         (facts, style(Role::Muted)),
-    ]
+    ]]
 }
 
 /// The prompt's programs layer by layer, and how often each layer was decided otherwise later.

@@ -52,7 +52,7 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let area = layout::inner(area);
     let mut y = line(buffer, area, 0, &outcome(app, run, &decision));
     if app.ui.map.lens {
-        for (text, role) in super::lens::facts(app) {
+        for (text, role) in super::lens::facts(app, area.width) {
             y = line(buffer, area, y, &[(text, app.ui.theme.style(role))]);
         }
     } else {

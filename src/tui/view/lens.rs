@@ -5,6 +5,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
+use ratatui::widgets::{Clear, Widget};
 use unicode_width::UnicodeWidthStr;
 
 use super::super::app::App;
@@ -12,9 +13,9 @@ use super::super::grid::{Column, Grid};
 use super::super::run::Run;
 use super::super::theme::Role;
 use super::super::ui::LensContents;
-use super::super::widgets::flow::fit;
+use super::super::widgets::flow::{fit, wrap};
 use super::tape::one_line;
-use super::{cell, put};
+use super::{cell, pane, put};
 use crate::engine::{Inspection, Stage};
 use crate::program::Action;
 use crate::text::escape_controls;
@@ -36,13 +37,48 @@ pub(super) fn title(app: &App) -> &'static str {
     }
 }
 
-/// How far it is, or why it stands still.
-pub(super) fn remark(app: &App) -> String {
+/// How far it is, or why it stands still, where the border of a pane of this width has room for that.
+pub(super) fn remark(app: &App, width: u16) -> String {
     let (done, all) = app.lens_progress().unwrap_or_default();
-    match app.lens_waits() {
+    match standstill(app) {
         _ if done == all && all > 0 => String::new(),
-        Some(why) => escape_controls(&why),
-        None => format!("{done} of {all} tokens"),
+        Some(why) if has_room(app, &why, width) => why,
+        _ => format!("{done} of {all} tokens"),
+    }
+}
+
+/// Why it stands still; escaped.
+fn standstill(app: &App) -> Option<String> {
+    app.lens_waits().map(|why| escape_controls(&why))
+}
+
+/// Whether the border of a pane of this width holds a remark beside the title.
+fn has_room(app: &App, remark: &str, width: u16) -> bool {
+    pane::remark_room(title(app), width) >= remark.width()
+}
+
+/// Why it stands still, over cells that know nothing yet, where the border is too short for it: at the top, or at the
+/// bottom where the cursor is at the top.
+pub(super) fn reason(app: &App, grid: &Grid, width: u16, buffer: &mut Buffer) {
+    let (done, all) = app.lens_progress().unwrap_or_default();
+    let why = standstill(app).filter(|why| (done < all || all == 0) && !has_room(app, why, width));
+    let Some(why) = why else { return };
+    let lines = wrap(&why, grid.cells.width);
+    let height = (lines.len() as u16).min(grid.cells.height);
+    let cursor = grid.rows().find(|(layer, _)| *layer == app.ui.cursor.layer);
+    let top = match cursor {
+        Some((_, y)) if y < grid.cells.top() + height => grid.cells.bottom() - height,
+        _ => grid.cells.top(),
+    };
+    let area = Rect {
+        y: top,
+        height,
+        ..grid.cells
+    };
+    Clear.render(area.intersection(buffer.area), buffer);
+    buffer.set_style(area.intersection(buffer.area), app.ui.theme.base());
+    for (y, line) in (0..height).zip(&lines) {
+        put(buffer, area, 0, y, line, app.ui.theme.style(Role::Warning));
     }
 }
 
@@ -208,11 +244,12 @@ fn word(stage: &Stage) -> String {
     stage.lens.top.first().map_or(String::new(), |c| one_line(&c.text))
 }
 
-/// What the lens says at the cursor, for the detail: a text and its role.
-pub(super) fn facts(app: &App) -> Vec<(String, Role)> {
+/// What the lens says at the cursor, for a detail of so many columns: a text and its role.
+pub(super) fn facts(app: &App, width: u16) -> Vec<(String, Role)> {
     let Some(said) = app.lens_at(app.ui.cursor.token) else {
-        let why = app.lens_waits().map(|why| format!("lens: {}", escape_controls(&why)));
-        return vec![(why.unwrap_or_else(|| "lens: not computed yet".to_owned()), Role::Muted)];
+        let why = standstill(app).unwrap_or_else(|| "not computed yet".to_owned());
+        let lines = wrap(&format!("lens: {why}"), width);
+        return lines.into_iter().map(|line| (line, Role::Muted)).collect();
     };
     let mut rows = Vec::new();
     let at: Vec<usize> = said.of_layer(app.ui.cursor.layer).collect();

@@ -2,6 +2,7 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
+use ratatui::style::Modifier;
 use unicode_width::UnicodeWidthStr;
 
 use super::super::app::App;
@@ -14,7 +15,26 @@ pub(super) fn draw(app: &App, edit: &LineEdit, area: Rect, buffer: &mut Buffer) 
     let style = app.ui.theme.style(Role::Selection);
     buffer.set_style(area.intersection(buffer.area), style);
     let (text, cursor) = scrolled(edit, area.width);
-    put(buffer, area, 0, 0, &text, style);
+    // A mark that needs no colours either.
+    let text_style = match edit.is_selected() {
+        true => style.add_modifier(Modifier::UNDERLINED | Modifier::BOLD),
+        false => style,
+    };
+    put(buffer, area, 0, 0, &text, text_style);
+    if edit.is_selected() {
+        let hint = "selected: typing replaces it";
+        let room = area.width.saturating_sub(cursor + 2);
+        if usize::from(room) >= hint.len() {
+            put(
+                buffer,
+                area,
+                cursor + 2,
+                0,
+                hint,
+                style.patch(app.ui.theme.style(Role::Muted)),
+            );
+        }
+    }
     Position::new(area.x + cursor, area.y)
 }
 

@@ -31,7 +31,7 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     }
     let grid = Grid::new(app, run, area);
     let (title, remark) = match app.ui.map.lens {
-        true => (lens::title(app), lens::remark(app)),
+        true => (lens::title(app), lens::remark(app, area.width)),
         false => ("Layers × tokens", remark(app, run, &grid)),
     };
     pane::frame(app, area, focused, title, &remark, buffer);
@@ -47,7 +47,10 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     depths::draw(app, run, &grid, buffer);
     gutter(app, run, &grid, buffer);
     match app.ui.map.lens {
-        true => lens::cells(app, run, &grid, buffer),
+        true => {
+            lens::cells(app, run, &grid, buffer);
+            lens::reason(app, &grid, area.width, buffer);
+        }
         false => cells(app, run, &grid, buffer),
     }
     shares(app, run, &grid, buffer);

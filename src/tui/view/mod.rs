@@ -38,7 +38,7 @@ mod twin;
 mod words;
 
 use ratatui::Frame;
-use ratatui::buffer::Buffer;
+use ratatui::buffer::{Buffer, Cell};
 use ratatui::layout::{Position, Rect};
 use ratatui::style::Style;
 
@@ -100,10 +100,23 @@ fn draw(app: &App, screen: &Screen, area: Rect, buffer: &mut Buffer) -> Option<P
         height: area.height.saturating_sub(screen.status.height + screen.keys.height),
         ..area
     };
-    match &app.ui.overlay {
-        None => cursor,
-        Some(overlay) => overlay.dialog().draw(app, DialogArea { screen, body }, buffer),
+    let Some(overlay) = &app.ui.overlay else { return cursor };
+    let message = Rect {
+        height: notice::message_height(app, area.width).min(screen.notice.height),
+        ..screen.notice
+    };
+    let before = cells(message, buffer);
+    let cursor = overlay.dialog().draw(app, DialogArea { screen, body }, buffer);
+    if cells(message, buffer) != before {
+        notice::draw_over(app, body, buffer);
     }
+    cursor
+}
+
+/// What stands in an area.
+fn cells(area: Rect, buffer: &Buffer) -> Vec<Cell> {
+    let positions = area.intersection(buffer.area).positions();
+    positions.map(|position| buffer[position].clone()).collect()
 }
 
 /// One line that says what would be enough.

@@ -3,6 +3,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
+use ratatui::widgets::{Clear, Widget};
 
 use super::super::action::UiAction;
 use super::super::app::{App, ModelState};
@@ -64,6 +65,34 @@ fn message(app: &App, width: u16) -> Option<(&'static str, Vec<String>, Role)> {
             )
         }
     })
+}
+
+/// Rows of the message alone.
+pub(super) fn message_height(app: &App, width: u16) -> u16 {
+    message(app, width).map_or(0, |(_, lines, _)| lines.len()) as u16
+}
+
+/// Draws the message over the last rows of a dialog that hides it, if it was said since the dialog's last key.
+pub(super) fn draw_over(app: &App, body: Rect, buffer: &mut Buffer) {
+    let notice = app.ui.notice.as_ref().filter(|_| app.ui.said > app.ui.said_under);
+    let Some(notice) = notice else { return };
+    let (sign, role) = match notice.level {
+        Level::Info => ("›", Role::Accent),
+        Level::Error => ("✗", Role::Error),
+    };
+    let lines = wrap(&notice.text, body.width, MESSAGE_LINES);
+    let height = (lines.len() as u16).min(body.height);
+    let area = Rect {
+        y: body.bottom() - height,
+        height,
+        ..body
+    };
+    Clear.render(area.intersection(buffer.area), buffer);
+    buffer.set_style(area.intersection(buffer.area), app.ui.theme.base());
+    for (y, line) in (0..height).zip(&lines) {
+        let sign = if y == 0 { sign } else { " " };
+        put(buffer, area, 1, y, &format!("{sign} {line}"), app.ui.theme.style(role));
+    }
 }
 
 fn wrap(text: &str, width: u16, most: usize) -> Vec<String> {

@@ -21,9 +21,8 @@ pub(super) fn frame(app: &App, area: Rect, focused: bool, title: &str, remark: &
 /// As [`frame`], with a remark of several styles.
 pub(super) fn frame_line(app: &App, area: Rect, focused: bool, title: &str, remark: Line, buffer: &mut Buffer) {
     let style = |role| app.ui.theme.style(role);
-    let room = usize::from(area.width.saturating_sub(4));
-    let title = fit(title, room);
-    let left = room.saturating_sub(Line::raw(title.as_str()).width() + 4);
+    let title = fit(title, usize::from(area.width.saturating_sub(4)));
+    let left = remark_room(&title, area.width);
     let (role, kind) = match focused {
         true => (Role::BorderFocused, BorderType::Thick),
         false => (Role::Border, BorderType::Rounded),
@@ -46,6 +45,11 @@ pub(super) fn frame_line(app: &App, area: Rect, focused: bool, title: &str, rema
         block = block.title_top(remark.right_aligned());
     }
     block.render(area.intersection(buffer.area), buffer);
+}
+
+/// Columns that the border of a pane of this width leaves for a remark beside its title.
+pub(super) fn remark_room(title: &str, width: u16) -> usize {
+    usize::from(width.saturating_sub(4)).saturating_sub(Line::raw(title).width() + 4)
 }
 
 /// What of a pane's content is in sight: `seen` of `all` from `first` on.

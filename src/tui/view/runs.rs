@@ -31,7 +31,12 @@ pub(in crate::tui) fn draw(app: &App, row: usize, body: Rect, buffer: &mut Buffe
             .next()
             .unwrap_or_default()
     };
-    let remark = format!("{} opens, {} compares", key(UiAction::Accept), key(UiAction::Compare));
+    let selected = tree.get(row.min(tree.len().saturating_sub(1))).map(|(_, run)| run.id);
+    let compares = match selected == app.shown.as_ref().map(|run| run.id) {
+        true => String::new(),
+        false => format!(", {} compares", key(UiAction::Compare)),
+    };
+    let remark = format!("{} opens{compares}", key(UiAction::Accept));
     pane::dialog(app, body, "Runs of this session", &remark, buffer);
     let area = inner(body);
     let row = row.min(tree.len().saturating_sub(1));

@@ -165,8 +165,7 @@ fn parts(app: &App, width: u16) -> Vec<Part> {
         parts.push(part(6, Role::Accent, text));
     }
     if let Some(run) = run {
-        let depth = format!("depth {:.1}/{}", run.mean_depth(), run.layers());
-        let (text, short) = dial::came_to(run).unwrap_or((depth.clone(), depth));
+        let (text, short) = dial::came_to(run);
         parts.push(Part {
             text,
             short: Some(short),
@@ -254,7 +253,8 @@ fn state(app: &App) -> (String, Role) {
         return (format!("{spinner} reading the prompt{of}{done}"), Role::Accent);
     }
     if let Some(run) = app.unmodified.as_ref().filter(|r| r.is_running()) {
-        return (format!("{spinner} unmodified model {}", count(run)), Role::Accent);
+        let held = if app.held { ", held" } else { "" };
+        return (format!("{spinner} unmodified model {}{held}", count(run)), Role::Accent);
     }
     if app.queued {
         return (format!("{spinner} waiting for the model"), Role::Accent);
@@ -267,6 +267,7 @@ fn state(app: &App) -> (String, Role) {
         return (format!("{spinner} {text}"), Role::Accent);
     }
     match &app.shown {
+        Some(run) if app.held && run.is_running() => (format!("‖ held {}", count(run)), Role::Accent),
         Some(run) => run_state(run, spinner),
         None => ("○ nothing has run yet".into(), Role::Muted),
     }

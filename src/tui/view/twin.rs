@@ -10,9 +10,10 @@ use super::super::layout::inner;
 use super::super::lines::pieces;
 use super::super::run::{Run, RunProgress};
 use super::super::theme::Role;
-use super::super::widgets::flow::flow;
+use super::super::widgets::flow::{flow, wrap};
 use super::pane::InSight;
 use super::{pane, put};
+use crate::text::escape_controls;
 
 pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let Some(shown) = &app.shown else { return };
@@ -21,7 +22,13 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     pane::frame(app, area, false, &title, &remark(app, shown, base), buffer);
     let pane = area;
     let area = inner(pane);
-    let Some(base) = base else { return };
+    let Some(base) = base else {
+        let why = app.twin_waits().unwrap_or_default();
+        for (y, line) in (0..area.height).zip(wrap(&escape_controls(&why), area.width)) {
+            put(buffer, area, 0, y, &line, app.ui.theme.style(Role::Muted));
+        }
+        return;
+    };
     let parts = first_difference(base, shown);
     // The token at the cursor's place in the answer.
     let here = app.ui.cursor.token.checked_sub(shown.prompt_len());
@@ -71,7 +78,8 @@ pub(super) fn marked(app: &App, role: Role) -> Style {
 fn remark(app: &App, shown: &Run, base: Option<&Run>) -> String {
     let Some(base) = base else {
         return match app.twin_waits() {
-            Some(why) => why,
+            // It stands in the pane, where it can be read to its end.
+            Some(_) => String::new(),
             None => "reading the prompt…".to_owned(),
         };
     };

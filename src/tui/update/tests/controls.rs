@@ -244,6 +244,51 @@ fn programs_budgets_and_dials_are_typed() {
 }
 
 #[test]
+fn what_is_typed_takes_the_place_of_the_value_that_stands_there() {
+    let typed = |app: &mut App, keys_: &str| {
+        keys(app, keys_);
+        key(app, KeyCode::Enter)
+    };
+    let mut app = ready();
+    typed(&mut app, "B20");
+    typed(&mut app, "B18");
+    assert_eq!(app.settings.budget, Some(18));
+    typed(&mut app, "D0.25");
+    typed(&mut app, "D-0.75");
+    assert_eq!(app.settings.dial, -0.75);
+    // A key that moves keeps it.
+    keys(&mut app, "D");
+    key(&mut app, KeyCode::Backspace);
+    typed(&mut app, "0");
+    assert_eq!(app.settings.dial, -0.7);
+    typed(&mut app, "D99");
+    assert!(app.ui.overlay.is_some(), "99 is no dial");
+    key(&mut app, KeyCode::Esc);
+    assert_eq!(app.settings.dial, -0.7);
+    let file = crate::engine::RouterChoice::File("foo".into());
+    assert_eq!(typed(&mut app, "Mfoo"), [Command::Routers(file)]);
+    typed(&mut app, "E/x.svg");
+    let Some(FileRequest::Save { path, .. }) = &app.file else {
+        panic!("{:?}", app.file)
+    };
+    assert_eq!(path, "/x.svg");
+    key(&mut app, KeyCode::Esc);
+    // Pasted text too, and in the list of settings.
+    keys(&mut app, "o");
+    for _ in 0..6 {
+        key(&mut app, KeyCode::Down);
+    }
+    for tokens in [7, 12] {
+        key(&mut app, KeyCode::Enter);
+        let screen = super::notices::words(&super::notices::rows(&mut app, (80, 24)));
+        assert!(screen.contains("selected: typing replaces it"), "{screen}");
+        update(&mut app, UiEvent::Paste(tokens.to_string()));
+        key(&mut app, KeyCode::Enter);
+        assert_eq!(app.settings.max_tokens, tokens);
+    }
+}
+
+#[test]
 fn the_settings_dialog_edits_and_switches() {
     let mut app = ready();
     keys(&mut app, "oj ");

@@ -128,6 +128,71 @@ fn where_the_lens_cannot_look_it_says_what_to_do() {
 }
 
 #[test]
+fn why_the_lens_stands_still_is_read_to_its_end() {
+    let mut app = ready();
+    app.shown.as_mut().unwrap().trace.header.model.sha256 = "other".into();
+    keys(&mut app, "V");
+    app.ui.notice = None;
+    assert_eq!(
+        app.lens_waits(),
+        app.cannot_go_on(&app.shown.as_ref().unwrap().trace.header.model)
+    );
+    for layer in [0, 12, 29] {
+        app.ui.cursor.layer = layer;
+        for size in [(60, 24), (80, 24), (120, 40), (200, 60)] {
+            let screen = super::notices::words(&super::notices::rows(&mut app, size));
+            assert!(
+                screen.contains("load the former with --model"),
+                "{layer}, {size:?}: {screen}"
+            );
+        }
+    }
+    // So in the detail, and of the unmodified answer.
+    app.ui.folded = Focus::Detail;
+    app.ui.focus = Focus::Detail;
+    let rows = super::notices::rows(&mut app, (60, 24));
+    assert!(
+        super::notices::words(&rows).contains("load the former with --model"),
+        "{rows:?}"
+    );
+    keys(&mut app, "VU");
+    app.ui.notice = None;
+    assert_eq!(
+        app.twin_waits(),
+        app.cannot_go_on(&app.shown.as_ref().unwrap().trace.header.model)
+    );
+    let rows = super::notices::rows(&mut app, (120, 40));
+    assert!(
+        super::notices::words(&rows).contains("load the former with --model"),
+        "{rows:?}"
+    );
+}
+
+#[test]
+fn a_loop_of_other_iterations_is_no_other_model_to_load() {
+    let mut app = fixture::empty(crate::tui::color::ColorTier::None);
+    app.open("looped".into(), None, fixture::looped_trace(1, 20));
+    let mut model = app.shown.as_ref().unwrap().trace.header.model.clone();
+    let own = model.looped.unwrap();
+    model.looped = Some(crate::trace::Loop {
+        iterations: own.iterations + 1,
+        trained: Some(own.iterations),
+        ..own
+    });
+    app.model = crate::tui::app::ModelState::Ready {
+        info: model,
+        routers: None,
+        device: "cpu".into(),
+    };
+    for why in [app.lens_waits(), app.twin_waits()].map(Option::unwrap) {
+        assert!(
+            why.starts_with("this run's loop ran") && why.contains("in the map change that"),
+            "{why}"
+        );
+    }
+}
+
+#[test]
 fn a_run_under_way_is_left_alone_until_it_is_held() {
     let mut app = ready();
     let (run, ..) = super::asked(&keys(&mut app, "r"));

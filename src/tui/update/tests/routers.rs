@@ -192,3 +192,39 @@ fn a_prompt_is_folded_until_it_is_unfolded() {
     keys(&mut app, "P");
     assert!(!folded(&app));
 }
+
+#[test]
+fn a_recording_of_another_model_leaves_nothing_of_the_one_before() {
+    let pinned = || {
+        let mut trace = fixture::depth_trace(20);
+        trace.header.settings.pins = vec!["12=skip".parse().unwrap(), "20@1-2=repeat".parse().unwrap()];
+        trace.header.settings.kv = KvMode::Ragged;
+        trace.header.settings.scope = Scope::Prompt;
+        trace
+    };
+    let foreign = || {
+        let mut trace = fixture::depth_trace(20);
+        trace.header.model.sha256 = "other".into();
+        trace
+    };
+    let mut app = with(fixture::depth_routers());
+    app.give_back();
+    app.settings.budget = Some(40);
+    let own = app.settings.clone();
+    app.open("pins".into(), None, pinned());
+    assert_eq!(app.settings.pins.len(), 2);
+    app.open("foreign".into(), None, foreign());
+    assert_eq!(app.settings, own);
+    app.open("foreign again".into(), None, foreign());
+    assert_eq!(app.settings, own);
+    // Nor what was gone on with.
+    app.open("pins".into(), None, pinned());
+    app.prompt.clear();
+    let (run, _, settings) = asked(&keys(&mut app, "r"));
+    assert_eq!(settings.pins.len(), 2);
+    let mut trace = pinned();
+    trace.header.settings = settings;
+    hear(&mut app, fixture::events(run, &trace));
+    app.open("foreign".into(), None, foreign());
+    assert_eq!(app.settings, own);
+}

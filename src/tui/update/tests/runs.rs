@@ -7,6 +7,7 @@ use crate::tui::app::ModelState;
 use crate::tui::dialogs::{Against, CompareDialog, Overlay};
 use crate::tui::history::Parent;
 use crate::tui::run::{Origin, RunProgress};
+use crate::tui::ui::Level;
 
 #[test]
 fn enter_runs_the_prompt_and_moves_on_to_the_map() {
