@@ -161,7 +161,7 @@ fn parting(before: &Run, after: &Run) -> String {
     match (said(before), said(after)) {
         (Some(was), Some(is)) => format!("{same} {was} became {is}"),
         (None, Some(is)) => format!("{same} {is}, where the run before {}", end(before)),
-        (Some(was), None) => format!("{same} this run {}, where {was} was", end(after)),
+        (Some(was), None) => format!("{same} this run {} before {was}", end(after)),
         (None, None) => "no token in either run".to_owned(),
     }
 }
@@ -337,7 +337,7 @@ mod tests {
             let begins = format!("same text for 5 tokens, then {is}, where the run before {end}; depth");
             assert!(line.starts_with(&begins), "{line}");
             let line = in_a_line(&whole, &short(stop)).unwrap();
-            let begins = format!("same text for 5 tokens, then this run {end}, where {is} was; depth");
+            let begins = format!("same text for 5 tokens, then this run {end} before {is}; depth");
             assert!(line.starts_with(&begins), "{line}");
         }
         // What was broken off is held against as many tokens.
