@@ -164,7 +164,10 @@ mod tests {
             ("O", "overrides: none, the routers decide"),
             ("sO", "override 1 of 1: pin 15=skip, on"),
             ("Onpin", "one more override: typed pin"),
-            ("Os", "overrides, the file to write: typed run.overrides"),
+            (
+                "Os",
+                "overrides, the file to write: run.overrides, selected: typing replaces it",
+            ),
             ("J5", "jump: the number of a token, or a share like 50%: typed 5"),
             ("I", "inside token 60 \" is all.\": layer 15 would say "),
             ("Ik", "inside token 60 \" is all.\": layer 16 would say "),
@@ -176,7 +179,10 @@ mod tests {
             ("wk", "run 1 of 2: recording: another, 5 tokens, depth "),
             ("A", "statistics of 6 recordings of SmolLM2-135M-Instruct: skipped "),
             ("AP", "statistics, a file of prompts: nothing typed yet"),
-            ("E", "save the run, the file to write: typed run.trace.jsonl"),
+            (
+                "E",
+                "save the run, the file to write: run.trace.jsonl, selected: typing replaces it",
+            ),
             ("Cj", "predicted program 2 of 5: score -1.20, depth 30, 0-29"),
             ("S", "search: "),
             ("@", "loop map: start the map"),

@@ -165,6 +165,7 @@ fn a_loop_of_other_iterations_is_no_other_model_to_load() {
     app.open("looped".into(), None, fixture::looped_trace(1, 20));
     let mut model = app.shown.as_ref().unwrap().trace.header.model.clone();
     let own = model.looped.unwrap();
+    model.layers += own.layers;
     model.looped = Some(crate::trace::Loop {
         iterations: own.iterations + 1,
         trained: Some(own.iterations),
