@@ -7,12 +7,13 @@ pub fn without_mark(bytes: &[u8]) -> &[u8] {
 }
 
 /// Replaces what a terminal would obey or mis-measure by visible forms: C0 controls by their
-/// pictures (␛, ␉), what else controls the order of text or cannot be seen by
+/// pictures (␛, ␉), but a newline by ⏎, what else controls the order of text or cannot be seen by
 /// `\u{…}`. Newlines and tabs too: callers that want them split lines first.
 pub fn escape_controls(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
+            '\n' => out.push('⏎'),
             '\0'..='\u{1f}' => out.push(char::from_u32(0x2400 + c as u32).expect("control pictures")),
             '\u{7f}' => out.push('\u{2421}'),
             c if is_hostile(c) => out.extend(c.escape_unicode()),
@@ -125,7 +126,7 @@ mod tests {
         let hostile = "a\u{1b}[31mb\r\n\t\u{7f}\u{9b}2J\u{202e}x";
         let escaped = escape_controls(hostile);
         assert!(escaped.chars().all(|c| !c.is_control()), "{escaped}");
-        assert_eq!(escaped, "a␛[31mb␍␊␉␡\\u{9b}2J\\u{202e}x");
+        assert_eq!(escaped, "a␛[31mb␍⏎␉␡\\u{9b}2J\\u{202e}x");
         assert_eq!(escape_controls("日本語 é 😀"), "日本語 é 😀");
     }
 

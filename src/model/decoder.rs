@@ -20,6 +20,7 @@ use super::persistent::{DecodeKernel, Persistent};
 use super::prefill::PrefillKernels;
 use super::rope::Rope;
 use super::weights::{Embedding, LoadOptions, WeightSource};
+use crate::trace::Arithmetic;
 
 /// Embeddings, blocks and head. Knows nothing of programs or routers.
 pub struct Decoder {
@@ -197,14 +198,13 @@ impl Decoder {
     }
 
     /// Rounds activations to eight bits before products with the blocks' packed weights, at every token; those of the head
-    /// stay as they are. False where no weights are packed in blocks of 32, and nothing changed.
-    pub fn round_activations(&mut self) -> bool {
+    /// stay as they are. What the arithmetic is then: as usual where no weights are packed in blocks of 32.
+    pub fn round_activations(&mut self) -> Arithmetic {
         let Network::Blocks(own) = &mut self.network else {
-            return false;
+            return Arithmetic::Usual;
         };
         let linears = own.blocks.iter_mut().flat_map(Block::linears_mut);
-        // All of them, not up to the first.
-        linears.map(Linear::round_activations).fold(false, |any, is| any | is)
+        Arithmetic::of_rounded(linears.map(Linear::round_activations))
     }
 
     /// Keeps keys and values in numbers of `bits` from now on, in blocks that run by the CPU kernels. False where there are
@@ -585,7 +585,7 @@ mod tests {
         };
         let plain = packed_decoder(3);
         let mut rounded = packed_decoder(3);
-        assert!(rounded.round_activations());
+        assert_eq!(rounded.round_activations(), Arithmetic::EightBits);
         let (whole, apart, full) = (run(&rounded, false), run(&rounded, true), run(&plain, false));
         let off = |a: &[Vec<f32>], b: &[Vec<f32>]| {
             let pairs = a.iter().flatten().zip(b.iter().flatten());
@@ -642,7 +642,7 @@ mod tests {
         let source = WeightSource::Random { tied_embeddings: true };
         let mut dense = Decoder::load(small_config(), &source, cpu(), &mut |_| {}).unwrap();
         assert!(
-            !dense.round_activations() && !dense.set_kv_bits(KvBits::Eight),
+            dense.round_activations() == Arithmetic::Usual && !dense.set_kv_bits(KvBits::Eight),
             "nothing there is packed"
         );
     }

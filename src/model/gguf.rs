@@ -332,7 +332,7 @@ impl GgufFile {
     pub fn type_name(&self, name: &str, info: &TensorInfo) -> String {
         match self.iq4_nl.contains(name) {
             true => gguf_scan::IQ4_NL.to_owned(),
-            false => format!("{:?}", info.ggml_dtype),
+            false => type_name(info.ggml_dtype),
         }
     }
 
@@ -377,6 +377,47 @@ impl GgufFile {
 }
 
 /// A metadata value as a whole number, whatever width it was stored in.
+/// A tensor type as GGUF names it: `Q4_K`.
+fn type_name(kind: GgmlDType) -> String {
+    let name = format!("{kind:?}");
+    match name.strip_suffix('K') {
+        Some(bits) => format!("{bits}_K"),
+        None => name,
+    }
+}
+
+/// What `general.file_type` calls a file's mix of tensor types: llama.cpp's `llama_ftype`, of the types that are read.
+pub(super) fn file_type_name(value: u64) -> Option<&'static str> {
+    Some(match value {
+        0 => "F32",
+        1 => "F16",
+        2 => "Q4_0",
+        3 => "Q4_1",
+        7 => "Q8_0",
+        8 => "Q5_0",
+        9 => "Q5_1",
+        10 => "Q2_K",
+        11 => "Q3_K_S",
+        12 => "Q3_K_M",
+        13 => "Q3_K_L",
+        14 => "Q4_K_S",
+        15 => "Q4_K_M",
+        16 => "Q5_K_S",
+        17 => "Q5_K_M",
+        18 => "Q6_K",
+        21 => "Q2_K_S",
+        25 => "IQ4_NL",
+        32 => "BF16",
+        _ => return None,
+    })
+}
+
+/// Whether a mix is named after a tensor type: `Q4_K_M` after `Q4_K`.
+pub(super) fn is_mix_of(mix: &str, kind: &str) -> bool {
+    mix.strip_prefix(kind)
+        .is_some_and(|size| matches!(size, "" | "_S" | "_M" | "_L"))
+}
+
 pub(super) fn integer(value: &Value) -> Option<u64> {
     match *value {
         Value::U8(v) => Some(v.into()),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::weights::WeightSource;
 use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
 use candle_core::{Device, Tensor};
 use proptest::prelude::*;
@@ -23,6 +24,8 @@ fn synthetic(extra: &[(&str, Value)]) -> Vec<u8> {
         ),
         ("tokenizer.ggml.token_type", Value::Array(vec![Value::I32(1); 3])),
     ];
+    let own = |key: &str| extra.iter().all(|(other, _)| *other != key);
+    metadata.retain(|(key, _)| *key != "general.file_type" || own(key));
     metadata.extend(extra.iter().cloned());
     let metadata: Vec<_> = metadata.iter().map(|(key, value)| (*key, value)).collect();
     let mut file = Cursor::new(Vec::new());
@@ -44,6 +47,21 @@ fn on_disk(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
     let path = dir.path().join("m.gguf");
     std::fs::write(&path, bytes).unwrap();
     (dir, path)
+}
+
+#[test]
+fn the_mix_that_a_file_names_is_believed_where_its_type_is_there() {
+    let mixed = |kind: u32| {
+        let bytes = synthetic(&[("general.file_type", Value::U32(kind))]);
+        let (_dir, path) = on_disk(&bytes);
+        WeightSource::Gguf(Box::new(open(&path).unwrap())).quantisation()
+    };
+    assert_eq!(mixed(3), "Q4_1");
+    // There are as many weights in F32, and nothing in Q4_K.
+    assert_eq!([mixed(15), mixed(999)], [mixed(8), mixed(8)]);
+    assert_eq!(file_type_name(15), Some("Q4_K_M"));
+    assert!(is_mix_of("Q4_K_M", &type_name(GgmlDType::Q4K)) && is_mix_of("Q5_0", "Q5_0"));
+    assert!(!is_mix_of("Q4_K_M", "Q5_0") && !is_mix_of("Q4_K_M", "Q4"));
 }
 
 #[test]

@@ -102,7 +102,7 @@ impl Model {
             hidden_size: config.hidden_size,
             vocab_size: config.vocab_size,
             context: config.context,
-            quantisation: source.commonest_type(),
+            quantisation: source.quantisation(),
             looped: None,
             kv_bits: None,
             arithmetic: if exact { Arithmetic::Exact } else { Arithmetic::Usual },
@@ -119,8 +119,8 @@ impl Model {
     /// The same model with activations rounded to eight bits before products; a note says where that changes nothing.
     pub fn with_eight_bit_activations(mut self) -> Self {
         match self.decoder.round_activations() {
-            true => self.info.arithmetic = Arithmetic::EightBits,
-            false => self.notes.push(
+            arithmetic @ (Arithmetic::EightBits | Arithmetic::EightBitsInPart) => self.info.arithmetic = arithmetic,
+            Arithmetic::Usual | Arithmetic::Exact => self.notes.push(
                 "activations are not rounded to 8 bits: that is for weights in blocks of 32 (Q4_0 to Q8_0, IQ4_NL) on the CPU, and this \
                  model runs without such (K-quants keep 15 bits)"
                     .to_owned(),

@@ -12,7 +12,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::ModelConfig;
-use super::gguf::GgufFile;
+use super::gguf::{self, GgufFile};
 use super::kernel::PackedMatrix;
 use super::linear::{FusedLinear, Linear, Weight};
 use super::tensors::FolderTensors;
@@ -132,12 +132,19 @@ impl WeightSource {
         }
     }
 
-    /// The type that most of the weights are held in, as GGUF names it.
-    pub fn commonest_type(&self) -> String {
+    /// What the weights are held in: the mix that a GGUF file names of itself (`Q4_K_M`) where it has tensors of that type,
+    /// else the type of most of the weights, as GGUF names it.
+    pub fn quantisation(&self) -> String {
         match self {
             WeightSource::Gguf(file) => {
                 let infos = file.content.tensor_infos.iter();
-                commonest(infos.map(|(name, info)| (file.type_name(name, info), info.shape.elem_count())))
+                let sizes = infos.map(|(name, info)| (file.type_name(name, info), info.shape.elem_count()));
+                let sizes: Vec<_> = sizes.collect();
+                let named = file.integer("general.file_type").and_then(gguf::file_type_name);
+                let is_there = |mix: &&str| sizes.iter().any(|(name, _)| gguf::is_mix_of(mix, name));
+                named
+                    .filter(is_there)
+                    .map_or_else(|| commonest(sizes.iter().cloned()), str::to_owned)
             }
             WeightSource::Safetensors(files) => {
                 let tensors = files.tensors();

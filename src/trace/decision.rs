@@ -83,10 +83,10 @@ impl Decision {
         })
     }
 
-    /// Entropy of the distribution in bits, 0 to log2(3).
+    /// Entropy of the distribution in nats, 0 to ln 3.
     pub fn entropy(&self) -> Option<f32> {
         self.probs
-            .map(|p| -p.into_iter().filter(|&x| x > 0.0).map(|x| x * x.log2()).sum::<f32>())
+            .map(|p| -p.into_iter().filter(|&x| x > 0.0).map(|x| x * x.ln()).sum::<f32>())
     }
 }
 

@@ -19,7 +19,8 @@ pub struct ModelInfo {
     pub vocab_size: usize,
     /// Greatest number of positions.
     pub context: usize,
-    /// The commonest tensor type, as GGUF names it: `Q4_1`, `F16`.
+    /// What the weights are held in: the mix that a GGUF file names of itself, `Q4_K_M`, else the commonest tensor type, as
+    /// GGUF names it: `Q4_1`, `F16`.
     pub quantisation: String,
     /// Of a model whose layers are executions of fewer ones; absent elsewhere.
     #[serde(default, rename = "loop", skip_serializing_if = "Option::is_none")]
@@ -42,11 +43,27 @@ pub enum Arithmetic {
     Usual,
     /// To eight bits.
     EightBits,
+    /// To eight bits where weights are in blocks of 32, as usual before the others.
+    EightBitsInPart,
     /// f32 throughout.
     Exact,
 }
 
 impl Arithmetic {
+    /// Of products whose activations are rounded to eight bits or not.
+    pub fn of_rounded(products: impl Iterator<Item = bool>) -> Arithmetic {
+        let (mut any, mut all) = (false, true);
+        for is_rounded in products {
+            any |= is_rounded;
+            all &= is_rounded;
+        }
+        match (any, all) {
+            (false, _) => Arithmetic::Usual,
+            (true, true) => Arithmetic::EightBits,
+            (true, false) => Arithmetic::EightBitsInPart,
+        }
+    }
+
     fn is_usual(&self) -> bool {
         *self == Arithmetic::Usual
     }
@@ -70,6 +87,7 @@ impl ModelInfo {
         title += match self.arithmetic {
             Arithmetic::Usual => "",
             Arithmetic::EightBits => ", 8-bit activations",
+            Arithmetic::EightBitsInPart => ", 8-bit activations in part",
             Arithmetic::Exact => ", exact",
         };
         if let Some(bits) = self.kv_bits {
@@ -135,6 +153,26 @@ impl Loop {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn eight_bits_in_part_are_called_so() {
+        let title = |products: &[bool]| {
+            let arithmetic = Arithmetic::of_rounded(products.iter().copied());
+            let name = "m".to_owned();
+            let model = ModelInfo {
+                name,
+                arithmetic,
+                ..ModelInfo::default()
+            };
+            model.title()
+        };
+        assert_eq!(title(&[true, true]), "m, 8-bit activations");
+        assert_eq!(title(&[false, true, true]), "m, 8-bit activations in part");
+        assert_eq!(title(&[true, false]), "m, 8-bit activations in part");
+        assert_eq!([title(&[false]), title(&[])], ["m", "m"]);
+        let written = serde_json::to_string(&Arithmetic::EightBitsInPart).unwrap();
+        assert_eq!(written, "\"eight-bits-in-part\"");
+    }
 
     #[test]
     fn executions_count_through_the_iterations() {

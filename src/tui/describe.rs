@@ -24,7 +24,7 @@ pub fn cell(app: &App) -> Option<String> {
     let place = run.place(token);
     let text = quoted(text);
     let what = match run.decision(layer, token) {
-        Some(decision) => outcome(&decision),
+        Some(decision) => outcome(run, &decision, token),
         None => "not reached yet".to_owned(),
     };
     let lens = if app.ui.map.lens { lens(app) } else { String::new() };
@@ -51,21 +51,31 @@ fn lens(app: &App) -> String {
     }
 }
 
-fn outcome(decision: &Decision) -> String {
+/// Who decided where no router did, as it follows on what was done.
+pub fn unrouted(run: &Run, token: usize) -> &'static str {
+    match run.settings().program {
+        Some(_) => " by the fixed program",
+        None if run.trace.header.routers.is_none() => ": the run has no routers",
+        None if token < run.prompt_len() => ": no router is asked at the prompt, they decide at the answer",
+        None => ": no router was asked",
+    }
+}
+
+fn outcome(run: &Run, decision: &Decision, token: usize) -> String {
     let did = match decision.action {
         Action::Skip => "skipped",
         Action::Execute => "executed once",
         Action::Repeat => "executed twice",
     };
     let by = match decision.by {
-        DecidedBy::Program => "the fixed program",
-        DecidedBy::Router => "the router",
-        DecidedBy::Predictor => "the predictor",
-        DecidedBy::Dial => "the dial",
-        DecidedBy::Budget => "the budget",
-        DecidedBy::Pin => "your pin",
+        DecidedBy::Program => unrouted(run, token),
+        DecidedBy::Router => " by the router",
+        DecidedBy::Predictor => " by the predictor",
+        DecidedBy::Dial => " by the dial",
+        DecidedBy::Budget => " by the budget",
+        DecidedBy::Pin => " by your pin",
     };
-    let mut out = format!("{did} by {by}");
+    let mut out = format!("{did}{by}");
     if let Some([skip, execute, repeat]) = decision.probs {
         out += &format!("; router: skip {skip:.2}, execute {execute:.2}, repeat {repeat:.2}");
     }

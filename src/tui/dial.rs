@@ -62,11 +62,12 @@ pub fn is_alone(settings: &Settings) -> bool {
     settings.budget.is_none() && settings.pins.is_empty() && settings.excluded_experts.is_empty()
 }
 
-/// What is expected of a position of the dial.
+/// What is expected of a position of the dial. Agreement is of the likeliest next tokens of the routed and of the
+/// unmodified model where both read one given text: of two answers that they write it says nothing.
 pub fn words(calibration: &Calibration, dial: f64) -> String {
     match calibration.expected(dial) {
         Some(point) => format!(
-            "expected {:.1} layers, {} same token, KL {:.2}",
+            "expected {:.1} layers, {} of next tokens agree on the same text, KL {:.2}",
             point.depth,
             percent(point.agreement),
             point.kl
@@ -79,7 +80,7 @@ pub fn words(calibration: &Calibration, dial: f64) -> String {
 pub fn short(calibration: &Calibration, dial: f64) -> String {
     match calibration.expected(dial) {
         Some(CalibrationPoint { depth, agreement, .. }) => {
-            format!("{depth:.1} layers, {} same", percent(agreement))
+            format!("{depth:.1} layers, {} agree", percent(agreement))
         }
         None => "not measured".to_owned(),
     }
@@ -326,8 +327,11 @@ mod tests {
         assert!(step(&table, 0.5, true).is_err() && step(&table, -1.0, false).is_err());
         assert_eq!(words(&table, 0.5), "nothing was measured here");
         assert_eq!(short(&table, 0.5), "not measured");
-        assert_eq!(words(&table, -0.5), "expected 26.1 layers, 79 % same token, KL 0.17");
-        assert_eq!(short(&table, -0.5), "26.1 layers, 79 % same");
+        assert_eq!(
+            words(&table, -0.5),
+            "expected 26.1 layers, 79 % of next tokens agree on the same text, KL 0.17"
+        );
+        assert_eq!(short(&table, -0.5), "26.1 layers, 79 % agree");
     }
 
     #[test]

@@ -115,9 +115,9 @@ impl Grid {
             false => app.ui.map.zoom.unwrap_or(widest.unwrap_or(1) as u16).clamp(1, 3),
         };
 
-        // A lens has words in its cells, which need a line each.
+        // A lens has words in its cells, which need a line each; so have the signs for a screen reader.
         let lines = |stacked: usize| layers.div_ceil(stacked).min(usize::from(u16::MAX)) as u16;
-        let stacked = match lines(1).saturating_add(BARS) > area.height && !lens {
+        let stacked = match lines(1).saturating_add(BARS) > area.height && !lens && !app.ui.screen_reader {
             true => 2,
             false => 1,
         };

@@ -245,7 +245,7 @@ mod tests {
         }
         assert!(has(&Target::Prompt("Why is the sky blue?".into())) && has(&Target::Recording(0)));
         let own = palette.entries.iter().find(|e| e.name == "earlier prompt").unwrap();
-        assert_eq!(own.text, "my␊prompt ␛[2J");
+        assert_eq!(own.text, "my⏎prompt ␛[2J");
     }
 
     #[test]

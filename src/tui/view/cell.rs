@@ -1,7 +1,8 @@
 //! What one cell of the map looks like. Skips are the figure: a layer that was executed is a quiet filled cell, a
 //! skipped one a hole in the field with a dot, a repeated one bright. Every state has a glyph of its own, so that
 //! colours may be missing: `·` skipped, `▓` run once, `█` run twice, capital letters are pins, small letters pins that
-//! wait for the next run, a cell with a corner missing means that the token's own router disagrees.
+//! wait for the next run, a cell with a corner missing means that the token's own router disagrees. For a screen reader
+//! a cell is a letter or a digit: how often the layer ran.
 
 use ratatui::style::{Color, Modifier, Style};
 
@@ -11,7 +12,7 @@ use super::super::run::Run;
 use super::super::theme::{Role, Theme};
 use super::super::ui::MapMode;
 use crate::program::Action;
-use crate::trace::{DecidedBy, Decision, NEUTRAL_DIAL};
+use crate::trace::{DecidedBy, Decision, NEUTRAL_DIAL, Scope};
 
 /// The role of an action.
 pub(super) fn role(action: Action) -> Role {
@@ -22,12 +23,28 @@ pub(super) fn role(action: Action) -> Role {
     }
 }
 
-/// How an action is drawn: the fuller, the more is executed.
-pub(super) fn glyph(action: Action) -> char {
+/// How an action is drawn: the fuller, the more is executed. For a screen reader the number of executions.
+pub(super) fn glyph(app: &App, action: Action) -> char {
+    match action {
+        _ if app.ui.screen_reader => digit(action),
+        _ => block(action),
+    }
+}
+
+/// [`glyph`] on a screen that is looked at.
+pub(super) fn block(action: Action) -> char {
     match action {
         Action::Skip => '·',
         Action::Execute => '▓',
         Action::Repeat => '█',
+    }
+}
+
+fn digit(action: Action) -> char {
+    match action {
+        Action::Skip => '0',
+        Action::Execute => '1',
+        Action::Repeat => '2',
     }
 }
 
@@ -90,12 +107,17 @@ impl Look {
 /// The cell of `layer` at `token`.
 pub(super) fn look(app: &App, run: &Run, layer: usize, token: usize) -> Look {
     let decision = run.decision(layer, token);
-    decision.map_or(Look::NONE, |decision| look_of(app, &decision, layer, token))
+    decision.map_or(Look::NONE, |decision| look_of(app, run, &decision, layer, token))
 }
 
 /// As [`look`], of a cell whose decision is known.
-pub(super) fn look_of(app: &App, decision: &Decision, layer: usize, token: usize) -> Look {
-    let cell = settled(&app.ui.theme, app.ui.map.mode, decision);
+pub(super) fn look_of(app: &App, run: &Run, decision: &Decision, layer: usize, token: usize) -> Look {
+    let cell = settled(app, run, decision);
+    let cell = if app.ui.screen_reader {
+        read_out(cell, decision)
+    } else {
+        cell
+    };
     match app.pin_change(layer, token) {
         Some(change) => Look {
             glyph: pending(change, decision.action),
@@ -124,7 +146,22 @@ pub(super) fn waiting(theme: &Theme) -> Style {
     theme.style(Role::Pin).add_modifier(Modifier::ITALIC)
 }
 
-fn settled(theme: &Theme, mode: MapMode, decision: &Decision) -> Look {
+/// A cell for a screen reader: one letter or digit, whatever its width. That the router disagrees is in the words of the
+/// cell that is selected.
+fn read_out(cell: Look, decision: &Decision) -> Look {
+    let glyph = match cell.glyph.is_alphanumeric() || cell.glyph == '-' {
+        true => cell.glyph,
+        false => digit(decision.action),
+    };
+    Look {
+        glyph,
+        field: ' ',
+        ..cell
+    }
+}
+
+fn settled(app: &App, run: &Run, decision: &Decision) -> Look {
+    let (theme, mode) = (&app.ui.theme, app.ui.map.mode);
     let action = decision.action;
     let confidence = decision.confidence().unwrap_or(1.0);
     let by = match decision.by {
@@ -138,8 +175,8 @@ fn settled(theme: &Theme, mode: MapMode, decision: &Decision) -> Look {
     };
     let (field, field_style) = match action {
         Action::Skip => (' ', Style { bg: None, ..strong }),
-        Action::Execute => (glyph(action), theme.fill(by.unwrap_or(Role::Execute), confidence)),
-        Action::Repeat => (glyph(action), strong),
+        Action::Execute => (block(action), theme.fill(by.unwrap_or(Role::Execute), confidence)),
+        Action::Repeat => (block(action), strong),
     };
     // Signs on a bright field are dark.
     let sign = |style: Style| match action {
@@ -161,10 +198,10 @@ fn settled(theme: &Theme, mode: MapMode, decision: &Decision) -> Look {
             };
             (disagreeing(action), style)
         }
-        MapMode::Decisions if action == Action::Skip => (glyph(action), field_style),
+        MapMode::Decisions if action == Action::Skip => (block(action), field_style),
         MapMode::Decisions => (field, field_style),
         MapMode::Confidence => (decile(decision), sign(theme.style(role(action)))),
-        MapMode::DecidedBy => (who(decision.by), sign(theme.style(by.unwrap_or(role(action))))),
+        MapMode::DecidedBy => (who(run, decision.by), sign(theme.style(by.unwrap_or(role(action))))),
     };
     Look {
         glyph,
@@ -180,9 +217,11 @@ fn decile(decision: &Decision) -> char {
     tenths.and_then(|t| char::from_digit(t, 10)).unwrap_or('-')
 }
 
-fn who(by: DecidedBy) -> char {
+/// Who decided, in a letter: `n` where no router was asked and no program was set.
+fn who(run: &Run, by: DecidedBy) -> char {
     match by {
-        DecidedBy::Program => '·',
+        DecidedBy::Program if run.settings().program.is_some() => 'f',
+        DecidedBy::Program => 'n',
         DecidedBy::Router => 'r',
         DecidedBy::Predictor => 'p',
         DecidedBy::Dial => 'd',
@@ -191,55 +230,115 @@ fn who(by: DecidedBy) -> char {
     }
 }
 
-/// Glyph, style and meaning of what the map shows in its present mode.
-pub(super) fn legend(app: &App) -> Vec<(String, Style, &'static str)> {
-    if app.ui.map.lens {
-        return super::lens::legend(app);
-    }
-    let theme = &app.ui.theme;
-    let action = |a| match a {
-        Action::Execute => (glyph(a).to_string(), theme.fill(Role::Execute, 1.0)),
-        a => (glyph(a).to_string(), theme.confidence(role(a), 1.0)),
-    };
-    let entry = |(glyph, style): (String, Style), meaning| (glyph, style, meaning);
-    let by = |by, role, meaning| (who(by).to_string(), theme.style(role), meaning);
+/// A glyph, how it looks, and what it means.
+type Entry = (String, Style, &'static str);
+
+/// Glyph, style and meaning of what the map shows in its present mode; `stacked` where a line of it is two layers.
+pub(super) fn legend(app: &App, stacked: bool) -> Vec<Entry> {
     match app.ui.map.mode {
+        _ if app.ui.map.lens => super::lens::legend(app),
         MapMode::Decisions => {
-            let mut entries = vec![
-                entry(action(Action::Skip), "skipped"),
-                entry(action(Action::Execute), "once"),
-                entry(action(Action::Repeat), "twice"),
-                ("SER".to_owned(), theme.style(Role::Pin), "pin"),
-                ("ser".to_owned(), waiting(theme), "waiting pin"),
-                (":▙▛".to_owned(), theme.style(Role::Disagree), "router disagrees"),
-            ];
-            // Only where they decided something there is something to tell apart.
-            let settings = app.shown.as_ref().map(Run::settings);
-            if settings.is_some_and(|s| s.dial != NEUTRAL_DIAL) {
-                entries.push(("▓".to_owned(), theme.fill(Role::Dial, 1.0), "dial"));
-            }
-            if settings.is_some_and(|s| s.budget.is_some()) {
-                entries.push(("▓".to_owned(), theme.fill(Role::Budget, 1.0), "budget"));
-            }
-            entries
+            let actions = if stacked { of_two_layers(app) } else { of_a_layer(app) };
+            actions.into_iter().chain(overruled(app)).collect()
         }
-        MapMode::Confidence => vec![
-            (
-                "3-9".to_owned(),
-                theme.style(Role::Text),
-                "the router's confidence in tenths",
-            ),
-            ("-".to_owned(), theme.style(Role::Muted), "no router asked"),
-        ],
-        MapMode::DecidedBy => vec![
-            by(DecidedBy::Program, Role::Text, "fixed program"),
-            match app.shown.as_ref().is_some_and(|run| !run.candidates().is_empty()) {
-                true => by(DecidedBy::Predictor, Role::Text, "predictor"),
-                false => by(DecidedBy::Router, Role::Text, "router"),
-            },
-            by(DecidedBy::Dial, Role::Dial, "dial"),
-            by(DecidedBy::Budget, Role::Budget, "budget"),
-            by(DecidedBy::Pin, Role::Pin, "pin"),
-        ],
+        MapMode::Confidence => {
+            let theme = &app.ui.theme;
+            vec![
+                (
+                    "3-9".to_owned(),
+                    theme.style(Role::Text),
+                    "the router's confidence in tenths",
+                ),
+                ("-".to_owned(), theme.style(Role::Muted), "no router asked"),
+            ]
+        }
+        MapMode::DecidedBy => deciders(app),
     }
+}
+
+fn action_entry(app: &App, action: Action, meaning: &'static str) -> Entry {
+    let style = match action {
+        Action::Execute => app.ui.theme.fill(Role::Execute, 1.0),
+        action => app.ui.theme.confidence(role(action), 1.0),
+    };
+    (glyph(app, action).to_string(), style, meaning)
+}
+
+/// What a cell of one layer means.
+fn of_a_layer(app: &App) -> Vec<Entry> {
+    let theme = &app.ui.theme;
+    let mut entries = vec![
+        action_entry(app, Action::Skip, "skipped"),
+        action_entry(app, Action::Execute, "once"),
+        action_entry(app, Action::Repeat, "twice"),
+        ("SER".to_owned(), theme.style(Role::Pin), "pin"),
+        ("ser".to_owned(), waiting(theme), "waiting pin"),
+    ];
+    if !app.ui.screen_reader {
+        entries.push((":▙▛".to_owned(), theme.style(Role::Disagree), "router disagrees"));
+    }
+    entries
+}
+
+/// What a cell of two layers means; of the rarer signs only those that this run can have, for lack of room.
+fn of_two_layers(app: &App) -> Vec<Entry> {
+    let theme = &app.ui.theme;
+    let ran = glyph_style(theme, Action::Execute);
+    let mut entries = vec![
+        ("▀".to_owned(), ran, "lower skipped"),
+        ("▄".to_owned(), ran, "upper skipped"),
+        action_entry(app, Action::Skip, "both"),
+        action_entry(app, Action::Execute, "once"),
+    ];
+    let Some(run) = &app.shown else { return entries };
+    if run.share_of(Action::Repeat) > 0.0 {
+        entries.push(action_entry(app, Action::Repeat, "twice"));
+        entries.push(("2".to_owned(), theme.confidence(Role::Repeat, 1.0), "one twice"));
+    }
+    if !run.settings().pins.is_empty() {
+        entries.push(("SER".to_owned(), theme.style(Role::Pin), "pin"));
+    }
+    if app.settled().pins != app.next_settings().pins {
+        entries.push(("ser".to_owned(), waiting(theme), "waiting pin"));
+    }
+    if run.trace.header.routers.is_some() && run.settings().scope == Scope::Prompt {
+        entries.push(("▙▛▌".to_owned(), theme.style(Role::Disagree), "router disagrees"));
+    }
+    entries
+}
+
+/// Whose decisions have a colour of their own, where they decided something.
+fn overruled(app: &App) -> Vec<Entry> {
+    let theme = &app.ui.theme;
+    let settings = app.shown.as_ref().map(Run::settings);
+    let mut entries = Vec::new();
+    // Without blocks there are no colours to tell apart.
+    let Some(settings) = settings.filter(|_| !app.ui.screen_reader) else {
+        return entries;
+    };
+    if settings.dial != NEUTRAL_DIAL {
+        entries.push(("▓".to_owned(), theme.fill(Role::Dial, 1.0), "dial"));
+    }
+    if settings.budget.is_some() {
+        entries.push(("▓".to_owned(), theme.fill(Role::Budget, 1.0), "budget"));
+    }
+    entries
+}
+
+fn deciders(app: &App) -> Vec<Entry> {
+    let Some(run) = &app.shown else { return Vec::new() };
+    let by = |by, role, meaning| (who(run, by).to_string(), app.ui.theme.style(role), meaning);
+    vec![
+        match run.settings().program.is_some() {
+            true => by(DecidedBy::Program, Role::Text, "fixed program"),
+            false => by(DecidedBy::Program, Role::Text, "no router asked"),
+        },
+        match run.candidates().is_empty() {
+            true => by(DecidedBy::Router, Role::Text, "router"),
+            false => by(DecidedBy::Predictor, Role::Text, "predictor"),
+        },
+        by(DecidedBy::Dial, Role::Dial, "dial"),
+        by(DecidedBy::Budget, Role::Budget, "budget"),
+        by(DecidedBy::Pin, Role::Pin, "pin"),
+    ]
 }

@@ -314,7 +314,7 @@ fn changes(app: &App, runs: [&Run; 2], comparison: &Comparison, width: u16) -> V
         let piece = move |l| {
             let action = action(l);
             (
-                cell::glyph(action).to_string(),
+                cell::glyph(app, action).to_string(),
                 cell::glyph_style(&app.ui.theme, action),
             )
         };

@@ -7,6 +7,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::super::action::UiAction;
 use super::super::app::App;
+use super::super::describe;
 use super::super::dial;
 use super::super::layout;
 use super::super::next_run;
@@ -15,7 +16,7 @@ use super::super::run::Run;
 use super::super::theme::Role;
 use super::super::ui::Focus;
 use super::super::widgets::bar;
-use super::super::widgets::flow::{flow, wrap};
+use super::super::widgets::flow::{Glyph, flow};
 use super::map::quoted;
 use super::{cell, pane, put};
 use crate::program::{Action, Damping};
@@ -26,8 +27,6 @@ use crate::trace::{DecidedBy, Decision, NEUTRAL_DIAL, Scope};
 /// Columns before and after a probability's bar.
 const NAME: u16 = 9;
 const NUMBER: u16 = 6;
-
-const PROGRAM: &str = "program ";
 
 /// A text and how it looks.
 type Piece = (String, Style);
@@ -50,31 +49,56 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     );
     pane::frame(app, area, focused, &title, &run.place(cursor.token), buffer);
     let area = layout::inner(area);
-    let mut y = line(buffer, area, 0, &outcome(app, run, &decision));
-    if app.ui.map.lens {
-        for (text, role) in super::lens::facts(app, area.width) {
-            y = line(buffer, area, y, &[(text, app.ui.theme.style(role))]);
-        }
+    let mut rows = vec![outcome(app, run, &decision)];
+    match app.ui.map.lens {
+        true => rows.extend(
+            super::lens::facts(app, area.width)
+                .into_iter()
+                .map(|(text, role)| vec![(text, app.ui.theme.style(role))]),
+        ),
+        false => rows.extend(probabilities(app, run, &decision, area.width)),
+    }
+    rows.extend(facts(app, run, &decision, area.width));
+    rows.push(program(app, run));
+    rows.push(Vec::new());
+    rows.extend(overview(app, run));
+    let rows: Vec<_> = rows.into_iter().flat_map(|row| wrapped(row, area.width)).collect();
+    lines(app, &rows, area, buffer);
+}
+
+/// Draws rows of pieces; where there is no room for all, the last line says how many are missing.
+fn lines(app: &App, rows: &[Vec<Piece>], area: Rect, buffer: &mut Buffer) {
+    let height = usize::from(area.height);
+    let shown = if rows.len() > height {
+        height.saturating_sub(1)
     } else {
-        y = probabilities(app, &decision, area, y, buffer);
+        rows.len()
+    };
+    for (y, row) in (0..area.height).zip(&rows[..shown]) {
+        let mut x = 0;
+        for (text, style) in row {
+            x += put(buffer, area, x, y, text, *style);
+        }
     }
-    for pieces in facts(app, run, &decision, area.width) {
-        y = line(buffer, area, y, &pieces);
+    if shown < rows.len() {
+        let more = format!("… {} more lines in a taller pane", rows.len() - shown);
+        put(buffer, area, 0, shown as u16, &more, app.ui.theme.style(Role::Muted));
     }
-    y = program(app, run, area, y, buffer);
-    overview(app, run, area, y + 1, buffer);
 }
 
-/// Draws pieces in a row; the next row.
-fn line(buffer: &mut Buffer, area: Rect, y: u16, pieces: &[Piece]) -> u16 {
-    let mut x = 0;
-    for (text, style) in pieces {
-        x += put(buffer, area, x, y, text, *style);
+/// A row on as many lines as it takes.
+fn wrapped(row: Vec<Piece>, width: u16) -> Vec<Vec<Piece>> {
+    let used: usize = row.iter().map(|(text, _)| text.as_str().width()).sum();
+    if used <= usize::from(width) {
+        return vec![row];
     }
-    y + 1
+    let pieces = row.iter().enumerate().map(|(at, (text, _))| (at, text.as_str()));
+    let piece = |glyph: &Glyph| (glyph.text.as_ref().to_owned(), row[glyph.key].1);
+    let lines = flow(pieces, width, None);
+    lines.iter().map(|line| line.iter().map(piece).collect()).collect()
 }
 
-/// `▓ executed by the router`.
+/// `▓ executed by the router`, or why no router decided.
 fn outcome(app: &App, run: &Run, decision: &Decision) -> Vec<Piece> {
     let theme = &app.ui.theme;
     let did = match decision.action {
@@ -83,32 +107,31 @@ fn outcome(app: &App, run: &Run, decision: &Decision) -> Vec<Piece> {
         Action::Repeat => "repeated",
     };
     let (by, role) = match decision.by {
-        DecidedBy::Program => ("by the fixed program", Role::Text),
-        DecidedBy::Router => ("by the router", Role::Text),
-        DecidedBy::Predictor => ("by the predictor", Role::Text),
-        DecidedBy::Dial => ("by the dial", Role::Dial),
-        DecidedBy::Budget => ("by the budget", Role::Budget),
-        DecidedBy::Pin => ("by your pin", Role::Pin),
+        DecidedBy::Program => (describe::unrouted(run, app.ui.cursor.token), Role::Text),
+        DecidedBy::Router => (" by the router", Role::Text),
+        DecidedBy::Predictor => (" by the predictor", Role::Text),
+        DecidedBy::Dial => (" by the dial", Role::Dial),
+        DecidedBy::Budget => (" by the budget", Role::Budget),
+        DecidedBy::Pin => (" by your pin", Role::Pin),
     };
     let action = theme.confidence(cell::role(decision.action), 1.0);
     let damped = match run.damping(app.ui.cursor.layer, app.ui.cursor.token) {
         Damping::NONE => String::new(),
-        damping => format!("damped by {damping}, "),
+        damping => format!(" damped by {damping},"),
     };
     vec![
-        (format!("{} {did} {damped}", cell::glyph(decision.action)), action),
+        (format!("{} {did}{damped}", cell::glyph(app, decision.action)), action),
         (by.to_owned(), theme.style(role)),
     ]
 }
 
 /// No router was asked; where the run had none at all, what can be done about it.
-fn unasked(app: &App, area: Rect, y: u16, buffer: &mut Buffer) -> u16 {
-    let has_routers = app.shown.as_ref().is_some_and(|run| run.trace.header.routers.is_some());
+fn unasked(app: &App, run: &Run) -> Vec<Piece> {
     let key = |action| {
         let keys = app.ui.keymap.keys_for(action, Focus::Map.context());
         keys.into_iter().next().unwrap_or_else(|| "-".to_owned())
     };
-    let text = match has_routers {
+    let text = match run.trace.header.routers.is_some() {
         true => "no router was asked here".to_owned(),
         false => format!(
             "no router was asked: the run had none. {} trains some, {} chooses others; by hand: {} skips this layer, {} \
@@ -121,32 +144,32 @@ fn unasked(app: &App, area: Rect, y: u16, buffer: &mut Buffer) -> u16 {
             key(UiAction::Search)
         ),
     };
-    let lines = wrap(&text, area.width);
-    for (row, line) in (y..).zip(&lines) {
-        put(buffer, area, 0, row, line, app.ui.theme.style(Role::Muted));
-    }
-    y + lines.len() as u16
+    vec![(text, app.ui.theme.style(Role::Muted))]
 }
 
 /// A bar for each action, the largest probability full.
-fn probabilities(app: &App, decision: &Decision, area: Rect, y: u16, buffer: &mut Buffer) -> u16 {
+fn probabilities(app: &App, run: &Run, decision: &Decision, width: u16) -> Vec<Vec<Piece>> {
     let theme = &app.ui.theme;
     let Some(probs) = decision.probs else {
-        return unasked(app, area, y, buffer);
+        return vec![unasked(app, run)];
     };
-    let width = area.width.saturating_sub(NAME + NUMBER);
-    for action in Action::ALL {
-        let row = y + action.executions() as u16;
+    let room = usize::from(width.saturating_sub(NAME + NUMBER));
+    let row = |action: Action| {
         let p = probs[action.executions()];
         let chosen = action == decision.action;
         let name = theme.style(if chosen { Role::Text } else { Role::Muted });
         let mark = if chosen { "▸" } else { " " };
-        put(buffer, area, 0, row, &format!("{mark}{action}"), name);
-        let fill = bar::horizontal(f64::from(p), usize::from(width));
-        put(buffer, area, NAME, row, &fill, theme.style(cell::role(action)));
-        put(buffer, area, NAME + width, row, &format!("{p:6.3}"), name);
-    }
-    y + 3
+        let fill = bar::horizontal(f64::from(p), room);
+        vec![
+            (
+                format!("{:<w$}", format!("{mark}{action}"), w = usize::from(NAME)),
+                name,
+            ),
+            (format!("{fill:<room$}"), theme.style(cell::role(action))),
+            (format!("{p:6.3}"), name),
+        ]
+    };
+    Action::ALL.map(row).into()
 }
 
 fn facts(app: &App, run: &Run, decision: &Decision, width: u16) -> Vec<Vec<Piece>> {
@@ -156,7 +179,7 @@ fn facts(app: &App, run: &Run, decision: &Decision, width: u16) -> Vec<Vec<Piece
     let mut rows = Vec::new();
     if let (Some(margin), Some(entropy)) = (decision.margin(), decision.entropy()) {
         let mut row = pair("margin", format!("{margin:.3}  "));
-        row.extend(pair("entropy", format!("{:.2} bit", entropy.abs())));
+        row.extend(pair("router entropy", format!("{:.2} nats", entropy.abs())));
         rows.push(row);
     }
     rows.extend(shadow(app, run, decision));
@@ -217,8 +240,8 @@ pub(super) fn layer_range(start: usize, length: usize) -> String {
     }
 }
 
-/// The token's program, on as many lines as it takes; the next row.
-fn program(app: &App, run: &Run, area: Rect, mut y: u16, buffer: &mut Buffer) -> u16 {
+/// The token's program.
+fn program(app: &App, run: &Run) -> Vec<Piece> {
     let (program, remark) = match run.step(app.ui.cursor.token) {
         Some(step) => (&step.program, ""),
         None => (&run.trace.header.program, " · shared by all prompt tokens"),
@@ -227,17 +250,12 @@ fn program(app: &App, run: &Run, area: Rect, mut y: u16, buffer: &mut Buffer) ->
         true => "empty".to_owned(),
         false => program.to_string(),
     };
-    let text = format!("{PROGRAM}{program}{remark}");
-    for row in flow([(0, text.as_str())].into_iter(), area.width, None) {
-        let mut x = 0;
-        for glyph in &row {
-            let value = (PROGRAM.len()..text.len() - remark.len()).contains(&glyph.at);
-            let role = if value { Role::Text } else { Role::Muted };
-            x += put(buffer, area, x, y, &glyph.text, app.ui.theme.style(role));
-        }
-        y += 1;
-    }
-    y
+    let style = |role| app.ui.theme.style(role);
+    vec![
+        ("program ".to_owned(), style(Role::Muted)),
+        (program, style(Role::Text)),
+        (remark.to_owned(), style(Role::Muted)),
+    ]
 }
 
 /// What the router would have done here, where that is another question than what was done.
@@ -268,13 +286,14 @@ fn shadow(app: &App, run: &Run, decision: &Decision) -> Option<Vec<Piece>> {
 fn decides(run: &Run) -> String {
     match (run.settings().program.is_some(), run.leaves_prompt_whole()) {
         (true, _) => "none, a fixed program".to_owned(),
+        _ if run.trace.header.routers.is_none() => "none, no routers".to_owned(),
         (false, true) => "token, the prompt whole".to_owned(),
         (false, false) => run.settings().scope.to_string(),
     }
 }
 
-/// The run as a whole, where there is room.
-fn overview(app: &App, run: &Run, area: Rect, y: u16, buffer: &mut Buffer) {
+/// The run as a whole.
+fn overview(app: &App, run: &Run) -> Vec<Vec<Piece>> {
     let theme = &app.ui.theme;
     let (text, muted) = (theme.style(Role::Text), theme.style(Role::Muted));
     let pair = |name: &str, value: String| vec![(format!("{name:<14}"), muted), (value, text)];
@@ -324,7 +343,5 @@ fn overview(app: &App, run: &Run, area: Rect, y: u16, buffer: &mut Buffer) {
         let pins: Vec<String> = settings.pins.iter().map(ToString::to_string).collect();
         rows.push(pair("pins", pins.join(" ")));
     }
-    for (row, y) in rows.iter().zip(y..area.height) {
-        line(buffer, area, y, row);
-    }
+    rows
 }

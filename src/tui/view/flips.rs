@@ -115,7 +115,14 @@ fn draw_row(app: &App, run: &Run, row: &Flippable, i: usize, here: bool, area: R
             x += put(buffer, area, x, y, " → ", style(Role::Muted));
         }
         let look = app.ui.theme.confidence(cell::role(action), 1.0);
-        x += put(buffer, area, x, y, &format!("{} {action}", cell::glyph(action)), look);
+        x += put(
+            buffer,
+            area,
+            x,
+            y,
+            &format!("{} {action}", cell::glyph(app, action)),
+            look,
+        );
     }
     if i == 0 {
         put(buffer, area, x, y, "  here", style(Role::Muted));

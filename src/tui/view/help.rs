@@ -77,6 +77,12 @@ pub(in crate::tui) fn draw(app: &App, scroll: usize, body: Rect, buffer: &mut Bu
     }
 }
 
+/// Of a map with two layers a line, what its cells have that others have not.
+const HALVES: [(&str, &str); 2] = [
+    ("▀▄", "of a line's two layers the lower one skipped, the upper one"),
+    ("2", "of a line's two layers one ran twice"),
+];
+
 fn lines(app: &App, width: u16) -> Vec<Vec<Piece>> {
     let style = |role| app.ui.theme.style(role);
     let mut lines = vec![vec![("What am I seeing?".to_owned(), style(Role::Title))]];
@@ -87,16 +93,20 @@ fn lines(app: &App, width: u16) -> Vec<Vec<Piece>> {
         }
     }
     lines.push(Vec::new());
-    for (glyph, look, meaning) in cell::legend(app) {
+    for (glyph, look, meaning) in cell::legend(app, false) {
         lines.push(vec![
             (format!("  {glyph:<4}"), look),
             (meaning.to_owned(), style(Role::Text)),
         ]);
     }
-    lines.push(vec![
-        ("  ▀▄  ".to_owned(), cell::glyph_style(&app.ui.theme, Action::Execute)),
-        ("one of a line's two layers ran".to_owned(), style(Role::Text)),
-    ]);
+    if !app.ui.screen_reader {
+        let ran = cell::glyph_style(&app.ui.theme, Action::Execute);
+        lines.extend(
+            HALVES.map(|(glyphs, meaning)| {
+                vec![(format!("  {glyphs:<4}"), ran), (meaning.to_owned(), style(Role::Text))]
+            }),
+        );
+    }
     let mut group = "";
     for action in UiAction::ALL {
         let keys = keys(app, *action);

@@ -383,7 +383,7 @@ fn name(app: &App, stage: &Stage) -> Vec<Piece> {
     vec![
         (format!("{layer:>3} "), app.ui.theme.style(Role::Text)),
         (
-            cell::glyph(action).to_string(),
+            cell::glyph(app, action).to_string(),
             app.ui.theme.confidence(cell::role(action), 1.0),
         ),
         (format!("{again:<w$}", w = LAYER - 5), app.ui.theme.style(Role::Text)),

@@ -148,9 +148,9 @@ pub(super) fn cells(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
 fn unknown(app: &App, run: &Run, layer: usize, token: usize) -> String {
     let action = run.decision(layer, token).map(|decision| decision.action);
     match action {
-        Some(Action::Skip) => cell::glyph(Action::Skip).to_string(),
+        Some(Action::Skip) => cell::glyph(app, Action::Skip).to_string(),
         Some(_) if app.lens_waits().is_none() => "…".to_owned(),
-        Some(action) => cell::glyph(action).to_string(),
+        Some(action) => cell::glyph(app, action).to_string(),
         None => String::new(),
     }
 }

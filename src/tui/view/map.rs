@@ -133,7 +133,8 @@ fn sections(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
         label(first.x, end, &[&unfold, &shown, "answer"]);
     }
     if let Some(x) = grid.shares {
-        label(x, x + SHARES, &["share"]);
+        let name = if app.ui.screen_reader { "skipped" } else { "share" };
+        label(x, x + SHARES, &[name]);
     }
     let free = |x: &u16| buffer[(*x, y)].symbol() == " ";
     if let Some(x) = parts.and_then(|first| grid.x(n + first)).filter(free) {
@@ -242,11 +243,23 @@ fn shares(app: &App, run: &Run, grid: &Grid, buffer: &mut Buffer) {
         else {
             continue;
         };
-        let widths = bar::split(Run::shares(counts), usize::from(SHARES));
         let area = Rect::new(x, y, SHARES, 1);
+        if app.ui.screen_reader {
+            let share = 100.0 * Run::shares(counts)[Action::Skip.executions()];
+            put(
+                buffer,
+                area,
+                0,
+                0,
+                &format!("{share:>3.0} %"),
+                app.ui.theme.style(Role::Text),
+            );
+            continue;
+        }
+        let widths = bar::split(Run::shares(counts), usize::from(SHARES));
         let mut at = 0;
         for action in Action::ALL {
-            let text = cell::glyph(action).to_string().repeat(widths[action.executions()]);
+            let text = cell::glyph(app, action).to_string().repeat(widths[action.executions()]);
             at += put(buffer, area, at, 0, &text, cell::glyph_style(&app.ui.theme, action));
         }
     }

@@ -59,7 +59,7 @@ pub fn view(app: &App, frame: &mut Frame) {
     };
     let mut cursor = draw(app, &screen, area, buffer);
     if app.ui.screen_reader {
-        spoken::draw(app, &screen, buffer);
+        spoken::draw(app, screen.spoken, buffer);
         let words = screen.spoken.map(Rect::as_position);
         cursor = cursor.or(words);
     }
@@ -95,9 +95,11 @@ fn draw(app: &App, screen: &Screen, area: Rect, buffer: &mut Buffer) -> Option<P
     if let Some(pane) = screen.detail {
         detail::draw(app, pane, buffer);
     }
+    // A dialog leaves the words for screen readers free.
+    let above = screen.status.height + screen.spoken.map_or(0, |words| words.height);
     let body = Rect {
-        y: screen.status.bottom(),
-        height: area.height.saturating_sub(screen.status.height + screen.keys.height),
+        y: area.y + above,
+        height: area.height.saturating_sub(above + screen.keys.height),
         ..area
     };
     let Some(overlay) = &app.ui.overlay else { return cursor };
@@ -142,3 +144,6 @@ fn put(buffer: &mut Buffer, area: Rect, x: u16, y: u16, text: &str, style: Style
     let (end, _) = buffer.set_stringn(area.x + x, area.y + y, text, usize::from(area.width - x), style);
     end - area.x - x
 }
+
+#[cfg(test)]
+mod tests;

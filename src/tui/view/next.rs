@@ -122,7 +122,14 @@ fn both_ways(app: &App, dialog: &NextDialog, intervention: &Intervention, area: 
     );
     let mut action = |x: u16, action: Action| {
         let look = app.ui.theme.confidence(cell::role(action), 1.0);
-        put(buffer, area, x, 3, &format!("{} {action}", cell::glyph(action)), look);
+        put(
+            buffer,
+            area,
+            x,
+            3,
+            &format!("{} {action}", cell::glyph(app, action)),
+            look,
+        );
     };
     action(NAME, flip.from);
     action(right, dialog.action);

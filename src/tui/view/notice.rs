@@ -4,9 +4,12 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::widgets::{Clear, Widget};
+use unicode_width::UnicodeWidthStr;
 
 use super::super::action::UiAction;
 use super::super::app::{App, ModelState};
+use super::super::grid::Grid;
+use super::super::layout::Screen;
 use super::super::theme::Role;
 use super::super::ui::{Level, MapMode};
 use super::super::update::requests::PROBLEM;
@@ -17,7 +20,7 @@ use super::{cell, put};
 /// A terminal lower than this has no legend.
 const LEGEND_FROM: u16 = 16;
 
-/// Most lines of a message.
+/// Most lines of a message, so that what is to be done is read too.
 const MESSAGE_LINES: usize = 3;
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -53,7 +56,7 @@ fn message(app: &App, width: u16) -> Option<(&'static str, Vec<String>, Role)> {
     let notice = app.ui.notice.as_ref()?;
     let dismiss = app.ui.keymap.keys_for(UiAction::Dismiss, app.ui.focus.context());
     Some(match notice.level {
-        Level::Info => ("›", wrap(&notice.text, width, 1), Role::Accent),
+        Level::Info => ("›", wrap(&notice.text, width, MESSAGE_LINES), Role::Accent),
         Level::Error => {
             let key = dismiss
                 .first()
@@ -170,6 +173,14 @@ fn progress(bytes: Option<(u64, Option<u64>)>, cells: usize) -> String {
     }
 }
 
+/// Whether a line of the map on the screen is two layers.
+fn is_stacked(app: &App) -> bool {
+    let pane = Screen::new(app, app.ui.area).and_then(|screen| screen.map);
+    let run = app.shown.as_ref().filter(|_| !app.ui.map.shows_tape());
+    run.zip(pane)
+        .is_some_and(|(run, pane)| Grid::new(app, run, pane).stacked > 1)
+}
+
 /// What the map's glyphs mean, as many as there is room for.
 fn legend(app: &App, width: u16) -> Vec<(String, Style)> {
     let muted = app.ui.theme.style(Role::Muted);
@@ -181,12 +192,15 @@ fn legend(app: &App, width: u16) -> Vec<(String, Style)> {
         };
         parts.push((what.to_owned(), muted));
     }
-    for (i, (glyph, style, meaning)) in cell::legend(app).into_iter().enumerate() {
-        if i > 0 {
-            parts.push(("  ".to_owned(), muted));
+    let mut used: usize = 1 + parts.iter().map(|(text, _)| text.width()).sum::<usize>();
+    for (i, (glyph, style, meaning)) in cell::legend(app, is_stacked(app)).into_iter().enumerate() {
+        let (between, meaning) = (if i > 0 { "  " } else { "" }, format!(" {meaning}"));
+        used += between.width() + glyph.width() + meaning.width();
+        // An entry that is cut would mean something else.
+        if used > usize::from(width) {
+            break;
         }
-        parts.push((glyph, style));
-        parts.push((format!(" {meaning}"), muted));
+        parts.extend([(between.to_owned(), muted), (glyph, style), (meaning, muted)]);
     }
     if app.ui.map.mode == MapMode::Decisions && !app.ui.map.lens && width >= 160 {
         parts.push(("  ·  the brighter, the surer the router".to_owned(), muted));

@@ -9,7 +9,7 @@ use super::super::layout::{dialog as place, inner};
 use super::super::override_list::{EditPurpose, OverrideList, rows};
 use super::super::settings::rounded;
 use super::super::theme::Role;
-use super::super::widgets::flow::flow;
+use super::super::widgets::flow::wrap;
 use super::{line, pane, put};
 use crate::trace::overrides::Override;
 
@@ -34,14 +34,14 @@ fn text(app: &App, what: &Override) -> String {
 /// Draws the list; where the cursor is while something is typed.
 pub(in crate::tui) fn draw(app: &App, list: &OverrideList, body: Rect, buffer: &mut Buffer) -> Option<Position> {
     let rows = rows(&app.settings, &app.off);
-    let area = place(body, 78, rows.len().clamp(1, 40) as u16 + FOOT + 2);
+    let area = place(body, 78, rows.len().clamp(2, 40) as u16 + FOOT + 2);
     pane::dialog(app, area, "Overrides", "of the next run", buffer);
     let area = inner(area);
     let style = |role| app.ui.theme.style(role);
     let height = area.height.saturating_sub(FOOT).max(1);
     if rows.is_empty() {
         let none = "none: the routers decide. Pins, a program, a budget, a dial can be typed here";
-        put(buffer, area, 0, 0, none, style(Role::Muted));
+        text_at(app, none, Role::Muted, Rect { height, ..area }, buffer);
     }
     let top = (list.row + 1).saturating_sub(usize::from(height));
     for (y, (at, (what, on))) in (0..height).zip(rows.iter().enumerate().skip(top)) {
@@ -62,7 +62,7 @@ pub(in crate::tui) fn draw(app: &App, list: &OverrideList, body: Rect, buffer: &
     };
     let Some(edit) = &list.edit else {
         let hint = "what is off is kept, and can be switched on again; the next run has what is on";
-        put(buffer, foot, 0, 0, hint, style(Role::Muted));
+        text_at(app, hint, Role::Muted, foot, buffer);
         return None;
     };
     let typed = Rect {
@@ -74,12 +74,20 @@ pub(in crate::tui) fn draw(app: &App, list: &OverrideList, body: Rect, buffer: &
         Some(error) => (error.message.as_str(), Role::Error),
         None => (hint(&list.purpose), Role::Muted),
     };
-    let lines = flow([(0, text)].into_iter(), foot.width, None);
-    for (y, glyphs) in (1..foot.height).zip(&lines) {
-        let text: String = glyphs.iter().map(|g| g.text.as_ref()).collect();
-        put(buffer, foot, 0, y, &text, style(role));
-    }
+    let below = Rect {
+        y: foot.y + typed.height,
+        height: foot.height - typed.height,
+        ..foot
+    };
+    text_at(app, text, role, below, buffer);
     Some(cursor)
+}
+
+/// A text on as many lines as it takes and there are.
+fn text_at(app: &App, text: &str, role: Role, area: Rect, buffer: &mut Buffer) {
+    for (y, line) in (0..area.height).zip(wrap(text, area.width)) {
+        put(buffer, area, 0, y, &line, app.ui.theme.style(role));
+    }
 }
 
 /// What can be typed.

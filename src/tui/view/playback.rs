@@ -6,6 +6,7 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
+use unicode_width::UnicodeWidthStr;
 
 use super::super::action::UiAction;
 use super::super::app::App;
@@ -20,7 +21,7 @@ use super::{line, pane, put};
 pub(in crate::tui) fn draw(app: &App, row: Rect, buffer: &mut Buffer) {
     let style = |role| app.ui.theme.style(role);
     let Some(run) = app.shown.as_ref().filter(|run| run.is_partway() && !app.held) else {
-        put(buffer, row, 1, 0, &held(app), style(Role::Accent));
+        put(buffer, row, 1, 0, &held(app, row.width), style(Role::Accent));
         return;
     };
     let (shown, end) = (run.steps().len(), run.trace.steps.len());
@@ -44,15 +45,21 @@ fn position(run: &Run, shown: usize, end: usize) -> String {
     }
 }
 
-/// The run under way waits in the worker.
-fn held(app: &App) -> String {
+/// The run under way waits in the worker, and what can be done with it; shorter where there is less room.
+fn held(app: &App, width: u16) -> String {
     let key = |action| {
         let keys = app.ui.keymap.keys_for(action, "grid");
         keys.into_iter().next().unwrap_or_default()
     };
     let (step, go) = (key(UiAction::StepToken), key(UiAction::PlayPause));
     let tries = key(UiAction::Intervene);
-    format!("‖ held before the next token: {step} computes it, {tries} tries a layer there, {go} goes on")
+    let ways = [
+        format!("‖ held before the next token: {step} computes it, {tries} tries a layer there, {go} goes on"),
+        format!("‖ held: {step} one token, {tries} tries a layer, {go} goes on"),
+        format!("‖ held: {go} goes on"),
+    ];
+    let fits = |text: &&String| text.width() + 2 <= usize::from(width);
+    ways.iter().find(fits).unwrap_or(&ways[2]).clone()
 }
 
 /// The dialog that asks for a token; where its cursor is.

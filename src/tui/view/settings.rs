@@ -10,7 +10,7 @@ use super::super::line_edit::LineEdit;
 use super::super::overrides::dial_meaning;
 use super::super::settings::{SettingsDialog, SettingsField, is_set};
 use super::super::theme::Role;
-use super::super::widgets::flow::flow;
+use super::super::widgets::flow::{flow, wrap};
 use super::{line, pane, put};
 
 /// Column of the values.
@@ -29,7 +29,7 @@ pub(in crate::tui) fn draw(app: &App, dialog: &SettingsDialog, body: Rect, buffe
 
 /// One setting by itself: what is typed, and under it where it is wrong and why.
 fn draw_field(app: &App, field: SettingsField, edit: &LineEdit, body: Rect, buffer: &mut Buffer) -> Position {
-    let area = place(body, 78, 7);
+    let area = place(body, 78, 8);
     pane::dialog(
         app,
         area,
@@ -120,14 +120,24 @@ fn alone(app: &App) -> &'static str {
     }
 }
 
-/// Where the dial stands, or would with what is typed, between the least and the greatest depth that was measured.
-fn slider(app: &App, field: SettingsField, edit: Option<&LineEdit>, width: u16) -> Option<String> {
+/// Most columns of the slider.
+const SLIDER: usize = 40;
+
+/// Where the dial stands, or would with what is typed, between the least and the greatest depth that was measured; its words
+/// below it where a line is too short for both.
+fn slider(app: &App, field: SettingsField, edit: Option<&LineEdit>, width: u16) -> Option<Vec<String>> {
     let table = app.calibration().filter(|_| field == SettingsField::Dial)?;
     let typed = edit.and_then(|edit| dial::parse(edit.text.trim(), Some(table)).ok());
     let at = typed.unwrap_or(app.settings.dial);
     let words = alone(app).to_owned() + &dial::words(table, at);
-    let room = usize::from(width).saturating_sub(words.len() + 2);
-    Some(format!("{}  {words}", dial::slider(table, at, room.min(40))?))
+    let width = usize::from(width);
+    match dial::slider(table, at, width.saturating_sub(words.len() + 2).min(SLIDER)) {
+        Some(slider) => Some(vec![format!("{slider}  {words}")]),
+        None => {
+            let slider = dial::slider(table, at, width.min(SLIDER))?;
+            Some(std::iter::once(slider).chain(wrap(&words, width as u16)).collect())
+        }
+    }
 }
 
 /// What the setting means, or why what was typed is wrong.
@@ -136,11 +146,11 @@ fn explain(app: &App, field: SettingsField, edit: Option<&LineEdit>, area: Rect,
         Some(error) => (format!("✗ {}", error.message), Role::Error),
         None => (field.hint().to_owned(), Role::Muted),
     };
-    let slider = slider(app, field, edit, area.width);
-    if let Some(text) = &slider {
-        put(buffer, area, 0, 0, text, app.ui.theme.style(Role::Dial));
+    let slider = slider(app, field, edit, area.width).unwrap_or_default();
+    for (y, text) in (0..area.height).zip(&slider) {
+        put(buffer, area, 0, y, text, app.ui.theme.style(Role::Dial));
     }
-    let from = u16::from(slider.is_some());
+    let from = slider.len() as u16;
     let lines = flow([(0, text.as_str())].into_iter(), area.width, None);
     for (y, line) in (from..area.height).zip(lines) {
         let text: String = line.iter().map(|g| g.text.as_ref()).collect();

@@ -1,10 +1,11 @@
 //! Cells of a map with two layers a line: a half block a layer, in the colour that its cell has elsewhere.
 //!
 //! ```text
-//! ·  both skipped     ▀  the lower one skipped     ▄  the upper one skipped     ▓ █  both once, both twice
+//! ·  both skipped   ▀  the lower one skipped   ▄  the upper one skipped   ▓ █ 2  both once, both twice, one of them twice
 //! ```
 //!
-//! Two different fills are an upper half block on a background. What needs a sign (a pin, a confidence, who decided) takes
+//! Each sign has its meaning without colours: two layers that ran in different colours are not two half blocks, except
+//! under the cursor and the mark. What needs a sign (a pin, a confidence, who decided) takes
 //! the whole cell, and of two signs the more telling one is shown. A corner is missing where the router disagrees, in the
 //! layer's half; a skipped half has the colour of disagreement.
 
@@ -38,7 +39,7 @@ impl Half {
         Half {
             look: decision
                 .as_ref()
-                .map_or(Look::NONE, |decision| cell::look_of(app, decision, layer, token)),
+                .map_or(Look::NONE, |decision| cell::look_of(app, run, decision, layer, token)),
             action: decision.as_ref().map(|d| d.action),
             disagrees: asked.is_some_and(|d| d.disagrees()),
             over,
@@ -94,25 +95,20 @@ fn pair(theme: &Theme, mode: MapMode, upper: Option<Half>, lower: Half) -> Look 
     let skipped = |half: &Half| half.action == Some(Action::Skip);
     let twice = |half: &Half| half.action == Some(Action::Repeat);
     let upper_twice = upper.as_ref().is_some_and(twice);
+    let lies_on_one = lower.over.is_some() || upper.as_ref().is_some_and(|half| half.over.is_some());
     let (field, field_style) = match fills {
         (None, None) if skipped(&lower) || upper.as_ref().is_some_and(skipped) => {
-            (cell::glyph(Action::Skip), cell::glyph_style(theme, Action::Skip))
+            (cell::block(Action::Skip), cell::glyph_style(theme, Action::Skip))
         }
         (None, None) => (' ', Style::new()),
         (Some(fill), None) => ('▀', colour(fill)),
         (None, Some(fill)) => ('▄', colour(fill)),
-        (Some(above), Some(below)) if above != below => (
-            '▀',
-            Style {
-                bg: below,
-                ..colour(above)
-            },
-        ),
-        (Some(fill), Some(_)) => match (upper_twice, twice(&lower)) {
-            (true, true) => (cell::glyph(Action::Repeat), colour(fill)),
-            (false, false) => (cell::glyph(Action::Execute), colour(fill)),
-            // Without colours a fill cannot say that one of the two is repeated.
-            _ => ('2', colour(fill)),
+        (Some(above), Some(below)) if above != below && lies_on_one => ('▀', on(above, below)),
+        (Some(above), Some(below)) => match (upper_twice, twice(&lower)) {
+            (true, true) => (cell::block(Action::Repeat), on(above, below)),
+            (false, false) => (cell::block(Action::Execute), on(above, below)),
+            (true, false) => ('2', on(above, below)),
+            (false, true) => ('2', on(below, above)),
         },
     };
     if let Some(half) = telling {
@@ -169,6 +165,14 @@ fn with_corner(theme: &Theme, fill: Option<Color>) -> Style {
     }
 }
 
+/// A colour, on another one where they differ.
+fn on(fill: Option<Color>, other: Option<Color>) -> Style {
+    Style {
+        bg: other.filter(|_| other != fill),
+        ..colour(fill)
+    }
+}
+
 fn colour(fill: Option<Color>) -> Style {
     fill.map_or_else(Style::new, |fill| Style::new().fg(fill))
 }
@@ -178,7 +182,7 @@ fn rank(mode: MapMode, sign: Option<char>) -> usize {
     let order = match mode {
         MapMode::Decisions => "serSER",
         MapMode::Confidence => "0123456789-",
-        MapMode::DecidedBy => "PsebdprSER",
+        MapMode::DecidedBy => "PsebdprfnSER",
     };
     let sign = sign.and_then(|sign| order.find(sign));
     sign.unwrap_or(order.len())
@@ -193,9 +197,9 @@ mod tests {
         let field_style = colour(fill);
         Half {
             look: Look {
-                glyph: cell::glyph(action),
+                glyph: cell::block(action),
                 style: field_style,
-                field: cell::glyph(action),
+                field: cell::block(action),
                 field_style,
             },
             action: Some(action),
@@ -223,7 +227,9 @@ mod tests {
         assert_eq!(drawn(Execute, Skip), ('▀', quiet, None));
         assert_eq!(drawn(Skip, Execute), ('▄', quiet, None));
         assert_eq!(drawn(Execute, Execute), ('▓', quiet, None));
-        assert_eq!(drawn(Execute, Repeat), ('▀', quiet, bright));
+        // Half blocks are for skips: without colours they could not be told from these.
+        assert_eq!(drawn(Execute, Repeat), ('2', bright, quiet));
+        assert_eq!(drawn(Repeat, Execute), ('2', bright, quiet));
         assert_eq!(drawn(Repeat, Repeat), ('█', bright, None));
     }
 

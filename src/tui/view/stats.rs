@@ -269,14 +269,19 @@ fn layers(app: &App, report: &TraceStatistics, width: u16) -> Vec<Line> {
     lines
 }
 
-/// Shares of skip, execute and repeat in the glyphs of the map's cells: they need no colours.
+/// Shares of skip, execute and repeat in the glyphs of the map's cells: they need no colours. For a screen reader in per
+/// cent.
 fn stacked(app: &App, rates: Option<[f64; 3]>, width: usize) -> Line {
     let Some(rates) = rates else {
         return vec![(" ".repeat(width), app.ui.theme.style(Role::Text))];
     };
+    if app.ui.screen_reader {
+        let text = rates.map(|rate| format!("{:.0}", 100.0 * rate)).join("/") + " %";
+        return vec![(format!("{text:<width$}"), app.ui.theme.style(Role::Text))];
+    }
     let widths = bar::split(rates, width);
     let part = |action: Action| {
-        let text = cell::glyph(action).to_string().repeat(widths[action.executions()]);
+        let text = cell::glyph(app, action).to_string().repeat(widths[action.executions()]);
         (text, cell::glyph_style(&app.ui.theme, action))
     };
     Action::ALL.into_iter().map(part).collect()

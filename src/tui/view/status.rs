@@ -15,6 +15,7 @@ use super::super::overrides::{self, dial_meaning, plural};
 use super::super::run::{Origin, Run, RunProgress};
 use super::super::theme::Role;
 use super::super::ui::Focus;
+use super::super::widgets::flow::fit;
 use super::put;
 use crate::text::escape_controls;
 use crate::trace::{KvMode, NEUTRAL_DIAL, StopReason};
@@ -71,7 +72,7 @@ fn muted(app: &App) -> Style {
     on_bar(app, Role::Muted)
 }
 
-/// Shortens parts, then leaves some out, until the rest fits.
+/// Shortens parts, the least important ones first, then leaves some out, until the rest fits.
 fn fitting(mut parts: Vec<Part>, width: usize) -> Vec<Part> {
     let used = |parts: &[Part]| {
         let text: usize = parts.iter().map(|p| Line::raw(p.text.as_str()).width()).sum();
@@ -84,23 +85,28 @@ fn fitting(mut parts: Vec<Part>, width: usize) -> Vec<Part> {
         u8::MAX
     };
     drop_parts(&mut parts, spare, |parts| used(parts) > width);
-    if used(&parts) > width {
-        for part in &mut parts {
-            part.text = part.short.take().unwrap_or_else(|| std::mem::take(&mut part.text));
-        }
+    while used(&parts) > width {
+        let long = parts.iter_mut().filter(|part| part.short.is_some());
+        let Some(part) = long.max_by_key(|part| part.rank) else {
+            break;
+        };
+        part.text = part.short.take().unwrap_or_default();
     }
     drop_parts(&mut parts, KEPT + 1, |parts| used(parts) > width);
     parts
 }
 
-/// Leaves out parts of this rank and more, the greatest first, while they are too many.
+/// Shortens or leaves out parts of this rank and more, the greatest first, while they are too many.
 fn drop_parts(parts: &mut Vec<Part>, from: u8, too_many: impl Fn(&[Part]) -> bool) {
     while too_many(parts) {
         let worst = parts.iter().enumerate().filter(|(_, p)| p.rank >= from);
         let Some((worst, _)) = worst.max_by_key(|(_, p)| p.rank) else {
             break;
         };
-        parts.remove(worst);
+        match parts[worst].short.take() {
+            Some(short) => parts[worst].text = short,
+            None => drop(parts.remove(worst)),
+        }
     }
 }
 
@@ -124,7 +130,12 @@ fn parts(app: &App, width: u16) -> Vec<Part> {
     let (state, role) = state(app);
     let mut parts = vec![part(0, role, state)];
     parts.extend(next(app, width));
-    parts.push(part(5, Role::Text, model(app, run)));
+    parts.push(Part {
+        text: model(app, run),
+        short: Some(model_name(app, run)),
+        role: Role::Text,
+        rank: 4,
+    });
     match &app.model {
         ModelState::Loading { .. } => parts.push(part(6, Role::Text, "model on its way".into())),
         ModelState::Missing(_) => parts.push(part(6, Role::Warning, "no model".into())),
@@ -140,9 +151,9 @@ fn parts(app: &App, width: u16) -> Vec<Part> {
     } else {
         if let Some(routers) = routers {
             let name = escape_controls(next_run::name(routers));
-            parts.push(part(4, Role::Text, format!("routers {name}")));
+            parts.push(part(6, Role::Text, format!("routers {name}")));
         }
-        parts.push(part(3, Role::Text, format!("scope {}", settings.scope)));
+        parts.push(part(5, Role::Text, format!("scope {}", settings.scope)));
         let rank = if settings.dial == NEUTRAL_DIAL { 9 } else { 6 };
         parts.push(part(rank, Role::Text, dial(settings.dial)));
     }
@@ -220,6 +231,19 @@ fn next(app: &App, width: u16) -> Option<Part> {
 
 fn dial(dial: f64) -> String {
     format!("dial {dial:.2} {}", dial_meaning(dial))
+}
+
+/// Columns of the model's name in short.
+const NAME: usize = 15;
+
+/// [`model`] in short: its name alone, or the beginning of it.
+fn model_name(app: &App, run: Option<&Run>) -> String {
+    let loaded = match &app.model {
+        ModelState::Ready { info, .. } => Some(info),
+        _ => None,
+    };
+    let model = run.map(|run| &run.trace.header.model).or(loaded);
+    model.map_or("no run".to_owned(), |model| fit(&model.name, NAME))
 }
 
 /// The model of the run, else the one that is loaded.

@@ -284,6 +284,11 @@ fn depth(app: &App, run: &Run, tape: &Tape, token: usize, y: u16, buffer: &mut B
         Some(saved) => ('▂', Role::Skip, saved),
         None => ('▆', Role::Repeat, depth - all),
     };
+    if app.ui.screen_reader {
+        let saved = all as i64 - depth as i64;
+        put(buffer, area, DEPTH + 1, 0, &saved.to_string(), app.ui.theme.style(role));
+        return;
+    }
     let width = usize::from(tape.bar.saturating_sub(1));
     let mut text: String = std::iter::repeat_n(sign, count.min(width)).collect();
     if count > width {

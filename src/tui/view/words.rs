@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(upright("太陽", 2, 6), ["太", "陽"]);
         assert_eq!(
             [upright("", 1, 6), upright("  ", 1, 6), upright("\n", 1, 6)],
-            [["…"], ["␣"], ["␊"]]
+            [["…"], ["␣"], ["⏎"]]
         );
     }
 }

@@ -278,7 +278,7 @@ mod tests {
     fn what_is_too_long_is_cut() {
         assert_eq!(fit("日本語", 6), "日本語");
         assert_eq!(fit("日本語", 5), "日本…");
-        assert_eq!(fit("a\nb", 9), "a␊b");
+        assert_eq!(fit("a\nb", 9), "a⏎b");
         assert_eq!(fit("abc", 0), "");
     }
 

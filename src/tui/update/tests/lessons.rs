@@ -39,23 +39,23 @@ fn the_first_lesson_is_gone_through_without_a_model() {
         (title.as_str(), app.ui.focus, app.ui.cursor.layer),
         ("the paper's routers, and a budget of 27 layers", Focus::Map, 15)
     );
-    keys(&mut app, "kkkk");
+    keys(&mut app, "llll");
     assert!(!done(&app));
-    keys(&mut app, "k");
+    keys(&mut app, "l");
     assert!(done(&app), "layer 20 is skipped");
     // Once done it stays so.
-    keys(&mut app, "j");
+    keys(&mut app, "h");
     assert!(done(&app));
     next(&mut app);
     assert!(!done(&app));
-    keys(&mut app, "j");
+    keys(&mut app, "h");
     assert!(done(&app));
     next(&mut app);
     keys(&mut app, "0");
     assert!(done(&app));
     next(&mut app);
     assert_eq!(app.ui.cursor.token, app.shown.as_ref().unwrap().prompt_len());
-    keys(&mut app, "lllllll");
+    keys(&mut app, "jjjjjjj");
     assert!(done(&app));
     next(&mut app);
     // Carried out by the palette it counts as well.
@@ -69,6 +69,39 @@ fn the_first_lesson_is_gone_through_without_a_model() {
     next(&mut app);
     assert_eq!(app.tour, None);
     assert!(app.ui.notice.as_ref().unwrap().text.contains("over"));
+}
+
+/// What steps say of the text, the depths and the panes beside them.
+#[test]
+fn lessons_say_of_their_recordings_what_is_in_them() {
+    let mut app = school();
+    let text = |app: &App, lesson: &str, step: usize| {
+        let Listed::Usable(lesson) = &app.lessons[lesson::find(&app.lessons, lesson).unwrap()] else {
+            panic!("{lesson} is broken")
+        };
+        (lesson.steps[step].text.clone(), lesson.steps[step].tape)
+    };
+    let at = lesson::find(&app.lessons, "budget").unwrap();
+    begin_lesson(&mut app, at);
+    let steps = &app.shown.as_ref().unwrap().trace.steps;
+    let answer: String = steps.iter().map(|step| step.text.as_str()).collect();
+    let (said, _) = text(&app, "budget", 0);
+    for word in ["atmosphere", "gases", "sunlight", "surface"] {
+        assert_eq!(said.contains(word), answer.contains(word), "{word}");
+    }
+    let mean = steps.iter().map(|step| step.depth as f64).sum::<f64>() / steps.len() as f64;
+    let least = steps.iter().map(|step| step.depth).min().unwrap();
+    assert!(said.contains(&format!("{mean:.1} layers")) && said.contains(&format!("{least} at the shallowest")));
+    // A line of the map may be two layers, one of the tape is a token at every size.
+    for step in [0, 3] {
+        let (said, tape) = text(&app, "program", step);
+        assert!(tape && !said.contains("map") && !said.contains("hang"), "{said}");
+    }
+    let (said, _) = text(&app, "easy-and-hard", 5);
+    assert!(
+        said.contains("next tokens agree") && !said.contains("come out the same"),
+        "{said}"
+    );
 }
 
 #[test]
