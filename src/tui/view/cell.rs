@@ -243,12 +243,12 @@ pub(super) fn legend(app: &App, stacked: bool) -> Vec<Entry> {
         }
         MapMode::Confidence => {
             let theme = &app.ui.theme;
+            let meaning = match stacked {
+                true => "the router's confidence in tenths, the lesser of two layers",
+                false => "the router's confidence in tenths",
+            };
             vec![
-                (
-                    "3-9".to_owned(),
-                    theme.style(Role::Text),
-                    "the router's confidence in tenths",
-                ),
+                ("3-9".to_owned(), theme.style(Role::Text), meaning),
                 ("-".to_owned(), theme.style(Role::Muted), "no router asked"),
             ]
         }
@@ -280,7 +280,7 @@ fn of_a_layer(app: &App) -> Vec<Entry> {
     entries
 }
 
-/// What a cell of two layers means; of the rarer signs only those that this run can have, for lack of room.
+/// What a cell of two layers means, what matters most first; of the rarer signs only those that this run can have.
 fn of_two_layers(app: &App) -> Vec<Entry> {
     let theme = &app.ui.theme;
     let ran = glyph_style(theme, Action::Execute);
@@ -293,7 +293,9 @@ fn of_two_layers(app: &App) -> Vec<Entry> {
     let Some(run) = &app.shown else { return entries };
     if run.share_of(Action::Repeat) > 0.0 {
         entries.push(action_entry(app, Action::Repeat, "twice"));
-        entries.push(("2".to_owned(), theme.confidence(Role::Repeat, 1.0), "one twice"));
+    }
+    if run.trace.header.routers.is_some() && run.settings().scope == Scope::Prompt {
+        entries.push(("▙▛▌".to_owned(), theme.style(Role::Disagree), "router disagrees"));
     }
     if !run.settings().pins.is_empty() {
         entries.push(("SER".to_owned(), theme.style(Role::Pin), "pin"));
@@ -301,8 +303,8 @@ fn of_two_layers(app: &App) -> Vec<Entry> {
     if app.settled().pins != app.next_settings().pins {
         entries.push(("ser".to_owned(), waiting(theme), "waiting pin"));
     }
-    if run.trace.header.routers.is_some() && run.settings().scope == Scope::Prompt {
-        entries.push(("▙▛▌".to_owned(), theme.style(Role::Disagree), "router disagrees"));
+    if run.share_of(Action::Repeat) > 0.0 {
+        entries.push(("2".to_owned(), theme.confidence(Role::Repeat, 1.0), "one twice"));
     }
     entries
 }

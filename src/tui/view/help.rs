@@ -78,9 +78,10 @@ pub(in crate::tui) fn draw(app: &App, scroll: usize, body: Rect, buffer: &mut Bu
 }
 
 /// Of a map with two layers a line, what its cells have that others have not.
-const HALVES: [(&str, &str); 2] = [
-    ("▀▄", "of a line's two layers the lower one skipped, the upper one"),
-    ("2", "of a line's two layers one ran twice"),
+const HALVES: [(&str, &str); 3] = [
+    ("▀", "of two layers the lower skipped"),
+    ("▄", "of two layers the upper skipped"),
+    ("2", "of two layers one twice"),
 ];
 
 fn lines(app: &App, width: u16) -> Vec<Vec<Piece>> {

@@ -195,11 +195,12 @@ fn legend(app: &App, width: u16) -> Vec<(String, Style)> {
     let mut used: usize = 1 + parts.iter().map(|(text, _)| text.width()).sum::<usize>();
     for (i, (glyph, style, meaning)) in cell::legend(app, is_stacked(app)).into_iter().enumerate() {
         let (between, meaning) = (if i > 0 { "  " } else { "" }, format!(" {meaning}"));
-        used += between.width() + glyph.width() + meaning.width();
+        let columns = between.width() + glyph.width() + meaning.width();
         // An entry that is cut would mean something else.
-        if used > usize::from(width) {
-            break;
+        if used + columns > usize::from(width) {
+            continue;
         }
+        used += columns;
         parts.extend([(between.to_owned(), muted), (glyph, style), (meaning, muted)]);
     }
     if app.ui.map.mode == MapMode::Decisions && !app.ui.map.lens && width >= 160 {

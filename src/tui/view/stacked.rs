@@ -7,7 +7,7 @@
 //! Each sign has its meaning without colours: two layers that ran in different colours are not two half blocks, except
 //! under the cursor and the mark. What needs a sign (a pin, a confidence, who decided) takes
 //! the whole cell, and of two signs the more telling one is shown. A corner is missing where the router disagrees, in the
-//! layer's half; a skipped half has the colour of disagreement.
+//! layer's half; a skipped half has the colour of disagreement, and two skipped ones are `:`.
 
 use std::ops::Range;
 
@@ -96,14 +96,17 @@ fn pair(theme: &Theme, mode: MapMode, upper: Option<Half>, lower: Half) -> Look 
     let twice = |half: &Half| half.action == Some(Action::Repeat);
     let upper_twice = upper.as_ref().is_some_and(twice);
     let lies_on_one = lower.over.is_some() || upper.as_ref().is_some_and(|half| half.over.is_some());
+    let both_skipped = skipped(&lower) && upper.as_ref().is_none_or(skipped);
+    let unlike = lower.disagrees || upper.as_ref().is_some_and(|half| half.disagrees);
     let (field, field_style) = match fills {
-        (None, None) if skipped(&lower) || upper.as_ref().is_some_and(skipped) => {
-            (cell::block(Action::Skip), cell::glyph_style(theme, Action::Skip))
-        }
+        (Some(above), Some(below)) if above != below && lies_on_one => ('▀', on(above, below)),
+        _ if both_skipped && !lies_on_one && unlike => (':', theme.style(Role::Disagree)),
+        _ if both_skipped && !lies_on_one => (cell::block(Action::Skip), cell::glyph_style(theme, Action::Skip)),
         (None, None) => (' ', Style::new()),
         (Some(fill), None) => ('▀', colour(fill)),
         (None, Some(fill)) => ('▄', colour(fill)),
-        (Some(above), Some(below)) if above != below && lies_on_one => ('▀', on(above, below)),
+        (Some(above), Some(below)) if skipped(&lower) => ('▀', on(above, below)),
+        (Some(above), Some(below)) if upper.as_ref().is_some_and(skipped) => ('▄', on(below, above)),
         (Some(above), Some(below)) => match (upper_twice, twice(&lower)) {
             (true, true) => (cell::block(Action::Repeat), on(above, below)),
             (false, false) => (cell::block(Action::Execute), on(above, below)),
@@ -133,11 +136,12 @@ fn pair(theme: &Theme, mode: MapMode, upper: Option<Half>, lower: Half) -> Look 
         (false, true) => Some('▛'),
         (false, false) => None,
     };
+    let upper_ran = upper.as_ref().is_some_and(|half| !skipped(half));
     let (glyph, style) = match (corner, fills) {
-        (Some(corner), (Some(fill), Some(_))) => (corner, with_corner(theme, fill)),
-        (Some(_), (fill, _)) => {
+        (Some(corner), (Some(fill), Some(_))) if upper_ran && !skipped(&lower) => (corner, with_corner(theme, fill)),
+        (Some(_), _) => {
             // Beside a skipped half only the half itself is left.
-            let half = if fill.is_some() { '▘' } else { '▖' };
+            let half = if upper_ran { '▘' } else { '▖' };
             (
                 half,
                 Style {
@@ -261,8 +265,8 @@ mod tests {
         skipped.disagrees = true;
         let fill = Some(Color::Rgb(1, 2, 3));
         let look = pair(&theme, MapMode::Decisions, Some(skipped), half(Action::Execute, fill));
-        assert_eq!((look.glyph, look.style.bg), ('▀', fill));
-        assert_eq!(look.style.fg, theme.fill(Role::Disagree, 0.5).fg);
+        assert_eq!((look.glyph, look.style.fg), ('▄', fill));
+        assert_eq!(look.style.bg, theme.fill(Role::Disagree, 0.5).fg);
         let mut ran = half(Action::Execute, fill);
         ran.disagrees = true;
         let look = pair(&theme, MapMode::Decisions, Some(half(Action::Execute, fill)), ran);

@@ -260,26 +260,38 @@ fn the_legend_is_that_of_the_map_beside_it() {
         assert_eq!(legend.contains("· skipped ▓ once █ twice"), !stacked, "{legend}");
         assert!(!legend.contains('…'), "{legend}");
     }
-    // Half blocks are where one of a line's layers is skipped, and nowhere else.
-    let buffer = drawn(&mut app, (80, 24));
-    let run = app.shown.as_ref().unwrap();
-    let grid = Grid::new(&app, run, screen(&app).map.unwrap());
-    let cursor = app.ui.cursor;
-    for (layers, y) in grid.lines() {
-        for column in grid.columns(cursor.token).filter(|column| column.token != cursor.token) {
-            let skips = |layer: usize| run.decision(layer, column.token).unwrap().action == Action::Skip;
-            let expected = match (skips(layers.start), skips(layers.end - 1)) {
-                (true, true) => "·",
-                (true, false) => "▀",
-                (false, true) => "▄",
-                (false, false) => "▓",
-            };
-            assert_eq!(
-                buffer[(column.x, y)].symbol(),
-                expected,
-                "{layers:?} at {}",
-                column.token
-            );
+}
+
+/// Without colours, too, the signs of two layers say which of them were skipped.
+#[test]
+fn half_blocks_are_where_one_of_two_layers_is_skipped() {
+    for trace in [
+        fixture::depth_trace(44),
+        fixture::trace(7, 60),
+        fixture::token_trace(3, 60),
+    ] {
+        let mut app = showing(trace);
+        let buffer = drawn(&mut app, (80, 24));
+        let run = app.shown.as_ref().unwrap();
+        let grid = Grid::new(&app, run, screen(&app).map.unwrap());
+        assert_eq!(grid.stacked, 2);
+        let cursor = app.ui.cursor;
+        for (layers, y) in grid.lines() {
+            for column in grid.columns(cursor.token).filter(|column| column.token != cursor.token) {
+                let skips = |layer: usize| run.decision(layer, column.token).unwrap().action == Action::Skip;
+                let signs = match (skips(layers.start), skips(layers.end - 1)) {
+                    (true, true) => "·:",
+                    (true, false) => "▀▘",
+                    (false, true) => "▄▖",
+                    (false, false) => "▓█2▙▛▌",
+                };
+                let sign = buffer[(column.x, y)].symbol();
+                assert!(
+                    signs.contains(sign),
+                    "{sign} for {layers:?} at {}, not of {signs}",
+                    column.token
+                );
+            }
         }
     }
 }
