@@ -295,7 +295,7 @@ fn of_two_layers(app: &App) -> Vec<Entry> {
         entries.push(action_entry(app, Action::Repeat, "twice"));
     }
     if run.trace.header.routers.is_some() && run.settings().scope == Scope::Prompt {
-        entries.push(("▙▛▌".to_owned(), theme.style(Role::Disagree), "router disagrees"));
+        entries.push(("▙▛▌▘▖".to_owned(), theme.style(Role::Disagree), "router differs"));
     }
     if !run.settings().pins.is_empty() {
         entries.push(("SER".to_owned(), theme.style(Role::Pin), "pin"));

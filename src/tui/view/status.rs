@@ -29,6 +29,9 @@ const BETWEEN: &str = " │ ";
 /// From this width on the dial's slider stands in the line.
 const WIDTH_WITH_SLIDER: u16 = 150;
 
+/// From this width on speed, a neutral dial and the KV cache go before the model's full name does.
+const WIDE: usize = 100;
+
 /// Columns of the slider.
 const SLIDER: usize = 26;
 
@@ -78,11 +81,11 @@ fn fitting(mut parts: Vec<Part>, width: usize) -> Vec<Part> {
         let text: usize = parts.iter().map(|p| Line::raw(p.text.as_str()).width()).sum();
         text + 2 + parts.len().saturating_sub(1) * BETWEEN.chars().count()
     };
-    // A wide line says the rest at length.
-    let spare = if width >= usize::from(WIDTH_WITH_SLIDER) {
-        4
-    } else {
-        u8::MAX
+    // The wider the line, the more of what matters less is left out so that the rest is said at length.
+    let spare = match width {
+        _ if width >= usize::from(WIDTH_WITH_SLIDER) => 4,
+        _ if width >= WIDE => 7,
+        _ => u8::MAX,
     };
     drop_parts(&mut parts, spare, |parts| used(parts) > width);
     while used(&parts) > width {
