@@ -10,7 +10,7 @@ use toml::de::DeTable;
 
 use crate::engine::{LoadRequest, RouterChoice, kv_of, scope_of};
 use crate::model::{ActivationBits, KvBits};
-use crate::trace::{KvMode, NEUTRAL_DIAL, Sampling, Scope, Settings};
+use crate::trace::{KvMode, LEAST_PENALTY, NEUTRAL_DIAL, Sampling, Scope, Settings};
 pub use source::{ConfigError, ConfigSource, Place};
 
 /// The annotated default config, as `drllm-tui config` prints it.
@@ -111,7 +111,7 @@ pub struct Config {
     /// Bits of a number of keys and values on the CPU.
     #[serde(deserialize_with = "kv_bits")]
     pub kv_bits: KvBits,
-    /// Threads for the CPU, at least 1; one a core if absent.
+    /// Threads for the CPU, 1 to 1024; one a core if absent.
     pub threads: Option<usize>,
     /// Absent: the one that the routers were made for.
     pub scope: Option<Scope>,
@@ -129,7 +129,7 @@ pub struct Config {
     pub top_k: Option<usize>,
     /// Only the likeliest tokens that together have this probability are drawn from: over 0, at most 1; all if absent.
     pub top_p: Option<f64>,
-    /// Over 0; 1 leaves the logits as they are.
+    /// At least [`LEAST_PENALTY`]; 1 leaves the logits as they are.
     pub repetition_penalty: f32,
     /// Of the random draws.
     pub seed: u64,
@@ -258,8 +258,8 @@ impl Config {
             ("device", is_device(&self.device), "expected auto, cpu, cuda:N or metal"),
             (
                 "threads",
-                positive(self.threads),
-                "expected at least 1; leave it out for one a core",
+                self.threads.is_none_or(|n| (1..=1024).contains(&n)),
+                "expected 1 to 1024; leave it out for one a core",
             ),
             (
                 "dial",
@@ -289,8 +289,8 @@ impl Config {
             ),
             (
                 "repetition_penalty",
-                self.repetition_penalty.is_finite() && self.repetition_penalty > 0.0,
-                "expected more than 0; 1 changes nothing",
+                self.repetition_penalty.is_finite() && self.repetition_penalty >= LEAST_PENALTY,
+                "expected 0.001 or more; 1 changes nothing",
             ),
         ];
         let Some((key, _, expected)) = checks.into_iter().find(|(_, holds, _)| !holds) else {

@@ -142,6 +142,77 @@ pub fn lock(file: &File) -> Locked {
     }
 }
 
+/// The right to make a file, for as long as that takes: held by one process at a time. It is the lock of a file beside the
+/// one that is made, hidden, which goes when the right is given up.
+#[derive(Debug)]
+pub struct Claim {
+    path: PathBuf,
+    /// Keeps the lock.
+    _file: File,
+    is_sure: bool,
+}
+
+/// Asks for the right to make `path` and does not wait; `None` where another process has it. Where the file system knows
+/// no locks everyone gets it, as [`Claim::is_sure`] says.
+///
+/// # Errors
+/// What the system says; something beside it that is no file.
+pub fn claim(path: &Path) -> io::Result<Option<Claim>> {
+    let mut name = prefix_of(path);
+    name.push("lock");
+    let path = folder_of(path).join(name);
+    loop {
+        check_replaceable(&path)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        without_waiting(&mut options);
+        let file = options.open(&path)?;
+        let locked = lock(&file);
+        if locked == Locked::Busy {
+            return Ok(None);
+        }
+        // Who held it before may have removed the file between its opening and its lock.
+        if stands(&path) && is_one(&file, &path) {
+            let is_sure = locked == Locked::Held;
+            return Ok(Some(Claim {
+                path,
+                _file: file,
+                is_sure,
+            }));
+        }
+    }
+}
+
+impl Claim {
+    /// Whether other processes are kept away.
+    pub fn is_sure(&self) -> bool {
+        self.is_sure
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // It is locked still: whoever opened it meanwhile finds, once they have the lock, that the name is gone.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Whether an open file is the one of that name.
+fn is_one(file: &File, path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let id = |there: io::Result<Metadata>| there.ok().map(|there| (there.dev(), there.ino()));
+        let opened = id(file.metadata());
+        opened.is_some() && opened == id(path.metadata())
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (file, path);
+        true
+    }
+}
+
 /// Who may read a file that is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readers {
@@ -304,6 +375,21 @@ mod tests {
         let sparse = File::create(&path).unwrap();
         sparse.set_len(3 << 30).unwrap();
         assert!(read(&path, DATA).is_err());
+    }
+
+    #[test]
+    fn one_at_a_time_makes_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("r.st"), dir.path().join("s.st"));
+        let held = claim(&path).unwrap().unwrap();
+        assert!(held.is_sure());
+        assert!(claim(&path).unwrap().is_none(), "it is held");
+        assert!(claim(&other).unwrap().is_some(), "another file");
+        drop(held);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left");
+        // What a killed process left is no hindrance.
+        std::fs::write(dir.path().join(".r.st.lock"), "").unwrap();
+        assert!(claim(&path).unwrap().is_some());
     }
 
     #[cfg(unix)]

@@ -202,6 +202,20 @@ pub fn whole_lines(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1)
 }
 
+/// What to do about a line that cannot be used in a file that is gone on with, which has `number`, from 1. The lines after
+/// it follow on it, so it cannot just be taken out.
+pub fn how_to_go_on(number: usize) -> String {
+    match number {
+        1 => "choose another file, or begin anew with --force".to_owned(),
+        _ => format!(
+            "keep the {} before it (`head -n {}` into a new file) and go on from there with --resume, or begin anew with \
+             --force",
+            if number == 2 { "line" } else { "lines" },
+            number - 1
+        ),
+    }
+}
+
 /// A header's or record's line.
 pub fn to_line(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("lines have string keys only") + "\n"

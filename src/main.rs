@@ -92,7 +92,7 @@ fn main() -> ExitCode {
 /// Reads the command line. What stands before a command must belong to every command; the rest are
 /// arguments of the explorer.
 fn parse(args: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let mut command = Cli::command();
+    let mut command = with_negative_numbers(Cli::command());
     let args: Vec<OsString> = args.collect();
     let matches = command.try_get_matches_from_mut(&args);
     let matches = matches.map_err(|error| match error.kind() {
@@ -113,7 +113,20 @@ fn parse(args: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
             return Err(command.error(ErrorKind::ArgumentConflict, message));
         }
     }
-    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    let mut cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    if let (Some(Command::Train(args)), Some((_, matches))) = (&mut cli.command, matches.subcommand()) {
+        args.note_given(matches);
+    }
+    Ok(cli)
+}
+
+/// Has every option take numbers below 0, so that what is wrong with one is said by whoever knows its range.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let option = |argument: clap::Arg| match argument.get_long().is_some() && argument.get_action().takes_values() {
+        true => argument.allow_negative_numbers(true),
+        false => argument,
+    };
+    command.mut_args(option).mut_subcommands(with_negative_numbers)
 }
 
 /// What clap leaves out: which argument is no text.
@@ -153,8 +166,18 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Command::Config(args)) => config::run(&args, &drllm::paths::config_dir()?)?,
         Some(Command::Diff(args)) => return diff::run(&args),
         Some(Command::Export(args)) => export::run(&args)?,
-        Some(Command::Models(args)) => models::run(args)?,
-        Some(Command::Tokenize(args)) => tokenize::run(args)?,
+        Some(Command::Models(mut args)) => {
+            if let Some(name) = args.unnamed() {
+                *name = configured(cli.config.as_deref())?.model;
+            }
+            models::run(args)?;
+        }
+        Some(Command::Tokenize(mut args)) => {
+            if args.model.is_none() {
+                args.model = configured(cli.config.as_deref())?.model;
+            }
+            tokenize::run(args)?;
+        }
         Some(Command::Problems(args)) => problems::run(&args)?,
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
@@ -163,8 +186,8 @@ fn dispatch(cli: Cli) -> Result<u8> {
         }
         Some(Command::Man(args)) => man::run(&args, Cli::command())?,
         command => {
-            let config_dir = drllm::paths::config_dir()?;
-            return with_config(command, cli.explore, cli.config.as_deref(), &config_dir);
+            let config = configured(cli.config.as_deref())?;
+            return with_config(command, cli.explore, &config, &drllm::paths::config_dir()?);
         }
     }
     Ok(0)
@@ -185,14 +208,25 @@ fn log_to(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The commands that need the user's configuration.
+/// What the user configured.
+fn configured(file: Option<&Path>) -> Result<Config> {
+    let config = Config::load(file, &drllm::paths::config_dir()?);
+    Ok(config.map_err(|e| UsageError::new(e.to_string()))?)
+}
+
+/// The commands that need all of the user's configuration.
 fn with_config(
-    command: Option<Command>,
+    mut command: Option<Command>,
     explore: explore::ExploreArgs,
-    file: Option<&Path>,
+    config: &Config,
     config_dir: &Path,
 ) -> Result<u8> {
-    let config = Config::load(file, config_dir).map_err(|e| UsageError::new(e.to_string()))?;
+    match &mut command {
+        Some(Command::Search(args)) => args.configure(config),
+        Some(Command::Train(args)) => args.configure(config),
+        Some(Command::Eval(args)) => args.configure(config),
+        _ => {}
+    }
     let threads = match &command {
         Some(Command::Run(args)) => args.model.threads,
         Some(Command::Serve(args)) => args.model.threads,
@@ -210,12 +244,12 @@ fn with_config(
     };
     set_threads(threads.or(config.threads), one_each)?;
     match command {
-        None => return explore::run(explore, &config, config_dir),
-        Some(Command::Lesson(args)) => return lesson::run(args, &config, config_dir),
-        Some(Command::Open(args)) => return explore::run(args.into(), &config, config_dir),
-        Some(Command::Run(args)) => run::run(args, &config)?,
-        Some(Command::Serve(args)) => serve::run(&args, &config)?,
-        Some(Command::Stats(args)) => stats::run(&args, &config)?,
+        None => return explore::run(explore, config, config_dir),
+        Some(Command::Lesson(args)) => return lesson::run(args, config, config_dir),
+        Some(Command::Open(args)) => return explore::run(args.into(), config, config_dir),
+        Some(Command::Run(args)) => run::run(args, config)?,
+        Some(Command::Serve(args)) => serve::run(&args, config)?,
+        Some(Command::Stats(args)) => stats::run(&args, config)?,
         Some(Command::Search(args)) => search::run(args)?,
         Some(Command::Train(args)) => train::run(args)?,
         Some(Command::TrainLm(args)) => train_lm::run(&args)?,

@@ -6,6 +6,11 @@ pub fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes)
 }
 
+/// A number of things in words: `1 run`, `2 runs`.
+pub fn counted(n: usize, thing: &str) -> String {
+    format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
+}
+
 /// Replaces what a terminal would obey or mis-measure by visible forms: C0 controls by their
 /// pictures (␛, ␉), but a newline by ⏎, what else controls the order of text or cannot be seen by
 /// `\u{…}`. Newlines and tabs too: callers that want them split lines first.

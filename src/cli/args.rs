@@ -1,6 +1,7 @@
 //! Arguments that several commands share.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -45,6 +46,8 @@ pub struct ModelArgs {
 impl ModelArgs {
     /// Writes what was given over `request`.
     pub fn apply(&self, request: &mut LoadRequest) {
+        // Eight bits that were asked for here come before a configured `exact`.
+        request.exact &= self.activations.is_none();
         request.model = self.model.clone().or(request.model.take());
         if let Some(routers) = self.routers.as_deref() {
             request.routers = routers.into();
@@ -80,7 +83,7 @@ pub struct DecideArgs {
     #[arg(long, allow_negative_numbers = true)]
     pub dial: Option<f64>,
     /// Greatest number of block executions of a token
-    #[arg(long)]
+    #[arg(long, value_parser = whole::<usize>)]
     pub budget: Option<usize>,
     /// Pin a layer, everywhere (7=skip) or at token positions (7@12-14=repeat, or damped: 7=repeat~0.5); may be repeated
     #[arg(long = "pin", value_name = "PIN")]
@@ -97,7 +100,7 @@ pub struct DecideArgs {
 #[derive(Args, Clone, Debug, Default)]
 pub struct SampleArgs {
     /// Most tokens to generate
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     pub max_tokens: Option<usize>,
     /// Go on after the model's end token
     #[arg(long)]
@@ -109,7 +112,7 @@ pub struct SampleArgs {
     #[arg(long)]
     pub temperature: Option<f64>,
     /// Draw from so many of the likeliest tokens only
-    #[arg(long)]
+    #[arg(long, value_parser = whole::<usize>)]
     pub top_k: Option<usize>,
     /// Draw from the likeliest tokens that together have this probability only
     #[arg(long)]
@@ -118,7 +121,7 @@ pub struct SampleArgs {
     #[arg(long)]
     pub repetition_penalty: Option<f32>,
     /// Seed of the random draws
-    #[arg(long)]
+    #[arg(long, value_parser = whole::<u64>)]
     pub seed: Option<u64>,
 }
 
@@ -252,6 +255,11 @@ impl From<KvArg> for KvMode {
     }
 }
 
+/// A whole number that is not below 0, of any size that its type holds.
+pub fn whole<N: FromStr>(text: &str) -> Result<N, String> {
+    text.parse().map_err(|_| "expected a whole number from 0".to_owned())
+}
+
 /// How often a loop may run.
 pub fn iterations(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|k| (1..=MOST_ITERATIONS).contains(k));
@@ -271,5 +279,32 @@ pub fn device_name(name: &str) -> Result<String, String> {
         "auto" | "cpu" | "cuda" | "metal" => Ok(name.to_owned()),
         _ if numbered => Ok(name.to_owned()),
         _ => Err("expected auto, cpu, cuda:N or metal".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eight_bits_on_the_command_line_come_before_a_configured_exact() {
+        let exact = |args: ModelArgs, configured: bool| {
+            let mut request = LoadRequest {
+                exact: configured,
+                ..LoadRequest::default()
+            };
+            args.apply(&mut request);
+            request.exact
+        };
+        let eight = ModelArgs {
+            activations: Some(ActivationBits::Eight),
+            ..ModelArgs::default()
+        };
+        assert!(exact(ModelArgs::default(), true) && !exact(eight, true));
+        let given = ModelArgs {
+            exact: true,
+            ..ModelArgs::default()
+        };
+        assert!(exact(given, false) && !exact(ModelArgs::default(), false));
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Context;
 
+use super::output::NO_OUTPUT;
 use crate::config::{DEFAULT_CONFIG, FILE_NAME};
 use crate::text::{escape_controls, escape_controls_multiline};
 use crate::tui::keymap::DEFAULT_KEYMAP;
@@ -40,7 +41,7 @@ pub fn run(args: &ConfigArgs, config_dir: &Path) -> anyhow::Result<()> {
     let text = text(args, config_dir)?;
     match io::stdout().lock().write_all(text.as_bytes()) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("cannot write to standard output"),
+        written => written.context(NO_OUTPUT),
     }
 }
 

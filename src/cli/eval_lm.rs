@@ -42,7 +42,7 @@ pub struct EvalLmArgs {
     #[arg(long, value_enum, value_delimiter = ',')]
     tasks: Vec<LmTask>,
     /// Of the problems, which no training with another seed has seen
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 7, value_parser = crate::cli::args::whole::<u64>)]
     seed: u64,
     #[arg(long, value_enum, default_value_t)]
     format: ReportFormat,

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::UsageError;
-use super::output::{self, refuse_existing, write_whole};
+use super::output::{self, check_named_once, refuse_existing, write_whole};
 use super::trace_file::read_trace;
 use crate::export::{ExportFormat, export};
 
@@ -43,6 +43,7 @@ pub fn run(args: &ExportArgs) -> Result<()> {
     })?;
     let to_stdout = args.out.as_os_str() == "-";
     if !to_stdout {
+        check_named_once(&[&args.out], &[&args.trace])?;
         refuse_existing(&args.out, args.force)?;
     }
     let trace = read_trace(&args.trace)?;

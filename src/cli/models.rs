@@ -52,6 +52,18 @@ enum Command {
     Export(export::ModelsExportArgs),
 }
 
+impl ModelsArgs {
+    /// Where the model's name goes, if it was left out and the command is about one.
+    pub fn unnamed(&mut self) -> Option<&mut Option<String>> {
+        let name = match &mut self.command {
+            Command::List { .. } => return None,
+            Command::Pull { name } | Command::Inspect { name, .. } => name,
+            Command::Export(args) => &mut args.name,
+        };
+        name.is_none().then_some(name)
+    }
+}
+
 /// Runs `models`.
 pub fn run(args: ModelsArgs) -> Result<()> {
     match args.command {

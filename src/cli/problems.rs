@@ -8,6 +8,7 @@ use clap::Args;
 use super::UsageError;
 use super::output::{refuse_existing, write_whole};
 use crate::eval::made::{MadeKind, line};
+use crate::text::counted;
 
 /// Make questions with exact answers, a file for each difficulty: for `search`, `train` and `eval`
 #[derive(Args, Debug)]
@@ -78,8 +79,8 @@ fn write(path: &Path, args: &ProblemsArgs, difficulty: usize) -> Result<()> {
         Ok(())
     })?;
     crate::note!(
-        "{} questions of difficulty {difficulty} in {}",
-        args.count,
+        "{} of difficulty {difficulty} in {}",
+        counted(args.count, "question"),
         path.display()
     );
     Ok(())

@@ -4,12 +4,13 @@ use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use super::UsageError;
 use super::args::{DecideArgs, ModelArgs, OverridesFile, SampleArgs};
-use super::base_model::tell_notes;
+use super::base_model::{as_usage, tell_notes};
+use super::output::NO_OUTPUT;
 use super::progress::CommandProgress;
 use crate::config::Config;
 use crate::engine::decide::DecisionPolicy;
@@ -19,8 +20,8 @@ use crate::files;
 use crate::model::Model;
 use crate::program::MOST_LAYERS;
 use crate::router::Router;
-use crate::text::escape_controls_multiline;
-use crate::trace::{self, KvMode, Record, Scope, Settings};
+use crate::text::{counted, escape_controls_multiline};
+use crate::trace::{self, KvMode, Record, Scope, Settings, StopReason};
 
 /// Run one prompt and print the answer as it comes; with --json, every token's layer program.
 #[derive(Args, Debug)]
@@ -111,7 +112,8 @@ pub fn run(args: RunArgs, config: &Config) -> Result<()> {
             stop.store(true, Ordering::Relaxed);
         }
     };
-    let (mut generation, mut header) = Generation::start(&model, routers.as_deref(), &prompt, &settings, &stop)?;
+    let started = Generation::start(&model, routers.as_deref(), &prompt, &settings, &stop);
+    let (mut generation, mut header) = started.map_err(as_usage)?;
     header.next = generation.likeliest(next)?;
     print(Record::Header(Box::new(header)));
     let summary = loop {
@@ -127,10 +129,13 @@ pub fn run(args: RunArgs, config: &Config) -> Result<()> {
     if let Some(e) = failed {
         return match e.kind() {
             std::io::ErrorKind::BrokenPipe => Ok(()),
-            _ => Err(e).context("cannot write the output"),
+            _ => Err(e).context(NO_OUTPUT),
         };
     }
-    out.print(&Record::Summary(summary?))?;
+    let summary = summary?;
+    let (stopped, tokens) = (summary.stop == StopReason::Stopped, summary.tokens);
+    out.print(&Record::Summary(summary)).context(NO_OUTPUT)?;
+    ensure!(!stopped, "stopped after {}", counted(tokens, "token"));
     Ok(())
 }
 
@@ -142,7 +147,8 @@ pub(super) fn load(request: &LoadRequest, stop: &AtomicBool) -> Result<(Model, O
         &mut |what, done, total| progress.bytes(what, done, total),
         &mut |what| progress.stage(what),
         stop,
-    )?;
+    )
+    .map_err(as_usage)?;
     let routers = load_routers(&request.routers, &model)?;
     progress.finish();
     tell_notes(&model);

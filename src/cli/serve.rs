@@ -106,6 +106,7 @@ pub fn run(args: &ServeArgs, config: &Config) -> Result<()> {
     let mut request = config.load_request();
     request.model = args.model.model.clone().or(request.model.take());
     request.routers = RouterChoice::None;
+    request.exact &= args.model.activations.is_none();
     request.exact |= args.model.exact;
     request.iterations = args.model.iterations;
     request.activations = args.model.activations.unwrap_or(request.activations);

@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 
 use super::UsageError;
 use super::args::{DecideArgs, ModelArgs, SampleArgs};
+use super::base_model::as_usage;
 use super::output;
 use super::progress::CommandProgress;
 use super::run::{load, stop_on_signals};
@@ -18,6 +19,7 @@ use super::table;
 use super::trace_file::read_trace;
 use crate::config::Config;
 use crate::engine::decide::DecisionPolicy;
+use crate::engine::notes::dial_for_depth;
 use crate::engine::sequence::Stopped;
 use crate::engine::{Output, Prompt, generate, prompt_file};
 use crate::model::Model;
@@ -34,7 +36,7 @@ pub struct StatsArgs {
     #[arg(
         value_name = "TRACE",
         required_unless_present = "prompts",
-        conflicts_with_all = ["prompts", "limit", "ModelArgs", "DecideArgs", "SampleArgs", "raw"]
+        conflicts_with_all = ["prompts", "limit", "ModelArgs", "DecideArgs", "SampleArgs", "raw", "depth"]
     )]
     traces: Vec<PathBuf>,
     /// Run every prompt of this file instead: JSON lines with a `prompt` or `question`, or lines of text
@@ -53,6 +55,9 @@ pub struct StatsArgs {
     pub model: ModelArgs,
     #[command(flatten)]
     decide: DecideArgs,
+    /// Mean depth of the answers' tokens: sets the dial from the table that the routers carry. It is no cap; see --budget
+    #[arg(long, value_name = "LAYERS", conflicts_with_all = ["dial", "program"])]
+    depth: Option<f64>,
     #[command(flatten)]
     sample: SampleArgs,
     /// Feed the prompts as they are, without the model's chat template
@@ -123,7 +128,11 @@ fn of_prompts(args: &StatsArgs, path: &Path, config: &Config) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop)?;
     let (model, routers) = load(&request, &stop)?;
-    let settings = settings(model.info.layers)?;
+    let mut settings = settings(model.info.layers)?;
+    if let Some(depth) = args.depth {
+        let info = routers.as_deref().map(|r| r.info());
+        settings.dial = dial_for_depth(info, depth).map_err(UsageError::new)?;
+    }
     DecisionPolicy::new(&settings, routers.as_deref(), model.info.layers)
         .map_err(|e| UsageError::new(e.to_string()))?;
 
@@ -168,7 +177,7 @@ fn run_prompt(
     });
     match ran {
         Err(e) if e.is::<Stopped>() => Ok(None),
-        Err(e) => Err(e),
+        Err(e) => Err(as_usage(e)),
         Ok(_) if stop.load(Ordering::Relaxed) => Ok(None),
         Ok(_) => Ok(trace),
     }

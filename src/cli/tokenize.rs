@@ -21,7 +21,7 @@ pub struct TokenizeArgs {
     plain: bool,
     /// A name from `models list`, a .gguf file, a model folder or a hub name
     #[arg(long, value_name = "NAME|PATH")]
-    model: Option<String>,
+    pub model: Option<String>,
 }
 
 /// Runs `tokenize`. Ids are printed with commas between them, as `run --ids` takes them.

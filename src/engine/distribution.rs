@@ -34,14 +34,7 @@ impl Distribution {
 /// The `count` likeliest tokens of logits (vocab_size), the likeliest first. For every token of a run, so in one pass.
 pub(super) fn likeliest(logits: &Tensor, count: usize, tokenizer: &Tokenizer) -> Result<Vec<Candidate>> {
     let values: Vec<f32> = logits.to_dtype(DType::F32)?.to_vec1()?;
-    let mut top: Vec<(f32, u32)> = Vec::with_capacity(count + 1);
-    for (&value, id) in values.iter().zip(0..) {
-        if top.len() < count || top.last().is_some_and(|least| value > least.0) {
-            let at = top.partition_point(|other| other.0 >= value);
-            top.insert(at, (value, id));
-            top.truncate(count);
-        }
-    }
+    let top = top_values(&values, count);
     let Some(&(greatest, _)) = top.first() else {
         return Ok(Vec::new());
     };
@@ -53,6 +46,26 @@ pub(super) fn likeliest(logits: &Tensor, count: usize, tokenizer: &Tokenizer) ->
         probability: (f64::from((value - greatest).exp()) / sum) as f32,
     };
     Ok(top.iter().map(candidate).collect())
+}
+
+/// Up to which count one pass with insertions is quicker than selecting and sorting.
+const FEW: usize = 64;
+
+/// The `count` greatest values, all where there are fewer, with their ids, the greatest first.
+fn top_values(values: &[f32], count: usize) -> Vec<(f32, u32)> {
+    if count > FEW {
+        let ids = greatest(values, count).into_iter();
+        return ids.map(|id| (values[id as usize], id)).collect();
+    }
+    let mut top: Vec<(f32, u32)> = Vec::with_capacity(count + 1);
+    for (&value, id) in values.iter().zip(0..) {
+        if top.len() < count || top.last().is_some_and(|least| value > least.0) {
+            let at = top.partition_point(|other| other.0 >= value);
+            top.insert(at, (value, id));
+            top.truncate(count);
+        }
+    }
+    top
 }
 
 /// Ids of the `count` greatest values, the greatest first.

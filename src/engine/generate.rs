@@ -70,6 +70,11 @@ pub fn generate(
     Ok(generation.summary())
 }
 
+/// What was asked of a run does not fit the model: ids, layers or experts that it lacks.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unfit(String);
+
 /// One run, a token at a time.
 pub struct Generation<'a> {
     model: &'a Model,
@@ -103,8 +108,8 @@ impl<'a> Generation<'a> {
     /// Reads the prompt.
     ///
     /// # Errors
-    /// Settings that contradict each other or the model, an empty prompt or one beyond the context,
-    /// and [`Stopped`] when stopped before the first token.
+    /// Settings that contradict each other, [`Unfit`] for what contradicts the model, an empty prompt or one beyond the
+    /// context, and [`Stopped`] when stopped before the first token.
     pub fn start(
         model: &'a Model,
         routers: Option<&'a dyn Router>,
@@ -129,8 +134,10 @@ impl<'a> Generation<'a> {
     ) -> Result<(Self, Header)> {
         let config = model.decoder.config();
         let mut policy = DecisionPolicy::new(settings, routers, config.layers)?;
-        check_probe(settings, config.vocab_size)?;
-        check_experts(settings, model)?;
+        let fits = check_probe(settings, config.vocab_size)
+            .and_then(|()| check_experts(settings, model))
+            .and_then(|()| check_ids(prompt, config.vocab_size));
+        fits.map_err(|error| Unfit(error.to_string()))?;
         let ids = prompt_ids(model, prompt, settings.raw)?;
         let sequence = Sequence::new(&model.decoder, stop).with_kv(settings.kv);
         let mut sequence = sequence.excluding(&settings.excluded_experts).watched(watch);
@@ -455,7 +462,22 @@ fn check_finite(model: &Model, routers: Option<&RouterInfo>, routed: &RoutedChun
 fn check_probe(settings: &Settings, vocab_size: usize) -> Result<()> {
     let outside = settings.probe.iter().find(|&&id| id as usize >= vocab_size);
     match outside {
-        Some(id) => bail!("the probed token id {id} is outside the vocabulary of {vocab_size}"),
+        Some(id) => bail!(
+            "the probed token id {id} is outside the vocabulary of {vocab_size}: expected 0 to {}",
+            vocab_size - 1
+        ),
+        None => Ok(()),
+    }
+}
+
+/// Ids that were given as such; those of a text come from the tokenizer.
+fn check_ids(prompt: &Prompt, vocab_size: usize) -> Result<()> {
+    let Prompt::Ids(ids) = prompt else { return Ok(()) };
+    match ids.iter().find(|&&id| id as usize >= vocab_size) {
+        Some(id) => bail!(
+            "the token id {id} of the prompt is outside the vocabulary of {vocab_size}: expected 0 to {}",
+            vocab_size - 1
+        ),
         None => Ok(()),
     }
 }

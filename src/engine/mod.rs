@@ -30,7 +30,7 @@ pub use events::{
     AskId, Command, ENDED, InspectionRequest, InspectionResult, LoadRequest, Prompt, RouterChoice, RunId, WorkerEvent,
 };
 pub use flip::{Flip, Shift};
-pub use generate::{Generation, Output, generate};
+pub use generate::{Generation, Output, Unfit, generate};
 pub use inspect::{Followed, Inspection, Moved, Since, Stage, Standing};
 pub use inspector::Inspector;
 pub use intervention::Intervention;

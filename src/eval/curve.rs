@@ -203,6 +203,9 @@ fn draw(panel: &Panel) -> String {
     format!("\n{}{}", plot::text(&buffer), legend.collect::<String>())
 }
 
+/// What stands in the title of every panel of the picture.
+pub const TITLE: &str = "accuracy over depth, with 95 % intervals";
+
 /// All tasks, with 95 % intervals.
 pub fn svg(report: &EvaluationReport) -> String {
     let who = match &report.routers {
@@ -212,7 +215,7 @@ pub fn svg(report: &EvaluationReport) -> String {
     let named = |rows: &Vec<&EvaluationRow>| {
         let panel = panel(rows);
         Panel {
-            title: format!("{}: accuracy over depth, with 95 % intervals ({who})", panel.title),
+            title: format!("{}: {TITLE} ({who})", panel.title),
             ..panel
         }
     };

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::{GenerationSettings, Outcome, Question, Scoring, Task};
-use crate::line_file::{Existing, FileWords, LineFile, difference, to_line, whole_lines};
+use crate::line_file::{Existing, FileWords, LineFile, difference, how_to_go_on, to_line, whole_lines};
 use crate::program::Program;
 use crate::text::escape_controls;
 
@@ -237,7 +237,7 @@ impl OutcomeFile {
 
     fn wrong(&self, number: usize, what: &str) -> anyhow::Error {
         let path = self.lines.path().display();
-        anyhow::anyhow!("{path}, line {number}: {what}; begin anew with --force, or choose another --outcomes")
+        anyhow::anyhow!("{path}, line {number}: {what}; {}", how_to_go_on(number))
     }
 }
 
@@ -287,8 +287,9 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<VecDeque<(usize, Line)>> {
         let number = index + 1;
         let line = serde_json::from_slice(line).with_context(|| {
             format!(
-                "{}, line {number} holds no outcomes; begin anew with --force, or choose another --outcomes",
-                path.display()
+                "{}, line {number} holds no outcomes; {}",
+                path.display(),
+                how_to_go_on(number)
             )
         })?;
         Ok((number, line))

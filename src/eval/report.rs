@@ -6,7 +6,7 @@ use super::generation::GenerationSettings;
 use super::statistics::{mcnemar_exact, wilson};
 use super::variants::{Outcome, Series, Variant};
 use crate::program::Program;
-use crate::text::escape_controls;
+use crate::text::{counted, escape_controls};
 
 /// How a report is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -161,9 +161,9 @@ impl std::fmt::Display for StaticChoice {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "static: the best of {} programs on {} training questions, {:.1} % of them right (base {:.1} %)",
-            self.tried,
-            self.questions,
+            "static: the best of {} on {}, {:.1} % of them right (base {:.1} %)",
+            counted(self.tried, "program"),
+            counted(self.questions, "training question"),
             100.0 * self.correct as f64 / self.questions.max(1) as f64,
             100.0 * self.base as f64 / self.questions.max(1) as f64
         )

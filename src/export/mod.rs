@@ -8,6 +8,7 @@ mod tape;
 mod text;
 
 use crate::program::Action;
+use crate::text::counted;
 use crate::trace::{BranchPoint, DecidedBy, Decision, Header, NEUTRAL_DIAL, Overrides, Trace};
 
 /// How a run is written.
@@ -71,7 +72,7 @@ fn asked(header: &Header) -> Vec<String> {
     let settings = &header.settings;
     let routers = header.routers.as_ref().map_or("none", |r| &r.name);
     let mut phrases = vec![
-        format!("model {}, {} layers", header.model.name, header.model.layers),
+        format!("model {}, {}", header.model.name, counted(header.model.layers, "layer")),
         format!("routers {routers}"),
     ];
     match &settings.program {
@@ -94,9 +95,9 @@ fn asked(header: &Header) -> Vec<String> {
 fn outcome(trace: &Trace) -> Vec<String> {
     let mut phrases = vec![
         format!(
-            "{} prompt tokens, {} answer tokens",
-            trace.header.prompt.len(),
-            trace.steps.len()
+            "{}, {}",
+            counted(trace.header.prompt.len(), "prompt token"),
+            counted(trace.steps.len(), "answer token")
         ),
         format!("mean depth {:.2} of {}", trace.mean_depth(), trace.layers()),
     ];

@@ -28,6 +28,14 @@ pub struct Model {
     pub notes: Vec<String>,
 }
 
+/// Why eight bits change nothing under `exact`.
+const BY_EXACT: &str = "exact = true or --exact asks for f32 arithmetic throughout; switch that off for it";
+
+/// A number of iterations for a model without a loop. Holds the model's name.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} has no loop: --iterations is for looped models")]
+pub struct NoLoop(pub String);
+
 impl Model {
     /// Loads a model that was found on disk; `sha256` is its sum. `stage` hears what is being done.
     pub fn load(
@@ -120,6 +128,10 @@ impl Model {
     pub fn with_eight_bit_activations(mut self) -> Self {
         match self.decoder.round_activations() {
             arithmetic @ (Arithmetic::EightBits | Arithmetic::EightBitsInPart) => self.info.arithmetic = arithmetic,
+            _ if self.info.arithmetic == Arithmetic::Exact => {
+                self.notes
+                    .push(format!("activations are not rounded to 8 bits: {BY_EXACT}"));
+            }
             Arithmetic::Usual | Arithmetic::Exact => self.notes.push(
                 "activations are not rounded to 8 bits: that is for weights in blocks of 32 (Q4_0 to Q8_0, IQ4_NL) on the CPU, and this \
                  model runs without such (K-quants keep 15 bits)"
@@ -133,6 +145,10 @@ impl Model {
     pub fn with_eight_bit_kv(mut self) -> Self {
         match self.decoder.set_kv_bits(KvBits::Eight) {
             true => self.info.kv_bits = Some(8),
+            false if self.info.arithmetic == Arithmetic::Exact => {
+                self.notes
+                    .push(format!("keys and values are not kept in 8 bits: {BY_EXACT}"));
+            }
             false => self.notes.push(
                 "keys and values are not kept in 8 bits: that is for blocks that run by the CPU kernels, and this model has none"
                     .to_owned(),
@@ -147,7 +163,7 @@ impl Model {
     /// A number out of range, and a model without a loop.
     pub fn with_iterations(mut self, iterations: usize) -> Result<Self> {
         let Some(trained) = self.info.looped.map(|looped| looped.iterations) else {
-            bail!("{} has no loop: --iterations is for looped models", self.info.name);
+            bail!(NoLoop(self.info.name));
         };
         if iterations == trained {
             return Ok(self);

@@ -48,7 +48,7 @@ pub use config::{Architecture, ModelConfig};
 pub use decoder::Decoder;
 pub use kernel::{ActivationBits, KvBits, logsumexp, use_amx};
 pub use kv::{KvCache, PassKv};
-pub use loaded::{Model, device, device_or_note};
+pub use loaded::{Model, NoLoop, device, device_or_note};
 pub use step::stepped;
 pub use tokenizer::{StreamDecoder, Tokenizer};
 pub use weights::{LoadOptions, WeightSource};

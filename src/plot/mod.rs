@@ -12,6 +12,14 @@ use ratatui::widgets::{Axis, Chart, Dataset, GraphType, LegendPosition, Widget};
 pub use heat::{HeatCell, HeatMap};
 pub use svg::{PanelGrid, svg};
 
+/// Whether bytes are a picture of [`svg`] or a [`HeatMap`], as far as their beginning tells.
+pub fn is_picture(bytes: &[u8]) -> bool {
+    let mut lines = bytes.split(|&b| b == b'\n');
+    let (first, second) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    let ours = b" font-family=\"sans-serif\" font-size=\"12\">";
+    first.starts_with(b"<svg xmlns=") && first.ends_with(ours) && second.starts_with(b"<rect width=\"100%\"")
+}
+
 /// One value, with its interval where it has one. With a note it has a mark in the SVG, which shows
 /// the note to who points at it.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -32,4 +32,4 @@ pub use record::{
 };
 pub use routers::{PREDICTOR, RouterInfo};
 pub use scope::{PromptRouting, Scope};
-pub use settings::{NEUTRAL_DIAL, Sampling, Settings};
+pub use settings::{LEAST_PENALTY, NEUTRAL_DIAL, Sampling, Settings};

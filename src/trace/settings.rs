@@ -14,6 +14,9 @@ pub const NEUTRAL_DIAL: f64 = -0.5;
 /// The least temperature but 0.
 const LEAST_TEMPERATURE: f64 = 1e-6;
 
+/// The least repetition penalty: by less the quotients may be no numbers.
+pub const LEAST_PENALTY: f32 = 1e-3;
+
 /// How the next token is drawn.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -142,9 +145,10 @@ impl Settings {
         if sampling.top_k == Some(0) {
             return Err("top-k is 0: expected at least 1; leave it out to consider all tokens".into());
         }
-        if !(sampling.repetition_penalty.is_finite() && sampling.repetition_penalty > 0.0) {
+        // Logits are divided by it, too.
+        if !(sampling.repetition_penalty.is_finite() && sampling.repetition_penalty >= LEAST_PENALTY) {
             return Err(format!(
-                "the repetition penalty is {}: expected more than 0, 1 changes nothing",
+                "the repetition penalty is {}: expected {LEAST_PENALTY} or more, 1 changes nothing",
                 sampling.repetition_penalty
             ));
         }

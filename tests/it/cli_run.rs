@@ -248,6 +248,20 @@ fn mistakes_in_the_arguments_exit_with_2() {
     refused(&["x", "--device", "tpu"], 2, "expected auto, cpu, cuda:N or metal");
     refused(&["x", "--threads", "0"], 2, "expected 1 to 1024");
     refused(&["x", "--probe", "1"], 2, "--json");
+    // What the model lacks, and what is below every range.
+    refused(
+        &["--ids", "1,99999999"],
+        2,
+        "id 99999999 of the prompt is outside the vocabulary of 49152",
+    );
+    refused(&["x", "--json", "--probe", "99999999"], 2, "outside the vocabulary");
+    refused(&["x", "--iterations", "2"], 2, "has no loop");
+    refused(&["x", "--exclude-expert", "3:17"], 2, "has no experts");
+    refused(&["x", "--temperature", "-1"], 2, "the temperature is -1: expected 0");
+    refused(&["x", "--seed", "-1"], 2, "expected a whole number from 0");
+    refused(&["x", "--top-p", "-0.5"], 2, "top-p is -0.5");
+    refused(&["x", "--repetition-penalty", "1e-40"], 2, "expected 0.001 or more");
+    refused(&["x", "--repetition-penalty", "-1"], 2, "expected 0.001 or more");
 }
 
 #[test]
@@ -268,7 +282,6 @@ fn what_cannot_be_done_exits_with_1_and_says_why() {
     refused(&["x", "--routers", "/nowhere/routers"], 1, "cannot read the routers");
     let long = vec!["504"; 8192].join(",");
     refused(&["--ids", &long], 1, "context holds 8192");
-    refused(&["--ids", "99999999"], 1, "outside the vocabulary");
 }
 
 #[test]
@@ -326,7 +339,7 @@ fn eight_bits_are_near_and_said() {
     place.write("exact.toml", "exact = true\nactivations = 8\nkv_bits = 8\n");
     let (code, _, told) = place.run("run --config exact.toml --model model --device cpu --max-tokens 1 word");
     assert!(
-        code == 0 && told.contains("activations are not rounded to 8 bits"),
+        code == 0 && told.contains("activations are not rounded to 8 bits: exact = true"),
         "exact wins, and it is said: {told}"
     );
     let run = "run --model model --device cpu --activations 8 --kv-bits 8 --max-tokens 1 word";
@@ -337,5 +350,46 @@ fn eight_bits_are_near_and_said() {
         "keys and values are not kept in 8 bits",
     ] {
         assert!(told.contains(note), "{told}");
+    }
+}
+
+#[test]
+fn as_many_next_tokens_are_named_as_there_are() {
+    for next in ["99999999999", "18446744073709551615"] {
+        let trace = trace(&["x", "--routers", "none", "--max-tokens", "1", "--next", next]);
+        let next = &trace.header.next;
+        assert_eq!(next.len(), 49_152);
+        assert!(next.is_sorted_by(|a, b| a.probability >= b.probability));
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn a_signal_ends_a_run_with_what_there_is_of_it() {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+    for signal in ["-INT", "-TERM"] {
+        let mut child = Command::new(assert_cmd::cargo::cargo_bin("drllm-tui"))
+            .args(["run", "Tell me a story.", "--routers", "none", "--json"])
+            .args(["--ignore-eos", "--max-tokens", "8000"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let begun: Vec<String> = lines.by_ref().take(3).collect();
+        assert!(begun[2].contains(r#""type":"token""#), "{begun:?}");
+        let id = child.id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+        let rest: Vec<String> = lines.collect();
+        let last = rest.last().unwrap();
+        assert!(
+            last.contains(r#""type":"summary""#) && last.contains(r#""stop":"stopped""#),
+            "{last}"
+        );
+        let output = child.wait_with_output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(told.contains("stopped after ") && told.contains(" token"), "{told}");
     }
 }

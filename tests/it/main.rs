@@ -16,6 +16,7 @@ mod cli_models;
 mod cli_run;
 mod cli_traces;
 mod job_files;
+mod kept_files;
 mod models_export;
 mod serve;
 

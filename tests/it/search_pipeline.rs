@@ -120,7 +120,7 @@ fn from_records_to_routers_to_a_report() {
     let again = place.ok(&format!("{eval} --program 0-3 --budget 3 --format json --threads 1"));
     assert_eq!(without_times(&json), without_times(&again));
 
-    let controls = place.ok(&format!("{eval} --controls --control-depth 2.5,9 --format json"));
+    let controls = place.ok(&format!("{eval} --controls --control-depth 2.5 --format json"));
     let report: serde_json::Value = serde_json::from_str(&controls).unwrap();
     let controls: Vec<(&str, f64)> = report["rows"].as_array().unwrap()[3..]
         .iter()
@@ -136,8 +136,15 @@ fn from_records_to_routers_to_a_report() {
             "exit by entropy at 2.50",
             "exit by agreement at 2.50"
         ],
-        "a depth that saves nothing has no control"
+        "each control once"
     );
+    for depth in ["nan", "inf", "-3", "4", "2.5,9"] {
+        place.refused(
+            2,
+            &format!("{eval} --controls --control-depth {depth}"),
+            "--control-depth is ",
+        );
+    }
     assert!(controls[..3].iter().all(|c| (2.0..=3.0).contains(&c.1)), "{controls:?}");
 
     // What the search called right from the start is what base gets right.

@@ -437,7 +437,7 @@ fn a_looped_model_runs_its_loop_as_often_as_asked() {
     let [two, three, four] = ["2", "3", "4"].map(layers);
     assert!(two < three && three - two == four - three, "{two} {three} {four}");
     let folder = ModelFolder::new();
-    folder.refused(1, "serve --model model --port 0 --iterations 2", "has no loop");
+    folder.refused(2, "serve --model model --port 0 --iterations 2", "has no loop");
     folder.refused(2, "serve --model loopmoe --port 0 --iterations 9", "1 to 8");
 }
 

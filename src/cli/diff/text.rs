@@ -56,7 +56,7 @@ fn verdict(report: &Report) -> String {
 
 fn prompt(report: &Report) -> String {
     match report.same_prompt {
-        true => format!("the same {} tokens", report.a.prompt_tokens),
+        true => format!("the same {}", tokens(report.a.prompt_tokens)),
         false => format!(
             "differs: {} and {} tokens",
             report.a.prompt_tokens, report.b.prompt_tokens
@@ -67,10 +67,10 @@ fn prompt(report: &Report) -> String {
 fn answer(report: &Report) -> String {
     let (a, b) = (&report.a, &report.b);
     match &report.diverges {
-        None if a.stop == b.stop => format!("the same {} tokens", a.totals.tokens),
+        None if a.stop == b.stop => format!("the same {}", tokens(a.totals.tokens)),
         None => format!(
-            "the same {} tokens; A ended with {}, B with {}",
-            a.totals.tokens,
+            "the same {}; A ended with {}, B with {}",
+            tokens(a.totals.tokens),
             stop(a.stop),
             stop(b.stop)
         ),

@@ -7,16 +7,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, anyhow};
 use clap::Args;
 
 use super::UsageError;
 use super::args::{KvArg, ScopeArg};
 use super::base_model::BaseModelArgs;
-use super::output::{check_named_once, print, write_whole};
+use super::output::{Picture, check_named_once, print, write_whole};
 use super::progress::CommandProgress;
 use super::run::stop_on_signals;
 use super::scoring::ScoringArgs;
+use crate::config::Config;
 use crate::engine::notes::{dial_for_depth, notes};
 use crate::engine::{RouterChoice, kv_of, load_routers};
 use crate::eval::evaluation::{Controls, Interrupted};
@@ -24,7 +25,7 @@ use crate::eval::outcomes::OutcomeFile;
 use crate::eval::report::{EvaluationReport, ReportFormat, StaticChoice};
 use crate::eval::{Control, Evaluation, Pick, Series, Task, Variant, Variants, curve};
 use crate::line_file::Existing;
-use crate::program::{Damping, Program};
+use crate::program::{Damping, MOST_LAYERS, Program};
 use crate::search::static_baseline::{self, StaticBaseline};
 use crate::trace::{KvMode, NEUTRAL_DIAL, RouterInfo, Scope, Settings};
 use format::EvalFormat;
@@ -116,8 +117,8 @@ pub struct EvalArgs {
     /// Go on after the last whole line of --outcomes
     #[arg(long, requires = "outcomes")]
     resume: bool,
-    /// Replace --outcomes
-    #[arg(long, requires = "outcomes", conflicts_with = "resume")]
+    /// Replace --outcomes, and whatever stands at --curve
+    #[arg(long)]
     force: bool,
     /// How to report: a table, JSON, CSV, Markdown, or files as lm-evaluation-harness writes them
     #[arg(long, value_enum, default_value_t)]
@@ -136,6 +137,7 @@ pub struct EvalArgs {
 /// # Errors
 /// [`UsageError`] for what the arguments got wrong, anything else for what failed or was stopped.
 pub fn run(args: EvalArgs) -> Result<()> {
+    args.check_force()?;
     if let Some(files) = &args.texts {
         if args.format == EvalFormat::LmEval {
             let message = "--format lm-eval has a row for questions, not for --text; use json";
@@ -145,6 +147,7 @@ pub fn run(args: EvalArgs) -> Result<()> {
     }
     args.text.check_absent()?;
     args.format.check(args.out.as_deref())?;
+    args.check_control_depths(MOST_LAYERS)?;
     let tasks = args.tasks()?;
     let training = static_baseline::load(&args.train_data, args.train_limit, &tasks)?;
     let existing = Existing::from_switches(args.resume, args.force);
@@ -153,6 +156,7 @@ pub fn run(args: EvalArgs) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop)?;
     let model = args.model.load(&stop)?;
+    args.check_control_depths(model.info.layers)?;
     let routers = load_routers(&args.router_choice(), &model)?;
     if routers.is_none() && args.routers != "none" && model.info.other_iterations().is_none() {
         crate::note!(
@@ -228,9 +232,7 @@ pub fn run(args: EvalArgs) -> Result<()> {
     progress.finish();
     let rows = measured.map_err(|error| args.how_to_go_on(error))?;
     if args.controls && !rows.iter().any(|row| matches!(row.series, Series::Control(_))) {
-        crate::note!(
-            "--controls: no row of routers runs fewer layers than all, and no --control-depth does; so none has a row"
-        );
+        crate::note!("--controls: no row of routers runs fewer layers than all, so none has a row");
     }
     let report = EvaluationReport {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -272,6 +274,11 @@ fn name_apart(tasks: &mut [Task], paths: &[PathBuf]) {
 }
 
 impl EvalArgs {
+    /// Takes what the user configured where the command line says nothing.
+    pub fn configure(&mut self, config: &Config) {
+        self.model.configure(config);
+    }
+
     /// Refuses places that cannot be written, before hours of work go into it.
     fn check_places(&self) -> Result<()> {
         let written: Vec<&PathBuf> = self.outcomes.iter().chain(&self.curve).collect();
@@ -286,15 +293,52 @@ impl EvalArgs {
             .chain(&self.train_data)
             .chain(&self.static_records)
             .chain(texts);
-        check_named_once(&written, &read.chain(&routers).collect::<Vec<_>>())?;
-        let Some(curve) = &self.curve else { return Ok(()) };
-        let folder = curve.parent().filter(|f| !f.as_os_str().is_empty());
-        ensure!(
-            folder.unwrap_or(Path::new(".")).is_dir() && !curve.is_dir(),
-            "cannot draw the curve into {}: expected a file in a folder that is there",
-            curve.display()
-        );
-        Ok(())
+        let model = self.model.files();
+        check_named_once(&written, &read.chain(&routers).chain(&model).collect::<Vec<_>>())?;
+        let Some(path) = &self.curve else { return Ok(()) };
+        let picture = Picture {
+            path,
+            option: "--curve",
+            what: "the curve",
+            words: match self.texts {
+                None => curve::TITLE,
+                Some(_) => crate::eval::text::curve::TITLE,
+            },
+        };
+        picture.check(self.force)
+    }
+
+    // Not by clap: it waives what an option requires where that conflicts with another one.
+    fn check_force(&self) -> Result<()> {
+        let message = match (self.force, self.resume) {
+            (true, true) => "--force begins anew and --resume goes on: leave one of the two out",
+            (true, false) if self.outcomes.is_none() && self.curve.is_none() => {
+                "--force replaces what --outcomes or --curve names, and neither is given: leave it out"
+            }
+            _ => return Ok(()),
+        };
+        Err(UsageError::new(message).into())
+    }
+
+    /// Refuses depths at which no control can stand. `layers`: the model's, or as many as there may be while they are not
+    /// known.
+    fn check_control_depths(&self, layers: usize) -> Result<()> {
+        let outside = |depth: &&f64| !(0.0..layers as f64).contains(*depth);
+        match self.control_depth.iter().find(outside) {
+            None => Ok(()),
+            Some(depth) if layers == MOST_LAYERS => {
+                let message =
+                    format!("--control-depth is {depth}: expected 0 or more, and less than the model's layers");
+                Err(UsageError::new(message).into())
+            }
+            Some(depth) => {
+                let message = format!(
+                    "--control-depth is {depth}: expected 0 or more, and less than the model's {layers} layers, since a \
+                     control stands where layers are saved"
+                );
+                Err(UsageError::new(message).into())
+            }
+        }
     }
 
     /// The questions to measure on.

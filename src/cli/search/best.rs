@@ -9,6 +9,7 @@ use crate::cli::output::print;
 use crate::eval::statistics::mcnemar_exact;
 use crate::search::ranking::ranking;
 use crate::search::records::{ExampleRecord, read_records};
+use crate::text::counted;
 
 /// List the programs that answered most questions rightly, of those run on every question (search
 /// --programs): what one static program is worth.
@@ -35,9 +36,10 @@ pub fn run(args: &BestArgs) -> Result<()> {
 fn table(examples: &[&ExampleRecord], top: usize) -> String {
     let everywhere = ranking(examples);
     let mut out = format!(
-        "{} programs were run on all {} questions\n acc %  depth  fixed  broken       p  margin  program\n",
-        everywhere.len(),
-        examples.len()
+        "{} {} run on all {}\n acc %  depth  fixed  broken       p  margin  program\n",
+        counted(everywhere.len(), "program"),
+        if everywhere.len() == 1 { "was" } else { "were" },
+        counted(examples.len(), "question")
     );
     for (program, stats) in everywhere.iter().take(top) {
         out += &format!(

@@ -6,9 +6,10 @@ use anyhow::Result;
 use clap::Args;
 
 use super::tell_damaged;
-use crate::cli::output::{refuse_existing, write_whole};
+use crate::cli::output::{check_named_once, refuse_existing, write_whole};
 use crate::search::exchange::{self, Layout};
-use crate::search::records::{RecordFile, read_records, read_records_skipping};
+use crate::search::records::{RecordFile, SKIP_DAMAGED, read_records_advised, read_records_skipping};
+use crate::text::counted;
 
 /// Write records in the layout of Dr.LLM's or PoLar's code.
 #[derive(Args, Debug)]
@@ -30,10 +31,11 @@ pub struct RecordsExportArgs {
 }
 
 pub fn run(args: &RecordsExportArgs) -> Result<()> {
+    check_named_once(&[&args.out], &[&args.records])?;
     refuse_existing(&args.out, args.force)?;
     let (file, damaged) = match args.skip_damaged {
         true => read_records_skipping(&args.records)?,
-        false => (read_records(&args.records)?, Vec::new()),
+        false => (read_records_advised(&args.records, SKIP_DAMAGED)?, Vec::new()),
     };
     write(&file, args.format, &args.out)?;
     tell_damaged(&damaged, "line", "lines");
@@ -49,10 +51,10 @@ pub(super) fn write(file: &RecordFile, layout: Layout, path: &Path) -> Result<()
     })?;
     if exported.unsolved > 0 {
         crate::note!(
-            "{} questions without a right program left out: the layout is one of training targets",
-            exported.unsolved
+            "{} without a right program left out: the layout is one of training targets",
+            counted(exported.unsolved, "question")
         );
     }
-    crate::note!("{} questions in {}", exported.written, path.display());
+    crate::note!("{} in {}", counted(exported.written, "question"), path.display());
     Ok(())
 }

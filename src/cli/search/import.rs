@@ -7,15 +7,16 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use super::{MOST_NAMED, tell_damaged};
-use crate::cli::output::{locate, refuse_existing, write_whole};
+use crate::cli::output::{check_named_once, locate, refuse_existing, write_whole};
 use crate::cli::progress::CommandProgress;
+use crate::config::Config;
 use crate::eval::Task;
 use crate::files;
 use crate::model::summary::ModelSummary;
 use crate::search::Edits;
 use crate::search::exchange::{self, Imported, Layout};
 use crate::search::records::write_records;
-use crate::text::{escape_controls, without_mark};
+use crate::text::{counted, escape_controls, without_mark};
 use crate::trace::ModelInfo;
 
 /// Make records of a file in the layout of Dr.LLM's or PoLar's code.
@@ -47,7 +48,15 @@ pub struct ImportArgs {
     force: bool,
 }
 
+impl ImportArgs {
+    /// Takes the model that the user configured where the command line names none.
+    pub(super) fn configure(&mut self, config: &Config) {
+        self.model = self.model.take().or_else(|| config.model.clone());
+    }
+}
+
 pub fn run(args: &ImportArgs) -> Result<()> {
+    check_named_once(&[&args.out], &[&args.file, &args.data])?;
     refuse_existing(&args.out, args.force)?;
     let bytes = files::read(&args.file, files::DATA).with_context(|| format!("cannot read {}", args.file.display()))?;
     let foreign =
@@ -66,8 +75,9 @@ pub fn run(args: &ImportArgs) -> Result<()> {
     tell_damaged(&imported.damaged, "sample", "samples");
     tell(&imported, named.as_deref(), &model);
     crate::note!(
-        "{} records of {samples} samples in {}",
-        imported.examples.len(),
+        "{} of {} in {}",
+        counted(imported.examples.len(), "record"),
+        counted(samples, "sample"),
         args.out.display()
     );
     Ok(())
@@ -140,8 +150,8 @@ fn tell(imported: &Imported, named: Option<&str>, model: &ModelInfo) {
     }
     if imported.repeated > 0 {
         crate::note!(
-            "{} samples left out: their question was there before",
-            imported.repeated
+            "{} left out: their question was there before",
+            counted(imported.repeated, "sample")
         );
     }
 }

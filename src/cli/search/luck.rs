@@ -10,14 +10,15 @@ use clap::Args;
 use super::map::Format;
 use crate::cli::UsageError;
 use crate::cli::base_model::BaseModelArgs;
-use crate::cli::output::{check_drawable, check_named_once, print, print_json};
+use crate::cli::output::{Picture, check_named_once, print, print_json};
 use crate::cli::progress::CommandProgress;
 use crate::cli::run::stop_on_signals;
+use crate::config::Config;
 use crate::eval::parallel::for_each_ordered;
 use crate::files::{self, Readers};
 use crate::model::Model;
 use crate::progress::Progress as Step;
-use crate::search::luck::{Luck, LuckReport, LuckWriter};
+use crate::search::luck::{Luck, LuckReport, LuckWriter, report};
 use crate::search::records::{Existing, read_records};
 use crate::text::escape_controls;
 
@@ -41,7 +42,7 @@ pub struct LuckArgs {
     /// Run the programs chosen in the other arithmetic too: f32 where the search ran quantised, and the other way round
     #[arg(long)]
     other_arithmetic: bool,
-    #[arg(long, default_value_t = 42)]
+    #[arg(long, default_value_t = 42, value_parser = crate::cli::args::whole::<u64>)]
     seed: u64,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -51,7 +52,7 @@ pub struct LuckArgs {
     /// Go on after the last whole line of --out; where that is done, print the report again
     #[arg(long)]
     resume: bool,
-    /// Replace --out
+    /// Replace --out, and whatever stands at --svg
     #[arg(long, conflicts_with = "resume")]
     force: bool,
     #[command(flatten)]
@@ -131,6 +132,13 @@ fn load(args: &LuckArgs, luck: &Luck, stop: &AtomicBool) -> Result<(Model, Optio
 }
 
 impl LuckArgs {
+    /// Takes what the user configured where the command line says nothing. The arithmetic is that of the records.
+    pub(super) fn configure(&mut self, config: &Config) {
+        let exact = self.model.exact;
+        self.model.configure(config);
+        self.model.exact = exact;
+    }
+
     fn check(&self) -> Result<()> {
         let refused = |message: &str| Err(UsageError::new(message).into());
         if self.tries == Some(0) {
@@ -146,9 +154,16 @@ impl LuckArgs {
             return refused("--exact: the arithmetic is that of the records; --other-arithmetic adds the other one");
         }
         let written: Vec<&PathBuf> = std::iter::once(&self.out).chain(&self.svg).collect();
-        check_named_once(&written, &[&self.records])?;
-        self.svg
-            .as_deref()
-            .map_or(Ok(()), |svg| check_drawable(svg, "the shares"))
+        let model = self.model.files();
+        let read: Vec<&PathBuf> = std::iter::once(&self.records).chain(&model).collect();
+        check_named_once(&written, &read)?;
+        let picture = |path| Picture {
+            path,
+            option: "--svg",
+            what: "the shares",
+            words: report::TITLE,
+        };
+        let picture = self.svg.as_deref().map(picture);
+        picture.map_or(Ok(()), |picture| picture.check(self.force))
     }
 }

@@ -9,21 +9,24 @@ use clap::{Args, ValueEnum};
 
 use crate::cli::UsageError;
 use crate::cli::base_model::BaseModelArgs;
-use crate::cli::output::{check_drawable, check_named_once, print, print_json};
+use crate::cli::output::{Picture, check_named_once, print, print_json};
 use crate::cli::progress::CommandProgress;
 use crate::cli::run::stop_on_signals;
 use crate::cli::scoring::ScoringArgs;
+use crate::config::Config;
 use crate::eval::parallel::for_each_ordered;
 use crate::eval::{Question, Task};
 use crate::files::{self, Readers};
 use crate::model::Model;
 use crate::program::Damping;
 use crate::progress::Progress as Step;
+use crate::search::loop_map::picture;
 use crate::search::loop_map::records::{Done, FORMAT};
 use crate::search::loop_map::{
     Cell, MapHeader, MapReport, MapWriter, Measure, QuestionScores, ReportSettings, TransferScores, score_question,
 };
 use crate::search::records::Existing;
+use crate::text::counted;
 
 /// Run every block of neighbouring layers twice, one at a time, and say on which questions that helps (the loop map).
 #[derive(Args, Debug)]
@@ -56,7 +59,7 @@ pub struct MapArgs {
     #[arg(long, value_name = "N")]
     transfer_limit: Option<usize>,
     /// Of intervals and permutations
-    #[arg(long, default_value_t = 42)]
+    #[arg(long, default_value_t = 42, value_parser = crate::cli::args::whole::<u64>)]
     seed: u64,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -68,7 +71,7 @@ pub struct MapArgs {
     /// Go on after the last whole line of --out; of a map that is done, print the report again
     #[arg(long)]
     resume: bool,
-    /// Replace --out
+    /// Replace --out, and whatever stands at --svg
     #[arg(long, conflicts_with = "resume")]
     force: bool,
     #[command(flatten)]
@@ -147,8 +150,9 @@ fn load_other(path: &Path, limit: usize, map: &Task) -> Result<Task> {
     if other.questions.len() < before {
         let left_out = before - other.questions.len();
         crate::note!(
-            "{}: {left_out} questions left out that are in --data too",
-            path.display()
+            "{}: {} left out that are in --data too",
+            path.display(),
+            counted(left_out, "question")
         );
     }
     ensure!(
@@ -249,6 +253,11 @@ impl Mapping<'_> {
 }
 
 impl MapArgs {
+    /// Takes what the user configured where the command line says nothing.
+    pub(super) fn configure(&mut self, config: &Config) {
+        self.model.configure(config);
+    }
+
     fn header(&self, task: &Task, model: &Model) -> MapHeader {
         let (scoring, generation) = self.scoring.config().of(task.kind(), true);
         MapHeader {
@@ -289,9 +298,17 @@ impl MapArgs {
             return refused("--transfer-limit is about the questions of --transfer, which is not given");
         }
         let written: Vec<&PathBuf> = std::iter::once(&self.out).chain(&self.svg).collect();
-        let read: Vec<&PathBuf> = std::iter::once(&self.data).chain(&self.transfer).collect();
-        check_named_once(&written, &read)?;
-        self.svg.as_deref().map_or(Ok(()), |svg| check_drawable(svg, "the map"))
+        let model = self.model.files();
+        let read = std::iter::once(&self.data).chain(&self.transfer).chain(&model);
+        check_named_once(&written, &read.collect::<Vec<_>>())?;
+        let picture = |path| Picture {
+            path,
+            option: "--svg",
+            what: "the map",
+            words: picture::TITLE,
+        };
+        let picture = self.svg.as_deref().map(picture);
+        picture.map_or(Ok(()), |picture| picture.check(self.force))
     }
 
     /// Written answers are right or wrong, and nothing in between.

@@ -6,7 +6,8 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::cli::output::{refuse_existing, write_whole};
-use crate::search::records::{merge, read_records};
+use crate::search::records::{merge, read_records_advised};
+use crate::text::counted;
 
 /// Put the shards of a search together: the file that one machine would have written.
 #[derive(Args, Debug)]
@@ -27,14 +28,19 @@ pub fn run(args: &MergeArgs) -> Result<()> {
     if let Some(shard) = args.shards.iter().find(|shard| same_file(shard, &args.out)) {
         bail!("--out is the shard {}; write to another file", shard.display());
     }
-    let files = args.shards.iter().map(|path| read_records(path));
+    let files = args.shards.iter().map(|path| {
+        read_records_advised(
+            path,
+            "keep the lines before it alone, and search the rest of the shard with --resume",
+        )
+    });
     let files = files.collect::<Result<Vec<_>>>()?;
     let merged = merge(&files)?;
     write_whole(&args.out, |out| merged.write_to(out))?;
     crate::note!(
-        "{} records of {} shards in {}",
-        merged.examples.len(),
-        files.len(),
+        "{} of {} in {}",
+        counted(merged.examples.len(), "record"),
+        counted(files.len(), "shard"),
         args.out.display()
     );
     Ok(())

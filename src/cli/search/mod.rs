@@ -12,6 +12,7 @@ mod run;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
+use crate::config::Config;
 use crate::text::escape_controls;
 
 /// Search the layer programs that answer questions rightly (Monte Carlo tree search).
@@ -32,6 +33,20 @@ enum SearchCommand {
     Merge(merge::MergeArgs),
     Export(export::RecordsExportArgs),
     Import(import::ImportArgs),
+}
+
+impl SearchArgs {
+    /// Takes what the user configured where the command line says nothing.
+    pub fn configure(&mut self, config: &Config) {
+        match &mut self.command {
+            None => self.search.configure(config),
+            Some(SearchCommand::Map(args)) => args.configure(config),
+            Some(SearchCommand::Luck(args)) => args.configure(config),
+            Some(SearchCommand::Import(args)) => args.configure(config),
+            // Without a model.
+            Some(SearchCommand::Best(_) | SearchCommand::Merge(_) | SearchCommand::Export(_)) => {}
+        }
+    }
 }
 
 /// Runs the command.

@@ -12,10 +12,11 @@ use clap::{Args, ValueEnum};
 use super::{array, export};
 use crate::cli::UsageError;
 use crate::cli::base_model::BaseModelArgs;
-use crate::cli::output::{check_named_once, refuse_existing};
+use crate::cli::output::{check_folder, check_named_once, refuse_existing};
 use crate::cli::progress::CommandProgress;
 use crate::cli::run::stop_on_signals;
 use crate::cli::scoring::ScoringArgs;
+use crate::config::Config;
 use crate::eval::Task;
 use crate::eval::parallel::for_each_ordered;
 use crate::files;
@@ -23,9 +24,10 @@ use crate::model::Model;
 use crate::program::{Program, segments};
 use crate::progress::Progress as Step;
 use crate::search::evaluator::DEFAULT_CACHE_BYTES;
-use crate::search::exchange::Layout;
+use crate::search::exchange::{self, Layout};
 use crate::search::records::{Existing, FORMAT, SearchShard, read_records};
 use crate::search::{Edits, ExampleRecord, RecordHeader, RecordWriter, SearchSettings, Shard, search_question};
+use crate::text::counted;
 
 /// Arguments of a search.
 #[derive(Args, Debug)]
@@ -53,7 +55,7 @@ pub struct SearchRunArgs {
     /// Only the first N questions
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    #[arg(long, default_value_t = SearchSettings::default().seed)]
+    #[arg(long, default_value_t = SearchSettings::default().seed, value_parser = crate::cli::args::whole::<u64>)]
     seed: u64,
     /// End a question once a right program saves K layers
     #[arg(long, value_name = "K")]
@@ -66,7 +68,7 @@ pub struct SearchRunArgs {
     /// Go on after the last whole record of --out
     #[arg(long)]
     resume: bool,
-    /// Replace --out
+    /// Replace --out and what --export names
     #[arg(long, conflicts_with = "resume")]
     force: bool,
     /// Hidden states kept for each question in work, in MiB, on a CUDA device at most 8 GiB for all; less is slower, the
@@ -144,11 +146,11 @@ pub fn run(args: SearchRunArgs) -> Result<()> {
             tally.questions
         );
     }
-    let of_all = match header.part {
-        Some(part) => format!(" of {}", part.questions),
-        None => String::new(),
+    let questions = match header.part {
+        Some(part) => format!("{} of {}", tally.questions, counted(part.questions, "question")),
+        None => counted(tally.questions, "question"),
     };
-    crate::note!("{}{of_all} questions in {}: {tally}", tally.questions, out.display());
+    crate::note!("{questions} in {}: {tally}", out.display());
     if !args.export.is_empty() {
         let records = read_records(&out)?;
         for target in &args.export {
@@ -163,6 +165,29 @@ pub fn run(args: SearchRunArgs) -> Result<()> {
 struct ExportTarget {
     layout: Layout,
     path: PathBuf,
+}
+
+impl ExportTarget {
+    /// Refuses, before anything is searched, a folder that is not there and a file that may not be replaced: without
+    /// `force` every one, and on `resume` those that are no such export.
+    fn check(&self, force: bool, resume: bool) -> Result<()> {
+        let path = &self.path;
+        check_folder(path).with_context(|| format!("cannot export to {}", path.display()))?;
+        if force || !files::stands(path) {
+            return Ok(());
+        }
+        if !resume {
+            return refuse_existing(path, false);
+        }
+        let there = files::read(path, files::DATA).with_context(|| format!("cannot read {}", path.display()))?;
+        ensure!(
+            exchange::is_export(&there, self.layout),
+            "{} was not written by --export {}=FILE, so --resume leaves it alone; name another file",
+            path.display(),
+            self.layout.name()
+        );
+        Ok(())
+    }
 }
 
 impl FromStr for ExportTarget {
@@ -270,6 +295,11 @@ fn with_shard(out: &Path, name: &str) -> Option<PathBuf> {
 }
 
 impl SearchRunArgs {
+    /// Takes what the user configured where the command line says nothing.
+    pub(super) fn configure(&mut self, config: &Config) {
+        self.model.configure(config);
+    }
+
     /// The header of a whole search.
     fn header(&self, task: &Task, model: &Model) -> Result<RecordHeader> {
         let mut settings = self.settings()?;
@@ -309,11 +339,12 @@ impl SearchRunArgs {
         }
         let out = out.to_path_buf();
         let written: Vec<&PathBuf> = self.export.iter().map(|target| &target.path).chain([&out]).collect();
-        let read: Vec<&PathBuf> = self.data.iter().chain(&self.programs).collect();
+        let model = self.model.files();
+        let read: Vec<&PathBuf> = self.data.iter().chain(&self.programs).chain(&model).collect();
         check_named_once(&written, &read)?;
         self.export
             .iter()
-            .try_for_each(|target| refuse_existing(&target.path, self.force || self.resume))
+            .try_for_each(|target| target.check(self.force, self.resume))
     }
 
     fn settings(&self) -> Result<SearchSettings> {

@@ -1,7 +1,7 @@
 //! A report as tables. Shares are in per cent.
 
 use crate::cli::table::{Cell, Table};
-use crate::text::escape_controls;
+use crate::text::{counted, escape_controls};
 use crate::trace::aggregate::{AgreementReport, NamedCount, TraceStatistics};
 
 /// What was counted, in a paragraph.
@@ -11,11 +11,11 @@ pub(super) fn caption(report: &TraceStatistics) -> String {
         items.join(", ")
     };
     let text = format!(
-        "{} runs of {}: {} prompt tokens, {} answer tokens. Routers: {}. Scope: {}.",
-        report.runs,
+        "{} of {}: {}, {}. Routers: {}. Scope: {}.",
+        counted(report.runs, "run"),
         report.model,
-        report.prompt_tokens,
-        report.answer_tokens,
+        counted(report.prompt_tokens, "prompt token"),
+        counted(report.answer_tokens, "answer token"),
         named(&report.routers),
         named(&report.scopes)
     );

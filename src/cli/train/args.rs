@@ -3,13 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args};
 
 use crate::cli::UsageError;
 use crate::cli::base_model::BaseModelArgs;
 use crate::cli::output::check_named_once;
+use crate::config::Config;
 use crate::eval::report::ReportFormat;
-use crate::files::{self, Readers, Whole};
+use crate::files::{self, Claim, Readers, Whole};
+use crate::plot;
 use crate::router::checkpoint::DEFAULT_WINDOWS;
 use crate::router::predictor::network::HEADS;
 use crate::train::TrainSettings;
@@ -68,7 +71,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N", conflicts_with = "verifier_spans")]
     pub batch: Option<usize>,
     /// Seed of everything that is drawn: what is held out, the weights at the start, the order of the examples
-    #[arg(long, default_value_t = TrainSettings::default().seed)]
+    #[arg(long, default_value_t = TrainSettings::default().seed, value_parser = crate::cli::args::whole::<u64>)]
     pub seed: u64,
     /// Share of the examples held out to choose the best epoch by; with --verifier-spans only to report on, and 0 holds none
     #[arg(long, value_name = "SHARE", default_value_t = TrainSettings::default().validation)]
@@ -128,6 +131,9 @@ pub struct TrainArgs {
     /// The base model that the routers are for.
     #[command(flatten)]
     pub model: BaseModelArgs,
+    /// The options that the command line names, by the names of their fields.
+    #[arg(skip)]
+    given: Vec<String>,
 }
 
 /// How routers are made, other than from records.
@@ -140,6 +146,71 @@ pub enum TrainMethod {
     /// says which segments of layers are skipped or run twice
     Polar,
 }
+
+/// What routers are made from, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Layer routers, from the records of a search.
+    Records,
+    /// A token verifier, from questions.
+    Verifier,
+    Depth,
+    Polar,
+}
+
+impl Way {
+    fn name(self) -> &'static str {
+        match self {
+            Way::Records => "layer routers from --records",
+            Way::Verifier => "--verifier-spans",
+            Way::Depth => "--method depth",
+            Way::Polar => "--method polar",
+        }
+    }
+}
+
+/// Which options are read by some ways to train and not by all, by the names of their fields.
+const OPTIONS: &[(&str, &[Way])] = &[
+    ("skip_damaged", &[Way::Records, Way::Polar]),
+    ("verifier_spans", &[Way::Verifier]),
+    ("spare", &[Way::Verifier]),
+    ("epochs", &[Way::Records, Way::Polar]),
+    ("patience", &[Way::Records]),
+    ("lr", &[Way::Records, Way::Depth, Way::Polar]),
+    ("batch", &[Way::Records, Way::Depth, Way::Polar]),
+    ("validation", &[Way::Records, Way::Verifier, Way::Polar]),
+    ("windows", &[Way::Records, Way::Verifier]),
+    ("width", &[Way::Records, Way::Depth, Way::Polar]),
+    ("linear_layers", &[Way::Records]),
+    ("input", &[Way::Records]),
+    ("loss", &[Way::Records]),
+    ("gamma", &[Way::Records]),
+    ("raw", &[Way::Records]),
+    ("standardise", &[Way::Records]),
+    ("corrected_share", &[Way::Records]),
+    ("metrics", &[Way::Records, Way::Depth, Way::Polar]),
+    ("curves", &[Way::Records, Way::Depth, Way::Polar]),
+    ("features", &[Way::Records]),
+    ("resume", &[Way::Records, Way::Depth, Way::Polar]),
+    ("ablate", &[Way::Records]),
+    ("format", &[Way::Records]),
+    ("prompts", &[Way::Depth]),
+    ("from", &[Way::Depth]),
+    ("texts", &[Way::Depth]),
+    ("held_out", &[Way::Depth]),
+    ("answer_tokens", &[Way::Depth]),
+    ("steps", &[Way::Depth]),
+    ("price", &[Way::Depth]),
+    ("spread", &[Way::Depth]),
+    ("neutral", &[Way::Depth]),
+    ("noise", &[Way::Depth]),
+    ("feature_layer", &[Way::Polar]),
+    ("programs_a_question", &[Way::Polar]),
+    ("standard_weight", &[Way::Polar]),
+    ("layer_price", &[Way::Polar]),
+    ("targets", &[Way::Polar]),
+    ("contrast", &[Way::Polar]),
+];
 
 /// The numbers of a training of a predictor.
 #[derive(Args, Debug, Default)]
@@ -205,42 +276,6 @@ pub struct DepthArgs {
     /// Scale of the logistic noise on the logits in training [default: 0.5]
     #[arg(long, value_name = "LOGITS", requires = "method")]
     noise: Option<f64>,
-}
-
-impl PolarArgs {
-    /// The first option that was given.
-    fn given(&self) -> Option<&'static str> {
-        first(&[
-            ("--feature-layer", self.feature_layer.is_some()),
-            ("--programs-a-question", self.programs_a_question.is_some()),
-            ("--standard-weight", self.standard_weight.is_some()),
-            ("--layer-price", self.layer_price.is_some()),
-            ("--targets", self.targets.is_some()),
-            ("--contrast", self.contrast.is_some()),
-        ])
-    }
-}
-
-impl DepthArgs {
-    /// The first option that was given.
-    fn given(&self) -> Option<&'static str> {
-        first(&[
-            ("--prompts", !self.prompts.is_empty()),
-            ("--from", self.from.is_some()),
-            ("--texts", self.texts.is_some()),
-            ("--held-out", self.held_out.is_some()),
-            ("--answer-tokens", self.answer_tokens.is_some()),
-            ("--steps", self.steps.is_some()),
-            ("--price", self.price.is_some()),
-            ("--spread", self.spread.is_some()),
-            ("--neutral", self.neutral.is_some()),
-            ("--noise", self.noise.is_some()),
-        ])
-    }
-}
-
-fn first(options: &[(&'static str, bool)]) -> Option<&'static str> {
-    options.iter().find(|(_, given)| *given).map(|(name, _)| *name)
 }
 
 impl TrainArgs {
@@ -394,32 +429,88 @@ impl TrainArgs {
         Ok(settings)
     }
 
-    /// Refuses records that a method does not read, their absence where it does, and options of another method.
+    /// Takes what the user configured where the command line says nothing.
+    pub fn configure(&mut self, config: &Config) {
+        self.model.configure(config);
+    }
+
+    /// Remembers which options the command line names.
+    pub fn note_given(&mut self, matches: &ArgMatches) {
+        let typed = |id: &&clap::Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
+        self.given = matches.ids().filter(typed).map(|id| id.as_str().to_owned()).collect();
+    }
+
+    /// Refuses records that a training does not read, their absence where it does, and options of others.
     ///
     /// # Errors
     /// [`UsageError`]s that say what to do.
+    // Not by clap: it waives what an option requires where that conflicts with another one.
     pub fn check_method(&self) -> Result<()> {
-        let others = match self.method {
-            Some(TrainMethod::Depth) => self.polar.given().map(|option| (option, "polar")),
-            Some(TrainMethod::Polar) => self.depth.given().map(|option| (option, "depth")),
-            None => None,
+        let way = self.way();
+        let no_records = self.records.is_empty();
+        let message = match way {
+            Way::Depth if !no_records => {
+                "--method depth learns from --prompts, not from --records: leave one of the two out"
+            }
+            Way::Verifier if !no_records => {
+                "--verifier-spans learns from the questions of --data, not from --records: leave one of the two out"
+            }
+            Way::Verifier if self.data.is_empty() => {
+                "--verifier-spans learns from questions with choices: give them by --data"
+            }
+            Way::Verifier if self.verifier_spans.is_empty() => {
+                "--data are the questions of --verifier-spans: say which spans of layers may be skipped, like 17-27"
+            }
+            Way::Polar if no_records => {
+                "--method polar learns from the records of a search: give them by --records, as `drllm-tui search --edits \
+                 segments` writes them"
+            }
+            _ => return self.check_options(way),
         };
-        if let Some((option, method)) = others {
-            let message = format!("{option} is an option of --method {method}: leave it out, or choose that method");
+        Err(UsageError::new(message).into())
+    }
+
+    /// How routers are made here.
+    fn way(&self) -> Way {
+        match self.method {
+            Some(TrainMethod::Depth) => Way::Depth,
+            Some(TrainMethod::Polar) => Way::Polar,
+            None if !self.data.is_empty() || !self.verifier_spans.is_empty() => Way::Verifier,
+            None => Way::Records,
+        }
+    }
+
+    /// Refuses options that a way to train does not read.
+    fn check_options(&self, way: Way) -> Result<()> {
+        let given = |name: &str| self.given.iter().any(|given| given == name);
+        let mut unread = OPTIONS.iter().filter(|(_, ways)| !ways.contains(&way));
+        if let Some((name, ways)) = unread.find(|(name, _)| given(name)) {
+            let option = format!("--{}", name.replace('_', "-"));
+            let message = match ways {
+                [of @ (Way::Depth | Way::Polar)] => {
+                    format!(
+                        "{option} is an option of {}: leave it out, or choose that method",
+                        of.name()
+                    )
+                }
+                _ => format!("{option} has no effect with {}: leave it out", way.name()),
+            };
             return Err(UsageError::new(message).into());
         }
-        match (self.method, self.records.is_empty()) {
-            (Some(TrainMethod::Depth), false) => {
-                let message = "--method depth learns from --prompts, not from --records: leave one of the two out";
-                Err(UsageError::new(message).into())
-            }
-            (Some(TrainMethod::Polar), true) => {
-                let message = "--method polar learns from the records of a search: give them by --records, as `drllm-tui \
-                               search --edits segments` writes them";
-                Err(UsageError::new(message).into())
-            }
-            _ => Ok(()),
+        if given("format") && self.ablate.is_none() {
+            return Err(
+                UsageError::new("--format is of the table of --ablate: leave it out, or ask for --ablate").into(),
+            );
         }
+        Ok(())
+    }
+
+    /// Keeps other trainings from the same `--out`, for as long as what is returned lives.
+    ///
+    /// # Errors
+    /// Where one is under way.
+    pub fn claim(&self) -> Result<Option<Claim>> {
+        self.out.as_deref().map(claim).transpose()
     }
 
     /// Refuses places that cannot be written, and what would be overwritten, before hours of work go
@@ -428,7 +519,10 @@ impl TrainArgs {
         let Some(out) = &self.out else { return Ok(()) };
         let written = [Some(out), self.metrics.as_ref(), self.curves.as_ref()];
         let written: Vec<&PathBuf> = written.into_iter().flatten().collect();
-        check_named_once(&written, &self.records.iter().chain(&self.data).collect::<Vec<_>>())?;
+        let model = self.model.files();
+        let read = self.records.iter().chain(&self.data).chain(&model);
+        let read = read.chain(&self.depth.prompts).chain(&self.depth.from);
+        check_named_once(&written, &read.collect::<Vec<_>>())?;
         let state = state_path(out);
         files::sweep_beside(&state);
         if files::stands(&state) && !self.resume {
@@ -450,31 +544,58 @@ impl TrainArgs {
         if files::stands(out) && !self.force && !self.resume {
             bail!("{} exists already; replace it with --force", out.display());
         }
-        let metrics: fn(&[u8]) -> bool = |text| {
-            let first = text.split(|&b| b == b'\n').next().unwrap_or_default();
-            let first: Option<serde_json::Value> = serde_json::from_slice(first).ok();
-            first.is_some_and(|line| line.get("train_examples").or(line.get("step")).is_some())
-        };
-        let curves: fn(&[u8]) -> bool = |text| text.starts_with(b"<svg");
-        for (path, own) in [(&self.metrics, metrics), (&self.curves, curves)] {
-            let Some(path) = path else { continue };
-            if !files::stands(path) || self.force {
-                continue;
-            }
-            if !self.resume {
-                bail!("{} exists already; replace it with --force", path.display());
-            }
-            let there = files::read(path, files::DATA).with_context(|| format!("cannot read {}", path.display()))?;
-            if !there.is_empty() && !own(&there) {
-                bail!(
-                    "{} was not written by a training, so --resume leaves it alone; name another file, or replace it \
-                     with --force",
-                    path.display()
-                );
-            }
-        }
+        let told = [self.metrics.as_deref(), self.curves.as_deref()];
+        check_told(told, self.resume, self.force)?;
         written.into_iter().try_for_each(|path| check_folder(path))
     }
+}
+
+/// Refuses to replace files of metrics and curves: without `force` all, and on `resume` those that no training wrote.
+pub fn check_told([metrics, curves]: [Option<&Path>; 2], resume: bool, force: bool) -> Result<()> {
+    let is_metrics: fn(&[u8]) -> bool = |text| {
+        let first = text.split(|&b| b == b'\n').next().unwrap_or_default();
+        let first: Option<serde_json::Value> = serde_json::from_slice(first).ok();
+        first.is_some_and(|line| line.get("train_examples").or(line.get("step")).is_some())
+    };
+    for (path, own) in [(metrics, is_metrics), (curves, plot::is_picture)] {
+        let Some(path) = path.filter(|path| files::stands(path) && !force) else {
+            continue;
+        };
+        if !resume {
+            bail!("{} exists already; replace it with --force", path.display());
+        }
+        let there = files::read(path, files::DATA).with_context(|| format!("cannot read {}", path.display()))?;
+        if !there.is_empty() && !own(&there) {
+            bail!(
+                "{} was not written by a training, so --resume leaves it alone; name another file, or replace it with \
+                 --force",
+                path.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Keeps other trainings from writing `out`, for as long as what is returned lives.
+///
+/// # Errors
+/// Where one is under way.
+pub fn claim(out: &Path) -> Result<Claim> {
+    let claimed =
+        files::claim(out).with_context(|| format!("cannot write {}; choose another folder", out.display()))?;
+    let Some(claim) = claimed else {
+        bail!(
+            "{} is being written by another training; wait for it or choose another --out",
+            out.display()
+        );
+    };
+    if !claim.is_sure() {
+        crate::note!(
+            "{}: the file system there knows no locks; see to it that no other training writes this file",
+            out.display()
+        );
+    }
+    Ok(claim)
 }
 
 /// Where a training's state lies, beside its routers.
@@ -492,4 +613,117 @@ fn check_folder(path: &Path) -> Result<()> {
     written
         .map(drop)
         .with_context(|| format!("cannot write {}; choose another folder", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::FromArgMatches;
+
+    fn command() -> clap::Command {
+        TrainArgs::augment_args(clap::Command::new("train"))
+    }
+
+    fn checked(line: &str) -> Result<()> {
+        let matches = command().try_get_matches_from(line.split(' '))?;
+        let mut args = TrainArgs::from_arg_matches(&matches)?;
+        args.note_given(&matches);
+        args.check_method()
+    }
+
+    #[test]
+    fn every_option_is_known_to_be_read() {
+        // Read by all of them, or checked by themselves.
+        let all = [
+            "records",
+            "data",
+            "method",
+            "out",
+            "seed",
+            "force",
+            "model",
+            "device",
+            "exact",
+            "threads",
+            "iterations",
+        ];
+        for argument in command().get_arguments() {
+            let id = argument.get_id().as_str();
+            let known = OPTIONS.iter().any(|(name, _)| *name == id) || all.contains(&id);
+            assert!(known, "{id}: which trainings read it?");
+        }
+        for (name, _) in OPTIONS {
+            let mut arguments = command()
+                .get_arguments()
+                .map(|a| a.get_id().to_string())
+                .collect::<Vec<_>>();
+            arguments.retain(|id| id == name);
+            assert_eq!(arguments.len(), 1, "{name}");
+        }
+    }
+
+    #[test]
+    fn options_without_effect_are_refused() {
+        let depth = "train --method depth --out r";
+        let polar = "train --method polar --records s.jsonl --out r";
+        let records = "train --records s.jsonl --out r";
+        let verifier = "train --data q.jsonl --verifier-spans 3-5 --out r";
+        for (line, options) in [
+            (
+                depth,
+                "--epochs 3,--patience 2,--validation 0.2,--windows 4,--linear-layers 2,--loss focal,--gamma 1,--raw,\
+                 --skip-damaged,--corrected-share 0.2,--features f,--input state,--feature-layer 3,--contrast 1,\
+                 --verifier-spans 3-5,--spare 0.5,--format json,--standardise",
+            ),
+            (
+                polar,
+                "--loss focal,--gamma 1,--raw,--windows 4,--linear-layers 2,--corrected-share 0.2,--patience 2,--features f,\
+                 --texts 5,--noise 0.1,--prompts p.txt,--spare 0.5,--format json,--verifier-spans 3-5",
+            ),
+            (
+                records,
+                "--texts 5,--contrast 1,--spare 0.5,--verifier-spans 3-5,--format json",
+            ),
+            (
+                verifier,
+                "--texts 5,--contrast 1,--epochs 3,--loss focal,--features f,--format json",
+            ),
+        ] {
+            checked(line).unwrap();
+            for option in options.split(',') {
+                let line = format!("{line} {option}");
+                let error = checked(&line).expect_err(&line);
+                let is_usage = error.is::<UsageError>() || error.is::<clap::Error>();
+                assert!(is_usage, "{line}: {error}");
+                let name = option.split(' ').next().unwrap();
+                assert!(error.to_string().contains(name), "{line}: {error}");
+            }
+        }
+        let both = checked("train --records s.jsonl --verifier-spans 3-5 --out r").unwrap_err();
+        assert!(both.to_string().contains("--data, not from --records"), "{both}");
+    }
+
+    #[test]
+    fn options_that_are_read_are_taken() {
+        for line in [
+            "train --method depth --out r --texts 5 --lr 0.1 --batch 2 --width 8 --seed 3 --metrics m --curves c --resume",
+            "train --method polar --records s --out r --epochs 3 --validation 0.2 --contrast 1 --skip-damaged --force",
+            "train --records s --out r --loss focal --gamma 1 --windows 4 --patience 2 --features f --corrected-share 0",
+            "train --records s --ablate --format json",
+            "train --data q --verifier-spans 3-5 --out r --spare 0.9 --windows 4 --validation 0 --seed 3",
+        ] {
+            checked(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+    }
+
+    #[test]
+    fn one_training_at_a_time_writes_its_routers() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("r.safetensors");
+        let held = claim(&out).unwrap();
+        let error = claim(&out).unwrap_err().to_string();
+        assert!(error.contains("is being written by another training"), "{error}");
+        drop(held);
+        assert!(claim(&out).is_ok());
+    }
 }

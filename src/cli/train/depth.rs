@@ -15,6 +15,7 @@ use crate::eval::text::answers::most_answer;
 use crate::line_file::Existing;
 use crate::model::gradient::{FrozenModel, Precision};
 use crate::progress::Progress as Step;
+use crate::text::counted;
 use crate::train::depth::calibrate::{begin_with, calibrate, checkpoint};
 use crate::train::depth::state::DepthKey;
 use crate::train::depth::trainer::DepthJob;
@@ -78,8 +79,8 @@ pub fn run(args: &TrainArgs, threads: usize, stop: &AtomicBool) -> Result<()> {
     };
     let tokens: usize = texts.training.iter().map(|text| text.answer.len()).sum();
     crate::note!(
-        "{} answers of {tokens} tokens to train on, {} held out; {:.0} s so far",
-        texts.training.len(),
+        "{} of {tokens} tokens to train on, {} held out; {:.0} s so far",
+        counted(texts.training.len(), "answer"),
         texts.held_out.len(),
         started.elapsed().as_secs_f64()
     );

@@ -14,6 +14,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, Result, bail, ensure};
 
 pub use args::TrainArgs;
+pub(in crate::cli) use args::{check_told, claim};
 pub(in crate::cli) use log::MetricsLines;
 
 use super::output::print;
@@ -23,8 +24,8 @@ use crate::files;
 use crate::model::Model;
 use crate::paths::cache_dir;
 use crate::router::{load_router, metadata_entry};
-use crate::search::records::{RecordFile, read_records, read_records_skipping};
-use crate::text::escape_controls;
+use crate::search::records::{RecordFile, SKIP_DAMAGED, read_records_advised, read_records_skipping};
+use crate::text::{counted, escape_controls};
 use crate::train::ablation::{self, Group};
 use crate::train::state::{is_state, write_whole};
 use crate::train::{RouterDataset, TrainSettings, TrainingRun, checkpoint, curves};
@@ -38,9 +39,10 @@ use log::Log;
 /// or was stopped.
 pub fn run(args: TrainArgs) -> Result<()> {
     let threads = args.model.threads();
+    args.check_method()?;
     let settings = args.settings()?;
     args.check_places()?;
-    args.check_method()?;
+    let _claim = args.claim()?;
     let records = args.records.iter().map(|path| read(path, args.skip_damaged));
     let records = records.collect::<Result<Vec<_>>>()?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -82,7 +84,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
 
 fn read(path: &Path, skip_damaged: bool) -> Result<RecordFile> {
     if !skip_damaged {
-        return read_records(path).context("--skip-damaged leaves damaged lines out");
+        return read_records_advised(path, SKIP_DAMAGED);
     }
     let (file, damaged) = read_records_skipping(path)?;
     damaged
@@ -94,11 +96,11 @@ fn read(path: &Path, skip_damaged: bool) -> Result<RecordFile> {
 fn describe(data: &RouterDataset) {
     let corrected = data.examples.iter().filter(|e| e.corrected).count();
     crate::note!(
-        "{} examples, {corrected} of them corrected by the search; left out: {} without a right program, {} questions \
+        "{}, {corrected} of them corrected by the search; left out: {} without a right program, {} \
          seen before, {} to keep the share of corrected ones",
-        data.examples.len(),
+        counted(data.examples.len(), "example"),
         data.unsolved,
-        data.duplicates,
+        counted(data.duplicates, "question"),
         data.thinned
     );
 }

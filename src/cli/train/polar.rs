@@ -11,6 +11,7 @@ use crate::cli::progress::CommandProgress;
 use crate::model::Model;
 use crate::progress::Progress as Step;
 use crate::search::records::RecordFile;
+use crate::text::counted;
 use crate::train::polar::trainer::{Plan, PolarEpochReport, PolarEvent, settings_json};
 use crate::train::polar::{Features, PolarRun, ProgramDataset, curves};
 use crate::train::state::write_whole;
@@ -25,12 +26,11 @@ pub fn run(args: &TrainArgs, records: &[RecordFile], model: &Model, threads: usi
     let data = ProgramDataset::new(records, &model.info, &settings)?;
     let corrected = data.examples.iter().filter(|e| e.corrected).count();
     crate::note!(
-        "{} questions with {} right programs, {corrected} of them corrected by the search; left out: {} questions without \
-         one, {} seen before, {} programs that are no segments of 1 to 4 layers skipped, kept or run twice, {} beyond {} a \
+        "{} with {}, {corrected} of them corrected by the search; left out: {} without one, {} seen before, {} programs that are no segments of 1 to 4 layers skipped, kept or run twice, {} beyond {} a \
          question",
-        data.examples.len(),
-        data.programs,
-        data.unsolved,
+        counted(data.examples.len(), "question"),
+        counted(data.programs, "right program"),
+        counted(data.unsolved, "question"),
         data.duplicates,
         data.no_parse,
         data.beyond,

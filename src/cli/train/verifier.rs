@@ -10,7 +10,7 @@ use crate::cli::progress::CommandProgress;
 use crate::eval::Task;
 use crate::model::Model;
 use crate::program::Program;
-use crate::text::escape_controls;
+use crate::text::{counted, escape_controls};
 use crate::train::verifier::{VerifierJob, VerifierReport, VerifierSettings, train};
 
 /// Runs the command on the questions of `--data`.
@@ -89,9 +89,9 @@ fn describe(which: &str, report: &VerifierReport, settings: &VerifierSettings) {
     let spans = settings.lasts.iter().zip(&report.skipped);
     let spans = spans.map(|(last, &share)| format!("{}-{last} by {}", settings.first, percent(share)));
     crate::note!(
-        "{which} {} questions: {} right, {} unmodified; left out: {} of the choices' tokens ({:.2} layers a token), by \
+        "{which} {}: {} right, {} unmodified; left out: {} of the choices' tokens ({:.2} layers a token), by \
          {} of the questions' and {} of those that the model wrote",
-        report.questions,
+        counted(report.questions, "question"),
         percent(report.accuracy),
         percent(report.base),
         spans.collect::<Vec<_>>().join(", "),

@@ -16,7 +16,7 @@ use super::args::device_name;
 use super::output::{check_named_once, print};
 use super::progress::CommandProgress;
 use super::run::stop_on_signals;
-use super::train::MetricsLines;
+use super::train::{MetricsLines, check_told, claim};
 use crate::eval::parallel::default_threads;
 use crate::files;
 use crate::model::device_or_note;
@@ -61,7 +61,7 @@ pub struct TrainLmArgs {
     /// Kinds of problems [default: all]
     #[arg(long, value_enum, value_delimiter = ',')]
     tasks: Vec<LmTask>,
-    #[arg(long, default_value_t = 42)]
+    #[arg(long, default_value_t = 42, value_parser = crate::cli::args::whole::<u64>)]
     seed: u64,
     /// How the weights are stored
     #[arg(long, value_enum, default_value = "f32")]
@@ -98,6 +98,7 @@ pub fn run(args: &TrainLmArgs) -> Result<()> {
     let settings = args.settings()?;
     let state_at = state_path(out);
     args.check_places(out, &state_at)?;
+    let _claim = claim(out)?;
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop)?;
     let (device, note) = device_or_note(&args.device)?;
@@ -222,10 +223,12 @@ impl TrainLmArgs {
                     folder.display()
                 );
             }
-            if files::stands(path) && !self.force && (!self.resume || **path == out) {
+            if **path == out && files::stands(path) && !self.force {
                 bail!("{} exists already; replace it with --force", path.display());
             }
         }
+        let told = [self.metrics.as_deref(), self.curves.as_deref()];
+        check_told(told, self.resume, self.force)?;
         files::sweep_beside(state_at);
         if files::stands(state_at) {
             if !is_state(state_at) {

@@ -62,6 +62,9 @@ fn divergence(report: &TextReport) -> Panel {
     )
 }
 
+/// The title of the panel that every picture has beside another.
+pub const TITLE: &str = "same likeliest token over depth";
+
 /// The share of equal top tokens over depth.
 fn agreement(report: &TextReport) -> Panel {
     let y = |row: &TextRow| {
@@ -72,7 +75,7 @@ fn agreement(report: &TextReport) -> Panel {
         name: "same likeliest token, %",
         decimals: 1,
     };
-    panel(report, "same likeliest token over depth", scale, y, f64::INFINITY)
+    panel(report, TITLE, scale, y, f64::INFINITY)
 }
 
 fn panel(report: &TextReport, title: &str, y: Scale, of: impl Fn(&TextRow) -> (f64, (f64, f64)), most: f64) -> Panel {

@@ -7,6 +7,9 @@ use super::{Exported, Foreign, Layout, Sample, Stated, path, paths, truth};
 use crate::program::Program;
 use crate::search::records::{ExampleRecord, RecordFile};
 
+/// What names the experiment in files of this program.
+const OURS: &str = "drllm-tui";
+
 /// Questions without a right program are left out, as the authors' code does for training: it
 /// would read them as targets.
 pub(super) fn export(file: &RecordFile) -> Exported {
@@ -23,7 +26,7 @@ pub(super) fn export(file: &RecordFile) -> Exported {
         executions.iter().filter(|&&n| n > 0).count()
     };
     let json = json!({
-        "exp": "drllm-tui",
+        "exp": OURS,
         "original_accuracy": 100.0 * of_rows(count(|e| e.baseline)),
         "mcts_accuracy": 100.0 * of_rows(rows.len()),
         "improved_cases_accuracy": 100.0 * of_rows(count(ExampleRecord::corrected)),
@@ -53,6 +56,11 @@ pub(super) fn export(file: &RecordFile) -> Exported {
         written: rows.len(),
         unsolved: file.examples.len() - rows.len(),
     }
+}
+
+/// Whether this program wrote a file, by what its field `exp` says.
+pub(super) fn is_export(json: &Value) -> bool {
+    json["exp"] == OURS && json["questions"].is_array()
 }
 
 pub(super) fn read(json: &Value) -> Result<Foreign> {

@@ -54,6 +54,17 @@ pub fn export(file: &RecordFile, layout: Layout) -> Exported {
     }
 }
 
+/// Whether bytes are what [`export`] writes in a layout, as far as the names of their fields tell.
+pub fn is_export(bytes: &[u8], layout: Layout) -> bool {
+    let Ok(json) = serde_json::from_slice(bytes) else {
+        return false;
+    };
+    match layout {
+        Layout::Drllm => drllm::is_export(&json),
+        Layout::Polar => polar::is_export(&json),
+    }
+}
+
 /// A file in another layout, its samples not yet matched to questions.
 #[derive(Debug)]
 pub struct Foreign {

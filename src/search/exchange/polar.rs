@@ -28,6 +28,26 @@ pub(super) fn export(file: &RecordFile) -> Exported {
     }
 }
 
+/// Whether a file has the fields of [`export`], all of them and no other.
+pub(super) fn is_export(json: &Value) -> bool {
+    let has = |value: &Value, names: &[&str]| {
+        let fields = value.as_object();
+        fields.is_some_and(|fields| fields.len() == names.len() && names.iter().all(|&name| fields.contains_key(name)))
+    };
+    let sample = [
+        "sample_id",
+        "query_id",
+        "question",
+        "gt_ans",
+        "initial_score",
+        "final_valid_transitions",
+        "final_invalid_transitions",
+    ];
+    let samples = json["samples"].as_array();
+    has(json, &["BASE_MODEL", "samples"])
+        && samples.is_some_and(|samples| samples.iter().all(|value| has(value, &sample)))
+}
+
 /// The authors' loader takes an object with `samples`, a list of samples, or an object of samples.
 pub(super) fn read(json: Value) -> Result<Foreign> {
     let text = |json: &Value, name: &str| json.get(name).and_then(Value::as_str).map(str::to_owned);

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::report::{Difference, MapReport, SMALL_P, Shade};
 use super::{Cell, Measure};
 use crate::plot::{HeatCell, HeatMap};
-use crate::text::escape_controls;
+use crate::text::{counted, escape_controls};
 
 /// What stands for a cell.
 pub fn symbol(shade: Shade) -> char {
@@ -61,6 +61,9 @@ pub fn triangle(layers: usize, cells: &[Cell], shades: &[Shade]) -> String {
     }
     text
 }
+
+/// What the title of the picture begins with.
+pub const TITLE: &str = "Loop map of";
 
 impl MapReport {
     /// The report as text, with the `best` cells.
@@ -161,16 +164,16 @@ impl MapReport {
         let names = ["chosen for surviving", "chosen as the best here, none survives"];
         let name = names[usize::from(!self.chosen.iter().all(|&at| self.cells[at].survives))];
         let mut text = format!(
-            "Transfer of {} cells, {name}: {} (95 %), p\n",
-            self.chosen.len(),
+            "Transfer of {}, {name}: {} (95 %), p\n",
+            counted(self.chosen.len(), "cell"),
             measure.unit()
         );
         for transfer in &self.transfers {
             let _ = writeln!(
                 text,
-                "  {}, {} questions, standard program {}",
+                "  {}, {}, standard program {}",
                 escape_controls(&transfer.task),
-                transfer.questions,
+                counted(transfer.questions, "question"),
                 measure.mean(transfer.standard)
             );
             for (&at, cell) in self.chosen.iter().zip(&transfer.cells) {
@@ -206,8 +209,10 @@ impl MapReport {
         let means = || self.cells.iter().map(|cell| cell.difference.mean);
         let map = HeatMap {
             title: format!(
-                "Loop map of {}, {} questions of {}",
-                self.model, self.questions, self.task
+                "{TITLE} {}, {} of {}",
+                self.model,
+                counted(self.questions, "question"),
+                self.task
             ),
             legend: format!(
                 "{}: blue up to {} {unit}, red down to {} {unit}; ★ better on the other half too",

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Cell, CellScore};
 use crate::eval::{GenerationSettings, Question, Scoring};
-use crate::line_file::{Existing, FileWords, LineFile, difference, to_line, whole_lines};
+use crate::line_file::{Existing, FileWords, LineFile, difference, how_to_go_on, to_line, whole_lines};
 use crate::program::{Damping, MOST_LAYERS};
 use crate::text::{escape_controls, without_mark};
 
@@ -143,37 +143,49 @@ fn resume(path: &Path, bytes: &[u8], header: &MapHeader, questions: &[Question])
         let place = || format!("{}, line {}", path.display(), index + 1);
         let line = if index == 0 { without_mark(line) } else { line };
         let line: Line = serde_json::from_slice(line)
-            .with_context(|| format!("{} is no line of a loop map; choose another --out", place()))?;
+            .with_context(|| format!("{} is no line of a loop map; {}", place(), how_to_go_on(index + 1)))?;
         match (index, line) {
             (0, Line::LoopMap(found)) => check_header(path, header, &found)?,
-            (0, _) => bail!("{}: a loop map begins with its header line", place()),
-            (_, Line::LoopMap(_)) => bail!("{}: a second header; one file holds one map", place()),
+            (0, _) => bail!(
+                "{}: a loop map begins with its header line; {}",
+                place(),
+                how_to_go_on(1)
+            ),
+            (_, Line::LoopMap(_)) => bail!(
+                "{}: a second header; one file holds one map: {}",
+                place(),
+                how_to_go_on(index + 1)
+            ),
             (_, Line::Question(scores)) => {
                 let expected = questions.get(done.questions.len()).map(|q| q.id.as_str());
                 // More lines than this map asks for are no conflict: --limit may be less now.
                 ensure!(
                     expected.is_none_or(|id| id == scores.id),
-                    "{}: question '{}' where '{}' was expected; these are scores of other questions",
+                    "{}: question '{}' where '{}' was expected; these are scores of other questions, or a line is missing: \
+                     {}",
                     place(),
                     escape_controls(&scores.id),
-                    escape_controls(expected.unwrap_or_default())
+                    escape_controls(expected.unwrap_or_default()),
+                    how_to_go_on(index + 1)
                 );
                 let cells = header.cells().len();
                 ensure!(
                     scores.cells.len() == cells,
-                    "{}: {} cells where {cells} were expected; the line is damaged",
+                    "{}: {} cells where {cells} were expected; the line is damaged: {}",
                     place(),
-                    scores.cells.len()
+                    scores.cells.len(),
+                    how_to_go_on(index + 1)
                 );
                 done.questions.push(*scores);
             }
             (_, Line::Transfer(scores)) => {
                 ensure!(
                     scores.scores.cells.len() == scores.chosen.len(),
-                    "{}: {} cells where {} were expected; the line is damaged",
+                    "{}: {} cells where {} were expected; the line is damaged: {}",
                     place(),
                     scores.scores.cells.len(),
-                    scores.chosen.len()
+                    scores.chosen.len(),
+                    how_to_go_on(index + 1)
                 );
                 done.transfers.push(*scores);
             }

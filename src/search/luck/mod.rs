@@ -4,7 +4,7 @@
 //! in other arithmetic, on other questions.
 
 mod records;
-mod report;
+pub mod report;
 #[cfg(test)]
 mod tests;
 

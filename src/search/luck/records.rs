@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::LuckQuestion;
 use crate::eval::Question;
-use crate::line_file::{Existing, FileWords, LineFile, difference, to_line, whole_lines};
+use crate::line_file::{Existing, FileWords, LineFile, difference, how_to_go_on, to_line, whole_lines};
 use crate::program::Program;
 use crate::search::RecordHeader;
 use crate::text::{escape_controls, without_mark};
@@ -90,7 +90,7 @@ fn resume(
         let place = || format!("{}, line {}", path.display(), index + 1);
         let line = if index == 0 { without_mark(line) } else { line };
         let line: Line = serde_json::from_slice(line)
-            .with_context(|| format!("{} is no line of `search luck`; choose another --out", place()))?;
+            .with_context(|| format!("{} is no line of `search luck`; {}", place(), how_to_go_on(index + 1)))?;
         match (index, line) {
             (0, Line::Luck(found)) => {
                 if let Some((field, here, there)) = difference(header, &*found, &[]) {
@@ -101,16 +101,17 @@ fn resume(
                     );
                 }
             }
-            (0, _) => bail!("{}: the file begins with its header line", place()),
-            (_, Line::Luck(_)) => bail!("{}: a second header", place()),
+            (0, _) => bail!("{}: the file begins with its header line; {}", place(), how_to_go_on(1)),
+            (_, Line::Luck(_)) => bail!("{}: a second header; {}", place(), how_to_go_on(index + 1)),
             (_, Line::Question(question)) => {
                 let expected = questions.get(done.len()).map_or("none", |q| q.id.as_str());
                 ensure!(
                     expected == question.id,
-                    "{}: question '{}' where '{}' was expected; these are other questions",
+                    "{}: question '{}' where '{}' was expected; these are other questions, or a line is missing: {}",
                     place(),
                     escape_controls(&question.id),
-                    escape_controls(expected)
+                    escape_controls(expected),
+                    how_to_go_on(index + 1)
                 );
                 done.push(*question);
             }

@@ -10,7 +10,10 @@ use crate::eval::statistics::{mcnemar_exact, sign_flip, wilson};
 use crate::plot::{self, Curve, Joined, Panel, PanelGrid, PlotPoint, Scale};
 use crate::program::Program;
 use crate::search::ExampleRecord;
-use crate::text::escape_controls;
+use crate::text::{counted, escape_controls};
+
+/// In the title of a panel of every picture.
+pub const TITLE: &str = "wrong questions with a right program";
 
 const GRID: PanelGrid = PanelGrid {
     width: 620.0,
@@ -222,12 +225,12 @@ impl LuckReport {
     /// The report in words.
     pub fn text(&self) -> String {
         let mut text = format!(
-            "What of a search is luck: {}, {}, {} questions, {} random programs and {} of other questions on each\n\
+            "What of a search is luck: {}, {}, {}, {} and {} of other questions on each\n\
              Right under the standard program {}, under that or any that the search tried {}\n",
             escape_controls(&self.model),
             escape_controls(&self.task),
-            self.questions,
-            self.tries,
+            counted(self.questions, "question"),
+            counted(self.tries, "random program"),
             self.tries,
             self.standard.to_string().trim_start(),
             self.solved.to_string().trim_start()
@@ -263,7 +266,7 @@ impl LuckReport {
         let title = |what: &str| format!("{}: {what}", escape_controls(&self.model));
         let axes = [
             (
-                "wrong questions with a right program",
+                TITLE,
                 Scale {
                     name: "programs tried",
                     decimals: 0,

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use merge::{Merged, merge};
-pub use read::{read_records, read_records_skipping};
+pub use read::{SKIP_DAMAGED, read_records, read_records_advised, read_records_skipping};
 pub use writer::{Existing, RecordWriter};
 
 use super::Shard;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Error, Result, bail, ensure};
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 
 use super::{ExampleRecord, FORMAT, Gold, Line, RecordFile, RecordHeader};
 use crate::files;
@@ -12,13 +12,24 @@ use crate::program::Program;
 use crate::search::Edits;
 use crate::text::without_mark;
 
+/// What is advised where damaged lines can be left out.
+pub const SKIP_DAMAGED: &str = "--skip-damaged leaves damaged lines out";
+
 /// Reads a file of records. A last line without an end is left out: it is what a kill leaves.
 ///
 /// # Errors
 /// Names file and line: damaged lines, another layout version, a missing or second header,
 /// programs with layers the model does not have.
 pub fn read_records(path: &Path) -> Result<RecordFile> {
-    read(path, &mut Err)
+    read_records_advised(path, "without that line the file can be read")
+}
+
+/// As [`read_records`]; `advice` says what to do about a record that cannot be used.
+///
+/// # Errors
+/// As [`read_records`].
+pub fn read_records_advised(path: &Path, advice: &'static str) -> Result<RecordFile> {
+    read(path, &mut |error| Err(anyhow!("{error:#}; {advice}")))
 }
 
 /// As [`read_records`], but leaves damaged records out; what is wrong with each, with its line,
@@ -38,27 +49,30 @@ pub fn read_records_skipping(path: &Path) -> Result<(RecordFile, Vec<Error>)> {
 fn read(path: &Path, damaged: &mut dyn FnMut(Error) -> Result<()>) -> Result<RecordFile> {
     let bytes =
         files::read(path, files::DATA).with_context(|| format!("cannot read the records {}", path.display()))?;
-    let (file, _) = parse(path, &bytes, damaged)?;
-    file.with_context(|| format!("{} holds no records; `drllm-tui search` writes them", path.display()))
+    let (file, _) = parse(path, &bytes, &mut |error, _| damaged(error))?;
+    file.with_context(|| no_records(path))
+}
+
+fn no_records(path: &Path) -> String {
+    format!("{} holds no records; `drllm-tui search` writes them", path.display())
 }
 
 /// The records in `bytes`, and how many bytes their whole lines take. `damaged` hears of records
-/// that cannot be used, and may end the reading.
+/// that cannot be used, with the number of their line, and may end the reading.
 pub(super) fn parse(
     path: &Path,
     bytes: &[u8],
-    damaged: &mut dyn FnMut(Error) -> Result<()>,
+    damaged: &mut dyn FnMut(Error, usize) -> Result<()>,
 ) -> Result<(Option<RecordFile>, usize)> {
     let whole = whole_lines(bytes);
     let mut file: Option<RecordFile> = None;
     for (index, line) in bytes[..whole].split_inclusive(|&b| b == b'\n').enumerate() {
         let place = || format!("{}, line {}", path.display(), index + 1);
         let line = if index == 0 { without_mark(line) } else { line };
-        let line = serde_json::from_slice::<Line>(line)
-            .with_context(|| format!("{} is no search record; take the line out or search again", place()));
+        let line = serde_json::from_slice::<Line>(line).with_context(|| format!("{} is no search record", place()));
         match (line, &mut file) {
-            (Err(error), None) => return Err(error),
-            (Err(error), Some(_)) => damaged(error)?,
+            (Err(error), None) => return Err(error.context(no_records(path))),
+            (Err(error), Some(_)) => damaged(error, index + 1)?,
             (Ok(Line::Header(header)), None) => {
                 check_format(&header).with_context(place)?;
                 file = Some(RecordFile {
@@ -68,11 +82,17 @@ pub(super) fn parse(
                 });
             }
             (Ok(Line::Header(_)), Some(_)) => bail!("{}: a second header; one file holds one search", place()),
-            (Ok(Line::Example(_)), None) => bail!("{}: records begin with their header line", place()),
+            (Ok(Line::Example(_)), None) => {
+                bail!(
+                    "{}: {}: records begin with their header line",
+                    no_records(path),
+                    place()
+                )
+            }
             (Ok(Line::Example(example)), Some(file)) => {
                 match check(&example, file.header.layers, file.header.settings.edits).with_context(place) {
                     Ok(()) => file.examples.push(*example),
-                    Err(error) => damaged(error)?,
+                    Err(error) => damaged(error, index + 1)?,
                 }
             }
         }

@@ -238,5 +238,44 @@ fn bad_lines_are_named() {
         std::fs::write(&path, &text).unwrap();
         let error = format!("{:#}", read_records(&path).unwrap_err());
         assert!(error.contains(expected), "{expected}: {error}");
+        let is_first = expected.starts_with("line 1:") || text.is_empty();
+        assert_eq!(error.contains("holds no records"), is_first, "{error}");
     }
+    let torn = format!("{}\n{{\"type\":\n{}\n", lines[0], lines[2]);
+    std::fs::write(&path, torn).unwrap();
+    let error = read_records_advised(&path, SKIP_DAMAGED).unwrap_err().to_string();
+    assert!(
+        error.contains("line 2 is no search record") && error.ends_with(SKIP_DAMAGED),
+        "{error}"
+    );
+    let error = read_records_advised(&folder.path().join("no"), SKIP_DAMAGED).unwrap_err();
+    assert!(!format!("{error:#}").contains("--skip-damaged"), "nothing is damaged");
+}
+
+#[test]
+fn what_is_advised_about_a_damaged_line_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("r.jsonl");
+    let questions = questions(4);
+    write(&path, &questions, 4, Existing::Refuse).unwrap();
+    let whole = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = whole.lines().collect();
+    let refused = |lines: &[&str]| {
+        std::fs::write(&path, lines.join("\n") + "\n").unwrap();
+        format!("{:#}", write(&path, &questions, 4, Existing::Resume).unwrap_err())
+    };
+    let torn = refused(&[lines[0], lines[1], "{", lines[3], lines[4]]);
+    assert!(
+        torn.contains("line 3 is no search record") && torn.contains("`head -n 2`"),
+        "{torn}"
+    );
+    let missing = refused(&[lines[0], lines[1], lines[3], lines[4]]);
+    assert!(
+        missing.contains("a line is missing") && missing.contains("`head -n 2`"),
+        "{missing}"
+    );
+    let no_records = refused(&["{", lines[1]]);
+    assert!(no_records.contains("holds no records"), "{no_records}");
+    std::fs::write(&path, lines[..2].join("\n") + "\n").unwrap();
+    write(&path, &questions, 4, Existing::Resume).unwrap();
 }

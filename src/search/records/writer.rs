@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 
 use super::read::parse;
 use super::{ExampleRecord, Line, RecordHeader};
 use crate::eval::Question;
 pub use crate::line_file::Existing;
-use crate::line_file::{FileWords, LineFile, to_line};
+use crate::line_file::{FileWords, LineFile, how_to_go_on, to_line};
 use crate::text::escape_controls;
 
 const WORDS: FileWords = FileWords {
@@ -63,7 +63,9 @@ fn resume(
     header: &RecordHeader,
     questions: &[Question],
 ) -> Result<(Vec<ExampleRecord>, usize)> {
-    let (found, whole) = parse(path, bytes, &mut Err)?;
+    let (found, whole) = parse(path, bytes, &mut |error, line| {
+        Err(anyhow!("{error:#}; {}", how_to_go_on(line)))
+    })?;
     let Some(found) = found else {
         return Ok((Vec::new(), 0));
     };
@@ -87,11 +89,13 @@ fn resume(
         // More records than this search asks for are no conflict: --limit may be less now.
         ensure!(
             expected.is_none_or(|id| id == example.id),
-            "{}, line {}: question '{}' where '{}' was expected; these are records of other questions",
+            "{}, line {}: question '{}' where '{}' was expected; these are records of other questions, or a line is missing: \
+             {}",
             path.display(),
             index + 2,
             escape_controls(&example.id),
-            escape_controls(expected.unwrap_or_default())
+            escape_controls(expected.unwrap_or_default()),
+            how_to_go_on(index + 2)
         );
     }
     Ok((found.examples, whole))

@@ -51,10 +51,7 @@ pub struct Fitted {
 /// # Errors
 /// A table in which no training question has a token to judge.
 pub fn fit(table: &EffectTable, training: &[usize], held_out: &[usize], settings: &VerifierSettings) -> Result<Fitted> {
-    let rows: Vec<usize> = training.iter().flat_map(|&i| table.items[i].rows.clone()).collect();
-    if rows.is_empty() {
-        bail!("no choice of the training questions has two tokens or more, so there is nothing to judge");
-    }
+    let rows = rows(table, training)?;
     let scale = Scale::new(table, &rows);
     let costs = table.span_costs();
     let members = side_by_side(settings.members, |m| {
@@ -72,6 +69,18 @@ pub fn fit(table: &EffectTable, training: &[usize], held_out: &[usize], settings
         span_routers: span_routers.into_iter().collect::<Result<_>>()?,
         verifier: ensemble.router(),
     })
+}
+
+/// The rows of the items of `training`.
+///
+/// # Errors
+/// Where there are none.
+pub(super) fn rows(table: &EffectTable, training: &[usize]) -> Result<Vec<usize>> {
+    let rows: Vec<usize> = training.iter().flat_map(|&i| table.items[i].rows.clone()).collect();
+    if rows.is_empty() {
+        bail!("no choice of the training questions has two tokens or more, so there is nothing to judge");
+    }
+    Ok(rows)
 }
 
 /// Parameters to begin with: they say nearly the same everywhere, a small penalty.

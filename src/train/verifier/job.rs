@@ -49,6 +49,10 @@ pub fn train(job: &VerifierJob, tell: Tell) -> Result<Option<(RouterSet, Fitted)
         tell(Progress::new("questions", done, count));
     })?;
     let Some(mut table) = measured else { return Ok(None) };
+    let held_out = |&i: &usize| is_held_out(&table.items[i].id, job.validation, settings.seed);
+    let (held_out, training): (Vec<usize>, Vec<usize>) = (0..table.items.len()).partition(held_out);
+    // Before minutes of writing.
+    fit::rows(&table, &training)?;
     let what = "texts of the model's own";
     tell(Progress::new(what, 0, settings.texts));
     let whole = table.write(model, settings, threads, stop, |done| {
@@ -57,8 +61,6 @@ pub fn train(job: &VerifierJob, tell: Tell) -> Result<Option<(RouterSet, Fitted)
     if !whole {
         return Ok(None);
     }
-    let held_out = |&i: &usize| is_held_out(&table.items[i].id, job.validation, settings.seed);
-    let (held_out, training): (Vec<usize>, Vec<usize>) = (0..table.items.len()).partition(held_out);
     let fitted = fit(&table, &training, &held_out, settings)?;
     let layers = settings.routers(&fitted, &table);
     let size = (windows, settings.width());

@@ -42,7 +42,7 @@ pub struct TextArgs {
     #[arg(long)]
     pub(super) generate: bool,
     /// Seeds what is drawn [default: 42]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = crate::cli::args::whole::<u64>)]
     seed: Option<u64>,
 }
 

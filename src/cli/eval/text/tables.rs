@@ -4,7 +4,7 @@ use crate::cli::table::{Cell, Table};
 use crate::eval::text::generation::WrittenTexts;
 use crate::eval::text::report::{ControlComparison, TextRow};
 use crate::eval::text::{TextMethod, TextOrigin, TextReport};
-use crate::text::escape_controls;
+use crate::text::{counted, escape_controls};
 
 /// What was measured, in some lines.
 pub(super) fn caption(report: &TextReport) -> String {
@@ -15,27 +15,27 @@ pub(super) fn caption(report: &TextReport) -> String {
         (TextOrigin::Own, _) => "the model's own greedy answers, teacher-forced".to_owned(),
     };
     let mut lines = format!(
-        "{} ({}), {} layers{}; routers {} ({}), kv {}\n{kind}: {} texts, {} counted tokens of {}; seed {}\nThe prompt runs every \
+        "{} ({}), {}{}; routers {} ({}), kv {}\n{kind}: {}, {} of {}; seed {}\nThe prompt runs every \
          layer. KL(full ‖ policy) in nats a token; 95 % intervals by texts.\n",
         escape_controls(&report.model),
         short(&report.model_sha256),
-        report.layers,
+        counted(report.layers, "layer"),
         if report.exact { ", exact" } else { "" },
         escape_controls(&report.routers),
         short(&report.routers_sha256),
         report.kv,
-        m.texts,
-        m.tokens,
+        counted(m.texts, "text"),
+        counted(m.tokens, "counted token"),
         escape_controls(&m.files.join(", ")),
         m.seed,
     );
     if let Some(removal) = &report.removal {
         let layers: Vec<String> = removal.order.iter().map(ToString::to_string).collect();
         lines += &format!(
-            "Best static: layers left out in turn {}, chosen on {} other texts of {} tokens.\n",
+            "Best static: layers left out in turn {}, chosen on {} of {}.\n",
             layers.join(", "),
-            removal.texts,
-            removal.tokens
+            counted(removal.texts, "other text"),
+            counted(removal.tokens, "token")
         );
     }
     lines
