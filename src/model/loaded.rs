@@ -29,7 +29,7 @@ pub struct Model {
 }
 
 /// Why eight bits change nothing under `exact`.
-const BY_EXACT: &str = "exact = true or --exact asks for f32 arithmetic throughout; switch that off for it";
+const BY_EXACT: &str = "exact = true or --exact computes in f32 throughout; leave that out for eight bits";
 
 /// A number of iterations for a model without a loop. Holds the model's name.
 #[derive(Debug, thiserror::Error)]

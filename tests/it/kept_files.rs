@@ -9,7 +9,7 @@ fn place() -> ModelFolder {
     let place = ModelFolder::new();
     let question =
         |i: usize| format!(r#"{{"id": "q{i}", "question": "What is {i}?", "choices": ["x", "{i}"], "answer": 1}}"#);
-    let lines: Vec<String> = (0..6).map(question).collect();
+    let lines: Vec<String> = (0..30).map(question).collect();
     place.write("q.jsonl", &lines.join("\n"));
     place
 }
@@ -154,7 +154,8 @@ fn commands_that_measure_take_what_is_configured() {
     let ids = place.ok("tokenize hi --model model");
     assert_eq!(place.ok("tokenize hi --config c.toml"), ids);
     let inspected = |named: &str| -> serde_json::Value {
-        let summary: serde_json::Value = serde_json::from_str(&place.ok(&format!("models inspect --json {named}"))).unwrap();
+        let summary: serde_json::Value =
+            serde_json::from_str(&place.ok(&format!("models inspect --json {named}"))).unwrap();
         summary["sha256"].clone()
     };
     assert_eq!(inspected("--config c.toml"), inspected("model"));
@@ -189,7 +190,7 @@ fn trainings_take_turns_and_refuse_what_they_do_not_read() {
         &format!("{train} --format json"),
         "--format is of the table of --ablate",
     );
-    place.refused(2, &format!("{train} --spare 0.5"), "--spare has no effect");
+    place.refused(2, &format!("{train} --spare 0.5"), "--data");
     let depth = "train --method depth --model model --out v.safetensors";
     place.refused(
         2,

@@ -8,9 +8,10 @@ use candle_nn::ops::log_softmax;
 use drllm::engine::sequence::Sequence;
 use drllm::engine::{LoadRequest, load_model};
 use drllm::eval::{Answer, Task};
+use drllm::model::Model;
 use drllm::program::Program;
 use drllm::train::VerifierSettings;
-use drllm::train::verifier::EffectTable;
+use drllm::train::verifier::{EffectTable, VerifierJob};
 
 const QUESTIONS: usize = 60;
 
@@ -199,16 +200,40 @@ fn a_verifier_has_implausible_answers_skip() {
     );
 }
 
-#[test]
-fn the_table_of_effects_holds_what_the_model_does() {
-    let place = Place::new();
-    let stop = &AtomicBool::new(false);
+/// The model of a place, in memory.
+fn model_of(place: &Place) -> Model {
     let request = LoadRequest {
         model: Some(place.path("model").to_str().unwrap().to_owned()),
         device: "cpu".to_owned(),
         ..LoadRequest::default()
     };
-    let model = load_model(&request, &mut |_, _, _| {}, &mut |_| {}, stop).unwrap();
+    load_model(&request, &mut |_, _, _| {}, &mut |_| {}, &AtomicBool::new(false)).unwrap()
+}
+
+#[test]
+fn no_text_is_written_where_there_is_nothing_to_judge() {
+    let place = Place::new();
+    let job = VerifierJob {
+        model: &model_of(&place),
+        tasks: &[],
+        settings: &VerifierSettings::new(1, &[1, 2]),
+        windows: 8,
+        validation: 0.0,
+        threads: 2,
+        stop: &AtomicBool::new(false),
+    };
+    let mut works: Vec<String> = Vec::new();
+    let trained = drllm::train::verifier::train(&job, &mut |step| works.push(step.what.to_owned()));
+    let error = trained.err().expect("there are no questions").to_string();
+    assert!(error.contains("nothing to judge"), "{error}");
+    assert_eq!(works, ["questions"]);
+}
+
+#[test]
+fn the_table_of_effects_holds_what_the_model_does() {
+    let place = Place::new();
+    let stop = &AtomicBool::new(false);
+    let model = model_of(&place);
     let questions = Task::load(&place.path("q.jsonl")).unwrap().questions;
     let questions = &questions[..4];
     let settings = VerifierSettings {

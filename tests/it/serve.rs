@@ -337,6 +337,7 @@ fn bad_requests_are_refused_in_words() {
     server.refused(400, &with("max_tokens", json!(101)), "at most 100");
     server.refused(400, &with("temperature", json!(-1)), "the temperature is -1");
     server.refused(400, &with("top_p", json!(7)), "top-p is 7");
+    server.refused(400, &with("repetition_penalty", json!(1e-40)), "expected 0.001 or more");
     server.refused(400, &with("echoes", json!(true)), "unknown field `echoes`");
     let mut split = with("echo", json!(true));
     split["logprobs"] = 1.into();
