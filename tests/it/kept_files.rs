@@ -148,7 +148,7 @@ fn commands_that_measure_take_what_is_configured() {
     let report = place.ok("eval --config c.toml --data q.jsonl --routers none --format json");
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
     assert_eq!(report["exact"], true);
-    place.ok("train --config c.toml --records c.jsonl --epochs 1 --out r.safetensors");
+    place.ok("train --config c.toml --records c.jsonl --validation 0.5 --epochs 1 --out r.safetensors");
     // The arithmetic of luck is that of the records.
     place.ok("search luck --config c.toml usual.jsonl --out l.jsonl");
     let ids = place.ok("tokenize hi --model model");
@@ -202,7 +202,7 @@ fn trainings_take_turns_and_refuse_what_they_do_not_read() {
     let lm = "train-lm --out v.safetensors --steps 1";
     place.refused(1, lm, "v.safetensors is being written by another training");
     drop(held);
-    place.ok(&format!("{train} --epochs 1"));
+    place.ok(&format!("{train} --validation 0.5 --epochs 1"));
     assert!(!place.path(".v.safetensors.lock").exists());
 }
 
