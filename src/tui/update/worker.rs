@@ -68,6 +68,8 @@ pub(super) fn hear(app: &mut App, event: WorkerEvent) -> Vec<Command> {
         WorkerEvent::Stepped { run, step } => stepped(app, run, *step),
         WorkerEvent::Finished { run, summary } => {
             finished(app, run, summary);
+            // No dialog has asked for it, so it lies over none.
+            app.ui.said_under = app.ui.said;
             return stats::finished(app, run);
         }
         WorkerEvent::Failed { run, message } => {
@@ -215,7 +217,8 @@ fn finished(app: &mut App, id: RunId, summary: Summary) {
             plural(tokens)
         )),
         StopReason::MaxTokens => app.info(format!(
-            "the answer was cut after {tokens} tokens: more are allowed in the settings"
+            "the answer was cut after {tokens} token{}: more are allowed in the settings",
+            plural(tokens)
         )),
         _ => {}
     }

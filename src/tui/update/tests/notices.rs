@@ -119,6 +119,21 @@ fn what_a_key_of_a_dialog_answers_is_seen_over_the_dialog() {
 }
 
 #[test]
+fn what_a_run_came_to_lies_over_no_dialog() {
+    let mut app = ready();
+    ran(&mut app, 1, 20);
+    keys(&mut app, "w");
+    ran(&mut app, 2, 20);
+    assert!(
+        app.ui.overlay.is_some() && said(&app).starts_with("the same text"),
+        "{}",
+        said(&app)
+    );
+    let beside = words(&rows(&mut app, (80, 24)));
+    assert!(!beside.contains("the same text; depth"), "{beside}");
+}
+
+#[test]
 fn how_far_runs_of_another_model_lie_apart_is_not_offered() {
     let mut app = ready();
     ran(&mut app, 1, 20);
