@@ -122,8 +122,11 @@ fn what_a_key_of_a_dialog_answers_is_seen_over_the_dialog() {
 fn what_a_run_came_to_lies_over_no_dialog() {
     let mut app = ready();
     ran(&mut app, 1, 20);
+    let (run, _, settings) = asked(&keys(&mut app, "r"));
     keys(&mut app, "w");
-    ran(&mut app, 2, 20);
+    let mut trace = fixture::trace(2, 20);
+    trace.header.settings = settings;
+    hear(&mut app, fixture::events(run, &trace));
     assert!(
         app.ui.overlay.is_some() && said(&app).starts_with("the same text"),
         "{}",
