@@ -214,7 +214,7 @@ mod tests {
             };
             args.files()
         };
-        assert_eq!(of(&file), [file.clone()]);
+        assert_eq!(of(&file), std::slice::from_ref(&file));
         assert!(of(std::path::Path::new("/no/such/model.gguf")).is_empty());
     }
 }

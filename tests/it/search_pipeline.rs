@@ -224,7 +224,7 @@ fn no_text_is_written_where_there_is_nothing_to_judge() {
     };
     let mut works: Vec<String> = Vec::new();
     let trained = drllm::train::verifier::train(&job, &mut |step| works.push(step.what.to_owned()));
-    let error = trained.err().expect("there are no questions").to_string();
+    let error = trained.expect_err("there are no questions").to_string();
     assert!(error.contains("nothing to judge"), "{error}");
     assert_eq!(works, ["questions"]);
 }

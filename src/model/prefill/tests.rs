@@ -61,7 +61,7 @@ fn row(query: &[f64], keys: &[Vec<f64>], values: &[Vec<f64>], scale: f64, sees: 
 fn off(kernels: &PrefillKernels, dtype: DType, size: usize, lengths: &[usize], past: usize, table: bool) -> f64 {
     const HEADS: usize = 4;
     let rope = Rope::plain(size, dtype);
-    let sees = |i: usize, j: usize| j <= i && (!table || j == i || (i + 2 * j) % 3 != 0);
+    let sees = |i: usize, j: usize| j <= i && (!table || j == i || !(i + 2 * j).is_multiple_of(3));
     let chunks: Vec<Chunk> = lengths
         .iter()
         .map(|&tokens| {
