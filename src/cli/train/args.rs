@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args};
 
+use super::ways::{OPTIONS, Way};
 use crate::cli::UsageError;
 use crate::cli::base_model::BaseModelArgs;
 use crate::cli::output::check_named_once;
@@ -146,71 +147,6 @@ pub enum TrainMethod {
     /// says which segments of layers are skipped or run twice
     Polar,
 }
-
-/// What routers are made from, and how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    /// Layer routers, from the records of a search.
-    Records,
-    /// A token verifier, from questions.
-    Verifier,
-    Depth,
-    Polar,
-}
-
-impl Way {
-    fn name(self) -> &'static str {
-        match self {
-            Way::Records => "layer routers from --records",
-            Way::Verifier => "--verifier-spans",
-            Way::Depth => "--method depth",
-            Way::Polar => "--method polar",
-        }
-    }
-}
-
-/// Which options are read by some ways to train and not by all, by the names of their fields.
-const OPTIONS: &[(&str, &[Way])] = &[
-    ("skip_damaged", &[Way::Records, Way::Polar]),
-    ("verifier_spans", &[Way::Verifier]),
-    ("spare", &[Way::Verifier]),
-    ("epochs", &[Way::Records, Way::Polar]),
-    ("patience", &[Way::Records]),
-    ("lr", &[Way::Records, Way::Depth, Way::Polar]),
-    ("batch", &[Way::Records, Way::Depth, Way::Polar]),
-    ("validation", &[Way::Records, Way::Verifier, Way::Polar]),
-    ("windows", &[Way::Records, Way::Verifier]),
-    ("width", &[Way::Records, Way::Depth, Way::Polar]),
-    ("linear_layers", &[Way::Records]),
-    ("input", &[Way::Records]),
-    ("loss", &[Way::Records]),
-    ("gamma", &[Way::Records]),
-    ("raw", &[Way::Records]),
-    ("standardise", &[Way::Records]),
-    ("corrected_share", &[Way::Records]),
-    ("metrics", &[Way::Records, Way::Depth, Way::Polar]),
-    ("curves", &[Way::Records, Way::Depth, Way::Polar]),
-    ("features", &[Way::Records]),
-    ("resume", &[Way::Records, Way::Depth, Way::Polar]),
-    ("ablate", &[Way::Records]),
-    ("format", &[Way::Records]),
-    ("prompts", &[Way::Depth]),
-    ("from", &[Way::Depth]),
-    ("texts", &[Way::Depth]),
-    ("held_out", &[Way::Depth]),
-    ("answer_tokens", &[Way::Depth]),
-    ("steps", &[Way::Depth]),
-    ("price", &[Way::Depth]),
-    ("spread", &[Way::Depth]),
-    ("neutral", &[Way::Depth]),
-    ("noise", &[Way::Depth]),
-    ("feature_layer", &[Way::Polar]),
-    ("programs_a_question", &[Way::Polar]),
-    ("standard_weight", &[Way::Polar]),
-    ("layer_price", &[Way::Polar]),
-    ("targets", &[Way::Polar]),
-    ("contrast", &[Way::Polar]),
-];
 
 /// The numbers of a training of a predictor.
 #[derive(Args, Debug, Default)]
@@ -546,7 +482,7 @@ impl TrainArgs {
         }
         let told = [self.metrics.as_deref(), self.curves.as_deref()];
         check_told(told, self.resume, self.force)?;
-        written.into_iter().try_for_each(|path| check_folder(path))
+        written.into_iter().try_for_each(|path| check_writable(path))
     }
 }
 
@@ -605,7 +541,7 @@ pub fn state_path(out: &Path) -> PathBuf {
     out.with_file_name(name)
 }
 
-fn check_folder(path: &Path) -> Result<()> {
+fn check_writable(path: &Path) -> Result<()> {
     if path.is_dir() {
         bail!("{} is a folder; name a file in it", path.display());
     }

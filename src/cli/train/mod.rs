@@ -5,6 +5,7 @@ mod depth;
 mod log;
 mod polar;
 mod verifier;
+mod ways;
 
 use std::io::BufReader;
 use std::path::Path;
