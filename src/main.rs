@@ -1,11 +1,13 @@
 //! Arguments and dispatch; nothing else.
 
+use std::error::Error as _;
 use std::ffi::OsString;
+use std::num::{IntErrorKind, ParseFloatError, ParseIntError};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use drllm::cli::{
@@ -97,6 +99,10 @@ fn parse(args: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
     let matches = command.try_get_matches_from_mut(&args);
     let matches = matches.map_err(|error| match error.kind() {
         ErrorKind::InvalidUtf8 => command.error(ErrorKind::InvalidUtf8, not_utf8(&args)),
+        ErrorKind::ValueValidation => match no_number(&error) {
+            Some(message) => command.error(ErrorKind::ValueValidation, message),
+            None => error,
+        },
         _ => error,
     })?;
     if let Some(name) = matches.subcommand_name() {
@@ -127,6 +133,20 @@ fn with_negative_numbers(command: clap::Command) -> clap::Command {
         false => argument,
     };
     command.mut_args(option).mut_subcommands(with_negative_numbers)
+}
+
+/// What is expected where an argument is no number: of that clap says only what the standard library does.
+fn no_number(error: &clap::Error) -> Option<String> {
+    let source = error.source()?;
+    let expected = match source.downcast_ref::<ParseIntError>().map(ParseIntError::kind) {
+        Some(IntErrorKind::PosOverflow) => "expected a smaller number",
+        Some(_) => "expected a whole number from 0",
+        None if source.is::<ParseFloatError>() => "expected a number",
+        None => return None,
+    };
+    let said = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
+    let (value, argument) = (said(ContextKind::InvalidValue), said(ContextKind::InvalidArg));
+    Some(format!("invalid value '{value}' for '{argument}': {expected}"))
 }
 
 /// What clap leaves out: which argument is no text.

@@ -18,7 +18,7 @@ pub struct ScoringArgs {
     /// search 15]
     #[arg(long, value_name = "N")]
     max_new_tokens: Option<usize>,
-    /// Have answers written under the model's chat template instead of after the plain prompt
+    /// Have answers written, or letters scored, under the model's chat template instead of after the plain prompt
     #[arg(long)]
     chat: bool,
 }
@@ -50,10 +50,19 @@ impl ScoringArgs {
             );
         }
         let writes = |task: &Task| self.config().of(task.kind(), false).1.is_some();
-        if (self.max_new_tokens.is_some() || self.chat) && !tasks.iter().any(writes) {
+        if self.max_new_tokens.is_some() && !tasks.iter().any(writes) {
             return refused(
-                "--max-new-tokens and --chat are about answers that the model writes; add --score generated, or leave \
-                 them out",
+                "--max-new-tokens is about answers that the model writes; add --score generated, or leave it out",
+            );
+        }
+        let in_chat = |task: &Task| {
+            let (scoring, generation) = self.config().of(task.kind(), false);
+            scoring.under_chat_template(generation.as_ref())
+        };
+        if self.chat && !tasks.iter().any(in_chat) {
+            return refused(
+                "--chat is about answers that the model writes and about letters; add --score generated or --score \
+                 letter, or leave it out",
             );
         }
         Ok(())

@@ -52,7 +52,7 @@ use Scope::{Prompt, Token};
 use Series::{Base, Budget, Candidates, Control as Of, Dial, Program, Routers, Static};
 
 /// In the order they are drawn. Routers as they are stand on the dial's and on the budget's curve.
-const KINDS: [Kind; 20] = [
+const KINDS: [Kind; 21] = [
     marks("base", 'o', "#000000", &[Base]),
     marks(Control::RANDOM, 'r', "#8a8a8a", &[Of(Control::RANDOM)]),
     marks(Control::EARLY_EXIT, 'e', "#cc79a7", &[Of(Control::EARLY_EXIT)]),
@@ -77,6 +77,7 @@ const KINDS: [Kind; 20] = [
     ),
     marks("any of five programs", '5', "#d55e00", &[Candidates(Pick::Any)]),
     marks("surest of five", 'c', "#0072b2", &[Candidates(Pick::Surest)]),
+    marks("selected of five", 'e', "#cc79a7", &[Candidates(Pick::Selected)]),
     marks("vote of five", 'v', "#56b4e9", &[Candidates(Pick::Vote)]),
     marks(
         "any of another's five",

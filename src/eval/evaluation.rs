@@ -7,11 +7,12 @@ use anyhow::Result;
 use super::controls::by_influence;
 use super::outcomes::{FORMAT, TaskHeader};
 use super::parallel::for_each_ordered;
-use super::report::EvaluationRow;
+use super::report::{EvaluationRow, SelectorFit};
+use super::selector::{Selector, SelectorQuestion};
 use super::text::exits::{LensTable, lens_of_prompt};
 use super::{
-    Control, Outcome, OutcomeFile, OutcomeHeader, Pick, PreparedQuestion, Question, Runs, ScoringConfig, Task, Variant,
-    Variants, prompts,
+    Control, GenerationSettings, Outcome, OutcomeFile, OutcomeHeader, Pick, PreparedQuestion, Question, Runs, Scoring,
+    ScoringConfig, Task, Variant, Variants, prompts,
 };
 use crate::engine::sequence::Stopped;
 use crate::model::Model;
@@ -51,10 +52,26 @@ pub struct Evaluation<'a> {
     pub threads: usize,
     /// Ends the evaluation with [`Interrupted`].
     pub stop: &'a AtomicBool,
+    /// Which of a predictor's programs counts for [`Pick::Selected`]; see [`Evaluation::fit_selector`].
+    pub selector: Option<Selector>,
     /// Where outcomes are kept, and what a former run left there.
     pub outcomes: Option<OutcomeFile>,
     /// Hears how many questions are answered.
     pub tell: Tell<'a>,
+}
+
+/// What fitting a selector is called in progress lines.
+const SELECTOR: &str = "selector";
+
+/// What the model reads of a question before it answers, as token ids.
+fn prompt_ids(
+    model: &Model,
+    question: &Question,
+    scoring: Scoring,
+    generation: Option<&GenerationSettings>,
+) -> Result<Vec<u32>> {
+    let text = prompts::prompt(&question.question, question.answer.choices(), scoring, generation);
+    model.prompt_ids(&text, !scoring.under_chat_template(generation))
 }
 
 impl Evaluation<'_> {
@@ -88,12 +105,13 @@ impl Evaluation<'_> {
         Ok(measured)
     }
 
-    /// What the outcomes depend on; `training` are the tasks that a static program is sought on.
+    /// What the outcomes depend on; `training` are the tasks that a static program is sought on, `selector` those that a
+    /// selector is fitted on.
     pub fn header(
         model: &Model,
         routers: Option<&dyn Router>,
         (scoring, exact): (ScoringConfig, bool),
-        (tasks, training): (&[Task], &[Task]),
+        (tasks, training, selector): (&[Task], &[Task], &[Task]),
         variants: &Variants,
         controls: &Controls,
     ) -> OutcomeHeader {
@@ -114,7 +132,58 @@ impl Evaluation<'_> {
             controls: controls.untrained,
             control_depth: controls.depths.to_vec(),
             training: training.iter().map(header).collect(),
+            selector: selector.iter().map(header).collect(),
         }
+    }
+
+    /// Fits the selector on all questions of `tasks`, under the programs that the predictor proposes for each; how many
+    /// questions, and on how many of them some proposed program is right.
+    ///
+    /// # Errors
+    /// [`Interrupted`], outcomes that cannot be written, and those of the model.
+    pub fn fit_selector(&mut self, tasks: &[Task]) -> Result<SelectorFit> {
+        let questions: Vec<&Question> = tasks.iter().flat_map(|t| &t.questions).collect();
+        let ids: Vec<&str> = questions.iter().map(|q| q.id.as_str()).collect();
+        let file = &mut self.outcomes;
+        let mut shown = match file {
+            Some(file) => file.take_selector(&ids)?,
+            None => Vec::new(),
+        };
+        let total = questions.len();
+        let tell = &mut *self.tell;
+        tell(Progress::new(SELECTOR, shown.len(), total));
+        let (model, routers, scoring, stop) = (self.model, self.routers, self.scoring, self.stop);
+        let settings = Variant::candidates(Pick::Any).settings;
+        for_each_ordered(
+            shown.len()..total,
+            self.threads,
+            stop,
+            |index| {
+                let question = questions[index];
+                let (scoring, generation) = scoring.of(question.answer.kind(), false);
+                let asked = PreparedQuestion::new(question, model, scoring, generation.as_ref())?;
+                let ids = prompt_ids(model, question, scoring, generation.as_ref())?;
+                match asked.known_candidates((model, routers), &settings, &ids, stop) {
+                    Err(e) if e.is::<Stopped>() => Ok(None),
+                    candidates => Ok(Some(SelectorQuestion {
+                        question: question.id.clone(),
+                        candidates: candidates?,
+                    })),
+                }
+            },
+            |index, one| {
+                if let Some(file) = file {
+                    file.write_selector(&one)?;
+                }
+                shown.push(one);
+                tell(Progress::new(SELECTOR, index + 1, total));
+                Ok(())
+            },
+        )?;
+        self.check_stopped()?;
+        let selector = Selector::fit(&shown);
+        self.selector = Some(selector);
+        Ok(SelectorFit::new(selector, &shown))
     }
 
     /// Controls at each depth that saves something.
@@ -177,8 +246,7 @@ impl Evaluation<'_> {
     fn prompts(&self, questions: &[Question]) -> Result<Vec<Vec<u32>>> {
         let prompt = |q: &Question| {
             let (scoring, generation) = self.scoring.of(q.answer.kind(), false);
-            let text = prompts::prompt(&q.question, q.answer.choices(), scoring, generation.as_ref());
-            self.model.prompt_ids(&text, !generation.is_some_and(|g| g.chat))
+            prompt_ids(self.model, q, scoring, generation.as_ref())
         };
         questions.iter().map(prompt).collect()
     }
@@ -228,6 +296,7 @@ impl Evaluation<'_> {
         tell(Progress::new(&task.name, first, total));
         let (scoring, generation) = self.scoring.of(task.kind(), false);
         let (model, routers, stop) = (self.model, self.routers, self.stop);
+        let selector = self.selector.as_ref();
         for_each_ordered(
             first..total,
             self.threads,
@@ -235,11 +304,7 @@ impl Evaluation<'_> {
             |index| {
                 let question = &task.questions[index];
                 let asked = PreparedQuestion::new(question, model, scoring, generation.as_ref())?;
-                let ids = |index: usize| {
-                    let q = &task.questions[index];
-                    let text = prompts::prompt(&q.question, q.answer.choices(), scoring, generation.as_ref());
-                    model.prompt_ids(&text, !generation.as_ref().is_some_and(|g| g.chat))
-                };
+                let ids = |index: usize| prompt_ids(model, &task.questions[index], scoring, generation.as_ref());
                 let mut runs = Runs::new();
                 let mut one = |v: &Variant| {
                     let settings = v.settings_of(&question.id, model.info.layers);
@@ -248,9 +313,9 @@ impl Evaluation<'_> {
                     };
                     let ids = match pick {
                         Pick::FirstOfAnother | Pick::AnyOfAnother => ids((index + 1) % total)?,
-                        Pick::Any | Pick::Surest | Pick::Vote => ids(index)?,
+                        Pick::Any | Pick::Surest | Pick::Vote | Pick::Selected => ids(index)?,
                     };
-                    asked.answer_by_candidates((model, routers), &settings, (pick, &ids), &mut runs, stop)
+                    asked.answer_by_candidates((model, routers), &settings, (pick, &ids, selector), &mut runs, stop)
                 };
                 match variants.iter().map(&mut one).collect::<Result<Vec<_>>>() {
                     // Stopped in the middle of an answer: as if it had not begun.

@@ -95,11 +95,9 @@ pub fn write(
     generation: &GenerationSettings,
     stop: &AtomicBool,
 ) -> Result<WrittenAnswer> {
-    ensure!(
-        !generation.chat || model.chat.is_some(),
-        "{} has no chat template; leave out --chat",
-        escape_controls(&model.info.name)
-    );
+    if generation.chat {
+        model.expect_chat_template()?;
+    }
     let settings = generation.settings(who);
     let prompt = Prompt::Text(generation.prompt(&question.question, question.answer.choices()));
     let mut text = generation.begun().to_owned();

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use super::grading::letters::letter;
 use super::report::{EvaluationReport, EvaluationRow};
 use super::{Question, Scoring, ScoringConfig, Task, prompts};
 use crate::router::checkpoint::hex;
@@ -73,7 +74,7 @@ fn sanitized(name: &str) -> String {
 /// What the harness calls the share of right answers.
 fn metric(scoring: Scoring) -> &'static str {
     match scoring {
-        Scoring::Sum | Scoring::Letter => "acc",
+        Scoring::Sum | Scoring::Letter | Scoring::ChatLetter => "acc",
         // By the characters of a choice, as the harness has it.
         Scoring::Char => "acc_norm",
         Scoring::Token => "acc_per_token",
@@ -168,7 +169,7 @@ fn samples(row: &EvaluationRow, task: &Task, scoring: ScoringConfig) -> String {
         let arguments: Map<String, Value> = match (kind, choices.len()) {
             (Scoring::Generated, _) | (_, 0) => vec![argument(0, &prompt, None)],
             _ => (0..choices.len())
-                .map(|i| argument(i, &prompt, Some(&choices[i])))
+                .map(|i| argument(i, &prompt, Some(scored(i, &choices[i], kind))))
                 .collect(),
         }
         .into_iter()
@@ -194,11 +195,21 @@ fn samples(row: &EvaluationRow, task: &Task, scoring: ScoringConfig) -> String {
     task.questions.iter().enumerate().filter_map(line).collect()
 }
 
-/// What was asked of the model: a prompt, and the choice whose text is scored after it.
-fn argument(index: usize, prompt: &str, choice: Option<&String>) -> (String, Value) {
+/// What is scored after the prompt: a choice, or its letter.
+fn scored(index: usize, choice: &str, scoring: Scoring) -> String {
+    let letter = letter(index).unwrap_or('?');
+    match scoring {
+        Scoring::Letter => format!(" {letter}"),
+        Scoring::ChatLetter => letter.to_string(),
+        _ => format!(" {choice}"),
+    }
+}
+
+/// What was asked of the model: a prompt, and what is scored after it.
+fn argument(index: usize, prompt: &str, scored: Option<String>) -> (String, Value) {
     let mut given = json!({"arg_0": prompt});
-    if let Some(choice) = choice {
-        given["arg_1"] = format!(" {choice}").into();
+    if let Some(scored) = scored {
+        given["arg_1"] = scored.into();
     }
     (format!("gen_args_{index}"), given)
 }

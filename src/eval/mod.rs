@@ -3,7 +3,7 @@
 //! `tasks` reads questions, `made` makes some, `prompts` puts them to the model; `multiple_choice` scores choices under
 //! a program, `generation` has the model write its answer and `grading` says whether that is right.
 //! `variants` are the rows of a report (base, a fixed program, routers), `controls` what routers must beat, `evaluation`
-//! runs questions under them, `outcomes` is what stays on disk of each question, `statistics` the intervals and tests,
+//! runs questions under them, `selector` learns which of several proposed programs counts, `outcomes` is what stays on disk of each question, `statistics` the intervals and tests,
 //! `report` the table, `curve` its picture and `harness` the files of lm-evaluation-harness. `text` measures on free text instead of questions. `parallel` spreads
 //! questions over threads without changing any result.
 
@@ -21,6 +21,7 @@ pub mod problems;
 pub mod prompts;
 pub mod report;
 pub mod scoring;
+pub mod selector;
 pub mod statistics;
 pub mod tasks;
 #[cfg(test)]

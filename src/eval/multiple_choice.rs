@@ -12,8 +12,8 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::grading::letters::letter;
-use super::prompts;
 use super::tasks::{Answer, Question};
+use super::{GenerationSettings, prompts};
 use crate::model::{Chunk, Decoder, Model, logsumexp, stepped};
 use crate::program::{Program, StepSize};
 use crate::text::escape_controls;
@@ -31,6 +31,11 @@ pub enum Scoring {
     Char,
     /// The choices stand in the question after letters, and the letters are scored.
     Letter,
+    /// As [`Scoring::Letter`], under the model's chat template: the letter is what the assistant begins with. Of
+    /// `--score letter --chat`.
+    #[value(skip)]
+    #[serde(rename = "chat-letter")]
+    ChatLetter,
     /// None: the model writes its answer, which is graded.
     Generated,
 }
@@ -43,13 +48,19 @@ impl Scoring {
             Scoring::Token => "token",
             Scoring::Char => "char",
             Scoring::Letter => "letter",
+            Scoring::ChatLetter => "chat-letter",
             Scoring::Generated => "generated",
         }
     }
 
     /// Whether the choices stand in the prompt.
     pub fn reads_choices(self) -> bool {
-        matches!(self, Scoring::Letter | Scoring::Generated)
+        matches!(self, Scoring::Letter | Scoring::ChatLetter | Scoring::Generated)
+    }
+
+    /// Whether the question is a user's message under the model's chat template.
+    pub fn under_chat_template(self, generation: Option<&GenerationSettings>) -> bool {
+        self == Scoring::ChatLetter || generation.is_some_and(|g| g.chat)
     }
 }
 
@@ -70,20 +81,28 @@ pub struct EncodedQuestion {
 impl EncodedQuestion {
     /// Encodes a question by a model's tokenizer, the prompt with the begin token where the model
     /// wants one, without the chat template. For [`Scoring::Letter`] the choices stand in the
-    /// prompt, and what is scored after it are ` A`, ` B`, ….
+    /// prompt, and what is scored after it are ` A`, ` B`, …; for [`Scoring::ChatLetter`] `A`, `B`, … after the
+    /// chat template.
     ///
     /// # Errors
-    /// Names the question where it does not fit the model's context or a part has no tokens.
+    /// Names the question where it does not fit the model's context or a part has no tokens; a chat template that the
+    /// model does not have.
     pub fn for_model(question: &Question, model: &Model, scoring: Scoring) -> Result<Self> {
+        let under_template = scoring == Scoring::ChatLetter;
+        if under_template {
+            model.expect_chat_template()?;
+        }
+        let text = prompts::prompt(&question.question, question.answer.choices(), scoring, None);
+        let text = model.prompt_text(&text, !under_template)?;
         let question = match scoring {
-            Scoring::Letter => &lettered(question)?,
+            Scoring::Letter | Scoring::ChatLetter => &with_letters(question)?,
             _ => question,
         };
-        let text = question.prompt();
-        let prompt = model.prompt_ids(&text, true)?;
+        let prompt = model.tokenizer.encode_prompt(&text)?;
         let length = prompt.len();
         Self::new(question, model.decoder.config().context, prompt, |choice| {
-            let mut whole = model.prompt_ids(&format!("{text}{choice}"), true)?;
+            let choice = if under_template { choice.trim_start() } else { choice };
+            let mut whole = model.tokenizer.encode_prompt(&format!("{text}{choice}"))?;
             whole.drain(..length.min(whole.len()));
             Ok(whole)
         })
@@ -133,7 +152,7 @@ impl EncodedQuestion {
         let score = |(index, tokens): (usize, &Vec<f64>)| {
             let sum: f64 = tokens.iter().sum();
             match scoring {
-                Scoring::Sum | Scoring::Letter | Scoring::Generated => sum,
+                Scoring::Sum | Scoring::Letter | Scoring::ChatLetter | Scoring::Generated => sum,
                 Scoring::Token => sum / tokens.len() as f64,
                 Scoring::Char => sum / self.chars[index] as f64,
             }
@@ -142,8 +161,8 @@ impl EncodedQuestion {
     }
 }
 
-/// The question with its choices written into it, the letters as its choices.
-fn lettered(question: &Question) -> Result<Question> {
+/// The question with letters as its choices.
+fn with_letters(question: &Question) -> Result<Question> {
     let choices = question.answer.choices();
     let letters: Option<Vec<String>> = (0..choices.len()).map(|i| Some(letter(i)?.into())).collect();
     let letters = letters.with_context(|| {
@@ -162,7 +181,7 @@ fn lettered(question: &Question) -> Result<Question> {
     };
     Ok(Question {
         id: question.id.clone(),
-        question: prompts::lettered(&question.question, choices),
+        question: question.question.clone(),
         answer,
     })
 }
@@ -361,10 +380,9 @@ mod tests {
                 right: 1,
             },
         };
-        let two = lettered(&choices(2)).unwrap();
-        assert_eq!(two.prompt(), "Question: Sky?\nA. c0\nB. c1\nAnswer:");
-        assert_eq!(two.answer.choices(), ["A", "B"]);
-        assert!(lettered(&choices(27)).unwrap_err().to_string().contains("27 choices"));
+        assert_eq!(with_letters(&choices(2)).unwrap().answer.choices(), ["A", "B"]);
+        let refused = with_letters(&choices(27)).unwrap_err().to_string();
+        assert!(refused.contains("27 choices"), "{refused}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
+use super::selector::SelectorQuestion;
 use super::{GenerationSettings, Outcome, Question, Scoring, Task};
 use crate::line_file::{Existing, FileWords, LineFile, difference, how_to_go_on, to_line, whole_lines};
 use crate::program::Program;
@@ -51,6 +52,9 @@ pub struct OutcomeHeader {
     /// What the best static program is sought on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub training: Vec<TaskHeader>,
+    /// What a selector is fitted on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub selector: Vec<TaskHeader>,
 }
 
 /// The questions of a file, and how their answers are judged.
@@ -120,6 +124,7 @@ enum Line {
     Header(Box<OutcomeHeader>),
     Answers(Answers),
     Training(TrainingOutcome),
+    Selector(SelectorQuestion),
 }
 
 /// A file of outcomes. What a former run left in it is taken first, in the order of the evaluation,
@@ -205,6 +210,34 @@ impl OutcomeFile {
         Ok(taken)
     }
 
+    /// What is there of the first of the `questions` that a selector is fitted on.
+    ///
+    /// # Errors
+    /// A line that belongs to another question, by number.
+    pub fn take_selector(&mut self, questions: &[&str]) -> Result<Vec<SelectorQuestion>> {
+        let mut taken = Vec::new();
+        while let Some(question) = questions.get(taken.len())
+            && let Some((number, line)) = self.left.pop_front()
+        {
+            let found = match line {
+                Line::Selector(found) if found.question != *question => Err(format!(
+                    "question '{}' of the selector where '{}' was expected",
+                    escape_controls(&found.question),
+                    escape_controls(question)
+                )),
+                Line::Selector(found) => Ok(found),
+                other => Err(other.misplaced()),
+            };
+            taken.push(found.map_err(|wrong| self.wrong(number, &wrong))?);
+        }
+        Ok(taken)
+    }
+
+    /// Writes what a selector is shown of one question and waits until it is on the disk.
+    pub fn write_selector(&mut self, question: &SelectorQuestion) -> Result<()> {
+        self.lines.append(&to_line(&Line::Selector(question.clone())))
+    }
+
     /// Writes the right programs of one training question and waits until they are on the disk.
     pub fn write_training(&mut self, round: &str, question: &str, right: &[Program]) -> Result<()> {
         self.lines.append(&to_line(&Line::Training(TrainingOutcome {
@@ -249,6 +282,10 @@ impl Line {
             Line::Answers(answers) => format!(
                 "outcomes of '{}' out of their order",
                 escape_controls(&answers.question)
+            ),
+            Line::Selector(shown) => format!(
+                "the selector's question '{}' out of its order",
+                escape_controls(&shown.question)
             ),
             Line::Training(training) => {
                 format!(

@@ -7,11 +7,13 @@ use super::{AnswerKind, GenerationSettings, Scoring};
 /// The prompt of a question.
 ///
 /// Scores of choices: `Question: …\nAnswer:`; of their letters: the choices stand before the last
-/// line as `A. …`. For answers that the model writes see [`GenerationSettings::prompt`].
+/// line as `A. …`, and under a chat template below them what is asked for, as where the model writes the letter. For
+/// answers that the model writes see [`GenerationSettings::prompt`].
 pub fn prompt(question: &str, choices: &[String], scoring: Scoring, generation: Option<&GenerationSettings>) -> String {
     match (generation, scoring) {
         (Some(generation), _) => generation.prompt(question, choices),
         (None, Scoring::Letter | Scoring::Generated) => plain(&lettered(question, choices)),
+        (None, Scoring::ChatLetter) => letter_asked_for(question, choices),
         (None, Scoring::Sum | Scoring::Token | Scoring::Char) => plain(question),
     }
 }
@@ -34,6 +36,13 @@ pub fn lettered(question: &str, choices: &[String]) -> String {
     format!("{question}{lines}")
 }
 
+fn letter_asked_for(question: &str, choices: &[String]) -> String {
+    plain(&format!(
+        "{}\nAnswer with the letter alone.",
+        lettered(question, choices)
+    ))
+}
+
 impl GenerationSettings {
     /// Zero-shot. Plain: `Question: …\nAnswer:`, for mathematics with a `\boxed{` behind it, as
     /// Dr.LLM begins the answers of base models. Under a chat template the box and the lone letter
@@ -45,10 +54,7 @@ impl GenerationSettings {
             (AnswerKind::Math, false) => plain(question) + " " + BOX,
             (AnswerKind::Math, true) => with("Put the final answer into \\boxed{}."),
             (AnswerKind::Choice, false) => plain(&lettered(question, choices)),
-            (AnswerKind::Choice, true) => plain(&format!(
-                "{}\nAnswer with the letter alone.",
-                lettered(question, choices)
-            )),
+            (AnswerKind::Choice, true) => letter_asked_for(question, choices),
         }
     }
 
@@ -83,6 +89,9 @@ mod tests {
             prompt("Sky?", &choices, Scoring::Generated, Some(&generation))
         };
         assert_eq!(written(AnswerKind::Choice, false), of(Scoring::Letter));
+        let letter = "Question: Sky?\nA. red\nB. blue\nAnswer with the letter alone.\nAnswer:";
+        assert_eq!(of(Scoring::ChatLetter), letter);
+        assert_eq!(written(AnswerKind::Choice, true), letter);
         assert_eq!(written(AnswerKind::Number, false), "Question: Sky?\nAnswer:");
         assert_eq!(written(AnswerKind::Math, false), "Question: Sky?\nAnswer: \\boxed{");
         let asked = "Question: Sky?\nPut the final answer into \\boxed{}.\nAnswer:";

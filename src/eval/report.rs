@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::generation::GenerationSettings;
+use super::selector::{Selector, SelectorFeatures, SelectorQuestion};
 use super::statistics::{mcnemar_exact, wilson};
 use super::variants::{Outcome, Series, Variant};
 use crate::program::Program;
@@ -138,6 +139,9 @@ pub struct EvaluationReport {
     /// Where the row of the best static program comes from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub training: Option<StaticChoice>,
+    /// How the selector was fitted, where one picks programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selector: Option<SelectorFit>,
     /// Task by task: what was asked for, base first, then controls.
     pub rows: Vec<EvaluationRow>,
 }
@@ -166,6 +170,56 @@ impl std::fmt::Display for StaticChoice {
             counted(self.questions, "training question"),
             100.0 * self.correct as f64 / self.questions.max(1) as f64,
             100.0 * self.base as f64 / self.questions.max(1) as f64
+        )
+    }
+}
+
+/// A fitted selector, and what it was fitted on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct SelectorFit {
+    /// Questions.
+    pub questions: usize,
+    /// Of those, how many its own picks get right.
+    pub correct: usize,
+    /// How many the first proposed program gets right.
+    pub first: usize,
+    /// How many some proposed program gets right.
+    pub any: usize,
+    /// What it weighs how.
+    #[serde(flatten)]
+    pub selector: Selector,
+}
+
+impl SelectorFit {
+    /// What a selector comes to on the questions that it was fitted on.
+    pub fn new(selector: Selector, shown: &[SelectorQuestion]) -> SelectorFit {
+        let picked = |q: &&SelectorQuestion| {
+            let features: Vec<SelectorFeatures> = q.candidates.iter().map(|(x, _)| *x).collect();
+            q.candidates.get(selector.pick(&features)).is_some_and(|c| c.1)
+        };
+        SelectorFit {
+            questions: shown.len(),
+            correct: shown.iter().filter(picked).count(),
+            first: shown
+                .iter()
+                .filter(|q| q.candidates.first().is_some_and(|c| c.1))
+                .count(),
+            any: shown.iter().filter(|q| q.candidates.iter().any(|c| c.1)).count(),
+            selector,
+        }
+    }
+}
+
+impl std::fmt::Display for SelectorFit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let share = |count: usize| 100.0 * count as f64 / self.questions.max(1) as f64;
+        write!(
+            f,
+            "selector: fitted on {}, its picks right on {:.1} % of them, the first program on {:.1} %, any on {:.1} %",
+            counted(self.questions, "other question"),
+            share(self.correct),
+            share(self.first),
+            share(self.any)
         )
     }
 }
@@ -231,9 +285,10 @@ impl EvaluationReport {
             _ => "no routers".into(),
         };
         let training = self.training.as_ref().map_or(String::new(), |t| format!("; {t}"));
+        let selector = self.selector.as_ref().map_or(String::new(), |s| format!("; {s}"));
         format!(
             "{} ({}){}, {routers}, score: {}; depth: executed layers per forward pass; \
-             p: exact McNemar test against base; ms: for a question, on one thread{training}.\n{}",
+             p: exact McNemar test against base; ms: for a question, on one thread{training}{selector}.\n{}",
             escape_controls(&self.model),
             short(&self.model_sha256),
             if self.exact { ", exact" } else { "" },
@@ -276,6 +331,7 @@ impl EvaluationReport {
             "token" => Some("mean per token of the choices' log-likelihood"),
             "char" => Some("mean per character of the choices' log-likelihood"),
             "letter" => Some("log-likelihood of the choices' letters"),
+            "chat-letter" => Some("log-likelihood of the choices' letters, chat template"),
             "generated" => None,
             _ => Some("sum of the choices' log-likelihood"),
         });
@@ -363,6 +419,7 @@ mod tests {
             generation: Vec::new(),
             routers: None,
             routers_sha256: None,
+            selector: None,
             training: None,
             rows: vec![
                 EvaluationRow::new("arc", &Variant::base(4), &base, None),

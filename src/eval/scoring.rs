@@ -11,7 +11,7 @@ pub struct ScoringConfig {
     pub choices: Option<Scoring>,
     /// Most tokens of a written answer; by the kind of question if absent.
     pub max_new_tokens: Option<usize>,
-    /// Whether answers are written under the model's chat template.
+    /// Whether answers are written, and letters scored, under the model's chat template.
     pub chat: bool,
 }
 
@@ -19,7 +19,10 @@ impl ScoringConfig {
     /// How questions of a kind are judged, and where answers are written, how.
     pub fn of(&self, answers: AnswerKind, in_search: bool) -> (Scoring, Option<GenerationSettings>) {
         let scoring = match answers {
-            AnswerKind::Choice => self.choices.unwrap_or_default(),
+            AnswerKind::Choice => match self.choices.unwrap_or_default() {
+                Scoring::Letter if self.chat => Scoring::ChatLetter,
+                scoring => scoring,
+            },
             AnswerKind::Number | AnswerKind::Math => Scoring::Generated,
         };
         let generation = (scoring == Scoring::Generated).then(|| GenerationSettings {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::controls::Control;
@@ -12,6 +12,7 @@ use super::generation::{self, GenerationSettings};
 use super::grading;
 use super::multiple_choice::{ChoiceScore, ChoiceScorer, EncodedQuestion, Scoring};
 use super::report::EvaluationRow;
+use super::selector::{self, AnsweredCandidate, Selector, SelectorFeatures};
 use super::tasks::Question;
 use crate::engine::decide::DecisionPolicy;
 use crate::engine::sequence::Sequence;
@@ -19,7 +20,7 @@ use crate::model::{Decoder, Model, logsumexp};
 use crate::program::Program;
 use crate::router::Router;
 use crate::router::predictor::decode::BEAM;
-use crate::trace::{KvMode, NEUTRAL_DIAL, Scope, Settings};
+use crate::trace::{CandidateProgram, KvMode, NEUTRAL_DIAL, Scope, Settings};
 
 /// What a row is an example of, apart from its figures: rows of one series make a curve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,10 +56,12 @@ pub enum Pick {
     Surest,
     /// The first of those whose answer most of them give.
     Vote,
+    /// The one that a selector picks, which was fitted on other questions.
+    Selected,
 }
 
 impl Pick {
-    /// All ways to pick, in the order of reports.
+    /// All ways to pick that need no other questions, in the order of reports.
     pub const ALL: [Pick; 5] = [
         Pick::FirstOfAnother,
         Pick::Any,
@@ -75,6 +78,7 @@ impl Pick {
             Pick::AnyOfAnother => format!("pass@{BEAM}, another question's"),
             Pick::Surest => format!("surest of {BEAM}"),
             Pick::Vote => format!("vote of {BEAM}"),
+            Pick::Selected => format!("selected of {BEAM}"),
         }
     }
 }
@@ -233,7 +237,7 @@ impl Variant {
             name: pick.name(),
             series: Series::Candidates(pick),
             pick: Some(pick),
-            is_predicted: pick == Pick::Surest,
+            is_predicted: matches!(pick, Pick::Surest | Pick::Selected),
             ..Variant::routers(Scope::Prompt, NEUTRAL_DIAL, None)
         }
     }
@@ -308,6 +312,17 @@ pub struct Ran {
     confidence: f64,
 }
 
+impl Ran {
+    /// The confidence as log-odds where it is a probability; as it is where it is the mean log-probability of a text.
+    fn log_odds(&self) -> f64 {
+        match self.confidence {
+            p if (0.0..1.0).contains(&p) => (p / (1.0 - p)).ln(),
+            p if p >= 1.0 => f64::INFINITY,
+            log_probability => log_probability,
+        }
+    }
+}
+
 /// What a question came to under the programs that were run on it.
 pub type Runs = HashMap<Program, Ran>;
 
@@ -357,58 +372,98 @@ impl<'a> PreparedQuestion<'a> {
     }
 
     /// What the question came to under the programs that are proposed for the prompt `ids`: all of them run, but for those
-    /// that `runs` has of this question, and one counts. Depth and time are those of all of them but for [`Pick::Surest`],
-    /// whose depth is that of the program it picks.
+    /// that `runs` has of this question, and one counts. Depth and time are those of all of them but for [`Pick::Surest`] and
+    /// [`Pick::Selected`], whose depth is that of the program they pick.
     ///
     /// # Errors
-    /// As [`Self::answer`].
+    /// As [`Self::answer`]; [`Pick::Selected`] without a selector.
     pub fn answer_by_candidates(
         &self,
-        (model, routers): (&Model, Option<&dyn Router>),
+        with: (&Model, Option<&dyn Router>),
         settings: &Settings,
-        (pick, ids): (Pick, &[u32]),
+        (pick, ids, selector): (Pick, &[u32], Option<&Selector>),
         runs: &mut Runs,
         stop: &AtomicBool,
     ) -> Result<Outcome> {
-        let started = Instant::now();
-        let mut policy = DecisionPolicy::new(settings, routers, model.info.layers)?;
-        policy.program_for(&Sequence::new(&model.decoder, stop), ids)?;
-        let taken = if pick == Pick::FirstOfAnother { 1 } else { usize::MAX };
-        let candidates = policy.candidates().iter().take(taken);
-        let programs: Vec<Program> = candidates.map(|c| c.program.clone()).collect();
-        let mut seconds = started.elapsed().as_secs_f64();
-        let mut ran = Vec::with_capacity(programs.len());
-        for program in programs {
-            if !runs.contains_key(&program) {
-                let one = self.run(model, &program, stop)?;
-                runs.insert(program.clone(), one);
-            }
-            let one = runs[&program].clone();
-            seconds += one.outcome.seconds;
-            ran.push(one);
-        }
-        let surest = ran
-            .iter()
-            .reduce(|a, b| if b.confidence > a.confidence { b } else { a });
-        let surest = surest.context("no program was proposed")?.outcome;
-        let n = ran.len() as f64;
-        let mean_depth = ran.iter().map(|r| r.outcome.depth).sum::<f64>() / n;
+        let most = if pick == Pick::FirstOfAnother { 1 } else { usize::MAX };
+        let ran = self.run_candidates(with, settings, (ids, most), runs, stop)?;
+        let seconds = ran.seconds;
+        let picked = |index: usize| Outcome {
+            seconds,
+            ..ran.all[index].1.outcome
+        };
+        let all = || ran.all.iter().map(|(_, one)| one);
+        let depth = all().map(|r| r.outcome.depth).sum::<f64>() / ran.all.len() as f64;
         Ok(match pick {
-            Pick::Surest => Outcome { seconds, ..surest },
+            Pick::Surest => {
+                let surer = |best: usize, i: usize| match ran.all[i].1.confidence > ran.all[best].1.confidence {
+                    true => i,
+                    false => best,
+                };
+                picked((1..ran.all.len()).fold(0, surer))
+            }
+            Pick::Selected => {
+                let selector = selector.context("no selector was fitted")?;
+                picked(selector.pick(&ran.features(with.0.info.layers)))
+            }
             Pick::Vote => Outcome {
-                depth: mean_depth,
-                seconds,
+                depth,
                 standard: false,
-                ..ran[elected(ran.iter().map(|r| r.answer.as_deref()))].outcome
+                ..picked(elected(all().map(|r| r.answer.as_deref())))
             },
             Pick::FirstOfAnother | Pick::Any | Pick::AnyOfAnother => Outcome {
-                correct: ran.iter().any(|r| r.outcome.correct),
-                not_understood: ran.iter().all(|r| r.outcome.not_understood),
-                depth: mean_depth,
+                correct: all().any(|r| r.outcome.correct),
+                not_understood: all().all(|r| r.outcome.not_understood),
+                depth,
                 seconds,
                 standard: false,
             },
         })
+    }
+
+    /// What a selector is fitted on: the features of each program that is proposed for the prompt `ids`, and whether it is
+    /// right.
+    ///
+    /// # Errors
+    /// As [`Self::answer`].
+    pub fn known_candidates(
+        &self,
+        with: (&Model, Option<&dyn Router>),
+        settings: &Settings,
+        ids: &[u32],
+        stop: &AtomicBool,
+    ) -> Result<Vec<(SelectorFeatures, bool)>> {
+        let ran = self.run_candidates(with, settings, (ids, usize::MAX), &mut Runs::new(), stop)?;
+        let right = ran.all.iter().map(|(_, one)| one.outcome.correct);
+        Ok(ran.features(with.0.info.layers).into_iter().zip(right).collect())
+    }
+
+    /// Runs the first `most` of the programs that are proposed for the prompt `ids`, at least one.
+    fn run_candidates(
+        &self,
+        (model, routers): (&Model, Option<&dyn Router>),
+        settings: &Settings,
+        (ids, most): (&[u32], usize),
+        runs: &mut Runs,
+        stop: &AtomicBool,
+    ) -> Result<RanCandidates> {
+        let started = Instant::now();
+        let mut policy = DecisionPolicy::new(settings, routers, model.info.layers)?;
+        policy.program_for(&Sequence::new(&model.decoder, stop), ids)?;
+        let candidates: Vec<CandidateProgram> = policy.candidates().iter().take(most).cloned().collect();
+        let mut seconds = started.elapsed().as_secs_f64();
+        let mut all = Vec::with_capacity(candidates.len());
+        for candidate in candidates {
+            if !runs.contains_key(&candidate.program) {
+                let one = self.run(model, &candidate.program, stop)?;
+                runs.insert(candidate.program.clone(), one);
+            }
+            let one = runs[&candidate.program].clone();
+            seconds += one.outcome.seconds;
+            all.push((candidate, one));
+        }
+        ensure!(!all.is_empty(), "no program was proposed");
+        Ok(RanCandidates { all, seconds })
     }
 
     /// Runs one program, and asks how sure the model is of its answer.
@@ -439,6 +494,32 @@ impl<'a> PreparedQuestion<'a> {
             answer,
             confidence,
         })
+    }
+}
+
+/// The programs that were proposed for a question, the best one first, and what each came to.
+struct RanCandidates {
+    /// At least one.
+    all: Vec<(CandidateProgram, Ran)>,
+    /// Of the proposal and all runs.
+    seconds: f64,
+}
+
+impl RanCandidates {
+    /// What a selector reads of each, on a model of `layers` layers.
+    fn features(&self, layers: usize) -> Vec<SelectorFeatures> {
+        let shown: Vec<AnsweredCandidate> = self
+            .all
+            .iter()
+            .map(|(candidate, ran)| AnsweredCandidate {
+                answer: ran.answer.as_deref(),
+                confidence: ran.log_odds(),
+                standard: ran.outcome.standard,
+                depth: candidate.program.depth() as f64 / layers as f64,
+                score: candidate.score,
+            })
+            .collect();
+        selector::features(&shown)
     }
 }
 

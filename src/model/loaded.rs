@@ -1,5 +1,7 @@
 //! A model in memory: decoder, tokenizer, chat template.
 
+use std::borrow::Cow;
+
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device};
 
@@ -12,6 +14,7 @@ use super::tokenizer::Tokenizer;
 use super::weights::{LoadOptions, WeightSource};
 use super::{ModelConfig, gguf};
 use crate::guard;
+use crate::text::escape_controls;
 use crate::trace::{Arithmetic, Loop, ModelInfo};
 
 /// Everything that runs a prompt but the routers.
@@ -209,14 +212,31 @@ impl Model {
     /// The ids of a prompt: under the chat template as a user's message, or `raw` as it is (with
     /// the model's begin token where it wants one).
     pub fn prompt_ids(&self, text: &str, raw: bool) -> Result<Vec<u32>> {
+        Ok(self.tokenizer.encode_prompt(&self.prompt_text(text, raw)?)?)
+    }
+
+    /// A prompt as text: under the chat template as a user's message, or `raw` as it is.
+    pub fn prompt_text<'a>(&self, text: &'a str, raw: bool) -> Result<Cow<'a, str>> {
         match &self.chat {
             Some(template) if !raw => {
                 let (bos, eos) = self.tokenizer.bos_eos_texts();
-                let rendered = template.render(&[Message::new(ChatRole::User, text)], &bos, &eos)?;
-                Ok(self.tokenizer.encode_prompt(&rendered)?)
+                Ok(template
+                    .render(&[Message::new(ChatRole::User, text)], &bos, &eos)?
+                    .into())
             }
-            _ => Ok(self.tokenizer.encode_prompt(text)?),
+            _ => Ok(text.into()),
         }
+    }
+
+    /// # Errors
+    /// The model has no chat template.
+    pub fn expect_chat_template(&self) -> Result<()> {
+        ensure!(
+            self.chat.is_some(),
+            "{} has no chat template; leave out --chat",
+            escape_controls(&self.info.name)
+        );
+        Ok(())
     }
 
     /// `cpu`, `cuda:0`, `metal`.

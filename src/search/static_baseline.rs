@@ -38,7 +38,7 @@ fn all_same(tasks: &[Task]) -> HashSet<Same> {
 fn check_apart(path: &Path, sha256: &str, option: &str, tests: &[Task]) -> Result<()> {
     ensure!(
         tests.iter().all(|test| test.sha256 != sha256),
-        "{} was made of a file that is among --data: a program chosen on the very questions it is measured on proves \
+        "{} was made of a file that is among --data: what is chosen on the very questions it is measured on proves \
          nothing. Give {option} other questions",
         path.display()
     );
@@ -54,15 +54,15 @@ fn tell_left_out(path: &Path, left_out: usize) {
     }
 }
 
-/// Training questions: of each file the first `limit`, less those that are also among `tests`.
+/// Training questions: of each file, named by `option`, the first `limit`, less those that are also among `tests`.
 ///
 /// # Errors
 /// As [`Task::load`]; a file that is among `tests` by its contents, or has no other question.
-pub fn load(paths: &[PathBuf], limit: Option<usize>, tests: &[Task]) -> Result<Vec<Task>> {
+pub fn load(option: &str, paths: &[PathBuf], limit: Option<usize>, tests: &[Task]) -> Result<Vec<Task>> {
     let tested = all_same(tests);
     let load = |path: &PathBuf| {
         let mut task = Task::load(path)?;
-        check_apart(path, &task.sha256, "--train-data", tests)?;
+        check_apart(path, &task.sha256, option, tests)?;
         task.questions.truncate(limit.unwrap_or(usize::MAX));
         let before = task.questions.len();
         task.questions
@@ -70,7 +70,7 @@ pub fn load(paths: &[PathBuf], limit: Option<usize>, tests: &[Task]) -> Result<V
         tell_left_out(path, before - task.questions.len());
         ensure!(
             !task.questions.is_empty(),
-            "{}: all its questions are among --data too; give --train-data others",
+            "{}: all its questions are among --data too; give {option} others",
             path.display()
         );
         Ok(task)

@@ -99,7 +99,7 @@ impl RouterDataset {
             } else if let Some(target) = target {
                 let example = RouterExample::new(record.id.clone(), record.prompt(header), target, record.corrected());
                 data.examples.push(RouterExample {
-                    chat: header.generation.as_ref().is_some_and(|g| g.chat),
+                    chat: header.scoring.under_chat_template(header.generation.as_ref()),
                     ..example
                 });
             } else {

@@ -126,6 +126,12 @@ const BUILT_IN: &[(&str, &str, &str, &str)] = &[
         include_str!("../../assets/traces/qwen-code.trace.jsonl"),
     ),
     (
+        "qwen-sum",
+        "Qwen2.5-Coder: five programs that a predictor proposes for a sum",
+        "Question: What is 12 + 5?\nAnswer:",
+        include_str!("../../assets/traces/qwen-sum.trace.jsonl"),
+    ),
+    (
         "loopmoe-depth",
         "a looped model: each token as many executions as it needs",
         "sort 7 2 9 4 1 3 8 =",
@@ -160,6 +166,10 @@ mod tests {
             let prompt = recording.prompt.unwrap_or_default();
             assert!(!prompt.trim().is_empty(), "{}", recording.title);
         }
+        let predicted = built_in().into_iter().find(|recording| recording.name == "qwen-sum");
+        let header = predicted.unwrap().trace().unwrap().header;
+        assert_eq!(header.candidates.len(), 5);
+        assert!(!header.boundaries.is_empty() && header.program == header.candidates[0].program);
     }
 
     #[test]

@@ -762,3 +762,35 @@ fn arguments_that_are_no_text_are_named() {
         );
     }
 }
+
+#[test]
+fn arguments_that_are_no_number_say_what_is_expected() {
+    let place = Place::new();
+    for (arguments, said) in [
+        (
+            "search --data q --out o --limit -1",
+            "'-1' for '--limit <N>': expected a whole number from 0",
+        ),
+        (
+            "search --data q --out o --simulations=1.5",
+            "expected a whole number from 0",
+        ),
+        (
+            "train --records r --out o --epochs many",
+            "expected a whole number from 0",
+        ),
+        (
+            "eval --data q --limit 99999999999999999999999",
+            "expected a smaller number",
+        ),
+        ("run hi --budget -3", "expected a whole number"),
+        (
+            "eval --data q --dial=-0.4,low",
+            "'low' for '--dial <DIALS>': expected a number",
+        ),
+    ] {
+        let (code, _, err) = ended(place.command(arguments), Duration::from_secs(60));
+        assert!(code == 2 && err.contains(said), "{arguments}: {err}");
+        assert!(err.contains("--help") && !err.contains("digit"), "{arguments}: {err}");
+    }
+}

@@ -51,6 +51,7 @@ fn an_evaluation_measures_programs_and_the_best_of_other_questions() {
         scoring: ScoringConfig::default(),
         threads: 2,
         stop: &GO,
+        selector: None,
         outcomes: None,
         tell: &mut |step| steps.push((step.what.to_owned(), step.done, step.total)),
     };

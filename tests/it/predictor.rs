@@ -154,6 +154,77 @@ fn from_segments_to_programs_to_a_report() {
 }
 
 #[test]
+fn a_selector_is_fitted_on_other_questions() {
+    let place = place();
+    place.ok(&format!("{SEARCH} --out r.jsonl"));
+    place.ok(&format!("{TRAIN} --records r.jsonl --out a.safetensors"));
+    let questions = read(&place, "q.jsonl");
+    let lines: Vec<&str> = questions.lines().collect();
+    std::fs::write(place.path("test.jsonl"), lines[..10].join("\n")).unwrap();
+    let eval = "eval --model model --device cpu --data test.jsonl --routers a.safetensors";
+    let select = "--selector-data q.jsonl --selector-limit 24";
+    let report = |more: &str| -> Value {
+        serde_json::from_str(&place.ok(&format!("{eval} {select} --format json {more}"))).unwrap()
+    };
+    let whole = report("--outcomes o.jsonl");
+    // The questions that are measured are left out.
+    let selector = &whole["selector"];
+    assert_eq!(selector["questions"], 14);
+    let count = |name: &str| selector[name].as_u64().unwrap();
+    assert!(count("any") >= count("correct").max(count("first")));
+    assert_eq!(selector["weights"].as_array().unwrap().len(), 7);
+    let rows = whole["rows"].as_array().unwrap();
+    let row = |name: &str| rows.iter().find(|r| r["method"] == name).unwrap();
+    let selected = row("selected of 5");
+    assert!(selected["correct"].as_u64() <= row("pass@5")["correct"].as_u64());
+    assert!(selected["standard"].is_number() && selected["p"].is_number());
+
+    // A run that was killed goes on to the same end, whether the selector was fitted or not.
+    let outcomes = read(&place, "o.jsonl");
+    let counts = |report: &Value| -> Vec<Value> {
+        let rows = report["rows"].as_array().unwrap();
+        rows.iter()
+            .map(|r| serde_json::json!([r["correct"], r["mean_depth"]]))
+            .collect()
+    };
+    for kept in [6, 17] {
+        let cut: String = outcomes.split_inclusive('\n').take(kept).collect();
+        std::fs::write(place.path("o.jsonl"), cut).unwrap();
+        let resumed = report("--outcomes o.jsonl --resume");
+        assert_eq!(&resumed["selector"], selector);
+        assert_eq!(counts(&resumed), counts(&whole));
+    }
+    let damaged = outcomes.replacen(r#""question":"q11""#, r#""question":"other""#, 1);
+    std::fs::write(place.path("o.jsonl"), damaged).unwrap();
+    place.refused(
+        1,
+        &format!("{eval} {select} --outcomes o.jsonl --resume"),
+        "question 'other' of the selector where 'q11' was expected",
+    );
+    let text = place.ok(&format!("{eval} {select}"));
+    assert!(
+        text.contains("selector: fitted on 14 other questions, its picks right on"),
+        "{text}"
+    );
+    place.refused(
+        1,
+        &format!("{eval} --selector-data test.jsonl"),
+        "Give --selector-data other questions",
+    );
+    place.refused(
+        2,
+        &format!("{eval} --selector-data q.jsonl --selector-limit 0"),
+        "--selector-limit is 0",
+    );
+    let none = eval.replace("a.safetensors", "none");
+    place.refused(
+        2,
+        &format!("{none} {select}"),
+        "picks among the programs of a predictor",
+    );
+}
+
+#[test]
 fn records_that_teach_nothing_are_refused() {
     let place = place();
     place.refused(2, &format!("{TRAIN} --out a.safetensors"), "--records");

@@ -7,7 +7,7 @@ use crate::common::ModelFolder;
 use candle_nn::ops::log_softmax;
 use drllm::engine::sequence::Sequence;
 use drllm::engine::{LoadRequest, load_model};
-use drllm::eval::{Answer, Task};
+use drllm::eval::{Answer, EncodedQuestion, Scoring, Task};
 use drllm::model::Model;
 use drllm::program::Program;
 use drllm::train::VerifierSettings;
@@ -598,6 +598,48 @@ fn letters_are_scored_and_routers_learn_from_any_records() {
     }
     std::fs::write(place.path("written.jsonl"), lines.join("\n") + "\n").unwrap();
     place.ok(&format!("{train} --records written.jsonl --out written.safetensors"));
+}
+
+#[test]
+fn letters_are_scored_under_the_chat_template() {
+    let place = Place::new();
+    let eval = "eval --model model --device cpu --routers none --data q.jsonl --limit 20 --format json";
+    let letters = "--score letter --chat";
+    place.refused(1, &format!("{eval} {letters}"), "no chat template; leave out --chat");
+    place.refused(
+        2,
+        &format!("{eval} --score token --chat"),
+        "--score letter, or leave it out",
+    );
+    std::fs::write(
+        place.path("model/chat_template.jinja"),
+        "{% for m in messages %}<{{ m.role }}> {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<assistant> {% endif %}",
+    )
+    .unwrap();
+    // What is scored are the letters that the assistant begins with.
+    let model = model_of(&place);
+    let questions = Task::load(&place.path("q.jsonl")).unwrap().questions;
+    let encoded = EncodedQuestion::for_model(&questions[0], &model, Scoring::ChatLetter).unwrap();
+    let text =
+        "<user> Question: What is 0 and 0?\nA. x0\nB. word\nC. 0\nAnswer with the letter alone.\nAnswer:\n<assistant> ";
+    let ids = |text: &str| model.tokenizer.encode_prompt(text).unwrap();
+    assert_eq!(encoded.prompt, ids(text));
+    let whole = |letter: &str| ids(&format!("{text}{letter}"))[encoded.prompt.len()..].to_vec();
+    assert_eq!(encoded.choices, ["A", "B", "C"].map(whole));
+
+    let report: serde_json::Value = serde_json::from_str(&place.ok(&format!("{eval} {letters}"))).unwrap();
+    assert_eq!(report["scoring"], "chat-letter");
+    place.ok(&format!("{SEARCH} {letters} --limit 20 --out letters.jsonl"));
+    let train = "train --model model --device cpu --epochs 1";
+    place.ok(&format!("{train} --records letters.jsonl --out letters.safetensors"));
+    // Of the same questions after the plain prompt: of another kind.
+    place.ok(&format!("{SEARCH} --score letter --limit 20 --out plain.jsonl"));
+    place.refused(
+        1,
+        &format!("{train} --records plain.jsonl letters.jsonl --out x.safetensors"),
+        "scoring = \"chat-letter\"",
+    );
+    assert_ne!(place.read("letters.jsonl"), place.read("plain.jsonl"));
 }
 
 #[test]

@@ -41,7 +41,7 @@ pub struct EvalArgs {
     /// what depth. Files of prompts (one a line, or JSON lines with prompt or question); those that ship if none is named
     #[arg(long = "text", id = "text", value_name = "FILE", num_args = 0.., conflicts_with_all = [
         "data", "scope", "budget", "sweep", "program", "control_depth", "train_data", "train_limit", "static_records",
-        "score", "max_new_tokens", "chat", "outcomes",
+        "selector_data", "selector_limit", "score", "max_new_tokens", "chat", "outcomes",
     ])]
     texts: Option<Vec<PathBuf>>,
     /// Router checkpoint (safetensors), `built-in`, `verifier`, `dr-llm` or `none`
@@ -106,6 +106,13 @@ pub struct EvalArgs {
     /// Measure the program that was best in these records of `search --programs`
     #[arg(long, value_name = "RECORDS", num_args = 1.., conflicts_with = "train_data")]
     static_records: Vec<PathBuf>,
+    /// A further row for a predictor: of the five programs that it proposes the one that a selector picks by the answers
+    /// under them, a logistic regression fitted on these questions, which must not be those of --data
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    selector_data: Vec<PathBuf>,
+    /// Only the first N questions of each file of --selector-data
+    #[arg(long, value_name = "N", requires = "selector_data")]
+    selector_limit: Option<usize>,
     /// Only the first N questions of each file; with --text N texts of all files [default there: 64]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -149,7 +156,8 @@ pub fn run(args: EvalArgs) -> Result<()> {
     args.format.check(args.out.as_deref())?;
     args.check_control_depths(MOST_LAYERS)?;
     let tasks = args.tasks()?;
-    let training = static_baseline::load(&args.train_data, args.train_limit, &tasks)?;
+    let training = static_baseline::load("--train-data", &args.train_data, args.train_limit, &tasks)?;
+    let selector = static_baseline::load("--selector-data", &args.selector_data, args.selector_limit, &tasks)?;
     let existing = Existing::from_switches(args.resume, args.force);
     args.outcomes.as_deref().map_or(Ok(()), |path| existing.check(path))?;
     args.check_places()?;
@@ -190,7 +198,7 @@ pub fn run(args: EvalArgs) -> Result<()> {
         &model,
         routers.as_deref(),
         (scoring, args.model.exact),
-        (&tasks, baseline.as_ref().map_or(&[], StaticBaseline::tasks)),
+        (&tasks, baseline.as_ref().map_or(&[], StaticBaseline::tasks), &selector),
         &variants,
         &controls,
     );
@@ -203,10 +211,18 @@ pub fn run(args: EvalArgs) -> Result<()> {
         scoring,
         threads: args.model.threads_for(&model),
         stop: &stop,
+        selector: None,
         outcomes: outcomes.transpose()?,
         tell: &mut |step| progress.count(step),
     };
+    let mut fit = None;
     let measure = || {
+        if !selector.is_empty() {
+            let fitted = evaluation.fit_selector(&selector)?;
+            progress.finish();
+            crate::note!("{fitted}");
+            fit = Some(fitted);
+        }
         if let Some(baseline) = &mut baseline {
             let best = baseline.best(&mut evaluation)?;
             progress.finish();
@@ -244,6 +260,7 @@ pub fn run(args: EvalArgs) -> Result<()> {
         routers: routers.as_ref().map(|r| r.info().name.clone()),
         routers_sha256: routers.as_ref().map(|r| r.info().sha256.clone()),
         training: choice,
+        selector: fit,
         rows,
     };
     args.publish(&report, &tasks)
@@ -291,6 +308,7 @@ impl EvalArgs {
             .data
             .iter()
             .chain(&self.train_data)
+            .chain(&self.selector_data)
             .chain(&self.static_records)
             .chain(texts);
         let model = self.model.files();
@@ -343,7 +361,11 @@ impl EvalArgs {
 
     /// The questions to measure on.
     fn tasks(&self) -> Result<Vec<Task>> {
-        for (option, limit) in [("--limit", self.limit), ("--train-limit", self.train_limit)] {
+        for (option, limit) in [
+            ("--limit", self.limit),
+            ("--train-limit", self.train_limit),
+            ("--selector-limit", self.selector_limit),
+        ] {
             if limit == Some(0) {
                 let message = format!("{option} is 0: expected at least 1; leave it out to take all questions");
                 return Err(UsageError::new(message).into());
@@ -397,6 +419,11 @@ impl EvalArgs {
         let mut variants = Variants::new(layers);
         let choice = self.router_choice();
         let predicts = routers.is_some_and(RouterInfo::is_predictor);
+        if !self.selector_data.is_empty() && !predicts {
+            let message = "--selector-data picks among the programs of a predictor: give one with --routers (drllm-tui train \
+                           --method polar makes them), or leave it out";
+            return Err(UsageError::new(message).into());
+        }
         if routers.is_some() {
             // A predictor names one program for all tokens.
             for scope in self
@@ -412,6 +439,8 @@ impl EvalArgs {
                 variants.all.push(dialled(&NEUTRAL_DIAL));
                 if predicts {
                     variants.all.extend(Pick::ALL.map(Variant::candidates));
+                    let selected = (!self.selector_data.is_empty()).then(|| Variant::candidates(Pick::Selected));
+                    variants.all.extend(selected);
                 }
                 variants.all.extend(self.dial.iter().map(dialled));
                 for &depth in self.depth.iter().filter(|_| scope == Scope::Token) {

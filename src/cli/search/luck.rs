@@ -114,6 +114,9 @@ fn load(args: &LuckArgs, luck: &Luck, stop: &AtomicBool) -> Result<(Model, Optio
     let in_arithmetic = |exact: bool| {
         let mut base = args.model.clone();
         base.exact = exact;
+        if !exact {
+            base.activations = header.activations;
+        }
         base.load(stop)
     };
     let model = in_arithmetic(header.exact)?;

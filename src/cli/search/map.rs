@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 
 use crate::cli::UsageError;
-use crate::cli::base_model::BaseModelArgs;
+use crate::cli::base_model::{ActivationsArg, BaseModelArgs};
 use crate::cli::output::{Picture, check_named_once, print, print_json};
 use crate::cli::progress::CommandProgress;
 use crate::cli::run::stop_on_signals;
@@ -74,6 +74,8 @@ pub struct MapArgs {
     /// Replace --out, and whatever stands at --svg
     #[arg(long, conflicts_with = "resume")]
     force: bool,
+    #[command(flatten)]
+    activations: ActivationsArg,
     #[command(flatten)]
     model: BaseModelArgs,
 }
@@ -255,7 +257,7 @@ impl Mapping<'_> {
 impl MapArgs {
     /// Takes what the user configured where the command line says nothing.
     pub(super) fn configure(&mut self, config: &Config) {
-        self.model.configure(config);
+        self.activations.configure(&mut self.model, config);
     }
 
     fn header(&self, task: &Task, model: &Model) -> MapHeader {
@@ -268,6 +270,7 @@ impl MapArgs {
             model_sha256: model.info.sha256.clone(),
             layers: model.info.layers,
             exact: self.model.exact,
+            activations: self.model.activations,
             scoring,
             generation,
             damping: self.damping,

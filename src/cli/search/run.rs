@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 
 use super::{array, export};
 use crate::cli::UsageError;
-use crate::cli::base_model::BaseModelArgs;
+use crate::cli::base_model::{ActivationsArg, BaseModelArgs};
 use crate::cli::output::{check_folder, check_named_once, refuse_existing};
 use crate::cli::progress::CommandProgress;
 use crate::cli::run::stop_on_signals;
@@ -75,6 +75,8 @@ pub struct SearchRunArgs {
     /// results are the same
     #[arg(long, value_name = "MIB", default_value_t = DEFAULT_CACHE_BYTES >> 20)]
     cache: usize,
+    #[command(flatten)]
+    activations: ActivationsArg,
     #[command(flatten)]
     model: BaseModelArgs,
 }
@@ -297,7 +299,7 @@ fn with_shard(out: &Path, name: &str) -> Option<PathBuf> {
 impl SearchRunArgs {
     /// Takes what the user configured where the command line says nothing.
     pub(super) fn configure(&mut self, config: &Config) {
-        self.model.configure(config);
+        self.activations.configure(&mut self.model, config);
     }
 
     /// The header of a whole search.
@@ -320,6 +322,7 @@ impl SearchRunArgs {
             model_sha256: model.info.sha256.clone(),
             layers: model.info.layers,
             exact: self.model.exact,
+            activations: self.model.activations,
             scoring,
             generation,
             part: None,

@@ -27,6 +27,7 @@ fn header() -> OutcomeHeader {
         methods: vec!["base".into()],
         controls: true,
         control_depth: vec![2.5],
+        selector: Vec::new(),
         training: Vec::new(),
     }
 }

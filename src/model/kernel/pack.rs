@@ -27,6 +27,13 @@ pub enum ActivationBits {
     Fifteen,
 }
 
+impl ActivationBits {
+    /// Whether it is what the program takes unless told otherwise; for headers of files, which name what is not usual.
+    pub fn is_usual(&self) -> bool {
+        *self == ActivationBits::default()
+    }
+}
+
 /// How many bytes ahead of where they are read weights are asked for: anything from 4 to 16 KiB does.
 pub(super) const AHEAD: usize = 8192;
 

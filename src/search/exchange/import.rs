@@ -9,6 +9,7 @@ use crate::eval::generation::default_new_tokens;
 use crate::eval::grading::is_right;
 use crate::eval::grading::letters::letter;
 use crate::eval::{Answer, AnswerKind, GenerationSettings, Question, Scoring, Task};
+use crate::model::ActivationBits;
 use crate::program::Program;
 use crate::search::mcts::target;
 use crate::search::records::{ExampleRecord, FORMAT, Gold, RecordHeader, ScoredProgram};
@@ -100,6 +101,7 @@ fn header(foreign: &Foreign, task: &Task, model: &ModelInfo) -> RecordHeader {
         model_sha256: model.sha256.clone(),
         layers: model.layers,
         exact: false,
+        activations: ActivationBits::default(),
         scoring: if generation.is_some() {
             Scoring::Generated
         } else {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Cell, CellScore};
 use crate::eval::{GenerationSettings, Question, Scoring};
 use crate::line_file::{Existing, FileWords, LineFile, difference, how_to_go_on, to_line, whole_lines};
+use crate::model::ActivationBits;
 use crate::program::{Damping, MOST_LAYERS};
 use crate::text::{escape_controls, without_mark};
 
@@ -37,6 +38,9 @@ pub struct MapHeader {
     pub layers: usize,
     /// Whether the model ran in exact f32 arithmetic.
     pub exact: bool,
+    /// To how many bits activations were rounded, where not exact.
+    #[serde(default, skip_serializing_if = "ActivationBits::is_usual")]
+    pub activations: ActivationBits,
     /// How answers were judged.
     pub scoring: Scoring,
     /// How the model wrote its answers; absent where choices were scored.

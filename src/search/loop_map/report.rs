@@ -345,6 +345,7 @@ mod tests {
             model_sha256: String::new(),
             layers: LAYERS,
             exact: false,
+            activations: crate::model::ActivationBits::default(),
             scoring: Scoring::Sum,
             generation: None,
             damping: Damping::NONE,

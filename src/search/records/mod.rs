@@ -18,6 +18,7 @@ use super::mcts::{SearchResult, SearchSettings};
 use crate::eval::prompts::prompt;
 use crate::eval::{Answer, GenerationSettings, Question, Scoring};
 use crate::line_file::{self, to_line};
+use crate::model::ActivationBits;
 use crate::program::Program;
 
 /// Version of the layout of these lines.
@@ -40,6 +41,9 @@ pub struct RecordHeader {
     pub layers: usize,
     /// Whether the model ran in exact f32 arithmetic.
     pub exact: bool,
+    /// To how many bits activations were rounded, where not exact.
+    #[serde(default, skip_serializing_if = "ActivationBits::is_usual")]
+    pub activations: ActivationBits,
     /// How answers were judged.
     pub scoring: Scoring,
     /// How the model wrote its answers; absent where choices were scored.

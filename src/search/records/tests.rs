@@ -15,6 +15,7 @@ pub(crate) fn header() -> RecordHeader {
         model_sha256: "m".into(),
         layers: 4,
         exact: false,
+        activations: crate::model::ActivationBits::default(),
         scoring: Scoring::Sum,
         generation: None,
         part: None,

@@ -130,7 +130,7 @@ impl ProgramDataset {
             data.examples.push(ProgramExample {
                 id: record.id.clone(),
                 prompt: record.prompt(header),
-                chat: header.generation.as_ref().is_some_and(|g| g.chat),
+                chat: header.scoring.under_chat_template(header.generation.as_ref()),
                 boundaries,
                 operations,
                 right: parsed.iter().map(|(program, _)| (*program).clone()).collect(),

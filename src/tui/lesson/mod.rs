@@ -18,7 +18,7 @@ pub use tour::{Guesses, Tour, height, is_own, page, pages};
 pub const LESSONS_DIR: &str = "lessons";
 
 /// The lessons inside the binary: name and TOML.
-pub const SHIPPED: [(&str, &str); 7] = [
+pub const SHIPPED: [(&str, &str); 8] = [
     ("1-program", include_str!("../../../assets/lessons/1-program.toml")),
     (
         "2-easy-and-hard",
@@ -29,6 +29,7 @@ pub const SHIPPED: [(&str, &str); 7] = [
     ("5-training", include_str!("../../../assets/lessons/5-training.toml")),
     ("6-guess", include_str!("../../../assets/lessons/6-guess.toml")),
     ("7-loops", include_str!("../../../assets/lessons/7-loops.toml")),
+    ("8-predictor", include_str!("../../../assets/lessons/8-predictor.toml")),
 ];
 
 /// A guided tour.

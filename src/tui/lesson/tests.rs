@@ -11,7 +11,7 @@ const HEAD: &str = "title = 'T'\nsummary = 'S'\n";
 #[test]
 fn shipped_lessons_are_whole() {
     let lessons = list(None);
-    assert_eq!(lessons.len(), 7);
+    assert_eq!(lessons.len(), 8);
     for lesson in &lessons {
         let Listed::Usable(lesson) = lesson else {
             panic!("{} is broken", lesson.name())
@@ -130,6 +130,7 @@ fn users_lessons_replace_shipped_ones_and_broken_ones_are_listed() {
             "5-training",
             "6-guess",
             "7-loops",
+            "8-predictor",
             "1-program",
             "bad",
             "cut",
@@ -146,7 +147,7 @@ fn users_lessons_replace_shipped_ones_and_broken_ones_are_listed() {
         "{}",
         message("cut")
     );
-    let Listed::Usable(own) = &lessons[9] else {
+    let Listed::Usable(own) = &lessons[10] else {
         panic!("own is broken")
     };
     let name = "mine.jsonl".to_owned();

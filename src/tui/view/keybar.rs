@@ -101,7 +101,12 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let mut groups: Vec<(Vec<String>, &str)> = Vec::new();
     let offers = match &app.ui.overlay {
         Some(overlay) => overlay.dialog().keys(app),
-        None => offered(app).iter().map(|action| (*action, action.label())).collect(),
+        None => {
+            let proposed = app.ui.focus != Focus::Prompt && !app.is_busy() && !app.candidates().is_empty();
+            let first = proposed.then_some(Candidates);
+            let all = first.iter().chain(offered(app));
+            all.map(|action| (*action, action.label())).collect()
+        }
     };
     for (action, what) in offers {
         let Some(key) = app.ui.keymap.keys_for(action, context).into_iter().next() else {
