@@ -100,7 +100,8 @@ fn parse(args: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
     let matches = matches.map_err(|error| match error.kind() {
         ErrorKind::InvalidUtf8 => command.error(ErrorKind::InvalidUtf8, not_utf8(&args)),
         ErrorKind::ValueValidation => match no_number(&error) {
-            Some(message) => command.error(ErrorKind::ValueValidation, message),
+            // As clap has it: without a usage, which would be that of no command.
+            Some(message) => clap::Error::raw(ErrorKind::ValueValidation, message),
             None => error,
         },
         _ => error,
@@ -146,7 +147,9 @@ fn no_number(error: &clap::Error) -> Option<String> {
     };
     let said = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
     let (value, argument) = (said(ContextKind::InvalidValue), said(ContextKind::InvalidArg));
-    Some(format!("invalid value '{value}' for '{argument}': {expected}"))
+    Some(format!(
+        "invalid value '{value}' for '{argument}': {expected}\n\nFor more information, try '--help'.\n"
+    ))
 }
 
 /// What clap leaves out: which argument is no text.

@@ -1,12 +1,14 @@
 //! Questions, how answers are scored, and reports that can say no.
 //!
 //! `tasks` reads questions, `made` makes some, `prompts` puts them to the model; `multiple_choice` scores choices under
-//! a program, `generation` has the model write its answer and `grading` says whether that is right.
-//! `variants` are the rows of a report (base, a fixed program, routers), `controls` what routers must beat, `evaluation`
-//! runs questions under them, `selector` learns which of several proposed programs counts, `outcomes` is what stays on disk of each question, `statistics` the intervals and tests,
-//! `report` the table, `curve` its picture and `harness` the files of lm-evaluation-harness. `text` measures on free text instead of questions. `parallel` spreads
-//! questions over threads without changing any result.
+//! a program, `generation` has the model write its answer and `grading` says whether that is right. `variants` are the
+//! rows of a report (base, a fixed program, routers), `answering` answers a question under one of them, `controls` what
+//! routers must beat, `evaluation` runs questions under them, `selector` learns which of several proposed programs
+//! counts, `outcomes` is what stays on disk of each question, `statistics` the intervals and tests, `report` the table,
+//! `curve` its picture and `harness` the files of lm-evaluation-harness. `text` measures on free text instead of
+//! questions. `parallel` spreads questions over threads without changing any result.
 
+pub mod answering;
 pub mod controls;
 pub mod curve;
 pub mod evaluation;
@@ -29,6 +31,7 @@ pub(crate) mod testing;
 pub mod text;
 pub mod variants;
 
+pub use answering::{PreparedQuestion, Runs};
 pub use controls::Control;
 pub use evaluation::Evaluation;
 pub use generation::GenerationSettings;
@@ -36,4 +39,4 @@ pub use multiple_choice::{ChoiceScore, ChoiceScorer, EncodedQuestion, Scoring};
 pub use outcomes::{OutcomeFile, OutcomeHeader};
 pub use scoring::ScoringConfig;
 pub use tasks::{Answer, AnswerKind, Question, Task};
-pub use variants::{Outcome, Pick, PreparedQuestion, Runs, Series, Variant, Variants};
+pub use variants::{Outcome, Pick, Series, Variant, Variants};
