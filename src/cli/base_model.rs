@@ -85,8 +85,8 @@ pub struct BaseModelArgs {
 /// The arithmetic of long searches.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct ActivationsArg {
-    /// Bits that activations are rounded to on the CPU, beside a scale for each 32: with 8 a search takes two thirds of the
-    /// time, and its records are told apart from those of 15 [default: 15]
+    /// Bits that activations are rounded to on the CPU, beside a scale for each 32: 8 is a little faster, and records say
+    /// which they were made with [default: 15]
     #[arg(long, value_enum, value_name = "BITS", conflicts_with = "exact")]
     activations: Option<ActivationBits>,
 }
